@@ -1,0 +1,1 @@
+"""Configuration and credentials that people store in Prefect."""

@@ -1,0 +1,1 @@
+"""From a definition to something Prefect runs, and the processes that run it."""

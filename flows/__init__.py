@@ -1,0 +1,1 @@
+"""Orchestration only: what runs after what, and who waits for whom."""

@@ -1,0 +1,31 @@
+"""AWS CodePipeline's release pipelines on Prefect.
+
+The public names are loaded when first used: importing Prefect takes two seconds, and `codepipeline validate`
+needs none of it. `dir()` lists them, so `prefect block register -m prefect_codepipeline` finds the blocks.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "ArtifactStore": "blocks.artifact_store",
+    "GitConnection": "blocks.git_connection",
+    "PipelineDefinition": "blocks.pipeline_definition",
+    "PipelineSettings": "blocks.pipeline_settings",
+    "SlackChannel": "blocks.slack_channel",
+    "pipeline": "flows.pipeline",
+    "reconcile": "flows.reconcile",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,109 @@
+"""Every exception this package raises on purpose.
+
+Three outcomes are never mixed: the action *failed* (the user's work, `ActionFailed`), the engine
+*errored* (ours, any other exception) and the execution was *stopped* (nobody's fault, `ActionAbandoned`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.model.validation import Problem
+
+
+class CodePipelineError(Exception):
+    """A mistake or a failure that a person can act on; its text says what to do."""
+
+
+class ActionFailed(CodePipelineError):
+    """The work of an action did not succeed.
+
+    Args:
+        message: what was attempted, on which named thing, what came back, what to do.
+        code: the `errorDetails.code` of the action execution, as AWS spells it: `JobFailed`,
+            `ConfigurationError`, `PermissionError`, `RevisionUnavailable`, `Timeout`, `InternalError`.
+        external_execution_id: the id the outside system gave to the work, when it has one.
+        external_execution_url: where to look at it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "JobFailed",
+        external_execution_id: str | None = None,
+        external_execution_url: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.external_execution_id = external_execution_id
+        self.external_execution_url = external_execution_url
+
+
+class ActionAbandoned(CodePipelineError):
+    """The action ended early because its execution was stopped or cancelled."""
+
+
+class UnresolvedVariable(ActionFailed):
+    """A `#{namespace.key}` names nothing that exists when the action starts."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="ConfigurationError")
+
+
+class UnreadableDefinition(CodePipelineError):
+    """A file is not JSON or YAML, or holds no pipeline."""
+
+
+class InvalidDefinition(CodePipelineError):
+    """A definition breaks rules, or asks for what cannot run here; it lists every problem."""
+
+    def __init__(self, problems: Sequence[Problem], name: str = "the definition") -> None:
+        self.problems = list(problems)
+        count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"{name} cannot run: {count}\n{lines}")
+
+
+class MissingBlock(CodePipelineError):
+    """A block that the pipeline leans on does not exist; the text names the command that makes it."""
+
+
+class PrefectUnavailable(CodePipelineError):
+    """Prefect's API did not answer, or refused."""
+
+
+class PipelineServiceError(CodePipelineError):
+    """An error that AWS CodePipeline's API knows; subclasses bear AWS's own names."""
+
+
+class ValidationException(PipelineServiceError): ...
+
+
+class PipelineNameInUseException(PipelineServiceError): ...
+
+
+class PipelineNotFoundException(PipelineServiceError): ...
+
+
+class PipelineVersionNotFoundException(PipelineServiceError): ...
+
+
+class PipelineExecutionNotFoundException(PipelineServiceError): ...
+
+
+class StageNotFoundException(PipelineServiceError): ...
+
+
+class ActionNotFoundException(PipelineServiceError): ...
+
+
+class ConcurrentModificationException(PipelineServiceError): ...
+
+
+class ApprovalAlreadyCompletedException(PipelineServiceError): ...
+
+
+class InvalidApprovalTokenException(PipelineServiceError): ...

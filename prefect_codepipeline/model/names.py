@@ -1,0 +1,22 @@
+"""Keys and names for Prefect made from the names users choose.
+
+Prefect allows only `[a-z0-9-]` in block names and in the keys of flow run inputs, where CodePipeline allows
+capitals, dots, `@` and `_`. `Prod.1` and `Prod-1` look alike once cleaned, so a hash of the real name follows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+
+def slug(*names: str) -> str:
+    """A readable key of `[a-z0-9-]`, at most 49 characters, different for different names.
+
+    Example:
+        >>> slug("Prod.1")
+        'prod-1-e3b65dcf'
+    """
+    readable = re.sub(r"[^a-z0-9]+", "-", "-".join(names).lower()).strip("-")[:40].rstrip("-")
+    digest = hashlib.sha256("\x00".join(names).encode()).hexdigest()[:8]
+    return f"{readable}-{digest}" if readable else digest
