@@ -1,0 +1,286 @@
+"""Make a pipeline of a definition: check it, claim its version, and project it into a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from prefect.client.schemas.objects import WorkPool
+from prefect.exceptions import ObjectNotFound
+
+from prefect_codepipeline.deployments.runnable import check_runnable
+from prefect_codepipeline.errors import (
+    ConcurrentModificationException,
+    InvalidDefinition,
+    PipelineNotFoundException,
+    ValidationException,
+)
+from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.tasks.definitions import claim_version, newest_version
+from prefect_codepipeline.tasks.executions import TAG, pipeline_tag
+from prefect_codepipeline.tasks.prefect_api import call, client
+
+FLOW_NAME = "pipeline"
+ENTRYPOINT = "prefect_codepipeline.flows.pipeline.pipeline"
+DEFAULT_WORK_POOL = "codepipeline"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What a deploy did: `changes` are sentences, empty when the definition was there already."""
+
+    name: str
+    version: int
+    created: bool
+    changes: list[str] = field(default_factory=list)
+
+
+def deploy_pipeline(declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL) -> Deployed:
+    """Create the pipeline, or update it to a new version when its definition differs from the newest.
+
+    Args:
+        declaration: its `version` is ignored; versions are counted here.
+        work_pool: the Prefect work pool whose workers run the executions.
+
+    Raises:
+        InvalidDefinition: it breaks rules or cannot run here; every problem is listed.
+        ConcurrentModificationException: somebody else made the same version at the same time.
+        ValidationException: there is no such work pool.
+    """
+    errors = [problem for problem in check_runnable(declaration) if problem.severity == "error"]
+    if errors:
+        raise InvalidDefinition(errors, f"pipeline {declaration.name!r}")
+    check_work_pool(work_pool)
+    deployed = _claim(declaration)
+    project(declaration.model_copy(update={"version": deployed.version}), work_pool)
+    return deployed
+
+
+def check_work_pool(work_pool: str) -> WorkPool:
+    """The work pool of that name. Raises `ValidationException`, saying how to make it."""
+    try:
+        return client().read_work_pool(work_pool)
+    except ObjectNotFound:
+        raise ValidationException(
+            f"there is no work pool {work_pool!r} at {client().api_url}; make one with "
+            f"`prefect work-pool create {work_pool} --type codepipeline`, or run `codepipeline up`"
+        ) from None
+
+
+def project(declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL) -> UUID:
+    """Make the deployment `pipeline/<name>` say what the definition says; the deployment's id."""
+    flow_id = client().create_flow_from_name(FLOW_NAME)
+    deployment_id = client().create_deployment(
+        flow_id=flow_id,
+        name=declaration.name,
+        version=str(declaration.version),
+        entrypoint=ENTRYPOINT,
+        work_pool_name=work_pool,
+        tags=[TAG, pipeline_tag(declaration.name)],
+        description=_description(declaration),
+        parameters={},
+        parameter_openapi_schema=parameter_schema(declaration),
+        enforce_parameter_schema=True,
+    )
+    return UUID(str(deployment_id))
+
+
+def find_deployment(name: str) -> dict[str, Any]:
+    """The deployment of a pipeline. Raises `PipelineNotFoundException`."""
+    status, body = call("GET", f"/deployments/name/{FLOW_NAME}/{name}", expected=(404,))
+    if status == 404:
+        raise PipelineNotFoundException(
+            f"there is no pipeline {name!r} at {client().api_url}; deploy one with: codepipeline deploy FILE"
+        )
+    deployment: dict[str, Any] = body
+    return deployment
+
+
+def start_pipeline_execution(
+    name: str,
+    variables: Mapping[str, str],
+    source_revisions: Mapping[str, str],
+    started_by: str,
+    client_request_token: str | None = None,
+) -> str:
+    """Start an execution of a deployed pipeline; its pipelineExecutionId, which is the flow run's id.
+
+    Args:
+        name: of the pipeline.
+        variables: values of pipeline variables, by name.
+        source_revisions: a commit, tag or branch for source actions, by action name.
+        started_by: who starts it, for people.
+        client_request_token: the same token starts one execution, however often it is sent.
+
+    Raises:
+        PipelineNotFoundException: no such pipeline.
+        ValidationException: a variable or source action that it does not have, a missing or empty value.
+    """
+    deployment = find_deployment(name)
+    _, definition = newest_version(name, int(deployment["version"] or 1))
+    check_start(definition.masked(), variables, source_revisions)
+    run = client().create_flow_run_from_deployment(
+        UUID(deployment["id"]),
+        parameters={"variables": dict(variables), "source_revisions": dict(source_revisions)},
+        idempotency_key=client_request_token or str(uuid4()),
+        labels={"codepipeline.started-by": started_by},
+    )
+    return str(run.id)
+
+
+def check_start(
+    declaration: PipelineDeclaration, variables: Mapping[str, str], source_revisions: Mapping[str, str]
+) -> None:
+    """Check what an execution is started with. Raises `ValidationException`, naming every mistake."""
+    mistakes = [
+        *_mistakes_in_variables(declaration, variables),
+        *_mistakes_in_revisions(declaration, source_revisions),
+    ]
+    if mistakes:
+        raise ValidationException(f"pipeline {declaration.name!r} was not started: {'; '.join(mistakes)}")
+
+
+def parameter_schema(declaration: PipelineDeclaration) -> dict[str, Any]:
+    """The run form of the pipeline: its variables and source actions as fields, nothing else accepted."""
+    variables = {
+        variable.name: {
+            "type": "string",
+            "title": variable.name,
+            "minLength": 1,
+            "maxLength": 1000,
+            **({"default": variable.default_value} if variable.default_value else {}),
+            **({"description": variable.description} if variable.description else {}),
+            "position": position,
+        }
+        for position, variable in enumerate(declaration.variables or [])
+    }
+    required = [variable.name for variable in declaration.variables or [] if not variable.default_value]
+    revisions = {
+        name: {
+            "type": "string",
+            "title": name,
+            "description": "A commit, tag or branch.",
+            "position": position,
+        }
+        for position, name in enumerate(_source_actions(declaration))
+    }
+    return {
+        "title": "Parameters",
+        "type": "object",
+        "properties": {
+            "variables": _object("variables", "Pipeline variables.", 0, variables, required),
+            "source_revisions": _object(
+                "source_revisions",
+                "Source revision overrides, by action; the branch's head without one.",
+                1,
+                revisions,
+                [],
+            ),
+        },
+        "required": ["variables"] if required else [],
+        "additionalProperties": False,
+    }
+
+
+def _object(
+    title: str, description: str, position: int, properties: dict[str, Any], required: list[str]
+) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "title": title,
+        "description": description,
+        "type": "object",
+        "position": position,
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+    return schema if required else {**schema, "default": {}}
+
+
+def _claim(declaration: PipelineDeclaration) -> Deployed:
+    try:
+        _, newest = newest_version(declaration.name)
+    except PipelineNotFoundException:
+        return _claimed(declaration, 1, ["created"])
+    # Compared with secrets, so that a new token is a change too.
+    changes = list(
+        _differences(newest.whole().to_wire(), {**declaration.to_wire(), "version": newest.version})
+    )
+    if not changes:
+        return Deployed(declaration.name, newest.version, created=False)
+    return _claimed(declaration, newest.version + 1, changes)
+
+
+def _claimed(declaration: PipelineDeclaration, version: int, changes: list[str]) -> Deployed:
+    if claim_version(declaration.model_copy(update={"version": version})) is None:
+        raise ConcurrentModificationException(
+            f"version {version} of pipeline {declaration.name!r} was made by somebody else a moment ago; "
+            "look at it, then deploy again"
+        )
+    return Deployed(declaration.name, version, created=version == 1, changes=changes)
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    """Where two definitions differ, as sentences; members of lists are told by their names."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            below = f"{path}.{key}" if path else key
+            if key not in new:
+                yield f"{below} removed"
+            elif key not in old:
+                yield f"{below} added"
+            else:
+                yield from _differences(old[key], new[key], below)
+    elif isinstance(old, list) and isinstance(new, list) and _named(old) and _named(new):
+        yield from _differences(_by_name(old), _by_name(new), path)
+        if [item["name"] for item in old] != [item["name"] for item in new] and _by_name(
+            old
+        ).keys() == _by_name(new).keys():
+            yield f"{path} reordered"
+    elif old != new:
+        yield f"{path} changed"
+
+
+def _named(items: list[Any]) -> bool:
+    return all(isinstance(item, dict) and "name" in item for item in items)
+
+
+def _by_name(items: list[Any]) -> dict[str, Any]:
+    return {item["name"]: item for item in items}
+
+
+def _source_actions(declaration: PipelineDeclaration) -> list[str]:
+    return [
+        action.name
+        for stage in declaration.stages
+        for action in stage.actions
+        if action.action_type_id.category == "Source"
+    ]
+
+
+def _mistakes_in_variables(declaration: PipelineDeclaration, given: Mapping[str, str]) -> Iterator[str]:
+    declared = {variable.name: variable for variable in declaration.variables or []}
+    for name, value in given.items():
+        if name not in declared:
+            yield f"it has no variable {name!r} (it has: {', '.join(declared) or 'none'})"
+        elif not value:
+            yield f"variable {name!r} has an empty value"
+    for name, variable in declared.items():
+        if not variable.default_value and name not in given:
+            yield f"variable {name!r} has no default and no value was given; add --variable {name}=VALUE"
+
+
+def _mistakes_in_revisions(declaration: PipelineDeclaration, given: Mapping[str, str]) -> Iterator[str]:
+    sources = _source_actions(declaration)
+    for name, value in given.items():
+        if name not in sources:
+            yield f"it has no source action {name!r} (it has: {', '.join(sources)})"
+        elif not value:
+            yield f"the source revision of {name!r} is empty"
+
+
+def _description(declaration: PipelineDeclaration) -> str:
+    stages = " → ".join(stage.name for stage in declaration.stages)
+    return f"CodePipeline pipeline **{declaration.name}**, version {declaration.version}: {stages}"

@@ -1,0 +1,239 @@
+"""Manual approvals: ask, wait without a process, and let nothing pass but a decision that was written down.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/approvals.html
+"""
+
+import time
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.declaration import ActionDeclaration
+from prefect_codepipeline.model.execution import (
+    ActionFinished,
+    ActionStarted,
+    ApprovalDecided,
+    ApprovalRequested,
+    ErrorDetails,
+    ExecutionPinned,
+    SourceRevision,
+)
+from prefect_codepipeline.model.state import ActionState, ExecutionState
+from prefect_codepipeline.model.variables import resolve_action
+from prefect_codepipeline.tasks.action import configuration_of
+from prefect_codepipeline.tasks.decision import answer_of
+from prefect_codepipeline.tasks.execution import Execution, current_execution, utc_now
+from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
+from prefect_codepipeline.tasks.registry import get_provider
+from prefect_codepipeline.tasks.suspension import Form, Wake, answers, suspend
+
+DEFAULT_TIMEOUT_IN_MINUTES = 7 * 24 * 60
+POLL_SECONDS = 0.5
+FORM_SCHEMA: dict[str, Any] = {
+    "title": "Review",
+    "type": "object",
+    "properties": {
+        "decision": {
+            "title": "Decision",
+            "type": "string",
+            "enum": ["Approved", "Rejected"],
+            "description": "Approved goes on; Rejected fails the action.",
+            "position": 0,
+        },
+        "comment": {
+            "title": "Comment",
+            "type": "string",
+            "default": "",
+            "maxLength": 512,
+            "description": "Why; kept with the decision.",
+            "position": 1,
+        },
+    },
+    "required": ["decision"],
+    "additionalProperties": False,
+}
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def request_approval(stage_name: str, action_name: str) -> State[Any]:
+    """Mint the token of an approval and write down what is to be reviewed, once per attempt."""
+    execution = current_execution()
+    state = execution.state.stage(stage_name)
+    known = state.action(action_name)
+    if known.request:
+        return Completed(name="Requested", message=f"token {known.request.token}")
+    execution.check_is_ours()
+    identity = {"stage": state.name, "action": known.name, "attempt": state.attempt}
+    action_execution_id = known.started.action_execution_id if known.started else str(uuid4())
+    try:
+        resolved = resolve_action(known.action, execution.state.namespaces)
+        configuration = _configuration(resolved)
+    except ActionFailed as error:
+        execution.write(_started(identity, action_execution_id, known.action))
+        details = ErrorDetails(code=error.code, message=str(error))
+        finished = ActionFinished(
+            **identity,
+            at=utc_now(),
+            action_execution_id=action_execution_id,
+            status="Failed",
+            error_details=details,
+        )
+        execution.write(finished)
+        return Failed(message=str(error))
+    execution.write(_started(identity, action_execution_id, resolved))
+    minutes = known.action.timeout_in_minutes or DEFAULT_TIMEOUT_IN_MINUTES
+    request = execution.write(
+        ApprovalRequested(
+            **identity,
+            at=utc_now(),
+            token=str(uuid4()),
+            expires_at=utc_now() + timedelta(minutes=minutes),
+            custom_data=configuration.custom_data,
+            external_entity_link=configuration.external_entity_link,
+        )
+    )
+    get_run_logger().info(
+        "Action %r of stage %r waits for approval until %s: %s",
+        known.name, state.name, f"{request.expires_at:%Y-%m-%d %H:%M} UTC", request.custom_data or "no comment given",
+    )  # fmt: skip
+    return Completed(name="Requested", message=f"token {request.token}")
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def conclude_approval(stage_name: str, action_name: str) -> State[Any]:
+    """Turn the decision about an approval into the end of its action."""
+    execution = current_execution()
+    known = execution.state.stage(stage_name).action(action_name)
+    assert known.started, "an approval is concluded after it was requested"
+    assert known.decision, "an approval is concluded after it was decided"
+    finished = execution.write(known.finished or _finished(known.started, known.decision))
+    message = finished.error_details.message if finished.error_details else finished.summary
+    if finished.status == "Succeeded":
+        return Completed(name="Approved", message=message)
+    return Failed(name="Rejected" if known.decision.status == "Rejected" else "Expired", message=message)
+
+
+def wait_for_approval(execution: Execution, stage_name: str, action_name: str) -> None:
+    """Return once the approval is decided and its action has ended. Raises `Pause` where the run can suspend."""
+    while not (known := _look(execution, stage_name, action_name)).finished:
+        if known.decision:
+            conclude_approval.with_options(name=action_name, task_run_name=action_name)(
+                stage_name, action_name, return_state=True
+            )
+        elif execution.can_suspend:
+            _suspend(execution, stage_name, known)
+        else:
+            execution.check_is_ours()
+            time.sleep(POLL_SECONDS)
+
+
+def _look(execution: Execution, stage_name: str, action_name: str) -> ActionState:
+    """The approval as it stands; an answer to the form, or the end of its time, becomes the decision."""
+    known = execution.refresh().stage(stage_name).action(action_name)
+    if known.finished or known.decision or not known.request:
+        return known
+    token = known.request.token
+    given = answers(execution.id, token)
+    if given:
+        answer = given[0]
+        status, by, comment = answer["decision"], "Prefect UI or API", answer.get("comment") or ""
+    elif utc_now() >= known.request.expires_at:
+        status, by, comment = "Expired", "codepipeline", ""
+    else:
+        return known
+    execution.write(ApprovalDecided(at=utc_now(), token=token, status=status, by=by, summary=comment[:512]))
+    return execution.state.stage(stage_name).action(action_name)
+
+
+def _suspend(execution: Execution, stage_name: str, known: ActionState) -> None:
+    request = known.request
+    assert request, "only a requested approval is waited for"
+
+    def decided_meanwhile() -> Wake:
+        decision = execution.record.get(f"approval-{request.token}-decision")
+        if isinstance(decision, ApprovalDecided):
+            return Wake(True, answer_of(decision))
+        return Wake(False)
+
+    form = Form(request.token, FORM_SCHEMA, describe(execution.state, stage_name, request))
+    message = f"waiting for approval of action {known.name!r} of stage {stage_name!r}"
+    suspend(execution.id, message, decided_meanwhile, form)
+
+
+def describe(state: ExecutionState, stage_name: str, request: ApprovalRequested) -> str:
+    """What a reviewer must know, as markdown."""
+    pinned: ExecutionPinned = state.pinned
+    lines = [
+        f"### Approve {_plain(request.action)!r} in stage {_plain(stage_name)!r} of {_plain(pinned.pipeline_name)!r}?",
+        "",
+    ]
+    if request.custom_data:
+        lines += [_plain(request.custom_data), ""]
+    if request.external_entity_link:
+        lines += [f"Link for the review: {_plain(request.external_entity_link)}", ""]
+    lines += [f"- {_plain(name)}: {_revision(revision)}" for name, revision in state.source_revisions.items()]
+    lines += [
+        "",
+        f"Open until {request.expires_at:%Y-%m-%d %H:%M} UTC; nobody's answer counts as a rejection.",
+    ]
+    return "\n".join(lines)
+
+
+def _revision(revision: SourceRevision) -> str:
+    first_line = revision.revision_summary.partition("\n")[0]
+    text = f"`{revision.revision_id[:12]}` {_plain(first_line)}"
+    return f"[{text}]({revision.revision_url})" if revision.revision_url else text
+
+
+def _plain(text: str) -> str:
+    """Text from outside, so that it stays text in markdown and HTML."""
+    for character in "\\`*_[]<>|#":
+        text = text.replace(
+            character, f"\\{character}" if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character]
+        )
+    return text
+
+
+def _configuration(action: ActionDeclaration) -> ManualApprovalConfiguration:
+    configuration = configuration_of(get_provider(action.action_type_id), action)
+    assert isinstance(configuration, ManualApprovalConfiguration), (
+        f"{action.action_type_id} is no manual approval"
+    )
+    return configuration
+
+
+def _started(identity: dict[str, Any], action_execution_id: str, action: ActionDeclaration) -> ActionStarted:
+    return ActionStarted(
+        **identity,
+        at=utc_now(),
+        action_execution_id=action_execution_id,
+        resolved_configuration=action.configuration,
+    )
+
+
+def _finished(started: ActionStarted, decision: ApprovalDecided) -> ActionFinished:
+    approved = decision.status == "Approved"
+    said = f": {decision.summary}" if decision.summary else ""
+    message = (
+        "nobody decided in time, which counts as a rejection"
+        if decision.status == "Expired"
+        else f"{decision.status.lower()} by {decision.by}{said}"
+    )
+    code = "Timeout" if decision.status == "Expired" else "JobFailed"
+    return ActionFinished(
+        at=utc_now(),
+        stage=started.stage,
+        action=started.action,
+        attempt=started.attempt,
+        action_execution_id=started.action_execution_id,
+        status="Succeeded" if approved else "Failed",
+        summary=message,
+        error_details=None if approved else ErrorDetails(code=code, message=message),
+        last_updated_by=decision.by,
+    )

@@ -1,0 +1,100 @@
+"""One segment of a stage as a subflow: its run-order groups one after another, the actions of a group together."""
+
+from typing import Any, Literal
+from uuid import UUID
+
+from prefect import flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flow_engine import run_flow
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Cancelled, Completed, Failed, Pending
+
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.plan import Group, Segment, cut_into_segments
+from prefect_codepipeline.model.state import StageState
+from prefect_codepipeline.tasks.action import run_action
+from prefect_codepipeline.tasks.execution import Execution, current_execution
+from prefect_codepipeline.tasks.prefect_api import call, client
+
+Outcome = Literal["Succeeded", "Failed", "Stopped"]
+
+
+@flow(name="stage", persist_result=False, validate_parameters=False)
+def stage(stage_name: str, attempt: int, segment: int) -> State[Any]:
+    """Run one segment of a stage of the current execution."""
+    execution = current_execution()
+    state = execution.state.stage(stage_name)
+    for group in cut_into_segments(state.stage)[segment - 1].groups:
+        _run_group(execution, state, group)
+        outcome, message = outcome_of(execution.state.stage(stage_name), group)
+        if outcome == "Failed":
+            return Failed(message=message)
+        if outcome == "Stopped":
+            return Cancelled(name="Stopped", message=message)
+    return Completed(name="Succeeded", message=f"stage {stage_name!r} ran")
+
+
+def run_segment(execution: Execution, state: StageState, segment: Segment) -> None:
+    """Run a segment as the subflow run of its attempt: the same one again after a crash."""
+    parameters = {"stage_name": state.name, "attempt": state.attempt, "segment": segment.number}
+    flow_run = _find_or_create_run(execution, state, parameters)
+    # The heartbeat thread of a subflow costs a second at its end; that of the pipeline beats on.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        run_flow(stage, flow_run=flow_run, parameters=parameters, return_type="state")
+
+
+def outcome_of(state: StageState, group: Group) -> tuple[Outcome, str]:
+    """How a group ended, and why, as its facts say."""
+    actions = [state.action(action.name) for action in group]
+    for action in actions:
+        if action.status == "Failed":
+            return "Failed", f"action {action.name!r} of stage {state.name!r} failed: {action.summary}"
+    for action in actions:
+        if action.status == "Abandoned":
+            return "Stopped", f"action {action.name!r} of stage {state.name!r} was abandoned"
+    return "Succeeded", ""
+
+
+def _run_group(execution: Execution, state: StageState, group: Group) -> None:
+    try:
+        futures = [
+            run_action.with_options(name=action.name, task_run_name=action.name).submit(
+                state.name, action.name
+            )
+            for action in group
+            if state.action(action.name).status != "Succeeded"
+        ]
+        for future in futures:
+            future.wait()
+    except BaseException:
+        # Threads do not see the signal that ended the wait: they are told, and end before the runner is left.
+        execution.cancellation.cancel()
+        raise
+
+
+def _find_or_create_run(execution: Execution, state: StageState, parameters: dict[str, Any]) -> FlowRun:
+    # Prefect would match a subflow call by its position, and give a stage the result of another one.
+    name = state.name if state.attempt == 1 else f"{state.name} #{state.attempt}"
+    _, tracking = call(
+        "POST",
+        "/task_runs/",
+        {
+            "flow_run_id": execution.id,
+            "task_key": "stage",
+            "dynamic_key": f"{slug(state.name)}-{state.attempt}-{parameters['segment']}",
+            "name": name,
+            "state": {"type": "PENDING"},
+        },
+    )
+    body = {"flow_runs": {"parent_task_run_id": {"any_": [tracking["id"]]}}, "limit": 1}
+    _, found = call("POST", "/flow_runs/filter", body)
+    if found:
+        return FlowRun.model_validate(found[0])
+    return client().create_flow_run(
+        stage,
+        name=name,
+        parameters=parameters,
+        state=Pending(),
+        parent_task_run_id=UUID(tracking["id"]),
+        tags=["codepipeline"],
+    )

@@ -1,0 +1,248 @@
+"""Run one action: resolve its variables, fetch its inputs, call its provider, store its outputs, write it down."""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+from prefect.runtime import task_run
+from prefect.states import Cancelled, Completed, Failed
+from prefect_codepipeline.model.validation import problems_of
+from prefect_codepipeline.tasks.artifacts import fetch_tree, store_tree
+from pydantic import ValidationError
+
+from prefect_codepipeline.blocks.pipeline_definition import MASK
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, CodePipelineError
+from prefect_codepipeline.model.declaration import ActionDeclaration
+from prefect_codepipeline.model.execution import (
+    ActionFinished,
+    ActionStarted,
+    ErrorDetails,
+    StoredArtifact,
+)
+from prefect_codepipeline.model.state import ActionState, StageState
+from prefect_codepipeline.model.variables import resolve_action
+from prefect_codepipeline.tasks.execution import Execution, current_execution, utc_now
+from prefect_codepipeline.tasks.registry import (
+    ActionConfiguration,
+    ActionContext,
+    ActionProvider,
+    ActionResult,
+    InputTree,
+    get_provider,
+    providers,
+)
+
+MAX_OUTPUT_VARIABLES_BYTES = 122_880
+SUMMARY_LENGTH = 2048
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def run_action(stage_name: str, action_name: str) -> State[Any]:
+    """Run the current attempt of an action of the current execution, unless its record says that it is done."""
+    execution = current_execution()
+    stage = execution.state.stage(stage_name)
+    known = stage.action(action_name)
+    if known.finished:
+        return _as_task_state(known.finished)
+    execution.check_is_ours()
+    finished = _run(execution, stage, known)
+    return _as_task_state(execution.write(finished))
+
+
+def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionFinished:
+    logger = get_run_logger()
+    identity = _identity(stage, known)
+    scratch = Path(tempfile.mkdtemp(prefix="codepipeline-"))
+    try:
+        outcome = _attempt(execution, stage, known.action, identity, scratch)
+    except ActionAbandoned as error:
+        outcome = {"status": "Abandoned", "summary": str(error)}
+    except CodePipelineError as error:
+        outcome = _failure(error)
+    except Exception as error:  # the one outer place: whatever a provider did not foresee is our error
+        logger.exception("Action %r of stage %r met an error that is not its own", known.name, stage.name)
+        details = ErrorDetails(code="InternalError", message=f"{type(error).__name__}: {error}"[:5000])
+        outcome = {"status": "Failed", "error_details": details}
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    finished = ActionFinished(**identity, at=utc_now(), **outcome)
+    _log_end(finished)
+    return finished
+
+
+def _attempt(
+    execution: Execution,
+    stage: StageState,
+    action: ActionDeclaration,
+    identity: dict[str, Any],
+    scratch: Path,
+) -> dict[str, Any]:
+    """Everything between the started and the finished fact; the fields of the latter."""
+    resolved = action
+    try:
+        provider = get_provider(action.action_type_id)
+        resolved = resolve_action(action, execution.state.namespaces)
+    finally:
+        # What cannot be resolved has failed, and what has failed was started.
+        execution.write(_started(resolved, identity))
+    configuration = configuration_of(provider, resolved)
+    get_run_logger().info("Action %r of stage %r started", action.name, stage.name)
+    context = ActionContext(
+        pipeline_name=execution.declaration.name,
+        pipeline_execution_id=execution.id,
+        stage_name=stage.name,
+        action=resolved,
+        action_execution_id=identity["action_execution_id"],
+        scratch=_made(scratch / "scratch"),
+        deadline=time.monotonic() + 60 * provider.timeout_in_minutes,
+        input_artifacts=_fetch_inputs(execution, provider, resolved, scratch),
+        settings=execution.settings.for_action(stage.name, action.name),
+        source_revision_override=execution.state.pinned.source_revisions.get(action.name),
+        cancellation=execution.cancellation,
+        logger=get_run_logger(),
+    )
+    result = provider.run(configuration, context)
+    context.check()
+    return _success(result, _store_outputs(execution, resolved, result))
+
+
+def configuration_of(provider: ActionProvider, action: ActionDeclaration) -> ActionConfiguration:
+    """The action's configuration as its provider reads it. Raises `ActionFailed`, naming every problem."""
+    try:
+        return provider.configuration.model_validate(action.configuration)
+    except ValidationError as error:
+        problems = "; ".join(str(problem) for problem in problems_of(error))
+        raise ActionFailed(
+            f"configuration of action {action.name!r}: {problems}", code="ConfigurationError"
+        ) from None
+
+
+def _identity(stage: StageState, known: ActionState) -> dict[str, Any]:
+    """What the facts of this attempt have in common; a restarted attempt keeps its id."""
+    action_execution_id = known.started.action_execution_id if known.started else str(uuid4())
+    return {
+        "stage": stage.name,
+        "action": known.name,
+        "attempt": stage.attempt,
+        "action_execution_id": action_execution_id,
+    }
+
+
+def _started(action: ActionDeclaration, identity: dict[str, Any]) -> ActionStarted:
+    provider = providers().get(action.action_type_id)
+    secrets = provider.secrets if provider else frozenset(action.configuration)
+    shown = {key: MASK if key in secrets else value for key, value in action.configuration.items()}
+    run_id = str(task_run.id) if task_run.id else None
+    inputs = [artifact.name for artifact in action.input_artifacts]
+    return ActionStarted(
+        **identity, at=utc_now(), resolved_configuration=shown, input_artifacts=inputs, task_run_id=run_id
+    )
+
+
+def _fetch_inputs(
+    execution: Execution, provider: ActionProvider, action: ActionDeclaration, scratch: Path
+) -> tuple[InputTree, ...]:
+    return tuple(
+        _fetch_input(execution, provider, artifact.name, scratch / "inputs" / artifact.name)
+        for artifact in action.input_artifacts
+    )
+
+
+def _fetch_input(execution: Execution, provider: ActionProvider, name: str, directory: Path) -> InputTree:
+    stored = execution.state.artifacts.get(name)
+    if stored is None:
+        raise ActionFailed(
+            f"input artifact {name!r} does not exist: the action that makes it produced none",
+            code="ConfigurationError",
+        )
+    if stored.format == "CODEBUILD_CLONE_REF" and provider.action_type.provider != "CodeBuild":
+        raise ActionFailed(
+            f"input artifact {name!r} is a reference for a full clone (OutputArtifactFormat CODEBUILD_CLONE_REF), "
+            "which only CodeBuild actions can use; set CODE_ZIP on the source action",
+            code="ConfigurationError",
+        )
+    fetch_tree(execution.store, stored, _made(directory))
+    return InputTree(name, directory, stored.format, stored.revision_id)
+
+
+def _store_outputs(
+    execution: Execution, action: ActionDeclaration, result: ActionResult
+) -> list[StoredArtifact]:
+    declared = {artifact.name for artifact in action.output_artifacts}
+    if unknown := result.output_artifacts.keys() - declared:
+        raise ActionFailed(
+            f"the provider made output artifacts that {action.name!r} does not declare: {unknown}"
+        )
+    revision = (
+        result.source_revision.revision_id
+        if result.source_revision
+        else _revision_of_inputs(execution, action)
+    )
+    return [
+        store_tree(execution.store, name, tree, revision) for name, tree in result.output_artifacts.items()
+    ]
+
+
+def _revision_of_inputs(execution: Execution, action: ActionDeclaration) -> str | None:
+    artifacts = execution.state.artifacts
+    inputs = (artifacts.get(artifact.name) for artifact in action.input_artifacts)
+    return next((artifact.revision_id for artifact in inputs if artifact and artifact.revision_id), None)
+
+
+def _success(result: ActionResult, artifacts: list[StoredArtifact]) -> dict[str, Any]:
+    variables = dict(result.output_variables)
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in variables.items())
+    if size > MAX_OUTPUT_VARIABLES_BYTES:
+        raise ActionFailed(
+            f"its output variables take {size} bytes; the limit is {MAX_OUTPUT_VARIABLES_BYTES}",
+            code="ConfigurationError",
+        )
+    return {
+        "status": "Succeeded",
+        "summary": result.summary[:SUMMARY_LENGTH],
+        "external_execution_id": result.external_execution_id,
+        "external_execution_url": result.external_execution_url,
+        "output_variables": variables,
+        "output_artifacts": artifacts,
+        "source_revision": result.source_revision,
+    }
+
+
+def _failure(error: CodePipelineError) -> dict[str, Any]:
+    failed = error if isinstance(error, ActionFailed) else ActionFailed(str(error), code="ConfigurationError")
+    return {
+        "status": "Failed",
+        "error_details": ErrorDetails(code=failed.code, message=str(failed)[:5000]),
+        "external_execution_id": failed.external_execution_id,
+        "external_execution_url": failed.external_execution_url,
+    }
+
+
+def _log_end(finished: ActionFinished) -> None:
+    details = finished.error_details
+    why = f": {details.message}" if details else f": {finished.summary}" if finished.summary else ""
+    level = "info" if finished.status == "Succeeded" else "error"
+    getattr(get_run_logger(), level)(
+        "Action %r of stage %r %s%s", finished.action, finished.stage, finished.status, why
+    )
+
+
+def _as_task_state(finished: ActionFinished) -> State[Any]:
+    if finished.status == "Succeeded":
+        return Completed(name="Succeeded", message=finished.summary)
+    if finished.status == "Abandoned":
+        return Cancelled(name="Abandoned", message=finished.summary)
+    details = finished.error_details
+    return Failed(message=details.message if details else finished.summary)
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory

@@ -1,0 +1,93 @@
+"""Keep versions of pipelines, and find them again."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from uuid import UUID
+
+from prefect.exceptions import ObjectNotFound
+
+from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition, document_name
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.errors import PipelineNotFoundException
+from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.tasks.registry import providers
+
+_TYPE = "pipeline-definition"
+
+
+def claim_version(declaration: PipelineDeclaration) -> UUID | None:
+    """Keep the definition as the version it says; the block's id, None when somebody has that version already."""
+    try:
+        return cast(UUID, _block(declaration).save(document_name(declaration.name, declaration.version)))
+    except ValueError:  # Prefect's answer to a name that is taken
+        return None
+
+
+def keep_unnamed(declaration: PipelineDeclaration) -> UUID:
+    """Keep a definition that is no version of a pipeline: that of one `codepipeline run`."""
+    return cast(UUID, _block(declaration)._save_sync(is_anonymous=True))
+
+
+def read_definition_block(definition_id: str | UUID) -> PipelineDefinition:
+    """The definition with that block id. Raises `PipelineNotFoundException`."""
+    try:
+        document = client().read_block_document(UUID(str(definition_id)))
+    except ObjectNotFound:
+        raise PipelineNotFoundException(f"the definition {definition_id} was deleted from Prefect") from None
+    return PipelineDefinition._from_block_document(document)
+
+
+def find_version(pipeline_name: str, version: int) -> tuple[UUID, PipelineDefinition] | None:
+    """One version of a pipeline and its block's id, None when there is none."""
+    name = document_name(pipeline_name, version)
+    status, document = call(
+        "GET",
+        f"/block_types/slug/{_TYPE}/block_documents/name/{name}?include_secrets=true",
+        expected=(404,),
+    )
+    return None if status == 404 else _parsed(document)
+
+
+def newest_version(pipeline_name: str, at_least: int = 1) -> tuple[UUID, PipelineDefinition]:
+    """The newest version of a pipeline and its block's id.
+
+    Args:
+        pipeline_name: as in its definition.
+        at_least: a version that is known to exist; looking starts there.
+
+    Raises:
+        PipelineNotFoundException: there is no such pipeline.
+    """
+    newest = find_version(pipeline_name, at_least)
+    if newest is None:
+        raise PipelineNotFoundException(
+            f"there is no pipeline {pipeline_name!r}; deployed pipelines are listed by `codepipeline list`"
+        )
+    while following := find_version(pipeline_name, newest[1].version + 1):
+        newest = following
+    return newest
+
+
+def settings_of(pipeline_name: str) -> PipelineSettings:
+    """The pipeline's settings: the block of its name, else `default`, else what a new block would say."""
+    for name in (slug(pipeline_name), "default"):
+        status, document = call(
+            "GET",
+            f"/block_types/slug/pipeline-settings/block_documents/name/{name}?include_secrets=true",
+            expected=(404,),
+        )
+        if status == 200:
+            return PipelineSettings.model_validate(document["data"])
+    return PipelineSettings()
+
+
+def _block(declaration: PipelineDeclaration) -> PipelineDefinition:
+    secret_keys = {str(kind): provider.secrets for kind, provider in providers().items()}
+    return PipelineDefinition.of(declaration, secret_keys)
+
+
+def _parsed(document: dict[str, Any]) -> tuple[UUID, PipelineDefinition]:
+    return UUID(document["id"]), PipelineDefinition.model_validate(document["data"])

@@ -1,0 +1,111 @@
+"""Find executions of pipelines and read how they stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_codepipeline.errors import PipelineExecutionNotFoundException, PipelineNotFoundException
+from prefect_codepipeline.model.execution import AnyFact, ExecutionPinned
+from prefect_codepipeline.model.state import ExecutionState, fold
+from prefect_codepipeline.tasks.definitions import read_definition_block
+from prefect_codepipeline.tasks.prefect_api import call, flow_run
+from prefect_codepipeline.tasks.record import RecordOf
+
+TAG = "codepipeline"
+
+
+@dataclass(frozen=True)
+class KnownExecution:
+    """A flow run of a pipeline, and how its record says it stands: `state` is None while it has not begun."""
+
+    run: dict[str, Any]
+    facts: list[AnyFact]
+    state: ExecutionState | None
+
+    @property
+    def id(self) -> str:
+        return str(self.run["id"])
+
+    @property
+    def status(self) -> str:
+        """AWS's word; a run that Prefect ended before its record could say so has Prefect's end."""
+        if self.state and self.state.final:
+            return self.state.status
+        ended = {"CANCELLED": "Stopped", "FAILED": "Failed", "CRASHED": "InProgress"}
+        return ended.get(self.run["state_type"], "InProgress")
+
+    @property
+    def is_suspended(self) -> bool:
+        return bool(self.run["state_type"] == "PAUSED")
+
+
+def pipeline_tag(pipeline_name: str) -> str:
+    """The tag that every execution and deployment of the pipeline bears."""
+    return f"pipeline:{pipeline_name}"
+
+
+def find_runs(
+    pipeline_name: str | None = None,
+    *,
+    state_types: list[str] | None = None,
+    limit: int = 50,
+    offset: int = 0,
+) -> list[dict[str, Any]]:
+    """Flow runs of pipelines, latest first, as Prefect's API gives them.
+
+    Args:
+        pipeline_name: of one pipeline only.
+        state_types: Prefect's state types, any when None.
+        limit: at most so many, up to 200.
+        offset: leave out so many.
+    """
+    tags = [TAG] if pipeline_name is None else [TAG, pipeline_tag(pipeline_name)]
+    flow_runs: dict[str, Any] = {"tags": {"all_": tags}, "parent_task_run_id": {"is_null_": True}}
+    if state_types:
+        flow_runs["state"] = {"type": {"any_": state_types}}
+    body = {"flow_runs": flow_runs, "sort": "EXPECTED_START_TIME_DESC", "limit": limit, "offset": offset}
+    _, found = call("POST", "/flow_runs/filter", body)
+    runs: list[dict[str, Any]] = found
+    return runs
+
+
+def read_execution(execution_id: str) -> KnownExecution:
+    """One execution by its id. Raises `PipelineExecutionNotFoundException`."""
+    run = flow_run(execution_id)
+    if run is None:
+        raise PipelineExecutionNotFoundException(f"there is no pipeline execution {execution_id!r}")
+    return known_execution(run)
+
+
+def known_execution(run: dict[str, Any]) -> KnownExecution:
+    """An execution from its flow run."""
+    facts = RecordOf(str(run["id"])).read()
+    pinned = next((fact for fact in facts if isinstance(fact, ExecutionPinned)), None)
+    if pinned is None:
+        return KnownExecution(run, facts, None)
+    declaration = read_definition_block(pinned.definition_id).masked()
+    return KnownExecution(run, facts, fold(str(run["id"]), declaration, facts))
+
+
+def latest_execution(pipeline_name: str) -> KnownExecution:
+    """The execution that started last.
+
+    Raises:
+        PipelineNotFoundException: the pipeline never ran; says how to start it.
+    """
+    # A run that a schedule made for later is not an execution yet.
+    for run in find_runs(pipeline_name, limit=20):
+        if run["state_type"] not in ("SCHEDULED", "PENDING") or run["run_count"] or not run["auto_scheduled"]:
+            return known_execution(run)
+    raise PipelineNotFoundException(
+        f"pipeline {pipeline_name!r} has no execution; start one with: codepipeline start {pipeline_name}"
+    )
+
+
+def run_url(execution_id: str) -> str | None:
+    """Where Prefect's UI shows the run, None when the UI's address is not known."""
+    from prefect.settings import PREFECT_UI_URL
+
+    base = PREFECT_UI_URL.value()
+    return f"{base.rstrip('/')}/runs/flow-run/{execution_id}" if base else None

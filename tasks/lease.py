@@ -1,0 +1,84 @@
+"""The lease of a process on its execution: a Prefect variable that is renewed while the process lives.
+
+When worker and flow process are killed together, Prefect shows the run as Running for ever; a lease that has not
+been renewed for a minute of the server's own time tells that nobody works on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from prefect_codepipeline.errors import PrefectUnavailable
+from prefect_codepipeline.tasks.prefect_api import call, client
+
+RENEW_SECONDS = 10.0
+STALE_SECONDS = 60.0
+_logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def holding_lease(execution_id: str, process: int) -> Iterator[None]:
+    """Hold the lease of an execution for as long as the block runs."""
+    variable_id = _take(execution_id, process)
+    stop = threading.Event()
+    renewer = threading.Thread(
+        target=_renew, args=(variable_id, process, stop), name="codepipeline-lease", daemon=True
+    )
+    renewer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        renewer.join()
+        call("DELETE", f"/variables/{variable_id}", expected=(404,))
+
+
+def is_stale(execution_id: str, now: datetime) -> bool:
+    """Whether nobody works on the execution: no lease, or one not renewed for a minute before `now`."""
+    lease = _read(execution_id)
+    if lease is None:
+        return True
+    renewed = datetime.fromisoformat(lease["updated"].replace("Z", "+00:00"))
+    return (now - renewed).total_seconds() > STALE_SECONDS
+
+
+def server_time() -> datetime:
+    """The clock of Prefect's server, which stamps the leases."""
+    response = client()._client.get("/health")
+    date = response.headers.get("date")
+    return parsedate_to_datetime(date) if date else datetime.now(timezone.utc)
+
+
+def _name(execution_id: str) -> str:
+    return f"codepipeline-lease-{execution_id}"
+
+
+def _take(execution_id: str, process: int) -> str:
+    body = {"name": _name(execution_id), "value": process, "tags": ["codepipeline"]}
+    status, made = call("POST", "/variables/", body, expected=(409,))
+    if status == 409:  # a process before this one left it behind
+        old = _read(execution_id)
+        if old is None:
+            return _take(execution_id, process)
+        call("PATCH", f"/variables/{old['id']}", {"value": process}, expected=(404,))
+        made = old
+    return str(made["id"])
+
+
+def _read(execution_id: str) -> dict[str, Any] | None:
+    status, body = call("GET", f"/variables/name/{_name(execution_id)}", expected=(404,))
+    return body if status == 200 else None
+
+
+def _renew(variable_id: str, process: int, stop: threading.Event) -> None:
+    while not stop.wait(RENEW_SECONDS):
+        try:
+            call("PATCH", f"/variables/{variable_id}", {"value": process}, expected=(404,))
+        except PrefectUnavailable as error:
+            _logger.warning("the lease could not be renewed, which is tried again: %s", error)
