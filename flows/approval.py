@@ -21,9 +21,8 @@ from prefect_codepipeline.model.execution import (
     ApprovalDecided,
     ApprovalRequested,
     ErrorDetails,
-    ExecutionPinned,
-    SourceRevision,
 )
+from prefect_codepipeline.model.page import plain, revision_text
 from prefect_codepipeline.model.state import ActionState, ExecutionState
 from prefect_codepipeline.model.variables import resolve_action
 from prefect_codepipeline.tasks.action import configuration_of
@@ -168,36 +167,23 @@ def _suspend(execution: Execution, stage_name: str, known: ActionState) -> None:
 
 def describe(state: ExecutionState, stage_name: str, request: ApprovalRequested) -> str:
     """What a reviewer must know, as markdown."""
-    pinned: ExecutionPinned = state.pinned
+    pinned = state.pinned
     lines = [
-        f"### Approve {_plain(request.action)!r} in stage {_plain(stage_name)!r} of {_plain(pinned.pipeline_name)!r}?",
+        f"### Approve {plain(request.action)!r} in stage {plain(stage_name)!r} of {plain(pinned.pipeline_name)!r}?",
         "",
     ]
     if request.custom_data:
-        lines += [_plain(request.custom_data), ""]
+        lines += [plain(request.custom_data), ""]
     if request.external_entity_link:
-        lines += [f"Link for the review: {_plain(request.external_entity_link)}", ""]
-    lines += [f"- {_plain(name)}: {_revision(revision)}" for name, revision in state.source_revisions.items()]
+        lines += [f"Link for the review: {plain(request.external_entity_link)}", ""]
+    lines += [
+        f"- {plain(name)}: {revision_text(revision)}" for name, revision in state.source_revisions.items()
+    ]
     lines += [
         "",
         f"Open until {request.expires_at:%Y-%m-%d %H:%M} UTC; nobody's answer counts as a rejection.",
     ]
     return "\n".join(lines)
-
-
-def _revision(revision: SourceRevision) -> str:
-    first_line = revision.revision_summary.partition("\n")[0]
-    text = f"`{revision.revision_id[:12]}` {_plain(first_line)}"
-    return f"[{text}]({revision.revision_url})" if revision.revision_url else text
-
-
-def _plain(text: str) -> str:
-    """Text from outside, so that it stays text in markdown and HTML."""
-    for character in "\\`*_[]<>|#":
-        text = text.replace(
-            character, f"\\{character}" if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character]
-        )
-    return text
 
 
 def _configuration(action: ActionDeclaration) -> ManualApprovalConfiguration:

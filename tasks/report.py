@@ -6,6 +6,8 @@ from types import TracebackType
 
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.execution import ExecutionPinned
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.page import execution_page
 from prefect_codepipeline.model.state import ExecutionState
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.prefect_api import call
@@ -39,25 +41,62 @@ class Reporter:
         self._thread.join(timeout=10)
 
     def _follow(self) -> None:
-        shown: str | None = None
-        while True:
+        page = _Page(self._execution.id)
+        over = False
+        while not over:
             self._changed.wait()
             self._changed.clear()
             over = self._over.is_set()
             try:
-                shown = _show_name(self._execution.state, shown)
+                page.show(self._execution.state)
             except CodePipelineError as error:
                 _logger.warning("the execution's page in Prefect's UI could not be updated: %s", error)
-            if over:
-                return
 
 
-def _show_name(state: ExecutionState, shown: str | None) -> str:
-    name = run_name(state)
-    if name != shown:
-        body = {"name": name, "tags": run_tags(state)}
-        call("PATCH", f"/flow_runs/{state.execution_id}", body, expected=(404,))
-    return name
+class _Page:
+    """The run's name, its tags and its markdown artifact, each sent only when it changed."""
+
+    def __init__(self, execution_id: str) -> None:
+        self._execution_id = execution_id
+        self._artifact_id: str | None = None
+        self._name = ""
+        self._text = ""
+
+    def show(self, state: ExecutionState) -> None:
+        name, text = run_name(state), execution_page(state)
+        if name != self._name:
+            body = {"name": name, "tags": run_tags(state)}
+            call("PATCH", f"/flow_runs/{self._execution_id}", body, expected=(404,))
+            self._name = name
+        if text != self._text:
+            self._show_artifact(state, text)
+            self._text = text
+
+    def _show_artifact(self, state: ExecutionState, text: str) -> None:
+        self._artifact_id = self._artifact_id or self._find_artifact()
+        if self._artifact_id:
+            call("PATCH", f"/artifacts/{self._artifact_id}", {"data": text}, expected=(404,))
+            return
+        body = {
+            "key": artifact_key(state.pinned.pipeline_name),
+            "type": "markdown",
+            "description": f"How execution {self._execution_id} stands.",
+            "data": text,
+            "flow_run_id": self._execution_id,
+        }
+        _, made = call("POST", "/artifacts/", body)
+        self._artifact_id = str(made["id"])
+
+    def _find_artifact(self) -> str | None:
+        # An earlier process of the same execution has made it.
+        wanted = {"flow_run_id": {"any_": [self._execution_id]}, "type": {"any_": ["markdown"]}}
+        _, found = call("POST", "/artifacts/filter", {"artifacts": wanted, "limit": 1})
+        return str(found[0]["id"]) if found else None
+
+
+def artifact_key(pipeline_name: str) -> str:
+    """The key under which Prefect's UI lists the pages of a pipeline's executions."""
+    return f"pipeline-{slug(pipeline_name)}"
 
 
 def run_name(state: ExecutionState) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from prefect_codepipeline.model.declaration import ActionDeclaration, PipelineDeclaration, StageDeclaration
 from prefect_codepipeline.model.execution import (
