@@ -98,6 +98,22 @@ def find_deployment(name: str) -> dict[str, Any]:
     return deployment
 
 
+def list_deployments() -> list[dict[str, Any]]:
+    """Every deployed pipeline by name: `name`, `version`, `updated`."""
+    found: list[dict[str, Any]] = []
+    while True:
+        body = {
+            "deployments": {"tags": {"all_": [TAG]}},
+            "sort": "NAME_ASC",
+            "limit": 200,
+            "offset": len(found),
+        }
+        _, page = call("POST", "/deployments/filter", body)
+        found += [{key: item[key] for key in ("name", "version", "updated")} for item in page]
+        if len(page) < 200:
+            return found
+
+
 def start_pipeline_execution(
     name: str,
     variables: Mapping[str, str],

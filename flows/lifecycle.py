@@ -137,6 +137,7 @@ def _pin(run: Any, variables: dict[str, str], source_revisions: dict[str, str]) 
         pipeline_name=definition.pipeline_name,
         pipeline_version=definition.version,
         definition_id=str(definition_id),
+        settings_id=labels.get("codepipeline.settings"),
         variables={**defaults, **variables},
         source_revisions=source_revisions,
         trigger_type="CloudWatchEvent" if run.auto_scheduled else "StartPipelineExecution",

@@ -28,7 +28,7 @@ def claim_version(declaration: PipelineDeclaration) -> UUID | None:
 
 def keep_unnamed(declaration: PipelineDeclaration) -> UUID:
     """Keep a definition that is no version of a pipeline: that of one `codepipeline run`."""
-    return cast(UUID, _block(declaration)._save_sync(is_anonymous=True))
+    return _block(declaration)._save_sync(is_anonymous=True)
 
 
 def read_definition_block(definition_id: str | UUID) -> PipelineDefinition:
@@ -71,14 +71,12 @@ def newest_version(pipeline_name: str, at_least: int = 1) -> tuple[UUID, Pipelin
     return newest
 
 
-def settings_of(pipeline_name: str) -> PipelineSettings:
-    """The pipeline's settings: the block of its name, else `default`, else what a new block would say."""
-    for name in (slug(pipeline_name), "default"):
-        status, document = call(
-            "GET",
-            f"/block_types/slug/pipeline-settings/block_documents/name/{name}?include_secrets=true",
-            expected=(404,),
-        )
+def settings_of(pipeline_name: str, settings_id: str | None = None) -> PipelineSettings:
+    """The block with that id when one is given, else of the pipeline's name, else `default`, else a fresh one."""
+    by_name = "/block_types/slug/pipeline-settings/block_documents/name"
+    paths = [f"{by_name}/{slug(pipeline_name)}", f"{by_name}/default"]
+    for path in [f"/block_documents/{settings_id}"] if settings_id else paths:
+        status, document = call("GET", f"{path}?include_secrets=true", expected=(404,))
         if status == 200:
             return PipelineSettings.model_validate(document["data"])
     return PipelineSettings()

@@ -73,7 +73,7 @@ class Execution:
 
     @cached_property
     def settings(self) -> PipelineSettings:
-        return settings_of(self.declaration.name)
+        return settings_of(self.declaration.name, self.state.pinned.settings_id)
 
     @cached_property
     def store(self) -> ArtifactStore:

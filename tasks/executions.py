@@ -109,3 +109,41 @@ def run_url(execution_id: str) -> str | None:
 
     base = PREFECT_UI_URL.value()
     return f"{base.rstrip('/')}/runs/flow-run/{execution_id}" if base else None
+
+
+def waiting_execution(pipeline_name: str) -> KnownExecution:
+    """The execution that waits for an approval; the latest one when none does."""
+    for run in find_runs(pipeline_name, state_types=["PAUSED", "RUNNING"], limit=20):
+        execution = known_execution(run)
+        if execution.state and execution.state.open_approvals:
+            return execution
+    return latest_execution(pipeline_name)
+
+
+def log_page(execution_id: str, action_name: str | None, offset: int, limit: int) -> list[dict[str, Any]]:
+    """Log lines of an execution in the order of time: `timestamp`, `level`, `message`.
+
+    Args:
+        execution_id: the pipeline execution.
+        action_name: lines of the task runs of this action only.
+        offset: leave out so many.
+        limit: at most so many, up to 200.
+    """
+    _, runs = call(
+        "POST",
+        "/flow_runs/filter",
+        {"flow_runs": {"parent_flow_run_id": {"any_": [execution_id]}}, "limit": 200},
+    )
+    flow_run_ids = [execution_id, *(run["id"] for run in runs)]
+    logs: dict[str, Any] = {"flow_run_id": {"any_": flow_run_ids}}
+    if action_name:
+        wanted = {
+            "flow_run_id": {"any_": flow_run_ids},
+            "name": {"any_": [action_name, f"{action_name}: request"]},
+        }
+        _, tasks = call("POST", "/task_runs/filter", {"task_runs": wanted, "limit": 200})
+        logs["task_run_id"] = {"any_": [task["id"] for task in tasks]}
+    body = {"logs": logs, "sort": "TIMESTAMP_ASC", "offset": offset, "limit": limit}
+    _, page = call("POST", "/logs/filter", body)
+    lines: list[dict[str, Any]] = page
+    return lines

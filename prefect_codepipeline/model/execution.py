@@ -84,6 +84,7 @@ class ExecutionPinned(Fact):
     pipeline_name: str
     pipeline_version: int
     definition_id: str
+    settings_id: str | None = None
     variables: dict[str, str]
     source_revisions: dict[str, str]
     trigger_type: TriggerType

@@ -1,0 +1,76 @@
+"""Run a pipeline here and now, in this process, without a deployment: `codepipeline run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flow_engine import run_flow
+from prefect.states import Cancelled
+
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.deployments.create import FLOW_NAME, check_start
+from prefect_codepipeline.deployments.runnable import check_runnable
+from prefect_codepipeline.errors import InvalidDefinition
+from prefect_codepipeline.flows.pipeline import pipeline
+from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.tasks import gate
+from prefect_codepipeline.tasks.definitions import keep_unnamed
+from prefect_codepipeline.tasks.executions import TAG, pipeline_tag
+from prefect_codepipeline.tasks.prefect_api import call, client
+
+
+def create_run(
+    declaration: PipelineDeclaration,
+    variables: Mapping[str, str],
+    source_revisions: Mapping[str, str],
+    started_by: str,
+    settings: PipelineSettings | None = None,
+) -> FlowRun:
+    """Create the flow run of an execution that no deployment knows; the pipeline's versions stay as they are.
+
+    `settings` are used in place of the pipeline's own.
+
+    Raises:
+        InvalidDefinition: the definition breaks rules or cannot run here.
+        ValidationException: a variable or source action that it does not have, or a missing value.
+    """
+    errors = [problem for problem in check_runnable(declaration) if problem.severity == "error"]
+    if errors:
+        raise InvalidDefinition(errors, f"pipeline {declaration.name!r}")
+    check_start(declaration, variables, source_revisions)
+    labels = {
+        "codepipeline.definition": str(keep_unnamed(declaration)),
+        "codepipeline.started-by": started_by,
+    }
+    if settings:
+        labels["codepipeline.settings"] = str(settings._save_sync(is_anonymous=True))
+    body: dict[str, Any] = {
+        "flow_id": str(client().create_flow_from_name(FLOW_NAME)),
+        "state": {"type": "PENDING"},
+        "parameters": {"variables": dict(variables), "source_revisions": dict(source_revisions)},
+        "labels": labels,
+        "tags": [TAG, pipeline_tag(declaration.name)],
+    }
+    _, created = call("POST", "/flow_runs/", body)
+    return FlowRun.model_validate(created)
+
+
+def run_here(flow_run: FlowRun) -> State[Any]:
+    """Run the execution to its end in this thread. A `KeyboardInterrupt` stops it and is raised again."""
+    try:
+        state = run_flow(pipeline, flow_run=flow_run, parameters=flow_run.parameters, return_type="state")
+    except KeyboardInterrupt:
+        message = "interrupted at the terminal"
+        client().set_flow_run_state(flow_run.id, Cancelled(name="Stopped", message=message), force=True)
+        for pipeline_name in _pipelines(flow_run):
+            gate.leave(pipeline_name, str(flow_run.id))
+        raise
+    assert isinstance(state, State), "a synchronous flow gives its state"
+    return state
+
+
+def _pipelines(flow_run: FlowRun) -> list[str]:
+    prefix = pipeline_tag("")
+    return [tag.removeprefix(prefix) for tag in flow_run.tags if tag.startswith(prefix)]

@@ -1,0 +1,94 @@
+"""The `codepipeline` command. One file a verb; what a verb needs is imported when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cyclopts import App
+
+from prefect_codepipeline import __version__
+from prefect_codepipeline.errors import CodePipelineError
+
+# Each verb with its one line of help, so that `--help` need not import them all.
+_VERBS = {
+    "Definitions": {
+        "validate": ("validate:validate", "Check definitions without a server."),
+        "deploy": ("deploy:deploy", "Create or update pipelines."),
+        "list": ("deploy:list_pipelines", "The pipelines that are deployed."),
+    },
+    "Executions": {
+        "run": ("run:run", "Run a pipeline here, in the foreground."),
+        "start": ("start:start", "Start an execution of a deployed pipeline."),
+        "status": ("status:status", "How the latest execution of a pipeline stands."),
+        "executions": ("status:executions", "The executions of a pipeline."),
+        "logs": ("logs:logs", "The log of an execution, or of one action."),
+        "approve": ("approve:approve", "Approve what a pipeline waits for."),
+        "reject": ("approve:reject", "Reject what a pipeline waits for."),
+    },
+    "Set-up": {
+        "up": ("up:up", "Start a Prefect server, a worker and the reconcile loop."),
+        "down": ("up:down", "Stop them."),
+    },
+}
+_FAMILIES = {
+    "connection": (
+        "Connections to git hosts.",
+        {
+            "add": ("blocks:add_connection", "Add or replace a connection."),
+            "list": ("blocks:list_connections", "The connections there are."),
+        },
+    ),
+    "slack": (
+        "Slack channels to report to.",
+        {"add": ("blocks:add_slack", "Add or replace a channel.")},
+    ),
+    "secret": (
+        "Secrets for environment variables of type SECRETS_MANAGER.",
+        {"add": ("blocks:add_secret", "Add or replace a secret.")},
+    ),
+}
+
+app = App(
+    name="codepipeline",
+    help="AWS CodePipeline's release pipelines on Prefect.",
+    version=__version__,
+    help_format="plaintext",
+)
+for _group, _verbs in _VERBS.items():
+    for _verb, (_function, _help) in _verbs.items():
+        app.command(f"{__name__}.{_function}", name=_verb, group=_group, help=_help)
+for _family, (_family_help, _verbs) in _FAMILIES.items():
+    _below = App(name=_family, help=_family_help, group="Set-up")
+    for _verb, (_function, _help) in _verbs.items():
+        _below.command(f"{__name__}.{_function}", name=_verb, help=_help)
+    app.command(_below)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit: 0 when it went well, 1 when it did not, 130 after Ctrl-C.
+
+    A mistake of the user ends in one message; anything else is a defect of ours and says so.
+    """
+    try:
+        code = app(arguments, result_action="return_value")
+    except CodePipelineError as error:
+        print(f"codepipeline: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("codepipeline: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader went away (`| head`): nobody is left to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get("CODEPIPELINE_DEBUG"):
+            raise
+        print(
+            f"codepipeline: a defect of this program: {type(error).__name__}: {error}\n"
+            "Please report it with what CODEPIPELINE_DEBUG=1 prints.",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

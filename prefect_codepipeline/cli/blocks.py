@@ -1,0 +1,153 @@
+"""`codepipeline connection`, `slack` and `secret`: the blocks that pipelines lean on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from prefect_codepipeline.cli.session import connect, console, print_json, read_secret
+from prefect_codepipeline.errors import CodePipelineError
+
+
+def add_connection(
+    name: str,
+    *,
+    url: str,
+    arn: str | None = None,
+    username: str | None = None,
+    token: bool = False,
+    token_stdin: bool = False,
+    ssh_key: Path | None = None,
+    known_hosts: Path | None = None,
+) -> int:
+    """Add or replace a connection to a git host, as the block GitConnection.
+
+    Parameters
+    ----------
+    name:
+        Name of the block.
+    url:
+        Template of the repositories' URLs, with {FullRepositoryId}, {Owner}, {Repo} or {RepositoryName};
+        a local path works too.
+    arn:
+        The ConnectionArn in the definitions that this connection stands for.
+    username:
+        The user name that goes with the token, where the host wants one.
+    token:
+        Ask for an access token.
+    token_stdin:
+        Read the access token from the standard input.
+    ssh_key:
+        File with the private key for ssh:// and git@ URLs.
+    known_hosts:
+        File with the host keys to trust; the user's own when absent.
+    """
+    connect()
+    from prefect_codepipeline.blocks.git_connection import GitConnection
+
+    secret = read_secret("token", token_stdin) if token or token_stdin else None
+    fields = {
+        "url_template": url,
+        "connection_arn": arn,
+        "username": username,
+        "token": secret,
+        "ssh_key": _read(ssh_key),
+        "known_hosts": _read(known_hosts),
+    }
+    _save(GitConnection, name, {key: value for key, value in fields.items() if value is not None})
+    console.print(Text(f"connection {name!r}: {url}" + (f" for {arn}" if arn else "")))
+    return 0
+
+
+def list_connections(*, json: bool = False) -> int:
+    """The connections to git hosts.
+
+    Parameters
+    ----------
+    json:
+        Print JSON.
+    """
+    connect()
+    from prefect_codepipeline.deployments.listing import list_blocks
+
+    found = [
+        {"name": name, "url": data.get("url_template"), "arn": data.get("connection_arn")}
+        for name, data in list_blocks("git-connection")
+    ]
+    if json:
+        print_json(found)
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("Name", "URL", "ConnectionArn"):
+        table.add_column(column)
+    for connection in found:
+        table.add_row(*(Text(str(connection[key] or "")) for key in ("name", "url", "arn")))
+    console.print(table)
+    return 0
+
+
+def add_slack(name: str, *, channel: str, token_stdin: bool = False, api_url: str | None = None) -> int:
+    """Add or replace a Slack channel to report to, as the block SlackChannel. Asks for the bot token.
+
+    Parameters
+    ----------
+    name:
+        Name of the block; name it as `slack_channel` in a pipeline's settings.
+    channel:
+        The channel's id, such as C0123456789.
+    token_stdin:
+        Read the bot token from the standard input.
+    api_url:
+        Another address than Slack's own, for tests and proxies.
+    """
+    connect()
+    from prefect_codepipeline.blocks.slack_channel import SlackChannel
+
+    fields = {"bot_token": read_secret("bot token", token_stdin), "channel": channel}
+    _save(SlackChannel, name, {**fields, **({"api_url": api_url} if api_url else {})})
+    console.print(Text(f"Slack channel {name!r}: {channel}"))
+    return 0
+
+
+def add_secret(name: str, *, value_stdin: bool = False) -> int:
+    """Add or replace a secret, as Prefect's own block Secret. Asks for its value.
+
+    Parameters
+    ----------
+    name:
+        Name of the block; environment variables of type SECRETS_MANAGER name it.
+    value_stdin:
+        Read the value from the standard input.
+    """
+    connect()
+    from prefect.blocks.system import Secret
+
+    _save(Secret, name, {"value": read_secret("value", value_stdin)})
+    console.print(Text(f"secret {name!r} kept"))
+    return 0
+
+
+def _save(kind: type, name: str, fields: dict[str, object]) -> None:
+    try:
+        kind(**fields).save(name, overwrite=True)
+    except ValueError as error:  # pydantic's and Prefect's own complaints about fields and names
+        raise CodePipelineError(f"block {name!r} was not saved: {_message(error)}") from None
+
+
+def _message(error: ValueError) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+    return str(error)
+
+
+def _read(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise CodePipelineError(f"{path} could not be read: {error.strerror}") from None

@@ -1,0 +1,94 @@
+"""`codepipeline deploy` and `list`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.table import Table
+from rich.text import Text
+
+from prefect_codepipeline.cli.session import connect, console, pairs, print_json, who
+from prefect_codepipeline.errors import CodePipelineError, InvalidDefinition
+
+
+def deploy(
+    *files: Path,
+    pool: str = "codepipeline",
+    start: bool = False,
+    variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+) -> int:
+    """Create or update pipelines. Nothing is deployed unless every file can run.
+
+    Parameters
+    ----------
+    files:
+        Definitions in JSON or YAML. Settings in `NAME.settings.yaml` beside `NAME.json` come along.
+    pool:
+        The Prefect work pool whose workers run the executions.
+    start:
+        Start an execution of each pipeline.
+    variable:
+        NAME=VALUE for executions that `--start` starts.
+    """
+    from prefect_codepipeline.deployments.definition_file import read_definition
+    from prefect_codepipeline.deployments.runnable import check_runnable
+    from prefect_codepipeline.deployments.settings_file import read_settings_beside
+
+    if not files:
+        raise CodePipelineError("deploy takes one or more files")
+    declarations = [read_definition(file) for file in files]
+    settings = [read_settings_beside(file) for file in files]
+    for file, declaration in zip(files, declarations, strict=True):
+        problems = check_runnable(declaration)
+        if errors := [problem for problem in problems if problem.severity == "error"]:
+            raise InvalidDefinition(errors, str(file))
+        for problem in problems:
+            console.print(Text(f"{file}: warning: {problem}", "yellow"))
+    connect()
+    from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
+    from prefect_codepipeline.deployments.settings_file import save_settings
+
+    for declaration, own_settings in zip(declarations, settings, strict=True):
+        if own_settings:
+            save_settings(declaration.name, own_settings)
+        deployed = deploy_pipeline(declaration, pool)
+        what = "created" if deployed.created else "updated" if deployed.changes else "unchanged"
+        console.print(Text(f"{deployed.name}: {what}, version {deployed.version}"))
+        for change in deployed.changes if not deployed.created else []:
+            console.print(Text(f"  {change}"))
+        if start:
+            execution_id = start_pipeline_execution(deployed.name, pairs(variable, "--variable"), {}, who())
+            console.print(Text(f"  started: {execution_id}"))
+        else:
+            console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
+    return 0
+
+
+def list_pipelines(*, json: bool = False) -> int:
+    """The pipelines that are deployed.
+
+    Parameters
+    ----------
+    json:
+        Print JSON.
+    """
+    connect()
+    from prefect_codepipeline.deployments.create import list_deployments
+
+    pipelines = list_deployments()
+    if json:
+        print_json(pipelines)
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("Name", "Version", "Updated"):
+        table.add_column(column)
+    for pipeline in pipelines:
+        table.add_row(*_row(pipeline))
+    console.print(table)
+    return 0
+
+
+def _row(pipeline: dict[str, Any]) -> list[str]:
+    return [pipeline["name"], str(pipeline["version"]), str(pipeline["updated"])]

@@ -1,0 +1,78 @@
+"""What every verb needs: a server to talk to, a console to print on, and arguments taken apart."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def connect() -> str:
+    """Point this process at a Prefect server: the configured one, else the embedded one. Its API's URL.
+
+    Raises:
+        PrefectUnavailable: there is neither; says how to get one.
+    """
+    from prefect_codepipeline.deployments import embedded
+
+    if url := embedded.configured_api_url():
+        return url
+    if found := embedded.find():
+        use(found.api_url)
+        return found.api_url
+    raise PrefectUnavailable(
+        "there is no Prefect server to talk to: start the embedded one with `codepipeline up`, "
+        "or set PREFECT_API_URL to your own"
+    )
+
+
+def use(api_url: str) -> None:
+    """Point this process, and what it imports from now on, at a Prefect API."""
+    os.environ["PREFECT_API_URL"] = api_url
+    # Runs are shown by this command itself; Prefect's own log lines would write over that.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+
+
+def pairs(arguments: Sequence[str], option: str) -> dict[str, str]:
+    """`["K=V", ...]` as a mapping. Raises `CodePipelineError` for what is no pair, or is given twice."""
+    found: dict[str, str] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or not key:
+            raise CodePipelineError(f"{option} takes NAME=VALUE, got {argument!r}")
+        if key in found:
+            raise CodePipelineError(f"{option} {key} is given twice")
+        found[key] = value
+    return found
+
+
+def who() -> str:
+    """The person at this terminal, as `name@host`."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
+
+
+def print_json(value: Any) -> None:
+    """Print JSON for programs, never wrapped or coloured."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def read_secret(prompt: str, from_stdin: bool) -> str:
+    """A secret from the standard input or typed without an echo. Raises `CodePipelineError` when it is empty."""
+    value = sys.stdin.readline() if from_stdin or not sys.stdin.isatty() else getpass.getpass(f"{prompt}: ")
+    if not value.strip():
+        raise CodePipelineError(f"{prompt}: nothing was given")
+    return value.strip()
