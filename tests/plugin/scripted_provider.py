@@ -1,0 +1,79 @@
+"""`Source/Custom/Scripted/1` and `Test/Custom/Scripted/1`: actions ordered about by their own configuration."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.execution import SourceRevision
+from prefect_codepipeline.tasks.registry import (
+    ActionConfiguration,
+    ActionContext,
+    ActionResult,
+    OutputTree,
+    action_provider,
+)
+
+
+class ScriptedConfiguration(ActionConfiguration):
+    """`trace` gets a line for each run; `until` is a file that is waited for; `fail_unless` one that must exist."""
+
+    trace: Path | None = None
+    sleep_seconds: float = 0
+    until: Path | None = None
+    fail_unless: Path | None = None
+    raise_error: str | None = None
+    output: str | None = None
+
+
+@action_provider(
+    category="Source", owner="Custom", provider="Scripted", inputs=(0, 0), outputs=(0, 5), restartable=True
+)
+def fetch(configuration: ScriptedConfiguration, context: ActionContext) -> ActionResult:
+    """Behave as ordered; the revision is the override or all zeros."""
+    result = _behave(configuration, context)
+    revision = context.source_revision_override or "0" * 40
+    return ActionResult(
+        summary="fetched",
+        output_artifacts=result.output_artifacts,
+        output_variables={"CommitId": revision},
+        source_revision=SourceRevision(
+            revision_id=revision, revision_summary="the <b>first</b> commit\n\nwhy"
+        ),
+    )
+
+
+@action_provider(category="Test", owner="Custom", provider="Scripted", inputs=(0, 5), outputs=(0, 5))
+def test(configuration: ScriptedConfiguration, context: ActionContext) -> ActionResult:
+    """Behave as ordered."""
+    return _behave(configuration, context)
+
+
+def _behave(configuration: ScriptedConfiguration, context: ActionContext) -> ActionResult:
+    if configuration.trace:
+        with configuration.trace.open("a") as trace:
+            trace.write(f"{context.pipeline_execution_id} {context.stage_name}/{context.action.name}\n")
+    until = time.monotonic() + configuration.sleep_seconds
+    while time.monotonic() < until or (configuration.until and not configuration.until.exists()):
+        context.check()
+        context.cancellation.wait(0.02)
+    if configuration.raise_error:
+        raise RuntimeError(configuration.raise_error)
+    if configuration.fail_unless and not configuration.fail_unless.exists():
+        raise ActionFailed(f"there is no {configuration.fail_unless.name}")
+    return ActionResult(
+        summary="as ordered",
+        output_artifacts={
+            artifact.name: _tree(context.scratch / artifact.name, configuration.output or "nothing")
+            for artifact in context.action.output_artifacts
+        },
+        output_variables={"PID": str(os.getpid())},
+    )
+
+
+def _tree(directory: Path, text: str) -> OutputTree:
+    directory.mkdir()
+    (directory / "output.txt").write_text(text)
+    return OutputTree(directory)
