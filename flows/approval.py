@@ -27,8 +27,9 @@ from prefect_codepipeline.model.state import ActionState, ExecutionState
 from prefect_codepipeline.model.variables import resolve_action
 from prefect_codepipeline.tasks.action import configuration_of
 from prefect_codepipeline.tasks.decision import answer_of
-from prefect_codepipeline.tasks.execution import Execution, current_execution, utc_now
+from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
+from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.registry import get_provider
 from prefect_codepipeline.tasks.suspension import Form, Wake, answers, suspend
 

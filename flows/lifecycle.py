@@ -25,10 +25,10 @@ from prefect_codepipeline.model.execution import (
 from prefect_codepipeline.model.state import StageState
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block
-from prefect_codepipeline.tasks.execution import Execution, claim_process, set_current_execution, utc_now
+from prefect_codepipeline.tasks.execution import Execution, claim_process, set_current_execution
 from prefect_codepipeline.tasks.lease import holding_lease
 from prefect_codepipeline.tasks.prefect_api import call
-from prefect_codepipeline.tasks.record import RecordOf
+from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.registry import providers
 from prefect_codepipeline.tasks.report import Reporter
 from prefect_codepipeline.tasks.suspension import Wake, suspend

@@ -13,8 +13,6 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
-from prefect_codepipeline.model.validation import problems_of
-from prefect_codepipeline.tasks.artifacts import fetch_tree, store_tree
 from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.pipeline_definition import MASK
@@ -27,8 +25,11 @@ from prefect_codepipeline.model.execution import (
     StoredArtifact,
 )
 from prefect_codepipeline.model.state import ActionState, StageState
+from prefect_codepipeline.model.validation import problems_of
 from prefect_codepipeline.model.variables import resolve_action
-from prefect_codepipeline.tasks.execution import Execution, current_execution, utc_now
+from prefect_codepipeline.tasks.artifacts import fetch_tree, store_tree
+from prefect_codepipeline.tasks.execution import Execution, current_execution
+from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.registry import (
     ActionConfiguration,
     ActionContext,

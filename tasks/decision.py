@@ -12,8 +12,7 @@ from prefect_codepipeline.errors import (
 )
 from prefect_codepipeline.model.execution import ApprovalDecided, ApprovalRequested
 from prefect_codepipeline.model.state import ExecutionState
-from prefect_codepipeline.tasks.execution import utc_now
-from prefect_codepipeline.tasks.record import RecordOf
+from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.suspension import resume
 
 SUMMARY_LENGTH = 512

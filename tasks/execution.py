@@ -5,28 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import datetime, timezone
 from functools import cached_property
 from typing import TypeVar
 
 from prefect.exceptions import Abort
-from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-from prefect_codepipeline.tasks.artifacts import load_artifact_store
 
+from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import AnyFact, Fact, ProcessEnded, ProcessStarted
 from prefect_codepipeline.model.state import ExecutionState, fold
+from prefect_codepipeline.tasks.artifacts import load_artifact_store
 from prefect_codepipeline.tasks.definitions import settings_of
-from prefect_codepipeline.tasks.record import RecordOf
+from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.registry import CancellationToken
 
 FactT = TypeVar("FactT", bound=Fact)
-
-
-def utc_now() -> datetime:
-    """The clock of facts."""
-    return datetime.now(timezone.utc)
 
 
 class Execution:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -14,6 +15,11 @@ from prefect_codepipeline.tasks.prefect_api import call
 _SENDER = "prefect-codepipeline"
 _EVERYTHING = 100_000  # PostgreSQL refuses -1, and the default is 1
 FactT = TypeVar("FactT", bound=Fact)
+
+
+def utc_now() -> datetime:
+    """The clock of facts."""
+    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True)
