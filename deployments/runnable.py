@@ -1,0 +1,97 @@
+"""Whether a definition can run here and now: the rules of CodePipeline, and what this version has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from prefect_codepipeline.model.declaration import ActionDeclaration, PipelineDeclaration
+from prefect_codepipeline.model.validation import Problem, nearest, problems_of, validate
+from prefect_codepipeline.model.variables import find_references
+from prefect_codepipeline.tasks.registry import ActionProvider, providers
+
+_LATER = "is not available yet; this version cannot run it"
+
+
+def check_runnable(declaration: PipelineDeclaration) -> list[Problem]:
+    """Everything that keeps the definition from running, and warnings about what will surprise."""
+    problems = [*validate(declaration), *_not_available(declaration)]
+    for stage_index, stage in enumerate(declaration.stages):
+        for action_index, action in enumerate(stage.actions):
+            problems += _check_action(action, f"stages[{stage_index}].actions[{action_index}]")
+    return problems
+
+
+def _not_available(declaration: PipelineDeclaration) -> Iterator[Problem]:
+    if declaration.execution_mode != "SUPERSEDED":
+        yield Problem("executionMode", f"{declaration.execution_mode} {_LATER}")
+    if declaration.triggers:
+        yield Problem("triggers", f"starting executions by git triggers {_LATER}", hint="remove 'triggers'")
+    if declaration.artifact_stores and len(declaration.artifact_stores) > 1:
+        yield Problem("artifactStores", f"more than one region {_LATER}")
+    for index, stage in enumerate(declaration.stages):
+        for field in ("beforeEntry", "onSuccess", "onFailure"):
+            if stage.to_wire().get(field):
+                yield Problem(f"stages[{index}].{field}", f"{field} {_LATER}")
+
+
+def _check_action(action: ActionDeclaration, path: str) -> Iterator[Problem]:
+    kind = action.action_type_id
+    provider = providers().get(kind)
+    if provider is None:
+        known = sorted(str(action_type) for action_type in providers())
+        yield Problem(
+            f"{path}.actionTypeId",
+            f"action type {kind} {_LATER}; available: {', '.join(known)}",
+            "InvalidActionDeclarationException",
+            hint=nearest(str(kind), known),
+        )
+        return
+    yield from _check_counts(action, provider, path)
+    yield from _check_configuration(action, provider, path)
+    if action.configuration.get("DetectChanges", action.configuration.get("PollForSourceChanges")) == "true":
+        yield Problem(
+            f"{path}.configuration",
+            "changes do not start executions in this version; start them by hand or by a schedule",
+            severity="warning",
+        )
+
+
+def _check_counts(action: ActionDeclaration, provider: ActionProvider, path: str) -> Iterator[Problem]:
+    for what, artifacts, (least, most) in (
+        ("input", action.input_artifacts, provider.inputs),
+        ("output", action.output_artifacts, provider.outputs),
+    ):
+        declares = f"Action {action.name} declares {len(artifacts)} {what} artifacts which"
+        where = f"{path}.{what}Artifacts"
+        if len(artifacts) < least:
+            message = f"{declares} is less than the minimum count ({least})"
+            yield Problem(where, message, "InvalidActionDeclarationException")
+        if len(artifacts) > most:
+            message = f"{declares} exceeds the maximum count ({most})"
+            yield Problem(where, message, "InvalidActionDeclarationException")
+
+
+def _check_configuration(action: ActionDeclaration, provider: ActionProvider, path: str) -> Iterator[Problem]:
+    try:
+        provider.configuration.model_validate(action.configuration)
+    except ValidationError as error:
+        for problem, details in zip(problems_of(error, provider.configuration), error.errors(), strict=True):
+            key = str(details["loc"][0]) if details["loc"] else ""
+            if any(find_references(action.configuration.get(key, ""))):
+                continue  # known only when its variables are
+            yield Problem(
+                f"{path}.configuration.{problem.path}" if problem.path else f"{path}.configuration",
+                _words(action.name, key, details["type"], problem.message),
+                "InvalidActionDeclarationException",
+                hint=problem.hint,
+            )
+
+
+def _words(action_name: str, key: str, kind: str, message: str) -> str:
+    if kind == "missing":
+        return f"Action configuration for action '{action_name}' is missing required configuration '{key}'"
+    if kind == "extra_forbidden":
+        return f"Action configuration for action '{action_name}' contains unknown configuration '{key}'"
+    return message
