@@ -1,0 +1,187 @@
+"""What the engine costs, side by side with the same work as a hand-written Prefect flow, in one run.
+
+    python benchmarks/engine.py [--repeat 5]
+
+Every action does nothing, so that what is measured is the engine: seconds for one more stage, for one more action, from
+start to the first action and from an approval to the next action, all on the embedded server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PLUGIN = Path(__file__).resolve().parent.parent / "tests" / "plugin"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeat", type=int, default=5, help="medians of so many")
+    repeat = parser.parse_args().repeat
+    with tempfile.TemporaryDirectory(prefix="codepipeline-bench-") as home:
+        sys.path.insert(0, str(PLUGIN))
+        os.environ.update(
+            PYTHONPATH=os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")])),
+            PREFECT_CODEPIPELINE_HOME=home,
+            PREFECT_CODEPIPELINE_ARTIFACTS=f"{home}/artifacts",
+            PREFECT_LOGGING_LEVEL="ERROR",
+        )
+        for name in ("PREFECT_API_URL", "PREFECT_PROFILE"):
+            os.environ.pop(name, None)
+        from prefect_codepipeline.deployments import embedded
+
+        running = embedded.up()
+        os.environ["PREFECT_API_URL"] = running.api_url
+        try:
+            _measure(repeat)
+        finally:
+            embedded.down()
+
+
+def _measure(repeat: int) -> None:
+    rows = [
+        ("one more stage (one action)", *_both(repeat, lambda run: _slope(run, (2, 1), (8, 1)))),
+        ("one more action, one after another", *_both(repeat, lambda run: _slope(run, (2, 1), (2, 16)))),
+    ]
+    print(f"{'seconds, medians of ' + str(repeat):40} {'this':>8} {'bare':>8} {'more':>8}")
+    for name, ours, bare in rows:
+        print(f"{name:40} {ours:8.3f} {bare:8.3f} {ours - bare:+8.3f}")
+    start, resume = _latencies(repeat)
+    print(f"{'start to first action, by the worker':40} {start:8.3f}")
+    print(f"{'approval to next action, by the worker':40} {resume:8.3f}")
+
+
+Run = Callable[[int, int], float]
+
+
+def _both(repeat: int, measure: Callable[[Run], float]) -> tuple[float, float]:
+    """Ours and the bare flow in turn, so that both meet the same machine."""
+    ours, bare = [], []
+    for _ in range(repeat):
+        ours.append(measure(_run_pipeline))
+        bare.append(measure(_run_bare))
+    return statistics.median(ours), statistics.median(bare)
+
+
+def _slope(run: Run, small: tuple[int, int], large: tuple[int, int]) -> float:
+    steps = large[0] * large[1] - small[0] * small[1] if large[0] == small[0] else large[0] - small[0]
+    return (run(*large) - run(*small)) / steps
+
+
+def _run_pipeline(stages: int, actions: int) -> float:
+    from prefect_codepipeline.deployments.foreground import create_run, run_here
+
+    flow_run = create_run(_declaration("bench-in-process", stages, actions), {}, {}, "bench")
+    started = time.perf_counter()
+    run_here(flow_run)
+    return time.perf_counter() - started
+
+
+def _run_bare(stages: int, actions: int) -> float:
+    from prefect import flow, task
+
+    @task
+    def action() -> str:
+        return "nothing"
+
+    @flow
+    def stage() -> None:
+        for _ in range(actions):
+            action.submit().wait()
+
+    @flow
+    def bare() -> None:
+        for _ in range(stages):
+            stage()
+
+    started = time.perf_counter()
+    bare()
+    return time.perf_counter() - started
+
+
+def _latencies(repeat: int) -> tuple[float, float]:
+    from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
+    from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
+
+    deploy_pipeline(_declaration("bench-latency", 2, 1, approval=True))
+    starts, resumes = [], []
+    for _ in range(repeat + 1):
+        created = time.time()
+        execution_id = start_pipeline_execution("bench-latency", {}, {}, "bench")
+        known = _wait(
+            execution_id,
+            lambda known: bool(known.state and known.state.open_approvals and known.is_suspended),
+        )
+        starts.append(_started(known, "A1") - created)
+        approved = time.time()
+        put_approval_result(execution_id, open_approval(known.state).token, "Approved", "bench")
+        known = _wait(
+            execution_id, lambda known: known.status == "Succeeded" and known.run["state_type"] == "COMPLETED"
+        )
+        resumes.append(_started(known, "After") - approved)
+    return statistics.median(starts[1:]), statistics.median(resumes[1:])
+
+
+def _started(known: Any, name: str) -> float:
+    action = next(action for _, action in known.state.actions if action.name == name)
+    return float(action.started.at.timestamp())
+
+
+def _wait(execution_id: str, condition: Callable[[Any], bool]) -> Any:
+    from prefect_codepipeline.tasks.executions import read_execution
+
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        known = read_execution(execution_id)
+        if condition(known):
+            return known
+        time.sleep(0.05)
+    raise SystemExit(f"execution {execution_id} did not come so far within a minute: {known.run['state']}")
+
+
+def _declaration(name: str, stages: int, actions: int, approval: bool = False) -> Any:
+    from prefect_codepipeline.model.declaration import PipelineDeclaration
+
+    def action(
+        name: str, run_order: int, category: str, owner: str = "Custom", provider: str = "Scripted"
+    ) -> Any:
+        kind = {"category": category, "owner": owner, "provider": provider, "version": "1"}
+        return {"name": name, "runOrder": run_order, "actionTypeId": kind}
+
+    declared = [
+        {
+            "name": f"S{number}",
+            "actions": [
+                action(f"A{order}", order, "Source" if number == 0 else "Test")
+                for order in range(1, actions + 1)
+            ],
+        }
+        for number in range(stages)
+    ]
+    if approval:
+        declared[-1]["actions"] = [
+            action("Approve", 1, "Approval", "AWS", "Manual"),
+            action("After", 2, "Test"),
+        ]
+    return PipelineDeclaration.model_validate(
+        {
+            "name": name,
+            "roleArn": "arn:aws:iam::111122223333:role/pipeline",
+            "artifactStore": {"type": "S3", "location": "bench"},
+            "pipelineType": "V2",
+            "stages": declared,
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
