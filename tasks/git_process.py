@@ -1,0 +1,300 @@
+"""Run git so that nothing configured elsewhere takes part, secrets stay out of sight, and it can be ended.
+
+Neither the worker's git configuration nor a repository's hooks, filters or credential helpers are used: git gets a
+home directory of its own. A token reaches git through an unlinked file that only it and its children hold open,
+scoped to the host it is for, so that a redirect elsewhere does not carry it along.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tempfile
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+from urllib.parse import quote, urlsplit
+
+# Without git on PATH the import would fail, and with it every provider; a missing git is told when it is needed.
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+from git import Git
+from git.exc import GitCommandNotFound
+from pydantic import SecretStr
+
+from prefect_codepipeline.blocks.git_connection import (
+    GitConnection,
+    check_url,
+    default_username,
+    host_and_path,
+)
+from prefect_codepipeline.errors import ActionFailed
+
+_POLL_SECONDS = 0.2
+_GRACE_SECONDS = 2.0
+_PROTOCOLS = "https:http:ssh:git:file"
+_KEPT_VARIABLES = {
+    *("PATH", "TMPDIR", "USER", "LOGNAME", "LANG", "LD_LIBRARY_PATH", "SSH_AUTH_SOCK", "GIT_EXEC_PATH"),
+    *("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH"),
+}
+_CONFIGURATION = """\
+[core]
+    hooksPath = /dev/null
+    fsmonitor = false
+    protectNTFS = true
+    protectHFS = true
+[safe]
+    bareRepository = explicit
+[credential]
+    helper =
+[fetch]
+    recurseSubmodules = false
+[gc]
+    autoDetach = false
+[maintenance]
+    autoDetach = false
+[http]
+    lowSpeedLimit = 1
+    lowSpeedTime = 300
+"""
+
+
+class GitError(Exception):
+    """git left with an error; `text` is what it wrote, without secrets and control characters."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+@dataclass(frozen=True)
+class Access:
+    """A repository's URL and what opens it."""
+
+    url: str
+    username: str
+    token: SecretStr | None = None
+    ssh_key: SecretStr | None = None
+    known_hosts: str | None = None
+
+    def __post_init__(self) -> None:
+        secret = self.token.get_secret_value() if self.token else ""
+        if re.search(r"[\x00-\x1f\x7f]", secret + self.username):
+            raise ValueError("the token or the user name holds a line break or another control character")
+        check_url(self.url)
+
+    @classmethod
+    def to(cls, connection: GitConnection, url: str) -> Access:
+        """What `connection` has for a repository at `url`. Raises `ValueError` for a malformed token."""
+        in_url = urlsplit(url).username if "://" in url else None
+        return cls(
+            url=url,
+            username=connection.username or in_url or default_username(url),
+            token=connection.token,
+            ssh_key=connection.ssh_key,
+            known_hosts=connection.known_hosts,
+        )
+
+    @property
+    def origin(self) -> str | None:
+        """Scheme and host of an https repository: where the token belongs."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{host_and_path(self.url)[0]}" if parts.scheme in ("https", "http") else None
+
+    def redact(self, text: str) -> str:
+        """The text without the token, in whatever form, and without what a terminal would obey."""
+        for secret in self._spellings():
+            text = text.replace(secret, "****")
+        return re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[^\S\n ]|[\x00-\x09\x0b-\x1f\x7f-\x9f]", "", text)
+
+    def _spellings(self) -> Iterator[str]:
+        if self.token and (token := self.token.get_secret_value()):
+            yield b64encode(f"{self.username}:{token}".encode()).decode()
+            yield quote(token, safe="")
+            yield token
+
+
+class GitProcesses:
+    """git, set up for one repository; `home` belongs to it alone."""
+
+    def __init__(
+        self, home: Path, access: Access, check: Callable[[], None], note: Callable[[int | None], None]
+    ) -> None:
+        self._home = home
+        self._access = access
+        self._check = check
+        self._note = note
+
+    def run(self, *arguments: str, environment: dict[str, str] | None = None) -> bytes:
+        """Run git to its end; what it wrote to its standard output.
+
+        Raises:
+            GitError: it failed.
+            ActionFailed: git is not installed, or the deadline is past (the process group is gone then).
+            ActionAbandoned: the execution was cancelled; likewise.
+        """
+        self._check()
+        with self._credentials() as (file, options):
+            command = [
+                *_without_our_environment(),
+                Git.GIT_PYTHON_GIT_EXECUTABLE or "git",
+                *options,
+                *arguments,
+            ]
+            started = self._start(command, self._environment() | (environment or {}), file)
+            process = _process_of(started)
+            output, errors = self._wait(process)
+        if process.returncode:
+            text = self._access.redact(errors.decode(errors="replace")).strip()
+            raise GitError(text or f"git left with code {process.returncode} and without a word")
+        return output
+
+    def _start(
+        self, command: list[str], environment: dict[str, str], file: IO[bytes] | None
+    ) -> Git.AutoInterrupt:
+        """git, running; GitPython ends it as soon as nobody holds what this returns."""
+        try:
+            started = Git(self._home).execute(
+                command,
+                as_process=True,
+                env=environment,
+                start_new_session=True,
+                pass_fds=(file.fileno(),) if file else (),
+            )
+        except GitCommandNotFound:
+            raise _no_git() from None
+        self._note(_process_of(started).pid)
+        return started
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    output = process.communicate(timeout=_POLL_SECONDS)
+                    break
+                self._check()
+        except BaseException:
+            end_group(process)
+            raise
+        if process.returncode >= 0:  # one that a signal ended may have left locks behind
+            self._note(None)
+        if process.returncode == 127 and b"env:" in output[1]:
+            raise _no_git()
+        return output
+
+    @contextmanager
+    def _credentials(self) -> Iterator[tuple[IO[bytes] | None, list[str]]]:
+        """A file for git to inherit, and the options that make it read the token from there."""
+        access = self._access
+        if not access.token or not access.origin:
+            yield None, []
+            return
+        with tempfile.TemporaryFile() as file:
+            file.write(f"username={access.username}\npassword={access.token.get_secret_value()}\n".encode())
+            file.seek(0)
+            helper = f'!read_token() {{ test "$1" = get && cat /dev/fd/{file.fileno()}; }}; read_token'
+            yield file, ["-c", f"credential.{access.origin}.helper={helper}"]
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "HOME": str(self._home),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ASKPASS": "",
+            "GIT_ALLOW_PROTOCOL": _PROTOCOLS,
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_SSH_VARIANT": "ssh",
+            "GIT_SSH_COMMAND": _ssh_command(self._home, self._access),
+        }
+
+
+@contextmanager
+def git_processes(
+    home: Path, access: Access, check: Callable[[], None], note: Callable[[int | None], None]
+) -> Iterator[GitProcesses]:
+    """git with the directory `home` as its own; a private key lies there only as long as it is needed.
+
+    Args:
+        home: a directory that nobody else uses meanwhile.
+        access: the repository and what opens it.
+        check: called several times a second while git runs; what it raises ends git.
+        note: told the process group while git runs, None when it has left.
+    """
+    home.mkdir(mode=0o700, exist_ok=True)
+    try:
+        _write_privately(home / ".gitconfig", _CONFIGURATION + _trusted_directory(access))
+        if access.ssh_key:
+            key = access.ssh_key.get_secret_value().replace("\r\n", "\n").strip("\n")
+            _write_privately(home / "key", f"{key}\n")
+        if access.known_hosts:
+            _write_privately(home / "known_hosts", f"{access.known_hosts.strip()}\n")
+        yield GitProcesses(home, access, check, note)
+    finally:
+        (home / "key").unlink(missing_ok=True)
+        (home / "known_hosts").unlink(missing_ok=True)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its children: politely first, so that git clears its locks away."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _process_of(started: Git.AutoInterrupt) -> subprocess.Popen[bytes]:
+    return cast("subprocess.Popen[bytes]", started.proc)
+
+
+def _no_git() -> ActionFailed:
+    return ActionFailed(
+        "git is not installed on this worker, or not on its PATH; install it and retry",
+        code="ConfigurationError",
+    )
+
+
+def _without_our_environment() -> list[str]:
+    # GitPython always starts from the whole environment; names alone, since arguments are visible to everybody.
+    names = [name for name in os.environ if name not in _KEPT_VARIABLES]
+    return ["env", *(part for name in names for part in ("-u", name))] if names else []
+
+
+def _trusted_directory(access: Access) -> str:
+    """A local repository may belong to somebody else: whoever wrote its path into the connection trusts it."""
+    host, path = host_and_path(access.url)
+    if host or access.origin:
+        return ""
+    lines = [f"[safe]\n    directory = {_quoted(where)}\n" for where in (path, f"{path.rstrip('/')}/.git")]
+    return "".join(lines)
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _ssh_command(home: Path, access: Access) -> str:
+    options = ["BatchMode=yes", "ConnectTimeout=20", "ServerAliveInterval=15", "ServerAliveCountMax=4"]
+    if access.known_hosts:
+        options += ["StrictHostKeyChecking=yes", f'UserKnownHostsFile="{home / "known_hosts"}"']
+    else:
+        options += ["StrictHostKeyChecking=accept-new"]
+    if access.ssh_key:
+        options += ["IdentitiesOnly=yes", "IdentityAgent=none", f'IdentityFile="{home / "key"}"']
+    return shlex.join(["ssh", *(part for option in options for part in ("-o", option))])
+
+
+def _write_privately(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w") as file:
+        file.write(text)

@@ -1,0 +1,65 @@
+"""Source/AWS/CodeCommit/1: a branch of a CodeCommit repository, or of any repository known by its bare name.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-CodeCommit.html
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from prefect_codepipeline.model.execution import ArtifactFormat
+from prefect_codepipeline.tasks.git_mirror import Commit
+from prefect_codepipeline.tasks.git_source import (
+    GitSource,
+    as_date,
+    commit_variables,
+    find_named_connection,
+    read_source,
+    required,
+)
+from prefect_codepipeline.tasks.registry import (
+    ActionConfiguration,
+    ActionContext,
+    ActionResult,
+    action_provider,
+)
+
+_URL_TEMPLATE = "https://git-codecommit.us-east-1.amazonaws.com/v1/repos/{RepositoryName}"
+
+
+class CodeCommitSourceConfiguration(ActionConfiguration):
+    """PollForSourceChanges is for triggers."""
+
+    repository_name: str = Field(pattern=r"^[^/]+$")
+    branch_name: str
+    output_artifact_format: ArtifactFormat = "CODE_ZIP"
+    poll_for_source_changes: Literal["true", "false"] = "true"
+
+
+@action_provider(category="Source", provider="CodeCommit", inputs=(0, 0), outputs=(1, 1), restartable=True)
+def read_from_codecommit(
+    configuration: CodeCommitSourceConfiguration, context: ActionContext
+) -> ActionResult:
+    """Pin the branch's newest commit, or the overriding revision, and hand out its files.
+
+    The GitConnection block `codecommit` is used, else `default`; https wants the user name and password of
+    CodeCommit's Git credentials there.
+    """
+    source = GitSource(
+        connection=required(lambda: find_named_connection("codecommit", "default", url=_URL_TEMPLATE)),
+        repository=configuration.repository_name,
+        branch=configuration.branch_name,
+        format=configuration.output_artifact_format,
+    )
+    return read_source(source, context, lambda commit: _variables(configuration, commit))
+
+
+def _variables(configuration: CodeCommitSourceConfiguration, commit: Commit) -> dict[str, str]:
+    return {
+        **commit_variables(commit),
+        "BranchName": configuration.branch_name,
+        "CommitterDate": as_date(commit.committed),
+        "RepositoryName": configuration.repository_name,
+    }

@@ -1,0 +1,57 @@
+"""Source/AWS/CodeStarSourceConnection/1: a branch of a repository on GitHub, GitLab, Bitbucket or elsewhere.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-CodestarConnectionSource.html
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prefect_codepipeline.model.execution import ArtifactFormat
+from prefect_codepipeline.tasks.git_mirror import Commit
+from prefect_codepipeline.tasks.git_source import (
+    GitSource,
+    commit_variables,
+    find_connection,
+    read_source,
+    required,
+)
+from prefect_codepipeline.tasks.registry import (
+    ActionConfiguration,
+    ActionContext,
+    ActionResult,
+    action_provider,
+)
+
+
+class CodeStarSourceConfiguration(ActionConfiguration):
+    """`ConnectionArn` is that of a GitConnection block, or the name of one; DetectChanges is for triggers."""
+
+    connection_arn: str
+    full_repository_id: str
+    branch_name: str
+    output_artifact_format: ArtifactFormat = "CODE_ZIP"
+    detect_changes: Literal["true", "false"] = "true"
+
+
+@action_provider(
+    category="Source", provider="CodeStarSourceConnection", inputs=(0, 0), outputs=(1, 1), restartable=True
+)
+def read_from_connection(configuration: CodeStarSourceConfiguration, context: ActionContext) -> ActionResult:
+    """Pin the branch's newest commit, or the overriding revision, and hand out its files."""
+    source = GitSource(
+        connection=required(lambda: find_connection(configuration.connection_arn)),
+        repository=configuration.full_repository_id,
+        branch=configuration.branch_name,
+        format=configuration.output_artifact_format,
+    )
+    return read_source(source, context, lambda commit: _variables(configuration, commit))
+
+
+def _variables(configuration: CodeStarSourceConfiguration, commit: Commit) -> dict[str, str]:
+    return {
+        **commit_variables(commit),
+        "BranchName": configuration.branch_name,
+        "ConnectionArn": configuration.connection_arn,
+        "FullRepositoryName": configuration.full_repository_id,
+    }
