@@ -197,7 +197,7 @@ def _unpack(store: ArtifactStore, artifact: StoredArtifact, packed: Path, destin
     made: set[str] = {""}
     with packed.open("rb") as file, tarfile.open(fileobj=file, mode="r:", errorlevel=2) as tar:
         while (member := tar.next()) is not None:
-            tar.members = []  # tarfile would keep every member in memory
+            tar.members = []  # type: ignore[attr-defined]  # tarfile would keep every member in memory
             budget.spend(member)
             path = _checked_name(member, artifact, links, seen)
             _make_parents(destination, path, made)

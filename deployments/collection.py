@@ -1,0 +1,9 @@
+"""Loaded by Prefect (entry point `prefect.collections`): importing it registers the worker type and the blocks."""
+
+from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+from prefect_codepipeline.blocks.git_connection import GitConnection
+from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.deployments.warm_worker import CodePipelineWorker
+
+__all__ = ["ArtifactStore", "CodePipelineWorker", "GitConnection", "PipelineDefinition", "PipelineSettings"]

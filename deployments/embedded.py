@@ -1,0 +1,338 @@
+"""The embedded set-up: a Prefect server on SQLite, a warm worker and the reconcile loop, for one user.
+
+It lives in one folder (`PREFECT_CODEPIPELINE_HOME`, else the user's data folder), listens on 127.0.0.1 only, and keeps
+its port, so that links stay valid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from prefect_codepipeline import __version__
+from prefect_codepipeline.deployments.zygote import die_with_parent
+from prefect_codepipeline.errors import PrefectUnavailable
+
+HOME_VARIABLE = "PREFECT_CODEPIPELINE_HOME"
+POOL = "codepipeline"
+START_SECONDS = 120.0
+STOP_SECONDS = 10.0
+_PARTS = ("server", "worker", "reconcile")
+# What a set-up of one user does without, and what SQLite is better off with.
+_TUNING = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
+    "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",
+    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    "DO_NOT_TRACK": "1",
+}
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A running embedded set-up."""
+
+    api_url: str
+    ui_url: str
+    home: Path
+
+
+def configured_api_url() -> str | None:
+    """The API that the user has configured, by `PREFECT_API_URL` or an active Prefect profile."""
+    if url := os.environ.get("PREFECT_API_URL"):
+        return url
+    profiles = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect") / "profiles.toml"
+    if not profiles.is_file() and not os.environ.get("PREFECT_PROFILE"):
+        return None  # without importing Prefect, which takes two seconds
+    from prefect.settings import PREFECT_API_URL
+
+    return PREFECT_API_URL.value() or None
+
+
+def up() -> Embedded:
+    """Start what does not run, wait until it answers, and say where; safe to call twice and at once.
+
+    Raises:
+        PrefectUnavailable: the server did not start; with the end of its log.
+    """
+    home = _home()
+    with _locked(home):
+        state = _read_state(home)
+        port = _start_server(home, state)
+        running = _embedded(home, port)
+        _make_pool(home, running.api_url)
+        limit = str(max(4, 2 * (os.cpu_count() or 2)))
+        worker = ["-m", "prefect", "worker", "start", "--pool", POOL, "--type", POOL, "--limit", limit]
+        _start(home, state, "worker", worker, running.api_url)
+        loop = ["-m", "prefect_codepipeline.deployments.reconcile_loop"]
+        _start(home, state, "reconcile", loop, running.api_url)
+        return running
+
+
+def down() -> None:
+    """Stop the worker, the loop and the server, and wait until they are gone."""
+    home = _home()
+    with _locked(home):
+        state = _read_state(home)
+        for part in ("worker", "reconcile", "server"):
+            _stop(state.get(part))
+            state.pop(part, None)
+        _write_state(home, state)
+
+
+def find() -> Embedded | None:
+    """The embedded set-up when its server answers."""
+    home = _home(create=False)
+    state = _read_state(home)
+    port = state.get("port", {}).get("number")
+    if not port or not _is_alive(state.get("server")) or not _is_healthy(_url(port)):
+        return None
+    return _embedded(home, port)
+
+
+@contextlib.contextmanager
+def private() -> Iterator[str]:
+    """The API's URL of a server for this process alone, gone when the block ends or the process dies."""
+    home = Path(tempfile.mkdtemp(prefix="codepipeline-run-"))
+    port = _free_port()
+    server = _spawn(home, "server", _server_command(port), None, dies_with_parent=True)
+    before = os.environ.get("PREFECT_HOME")
+    try:
+        _wait_until_healthy(home, _url(port), server)
+        os.environ["PREFECT_HOME"] = str(home / "prefect")
+        yield _url(port)
+    finally:
+        _stop(_identity(server.pid))
+        server.wait()
+        shutil.rmtree(home, ignore_errors=True)
+        if before is None:
+            os.environ.pop("PREFECT_HOME", None)
+        else:
+            os.environ["PREFECT_HOME"] = before
+
+
+State = dict[str, dict[str, int]]
+
+
+def _home(create: bool = True) -> Path:
+    home = Path(
+        os.environ.get(HOME_VARIABLE) or platformdirs.user_data_path("prefect-codepipeline")
+    ).absolute()
+    if create:
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+        (home / "prefect").mkdir(parents=True, exist_ok=True, mode=0o700)
+    return home
+
+
+@contextlib.contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """Two who start it at once take turns; the second finds it running."""
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _read_state(home: Path) -> State:
+    try:
+        state: State = json.loads((home / "state.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return state
+
+
+def _write_state(home: Path, state: State) -> None:
+    part = home / "state.json.part"
+    part.write_text(json.dumps(state))
+    os.replace(part, home / "state.json")
+
+
+def _start_server(home: Path, state: State) -> int:
+    port = state.get("port", {}).get("number")
+    if port and _is_alive(state.get("server")) and _is_healthy(_url(port)):
+        return port
+    _stop(state.get("server"))
+    port = port if port and _is_free(port) else _free_port()
+    server = _spawn(home, "server", _server_command(port), None)
+    state["port"] = {"number": port}
+    state["server"] = _identity(server.pid)
+    _write_state(home, state)
+    _wait_until_healthy(home, _url(port), server)
+    return port
+
+
+def _server_command(port: int) -> list[str]:
+    return ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+
+
+def _make_pool(home: Path, api_url: str) -> None:
+    """The work pool; made over HTTP, so that nothing of Prefect need be imported here."""
+    if _request(f"{api_url}/work_pools/{POOL}") is not None:
+        return
+    from prefect_codepipeline.deployments.warm_worker import CodePipelineWorker
+
+    body = {
+        "name": POOL,
+        "type": POOL,
+        "base_job_template": CodePipelineWorker.get_default_base_job_template(),
+    }
+    _request(f"{api_url}/work_pools/", body)
+
+
+def _start(home: Path, state: State, part: str, arguments: list[str], api_url: str) -> None:
+    version = state.get(f"{part}-version", {})
+    if _is_alive(state.get(part)) and version == _version():
+        return
+    _stop(state.get(part))
+    process = _spawn(home, part, arguments, api_url)
+    state[part] = _identity(process.pid)
+    state[f"{part}-version"] = _version()
+    _write_state(home, state)
+
+
+def _version() -> dict[str, int]:
+    """Changes with the installed package, so that `up` after an upgrade starts its processes anew."""
+    package = Path(__file__).resolve().parent.parent
+    newest = max((int(path.stat().st_mtime) for path in package.rglob("*.py")), default=0)
+    return {__version__: newest}
+
+
+def _spawn(
+    home: Path, part: str, arguments: list[str], api_url: str | None, dies_with_parent: bool = False
+) -> subprocess.Popen[bytes]:
+    (home / "logs").mkdir(parents=True, exist_ok=True)
+    misleading = ("PREFECT_API_", "PREFECT_SERVER_", "PREFECT_PROFILE", "PREFECT_LOGGING_")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(misleading)}
+    environment |= {**_TUNING, "PREFECT_HOME": str(home / "prefect")}
+    if api_url:
+        environment["PREFECT_API_URL"] = api_url
+
+    def prepare() -> None:
+        # A process started in the background of a script ignores SIGINT, and its children would too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if dies_with_parent:
+            die_with_parent(signal.SIGTERM)
+
+    with (home / "logs" / f"{part}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=home,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=prepare,
+        )
+
+
+def _embedded(home: Path, port: int) -> Embedded:
+    return Embedded(api_url=_url(port), ui_url=f"http://127.0.0.1:{port}", home=home)
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}/api"
+
+
+def _is_healthy(api_url: str) -> bool:
+    return _request(f"{api_url}/health") is True
+
+
+def _request(url: str, body: object = None) -> object:
+    """The decoded answer, None when there is none. The address is this machine's, so no proxy is asked."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=5) as response:
+            answer: object = json.load(response)
+            return answer
+    except (OSError, ValueError, urllib.error.URLError):
+        return None
+
+
+def _wait_until_healthy(home: Path, api_url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not _is_healthy(api_url):
+        if server.poll() is not None or time.monotonic() > deadline:
+            log = (home / "logs" / "server.log").read_text(errors="replace").strip()
+            _stop(_identity(server.pid))
+            raise PrefectUnavailable(
+                f"Prefect's server did not start; the end of {home / 'logs' / 'server.log'}:\n{log[-2000:]}"
+            )
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _identity(pid: int) -> dict[str, int]:
+    return {"pid": pid, "started": _start_time(pid) or 0}
+
+
+def _start_time(pid: int) -> int | None:
+    """When a process started, in its system's own ticks, so that a pid used again is not taken for the same."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return _start_time_by_ps(pid)
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def _start_time_by_ps(pid: int) -> int | None:
+    if sys.platform == "linux":
+        return None
+    answer = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    text = answer.stdout.strip()
+    return int(time.mktime(time.strptime(text))) if text else None
+
+
+def _is_alive(identity: dict[str, int] | None) -> bool:
+    return bool(identity) and identity is not None and _start_time(identity["pid"]) == identity["started"]
+
+
+def _stop(identity: dict[str, int] | None) -> None:
+    """End a process and the session it leads: asked first, killed when it does not listen."""
+    if identity is None or not _is_alive(identity):
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            if number == signal.SIGTERM:
+                os.kill(identity["pid"], number)
+            else:
+                os.killpg(identity["pid"], number)
+        deadline = time.monotonic() + STOP_SECONDS
+        while _is_alive(identity) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(identity["pid"], signal.SIGKILL)
