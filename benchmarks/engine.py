@@ -40,7 +40,7 @@ def main() -> None:
         from prefect_codepipeline.deployments import embedded
 
         running = embedded.up()
-        os.environ["PREFECT_API_URL"] = running.api_url
+        embedded.point_at(running.api_url)
         try:
             _measure(repeat)
         finally:
@@ -48,64 +48,61 @@ def main() -> None:
 
 
 def _measure(repeat: int) -> None:
-    rows = [
-        ("one more stage (one action)", *_both(repeat, lambda run: _slope(run, (2, 1), (8, 1)))),
-        ("one more action, one after another", *_both(repeat, lambda run: _slope(run, (2, 1), (2, 16)))),
-    ]
-    print(f"{'seconds, medians of ' + str(repeat):40} {'this':>8} {'bare':>8} {'more':>8}")
-    for name, ours, bare in rows:
-        print(f"{name:40} {ours:8.3f} {bare:8.3f} {ours - bare:+8.3f}")
-    start, resume = _latencies(repeat)
-    print(f"{'start to first action, by the worker':40} {start:8.3f}")
-    print(f"{'approval to next action, by the worker':40} {resume:8.3f}")
-
-
-Run = Callable[[int, int], float]
-
-
-def _both(repeat: int, measure: Callable[[Run], float]) -> tuple[float, float]:
-    """Ours and the bare flow in turn, so that both meet the same machine."""
     ours, bare = [], []
-    for _ in range(repeat):
-        ours.append(measure(_run_pipeline))
-        bare.append(measure(_run_bare))
-    return statistics.median(ours), statistics.median(bare)
+    for _ in range(repeat):  # in turn, so that both meet the same machine
+        ours.append(_run_pipeline())
+        bare.append(_run_bare())
+    print(f"{'seconds, medians of ' + str(repeat):42} {'this':>8} {'bare':>8} {'more':>8}")
+    for row, name in enumerate(("one stage of one action", "one action, one after another")):
+        this, that = (statistics.median(run[row] for run in runs) for runs in (ours, bare))
+        print(f"{name:42} {this:8.3f} {that:8.3f} {this - that:+8.3f}")
+    start, resume = _latencies(repeat)
+    print(f"{'start to first action, by the worker':42} {start:8.3f}")
+    print(f"{'approval to next action, by the worker':42} {resume:8.3f}")
 
 
-def _slope(run: Run, small: tuple[int, int], large: tuple[int, int]) -> float:
-    steps = large[0] * large[1] - small[0] * small[1] if large[0] == small[0] else large[0] - small[0]
-    return (run(*large) - run(*small)) / steps
+STAGES, ACTIONS = 6, 20
 
 
-def _run_pipeline(stages: int, actions: int) -> float:
+def _run_pipeline() -> tuple[float, float]:
+    """Seconds a stage and an action, from the times of the facts."""
     from prefect_codepipeline.deployments.foreground import create_run, run_here
+    from prefect_codepipeline.tasks.executions import read_execution
 
-    flow_run = create_run(_declaration("bench-in-process", stages, actions), {}, {}, "bench")
-    started = time.perf_counter()
+    flow_run = create_run(_declaration("bench-in-process", STAGES, ACTIONS), {}, {}, "bench")
     run_here(flow_run)
-    return time.perf_counter() - started
+    state = read_execution(str(flow_run.id)).state
+    assert state, "it ran"
+    entered = [stage.entered.at.timestamp() for stage in state.stages[1:] if stage.entered]
+    last = [action.started.at.timestamp() for action in state.stages[-1].actions if action.started]
+    return (entered[-1] - entered[0]) / (len(entered) - 1), (last[-1] - last[0]) / (len(last) - 1)
 
 
-def _run_bare(stages: int, actions: int) -> float:
+def _run_bare() -> tuple[float, float]:
     from prefect import flow, task
+
+    stages: list[float] = []
+    actions: list[float] = []
 
     @task
     def action() -> str:
+        actions.append(time.perf_counter())
         return "nothing"
 
     @flow
-    def stage() -> None:
-        for _ in range(actions):
+    def stage(count: int) -> None:
+        actions.clear()
+        for _ in range(count):
             action.submit().wait()
 
     @flow
     def bare() -> None:
-        for _ in range(stages):
-            stage()
+        for number in range(STAGES):
+            stages.append(time.perf_counter())
+            stage(ACTIONS if number == STAGES - 1 else 1)
 
-    started = time.perf_counter()
     bare()
-    return time.perf_counter() - started
+    return (stages[-1] - stages[1]) / (STAGES - 2), (actions[-1] - actions[0]) / (ACTIONS - 1)
 
 
 def _latencies(repeat: int) -> tuple[float, float]:

@@ -127,6 +127,15 @@ def private() -> Iterator[str]:
             os.environ["PREFECT_HOME"] = before
 
 
+def point_at(api_url: str) -> None:
+    """Have this process, whatever it has imported, talk to that API from now on."""
+    os.environ["PREFECT_API_URL"] = api_url
+    if "prefect.context" in sys.modules:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
+
+
 State = dict[str, dict[str, int]]
 
 

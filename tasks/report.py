@@ -12,6 +12,7 @@ from prefect_codepipeline.model.state import ExecutionState
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.prefect_api import call
 
+_PAUSE_SECONDS = 0.4
 _logger = logging.getLogger(__name__)
 
 
@@ -45,8 +46,9 @@ class Reporter:
         over = False
         while not over:
             self._changed.wait()
+            # Facts come in bursts, and each showing costs the server more than a fact does.
+            over = self._over.wait(_PAUSE_SECONDS)
             self._changed.clear()
-            over = self._over.is_set()
             try:
                 page.show(self._execution.state)
             except CodePipelineError as error:

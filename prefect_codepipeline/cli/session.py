@@ -26,6 +26,7 @@ def connect() -> str:
     from prefect_codepipeline.deployments import embedded
 
     if url := embedded.configured_api_url():
+        use(url)
         return url
     if found := embedded.find():
         use(found.api_url)
@@ -37,10 +38,11 @@ def connect() -> str:
 
 
 def use(api_url: str) -> None:
-    """Point this process, and what it imports from now on, at a Prefect API."""
-    os.environ["PREFECT_API_URL"] = api_url
-    # Runs are shown by this command itself; Prefect's own log lines would write over that.
+    """Point this process at a Prefect API, and keep Prefect's own log lines off the terminal."""
+    from prefect_codepipeline.deployments import embedded
+
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    embedded.point_at(api_url)
 
 
 def pairs(arguments: Sequence[str], option: str) -> dict[str, str]:
