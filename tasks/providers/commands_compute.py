@@ -1,0 +1,215 @@
+"""Compute/AWS/Commands/1: run shell commands, in a container or on the host.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-Commands.html
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Literal
+
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.tasks.build_environment import BuildEnvironment, build_environment
+from prefect_codepipeline.tasks.command_log import CommandLog
+from prefect_codepipeline.tasks.containers import Compute, Engine, container_engine, run_in_container
+from prefect_codepipeline.tasks.globs import compile_glob, select_files
+from prefect_codepipeline.tasks.processes import CLEAN_PATH, Script, run_on_host
+from prefect_codepipeline.tasks.registry import (
+    ActionConfiguration,
+    ActionContext,
+    ActionResult,
+    OutputTree,
+    action_provider,
+)
+from prefect_codepipeline.tasks.shell_session import read_output_variables, write_session
+
+ComputeType = Literal["BUILD_GENERAL1_SMALL", "BUILD_GENERAL1_MEDIUM", "BUILD_GENERAL1_LARGE"]
+
+# https://docs.aws.amazon.com/codebuild/latest/userguide/build-env-ref-compute-types.html
+COMPUTE: dict[ComputeType | None, Compute] = {
+    None: Compute(),
+    "BUILD_GENERAL1_SMALL": Compute(cpus=2, memory_mib=4096),
+    "BUILD_GENERAL1_MEDIUM": Compute(cpus=4, memory_mib=8192),
+    "BUILD_GENERAL1_LARGE": Compute(cpus=8, memory_mib=16384),
+}
+MAX_OUTPUT_VARIABLES_BYTES = 122_880
+_SHOWN_CHARACTERS = 200
+
+
+class CommandsComputeConfiguration(ActionConfiguration):
+    """What AWS lets be said of its build container.
+
+    `ComputeType` bounds the CPUs and the memory of a container where the pipeline's settings do not; when it is
+    left out, nothing does. The network of AWS has no counterpart here, and a warning says so.
+    """
+
+    environment_type: Literal["LINUX_CONTAINER", "WINDOWS_SERVER_2022_CONTAINER"] = "LINUX_CONTAINER"
+    compute_type: ComputeType | None = None
+    vpc_id: str | None = None
+    subnets: str | None = None
+    security_group_ids: str | None = None
+
+
+@action_provider(
+    category="Compute", provider="Commands", inputs=(1, 10), outputs=(0, 1), timeout_in_minutes=55
+)
+def run_commands(configuration: CommandsComputeConfiguration, context: ActionContext) -> ActionResult:
+    """Run the commands in one shell; the first that fails fails the action.
+
+    A command that exits by itself with 0 ends the session: the rest is not run, and the action succeeds.
+    """
+    _check(configuration, context)
+    with (
+        _clear_about_a_full_disk(context),
+        container_engine(context, COMPUTE[configuration.compute_type]) as engine,
+    ):
+        environment = build_environment(context, engine.image if engine else None)
+        session = write_session(
+            context.scratch / "session", context.action.commands or [], context.action.output_variables or []
+        )
+        log = CommandLog(context.logger, session, environment.secrets)
+        code = _run(engine, environment, log, context)
+        if code:
+            raise ActionFailed(_failure(code, log, engine))
+        return ActionResult(
+            summary=_summary(log, context),
+            output_variables=_output_variables(log, context),
+            output_artifacts=_output_artifacts(context),
+        )
+
+
+def _check(configuration: CommandsComputeConfiguration, context: ActionContext) -> None:
+    if configuration.environment_type != "LINUX_CONTAINER":
+        raise ActionFailed(
+            f"EnvironmentType {configuration.environment_type} is not available here: commands run on Linux; "
+            "use LINUX_CONTAINER",
+            code="ConfigurationError",
+        )
+    if configuration.vpc_id or configuration.subnets or configuration.security_group_ids:
+        context.logger.warning(
+            "VpcId, Subnets and SecurityGroupIds of action %r have no effect here: "
+            "its commands have the network of the worker",
+            context.action.name,
+        )
+    for artifact in context.action.output_artifacts:
+        for pattern in artifact.files or ():
+            compile_glob(pattern)
+    _refuse_secret_outputs(context)
+
+
+def _refuse_secret_outputs(context: ActionContext) -> None:
+    secrets = {
+        variable.name
+        for variable in context.action.environment_variables or ()
+        if variable.type == "SECRETS_MANAGER"
+    }
+    exported = secrets.intersection(context.action.output_variables or ())
+    if exported:
+        raise ActionFailed(
+            f"outputVariables: {', '.join(map(repr, sorted(exported)))}: a secret cannot be an output variable, "
+            "because everybody can read those",
+            code="ConfigurationError",
+        )
+
+
+def _run(
+    engine: Engine | None, environment: BuildEnvironment, log: CommandLog, context: ActionContext
+) -> int:
+    directory = context.input_artifacts[0].directory
+    run = partial(run_in_container, engine) if engine else run_on_host
+    try:
+        return run(Script(log.session.script, directory, environment.variables), log.receive, context)
+    except ActionFailed as error:
+        log.close()
+        raise ActionFailed(f"{_which(log)}: {error}{_last_lines(log)}", code=error.code) from error
+    finally:
+        log.close()
+
+
+def _failure(code: int, log: CommandLog, engine: Engine | None) -> str:
+    what = f"{_which(log)} failed with exit code {code}"
+    if code == 127:
+        what += f": {_not_found(log, engine)}"
+    if any("No space left on device" in line for line in log.tail):
+        what += ": the disk is full"
+    return what + _last_lines(log)
+
+
+def _not_found(log: CommandLog, engine: Engine | None) -> str:
+    found = re.search(r"([^\s:]+): (?:command )?not found", "\n".join(log.tail))
+    place = f"image {engine.image!r}" if engine else f"the clean PATH that commands have, {CLEAN_PATH}"
+    return f"{found[1]!r} was not found in {place}" if found else f"a program was not found in {place}"
+
+
+def _which(log: CommandLog) -> str:
+    """The command that was running: its number, how many there are, and its text."""
+    count = len(log.session.commands)
+    if not 1 <= log.command <= count:
+        return "the shell of the commands"
+    text = log.mask(log.session.commands[log.command - 1])
+    return f"command {log.command} of {count} ({_shortened(text)!r})"
+
+
+def _last_lines(log: CommandLog) -> str:
+    if not log.tail:
+        return ""
+    return "\nThe last lines of its output:\n" + "\n".join(map(_shortened, log.tail))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} [...]"
+
+
+def _summary(log: CommandLog, context: ActionContext) -> str:
+    count = len(log.session.commands)
+    if log.command <= count:
+        context.logger.warning(
+            "Command %s of %s ended the shell with exit code 0: the commands after it were not run",
+            log.command,
+            count,
+        )
+    return f"{min(log.command, count)} of {count} commands ran"
+
+
+def _output_variables(log: CommandLog, context: ActionContext) -> dict[str, str]:
+    variables = read_output_variables(log.session)
+    for name in context.action.output_variables or ():
+        if name not in variables:
+            context.logger.warning("Output variable %r was not set by the commands and is left out", name)
+        elif log.mask(variables[name]) != variables[name]:
+            context.logger.warning("Output variable %r contains a secret, which was masked", name)
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in variables.items())
+    if size > MAX_OUTPUT_VARIABLES_BYTES:
+        sizes = ", ".join(f"{name} {len(value.encode())}" for name, value in variables.items())
+        raise ActionFailed(
+            f"its output variables take {size} bytes ({sizes}); the limit is {MAX_OUTPUT_VARIABLES_BYTES}: "
+            "pass large data on in an output artifact"
+        )
+    return {name: log.mask(value) for name, value in variables.items()}
+
+
+def _output_artifacts(context: ActionContext) -> dict[str, OutputTree]:
+    directory = context.input_artifacts[0].directory
+    return {
+        artifact.name: OutputTree(
+            directory, select_files(directory, artifact.files) if artifact.files else None
+        )
+        for artifact in context.action.output_artifacts
+    }
+
+
+@contextmanager
+def _clear_about_a_full_disk(context: ActionContext) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ActionFailed(
+            f"action {context.action.name!r} could not write to {context.scratch}: the disk is full; "
+            "free some space there, or point TMPDIR of the worker elsewhere, and retry"
+        ) from error
