@@ -159,7 +159,7 @@ def _declaration(name: str, stages: int, actions: int, approval: bool = False) -
             "name": f"S{number}",
             "actions": [
                 action(f"A{order}", order, "Source" if number == 0 else "Test")
-                for order in range(1, actions + 1)
+                for order in range(1, (actions if number == stages - 1 else 1) + 1)
             ],
         }
         for number in range(stages)
