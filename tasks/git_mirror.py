@@ -325,6 +325,6 @@ def _command_line(process: int) -> str:
             return os.fsdecode(Path(f"/proc/{process}/cmdline").read_bytes())
         return ""
     listed = subprocess.run(
-        ["ps", "-o", "args=", "-p", str(process)], capture_output=True, text=True, check=False
+        ["ps", "-ww", "-o", "args=", "-p", str(process)], capture_output=True, text=True, check=False
     )
     return listed.stdout

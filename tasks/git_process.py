@@ -141,13 +141,9 @@ class GitProcesses:
         """
         self._check()
         with self._credentials() as (file, options):
-            command = [
-                *_without_our_environment(),
-                Git.GIT_PYTHON_GIT_EXECUTABLE or "git",
-                *options,
-                *arguments,
-            ]
-            started = self._start(command, self._environment() | (environment or {}), file)
+            variables = self._environment() | (environment or {})
+            git = [Git.GIT_PYTHON_GIT_EXECUTABLE or "git", *options, *arguments]
+            started = self._start([*_without_our_environment(variables), *git], variables, file)
             process = _process_of(started)
             output, errors = self._wait(process)
         if process.returncode:
@@ -263,10 +259,10 @@ def _no_git() -> ActionFailed:
     )
 
 
-def _without_our_environment() -> list[str]:
+def _without_our_environment(kept: dict[str, str]) -> list[str]:
     # GitPython always starts from the whole environment; names alone, since arguments are visible to everybody.
-    names = [name for name in os.environ if name not in _KEPT_VARIABLES]
-    return ["env", *(part for name in names for part in ("-u", name))] if names else []
+    names = os.environ.keys() - kept.keys() - _KEPT_VARIABLES
+    return ["env", *(part for name in sorted(names) for part in ("-u", name))] if names else []
 
 
 def _trusted_directory(access: Access) -> str:

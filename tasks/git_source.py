@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from urllib.parse import quote
 
 from pydantic import SecretStr, ValidationError
 
-from prefect_codepipeline.blocks.git_connection import GitConnection
+from prefect_codepipeline.blocks.git_connection import GitConnection, host_and_path
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
 from prefect_codepipeline.model.execution import ArtifactFormat, SourceRevision
 from prefect_codepipeline.tasks.git_mirror import Commit, Mirror, pin, read_commit, with_mirror
@@ -106,6 +107,7 @@ def read_source(
         ActionAbandoned: the execution was cancelled.
     """
     access = _access(source)
+    _warn_of_plain_http(access, context)
     context.report_progress(f"Fetching {access.url}")
     commit, tree = with_mirror(access, context, lambda mirror: _pin_and_write(mirror, source, context))
     context.logger.info("Commit %s of %s: %s", commit.id, access.url, commit.summary)
@@ -154,6 +156,13 @@ def _access(source: GitSource) -> Access:
             f"repository {source.repository!r} is refused: {error}; correct the source action or its connection",
             code="ConfigurationError",
         ) from None
+
+
+def _warn_of_plain_http(access: Access, context: ActionContext) -> None:
+    host = host_and_path(access.url)[0]
+    is_local = re.fullmatch(r"(localhost|127\.[\d.]+|\[::1\])(:\d+)?", host)
+    if access.token and access.url.startswith("http://") and not is_local:
+        context.logger.warning("The token for %s travels unencrypted; use https", host)
 
 
 def _pin_and_write(mirror: Mirror, source: GitSource, context: ActionContext) -> tuple[Commit, OutputTree]:

@@ -45,10 +45,11 @@ def read_from_connection(configuration: CodeStarSourceConfiguration, context: Ac
         branch=configuration.branch_name,
         format=configuration.output_artifact_format,
     )
-    return read_source(source, context, lambda commit: _variables(configuration, commit))
+    return read_source(source, context, lambda commit: output_variables(configuration, commit))
 
 
-def _variables(configuration: CodeStarSourceConfiguration, commit: Commit) -> dict[str, str]:
+def output_variables(configuration: CodeStarSourceConfiguration, commit: Commit) -> dict[str, str]:
+    """The output variables that AWS documents for this action type."""
     return {
         **commit_variables(commit),
         "BranchName": configuration.branch_name,

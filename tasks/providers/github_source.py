@@ -63,7 +63,7 @@ def read_from_github(configuration: GitHubSourceConfiguration, context: ActionCo
         repository=f"{configuration.owner}/{configuration.repo}",
         branch=configuration.branch,
     )
-    return read_source(source, context, lambda commit: _variables(configuration, source, commit))
+    return read_source(source, context, lambda commit: output_variables(configuration, source, commit))
 
 
 def connection_for(configuration: GitHubSourceConfiguration) -> GitConnection:
@@ -81,7 +81,10 @@ def connection_for(configuration: GitHubSourceConfiguration) -> GitConnection:
     return with_token(connection, configuration.token) if configuration.token else connection
 
 
-def _variables(configuration: GitHubSourceConfiguration, source: GitSource, commit: Commit) -> dict[str, str]:
+def output_variables(
+    configuration: GitHubSourceConfiguration, source: GitSource, commit: Commit
+) -> dict[str, str]:
+    """The output variables that AWS documents for this action type."""
     return {
         **commit_variables(commit),
         "BranchName": configuration.branch,

@@ -38,10 +38,14 @@ class GitRepository:
 
     path: Path
 
-    def git(self, *arguments: str, **environment: str) -> str:
+    def git(self, *arguments: str, input: str | bytes = b"") -> str:
         command = ["git", "-C", str(self.path), "-c", "protocol.file.allow=always", *arguments]
-        done = subprocess.run(command, env=GIT | environment, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
+        content = input.encode() if isinstance(input, str) else input
+        return (
+            subprocess.run(command, env=GIT, check=True, capture_output=True, input=content)
+            .stdout.decode()
+            .strip()
+        )
 
     def commit(self, message: str = "Change", **files: str) -> str:
         """Commit files, and what is in the index already; the id."""
@@ -56,14 +60,18 @@ class GitRepository:
 
 @dataclass
 class GitHost:
-    """A git host over HTTP: git's own http-backend; what it was asked and how much it sent."""
+    """A git host over HTTP: git's own http-backend; what it was asked and how much it sent.
+
+    The next `to_hang` requests get no answer until `released`.
+    """
 
     root: Path
     url: str = ""
     token: str | None = None
     protocol_2: bool = True
-    hang: threading.Event = field(default_factory=threading.Event)
+    to_hang: int = 0
     hanging: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
     redirect_to: str | None = None
     authorizations: list[str] = field(default_factory=list)
     sent_bytes: int = 0
@@ -100,7 +108,7 @@ def git_host(tmp_path: Path) -> Iterator[GitHost]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     yield host
-    host.hang.clear()
+    host.released.set()
     server.shutdown()
     server.server_close()
 
@@ -156,10 +164,10 @@ def wait_for() -> Callable[..., None]:
 def _handler(host: GitHost) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if host.hang.is_set():
+            if host.to_hang:
+                host.to_hang -= 1
                 host.hanging.set()
-                while host.hang.is_set():
-                    time.sleep(0.02)
+                host.released.wait()
                 return
             if host.redirect_to:
                 self.send_response(301)
