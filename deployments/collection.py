@@ -4,6 +4,14 @@ from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.deployments.warm_worker import CodePipelineWorker
 
-__all__ = ["ArtifactStore", "CodePipelineWorker", "GitConnection", "PipelineDefinition", "PipelineSettings"]
+__all__ = [
+    "ArtifactStore",
+    "CodePipelineWorker",
+    "GitConnection",
+    "PipelineDefinition",
+    "PipelineSettings",
+    "SlackChannel",
+]

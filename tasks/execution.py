@@ -65,6 +65,12 @@ class Execution:
             assert self._state, "an execution is pinned before its process is made"
             return self._state
 
+    @property
+    def facts(self) -> list[AnyFact]:
+        """The facts that this process knows."""
+        with self._lock:
+            return list(self._facts)
+
     @cached_property
     def settings(self) -> PipelineSettings:
         return settings_of(self.declaration.name, self.state.pinned.settings_id)

@@ -1,4 +1,4 @@
-"""Show how an execution stands while it runs: the run's name and tags, and a page in Prefect's UI."""
+"""Show how an execution stands while it runs: the run's name and tags, a page in Prefect's UI, Slack."""
 
 import logging
 import threading
@@ -10,6 +10,8 @@ from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.page import execution_page
 from prefect_codepipeline.model.state import ExecutionState
 from prefect_codepipeline.tasks.execution import Execution
+from prefect_codepipeline.tasks.executions import run_url
+from prefect_codepipeline.tasks.notifications import Notifier, load_slack_channel
 from prefect_codepipeline.tasks.prefect_api import call
 
 _PAUSE_SECONDS = 0.4
@@ -43,16 +45,38 @@ class Reporter:
 
     def _follow(self) -> None:
         page = _Page(self._execution.id)
+        notifier = self._notifier()
         over = False
         while not over:
             self._changed.wait()
             # Facts come in bursts, and each showing costs the server more than a fact does.
             over = self._over.wait(_PAUSE_SECONDS)
             self._changed.clear()
+            state = self._execution.state
+            if notifier:
+                notifier.tell(state, run_url(state.execution_id))
             try:
-                page.show(self._execution.state)
+                page.show(state)
             except CodePipelineError as error:
                 _logger.warning("the execution's page in Prefect's UI could not be updated: %s", error)
+        if notifier:
+            notifier.close()
+
+    def _notifier(self) -> Notifier | None:
+        """Who tells Slack, when the pipeline's settings name a channel."""
+        execution = self._execution
+        try:
+            name = execution.settings.slack_channel
+            channel = load_slack_channel(name) if name else None
+        except CodePipelineError as error:
+            _logger.warning("Slack is not told anything: %s", error)
+            return None
+        if name and channel is None:
+            _logger.warning(
+                "Slack is not told anything: there is no SlackChannel block %r; make it with "
+                "`codepipeline slack add %s --channel ID`", name, name,
+            )  # fmt: skip
+        return Notifier(channel, execution.facts, execution.record.write) if channel else None
 
 
 class _Page:
