@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -52,6 +54,19 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+@pytest.fixture
+def slack_server() -> Iterator[Any]:
+    """A server that speaks Slack's API and checks what it is sent; `token` is what it lets in."""
+    spec = importlib.util.spec_from_file_location("slack_server", Path(__file__).parent / "slack_server.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    server = module.SlackServer()
+    server.token = module.TOKEN
+    yield server
+    server.stop()
 
 
 def _free_port() -> int:
