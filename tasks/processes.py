@@ -21,7 +21,7 @@ CLEAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Reads the whole script ($1; $2 is a newline) before any of it runs, by nothing but builtins. Being one line, it
 # lets bash name the script's own lines in its messages.
 _READ_AND_RUN = (
-    "__codepipeline=; while IFS= read -r __codepipeline_line; do "
+    '__codepipeline=; while IFS= read -r __codepipeline_line || [ -n "$__codepipeline_line" ]; do '
     '__codepipeline="$__codepipeline$__codepipeline_line$2"; done <"$1"; '
     'set -- "$__codepipeline"; unset __codepipeline __codepipeline_line; eval "$1"'
 )
