@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.flows.reconcile import reconcile_once
 
-EVERY_SECONDS = 5.0
+SECONDS_VARIABLE = "PREFECT_CODEPIPELINE_RECONCILE_SECONDS"
+DEFAULT_SECONDS = 5.0
 _logger = logging.getLogger("codepipeline.reconcile")
 
 
@@ -20,7 +22,8 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    while not stop.wait(EVERY_SECONDS):
+    seconds = float(os.environ.get(SECONDS_VARIABLE) or DEFAULT_SECONDS)
+    while not stop.wait(seconds):
         try:
             for sentence in reconcile_once():
                 _logger.info("%s", sentence)

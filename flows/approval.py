@@ -26,7 +26,7 @@ from prefect_codepipeline.model.page import plain, revision_text
 from prefect_codepipeline.model.state import ActionState, ExecutionState
 from prefect_codepipeline.model.variables import resolve_action
 from prefect_codepipeline.tasks.action import configuration_of
-from prefect_codepipeline.tasks.decision import answer_of
+from prefect_codepipeline.tasks.decision import answer_of, is_decision
 from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
 from prefect_codepipeline.tasks.record import utc_now
@@ -56,7 +56,6 @@ FORM_SCHEMA: dict[str, Any] = {
         },
     },
     "required": ["decision"],
-    "additionalProperties": False,
 }
 
 
@@ -139,7 +138,7 @@ def _look(execution: Execution, stage_name: str, action_name: str) -> ActionStat
     if known.finished or known.decision or not known.request:
         return known
     token = known.request.token
-    given = answers(execution.id, token)
+    given = [answer for answer in answers(execution.id, token) if is_decision(answer)]
     if given:
         answer = given[0]
         status, by, comment = answer["decision"], "Prefect UI or API", answer.get("comment") or ""

@@ -34,9 +34,12 @@ def reconcile() -> State[Any]:
     return Completed(message="; ".join(repaired) or "nothing to repair")
 
 
-def reconcile_once() -> list[str]:
-    """Expire approvals, wake decided ones, take lost executions on, open gates; what was done, as sentences."""
-    now = server_time()
+def reconcile_once(now: datetime | None = None) -> list[str]:
+    """Expire approvals, wake decided ones, take lost executions on, open gates; what was done, as sentences.
+
+    `now` is the server's time when nothing else is said.
+    """
+    now = now or server_time()
     repaired: list[str] = []
     pipelines: set[str] = set()
     for run in find_runs(state_types=_OPEN_STATES, limit=200):

@@ -16,6 +16,7 @@ from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.suspension import resume
 
 SUMMARY_LENGTH = 512
+DECIDED_ELSEWHERE = "decided_elsewhere"
 
 
 def put_approval_result(
@@ -52,9 +53,17 @@ def put_approval_result(
 
 
 def answer_of(decision: ApprovalDecided) -> dict[str, Any]:
-    """What the run's form takes when the decision was made elsewhere; the fact wins over it."""
+    """What the run's form takes when a decision was made elsewhere.
+
+    The form may be that of another approval of the same run, so the answer says that it decides nothing by itself.
+    """
     decided = "Approved" if decision.status == "Approved" else "Rejected"
-    return {"decision": decided, "comment": decision.summary}
+    return {"decision": decided, "comment": decision.summary, DECIDED_ELSEWHERE: decision.token}
+
+
+def is_decision(answer: dict[str, Any]) -> bool:
+    """Whether an answer to a form was given by somebody who read it."""
+    return DECIDED_ELSEWHERE not in answer
 
 
 def open_approval(

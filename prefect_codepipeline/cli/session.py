@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import os
 import socket
 import sys
@@ -42,6 +43,8 @@ def use(api_url: str) -> None:
     from prefect_codepipeline.deployments import embedded
 
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    # It counts at the end of the process what it still sends, which says nothing to people.
+    logging.getLogger("EventsWorker").setLevel(logging.ERROR)
     embedded.point_at(api_url)
 
 

@@ -1,0 +1,137 @@
+"""What acceptance tests say: declare a pipeline, start it, wait until something holds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.states import Scheduled
+
+from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
+from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.execution import ProcessStarted
+from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
+from prefect_codepipeline.tasks.prefect_api import client
+
+DEADLINE_SECONDS = 60
+
+
+class World:
+    """One pipeline of the test's own, and its executions."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = f"Acc.{uuid4().hex[:8]}"
+        self.trace = folder / "trace"
+
+    def action(
+        self, name: str, run_order: int = 1, category: str = "Test", **configuration: Any
+    ) -> dict[str, Any]:
+        """An action that leaves a line in the trace and does what its configuration says."""
+        if category == "Approval":
+            kind = {"category": "Approval", "owner": "AWS", "provider": "Manual", "version": "1"}
+        else:
+            kind = {"category": category, "owner": "Custom", "provider": "Scripted", "version": "1"}
+            configuration = {"Trace": self.trace, **configuration}
+        texts = {key: str(value) for key, value in configuration.items()}
+        return {"name": name, "runOrder": run_order, "actionTypeId": kind, "configuration": texts}
+
+    def declare(self, *stages: list[dict[str, Any]], **more: Any) -> PipelineDeclaration:
+        """A pipeline with a source stage and these stages, named S1, S2 …"""
+        source = {**self.action("Src", category="Source"), "namespace": "SourceVariables"}
+        declared = [{"name": f"S{number}", "actions": actions} for number, actions in enumerate(stages, 1)]
+        return PipelineDeclaration.model_validate(
+            {
+                "name": self.name,
+                "roleArn": "arn:aws:iam::111122223333:role/pipeline",
+                "artifactStore": {"type": "S3", "location": "bucket"},
+                "pipelineType": "V2",
+                "stages": [{"name": "Source", "actions": [source]}, *declared],
+                **more,
+            }
+        )
+
+    def start(self, declaration: PipelineDeclaration, **variables: str) -> str:
+        """Deploy and start; the execution's id."""
+        deploy_pipeline(declaration)
+        return start_pipeline_execution(self.name, variables, {}, "tester")
+
+    def wait(
+        self, execution_id: str, condition: Callable[[KnownExecution], Any], seconds: float = DEADLINE_SECONDS
+    ) -> KnownExecution:
+        """The execution once the condition holds; fails with how it stands otherwise."""
+        until = time.monotonic() + seconds
+        while True:
+            known = read_execution(execution_id)
+            if condition(known):
+                return known
+            if time.monotonic() > until:
+                pytest.fail(f"{known.run['state']} {[fact.key for fact in known.facts]}")
+            time.sleep(0.1)
+
+    def ended(self, execution_id: str, seconds: float = DEADLINE_SECONDS) -> KnownExecution:
+        """The execution once Prefect has its end."""
+        ends = ("COMPLETED", "FAILED", "CANCELLED")
+        return self.wait(execution_id, lambda known: known.run["state_type"] in ends, seconds)
+
+    def suspended(self, execution_id: str) -> KnownExecution:
+        """The execution once it waits for an approval without a process."""
+        return self.wait(
+            execution_id, lambda known: known.is_suspended and known.state and known.state.open_approvals
+        )
+
+    def retry(self, execution_id: str) -> None:
+        """What the Retry button of Prefect's UI does."""
+        client().set_flow_run_state(UUID(execution_id), Scheduled(name="AwaitingRetry"))
+
+    def ran(self, execution_id: str | None = None) -> list[str]:
+        """The actions that ran, in order, as `stage/action`."""
+        if not self.trace.exists():
+            return []
+        lines = [line.split(" ", 1) for line in self.trace.read_text().splitlines()]
+        return [what for who, what in lines if execution_id in (None, who)]
+
+    def process_of(self, execution_id: str) -> int:
+        """The pid of the process that runs the execution."""
+        started = [fact for fact in read_execution(execution_id).facts if isinstance(fact, ProcessStarted)]
+        return started[-1].pid
+
+    def cli(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """The `codepipeline` command, as a user runs it."""
+        command = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *arguments]
+        options = {
+            "capture_output": True,
+            "text": True,
+            "timeout": 120,
+            "env": os.environ,
+            "check": False,
+            **more,
+        }
+        return subprocess.run(command, **options)
+
+
+@pytest.fixture
+def world(prefect_server: str, tmp_path: Path) -> World:
+    """A pipeline to declare and run on the session's server and worker."""
+    return World(tmp_path)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether the process has ended; one that nobody has reaped yet has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.fixture
+def gone() -> Callable[[int], bool]:
+    """Whether a process has ended."""
+    return is_gone

@@ -1,0 +1,183 @@
+"""Approvals: nothing passes but a decision that was written down, whichever way it came."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.states import Scheduled
+
+from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
+from prefect_codepipeline.flows.reconcile import reconcile_once
+from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
+from prefect_codepipeline.tasks.lease import server_time
+from prefect_codepipeline.tasks.prefect_api import call, client
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def waiting(world: Any) -> Any:
+    """An execution that waits for an approval between two actions."""
+    stage = [
+        world.action("Before"),
+        world.action(
+            "Ok",
+            2,
+            "Approval",
+            CustomData="Ship #{SourceVariables.CommitId}?",
+            ExternalEntityLink="https://example.com",
+        ),
+        world.action("After", 3),
+    ]
+    return world.suspended(world.start(world.declare(stage)))
+
+
+def resume(execution_id: str, run_input: Any = None) -> Any:
+    body = {"run_input": run_input} if run_input else {}
+    return call("POST", f"/flow_runs/{execution_id}/resume", body, expected=(409,))[1]
+
+
+def form_of(known: Any) -> tuple[dict[str, Any], str]:
+    keys = known.run["state"]["state_details"]["run_input_keyset"]
+    _, schema = call("GET", f"/flow_runs/{known.id}/input/{keys['schema']}")
+    _, description = call("GET", f"/flow_runs/{known.id}/input/{keys['description']}")
+    return json.loads(schema), json.loads(description)
+
+
+def test_no_process_is_held_while_an_approval_waits(world: Any, waiting: Any, gone: Any) -> None:
+    pid = world.process_of(waiting.id)
+
+    world.wait(waiting.id, lambda _: gone(pid))
+
+    assert world.ran() == ["Source/Src", "S1/Before"]
+
+
+def test_the_form_shows_what_is_approved_and_has_no_default(waiting: Any) -> None:
+    schema, description = form_of(waiting)
+
+    assert schema["required"] == ["decision"]
+    assert "default" not in schema["properties"]["decision"]
+    assert "Ship 0000000" in description
+    assert "https://example.com" in description
+    assert "the &lt;b&gt;first&lt;/b&gt; commit" in description
+
+
+def test_approved_by_the_form_goes_on_where_it_stood(world: Any, waiting: Any) -> None:
+    assert resume(waiting.id, {"decision": "Approved", "comment": "fine"})["status"] == "ACCEPT"
+
+    known = world.ended(waiting.id)
+
+    assert known.run["state_name"] == "Succeeded"
+    assert world.ran() == ["Source/Src", "S1/Before", "S1/After"]
+    assert "fine" in known.state.stage("S1").action("Ok").summary
+
+
+def test_rejected_by_the_form_fails_the_execution_and_says_why(world: Any, waiting: Any) -> None:
+    resume(waiting.id, {"decision": "Rejected", "comment": "not on a Friday"})
+
+    known = world.ended(waiting.id)
+
+    assert (known.run["state_type"], known.run["state_name"]) == ("FAILED", "Failed")
+    assert (
+        "action 'Ok' of stage 'S1' failed: rejected by Prefect UI or API: not on a Friday"
+        in known.run["state"]["message"]
+    )
+    assert world.ran() == ["Source/Src", "S1/Before"]
+
+
+@pytest.mark.parametrize("run_input", [None, {}, {"comment": "x"}, {"decision": "Perhaps"}])
+def test_a_resume_without_a_decision_approves_nothing(world: Any, waiting: Any, run_input: Any) -> None:
+    assert resume(waiting.id, run_input)["status"] == "REJECT"
+    assert world.suspended(waiting.id)
+
+
+def test_a_run_woken_by_its_state_alone_suspends_again(world: Any, waiting: Any) -> None:
+    client().set_flow_run_state(UUID(waiting.id), Scheduled(name="Resuming"), force=True)
+    world.wait(waiting.id, lambda known: known.state.processes == 2)
+
+    again = world.suspended(waiting.id)
+
+    assert world.ran() == ["Source/Src", "S1/Before"]
+    assert again.state.open_approvals[0][1].request.token == waiting.state.open_approvals[0][1].request.token
+
+
+@pytest.mark.parametrize(("verb", "status"), [("approve", "Succeeded"), ("reject", "Failed")])
+def test_decided_at_the_command_line(world: Any, waiting: Any, verb: str, status: str) -> None:
+    done = world.cli(verb, world.name, "S1", "Ok", "-m", "from the terminal")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    known = world.ended(waiting.id)
+    assert known.status == status
+    assert "from the terminal" in known.state.stage("S1").action("Ok").summary
+
+
+def test_the_first_decision_counts_and_the_second_is_told_so(world: Any, waiting: Any) -> None:
+    token = open_approval(waiting.state).token
+    put_approval_result(waiting.id, token, "Rejected", "first")
+
+    with pytest.raises(ApprovalAlreadyCompletedException, match="first has decided already: Rejected"):
+        put_approval_result(waiting.id, token, "Approved", "second")
+
+    assert world.ended(waiting.id).status == "Failed"
+
+
+def test_an_approval_nobody_answers_expires(world: Any, waiting: Any) -> None:
+    later = server_time() + timedelta(days=7, minutes=1)
+
+    repaired = reconcile_once(later)
+
+    assert any(waiting.id in sentence and "expired" in sentence for sentence in repaired)
+    known = world.ended(waiting.id)
+    assert known.status == "Failed"
+    assert "nobody decided in time" in known.state.summary
+
+
+def test_before_its_time_nothing_expires(waiting: Any) -> None:
+    reconcile_once(server_time() + timedelta(days=6))
+
+    assert waiting.state.open_approvals
+
+
+def test_a_decision_whose_wake_was_lost_is_found_by_reconcile(world: Any, waiting: Any) -> None:
+    from prefect_codepipeline.model.execution import ApprovalDecided
+    from prefect_codepipeline.tasks.record import RecordOf, utc_now
+
+    token = open_approval(waiting.state).token
+    RecordOf(waiting.id).write(ApprovalDecided(at=utc_now(), token=token, status="Approved", by="somebody"))
+
+    reconcile_once()
+
+    assert world.ended(waiting.id).status == "Succeeded"
+
+
+def test_two_approvals_at_once_are_both_needed(world: Any) -> None:
+    stage = [world.action("One", 1, "Approval"), world.action("Two", 1, "Approval"), world.action("After", 2)]
+    known = world.suspended(world.start(world.declare(stage)))
+    requests = {action.name: action.request for _, action in known.state.open_approvals}
+
+    put_approval_result(known.id, requests["Two"].token, "Approved", "me")
+    world.wait(known.id, lambda k: k.is_suspended and len(k.state.open_approvals) == 1)
+    assert world.ran() == ["Source/Src"]
+    put_approval_result(known.id, requests["One"].token, "Approved", "me")
+
+    assert world.ended(known.id).status == "Succeeded"
+
+
+def test_an_approval_beside_other_actions_is_asked_for_at_once_and_awaited_after_them(world: Any) -> None:
+    go = world.folder / "go"
+    stage = [world.action("Work", 1, Until=go), world.action("Ok", 1, "Approval"), world.action("After", 2)]
+    execution_id = world.start(world.declare(stage))
+    known = world.wait(
+        execution_id, lambda k: k.state and k.state.open_approvals and "S1/Work" in world.ran()
+    )
+
+    put_approval_result(known.id, open_approval(known.state).token, "Approved", "me")
+    assert not world.wait(execution_id, lambda k: k.state).state.stage("S1").action("After").started
+    go.touch()
+
+    assert world.ended(execution_id).status == "Succeeded"
+    assert world.ran() == ["Source/Src", "S1/Work", "S1/After"]
