@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from prefect.blocks.core import Block
 from prefect.types import SecretDict
-from pydantic import Field, field_validator
+from pydantic import Field, HttpUrl, field_validator
 
 GIB = 1024**3
 
@@ -15,6 +15,9 @@ class ArtifactStore(Block):
 
     _block_type_name: ClassVar[str] = "Artifact Store"
     _block_type_slug: ClassVar[str] = "artifact-store"
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
+        "https://docs.aws.amazon.com/codepipeline/latest/userguide/welcome-introducing-artifacts.html"
+    )
     _description: ClassVar[str] = (
         "Where the artifacts of CodePipeline pipelines lie: a folder, S3, GCS, Azure."
     )

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from prefect.blocks.core import Block
 from prefect.types import SecretDict
-from pydantic import Field
+from pydantic import Field, HttpUrl
 
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
@@ -21,6 +21,9 @@ class PipelineDefinition(Block):
 
     _block_type_name: ClassVar[str] = "Pipeline Definition"
     _block_type_slug: ClassVar[str] = "pipeline-definition"
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
+        "https://docs.aws.amazon.com/codepipeline/latest/userguide/reference-pipeline-structure.html"
+    )
     _description: ClassVar[str] = "One version of a CodePipeline pipeline, made by `codepipeline deploy`."
 
     pipeline_name: str = Field(description="The pipeline's name as CodePipeline knows it.")

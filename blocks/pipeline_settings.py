@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from prefect.blocks.core import Block
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl
 
 # The image AWS runs Commands in, from its public registry.
 AWS_STANDARD_IMAGE = "public.ecr.aws/codebuild/amazonlinux-x86_64-standard:5.0"
@@ -52,6 +52,9 @@ class PipelineSettings(Block):
 
     _block_type_name: ClassVar[str] = "Pipeline Settings"
     _block_type_slug: ClassVar[str] = "pipeline-settings"
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
+        "https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-Commands.html"
+    )
     _description: ClassVar[str] = "Where the actions of a CodePipeline pipeline run, and with which blocks."
 
     defaults: ActionSettings = Field(

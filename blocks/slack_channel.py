@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import Field, HttpUrl, SecretStr
 from slack_sdk import WebClient
 from slack_sdk.http_retry import HttpRequest, HttpResponse, RetryHandler, RetryState
 
@@ -30,6 +30,7 @@ class SlackChannel(Block):
 
     _block_type_name: ClassVar[str] = "Slack Channel"
     _block_type_slug: ClassVar[str] = "slack-channel"
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.slack.dev/authentication/tokens")
     _description: ClassVar[str] = "A Slack channel that CodePipeline pipelines report to."
 
     bot_token: SecretStr = Field(description="The bot's token, xoxb-…; its app needs the scope chat:write.")

