@@ -36,6 +36,10 @@ shift; "$shell" "$@" 8<&-
 exit "$?"
 """
 _GRACE_SECONDS = 4.0
+_REMOTE = (
+    "it is remote and does not see this worker's files; use an engine on the worker's own machine, through its "
+    "socket, or run the action on the host"
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ def run_in_container(engine: Engine, script: Script, on_output: OnOutput, contex
             `InternalError`, the engine went away.
         ActionAbandoned: the execution was cancelled.
     """
+    if engine.client.api.base_url.startswith(("https:", "http+docker://ssh")):
+        raise ActionFailed(_cannot_run(engine, _REMOTE), code="ConfigurationError")
     with _translated_errors(engine), _created(engine, script, context) as container:
         lifeline = _attach(engine, container)
         try:
@@ -334,21 +340,18 @@ def _translated_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        if "bind source path does not exist" in str(error):
-            reason = (
-                "it does not see this worker's files; use an engine on the worker's own machine, or the host"
-            )
-        else:
-            reason = str(error.explanation or error)
-        raise ActionFailed(
-            f"container engine {engine.info.get('Name')!r} cannot run image {engine.image!r}: {reason}",
-            code="ConfigurationError",
-        ) from error
+        unseen = "bind source path does not exist" in str(error)
+        reason = _REMOTE if unseen else str(error.explanation or error)
+        raise ActionFailed(_cannot_run(engine, reason), code="ConfigurationError") from error
     except (DockerException, RequestException) as error:
         raise ActionFailed(
             f"container engine {engine.info.get('Name')!r} went away while the action ran: {error}",
             code="InternalError",
         ) from error
+
+
+def _cannot_run(engine: Engine, reason: str) -> str:
+    return f"container engine {engine.info.get('Name')!r} cannot run image {engine.image!r}: {reason}"
 
 
 def _machine() -> str:

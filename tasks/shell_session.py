@@ -113,4 +113,4 @@ def _script(commands: Sequence[str], output_variables: Sequence[str], mark: str,
 def _keep(name: str, variables: Path) -> str:
     # The final dot tells an empty value from one that did not fit on the disk.
     file = shlex.quote(str(variables / name))
-    return f'if [ -n "${{{name}+x}}" ]; then printf "%s." "${name}" >|{file}; fi; '
+    return f'if [ -n "${{{name}+x}}" ]; then printf "%s." "${name}" >{file}; fi; '

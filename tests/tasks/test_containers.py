@@ -272,7 +272,7 @@ def test_an_engine_that_does_not_see_the_files_is_refused(docker_client, make_co
         context, "input_artifacts", (*context.input_artifacts, InputTree("B", context.scratch / "no"))
     )
 
-    with pytest.raises(ActionFailed, match="does not see this worker's files") as refused:
+    with pytest.raises(ActionFailed, match="is remote and does not see this worker's files") as refused:
         run(context, "true")
 
     assert refused.value.code == "ConfigurationError"

@@ -205,12 +205,17 @@ def _work(script, context, fork_once_it_runs):
         os._exit(1)
 
 
-def test_a_deadline_lets_processes_say_goodbye(tmp_path):
+def test_a_deadline_lets_processes_say_goodbye(tmp_path, context):
     output = bytearray()
-    script = make_script(tmp_path, "trap 'sleep 0.2; echo goodbye; exit' TERM; sleep 100 & wait")
 
+    def end_it(chunk):
+        output.extend(chunk)
+        if chunk == b"ready\n":
+            object.__setattr__(context, "deadline", time.monotonic())
+
+    script = make_script(tmp_path, "trap 'sleep 0.6; echo goodbye; exit' TERM; echo ready; sleep 100 & wait")
     with pytest.raises(ActionFailed, match="ran out of time") as timeout:
-        run_on_host(script, output.extend, make_context(tmp_path, seconds=0.5))
+        run_on_host(script, end_it, context)
 
     assert timeout.value.code == "Timeout"
     assert b"goodbye\n" in output

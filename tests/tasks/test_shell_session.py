@@ -111,6 +111,13 @@ def test_output_that_was_redirected_for_good_does_not_take_the_marks_away(run):
     assert "hidden" not in lines
 
 
+def test_a_trace_does_not_show_how_the_session_works(run):
+    _, _, lines, _ = run(["set -x", "true", "false"], ["V"])
+
+    assert any(line.endswith("+ true") for line in lines)
+    assert not [line for line in lines if "__codepipeline_next" in line or "__codepipeline_keep" in line]
+
+
 def test_exit_0_ends_the_session_well_and_keeps_the_variables(run):
     code, reached, lines, variables = run(["V=1", "exit 0", "echo after"], ["V"])
 

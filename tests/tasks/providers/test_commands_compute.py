@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+import threading
 import time
 
 import pytest
@@ -249,22 +250,39 @@ def test_the_network_of_aws_is_said_to_have_no_effect(make_context, records):
     assert "VpcId, Subnets and SecurityGroupIds of action 'Build' have no effect here" in warning
 
 
-def test_a_deadline_ends_the_action_and_names_the_command(make_context):
-    error = failure(make_context("true", "echo began; sleep 100", seconds=0.5))
+def once_it_exists(path, do):
+    """Do something from another thread as soon as a command has made the file."""
+
+    def wait():
+        deadline = time.monotonic() + 30
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        do()
+
+    threading.Thread(target=wait).start()
+
+
+def test_a_deadline_ends_the_action_and_names_the_command(make_context, tmp_path):
+    context = make_context("true", "echo began; touch up; sleep 100")
+    once_it_exists(tmp_path / "Source/up", lambda: object.__setattr__(context, "deadline", time.monotonic()))
+
+    error = failure(context)
 
     assert str(error) == (
-        "command 2 of 2 ('echo began; sleep 100'): action 'Build' ran out of time and was ended\n"
+        "command 2 of 2 ('echo began; touch up; sleep 100'): action 'Build' ran out of time and was ended\n"
         "The last lines of its output:\nbegan"
     )
     assert error.code == "Timeout"
 
 
-def test_a_cancelled_action_is_abandoned_and_what_it_said_is_logged(make_context, records):
-    context = make_context("echo began; sleep 100")
-    context.cancellation.cancel()
+def test_a_cancelled_action_is_abandoned(make_context, records, tmp_path):
+    context = make_context("touch up; sleep 100")
+    once_it_exists(tmp_path / "Source/up", context.cancellation.cancel)
 
     with pytest.raises(ActionAbandoned):
         run(context)
+
+    assert shown(records).endswith("$ touch up; sleep 100")
 
 
 @pytest.mark.parametrize("place", ["host", pytest.param("docker", marks=pytest.mark.docker)])
