@@ -13,7 +13,7 @@ from prefect_codepipeline.model.execution import ProcessLost, ProcessStarted
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.decision import answer_of, put_approval_result
 from prefect_codepipeline.tasks.executions import KnownExecution, find_runs, known_execution
-from prefect_codepipeline.tasks.lease import is_stale, server_time
+from prefect_codepipeline.tasks.lease import STALE_SECONDS, is_stale, server_time
 from prefect_codepipeline.tasks.prefect_api import client
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.suspension import resume
@@ -21,7 +21,7 @@ from prefect_codepipeline.tasks.suspension import resume
 # A worker reports a crash twice, some seconds apart; the second report would undo a retry in between.
 CRASH_SETTLES = timedelta(seconds=10)
 # Between Running and the first lease a process reads its record.
-START_GRACE = timedelta(seconds=60)
+START_GRACE = timedelta(seconds=STALE_SECONDS)
 _OPEN_STATES = ["RUNNING", "PAUSED", "CRASHED", "CANCELLING"]
 
 

@@ -7,6 +7,7 @@ been renewed for a minute of the server's own time tells that nobody works on it
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ from typing import Any
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.tasks.prefect_api import call, client
 
-RENEW_SECONDS = 10.0
-STALE_SECONDS = 60.0
+# A lease is renewed so often, and given up after six times that.
+RENEW_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_LEASE_SECONDS") or 10.0)
+STALE_SECONDS = 6 * RENEW_SECONDS
 _logger = logging.getLogger(__name__)
 
 

@@ -21,7 +21,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect_codepipeline.errors import PrefectUnavailable
 
 BUSY_SECONDS = 20.0
-AWAY_SECONDS = 90.0
+AWAY_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_AWAY_SECONDS") or 90.0)
 _BUSY = {429, 502, 503}
 
 

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 
-console = Console(highlight=False, soft_wrap=True)
+# A pipe has no width: what is cut to a terminal would be lost to a program.
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
 
 
 def connect() -> str:

@@ -77,7 +77,7 @@ def executions(name: str, *, limit: int = 20, json: bool = False) -> int:
         return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("Execution", "Status", "Started", "Trigger", "Revision"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, no_wrap=True, min_width=36 if column == "Execution" else None)
     for execution in found:
         if execution.state:
             pinned, revisions = execution.state.pinned, list(execution.state.source_revisions.values())

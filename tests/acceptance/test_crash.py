@@ -1,0 +1,178 @@
+"""A set-up of its own that is killed, stopped and started again: executions go on, and nothing that finished runs twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.live
+ROOT = Path(__file__).parent.parent.parent
+
+
+class SetUp:
+    """An embedded set-up in a folder of the test's own, only ever reached through the command line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        plugin = ROOT / "tests" / "plugin"
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+        self.environment = {
+            **kept,
+            "PYTHONPATH": str(plugin),
+            "PREFECT_CODEPIPELINE_HOME": str(self.home),
+            "PREFECT_CODEPIPELINE_ARTIFACTS": str(folder / "artifacts"),
+            "PREFECT_CODEPIPELINE_RECONCILE_SECONDS": "1",
+            "PREFECT_HOME": str(self.home / "prefect"),
+        }
+
+    def cli(self, *arguments: str, check: bool = True) -> str:
+        command = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *arguments]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=200, env=self.environment, check=False
+        )
+        assert done.returncode == 0 or not check, done.stdout + done.stderr
+        return done.stdout
+
+    def pids(self) -> list[int]:
+        state = json.loads((self.home / "state.json").read_text())
+        return [state[part]["pid"] for part in ("server", "worker", "reconcile")]
+
+    def processes(self) -> list[int]:
+        """Every process that was started with this home, whatever became of its parents."""
+        mark = f"PREFECT_CODEPIPELINE_HOME={self.home}".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if mark in path.read_bytes().split(b"\0"):
+                    found.append(int(path.parent.name))
+            except OSError:
+                continue
+        return found
+
+    def kill_everything(self) -> None:
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.wait(lambda: not self.processes())
+
+    def status(self, name: str) -> dict[str, Any]:
+        status: dict[str, Any] = json.loads(self.cli("status", name, "--json"))
+        return status
+
+    def wait(self, condition: Any, seconds: float = 90) -> None:
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, "it did not happen in time"
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def set_up(tmp_path: Path) -> Iterator[SetUp]:
+    own = SetUp(tmp_path)
+    yield own
+    own.cli("down", check=False)
+    left = own.processes()
+    own.kill_everything()
+    assert left == [], "`codepipeline down` left processes"
+
+
+def declare(folder: Path) -> Path:
+    """A pipeline with a step that waits for a file, an approval, and a step that deploys by adding a line."""
+
+    def action(name: str, run_order: int, category: str = "Test", **configuration: str) -> dict[str, Any]:
+        owner, provider = ("AWS", "Manual") if category == "Approval" else ("Custom", "Scripted")
+        kind = {"category": category, "owner": owner, "provider": provider, "version": "1"}
+        if category != "Approval":
+            configuration["Trace"] = str(folder / "trace")
+        return {"name": name, "runOrder": run_order, "actionTypeId": kind, "configuration": configuration}
+
+    pipeline = {
+        "name": "crash",
+        "roleArn": "arn:aws:iam::111122223333:role/p",
+        "pipelineType": "V2",
+        "artifactStore": {"type": "S3", "location": "bucket"},
+        "stages": [
+            {"name": "Source", "actions": [action("Src", 1, "Source")]},
+            {
+                "name": "Prod",
+                "actions": [
+                    action("Build", 1),
+                    action("Slow", 2, Until=str(folder / "go")),
+                    action("Ok", 3, "Approval"),
+                    action("Ship", 4),
+                ],
+            },
+        ],
+    }
+    path = folder / "crash.json"
+    path.write_text(json.dumps(pipeline))
+    return path
+
+
+def ran(folder: Path) -> list[str]:
+    trace = folder / "trace"
+    return [line.split(" ", 1)[1] for line in trace.read_text().splitlines()] if trace.exists() else []
+
+
+def waits(set_up: SetUp) -> bool:
+    return any(action["token"] for stage in set_up.status("crash")["stages"] for action in stage["actions"])
+
+
+def test_everything_is_killed_while_an_approval_waits_and_a_server_goes_away_in_the_middle(
+    set_up: SetUp,
+) -> None:
+    folder = set_up.folder
+    set_up.cli("up")
+    set_up.cli("deploy", str(declare(folder)), "--start")
+    set_up.wait(lambda: "Prod/Slow" in ran(folder))
+
+    # The server is gone for a while in the middle of an action, then comes back at the same address.
+    server = set_up.pids()[0]
+    os.kill(server, signal.SIGSTOP)
+    (folder / "go").touch()
+    time.sleep(10)  # the fault itself: a server that does not answer for 10 s
+    os.kill(server, signal.SIGCONT)
+    set_up.wait(lambda: waits(set_up))
+    assert ran(folder) == ["Source/Src", "Prod/Build", "Prod/Slow"]
+
+    set_up.kill_everything()
+    set_up.cli("up")
+    assert waits(set_up)
+    set_up.cli("approve", "crash", "-m", "after the storm")
+    set_up.wait(lambda: set_up.status("crash")["status"] == "Succeeded")
+
+    assert ran(folder) == ["Source/Src", "Prod/Build", "Prod/Slow", "Prod/Ship"]
+
+
+def test_a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(set_up: SetUp) -> None:
+    folder = set_up.folder
+    set_up.environment["PREFECT_CODEPIPELINE_LEASE_SECONDS"] = "2"
+    set_up.cli("up")
+    set_up.cli("deploy", str(declare(folder)), "--start")
+    set_up.wait(lambda: "Prod/Slow" in ran(folder))
+
+    server = set_up.pids()[0]
+    for pid in set_up.processes():
+        if pid != server:
+            os.kill(pid, signal.SIGKILL)
+    set_up.cli("up")
+    set_up.wait(lambda: set_up.status("crash")["status"] == "Failed")
+
+    failed = set_up.status("crash")
+    assert "the worker died while it ran" in failed["statusSummary"]
+    assert ran(folder) == ["Source/Src", "Prod/Build", "Prod/Slow"]
+    (folder / "go").touch()
+    set_up.cli("start", "crash")
+    set_up.wait(lambda: waits(set_up))

@@ -1,0 +1,59 @@
+"""`make run APPROVE=1`: from a commit to production, by itself, and nothing is left running."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.live
+def test_the_example_goes_from_a_commit_to_production(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    command = bin_folder / "codepipeline"
+    command.write_text(f"#!{sys.executable}\nfrom prefect_codepipeline.cli import main\nmain()\n")
+    command.chmod(0o755)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    environment |= {"APPROVE": "1", "BIN": str(bin_folder)}
+
+    done = subprocess.run(
+        [tmp_path / "examples" / "run"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    published = tmp_path / ".run" / "production" / "current"
+    release = json.loads((published / "release.json").read_text())
+    commit = subprocess.run(
+        ["git", "-C", tmp_path / ".run" / "git" / "examples" / "hello", "rev-parse", "HEAD"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    assert release == {"version": "1.4.0", "commit": commit}
+    assert "Hello, world!" in (published / "index.html").read_text()
+    assert json.dumps(release) in done.stdout
+    left = [
+        path.parent.name
+        for path in Path("/proc").glob("[0-9]*/environ")
+        if os.access(path, os.R_OK) and str(tmp_path / ".run").encode() in _read(path)
+    ]
+    assert left == []
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,81 @@
+"""What every provider, every file and every promise of the documents has in common."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import prefect_codepipeline
+from prefect_codepipeline.tasks.registry import ActionProvider, providers
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = (
+    "prefect_codepipeline/model",
+    "prefect_codepipeline/cli",
+    "flows",
+    "tasks",
+    "blocks",
+    "deployments",
+)
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+DOCUMENTS = [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md"]
+OURS = [provider for kind, provider in providers().items() if kind.owner != "Custom"]
+
+
+@pytest.mark.parametrize("provider", OURS, ids=lambda provider: str(provider.action_type))
+def test_a_provider_names_its_page_and_refuses_unknown_keys_and_has_a_test(provider: ActionProvider) -> None:
+    module = inspect.getmodule(provider.run)
+    assert module
+    assert "https://docs.aws.amazon.com/codepipeline/" in (module.__doc__ or "")
+    assert provider.configuration.model_config["extra"] == "forbid"
+    stem = module.__name__.rpartition(".")[2]
+    tests = [
+        *(ROOT / "tests" / "tasks" / "providers").glob(f"test_{stem}*.py"),
+        *ROOT.glob("tests/acceptance/*.py"),
+    ]
+    assert any(stem in path.stem or provider.action_type.provider in path.read_text() for path in tests)
+    assert str(provider.action_type) in (ROOT / "docs" / "providers.md").read_text()
+
+
+def test_public_names_can_be_had() -> None:
+    for name in prefect_codepipeline.__all__:
+        assert getattr(prefect_codepipeline, name)
+
+
+def test_functions_fit_on_a_screen() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.end_lineno
+        and node.end_lineno - node.lineno > 60
+    ]
+    assert long == []
+
+
+def test_files_keep_to_one_subject() -> None:
+    assert [str(path.relative_to(ROOT)) for path in SOURCES if len(path.read_text().splitlines()) > 420] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_the_documents_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|data:|#)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_json_in_the_documents_is_json_and_pipelines_in_them_can_run(path: Path) -> None:
+    from prefect_codepipeline.deployments.definition_file import parse_definition
+    from prefect_codepipeline.deployments.runnable import check_runnable
+
+    for text in re.findall(r"```json\n(.*?)```", path.read_text(), re.DOTALL):
+        content = json.loads(text)
+        if "stages" in content.get("pipeline", content):
+            problems = check_runnable(parse_definition(text))
+            assert [str(problem) for problem in problems if problem.severity == "error"] == []
