@@ -111,7 +111,7 @@ def private() -> Iterator[str]:
     """The API's URL of a server for this process alone, gone when the block ends or the process dies."""
     home = Path(tempfile.mkdtemp(prefix="codepipeline-run-"))
     port = _free_port()
-    server = _spawn(home, "server", _server_command(port), None, dies_with_parent=True)
+    server = _spawn(home, "server", _server_command(port), _url(port), dies_with_parent=True)
     before = os.environ.get("PREFECT_HOME")
     try:
         _wait_until_healthy(home, _url(port), server)
@@ -177,7 +177,7 @@ def _start_server(home: Path, state: State) -> int:
         return port
     _stop(state.get("server"))
     port = port if port and _is_free(port) else _free_port()
-    server = _spawn(home, "server", _server_command(port), None)
+    server = _spawn(home, "server", _server_command(port), _url(port))
     state["port"] = {"number": port}
     state["server"] = _identity(server.pid)
     _write_state(home, state)
@@ -222,13 +222,14 @@ def _version() -> dict[str, int]:
 
 
 def _spawn(
-    home: Path, part: str, arguments: list[str], api_url: str | None, dies_with_parent: bool = False
+    home: Path, part: str, arguments: list[str], api_url: str, dies_with_parent: bool = False
 ) -> subprocess.Popen[bytes]:
     (home / "logs").mkdir(parents=True, exist_ok=True)
     misleading = ("PREFECT_API_", "PREFECT_SERVER_", "PREFECT_PROFILE", "PREFECT_LOGGING_")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(misleading)}
-    environment |= {**_TUNING, "PREFECT_HOME": str(home / "prefect")}
-    if api_url:
+    # The browser is told by the server where its API is; the port on the command line does not tell it.
+    environment |= {**_TUNING, "PREFECT_HOME": str(home / "prefect"), "PREFECT_SERVER_UI_API_URL": api_url}
+    if part != "server":
         environment["PREFECT_API_URL"] = api_url
 
     def prepare() -> None:

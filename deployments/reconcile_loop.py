@@ -6,12 +6,15 @@ import logging
 import os
 import signal
 import threading
+import time
 
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.flows.reconcile import reconcile_once
+from prefect_codepipeline.tasks.containers import remove_orphaned_containers
 
 SECONDS_VARIABLE = "PREFECT_CODEPIPELINE_RECONCILE_SECONDS"
 DEFAULT_SECONDS = 5.0
+SWEEP_SECONDS = 60.0
 _logger = logging.getLogger("codepipeline.reconcile")
 
 
@@ -23,10 +26,15 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     seconds = float(os.environ.get(SECONDS_VARIABLE) or DEFAULT_SECONDS)
+    swept = 0.0
     while not stop.wait(seconds):
         try:
             for sentence in reconcile_once():
                 _logger.info("%s", sentence)
+            if time.monotonic() - swept > SWEEP_SECONDS:
+                swept = time.monotonic()
+                if removed := remove_orphaned_containers():
+                    _logger.info("%s containers of dead workers were removed", removed)
         except CodePipelineError as error:
             _logger.warning("%s", error)
         except Exception:  # one odd execution must not end the repair of all others

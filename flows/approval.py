@@ -181,7 +181,7 @@ def describe(state: ExecutionState, stage_name: str, request: ApprovalRequested)
     ]
     lines += [
         "",
-        f"Open until {request.expires_at:%Y-%m-%d %H:%M} UTC; nobody's answer counts as a rejection.",
+        f"Open until {request.expires_at:%Y-%m-%d %H:%M} UTC. If nobody answers by then, it counts as rejected.",
     ]
     return "\n".join(lines)
 
