@@ -33,7 +33,7 @@ def plain(text: str) -> str:
 
 def symbol(status: str | None, waits: bool = False) -> str:
     """One character for a status."""
-    return "⏸" if waits else _SYMBOLS.get(status, "·")
+    return "◆" if waits else _SYMBOLS.get(status, "·")
 
 
 def execution_page(state: ExecutionState) -> str:
