@@ -1,0 +1,201 @@
+"""What an archive is made of: the one way to write each member, and what a tree may hold.
+
+The format is tar's, with GNU's long names: sorted by name, no times, no owners, modes 644 and 755. Everything that
+is not exactly what `encode` writes is refused, so equal trees are equal bytes, and a hostile archive has neither
+device, hard link, sparse file nor second spelling to offer.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO, Literal, NamedTuple
+
+from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+
+BLOCK_BYTES = 512
+END = b"\0" * (2 * BLOCK_BYTES)
+# PATH_MAX of Linux: a longer name cannot be opened. And more folders than this, shutil.rmtree cannot remove.
+MAX_NAME_BYTES = 4096
+MAX_DEPTH = 256
+
+Kind = Literal["file", "folder", "link"]
+_TYPES: dict[Kind, bytes] = {"file": b"0", "folder": b"5", "link": b"2"}
+_KINDS: dict[bytes, Kind] = {type_: kind for kind, type_ in _TYPES.items()}
+_LONG_NAME, _LONG_TARGET = b"L", b"K"
+_SHORT_BYTES = 100
+_OCTAL_LIMIT = 8**11
+
+
+class UnfitTreeError(ValueError):
+    """Something cannot be, or is not, an artifact; the text names the member and says why."""
+
+
+class Member(NamedTuple):
+    """A file of `size` bytes, a folder, or a symbolic link to `target`; `name` is relative and POSIX."""
+
+    name: str
+    kind: Kind
+    size: int = 0
+    executable: bool = False
+    target: str = ""
+
+
+class TreeRules:
+    """What one tree may hold, asked member by member in the archive's order; the same in and out of the store."""
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self._store = store
+        self._last = b""
+        self._folders = {""}
+        self._members = self._bytes = 0
+
+    def admit(self, member: Member) -> None:
+        """Count a member in. Raises `UnfitTreeError` when the tree cannot hold it beside those before it."""
+        name = _checked_name(member.name)
+        if name <= self._last:
+            raise UnfitTreeError(f"{member.name!r} stands twice or out of order")
+        self._last = name
+        if (folder := member.name.rpartition("/")[0]) not in self._folders:
+            raise UnfitTreeError(f"{member.name!r} lies below {folder!r}, which is no folder of the tree")
+        if member.kind == "folder":
+            self._folders.add(member.name)
+        if member.kind == "link" and (why := _why_it_leaves(member.name, member.target)):
+            raise UnfitTreeError(f"the symbolic link {member.name!r} -> {member.target!r} {why}")
+        self._spend(member.size)
+
+    def _spend(self, size: int) -> None:
+        self._members += 1
+        self._bytes += size
+        if self._members > self._store.max_tree_files:
+            raise UnfitTreeError(
+                f"it has more than {self._store.max_tree_files} files and folders{_ADVICE}_files"
+            )
+        if self._bytes > self._store.max_tree_bytes:
+            raise UnfitTreeError(f"it unpacks to more than {self._store.max_tree_bytes} bytes{_ADVICE}_bytes")
+
+
+_ADVICE = "; if it may, raise the ArtifactStore block's max_tree"
+
+
+def encode(member: Member) -> bytes:
+    """The header of a member: one block, more when its name or target is long."""
+    name = member.name.encode() + (b"/" if member.kind == "folder" else b"")
+    target = member.target.encode()
+    mode = (
+        0o777 if member.kind == "link" else 0o755 if member.executable or member.kind == "folder" else 0o644
+    )
+    longer = b""
+    if len(target) > _SHORT_BYTES:
+        longer += _long(_LONG_TARGET, target)
+    if len(name) > _SHORT_BYTES:
+        longer += _long(_LONG_NAME, name)
+    return longer + _block(name, mode, member.size, _TYPES[member.kind], target)
+
+
+def padding(size: int) -> int:
+    """How many bytes follow `size` bytes to fill their last block."""
+    return -size % BLOCK_BYTES
+
+
+def read_member(stream: BinaryIO, skip: int = 0) -> Member | None:
+    """The member whose header comes after `skip` bytes of padding, None at the end.
+
+    Raises:
+        UnfitTreeError: these are not the bytes that `encode` writes.
+    """
+    raw = stream.read(skip + BLOCK_BYTES)
+    if raw.count(0, 0, skip) != skip:
+        raise UnfitTreeError("a file is not followed by zeros")
+    header = raw[skip:]
+    if not header.strip(b"\0"):
+        if header + stream.read(BLOCK_BYTES + 1) != END:
+            raise UnfitTreeError("it does not end where it should")
+        return None
+    longer: dict[bytes, bytes] = {}
+    raw = header
+    while (type_ := header[156:157]) in (_LONG_NAME, _LONG_TARGET) and type_ not in longer:
+        size = _number(header[124:136])
+        if not 0 < size <= MAX_NAME_BYTES + 2:
+            raise UnfitTreeError(f"it has a name of {size} bytes, which no system takes")
+        text = stream.read(size + padding(size))
+        longer[type_] = text[: size - 1]
+        header = stream.read(BLOCK_BYTES)
+        raw += text + header
+    member = _decode(header, longer)
+    if encode(member) != raw:
+        raise UnfitTreeError(f"{member.name!r} is not written as artifacts are")
+    return member
+
+
+def _decode(header: bytes, longer: dict[bytes, bytes]) -> Member:
+    name, target = longer.get(_LONG_NAME, header[:100]), longer.get(_LONG_TARGET, header[157:257])
+    try:
+        path, link = (text.rstrip(b"\0").decode() for text in (name, target))
+    except UnicodeDecodeError:
+        raise UnfitTreeError(f"the name {name!r} or {target!r} is not UTF-8") from None
+    kind = _KINDS.get(header[156:157])
+    if kind is None:
+        raise UnfitTreeError(f"{path!r} is no file, folder or symbolic link")
+    size = _number(header[124:136]) if kind == "file" else 0
+    executable = kind == "file" and header[100:107] == b"0000755"
+    return Member(path.removesuffix("/") if kind == "folder" else path, kind, size, executable, link)
+
+
+def _long(type_: bytes, text: bytes) -> bytes:
+    size = len(text) + 1
+    return _block(b"././@LongLink", 0, size, type_, b"") + text + b"\0" * (1 + padding(size))
+
+
+def _block(name: bytes, mode: int, size: int, type_: bytes, target: bytes) -> bytes:
+    # Base 256, marked by the first bit, is GNU's way past the 8 GiB of eleven octal digits.
+    length = b"%011o\0" % size if size < _OCTAL_LIMIT else b"\x80" + size.to_bytes(11, "big")
+    head = name[:100].ljust(100, b"\0") + b"%07o\0" % mode + b"0000000\0" * 2 + length + b"%011o\0" % 0
+    tail = type_ + target[:100].ljust(100, b"\0") + b"ustar  \0" + b"\0" * 247
+    checksum = sum(head) + sum(tail) + 8 * ord(" ")
+    return head + b"%06o\0 " % checksum + tail
+
+
+def _number(field: bytes) -> int:
+    if field[:1] == b"\x80":
+        return int.from_bytes(field[1:], "big")
+    try:
+        return int(field.rstrip(b"\0"), 8)
+    except ValueError:
+        raise UnfitTreeError(f"its header gives the size {field!r}") from None
+
+
+def _checked_name(name: str) -> bytes:
+    parts = name.split("/")
+    if "\0" in name or not {"", ".", ".."}.isdisjoint(parts):
+        raise UnfitTreeError(f"the name {name!r} leaves the tree, or is no name")
+    if len(parts) > MAX_DEPTH:
+        raise UnfitTreeError(f"{name!r} lies more than {MAX_DEPTH} folders deep")
+    try:
+        raw = name.encode()
+    except UnicodeEncodeError:
+        raise UnfitTreeError(f"the name {name!r} is not UTF-8; other systems could not read it") from None
+    if len(raw) > MAX_NAME_BYTES:
+        raise UnfitTreeError(f"the name {name[:100]!r}… is longer than {MAX_NAME_BYTES} bytes")
+    return raw
+
+
+def _why_it_leaves(name: str, target: str) -> str:
+    """Why a link may leave the tree, empty when it cannot.
+
+    `..` counts only at the beginning, where it climbs real folders: behind another link it could climb anywhere.
+    """
+    parts = target.split("/")
+    if not target or "\0" in target or len(target) > MAX_NAME_BYTES or not _is_text(target):
+        return "has no target that every system could follow"
+    if target.startswith("/"):
+        return "is absolute: it would point out of the tree; make it relative"
+    climbs = next((at for at, part in enumerate(parts) if part not in ("..", ".")), len(parts))
+    if ".." in parts[climbs:]:
+        return "has '..' behind a name, which may lead out of the tree; '..' may stand only at its beginning"
+    return "leaves the tree" if parts[:climbs].count("..") > name.count("/") else ""
+
+
+def _is_text(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
