@@ -79,6 +79,19 @@ def test_what_a_provider_did_not_foresee_is_an_internal_error(world: Any) -> Non
     assert "RuntimeError: oh" in known.state.summary
 
 
+def test_a_variable_that_no_action_made_fails_the_action_and_says_what_there_is(world: Any) -> None:
+    stage = [world.action("Odd", 1, RaiseError="#{SourceVariables.Nope}")]
+    known = world.ended(world.start(world.declare(stage)))
+
+    assert known.status == "Failed"
+    assert (
+        "#{SourceVariables.Nope} could not be resolved: 'SourceVariables' has no 'Nope'"
+        in known.state.summary
+    )
+    assert known.state.stage("S1").action("Odd").finished.error_details.code == "ConfigurationError"
+    assert world.ran() == ["Source/Src"]
+
+
 def test_retry_in_prefect_goes_on_at_the_failed_action_and_repeats_nothing(world: Any) -> None:
     there = world.folder / "there"
     stage = [world.action("Good"), world.action("Flaky", 2, FailUnless=there), world.action("After", 3)]

@@ -297,13 +297,17 @@ def test_a_store_that_may_not_be_written_is_named(tree):
             store_tree(ArtifactStore(url=f"{folder}/store"), "Build", OutputTree(folder / "tree"))
 
 
-def test_a_file_that_is_still_written_is_refused(store, tree):
+@pytest.mark.parametrize(
+    "mode", [pytest.param("ab", id="at its end"), pytest.param("r+b", id="in its place")]
+)
+def test_a_file_that_is_still_written_is_refused(mode, store, tree):
     (tree / "log").write_bytes(bytes(8 * MIB))
     stopped = threading.Event()
 
     def write() -> None:
-        with (tree / "log").open("ab", buffering=0) as file:
+        with (tree / "log").open(mode, buffering=0) as file:
             while not stopped.is_set():
+                file.seek(0)
                 file.write(b"more")
 
     def store_until_it_is_refused() -> None:

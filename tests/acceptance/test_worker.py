@@ -1,0 +1,95 @@
+"""The warm worker: many runs at once, a warm process that dies, and Prefect's UI over it all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_codepipeline.tasks.executions import run_url
+
+pytestmark = pytest.mark.live
+
+
+def test_many_pipelines_run_at_once(prefect_server: str, world: Any, tmp_path: Path) -> None:
+    worlds = [type(world)(_made(tmp_path / str(number))) for number in range(4)]
+    go = tmp_path / "go"
+    ids = [each.start(each.declare([each.action("Work", Until=go)])) for each in worlds]
+    for each, execution_id in zip(worlds, ids, strict=True):
+        each.wait(execution_id, lambda _, each=each: "S1/Work" in each.ran())
+    assert len({each.process_of(execution_id) for each, execution_id in zip(worlds, ids, strict=True)}) == 4
+    go.touch()
+
+    ended = [each.ended(execution_id).status for each, execution_id in zip(worlds, ids, strict=True)]
+
+    assert ended == ["Succeeded"] * 4
+
+
+def test_a_warm_process_that_died_is_replaced(world: Any, gone: Any) -> None:
+    first = world.start(world.declare([world.action("One")]))
+    world.ended(first)
+    zygotes = _zygotes()
+    assert len(zygotes) == 1
+    os.kill(zygotes[0], signal.SIGKILL)
+    world.wait(first, lambda _: gone(zygotes[0]))
+
+    second = world.start(world.declare([world.action("Two")]))
+
+    assert world.ended(second).status == "Succeeded"
+    assert _zygotes() != zygotes
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _zygotes() -> list[int]:
+    """The warm process of this session's worker."""
+    home = f"PREFECT_CODEPIPELINE_HOME={os.environ['PREFECT_CODEPIPELINE_HOME']}".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (path / "cmdline").read_bytes().split(b"\0")
+            ours = home in (path / "environ").read_bytes().split(b"\0")
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if ours and b"prefect_codepipeline.deployments.zygote" in command:
+            found.append((int(path.name), parent))
+    # A flow run that was forked from it has the same command line.
+    pids = {pid for pid, _ in found}
+    return [pid for pid, parent in found if parent not in pids]
+
+
+def test_prefects_ui_finds_its_api(prefect_server: str) -> None:
+    with urllib.request.urlopen(f"{prefect_server.removesuffix('/api')}/ui-settings", timeout=10) as answer:
+        assert json.load(answer)["api_url"] == prefect_server
+
+
+def test_prefects_ui_shows_the_suspended_run(world: Any, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("there is no Chromium on this machine; `make test FULL=1` installs it where it can")
+    stage = [world.action("Ok", 1, "Approval")]
+    known = world.suspended(world.start(world.declare(stage)))
+    url = run_url(known.id)
+    assert url
+
+    done = subprocess.run(
+        [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         f"--user-data-dir={tmp_path}/chromium", "--virtual-time-budget=20000", "--dump-dom", url],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+    assert "Suspended" in done.stdout
+    assert f"pipeline:{world.name}" in done.stdout
+    assert "Resume" in done.stdout

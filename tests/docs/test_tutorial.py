@@ -1,0 +1,100 @@
+"""The tutorial, word for word: every command in it is run, in order, in a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+TUTORIAL = Path(__file__).parent.parent.parent / "docs" / "tutorial.md"
+Shell = Callable[[str], str]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """A shell of a newcomer, with the two commands on its path."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, module in (("codepipeline", "prefect_codepipeline.cli"), ("prefect", "prefect.cli")):
+        call = "main()" if name == "codepipeline" else "app()"
+        attribute = call.removesuffix("()")
+        (tools / name).write_text(f"#!{sys.executable}\nfrom {module} import {attribute}\n{call}\n")
+        (tools / name).chmod(0o755)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    environment = {
+        **kept,
+        "HOME": str(tmp_path),
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "PREFECT_CODEPIPELINE_HOME": str(tmp_path / "home"),
+        "PREFECT_CODEPIPELINE_ARTIFACTS": str(tmp_path / "artifacts"),
+        "PREFECT_CODEPIPELINE_CACHE": str(tmp_path / "cache"),
+    }
+
+    def run(command: str) -> str:
+        # `codepipeline up` prints the line that points `prefect` at its server; the newcomer has pasted it.
+        line = re.search(r"(export PREFECT_API_URL=\S+)", environment.get("UP", ""))
+        if line and command.startswith("prefect"):
+            command = f"{line[1]}\n{command}"
+        done = subprocess.run(
+            ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=200, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        if command == "codepipeline up":
+            environment["UP"] = done.stdout
+        return done.stdout
+
+    yield run
+    run("codepipeline down")
+
+
+@pytest.mark.live
+def test_every_command_of_the_tutorial_works(shell: Shell, tmp_path: Path) -> None:
+    text = TUTORIAL.read_text().replace("/tmp/site-", f"{tmp_path}/site-")
+    folder = tmp_path / "tutorial"
+    folder.mkdir()
+    for name, language in (("site.json", "json"), ("site.settings.yaml", "yaml")):
+        found = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
+        assert found
+        (folder / name).write_text(found[1])
+
+    printed = ""
+    for command in commands(text):
+        if command.startswith("codepipeline approve"):
+            wait(lambda: any(a["token"] for stage in status(shell) for a in stage["actions"]))
+        if command.startswith("cat "):
+            wait(lambda: all(stage["status"] == "Succeeded" for stage in status(shell)))
+        printed += shell(command)
+
+    assert "<h1>Hello</h1>" in printed
+    assert "waiting for approval" in printed or "InProgress" in printed
+
+
+def commands(text: str) -> list[str]:
+    """The commands behind `$ ` in the console blocks; continued and joined ones as one."""
+    found: list[str] = []
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+        lines = "\n".join(
+            line.removeprefix("$ ") if line.startswith("$ ") else f"\0{line}" for line in block.splitlines()
+        )
+        found += lines.replace("\\\n\0", "").split("\n")
+    first = " && ".join(found[:4])
+    return [first, *found[4:]]
+
+
+def status(shell: Shell) -> list[dict[str, object]]:
+    stages: list[dict[str, object]] = json.loads(shell("codepipeline status site --json"))["stages"]
+    return stages
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.2)
