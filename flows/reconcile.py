@@ -76,17 +76,23 @@ def _take_on_when_lost(execution: KnownExecution, now: datetime) -> list[str]:
     run = execution.run
     if not _is_lost(execution, now):
         return []
-    processes = [fact for fact in execution.facts if isinstance(fact, ProcessStarted)]
-    RecordOf(execution.id).write(ProcessLost(at=utc_now(), process=processes[-1].process))
     if run["state_type"] != "CRASHED":
         client().set_flow_run_state(UUID(execution.id), Crashed(message="its process died"), force=True)
-    if run["deployment_id"]:
+    process = [fact.process for fact in execution.facts if isinstance(fact, ProcessStarted)][-1]
+    is_first_try = RecordOf(execution.id).write(ProcessLost(at=utc_now(), process=process))
+    if is_first_try and run["deployment_id"]:
         client().set_flow_run_state(UUID(execution.id), Scheduled(name="AwaitingRetry"))
         return [f"execution {execution.id}: its process died; it goes on from its record"]
-    # Run in the foreground by somebody's terminal: nothing could go on with it.
-    message = "the process that ran it died; start it again with `codepipeline run`"
+    message = _why_it_ends(bool(run["deployment_id"]))
     client().set_flow_run_state(UUID(execution.id), Failed(message=message), force=True)
     return [f"execution {execution.id}: {message}"]
+
+
+def _why_it_ends(is_deployed: bool) -> str:
+    if is_deployed:
+        return "its process died, and so did the one that took it over; the worker's log says why"
+    # Run in the foreground by somebody's terminal: nothing else could go on with it.
+    return "the process that ran it died; start it again with `codepipeline run`"
 
 
 def _is_lost(execution: KnownExecution, now: datetime) -> bool:

@@ -12,7 +12,7 @@ from prefect_codepipeline.model.state import ExecutionState
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.executions import run_url
 from prefect_codepipeline.tasks.notifications import Notifier, load_slack_channel
-from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.tasks.prefect_api import call, flow_run
 
 _PAUSE_SECONDS = 0.4
 _logger = logging.getLogger(__name__)
@@ -91,12 +91,17 @@ class _Page:
     def show(self, state: ExecutionState) -> None:
         name, text = run_name(state), execution_page(state)
         if name != self._name:
-            body = {"name": name, "tags": run_tags(state)}
-            call("PATCH", f"/flow_runs/{self._execution_id}", body, expected=(404,))
+            self._show_name(state, name)
             self._name = name
         if text != self._text:
             self._show_artifact(state, text)
             self._text = text
+
+    def _show_name(self, state: ExecutionState, name: str) -> None:
+        run = flow_run(self._execution_id)
+        if run is not None:  # tags that somebody gave the run stay
+            body = {"name": name, "tags": sorted({*run["tags"], *run_tags(state)})}
+            call("PATCH", f"/flow_runs/{self._execution_id}", body, expected=(404,))
 
     def _show_artifact(self, state: ExecutionState, text: str) -> None:
         self._artifact_id = self._artifact_id or self._find_artifact()

@@ -15,9 +15,11 @@ from prefect.states import Cancelling
 
 from prefect_codepipeline.deployments.create import start_pipeline_execution
 from prefect_codepipeline.flows.reconcile import reconcile_once
+from prefect_codepipeline.model.execution import ProcessLost
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.lease import server_time
 from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.tasks.record import RecordOf, utc_now
 
 pytestmark = pytest.mark.live
 
@@ -189,6 +191,20 @@ def test_an_execution_whose_process_died_is_failed_by_reconcile_and_lets_the_nex
     assert "the worker died while it ran" in known.state.summary
     assert world.ran(first) == ["Source/Src", "S1/Stuck"]
     assert gate.holder_of(world.name) is None
+
+
+def test_an_execution_that_cannot_be_taken_on_either_is_ended_and_not_tried_for_ever(world: Any) -> None:
+    execution_id = world.start(world.declare([world.action("Stuck", Until=world.folder / "never")]))
+    world.wait(execution_id, lambda _: "S1/Stuck" in world.ran())
+    os.kill(world.process_of(execution_id), signal.SIGKILL)
+    world.wait(execution_id, lambda k: k.run["state_type"] == "CRASHED")
+    RecordOf(execution_id).write(ProcessLost(at=utc_now(), process=1))
+
+    reconcile_once(server_time() + timedelta(seconds=30))
+
+    known = world.ended(execution_id)
+    assert "its process died, and so did the one that took it over" in known.run["state"]["message"]
+    assert known.state.processes == 1
 
 
 def test_cancel_in_prefect_ends_the_work_and_frees_the_pipeline(world: Any, gone: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from prefect_codepipeline.tasks.executions import run_url
 
 pytestmark = pytest.mark.live
+ROOT = Path(__file__).parent.parent.parent
 
 
 def test_many_pipelines_run_at_once(prefect_server: str, world: Any, tmp_path: Path) -> None:
@@ -44,6 +46,23 @@ def test_a_warm_process_that_died_is_replaced(world: Any, gone: Any) -> None:
 
     assert world.ended(second).status == "Succeeded"
     assert _zygotes() != zygotes
+
+
+def test_reconcile_can_be_a_deployment_of_its_own(prefect_server: str) -> None:
+    prefect = [sys.executable, "-m", "prefect"]
+    options: dict[str, Any] = {
+        "capture_output": True,
+        "text": True,
+        "check": False,
+        "timeout": 100,
+        "cwd": ROOT,
+    }
+
+    deployed = subprocess.run([*prefect, "--no-prompt", "deploy", "--name", "reconcile"], **options)
+    ran = subprocess.run([*prefect, "deployment", "run", "reconcile/reconcile", "--watch"], **options)
+
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def _made(folder: Path) -> Path:
