@@ -8,7 +8,9 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.states import Failed
 
+from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.flows.approval import request_approval, wait_for_approval
 from prefect_codepipeline.flows.lifecycle import (
     enter_pipeline,
@@ -32,13 +34,16 @@ def pipeline(
         variables: values of pipeline-level variables, by name.
         source_revisions: a commit, tag or branch for source actions, by action name.
     """
-    with taking_over(variables or {}, source_revisions or {}) as execution:
-        if not execution.state.final:
-            enter_pipeline(execution)
-            for stage in execution.declaration.stages:
-                if run_stage(execution, stage.name) != "Succeeded":
-                    break
-        return finish_execution(execution)
+    try:
+        with taking_over(variables or {}, source_revisions or {}) as execution:
+            if not execution.state.final:
+                enter_pipeline(execution)
+                for stage in execution.declaration.stages:
+                    if run_stage(execution, stage.name) != "Succeeded":
+                        break
+            return finish_execution(execution)
+    except CodePipelineError as error:  # a definition that was deleted, an API that is gone for good
+        return Failed(message=str(error))
 
 
 def run_stage(execution: Execution, stage_name: str) -> str:

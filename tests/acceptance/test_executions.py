@@ -13,10 +13,11 @@ from uuid import UUID
 import pytest
 from prefect.states import Cancelling
 
-from prefect_codepipeline.deployments.create import start_pipeline_execution
+from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment, start_pipeline_execution
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.model.execution import ProcessLost
 from prefect_codepipeline.tasks import gate
+from prefect_codepipeline.tasks.definitions import find_version
 from prefect_codepipeline.tasks.lease import server_time
 from prefect_codepipeline.tasks.prefect_api import call, client
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
@@ -92,6 +93,20 @@ def test_a_variable_that_no_action_made_fails_the_action_and_says_what_there_is(
     )
     assert known.state.stage("S1").action("Odd").finished.error_details.code == "ConfigurationError"
     assert world.ran() == ["Source/Src"]
+
+
+def test_a_definition_that_was_deleted_is_said_without_a_traceback(world: Any) -> None:
+    declaration = world.declare([world.action("Unit")])
+    deploy_pipeline(declaration)
+    found = find_version(world.name, 1)
+    assert found
+    call("DELETE", f"/block_documents/{found[0]}")
+    deployment = find_deployment(world.name)
+
+    run = client().create_flow_run_from_deployment(UUID(deployment["id"]), parameters={})
+    known = world.wait(str(run.id), lambda k: k.run["state_type"] == "FAILED")
+
+    assert known.run["state"]["message"].startswith(f"there is no pipeline '{world.name}'")
 
 
 def test_retry_in_prefect_goes_on_at_the_failed_action_and_repeats_nothing(world: Any) -> None:
