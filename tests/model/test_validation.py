@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,3 +266,15 @@ def test_the_nearest_name_is_proposed(change: Any, hint: str) -> None:
     problems = validate(PipelineDeclaration.model_validate(GOOD | change))
 
     assert f"did you mean {hint}?" in "\n".join(map(str, problems))
+
+
+PIPELINES = sorted((Path(__file__).parent.parent / "data" / "pipelines").glob("*.json"))
+# What AWS itself would refuse of the real pipelines, and why: nothing of these.
+REFUSED_BY_AWS: dict[str, list[str]] = {}
+
+
+@pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
+def test_real_pipelines_break_no_rule_but_those_listed(path: Path) -> None:
+    declaration = PipelineDeclaration.model_validate(json.loads(path.read_text())["pipeline"])
+
+    assert [str(problem) for problem in validate(declaration)] == REFUSED_BY_AWS.get(path.stem, [])
