@@ -72,7 +72,11 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
         """Start the warm process, then what every worker has."""
         self._folder = Path(tempfile.mkdtemp(prefix="codepipeline-worker-"))
         self._zygote = _Zygote(self._folder)
-        await self._zygote.start()
+        try:
+            await self._zygote.start()
+        except BaseException:  # stopped before it was ready: nothing is torn down that was not set up
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
         self._executors = FlowRunExecutorContext()
         self._polling = anyio.Lock()
         await super().setup()
@@ -82,9 +86,11 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
     async def teardown(self, *exc_info: Any) -> None:
         """End the warm process, and with it every run that is still going."""
         self._waker.cancel()
-        await self._zygote.stop()
-        await super().teardown(*exc_info)
+        # A signal has cancelled this task by now; without a shield nothing here would be awaited.
+        with anyio.CancelScope(shield=True):
+            await self._zygote.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
+        await super().teardown(*exc_info)
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Look for work; an event and the timer may ask at the same time."""

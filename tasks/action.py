@@ -1,5 +1,6 @@
 """Run one action: resolve its variables, fetch its inputs, call its provider, store its outputs, write it down."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -42,6 +43,7 @@ from prefect_codepipeline.tasks.registry import (
 
 MAX_OUTPUT_VARIABLES_BYTES = 122_880
 SUMMARY_LENGTH = 2048
+_SCRATCH = "codepipeline-action-"
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -60,7 +62,7 @@ def run_action(stage_name: str, action_name: str) -> State[Any]:
 def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionFinished:
     logger = get_run_logger()
     identity = _identity(stage, known)
-    scratch = Path(tempfile.mkdtemp(prefix="codepipeline-"))
+    scratch = _make_scratch()
     try:
         outcome = _attempt(execution, stage, known.action, identity, scratch)
     except ActionAbandoned as error:
@@ -242,6 +244,25 @@ def _as_task_state(finished: ActionFinished) -> State[Any]:
         return Cancelled(name="Abandoned", message=finished.summary)
     details = finished.error_details
     return Failed(message=details.message if details else finished.summary)
+
+
+def _make_scratch() -> Path:
+    """An empty directory of this process; those of processes that were killed are removed."""
+    for old in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        pid = old.name.removeprefix(_SCRATCH).partition("-")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _made(directory: Path) -> Path:

@@ -126,12 +126,19 @@ def test_reads_from_a_git_daemon(repository, make_source_context, wait_for, tmp_
     assert failure.value.code == "ConfigurationError"
 
 
+def _target_of(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:  # closed since it was listed
+        return ""
+
+
 def _port_of(process: int) -> int | None:
     """The port on which a process or a child of it listens."""
     sockets = set()
     for child in [process, *_children_of(process)]:
         links = Path(f"/proc/{child}/fd").glob("*")
-        sockets |= {os.readlink(link)[8:-1] for link in links if os.readlink(link).startswith("socket:")}
+        sockets |= {target[8:-1] for target in map(_target_of, links) if target.startswith("socket:")}
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[3] == "0A" and fields[9] in sockets:

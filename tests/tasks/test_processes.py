@@ -110,7 +110,8 @@ def test_children_have_the_default_signals(tmp_path, context):
 
     run_on_host(make_script(tmp_path, "grep SigIgn /proc/self/status"), output.extend, context)
 
-    assert int(output.split()[1], 16) == 0
+    # The signals above 31 are the C library's own.
+    assert int(output.split()[1], 16) & 0x7FFFFFFF == 0
 
 
 def test_output_arrives_while_the_script_runs(tmp_path, context):
