@@ -38,6 +38,7 @@ def watch(
     """
     can_ask = ask and sys.stdin.isatty() and console.is_terminal
     shown: set[str] = set()
+    left_open: set[str] = set()
     with Live(console=console, auto_refresh=False, transient=False) as live:
         while True:
             last_look = is_over()
@@ -56,9 +57,10 @@ def watch(
             for request in _open_requests(execution):
                 if approve:
                     _decide(execution_id, request, "Approved", "approved by --approve")
-                elif can_ask:
+                elif can_ask and request.token not in left_open:
                     live.stop()
-                    _ask(execution, request)
+                    if not _ask(execution, request):
+                        left_open.add(request.token)
                     live.start(refresh=True)
             time.sleep(POLL_SECONDS)
 
@@ -79,7 +81,8 @@ def _open_requests(execution: KnownExecution) -> list[ApprovalRequested]:
     return [action.request for _, action in execution.state.open_approvals if action.request]
 
 
-def _ask(execution: KnownExecution, request: ApprovalRequested) -> None:
+def _ask(execution: KnownExecution, request: ApprovalRequested) -> bool:
+    """Ask for a decision; False when it is left to somebody else."""
     assert execution.state, "an approval is asked for by a state"
     console.print()
     console.print(Text(f"Approve {request.action!r} in stage {request.stage!r}?", "bold yellow"))
@@ -90,9 +93,10 @@ def _ask(execution: KnownExecution, request: ApprovalRequested) -> None:
         "  approve, reject, or leave it open", choices=["approve", "reject", "leave"], console=console
     )
     if choice == "leave":
-        raise KeyboardInterrupt
+        return False
     comment = Prompt.ask("  comment", default="", show_default=False, console=console)
     _decide(execution.id, request, "Approved" if choice == "approve" else "Rejected", comment)
+    return True
 
 
 def _decide(execution_id: str, request: ApprovalRequested, status: str, comment: str) -> None:
