@@ -1,22 +1,24 @@
 # The two commands to know: `make run` and `make test`. Both set everything up by themselves.
-SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help run test lint bench setup lock clean
+.PHONY: help setup run stop test lint bench lock clean
 help:  ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(STAMP)  ## Make the virtual environment in .venv
-$(STAMP): pyproject.toml requirements.lock .ci/setup
+$(STAMP): pyproject.toml requirements.lock .ci/setup .ci/install.py .ci/uv.txt
 	@VENV=$(VENV) .ci/setup
 
 run: $(STAMP)  ## Run the example pipeline on Prefect; APPROVE=1 asks nobody and ends by itself
-	@APPROVE=$(APPROVE) BIN=$(CURDIR)/$(BIN) examples/run
+	@APPROVE=$(APPROVE) BIN=$(BIN) examples/run
+
+stop:  ## Stop the Prefect that `make run` left running
+	@BIN=$(BIN) examples/run down
 
 test: $(STAMP)  ## Run the tests; FULL=1 also installs and uses Docker and Chromium
-	@BIN=$(CURDIR)/$(BIN) .ci/test $(ARGS)
+	@BIN=$(BIN) .ci/test $(ARGS)
 
 lint: $(STAMP)  ## ruff, mypy --strict, and the direction of imports
 	$(BIN)/ruff check .
@@ -28,10 +30,12 @@ bench: $(STAMP)  ## Measure beside bare Prefect and tar, in one run
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/artifacts.py
 
-lock: $(STAMP)  ## Resolve the dependencies anew into requirements.lock
-	$(BIN)/python -m pip install --quiet uv
+lock: $(STAMP)  ## Resolve the dependencies, and uv, anew into the lock files
+	$(BIN)/python -m pip install --quiet --upgrade uv
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.10 --extra dev --no-header --upgrade \
 	  pyproject.toml -o requirements.lock
+	echo uv | $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.10 --no-header --no-annotate --upgrade \
+	  - -o .ci/uv.txt
 
-clean:  ## Remove what make made
-	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+clean: stop  ## Remove what make made
+	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,16 +17,30 @@ import pytest
 PLUGIN = Path(__file__).parent / "plugin"
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     # Here and in every process that a test starts, `Test/Custom/Scripted/1` is found by its entry point.
     sys.path.insert(0, str(PLUGIN))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))
-    # What the user has configured must not be what is tested.
-    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
-        del os.environ[name]
-    os.environ.update(
-        DO_NOT_TRACK="1", PREFECT_SERVER_ANALYTICS_ENABLED="false", PREFECT_LOGGING_LEVEL="WARNING"
+    _keep_the_users_own_out(config)
+
+
+def _keep_the_users_own_out(config: pytest.Config) -> None:
+    """What the user has configured must not be what is tested, nor the user's Prefect what tests write to."""
+    # A test run that a git hook starts finds the hook's repository in its environment.
+    hook = subprocess.run(
+        ["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True, check=True
     )
+    for name in [name for name in os.environ if name.startswith("PREFECT_") or name in hook.stdout.split()]:
+        del os.environ[name]
+    home = tempfile.mkdtemp(prefix="codepipeline-test-")
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    os.environ.update(
+        DO_NOT_TRACK="1", PREFECT_SERVER_ANALYTICS_ENABLED="false", PREFECT_LOGGING_LEVEL="WARNING",
+        # Without a home of its own, Prefect takes the profile that is active in the user's.
+        PREFECT_HOME=f"{home}/prefect", PREFECT_CODEPIPELINE_HOME=f"{home}/embedded",
+        PREFECT_CODEPIPELINE_CACHE=f"{home}/cache", PREFECT_CODEPIPELINE_ARTIFACTS=f"{home}/artifacts",
+        GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_NOSYSTEM="1",
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
