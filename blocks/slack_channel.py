@@ -1,32 +1,25 @@
 """A Slack channel, and a bot that may write there."""
 
+import logging
 from typing import Any, ClassVar
 
 from prefect.blocks.core import Block
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 from slack_sdk import WebClient
-from slack_sdk.http_retry import HttpRequest, HttpResponse, RetryHandler, RetryState
 
 SLACK_API = "https://slack.com/api/"
-TIMEOUT_SECONDS = 5
-
-
-class _NoRetry(RetryHandler):
-    """Retries are the notifier's, which knows what is worth sending by then."""
-
-    def _can_retry(
-        self,
-        *,
-        state: RetryState,
-        request: HttpRequest,
-        response: HttpResponse | None = None,
-        error: Exception | None = None,
-    ) -> bool:
-        return False
+# Nobody waits for these answers, and a message whose answer was not waited for would be posted again.
+TIMEOUT_SECONDS = 30
+# The SDK logs every attempt as an error; the notifier says once what matters.
+_unheard = logging.getLogger("prefect_codepipeline.slack_sdk")
+_unheard.setLevel(logging.CRITICAL + 1)
 
 
 class SlackChannel(Block):
     """Where a pipeline reports to. Name it as `slack_channel` in the pipeline's settings."""
+
+    # A complaint about one field must not quote the token.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     _block_type_name: ClassVar[str] = "Slack Channel"
     _block_type_slug: ClassVar[str] = "slack-channel"
@@ -37,18 +30,40 @@ class SlackChannel(Block):
     channel: str = Field(min_length=1, description="The channel's id, such as C0123456789.")
     api_url: str = Field(SLACK_API, description="Slack's API; another address for a proxy or a test.")
 
+    @field_validator("bot_token")
+    @classmethod
+    def _fits_a_header(cls, token: SecretStr) -> SecretStr:
+        value = token.get_secret_value().strip()
+        if not value or not value.isascii() or not value.isprintable() or " " in value:
+            raise ValueError("not a token: it is empty, or holds a space or a character that no token has")
+        return SecretStr(value)
+
+    @field_validator("api_url")
+    @classmethod
+    def _is_a_web_address(cls, url: str) -> str:
+        HttpUrl(url)
+        return url
+
     def post(self, text: str, blocks: list[dict[str, Any]], thread_ts: str | None = None) -> tuple[str, str]:
         """Post a message; the id of the channel it stands in, and its own.
 
+        Args:
+            text: what notifications show, and the whole message when there are no blocks.
+            blocks: Block Kit; what the channel shows.
+            thread_ts: the message that this one replies to.
+
         Raises:
             slack_sdk.errors.SlackApiError: Slack refused it.
-            OSError: Slack was not reached.
+            TimeoutError: Slack did not answer within `TIMEOUT_SECONDS`; it may have taken the message.
+            OSError, http.client.HTTPException: Slack was not reached, or the connection broke.
         """
         answer = self._client().chat_postMessage(
             channel=self.channel,
             text=text,
-            blocks=blocks,
+            blocks=blocks or None,
             thread_ts=thread_ts,
+            parse="none",
+            link_names=False,
             unfurl_links=False,
             unfurl_media=False,
         )
@@ -56,12 +71,15 @@ class SlackChannel(Block):
 
     def update(self, channel_id: str, ts: str, text: str, blocks: list[dict[str, Any]]) -> None:
         """Replace a message. Raises as `post` does."""
-        self._client().chat_update(channel=channel_id, ts=ts, text=text, blocks=blocks)
+        self._client().chat_update(
+            channel=channel_id, ts=ts, text=text, blocks=blocks, parse="none", link_names=False
+        )
 
     def _client(self) -> WebClient:
         return WebClient(
             token=self.bot_token.get_secret_value(),
             base_url=self.api_url,
             timeout=TIMEOUT_SECONDS,
-            retry_handlers=[_NoRetry()],
+            retry_handlers=[],  # the notifier knows what is worth sending by then
+            logger=_unheard,
         )

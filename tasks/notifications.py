@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import quote
 
-from slack_sdk.errors import SlackApiError
+from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.errors import MissingBlock
 from prefect_codepipeline.model.execution import AnyFact, NotificationSent
 from prefect_codepipeline.model.slack_message import (
     Message,
@@ -24,24 +27,15 @@ from prefect_codepipeline.model.slack_message import (
 from prefect_codepipeline.model.state import ExecutionState
 from prefect_codepipeline.tasks.prefect_api import call
 from prefect_codepipeline.tasks.record import utc_now
+from prefect_codepipeline.tasks.slack_failures import SlackFailure, read_failure
 
 FLUSH_SECONDS = 8.0
 EXECUTION = "execution"
-_LONGEST_PAUSE = 60.0
+# Slack takes some fifty edits a minute; an approval must not wait behind them.
+_BETWEEN_EDITS = 1.2
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_POST, _UPDATE = "chat.postMessage", "chat.update"
 _logger = logging.getLogger(__name__)
-# What does not go away by trying again, and what mends it.
-_FINAL_ERRORS = {
-    "invalid_auth": "its bot token is not valid; set a new one with `codepipeline slack add`",
-    "not_authed": "it has no bot token; set one with `codepipeline slack add`",
-    "token_revoked": "its bot token was revoked; set a new one with `codepipeline slack add`",
-    "token_expired": "its bot token has expired; set a new one with `codepipeline slack add`",
-    "account_inactive": "the bot's account is not active any more",
-    "missing_scope": "the app lacks the scope chat:write; add it and install the app again",
-    "channel_not_found": "there is no such channel for the bot; use the channel's id and invite the bot",
-    "not_in_channel": "the bot is not in the channel; write /invite @your-bot there",
-    "is_archived": "the channel is archived",
-    "invalid_blocks": "Slack does not accept the message; this is a defect, please report it",
-}
 
 
 @dataclass(frozen=True)
@@ -72,117 +66,184 @@ class Notifier:
             if isinstance(fact, NotificationSent) and fact.channel == channel.channel
         }
         self._message: Message | None = None
-        self._replies: dict[str, Message] = {}
         self._shown: Message | None = None
+        self._replies: dict[str, Message] = {}
+        self._given_up: set[str] = set()
+        self._without_blocks: set[str] = set()
+        self._can_edit = self._can_reply = True
+        # All times are in `time.monotonic()` seconds.
+        self._limited_until: dict[str, float] = {}
+        self._away_until = self._next_edit = 0.0
+        self._deadline: float | None = None
+        self._pause = _FIRST_PAUSE
+        self._over = False
+        self._warned: set[str] = set()
         self._changed = threading.Condition()
-        self._closing = False
-        self._broken = False
-        self._warned = False
         self._thread = threading.Thread(target=self._work, name="codepipeline-slack", daemon=True)
         self._thread.start()
 
     def tell(self, state: ExecutionState, run_url: str | None) -> None:
         """Take note of how the execution stands; returns at once."""
+        message, replies = execution_message(state, run_url), _replies_of(state, run_url)
         with self._changed:
-            self._message = execution_message(state, run_url)
-            for subject, reply in _replies_of(state, run_url).items():
-                if subject not in self._sent:
-                    self._replies.setdefault(subject, reply)
+            self._message = message
+            # A failure stays worth telling; an approval that was decided meanwhile does not.
+            kept = {name: reply for name, reply in self._replies.items() if name.startswith("failure:")}
+            done = self._sent.keys() | self._given_up
+            self._replies = {name: reply for name, reply in {**kept, **replies}.items() if name not in done}
             self._changed.notify()
 
     def close(self, seconds: float = FLUSH_SECONDS) -> None:
-        """Send what is left, for so long at most."""
+        """Send what is left, for so long at most; returns early when Slack wants to be left alone for longer."""
         with self._changed:
-            self._closing = True
+            self._deadline = time.monotonic() + seconds
+            self._away_until, self._pause = 0.0, _FIRST_PAUSE
             self._changed.notify()
         self._thread.join(timeout=seconds)
 
     def _work(self) -> None:
-        pause = 1.0
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._next() is not None)
-                subject = self._next()
-                if subject is None or self._broken:
-                    return
-                message = self._message if subject == EXECUTION else self._replies[subject]
-            assert message, "a subject has a message"
-            wait = self._try(subject, message, pause)
-            if wait is None:
-                pause = 1.0
-                continue
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            with self._changed:
-                # Sleeps through news: what is newer by then is sent in its place.
-                self._changed.wait_for(lambda: self._broken, timeout=wait)
+        while (next_one := self._wait_for_work()) is not None:
+            subject, message = next_one
+            try:
+                self._send(subject, message)
+            except Exception as error:  # a message is lost rather than the pipeline
+                with self._changed:
+                    self._after_failure(subject, read_failure(error))
 
-    def _next(self) -> str | None:
-        """What is to be sent first; replies need the message they hang on."""
-        if self._message and (EXECUTION not in self._sent or self._message != self._shown):
-            return EXECUTION
-        return next(iter(self._replies), None)
+    def _wait_for_work(self) -> tuple[str, Message] | None:
+        """What is to be sent now; None when there is nothing more to do."""
+        with self._changed:
+            while not self._over:
+                now = time.monotonic()
+                waiting = self._waiting()
+                due = min((self._due(subject) for subject in waiting), default=None)
+                if self._is_closed(now, due):
+                    break
+                if due is not None and due <= now:
+                    subject = next(subject for subject in waiting if self._due(subject) <= now)
+                    return subject, waiting[subject]
+                self._changed.wait(None if due is None else due - now)
+            return None
 
-    def _try(self, subject: str, message: Message, pause: float) -> float | None:
-        """Send it; seconds to wait before the next try, None when it went well."""
-        try:
-            self._send(subject, message)
-        except SlackApiError as error:
-            return self._after_error(error, pause)
-        except OSError as error:
-            self._warn(
-                f"Slack was not reached ({type(error).__name__}); it is tried again while the run goes on"
-            )
-            return pause
-        except Exception as error:  # the message is lost rather than the pipeline
-            self._broken = True
-            self._warn(f"Slack messages stop: {type(error).__name__}")
-            return pause
-        return None
+    def _is_closed(self, now: float, due: float | None) -> bool:
+        """Whether nothing is left, or nothing can be sent in time."""
+        if self._deadline is None:
+            return False
+        if due is not None and max(now, due) >= self._deadline:
+            self._warn("late", "Slack was not told the latest of the execution in time; the run has it")
+            return True
+        return due is None
 
-    def _after_error(self, error: SlackApiError, pause: float) -> float:
-        response = error.response
-        code = response.get("error") if hasattr(response, "get") else None
-        if hint := _FINAL_ERRORS.get(str(code)):
-            self._broken = True
-            self._warn(f"Slack channel {self._channel.channel!r} is not told anything more: {hint} ({code})")
-            return pause
-        retry_after = getattr(response, "headers", {}).get("Retry-After")
-        if retry_after and str(retry_after).isdigit():
-            return float(retry_after)
-        self._warn(f"Slack did not take a message ({code}); it is tried again while the run goes on")
-        return pause
+    def _waiting(self) -> dict[str, Message]:
+        """What Slack was not told yet, the most urgent first; replies need the message they hang on."""
+        message = self._message
+        if message and EXECUTION not in self._sent and EXECUTION not in self._given_up:
+            return {EXECUTION: message}
+        edit = {EXECUTION: message} if message and self._can_edit and message != self._shown else {}
+        return {**self._replies, **edit}
+
+    def _method(self, subject: str) -> str:
+        return _UPDATE if subject == EXECUTION and EXECUTION in self._sent else _POST
+
+    def _due(self, subject: str) -> float:
+        method = self._method(subject)
+        edit = self._next_edit if method == _UPDATE and self._deadline is None else 0.0
+        return max(self._limited_until.get(method, 0.0), self._away_until, edit)
 
     def _send(self, subject: str, message: Message) -> None:
-        text, blocks = message
-        if subject == EXECUTION and (sent := self._sent.get(EXECUTION)):
-            self._channel.update(sent.channel_id, sent.ts, text, blocks)
-        else:
-            parent = self._sent.get(EXECUTION) if subject != EXECUTION else None
-            sent = Sent(*self._channel.post(text, blocks, parent.ts if parent else None))
-            fact = NotificationSent(
-                at=utc_now(),
-                subject=subject,
-                channel=self._channel.channel,
-                message_id=f"{sent.channel_id}/{sent.ts}",
-            )
-            self._on_posted(fact)
-            self._sent[subject] = sent
+        text, blocks = message[0], [] if subject in self._without_blocks else message[1]
+        parent = self._sent.get(EXECUTION)
+        if subject == EXECUTION and parent:
+            self._channel.update(parent.channel_id, parent.ts, text, blocks)
+            self._take_note(subject, message, parent)
+            return
+        thread_ts = parent.ts if parent and self._can_reply else None
+        sent = Sent(*self._channel.post(text, blocks, thread_ts))
+        self._take_note(subject, message, sent)
+        self._write_down(subject, sent)
+
+    def _take_note(self, subject: str, message: Message, sent: Sent) -> None:
         with self._changed:
+            self._sent[subject] = sent
+            self._replies.pop(subject, None)
+            self._pause = _FIRST_PAUSE
             if subject == EXECUTION:
                 self._shown = message
-            self._replies.pop(subject, None)
+                self._next_edit = time.monotonic() + _BETWEEN_EDITS
 
-    def _warn(self, text: str) -> None:
-        if not self._warned or self._broken:
+    def _write_down(self, subject: str, sent: Sent) -> None:
+        message_id = f"{sent.channel_id}/{sent.ts}"
+        channel = self._channel.channel
+        try:
+            self._on_posted(
+                NotificationSent(at=utc_now(), subject=subject, channel=channel, message_id=message_id)
+            )
+        except Exception as error:  # this process still knows where the message stands
+            self._warn("record", f"a later process may post to Slack again what this one did: {error}")
+
+    def _after_failure(self, subject: str, failure: SlackFailure) -> None:
+        is_edit = self._method(subject) == _UPDATE
+        if failure.meaning == "limited":
+            self._limited_until[self._method(subject)] = time.monotonic() + self._rest(failure.seconds)
+        elif failure.meaning == "over":
+            self._over = True
+            self._warn("over", f"{self._name} is not told anything more: {failure.text}")
+        elif failure.meaning == "malformed" and subject not in self._without_blocks:
+            self._without_blocks.add(subject)
+            self._warn("malformed", f"{failure.text}, and is sent its text only; please report this")
+        elif failure.meaning == "gone" and (is_edit or self._can_reply):
+            self._can_reply, self._can_edit = False, self._can_edit and not is_edit
+            self._warn("gone", f"{failure.text}; replies are posted in the channel")
+        elif failure.meaning == "fixed" and is_edit:
+            self._can_edit = False
+            self._warn("fixed", f"{failure.text}; only replies are sent")
+        elif failure.meaning == "away" or (failure.meaning == "unanswered" and subject == EXECUTION):
+            self._away_until = time.monotonic() + self._rest(None)
+            self._warn("away", f"{failure.text}; {self._name} is told when Slack answers again")
+        else:
+            self._give_up(subject, failure)
+
+    def _give_up(self, subject: str, failure: SlackFailure) -> None:
+        """Leave one message unsent; a reply that was perhaps taken is not sent twice."""
+        self._given_up.add(subject)
+        self._replies.pop(subject, None)
+        self._can_edit = self._can_edit and subject != EXECUTION
+        self._warn("given up", f"a message to {self._name} may be missing: {failure.text}")
+
+    def _rest(self, seconds: float | None) -> float:
+        """How long to leave Slack alone: as it says, else longer each time."""
+        pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+        return pause if seconds is None else seconds
+
+    @property
+    def _name(self) -> str:
+        return f"Slack channel {self._channel.channel!r}"
+
+    def _warn(self, kind: str, text: str) -> None:
+        """Say each kind of trouble once; what ends it all is said in any case."""
+        if kind not in self._warned and (kind != "late" or not self._warned):
             _logger.warning("%s", text)
-        self._warned = True
+        self._warned.add(kind)
 
 
 def load_slack_channel(name: str) -> SlackChannel | None:
-    """The block of that name, None when there is none."""
-    path = f"/block_types/slug/slack-channel/block_documents/name/{name}?include_secrets=true"
-    status, document = call("GET", path, expected=(404,))
-    return SlackChannel.model_validate(document["data"]) if status == 200 else None
+    """The block of that name, None when there is none.
+
+    Raises:
+        MissingBlock: there is one that cannot be used; says which fields are wrong.
+        PrefectUnavailable: the API does not answer.
+    """
+    path = f"/block_types/slug/slack-channel/block_documents/name/{quote(name, safe='')}?include_secrets=true"
+    status, document = call("GET", path, expected=(404, 422))
+    if status != 200:
+        return None
+    try:
+        return SlackChannel.model_validate(document["data"])
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise MissingBlock(
+            f"SlackChannel block {name!r} cannot be used: {wrong}; replace it with `codepipeline slack add {name}`"
+        ) from None
 
 
 def _replies_of(state: ExecutionState, run_url: str | None) -> dict[str, Message]:
@@ -193,5 +254,5 @@ def _replies_of(state: ExecutionState, run_url: str | None) -> dict[str, Message
     }
     if state.failure:
         stage, action = state.failure
-        replies[f"failure:{stage.name}:{stage.attempt}"] = failure_reply(stage, action, run_url)
+        replies[f"failure:{stage.name}:{stage.attempt}"] = failure_reply(stage, action, state, run_url)
     return replies

@@ -1,99 +1,242 @@
 """A server on loopback that speaks the part of Slack's Web API we use, and checks what it is sent.
 
-It can be told to limit, to refuse, to be slow or to be away. Runs as a program too: `python tests/slack_server.py`.
+It can be told to limit, to refuse, to be slow or to be away. As a program (`python tests/slack_server.py`) it prints its
+URL; `GET /state` tells other processes what stands in the channel and what was wrong with what it was sent.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import threading
-import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qs
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
 TOKEN = "xoxb-1-planted-secret"
+CHANNEL_ID = "C0REAL"
+Answer = tuple[int, dict[str, str], Any]
+
+
+class Refusal(NamedTuple):
+    """One answer that is given in place of Slack's own; `method` is "" for all of them."""
+
+    method: str
+    answer: Answer
 
 
 class SlackServer:
-    """`messages` holds what stands in the channel by ts; `problems` what Slack would not have taken, or should not."""
+    """`messages` holds what stands in the channel by ts; `problems` what Slack would not have taken, or should not.
+
+    `delay` is in seconds; while `away`, connections are closed without an answer.
+    """
 
     def __init__(self) -> None:
         self.messages: dict[str, dict[str, Any]] = {}
         self.history: list[tuple[str, dict[str, Any]]] = []
         self.problems: list[str] = []
-        self.answers: list[tuple[int, dict[str, str], dict[str, Any]]] = []
+        self.refusals: list[Refusal] = []
         self.delay = 0.0
+        self.away = False
         self.attempts = 0
-        handler = type("Handler", (_Handler,), {"slack": self})
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        self._posted = 0
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._http = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"slack": self}))
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._http.server_address[1]}/api/"
 
     def stop(self) -> None:
+        self._stopped.set()
         self._http.shutdown()
         self._http.server_close()
 
-    def refuse(self, times: int, code: int = 200, error: str = "fatal_error", **headers: str) -> None:
-        """Answer the next calls so: `refuse(2, 429, "ratelimited", **{"Retry-After": "1"})`."""
-        self.answers += [(code, headers, {"ok": False, "error": error})] * times
+    def refuse(
+        self,
+        times: int,
+        code: int = 200,
+        error: str = "fatal_error",
+        method: str = "",
+        page: str = "",
+        **headers: str,
+    ) -> None:
+        """Answer the next calls so: `refuse(2, 429, "ratelimited", **{"Retry-After": "1"})`; `page` is sent as HTML."""
+        answer: Answer = (code, headers, page or {"ok": False, "error": error})
+        with self._lock:
+            self.refusals += [Refusal(method, answer)] * times
 
-    def handle(
-        self, method: str, token: str, body: dict[str, Any]
-    ) -> tuple[int, dict[str, str], dict[str, Any]]:
-        self.attempts += 1
-        time.sleep(self.delay)
-        if self.answers:
-            return self.answers.pop(0)
-        if token != f"Bearer {TOKEN}":
-            return 200, {}, {"ok": False, "error": "invalid_auth"}
-        self._check(body)
+    def check(self, text: str, blocks: list[dict[str, Any]]) -> list[str]:
+        """What would be wrong with a message."""
+        body = {"text": text, "blocks": blocks}
+        return check_text(body) + check_shape(body)
+
+    def delete(self, ts: str) -> None:
+        """As a person does it in Slack."""
+        with self._lock:
+            del self.messages[ts]
+
+    def state(self) -> dict[str, Any]:
+        with self._lock:
+            return {
+                "messages": self.messages,
+                "history": self.history,
+                "problems": self.problems,
+                "attempts": self.attempts,
+            }
+
+    def handle(self, method: str, token: str, body: dict[str, Any]) -> Answer:
+        with self._lock:
+            self.attempts += 1
+        self._stopped.wait(self.delay)
+        with self._lock:
+            for refusal in self.refusals:
+                if refusal.method in ("", method):
+                    self.refusals.remove(refusal)
+                    return refusal.answer
+            if token != f"Bearer {TOKEN}":
+                return _error("invalid_auth")
+            self.problems += check_text(body)
+            if malformed := check_shape(body):
+                self.problems += malformed
+                return _error("invalid_blocks")
+            return self._call(method, body)
+
+    def _call(self, method: str, body: dict[str, Any]) -> Answer:
         if method == "chat.postMessage":
-            ts = f"{1_700_000_000 + len(self.messages)}.000100"
-            parent = body.get("thread_ts")
-            if parent and parent not in self.messages:
-                return 200, {}, {"ok": False, "error": "thread_not_found"}
+            if body.get("thread_ts", "") not in ("", *self.messages):
+                return _error("thread_not_found")
+            self._posted += 1
+            ts = f"{1_700_000_000 + self._posted}.000100"
         elif method == "chat.update":
+            if body["channel"] != CHANNEL_ID:
+                return _error("channel_not_found")
             ts = body["ts"]
             if ts not in self.messages:
-                return 200, {}, {"ok": False, "error": "message_not_found"}
+                return _error("message_not_found")
         else:
-            return 200, {}, {"ok": False, "error": "unknown_method"}
+            return _error("unknown_method")
         self.messages[ts] = {**self.messages.get(ts, {}), **body}
         self.history.append((method, body))
-        return 200, {}, {"ok": True, "channel": "C0REAL", "ts": ts}
+        return 200, {}, {"ok": True, "channel": CHANNEL_ID, "ts": ts}
 
-    def _check(self, body: dict[str, Any]) -> None:
-        text = json.dumps(body, ensure_ascii=False)
-        self._expect("planted-secret" not in text, "a token stands in the text")
-        self._expect(bool(body.get("text")), "no fallback text")
-        blocks = body.get("blocks") or []
-        self._expect(0 < len(blocks) <= 50, f"{len(blocks)} blocks")
-        for block in blocks:
-            self._check_block(block)
-        for mention in ("<!", "<@", "@channel", "@here", "@everyone"):
-            self._expect(mention not in text, f"a mention: {mention}")
 
-    def _check_block(self, block: dict[str, Any]) -> None:
-        kind = block.get("type")
-        self._expect(kind in ("header", "section", "context", "actions"), f"block of type {kind}")
-        if kind == "header":
-            self._expect(block["text"]["type"] == "plain_text", "a header is plain text")
-            self._expect(0 < len(block["text"]["text"]) <= 150, "header too long")
-        if kind == "section":
-            self._expect(0 < len(block["text"]["text"]) <= 3000, "section too long")
-        if kind == "context":
-            self._expect(0 < len(block["elements"]) <= 10, "context of many elements")
-        for button in block.get("elements", []) if kind == "actions" else []:
-            self._expect(button["type"] == "button" and len(button["text"]["text"]) <= 75, "button")
-            self._expect(len(button["url"]) <= 3000 and button["url"].startswith("http"), "button url")
+def _error(code: str) -> Answer:
+    return 200, {}, {"ok": False, "error": code}
 
-    def _expect(self, holds: bool, problem: str) -> None:
-        if not holds:
-            self.problems.append(problem)
+
+def check_shape(body: dict[str, Any]) -> list[str]:
+    """What Slack answers `invalid_blocks`, `no_text` and the like to.
+
+    https://docs.slack.dev/reference/block-kit/blocks
+    """
+    blocks = body.get("blocks", [])
+    problems = [] if 0 < len(body.get("text", "")) <= 4000 else ["text missing or too long"]
+    if len(blocks) > 50:
+        problems.append(f"{len(blocks)} blocks")
+    for block in blocks:
+        check = _BLOCKS.get(block.get("type"))
+        problems += check(block) if check else [f"block of type {block.get('type')}"]
+    actions = [element["action_id"] for block in blocks for element in _elements(block, "actions")]
+    return problems if len(set(actions)) == len(actions) else [*problems, "an action_id twice"]
+
+
+def _header(block: dict[str, Any]) -> list[str]:
+    problems = _text(block["text"], 150)
+    return problems if block["text"]["type"] == "plain_text" else [*problems, "a header is plain text"]
+
+
+def _section(block: dict[str, Any]) -> list[str]:
+    fields = block.get("fields", [])
+    problems = [] if fields or "text" in block else ["section without a text"]
+    if len(fields) > 10:
+        problems.append(f"section of {len(fields)} fields")
+    texts = [_text(each, 2000) for each in fields] + ([_text(block["text"], 3000)] if "text" in block else [])
+    return sum(texts, problems)
+
+
+def _context(block: dict[str, Any]) -> list[str]:
+    elements = block["elements"]
+    problems = [] if 0 < len(elements) <= 10 else [f"context of {len(elements)} elements"]
+    return sum((_text(each, 3000) for each in elements), problems)
+
+
+def _actions(block: dict[str, Any]) -> list[str]:
+    problems = [] if 0 < len(block["elements"]) <= 25 else ["actions without a button, or with too many"]
+    for button in block["elements"]:
+        problems += _text(button["text"], 75)
+        if button["type"] != "button" or button["text"]["type"] != "plain_text":
+            problems.append("not a button of plain text")
+        if not _is_web_link(button["url"]) or len(button["url"]) > 3000:
+            problems.append(f"button url {button['url'][:80]!r}")
+        if not 0 < len(button["action_id"]) <= 255:
+            problems.append("action_id missing or too long")
+    return problems
+
+
+_BLOCKS = {"header": _header, "section": _section, "context": _context, "actions": _actions}
+_KEYS = {"plain_text": {"type", "text", "emoji"}, "mrkdwn": {"type", "text", "verbatim"}}
+
+
+def _text(text: dict[str, Any], longest: int) -> list[str]:
+    if not set(text) <= _KEYS.get(text.get("type", ""), set()):
+        return [f"text object {text}"]
+    length = len(text["text"])
+    return [] if 0 < length <= longest else [f"text of {length} characters, {longest} may be"]
+
+
+def _is_web_link(url: str) -> bool:
+    return bool(re.fullmatch(r"https?://[!-~]+", url)) and bool(urlsplit(url).hostname)
+
+
+def check_text(body: dict[str, Any]) -> list[str]:
+    """What Slack takes, and what nobody wants to see there: secrets, mentions, links that nobody meant."""
+    whole = json.dumps(body, ensure_ascii=False)
+    problems = ["a token stands in the text"] if re.search(r"planted-secret|\bxox[a-z]-\w", whole) else []
+    if body.get("parse", "none") != "none" or body.get("link_names"):
+        problems.append("Slack is asked to find names and links")
+    mentions = ("<!", "<@", "<#", "@channel", "@here", "@everyone")
+    problems += [f"a mention: {mention}" for mention in mentions if mention in whole.lower()]
+    for kind, text, verbatim in _texts(body):
+        problems += _check_markup(kind, text, verbatim)
+    return problems
+
+
+def _check_markup(kind: str, text: str, verbatim: bool) -> list[str]:
+    problems = []
+    bare = text
+    if kind == "mrkdwn":  # a link of ours is the one thing in angle brackets
+        bare = re.sub(r"<(https?://[!-;=?-{}~]+)(\|[^<>|]+)?>", "", text)
+        if not verbatim and "://" in bare:
+            problems.append(f"a link that nobody made: {bare[:80]!r}")
+    if re.search(r"[<>]|&(?!amp;|lt;|gt;)", bare):
+        problems.append(f"not escaped: {bare[:80]!r}")
+    if any(not (character.isprintable() or character in "\n\t\u2060") for character in text):
+        problems.append(f"a control character: {text[:80]!r}")
+    return problems
+
+
+def _texts(body: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
+    """Every text with its kind, and whether Slack leaves it as it is."""
+    yield "plain_text", body.get("text", ""), True
+    for block in body.get("blocks", []):
+        objects = [block.get("text"), *block.get("fields", []), *_elements(block, "context")]
+        for each in filter(None, [*objects, *(button["text"] for button in _elements(block, "actions"))]):
+            yield each["type"], each["text"], each.get("verbatim", False)
+
+
+def _elements(block: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return list(block["elements"]) if block.get("type") == kind else []
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that did not wait for its answer is no error of ours."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -101,23 +244,36 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["content-length"])).decode()
-        if "json" in self.headers.get("content-type", ""):
-            body = json.loads(raw)
-        else:
-            body = {key: values[0] for key, values in parse_qs(raw).items()}
-            body = {key: json.loads(value) if key == "blocks" else value for key, value in body.items()}
+        if self.slack.away:
+            self.slack.attempts += 1
+            self.close_connection = True
+            return
         method = self.path.rsplit("/", 1)[-1]
-        code, headers, answer = self.slack.handle(method, self.headers.get("Authorization", ""), body)
-        data = json.dumps(answer).encode()
+        token = self.headers.get("Authorization", "")
+        self._answer(*self.slack.handle(method, token, _decoded(raw, self.headers.get("content-type", ""))))
+
+    def do_GET(self) -> None:
+        self._answer(200, {}, self.slack.state())
+
+    def _answer(self, code: int, headers: dict[str, str], answer: Any) -> None:
+        data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+        kind = "text/html" if isinstance(answer, str) else "application/json"
         self.send_response(code)
-        for name, value in {"content-type": "application/json", **headers}.items():
+        for name, value in {"content-type": kind, "content-length": str(len(data)), **headers}.items():
             self.send_header(name, value)
-        self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
         """Be quiet."""
+
+
+def _decoded(raw: str, content_type: str) -> dict[str, Any]:
+    if "json" in content_type:
+        body: dict[str, Any] = json.loads(raw)
+        return body
+    fields = {key: values[0] for key, values in parse_qs(raw).items()}
+    return {key: json.loads(value) if key == "blocks" else value for key, value in fields.items()}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -10,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from prefect_codepipeline.blocks import slack_channel
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.errors import MissingBlock, PrefectUnavailable
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import (
     ActionFinished,
     ActionStarted,
+    ApprovalDecided,
     ApprovalRequested,
     ErrorDetails,
     ExecutionFinished,
@@ -24,7 +28,9 @@ from prefect_codepipeline.model.execution import (
     StageEntered,
 )
 from prefect_codepipeline.model.state import ExecutionState, fold
-from prefect_codepipeline.tasks.notifications import Notifier
+from prefect_codepipeline.tasks import notifications
+from prefect_codepipeline.tasks.notifications import Notifier, load_slack_channel
+from prefect_codepipeline.tasks.prefect_api import call
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 RUN_URL = "http://127.0.0.1:4200/runs/flow-run/x"
@@ -93,6 +99,7 @@ FAILED = _finished(
     "Prod", "Ship", "Failed", error_details=ErrorDetails(code="JobFailed", message=f"exit 1: {EVIL}")
 )
 ENDED = ExecutionFinished(at=NOW, epoch=0, status="Failed", summary="action 'Ship' failed")
+WAITING = state(ENTERED, _started("Prod", "Ok"), _request())
 
 
 @pytest.fixture
@@ -138,7 +145,7 @@ def test_an_approval_and_a_failure_are_replies_sent_once(slack: Any, notify: Any
     replies = [body for method, body in slack.history if body.get("thread_ts")]
     assert [body["text"].split(":")[0] for body in replies] == [
         "Approval needed",
-        "Action Ship of stage Prod failed",
+        "Action Ship of stage Prod failed in shop",
     ]
     urls = [button["url"] for button in replies[0]["blocks"][-1]["elements"]]
     assert urls == [RUN_URL, "https://example.com/review"]
@@ -158,59 +165,297 @@ def test_text_from_outside_mentions_nobody_and_links_nowhere(slack: Any, notify:
 
 
 @pytest.mark.parametrize(
-    ("times", "code", "error", "headers"),
+    ("code", "answer", "headers"),
     [
-        pytest.param(2, 429, "ratelimited", {"Retry-After": "1"}, id="rate limit"),
-        pytest.param(1, 500, "internal_error", {}, id="error of Slack's"),
-        pytest.param(1, 200, "service_unavailable", {}, id="outage"),
+        pytest.param(429, {"error": "ratelimited"}, {"Retry-After": "0.2"}, id="rate limit"),
+        pytest.param(429, {"page": "<h1>slow down"}, {}, id="rate limit without a time"),
+        pytest.param(500, {"error": "internal_error"}, {}, id="error of Slack's"),
+        pytest.param(502, {"page": "<h1>Bad Gateway"}, {}, id="page of a gateway"),
+        pytest.param(200, {"page": "<h1>Log in"}, {}, id="page of somebody else"),
+        pytest.param(200, {"page": '{"ok": tr'}, {}, id="half an answer"),
+        pytest.param(200, {"error": "service_unavailable"}, {}, id="outage"),
+        pytest.param(200, {"error": "ratelimited"}, {"content-length": "999"}, id="answer that breaks off"),
     ],
 )
 def test_what_passes_is_tried_again(
-    slack: Any, notify: Any, times: int, code: int, error: str, headers: Any
+    slack: Any, notify: Any, code: int, answer: Any, headers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slack.refuse(times, code, error, **headers)
+    monkeypatch.setattr(notifications, "_FIRST_PAUSE", 0.05)
+    slack.refuse(1, code, **answer, **headers)
 
     notify(state())
 
     assert len(slack.messages) == 1
+    assert slack.attempts == 2
 
 
-def test_what_does_not_pass_is_said_once_with_what_to_do(slack: Any, notify: Any, caplog: Any) -> None:
-    slack.refuse(100, error="not_in_channel")
+def test_what_slack_says_to_wait_is_waited(slack: Any, notify: Any, caplog: Any) -> None:
+    slack.refuse(1, 429, "ratelimited", **{"Retry-After": "1.5"})
+    began = time.monotonic()
 
-    with caplog.at_level(logging.WARNING):
+    notify(state())
+
+    assert len(slack.messages) == 1
+    assert time.monotonic() - began >= 1.5
+    assert caplog.records == []
+
+
+def test_an_end_is_not_held_up_for_what_cannot_be_sent_in_time(slack: Any, notify: Any, caplog: Any) -> None:
+    slack.refuse(9, 429, "ratelimited", **{"Retry-After": "60"})
+    began = time.monotonic()
+
+    notify(state())
+
+    assert time.monotonic() - began < 2
+    assert slack.attempts == 1
+    assert [record.getMessage()[:28] for record in caplog.records] == ["Slack was not told the lates"]
+
+
+def test_an_approval_does_not_wait_behind_limited_edits(
+    slack: Any, channel: SlackChannel, wait_for: Any
+) -> None:
+    notifier = Notifier(channel, [], lambda fact: None)
+    notifier.tell(state(), RUN_URL)
+    wait_for(lambda: slack.history)
+    slack.refuse(9, 429, "ratelimited", method="chat.update", **{"Retry-After": "60"})
+    notifier.tell(state(ENTERED), RUN_URL)
+    wait_for(lambda: slack.attempts == 2)
+
+    notifier.tell(WAITING, RUN_URL)
+
+    wait_for(lambda: [method for method, _ in slack.history] == ["chat.postMessage"] * 2, 2)
+    notifier.close()
+
+
+def test_edits_keep_to_a_pace_that_slack_allows_until_the_end(slack: Any, notify: Any) -> None:
+    notifier_states = [state(ENTERED, message=f"Change {number}") for number in range(50)]
+    notify(*notifier_states)
+
+    assert slack.attempts <= 3
+    assert "Change 49" in str(slack.messages)
+
+
+def test_what_could_not_be_sent_is_sent_when_slack_is_back(
+    slack: Any, channel: SlackChannel, caplog: Any, wait_for: Any
+) -> None:
+    slack.away = True
+    notifier = Notifier(channel, [], lambda fact: None)
+    notifier.tell(WAITING, RUN_URL)
+    wait_for(lambda: slack.attempts >= 2)
+
+    slack.away = False
+
+    wait_for(lambda: len(slack.messages) == 2)
+    notifier.close()
+    assert len(caplog.records) == 1
+    assert "Slack was not reached" in caplog.text
+    assert "planted-secret" not in caplog.text
+
+
+def test_an_approval_that_was_decided_while_slack_was_away_is_not_asked_for(
+    slack: Any, channel: SlackChannel, wait_for: Any
+) -> None:
+    slack.away = True
+    notifier = Notifier(channel, [], lambda fact: None)
+    notifier.tell(WAITING, RUN_URL)
+    wait_for(lambda: slack.attempts >= 1)
+    decided = ApprovalDecided(at=NOW, token="t1", status="Approved", by="me")
+    notifier.tell(state(ENTERED, _started("Prod", "Ok"), _request(), decided), RUN_URL)
+
+    slack.away = False
+    notifier.close()
+
+    assert [method for method, _ in slack.history] == ["chat.postMessage"]
+
+
+def test_a_failure_that_was_retried_while_slack_was_away_is_still_told(
+    slack: Any, channel: SlackChannel, wait_for: Any
+) -> None:
+    slack.away = True
+    notifier = Notifier(channel, [], lambda fact: None)
+    notifier.tell(state(ENTERED, _started("Prod", "Ship"), FAILED), RUN_URL)
+    wait_for(lambda: slack.attempts >= 1)
+    notifier.tell(state(ENTERED), RUN_URL)
+
+    slack.away = False
+    notifier.close()
+
+    assert ["thread_ts" in body for _, body in slack.history] == [False, True]
+
+
+def test_a_slow_answer_makes_no_second_message(slack: Any, notify: Any) -> None:
+    slack.delay = 0.5
+
+    notify(WAITING)
+
+    assert [method for method, _ in slack.history] == ["chat.postMessage"] * 2
+
+
+def test_a_reply_that_slack_perhaps_took_is_not_sent_twice(
+    slack: Any, notify: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any, wait_for: Any
+) -> None:
+    parent = notify(state())
+    monkeypatch.setattr(slack_channel, "TIMEOUT_SECONDS", 0.3)
+    slack.delay = 0.6
+
+    notify(WAITING, facts=parent, seconds=3)
+
+    wait_for(lambda: sum("thread_ts" in body for _, body in slack.history) == 1)
+    assert sum("may be missing" in record.getMessage() for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        ("not_in_channel", "/invite @bot"),
+        ("channel_not_found", "/invite @bot"),
+        ("is_archived", "archived"),
+        ("invalid_auth", "codepipeline slack add"),
+        ("token_revoked", "codepipeline slack add"),
+        ("missing_scope", "chat:write"),
+        ("restricted_action", "(restricted_action)"),
+    ],
+)
+def test_what_does_not_pass_is_said_once_with_what_to_do(
+    slack: Any, notify: Any, caplog: Any, error: str, remedy: str
+) -> None:
+    slack.refuse(100, error=error)
+
+    with caplog.at_level(logging.DEBUG):
         notify(state(), state(ENTERED))
 
-    warnings = [record.getMessage() for record in caplog.records]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 1
-    assert "/invite" in warnings[0]
-    assert "planted-secret" not in warnings[0]
+    assert "'C0TEST'" in warnings[0]
+    assert remedy in warnings[0]
+    assert "planted-secret" not in caplog.text
     assert slack.attempts == 1
+
+
+def test_a_message_that_somebody_deleted_is_let_go_and_replies_still_come(
+    slack: Any, notify: Any, caplog: Any
+) -> None:
+    parent = notify(state())
+    slack.delete(parent[0].message_id.split("/")[1])
+
+    posted = notify(WAITING, facts=parent)
+
+    assert [fact.subject for fact in posted] == ["approval:t1"]
+    assert ["thread_ts" in body for body in slack.messages.values()] == [False]
+    assert len(caplog.records) == 1
+
+
+def test_a_workspace_that_forbids_edits_still_gets_replies(slack: Any, notify: Any, caplog: Any) -> None:
+    parent = notify(state())
+    slack.refuse(9, error="edit_window_closed", method="chat.update")
+
+    notify(WAITING, facts=parent)
+
+    assert [body.get("thread_ts") for _, body in slack.history] == [None, parent[0].message_id.split("/")[1]]
+    assert len(caplog.records) == 1
+
+
+def test_blocks_that_slack_does_not_accept_leave_the_text(slack: Any, notify: Any) -> None:
+    slack.refuse(1, error="invalid_blocks")
+
+    notify(WAITING)
+
+    first, reply = (body for _, body in slack.history)
+    assert "blocks" not in first
+    assert first["text"] == "shop: InProgress"
+    assert reply["blocks"]
+
+
+def test_a_text_that_slack_does_not_accept_holds_up_nothing_else(slack: Any, notify: Any) -> None:
+    slack.refuse(2, error="invalid_blocks")
+
+    notify(WAITING)
+
+    assert [body["text"].split(":")[0] for _, body in slack.history] == ["Approval needed"]
+
+
+def test_a_record_that_cannot_be_written_stops_no_message(
+    slack: Any, channel: SlackChannel, caplog: Any
+) -> None:
+    def fail(fact: NotificationSent) -> None:
+        raise PrefectUnavailable("Prefect's API did not answer")
+
+    notifier = Notifier(channel, [], fail)
+    notifier.tell(WAITING, RUN_URL)
+    notifier.close()
+
+    assert len(slack.messages) == 2
+    assert len(caplog.records) == 1
+
+
+def test_another_channel_gets_a_message_of_its_own(slack: Any, notify: Any, channel: SlackChannel) -> None:
+    before = [fact.model_copy(update={"channel": "C0OLD"}) for fact in notify(state())]
+
+    notify(state(), facts=before)
+
+    assert [method for method, _ in slack.history] == ["chat.postMessage"] * 2
 
 
 def test_a_slack_that_never_answers_delays_the_end_by_its_limit_only(slack: Any, notify: Any) -> None:
     slack.delay = 30
     began = time.monotonic()
 
-    notify(state(), seconds=2)
+    notify(state(), seconds=1)
 
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 3
 
 
+def test_nothing_is_tried_after_the_end(slack: Any, channel: SlackChannel, wait_for: Any) -> None:
+    slack.away = True
+    before = set(threading.enumerate())
+    notifier = Notifier(channel, [], lambda fact: None)
+    notifier.tell(state(), RUN_URL)
+    notifier.close(1.5)
+
+    wait_for(lambda: set(threading.enumerate()) <= before, 2)
+    assert slack.attempts <= 3
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:9/api/", "http://name.invalid/api/", "https://127.0.0.1:9/"]
+)
 def test_a_slack_that_is_not_there_loses_nothing_but_the_message(
-    channel: SlackChannel, slack: Any, caplog: Any
+    address: str, channel: SlackChannel, caplog: Any
 ) -> None:
-    nowhere = channel.model_copy(update={"api_url": "http://127.0.0.1:9/api/"})
-    notifier = Notifier(nowhere, [], lambda fact: None)
+    notifier = Notifier(channel.model_copy(update={"api_url": address}), [], lambda fact: None)
     notifier.tell(state(), RUN_URL)
 
-    notifier.close(1)
+    with caplog.at_level(logging.DEBUG):
+        notifier.close(1.2)
 
+    assert sum(record.levelno >= logging.WARNING for record in caplog.records) == 1
     assert "planted-secret" not in caplog.text
 
 
-def test_a_message_too_long_for_slack_is_cut(slack: Any, notify: Any) -> None:
-    notify(state(ENTERED, _started("Prod", "Ok"), _request("x" * 1000 + "é" * 1000), message="y" * 5000))
+def test_states_are_taken_note_of_without_waiting(slack: Any, channel: SlackChannel) -> None:
+    slack.delay = 30
+    notifier = Notifier(channel, [], lambda fact: None)
+    began = time.monotonic()
 
-    assert slack.history
-    assert slack.problems == []
+    for _ in range(200):
+        notifier.tell(WAITING, RUN_URL)
+
+    assert time.monotonic() - began < 2
+    notifier.close(0)
+
+
+@pytest.mark.live
+def test_a_block_that_cannot_be_used_is_named_without_its_token(prefect_server: str) -> None:
+    SlackChannel(bot_token="xoxb-1-planted-secret", channel="C0TEST").save("damaged")
+    path = "/block_types/slug/slack-channel/block_documents/name/damaged?include_secrets=true"
+    document = call("GET", path)[1]
+    data = {**document["data"], "api_url": "nowhere"}
+    call("PATCH", f"/block_documents/{document['id']}", {"data": data, "merge_existing_data": False})
+
+    with pytest.raises(
+        MissingBlock, match=r"'damaged' cannot be used: api_url.*codepipeline slack add"
+    ) as error:
+        load_slack_channel("damaged")
+
+    assert "planted-secret" not in str(error.value)
+    assert load_slack_channel("no/such block?") is None
