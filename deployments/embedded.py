@@ -22,10 +22,11 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
-from prefect_codepipeline import __version__
+from prefect_codepipeline.deployments.fingerprint import fingerprint
 from prefect_codepipeline.deployments.zygote import die_with_parent
 from prefect_codepipeline.errors import PrefectUnavailable
 
@@ -33,7 +34,6 @@ HOME_VARIABLE = "PREFECT_CODEPIPELINE_HOME"
 POOL = "codepipeline"
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
-_PARTS = ("server", "worker", "reconcile")
 # What a set-up of one user does without, and what SQLite is better off with.
 _TUNING = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -58,15 +58,27 @@ def configured_api_url() -> str | None:
     if url := os.environ.get("PREFECT_API_URL"):
         return url
     profiles = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect") / "profiles.toml"
-    if not profiles.is_file() and not os.environ.get("PREFECT_PROFILE"):
+    places = (profiles, *map(Path, ("prefect.toml", "pyproject.toml", ".env")))
+    if not os.environ.get("PREFECT_PROFILE") and not any(_speaks_of_an_api(place) for place in places):
         return None  # without importing Prefect, which takes two seconds
     from prefect.settings import PREFECT_API_URL
 
     return PREFECT_API_URL.value() or None
 
 
-def up() -> Embedded:
+def _speaks_of_an_api(file: Path) -> bool:
+    try:
+        return "api" in file.read_text(errors="replace").lower()
+    except OSError:
+        return False
+
+
+def up(limit: int | None = None) -> Embedded:
     """Start what does not run, wait until it answers, and say where; safe to call twice and at once.
+
+    Args:
+        limit: how many executions the worker runs at once. None: as before, at first two for each processor and four
+            at least.
 
     Raises:
         PrefectUnavailable: the server did not start; with the end of its log.
@@ -77,8 +89,19 @@ def up() -> Embedded:
         port = _start_server(home, state)
         running = _embedded(home, port)
         _make_pool(home, running.api_url)
-        limit = str(max(4, 2 * (os.cpu_count() or 2)))
-        worker = ["-m", "prefect", "worker", "start", "--pool", POOL, "--type", POOL, "--limit", limit]
+        state["limit"] = limit or state.get("limit") or max(4, 2 * (os.cpu_count() or 2))
+        worker = [
+            "-m",
+            "prefect",
+            "worker",
+            "start",
+            "--pool",
+            POOL,
+            "--type",
+            POOL,
+            "--limit",
+            str(state["limit"]),
+        ]
         _start(home, state, "worker", worker, running.api_url)
         loop = ["-m", "prefect_codepipeline.deployments.reconcile_loop"]
         _start(home, state, "reconcile", loop, running.api_url)
@@ -113,11 +136,15 @@ def private() -> Iterator[str]:
     port = _free_port()
     server = _spawn(home, "server", _server_command(port), _url(port), dies_with_parent=True)
     before = os.environ.get("PREFECT_HOME")
+    unless_told = signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # what is made here is removed then too
     try:
         _wait_until_healthy(home, _url(port), server)
         os.environ["PREFECT_HOME"] = str(home / "prefect")
         yield _url(port)
     finally:
+        signal.signal(signal.SIGTERM, unless_told)
         _stop(_identity(server.pid))
         server.wait()
         shutil.rmtree(home, ignore_errors=True)
@@ -130,13 +157,20 @@ def private() -> Iterator[str]:
 def point_at(api_url: str) -> None:
     """Have this process, whatever it has imported, talk to that API from now on."""
     os.environ["PREFECT_API_URL"] = api_url
+    os.environ["NO_PROXY"] = _no_proxy()
     if "prefect.context" in sys.modules:
         from prefect.context import refresh_global_settings_context
 
         refresh_global_settings_context()
 
 
-State = dict[str, dict[str, int]]
+def _no_proxy() -> str:
+    """What no proxy is asked for, with this machine's own addresses."""
+    before = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    return ",".join(dict.fromkeys([*filter(None, before.split(",")), "127.0.0.1", "localhost"]))
+
+
+State = dict[str, Any]
 
 
 def _home(create: bool = True) -> Path:
@@ -172,7 +206,7 @@ def _write_state(home: Path, state: State) -> None:
 
 
 def _start_server(home: Path, state: State) -> int:
-    port = state.get("port", {}).get("number")
+    port: int = state.get("port", {}).get("number", 0)
     if port and _is_alive(state.get("server")) and _is_healthy(_url(port)):
         return port
     _stop(state.get("server"))
@@ -200,45 +234,46 @@ def _make_pool(home: Path, api_url: str) -> None:
         "type": POOL,
         "base_job_template": CodePipelineWorker.get_default_base_job_template(),
     }
-    _request(f"{api_url}/work_pools/", body)
+    if _request(f"{api_url}/work_pools/", body) is None and _request(f"{api_url}/work_pools/{POOL}") is None:
+        log = home / "logs" / "server.log"
+        raise PrefectUnavailable(f"the work pool {POOL!r} could not be made at {api_url}; see {log}")
 
 
 def _start(home: Path, state: State, part: str, arguments: list[str], api_url: str) -> None:
-    version = state.get(f"{part}-version", {})
-    if _is_alive(state.get(part)) and version == _version():
+    """Start a part, unless it runs already: the same code, with the same arguments, against the same server."""
+    started_as = [fingerprint(), api_url, *arguments]
+    if _is_alive(state.get(part)) and state.get(f"{part}-started-as") == started_as:
         return
     _stop(state.get(part))
     process = _spawn(home, part, arguments, api_url)
     state[part] = _identity(process.pid)
-    state[f"{part}-version"] = _version()
+    state[f"{part}-started-as"] = started_as
     _write_state(home, state)
-
-
-def _version() -> dict[str, int]:
-    """Changes with the installed package, so that `up` after an upgrade starts its processes anew."""
-    package = Path(__file__).resolve().parent.parent
-    newest = max((int(path.stat().st_mtime) for path in package.rglob("*.py")), default=0)
-    return {__version__: newest}
 
 
 def _spawn(
     home: Path, part: str, arguments: list[str], api_url: str, dies_with_parent: bool = False
 ) -> subprocess.Popen[bytes]:
     (home / "logs").mkdir(parents=True, exist_ok=True)
-    misleading = ("PREFECT_API_", "PREFECT_SERVER_", "PREFECT_PROFILE", "PREFECT_LOGGING_")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(misleading)}
+    environment = {key: value for key, value in os.environ.items() if not _misleads(key)}
     # The browser is told by the server where its API is; the port on the command line does not tell it.
     environment |= {**_TUNING, "PREFECT_HOME": str(home / "prefect"), "PREFECT_SERVER_UI_API_URL": api_url}
+    environment["NO_PROXY"] = _no_proxy()
     if part != "server":
         environment["PREFECT_API_URL"] = api_url
+
+    parent = os.getpid()
 
     def prepare() -> None:
         # A process started in the background of a script ignores SIGINT, and its children would too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if dies_with_parent:
-            die_with_parent(signal.SIGTERM)
+            die_with_parent(signal.SIGTERM, parent)
 
-    with (home / "logs" / f"{part}.log").open("wb") as log:
+    path = home / "logs" / f"{part}.log"
+    if path.exists():  # why the one before has ended
+        path.replace(path.with_suffix(".log.1"))
+    with path.open("wb") as log:
         return subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.DEVNULL,
@@ -249,6 +284,11 @@ def _spawn(
             start_new_session=True,
             preexec_fn=prepare,
         )
+
+
+def _misleads(name: str) -> bool:
+    """Whether a variable is about another Prefect than this one."""
+    return name.startswith("PREFECT_") and not name.startswith("PREFECT_CODEPIPELINE_")
 
 
 def _embedded(home: Path, port: int) -> Embedded:

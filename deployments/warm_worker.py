@@ -1,36 +1,36 @@
 """The Prefect worker of type `codepipeline`: flow runs are forked from a warm process and picked up at once.
 
 Prefect's process worker starts a fresh Python for each run, which imports for seconds, and looks for work on a timer.
-This one is told by Prefect's events, and looks on the timer too. What it takes from Prefect's inside is imported here
-and nowhere else.
+This one is told by Prefect's events, and looks on the timer too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import os
 import shutil
-import signal
-import sys
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.abc
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
-from prefect.flows import load_flow_from_flow_run
+from prefect.exceptions import InfrastructureNotFound
 from prefect.logging import get_logger
-from prefect.runner._flow_run_executor import FlowRunExecutorContext
-from prefect.runner._process_manager import ProcessHandle, create_isolated_termination_scope
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 from pydantic import Field
 
+from prefect_codepipeline.deployments.warm_execution import Executions, Launch, may_be_crashed
+from prefect_codepipeline.deployments.warm_process import WarmProcess
+from prefect_codepipeline.errors import CodePipelineError
+
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.responses import WorkerFlowRunResponse
 
 _logger = get_logger("codepipeline.worker")
 _WAKING_EVENTS = [
@@ -38,7 +38,7 @@ _WAKING_EVENTS = [
     "prefect.flow-run.Resuming",
     "prefect.flow-run.AwaitingRetry",
 ]
-_ZYGOTE_GONE = -9
+_GRACE_SECONDS = 3.0
 
 
 class WarmJobConfiguration(BaseJobConfiguration):
@@ -51,7 +51,9 @@ class WarmVariables(BaseVariables):
     """The settings of a work pool of type `codepipeline`."""
 
     working_dir: str | None = Field(
-        default=None, title="Working Directory", description="The folder the flow run starts in."
+        default=None,
+        title="Working Directory",
+        description="The folder the flow run starts in; one of its own, removed afterwards, when empty.",
     )
 
 
@@ -60,7 +62,11 @@ class WarmWorkerResult(BaseWorkerResult):
 
 
 class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResult]):
-    """Forks flow runs from a process that has Prefect and CodePipeline imported."""
+    """Forks flow runs from a process that has Prefect and CodePipeline imported.
+
+    A run has one process here at a time: what is scheduled again while its process still ends is started after that.
+    When the worker is stopped, so are the runs: they get 3 s to clean up, and Prefect shows them as Crashed.
+    """
 
     type = "codepipeline"
     job_configuration = WarmJobConfiguration
@@ -69,27 +75,31 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
     _description = "Runs flows in processes forked from a warm one; starts in well under a second."
 
     async def setup(self) -> None:
-        """Start the warm process, then what every worker has."""
-        self._folder = Path(tempfile.mkdtemp(prefix="codepipeline-worker-"))
-        self._zygote = _Zygote(self._folder)
-        try:
-            await self._zygote.start()
-        except BaseException:  # stopped before it was ready: nothing is torn down that was not set up
-            shutil.rmtree(self._folder, ignore_errors=True)
-            raise
-        self._executors = FlowRunExecutorContext()
+        """Start the warm process and, meanwhile, what every worker has."""
+        self._warm = WarmProcess()
+        self._executions = Executions(self._warm)
+        self._wanted = asyncio.Event()
         self._polling = anyio.Lock()
-        await super().setup()
-        await self._exit_stack.enter_async_context(self._executors)
-        self._waker = asyncio.create_task(self._wake_on_events())
+        warming = asyncio.create_task(self._warm.ready())
+        try:
+            await super().setup()
+            await warming
+            await self._exit_stack.enter_async_context(self._executions)
+        except BaseException:
+            warming.cancel()
+            await self._warm.stop()
+            raise
+        self._watchers = [asyncio.create_task(self._hear()), asyncio.create_task(self._look())]
 
     async def teardown(self, *exc_info: Any) -> None:
-        """End the warm process, and with it every run that is still going."""
-        self._waker.cancel()
-        # A signal has cancelled this task by now; without a shield nothing here would be awaited.
-        with anyio.CancelScope(shield=True):
-            await self._zygote.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """End every run that is still going, then the warm process."""
+        for watcher in self._watchers:
+            watcher.cancel()
+        await self._executions.end_all(_GRACE_SECONDS)
+        await self._warm.stop()
+        with anyio.move_on_after(1):  # until Prefect has been told how they ended
+            while self._executions.launches:
+                await anyio.sleep(0.02)
         await super().teardown(*exc_info)
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
@@ -104,122 +114,109 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
         task_status: anyio.abc.TaskStatus[int] | None = None,
     ) -> WarmWorkerResult:
         """Run one flow run to the end of its process."""
-        environment = {
-            **os.environ,
-            **{key: value for key, value in configuration.env.items() if value is not None},
-        }
-        starter = _Forked(
-            self._zygote, environment, configuration.working_dir, self._executors.control_channel
-        )
-        executor = self._executors.create_executor(
-            flow_run, starter, resolve_flow=load_flow_from_flow_run, propose_submitting=False
-        )
-        results: list[Any] = []
+        status = task_status or anyio.TASK_STATUS_IGNORED
+        await self._warm.ready()  # Prefect's executor would bury the reason why it is not
+        launch = self._executions.launches[flow_run.id] = self._launch(flow_run, configuration)
+        try:
+            executor = self._executions.executor(flow_run)
+            result = await executor.submit(task_status=_PidReport(status))  # type: ignore[arg-type]
+        finally:
+            if launch.is_own:
+                await asyncio.to_thread(shutil.rmtree, launch.folder, ignore_errors=True)
+        if result is None:  # it was not started, and Prefect has been told why
+            status.started(0)
+            return WarmWorkerResult(status_code=0, identifier=str(flow_run.id))
+        return WarmWorkerResult(status_code=result.status_code or 0, identifier=str(result.handle.pid))
 
-        async def execute(*, task_status: anyio.abc.TaskStatus[Any] = anyio.TASK_STATUS_IGNORED) -> None:
-            results.append(await executor.submit(task_status=task_status))
+    async def kill_infrastructure(
+        self, infrastructure_pid: str, configuration: WarmJobConfiguration, grace_seconds: int = 30
+    ) -> None:
+        """End the process of a run that was cancelled before it began."""
+        if not await self._executions.end_process(infrastructure_pid, grace_seconds):
+            raise InfrastructureNotFound(f"process {infrastructure_pid} is none of this worker's")
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(execute)
-            if task_status:
-                task_status.started(0)
-        result = results[0]
-        code = result.status_code if result and result.status_code is not None else 1
-        return WarmWorkerResult(status_code=code, identifier=str(flow_run.id))
+    def _launch(self, flow_run: FlowRun, configuration: WarmJobConfiguration) -> Launch:
+        environment = {**os.environ, **configuration.env, "PREFECT__FLOW_RUN_ID": str(flow_run.id)}
+        given = {key: value for key, value in environment.items() if value is not None}
+        if configuration.working_dir and not os.path.isdir(configuration.working_dir):
+            raise CodePipelineError(
+                f"flow run {flow_run.name!r} is to start in {configuration.working_dir!r} (job variable `working_dir`), "
+                "which is no folder on this machine"
+            )
+        folder = configuration.working_dir or tempfile.mkdtemp(prefix="codepipeline-flow-")
+        usual = configuration._base_flow_run_command()
+        command = configuration.command if configuration.command != usual else None
+        return Launch(given, folder, is_own=not configuration.working_dir, command=command)
 
-    async def _wake_on_events(self) -> None:
+    async def _hear(self) -> None:
+        """Be told by Prefect's events that there may be work."""
         while True:
             try:
-                pool = f"prefect.work-pool.{self._work_pool.id}" if self._work_pool else None
-                if pool is None:
+                while not self._work_pool:
                     await asyncio.sleep(0.2)
-                    continue
                 wanted = EventFilter(
                     event=EventNameFilter(name=_WAKING_EVENTS),
-                    any_resource=EventAnyResourceFilter(id=[pool]),
+                    any_resource=EventAnyResourceFilter(id=[f"prefect.work-pool.{self._work_pool.id}"]),
                 )
                 async with get_events_subscriber(filter=wanted) as events:
+                    self._wanted.set()
                     async for _ in events:
-                        if self._runs_task_group:
-                            self._runs_task_group.start_soon(self.get_and_submit_flow_runs)
+                        self._wanted.set()
             except Exception as error:  # the timer still finds the work
                 _logger.debug("events are not heard for a moment: %r", error)
                 await asyncio.sleep(1)
 
+    async def _look(self) -> None:
+        """Look for work as soon as somebody thinks there is some; many events at once are one look."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                await self.get_and_submit_flow_runs()
+            except Exception as error:  # the timer looks again
+                _logger.debug("could not look for work: %r", error)
 
-class _Process:
-    """What Prefect's process manager wants to know of a process that somebody else started."""
+    async def _submit_scheduled_flow_runs(
+        self, flow_run_response: list[WorkerFlowRunResponse]
+    ) -> list[FlowRun]:
+        """Leave out runs whose process has not ended yet: Prefect keeps one process and one slot for each run."""
+        free = []
+        for found in flow_run_response:
+            launch = self._executions.launches.get(found.flow_run.id)
+            if launch is None:
+                free.append(found)
+            elif launch.outstays() and self._runs_task_group:
+                end = self._executions.end_superseded
+                self._runs_task_group.start_soon(end, found.flow_run.id, _GRACE_SECONDS)
+        return await super()._submit_scheduled_flow_runs(free)
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.returncode: int | None = None
-
-
-class _Forked:
-    """Starts one flow run in a fork of the zygote and waits for its end."""
-
-    def __init__(
-        self, zygote: _Zygote, environment: dict[str, str], folder: str | None, channel: Any
-    ) -> None:
-        self._zygote = zygote
-        self._environment = environment
-        self._folder = folder
-        self._channel = channel
-
-    async def start(
-        self, flow_run: FlowRun, task_status: anyio.abc.TaskStatus[ProcessHandle] = anyio.TASK_STATUS_IGNORED
-    ) -> None:
-        port, token = self._channel.register(flow_run.id)
-        control = {"PREFECT__CONTROL_PORT": str(port), "PREFECT__CONTROL_TOKEN": token}
-        environment = {**self._environment, "PREFECT__FLOW_RUN_ID": str(flow_run.id), **control}
-        reader, writer = await self._zygote.connect()
+    async def _submit_run(self, flow_run: FlowRun) -> None:
+        """As Prefect does, but a server that is away costs this run's start, not the worker."""
         try:
-            request = {"id": str(flow_run.id), "env": environment, "cwd": self._folder}
-            writer.write(json.dumps(request).encode() + b"\n")
-            await writer.drain()
-            process = _Process(json.loads(await reader.readline())["pid"])
-            task_status.started(ProcessHandle(process, create_isolated_termination_scope(process.pid)))  # type: ignore[arg-type]
-            line = await reader.readline()
-            process.returncode = json.loads(line)["exit"] if line else _ZYGOTE_GONE
-        finally:
-            writer.close()
+            await super()._submit_run(flow_run)
+        except Exception:
+            _logger.exception("could not start flow run '%s'", flow_run.id)
+            self._submitting_flow_run_ids.discard(flow_run.id)
+            self._release_limit_slot(flow_run.id)
+
+    def _release_limit_slot(self, flow_run_id: UUID) -> None:
+        super()._release_limit_slot(flow_run_id)
+        if self._executions.launches.pop(flow_run_id, None):
+            self._wanted.set()  # somebody may wait for the slot
+
+    async def _propose_crashed_state(
+        self, flow_run: FlowRun, message: str, client: PrefectClient | None = None
+    ) -> None:
+        """As Prefect does, but never over a newer attempt: it reports a crash twice, the second time seconds later."""
+        if await may_be_crashed(client or self.client, flow_run):
+            await super()._propose_crashed_state(flow_run, message, client)
 
 
-class _Zygote:
-    """The warm process; started again when it has died."""
+class _PidReport:
+    """Hands on the pid of a process as soon as there is one."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._count = 0
-        self._process: asyncio.subprocess.Process | None = None
-        self._starting = asyncio.Lock()
+    def __init__(self, status: anyio.abc.TaskStatus[int]) -> None:
+        self._status = status
 
-    async def start(self) -> None:
-        self._count += 1
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "prefect_codepipeline.deployments.zygote",
-            self._path,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        assert self._process.stdout, "asked for above"
-        if await self._process.stdout.readline() != b"ready\n":
-            raise RuntimeError("the warm process did not start; the worker's log says why")
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        async with self._starting:
-            if self._process is None or self._process.returncode is not None:
-                await self.start()
-        return await asyncio.open_unix_connection(self._path)
-
-    async def stop(self) -> None:
-        if self._process is None or self._process.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
-        await self._process.wait()
-
-    @property
-    def _path(self) -> str:
-        return str(self._folder / f"zygote-{self._count}")
+    def started(self, handle: Any) -> None:
+        self._status.started(handle.pid)

@@ -1,7 +1,10 @@
 """A process that has everything imported and forks a child for each flow run: a start costs no imports.
 
-Spoken to over a Unix socket, one connection a run: a line of JSON `{"id", "env", "cwd"}` comes in, `{"pid"}` goes back
-at once and `{"exit"}` when the child has ended. It runs no thread and no event loop, or forking would not be safe.
+Spoken to over a socket, in lines of JSON. `{"number", "id", "env", "cwd", "own"}` starts a run (with `"hooks"`: its
+hooks), answered by `{"number", "pid"}` at once and `{"number", "exit"}` when the child has ended, or by
+`{"number", "error"}`. `{"retire"}` has it take no more and end with its last child. It runs no thread and no event
+loop, or forking would not be safe. Its children end with it: on SIGTERM they get 3 s to clean up, when it is killed the
+kernel kills them.
 """
 
 from __future__ import annotations
@@ -15,10 +18,16 @@ import json
 import os
 import runpy
 import selectors
+import shutil
 import signal
 import socket
 import sys
-from typing import Any
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, NoReturn
 
 # What a run imports sooner or later; a name that a later Prefect does not have is left out.
 PRELOADED = (
@@ -41,33 +50,65 @@ PRELOADED = (
     "prefect.deployments.steps.core",
     "prefect._internal.metrics",
     "websockets.asyncio.client",
+    "prefect_codepipeline.deployments.warm_execution",
     "prefect_codepipeline.flows.pipeline",
     "prefect_codepipeline.flows.reconcile",
     "prefect_codepipeline.tasks.providers",
 )
+GRACE_SECONDS = 3.0
 _PR_SET_PDEATHSIG = 1
+# Held back around a fork: a child must never run the handlers of this process.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+
+@dataclass
+class Warm:
+    """What the process is doing: where it is spoken to, and its children with the requests that they came from."""
+
+    worker: int
+    socket: socket.socket
+    selector: selectors.BaseSelector
+    unread: bytes = b""
+    children: dict[int, dict[str, Any]] = field(default_factory=dict)
+    retired: bool = False
+    stopped: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        return self.stopped or not self.has_worker or (self.retired and not self.children)
+
+    @property
+    def has_worker(self) -> bool:
+        return os.getppid() == self.worker
 
 
 def main() -> None:
-    """Import everything, say so on the standard output, then fork until the worker is gone."""
-    path = sys.argv[1]
-    die_with_parent(signal.SIGTERM)
+    """`python -m prefect_codepipeline.deployments.zygote DESCRIPTOR`: import, say so, fork until told to stop."""
+    worker = os.getppid()
+    die_with_parent(signal.SIGTERM, worker)
     _preload()
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(path)
-    os.chmod(path, 0o600)
-    server.listen(128)
-    print("ready", flush=True)
-    # Ctrl-C reaches the whole group of a terminal; the worker decides what ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    _serve(server, os.getppid())
+    warm = Warm(worker, socket.socket(fileno=int(sys.argv[1])), selectors.DefaultSelector())
+    _listen(warm)
+    _tell(warm, ready=True)
+    while not warm.is_over:
+        for key, _ in warm.selector.select(timeout=5):
+            if key.fileobj is warm.socket:
+                _answer(warm)
+            else:
+                os.read(key.fd, 4096)  # a signal has come
+        _reap(warm)
+    _end_children(warm)
 
 
-def die_with_parent(number: signal.Signals) -> None:
-    """Have the kernel send this process a signal when its parent dies, where the kernel can (Linux)."""
+def die_with_parent(number: signal.Signals, parent: int) -> None:
+    """Have the kernel send this process a signal when its parent dies, where the kernel can (Linux).
+
+    `parent` is who started it: when that one is dead already, this process ends here.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def _preload() -> None:
@@ -87,71 +128,145 @@ def _exists(name: str) -> bool:
         return False
 
 
-def _serve(server: socket.socket, parent: int) -> None:
-    selector = selectors.DefaultSelector()
-    selector.register(server, selectors.EVENT_READ, None)
-    while os.getppid() == parent:
-        for key, _ in selector.select(timeout=5):
-            if key.data is None:
-                _fork(server, selector)
-            else:
-                _reap(selector, key.fd, *key.data)
+def _listen(warm: Warm) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        warm.stopped = True
+
+    woken, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    # Ctrl-C reaches the whole group of a terminal; the worker decides what ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warm.selector.register(woken, selectors.EVENT_READ)
+    warm.selector.register(warm.socket, selectors.EVENT_READ)
 
 
-def _fork(server: socket.socket, selector: selectors.BaseSelector) -> None:
-    connection, _ = server.accept()
-    request = _read_line(connection)
-    if request is None:
-        connection.close()
+def _answer(warm: Warm) -> None:
+    part = warm.socket.recv(1 << 16)
+    if not part:  # the worker is gone
+        warm.stopped = True
+    *lines, warm.unread = (warm.unread + part).split(b"\n")
+    for line in lines:
+        request = json.loads(line)
+        if "retire" in request:
+            warm.retired = True
+        else:
+            _start(warm, request)
+
+
+def _start(warm: Warm, request: dict[str, Any]) -> None:
+    try:
+        pid = _fork(warm, request)
+    except OSError as error:
+        _tell(warm, number=request["number"], error=f"no process could be forked: {error}")
         return
-    pid = os.fork()
-    if pid == 0:
-        selector.close()
-        server.close()
-        connection.close()
-        _become_flow_run(json.loads(request))
-    connection.sendall(json.dumps({"pid": pid}).encode() + b"\n")
-    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, connection))
+    warm.children[pid] = request
+    _tell(warm, number=request["number"], pid=pid)
 
 
-def _read_line(connection: socket.socket) -> bytes | None:
-    line = b""
-    while not line.endswith(b"\n"):
-        part = connection.recv(1 << 16)
-        if not part:
-            return None
-        line += part
-    return line
+def _fork(warm: Warm, request: dict[str, Any]) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            warm.selector.close()
+            warm.socket.close()
+            _become_flow_run(request, parent)  # never returns
+        return pid
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
-def _reap(selector: selectors.BaseSelector, descriptor: int, pid: int, connection: socket.socket) -> None:
-    _, status = os.waitpid(pid, 0)
-    selector.unregister(descriptor)
-    os.close(descriptor)
+def _tell(warm: Warm, **answer: Any) -> None:
     with contextlib.suppress(OSError):  # the worker may be gone, and with it whoever wanted to know
-        connection.sendall(json.dumps({"exit": os.waitstatus_to_exitcode(status)}).encode() + b"\n")
-    connection.close()
+        warm.socket.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _become_flow_run(request: dict[str, Any]) -> None:
+def _reap(warm: Warm) -> None:
+    for pid in list(warm.children):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            number = warm.children.pop(pid)["number"]
+            _tell(warm, number=number, exit=os.waitstatus_to_exitcode(status))
+
+
+def _end_children(warm: Warm) -> None:
+    running = dict(warm.children)
+    _signal_groups(running, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_SECONDS
+    while warm.children and time.monotonic() < deadline:
+        time.sleep(0.02)
+        _reap(warm)
+    _signal_groups(running, signal.SIGKILL)
+    while warm.children:
+        time.sleep(0.01)
+        _reap(warm)
+    for request in running.values():  # a worker that was killed has not removed them
+        if request["own"]:
+            shutil.rmtree(request["cwd"], ignore_errors=True)
+
+
+def _signal_groups(groups: Iterable[int], number: signal.Signals) -> None:
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, number)
+
+
+def _become_flow_run(request: dict[str, Any], zygote: int) -> NoReturn:
     """What `python -m prefect.engine` does in a fresh process."""
-    os.setsid()
-    die_with_parent(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.clear()
-    os.environ.update(request["env"])
-    if request["cwd"]:
-        os.chdir(request["cwd"])
-    sys.argv = ["prefect.engine", request["id"]]
+    try:
+        os.setsid()
+        die_with_parent(signal.SIGKILL, zygote)
+        _forget_signals()
+        _move_to(request["cwd"], request["env"])
+        _run(request)
+    except Exception:  # nothing but the end of the process may lead out of a fork
+        traceback.print_exc()
+        sys.exit(1)
+    sys.exit(0)
 
+
+def _forget_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+def _run(request: dict[str, Any]) -> None:
     from prefect.context import refresh_global_settings_context
     from prefect.logging.configuration import setup_logging
 
     refresh_global_settings_context()
     setup_logging(incremental=False)
-    runpy.run_module("prefect.engine", run_name="__main__")
-    sys.exit(0)
+    if "hooks" in request:
+        from prefect_codepipeline.deployments.warm_execution import run_hooks
+
+        run_hooks(request["id"], request["hooks"])
+    else:
+        sys.argv = ["prefect.engine", request["id"]]
+        runpy.run_module("prefect.engine", run_name="__main__")
+
+
+def _move_to(folder: str, environment: dict[str, str]) -> None:
+    """The folder and the environment, and what Python makes of them when it starts."""
+    started_in, before = os.getcwd(), _entries(os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    time.tzset()
+    if sys.path[:1] == [started_in]:
+        del sys.path[0]
+    rest = [entry for entry in sys.path if entry not in before]
+    sys.path[:] = [folder, *_entries(environment), *rest]
+
+
+def _entries(environment: Mapping[str, str]) -> list[str]:
+    return [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     from prefect_codepipeline.deployments import embedded
 
-    running = embedded.up()
+    running = embedded.up(limit=4)
     embedded.point_at(running.api_url)
     yield running.api_url
     embedded.down()

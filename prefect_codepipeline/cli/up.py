@@ -7,15 +7,21 @@ from rich.text import Text
 from prefect_codepipeline.cli.session import console
 
 
-def up() -> int:
-    """Start the embedded set-up, or repair it: a Prefect server on SQLite, a worker and the reconcile loop."""
+def up(*, limit: int | None = None) -> int:
+    """Start the embedded set-up, or repair it: a Prefect server on SQLite, a worker and the reconcile loop.
+
+    Parameters
+    ----------
+    limit:
+        How many executions the worker runs at once; kept from one `up` to the next. At first two for each processor.
+    """
     from prefect_codepipeline.deployments import embedded
 
     if url := embedded.configured_api_url():
         console.print(Text(f"a Prefect server is configured already and is used instead: {url}"))
         return 0
     console.print(Text("starting …", "dim"))
-    running = embedded.up()
+    running = embedded.up(limit)
     console.print(Text(f"Prefect's UI:  {running.ui_url}"))
     console.print(Text(f"API:           {running.api_url}"))
     console.print(Text("For your own `prefect` command:"))

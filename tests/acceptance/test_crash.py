@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -176,3 +177,30 @@ def test_a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(
     (folder / "go").touch()
     set_up.cli("start", "crash")
     set_up.wait(lambda: waits(set_up))
+
+
+def test_a_server_that_had_to_move_takes_its_worker_along(set_up: SetUp, tmp_path: Path) -> None:
+    set_up.cli("up", "--limit", "3")
+    state = json.loads((set_up.home / "state.json").read_text())
+    os.kill(state["server"]["pid"], signal.SIGKILL)
+    port = state["port"]["number"]
+    set_up.wait(lambda: not _listens(port))
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+
+        set_up.cli("up")
+        moved = json.loads((set_up.home / "state.json").read_text())
+        set_up.cli("deploy", str(declare(tmp_path)))
+        set_up.cli("start", "crash")
+
+        assert moved["port"]["number"] != port
+        assert moved["worker"]["pid"] != state["worker"]["pid"]
+        assert moved["limit"] == 3
+        set_up.wait(lambda: (tmp_path / "trace").exists())
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
