@@ -1,7 +1,7 @@
-"""The embedded set-up: a Prefect server on SQLite, a warm worker and the reconcile loop, for one user.
+"""The embedded set-up: a Prefect server, a warm worker and the reconcile loop, for one user.
 
-It lives in one folder (`PREFECT_CODEPIPELINE_HOME`, else the user's data folder), listens on 127.0.0.1 only, and keeps
-its port, so that links stay valid.
+It lives in one folder (`PREFECT_CODEPIPELINE_HOME`, else the user's data folder), on SQLite unless a database is named,
+listens on 127.0.0.1 only, and keeps its port, so that links stay valid.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from prefect_codepipeline.deployments.zygote import die_with_parent
 from prefect_codepipeline.errors import PrefectUnavailable
 
 HOME_VARIABLE = "PREFECT_CODEPIPELINE_HOME"
+# A database that the server uses instead of SQLite, as SQLAlchemy writes it: postgresql+asyncpg://user:password@host/name
+DATABASE_VARIABLE = "PREFECT_CODEPIPELINE_DATABASE_URL"
 POOL = "codepipeline"
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
@@ -259,8 +261,11 @@ def _spawn(
     # The browser is told by the server where its API is; the port on the command line does not tell it.
     environment |= {**_TUNING, "PREFECT_HOME": str(home / "prefect"), "PREFECT_SERVER_UI_API_URL": api_url}
     environment["NO_PROXY"] = _no_proxy()
+    database = environment.pop(DATABASE_VARIABLE, None)
     if part != "server":
         environment["PREFECT_API_URL"] = api_url
+    elif database:
+        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
 
     parent = os.getpid()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -64,12 +63,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def slack_server() -> Iterator[Any]:
     """A server that speaks Slack's API and checks what it is sent; `token` is what it lets in."""
-    spec = importlib.util.spec_from_file_location("slack_server", Path(__file__).parent / "slack_server.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    server = module.SlackServer()
-    server.token = module.TOKEN
+    from slack_server import TOKEN, SlackServer
+
+    server = SlackServer()
+    server.token = TOKEN
     yield server
     server.stop()

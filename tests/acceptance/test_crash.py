@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from postgres import postgres, programs
 
 pytestmark = pytest.mark.live
 ROOT = Path(__file__).parent.parent.parent
@@ -177,6 +178,24 @@ def test_a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(
     (folder / "go").touch()
     set_up.cli("start", "crash")
     set_up.wait(lambda: waits(set_up))
+
+
+def test_the_set_up_runs_on_postgresql(set_up: SetUp) -> None:
+    found = programs()
+    if not found:
+        pytest.skip("PostgreSQL is not installed; `make test FULL=1` installs it where it can")
+    with postgres(found) as url:
+        set_up.environment["PREFECT_CODEPIPELINE_DATABASE_URL"] = url
+        (set_up.folder / "go").touch()
+        set_up.cli("up")
+        set_up.cli("deploy", str(declare(set_up.folder)), "--start")
+        set_up.wait(lambda: waits(set_up))
+        set_up.cli("approve", "crash", "-m", "as on SQLite")
+        set_up.wait(lambda: set_up.status("crash")["status"] == "Succeeded")
+
+        set_up.cli("down")
+
+    assert not list(set_up.home.rglob("*.db"))
 
 
 def test_a_server_that_had_to_move_takes_its_worker_along(set_up: SetUp, tmp_path: Path) -> None:
