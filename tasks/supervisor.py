@@ -80,6 +80,7 @@ def _start(command: list[str]) -> int:
             signal.SIGCHLD,
             signal.SIGTERM,
             signal.SIGINT,
+            signal.SIGQUIT,
             signal.SIGHUP,
             signal.SIGPIPE,
             signal.SIGXFSZ,

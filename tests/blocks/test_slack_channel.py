@@ -108,7 +108,7 @@ def test_fields_that_cannot_work_are_refused_without_quoting_the_token(
 
 
 def test_the_server_of_these_tests_serves_other_processes_too() -> None:
-    program = Path(__file__).parent.parent / "slack_server.py"
+    program = Path(__file__).parent.parent / "support" / "slack_server.py"
     with subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
