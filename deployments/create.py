@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,14 +13,23 @@ from prefect.exceptions import ObjectNotFound
 from prefect_codepipeline.deployments.runnable import check_runnable
 from prefect_codepipeline.errors import (
     ConcurrentModificationException,
+    ConcurrentPipelineExecutionsLimitExceededException,
     InvalidDefinition,
     PipelineNotFoundException,
     ValidationException,
 )
 from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.tasks.definitions import claim_version, newest_version
-from prefect_codepipeline.tasks.executions import TAG, pipeline_tag
+from prefect_codepipeline.model.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
+from prefect_codepipeline.tasks.definitions import claim_version, newest_version, read_definition_block
+from prefect_codepipeline.tasks.executions import (
+    TAG,
+    count_in_flight,
+    find_runs,
+    known_execution,
+    pipeline_tag,
+)
 from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.tasks.stopping import cancel_for_update
 
 FLOW_NAME = "pipeline"
 ENTRYPOINT = "prefect_codepipeline.flows.pipeline.pipeline"
@@ -29,20 +38,27 @@ DEFAULT_WORK_POOL = "codepipeline"
 
 @dataclass(frozen=True)
 class Deployed:
-    """What a deploy did: `changes` are sentences, empty when the definition was there already."""
+    """What a deploy did: `changes` are sentences, empty when the definition was there already.
+
+    `cancelled` are the ids of executions of earlier versions, which end after their actions in progress.
+    """
 
     name: str
     version: int
     created: bool
     changes: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
 
 
-def deploy_pipeline(declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL) -> Deployed:
+def deploy_pipeline(
+    declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL, deployed_by: str = "somebody"
+) -> Deployed:
     """Create the pipeline, or update it to a new version when its definition differs from the newest.
 
     Args:
         declaration: its `version` is ignored; versions are counted here.
         work_pool: the Prefect work pool whose workers run the executions.
+        deployed_by: who deploys, for people.
 
     Raises:
         InvalidDefinition: it breaks rules or cannot run here; every problem is listed.
@@ -55,7 +71,28 @@ def deploy_pipeline(declaration: PipelineDeclaration, work_pool: str = DEFAULT_W
     check_work_pool(work_pool)
     deployed = _claim(declaration)
     project(declaration.model_copy(update={"version": deployed.version}), work_pool)
-    return deployed
+    if not deployed.changes or deployed.created:
+        return deployed
+    return replace(deployed, cancelled=list(_cancel_older(deployed, deployed_by)))
+
+
+def _cancel_older(deployed: Deployed, by: str) -> Iterator[str]:
+    """An update ends what runs, but for executions that began while the pipeline was PARALLEL.
+
+    https://docs.aws.amazon.com/codepipeline/latest/userguide/concepts-how-it-works.html
+    """
+    reason = f"the pipeline was updated to version {deployed.version}"
+    for run in find_runs(
+        deployed.name, state_types=["RUNNING", "PENDING", "PAUSED", "CRASHED", "SCHEDULED"], limit=200
+    ):
+        execution = known_execution(run)
+        if execution.state is None or execution.state.final:
+            continue
+        pinned = execution.state.pinned
+        is_older = pinned.pipeline_version < deployed.version
+        mode = read_definition_block(pinned.definition_id).masked().execution_mode
+        if is_older and mode != "PARALLEL" and cancel_for_update(execution, by, reason):
+            yield execution.id
 
 
 def check_work_pool(work_pool: str) -> WorkPool:
@@ -133,10 +170,17 @@ def start_pipeline_execution(
     Raises:
         PipelineNotFoundException: no such pipeline.
         ValidationException: a variable or source action that it does not have, a missing or empty value.
+        ConcurrentPipelineExecutionsLimitExceededException: a QUEUED or PARALLEL pipeline has 50 in flight.
     """
     deployment = find_deployment(name)
     _, definition = newest_version(name, int(deployment["version"] or 1))
-    check_start(definition.masked(), variables, source_revisions)
+    declaration = definition.masked()
+    check_start(declaration, variables, source_revisions)
+    if declaration.execution_mode != "SUPERSEDED" and count_in_flight(name) >= MAX_EXECUTIONS_IN_FLIGHT:
+        raise ConcurrentPipelineExecutionsLimitExceededException(
+            f"pipeline {name!r} is {declaration.execution_mode} and has {MAX_EXECUTIONS_IN_FLIGHT} executions in "
+            "flight; wait for some to end, or stop them"
+        )
     run = client().create_flow_run_from_deployment(
         UUID(deployment["id"]),
         parameters={"variables": dict(variables), "source_revisions": dict(source_revisions)},

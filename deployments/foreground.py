@@ -15,10 +15,10 @@ from prefect_codepipeline.deployments.runnable import check_runnable
 from prefect_codepipeline.errors import InvalidDefinition
 from prefect_codepipeline.flows.pipeline import pipeline
 from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.definitions import keep_unnamed
-from prefect_codepipeline.tasks.executions import TAG, pipeline_tag
+from prefect_codepipeline.tasks.executions import TAG, pipeline_tag, read_execution
 from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.tasks.stopping import wind_up
 
 
 def create_run(
@@ -63,14 +63,9 @@ def run_here(flow_run: FlowRun) -> State[Any]:
         state = run_flow(pipeline, flow_run=flow_run, parameters=flow_run.parameters, return_type="state")
     except KeyboardInterrupt:
         message = "interrupted at the terminal"
+        if known := read_execution(str(flow_run.id)).state:
+            wind_up(known, str(flow_run.labels.get("codepipeline.started-by", "the terminal")), message)
         client().set_flow_run_state(flow_run.id, Cancelled(name="Stopped", message=message), force=True)
-        for pipeline_name in _pipelines(flow_run):
-            gate.leave(pipeline_name, str(flow_run.id))
         raise
     assert isinstance(state, State), "a synchronous flow gives its state"
     return state
-
-
-def _pipelines(flow_run: FlowRun) -> list[str]:
-    prefix = pipeline_tag("")
-    return [tag.removeprefix(prefix) for tag in flow_run.tags if tag.startswith(prefix)]

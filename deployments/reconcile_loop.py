@@ -9,7 +9,7 @@ import threading
 import time
 
 from prefect_codepipeline.errors import CodePipelineError
-from prefect_codepipeline.flows.reconcile import reconcile_once
+from prefect_codepipeline.flows.reconcile import Memory, reconcile_once
 from prefect_codepipeline.tasks.containers import remove_orphaned_containers
 
 SECONDS_VARIABLE = "PREFECT_CODEPIPELINE_RECONCILE_SECONDS"
@@ -27,9 +27,10 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     seconds = float(os.environ.get(SECONDS_VARIABLE) or DEFAULT_SECONDS)
     swept = 0.0
+    memory: Memory = {}
     while not stop.wait(seconds):
         try:
-            for sentence in reconcile_once():
+            for sentence in reconcile_once(memory=memory):
                 _logger.info("%s", sentence)
             if time.monotonic() - swept > SWEEP_SECONDS:
                 swept = time.monotonic()

@@ -24,16 +24,16 @@ def check_runnable(declaration: PipelineDeclaration) -> list[Problem]:
 
 
 def _not_available(declaration: PipelineDeclaration) -> Iterator[Problem]:
-    if declaration.execution_mode != "SUPERSEDED":
-        yield Problem("executionMode", f"{declaration.execution_mode} {_LATER}")
     if declaration.triggers:
         yield Problem("triggers", f"starting executions by git triggers {_LATER}", hint="remove 'triggers'")
     if declaration.artifact_stores and len(declaration.artifact_stores) > 1:
         yield Problem("artifactStores", f"more than one region {_LATER}")
     for index, stage in enumerate(declaration.stages):
-        for field in ("beforeEntry", "onSuccess", "onFailure"):
+        for field in ("beforeEntry", "onSuccess"):
             if stage.to_wire().get(field):
                 yield Problem(f"stages[{index}].{field}", f"{field} {_LATER}")
+        if stage.on_failure and stage.on_failure.conditions:
+            yield Problem(f"stages[{index}].onFailure.conditions", f"a condition here {_LATER}")
 
 
 def _check_action(action: ActionDeclaration, path: str) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from uuid import uuid4
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.declaration import ActionDeclaration
@@ -26,7 +26,7 @@ from prefect_codepipeline.model.page import plain, revision_text
 from prefect_codepipeline.model.state import ActionState, ExecutionState
 from prefect_codepipeline.model.variables import resolve_action
 from prefect_codepipeline.tasks.action import configuration_of
-from prefect_codepipeline.tasks.decision import answer_of, is_decision
+from prefect_codepipeline.tasks.decision import WAKE_ONLY, answer_of, is_decision
 from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
 from prefect_codepipeline.tasks.record import utc_now
@@ -110,7 +110,11 @@ def conclude_approval(stage_name: str, action_name: str) -> State[Any]:
     execution = current_execution()
     known = execution.state.stage(stage_name).action(action_name)
     assert known.started, "an approval is concluded after it was requested"
-    assert known.decision, "an approval is concluded after it was decided"
+    if known.decision is None:
+        stop = execution.state.stop
+        assert stop, "an approval is concluded after it was decided, or because the execution is stopped"
+        execution.write(_abandoned(known.started, f"{stop.by}: {stop.reason}"))
+        return Cancelled(name="Abandoned", message=stop.reason)
     finished = execution.write(known.finished or _finished(known.started, known.decision))
     message = finished.error_details.message if finished.error_details else finished.summary
     if finished.status == "Succeeded":
@@ -121,7 +125,7 @@ def conclude_approval(stage_name: str, action_name: str) -> State[Any]:
 def wait_for_approval(execution: Execution, stage_name: str, action_name: str) -> None:
     """Return once the approval is decided and its action has ended. Raises `Pause` where the run can suspend."""
     while not (known := _look(execution, stage_name, action_name)).finished:
-        if known.decision:
+        if known.decision or execution.look_for_stop():
             conclude_approval.with_options(name=action_name, task_run_name=action_name)(
                 stage_name, action_name, return_state=True
             )
@@ -158,7 +162,7 @@ def _suspend(execution: Execution, stage_name: str, known: ActionState) -> None:
         decision = execution.record.get(f"approval-{request.token}-decision")
         if isinstance(decision, ApprovalDecided):
             return Wake(True, answer_of(decision))
-        return Wake(False)
+        return Wake(execution.look_for_stop() is not None, WAKE_ONLY)
 
     form = Form(request.token, FORM_SCHEMA, describe(execution.state, stage_name, request))
     message = f"waiting for approval of action {known.name!r} of stage {stage_name!r}"
@@ -200,6 +204,19 @@ def _started(identity: dict[str, Any], action_execution_id: str, action: ActionD
         at=utc_now(),
         action_execution_id=action_execution_id,
         resolved_configuration=action.configuration,
+    )
+
+
+def _abandoned(started: ActionStarted, why: str) -> ActionFinished:
+    """Nobody works on an approval, so a stop need not wait for it."""
+    return ActionFinished(
+        at=utc_now(),
+        stage=started.stage,
+        action=started.action,
+        attempt=started.attempt,
+        action_execution_id=started.action_execution_id,
+        status="Abandoned",
+        summary=why,
     )
 
 

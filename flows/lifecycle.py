@@ -4,11 +4,12 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
+from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_codepipeline.model.execution import (
@@ -17,20 +18,28 @@ from prefect_codepipeline.model.execution import (
     ErrorDetails,
     ExecutionFinished,
     ExecutionPinned,
+    Inherited,
+    PipelineExecutionStatus,
     ProcessLost,
+    ProcessStarted,
     RetryRequested,
     StageEntered,
+    StageExecutionStatus,
     StageFinished,
 )
-from prefect_codepipeline.model.state import StageState
+from prefect_codepipeline.model.state import ExecutionState, StageState
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block
 from prefect_codepipeline.tasks.execution import Execution, claim_process, set_current_execution
 from prefect_codepipeline.tasks.lease import holding_lease
-from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.tasks.prefect_api import call, flow_run
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.registry import providers
 from prefect_codepipeline.tasks.report import Reporter
+from prefect_codepipeline.tasks.retrying import write_retry
+from prefect_codepipeline.tasks.rollback import inherited_from
+from prefect_codepipeline.tasks.stop_watch import watching_for_stop
+from prefect_codepipeline.tasks.stopping import wind_up
 from prefect_codepipeline.tasks.suspension import Wake, suspend
 
 IN_PROCESS_WAIT_SECONDS = 30.0
@@ -53,42 +62,88 @@ def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> 
     declaration = read_definition_block(pinned.definition_id).whole()
     process = claim_process(record, facts, run.run_count, socket.gethostname(), os.getpid())
     execution = Execution(
-        record, declaration, [*facts, process], process.process, can_suspend=run.deployment_id is not None
+        record,
+        declaration,
+        [*facts, process],
+        process.process,
+        can_suspend=run.deployment_id is not None,
+        started=_started(run),
     )
     _settle(execution, facts, run.run_count)
     set_current_execution(execution)
-    with holding_lease(execution.id, process.process), Reporter(execution):
+    with holding_lease(execution.id, process.process), watching_for_stop(execution), Reporter(execution):
         try:
             yield execution
+        except TerminationSignal:
+            _end_as_cancelled(execution)
+            raise
         finally:
             execution.end_process()
 
 
-def enter_pipeline(execution: Execution) -> None:
-    """Wait until no other execution of the pipeline is in progress: here for a while, then suspended."""
-    name = execution.declaration.name
-    if gate.try_enter(name, execution.id):
-        return
-    gate.take_ticket(name, execution.id)
-    if gate.try_enter(name, execution.id):
-        return
-    message = f"waiting for execution {gate.holder_of(name) or 'before it'} of pipeline {name!r} to end"
-    get_run_logger().info("%s", message[0].upper() + message[1:])
-    seconds = IN_PROCESS_WAIT_SECONDS if execution.can_suspend else None
-    if not gate.wait_in_process(name, execution.id, seconds, execution.check_is_ours):
-        suspend(execution.id, message, lambda: Wake(gate.try_enter(name, execution.id)))
-
-
-def enter_stage(execution: Execution, stage: StageState) -> None:
-    """Write down that the execution is in the stage."""
+def enter_stage(execution: Execution, stage_name: str) -> bool:
+    """Pass the gate of the stage, however long that takes; False when the execution ends in front of it."""
+    stage = execution.state.stage(stage_name)
+    if stage.entered:
+        return True
     execution.check_is_ours()
-    if not stage.entered:
-        execution.write(StageEntered(at=utc_now(), stage=stage.name, attempt=stage.attempt))
+    if execution.look_for_stop():
+        return False
+    if execution.declaration.execution_mode != "PARALLEL" and not _pass_gate(execution, stage_name):
+        return False
+    execution.check_is_ours()
+    execution.write(StageEntered(at=utc_now(), stage=stage.name, attempt=stage.attempt))
+    return True
+
+
+def _pass_gate(execution: Execution, stage_name: str) -> bool:
+    visit = execution.visit(stage_name)
+    entered, newer = gate.try_enter(visit)
+    if not entered and not newer:
+        message = _what_is_waited_for(visit)
+        get_run_logger().info("%s", message[0].upper() + message[1:])
+        seconds = IN_PROCESS_WAIT_SECONDS if execution.can_suspend else None
+        execution.check_is_ours()
+        waited = gate.wait_in_process(visit, seconds, lambda: execution.look_for_stop() is not None)
+        if waited is None and not execution.look_for_stop():
+            suspend(execution.id, message, lambda: Wake(_need_not_wait(execution, visit)))
+        entered, newer = waited or (False, None)
+    if newer:
+        _end_as_superseded(execution, stage_name, newer)
+    return entered
+
+
+def _need_not_wait(execution: Execution, visit: gate.Visit) -> bool:
+    """Asked once the run is suspended. It enters when it is awake again, or it would hold the stage without a process."""
+    stands = gate.read_gates(visit.pipeline).gate(visit)
+    return (
+        stands.may_enter(visit.execution)
+        or stands.holder == visit.execution
+        or stands.superseded_by(visit.execution) is not None
+        or execution.look_for_stop() is not None
+    )
+
+
+def _what_is_waited_for(visit: gate.Visit) -> str:
+    gates = gate.read_gates(visit.pipeline)
+    where = f"to enter stage {visit.stage!r}"
+    inbound = gates.transition(visit.stage, "Inbound")
+    outbound = gates.transition(visit.previous_stage, "Outbound") if visit.previous_stage else None
+    for kind, closed in (("inbound", inbound), ("outbound", outbound)):
+        if closed and not closed.enabled:
+            return f"waiting {where}: its {kind} transition was disabled by {closed.changed_by} ({closed.reason})"
+    return f"waiting {where} behind execution {gates.holder(visit.stage) or 'before it'}"
+
+
+def _end_as_superseded(execution: Execution, stage_name: str, newer: str) -> None:
+    state = execution.state
+    summary = f"superseded by execution {newer} in front of stage {stage_name!r}"
+    execution.write(ExecutionFinished(at=utc_now(), epoch=state.epoch, status="Superseded", summary=summary))
 
 
 def finish_stage(
-    execution: Execution, stage: StageState, status: Literal["Succeeded", "Failed", "Stopped"], summary: str
-) -> str:
+    execution: Execution, stage: StageState, status: StageExecutionStatus, summary: str
+) -> StageExecutionStatus:
     """Write down how the attempt of the stage ended; the status that counts."""
     fact = StageFinished(
         at=utc_now(), stage=stage.name, attempt=stage.attempt, status=status, summary=summary
@@ -96,11 +151,18 @@ def finish_stage(
     return execution.write(fact).status
 
 
+def leave_stage(execution: Execution, stage_name: str) -> None:
+    """Let the next execution into the stage."""
+    if execution.declaration.execution_mode != "PARALLEL":
+        gate.leave(execution.visit(stage_name))
+
+
 def finish_execution(execution: Execution) -> State[Any]:
-    """Write down how the execution ended, let the next one in, and give Prefect the state that says so."""
+    """Write down how the execution ended, let others in, and give Prefect the state that says so."""
     execution.check_is_ours()
     final = execution.state.final or execution.write(_conclusion(execution))
-    gate.leave(execution.declaration.name, execution.id)
+    if execution.declaration.execution_mode != "PARALLEL":
+        gate.leave_all(execution.declaration.name, execution.id)
     if final.status == "Succeeded":
         return Completed(name="Succeeded", message=final.summary)
     if final.status == "Failed":
@@ -110,16 +172,39 @@ def finish_execution(execution: Execution) -> State[Any]:
 
 def _conclusion(execution: Execution) -> ExecutionFinished:
     state = execution.state
+    status, summary = _outcome(state)
+    return ExecutionFinished(at=utc_now(), epoch=state.epoch, status=status, summary=summary)
+
+
+def _outcome(state: ExecutionState) -> tuple[PipelineExecutionStatus, str]:
     for stage in state.stages:
-        if stage.finished and stage.finished.status != "Succeeded":
-            status: Literal["Failed", "Stopped"] = (
-                "Stopped" if stage.finished.status == "Stopped" else "Failed"
-            )
-            return ExecutionFinished(
-                at=utc_now(), epoch=state.epoch, status=status, summary=stage.finished.summary
-            )
-    summary = f"all {len(state.stages)} stages succeeded"
-    return ExecutionFinished(at=utc_now(), epoch=state.epoch, status="Succeeded", summary=summary)
+        if stage.finished and stage.finished.status == "Failed":
+            return "Failed", stage.finished.summary
+    if stop := state.stop:
+        return "Cancelled" if stop.how == "cancel" else "Stopped", f"{stop.by}: {stop.reason}"
+    for stage in state.stages:
+        if stage.finished and stage.finished.status == "Stopped":
+            return "Stopped", stage.finished.summary
+    if state.pinned.rollback_target:
+        return (
+            "Succeeded",
+            f"stage {state.pinned.rollback_stage!r} is back at execution {state.pinned.rollback_target}",
+        )
+    return "Succeeded", f"all {len(state.stages)} stages succeeded"
+
+
+def _end_as_cancelled(execution: Execution) -> None:
+    """Somebody pressed Cancel in Prefect, which abandons; a worker that is being stopped cancels nothing."""
+    run = flow_run(execution.id)
+    if run and run["state_type"] in ("CANCELLING", "CANCELLED"):
+        wind_up(execution.refresh(), "Prefect UI or API", "cancelled in Prefect")
+        execution.refresh()
+
+
+def _started(run: Any) -> str:
+    """When the run started by the server's clock; the same for all of its processes."""
+    stored = flow_run(str(run.id)) or {}
+    return str(stored.get("start_time") or stored.get("expected_start_time") or "")
 
 
 def _pin(run: Any, variables: dict[str, str], source_revisions: dict[str, str]) -> ExecutionPinned:
@@ -132,6 +217,7 @@ def _pin(run: Any, variables: dict[str, str], source_revisions: dict[str, str]) 
         definition_id = str(found_id)
     declared = definition.masked().variables or []
     defaults = {variable.name: variable.default_value for variable in declared if variable.default_value}
+    target, stage = labels.get("codepipeline.rollback-target"), labels.get("codepipeline.rollback-stage")
     return ExecutionPinned(
         at=utc_now(),
         pipeline_name=definition.pipeline_name,
@@ -140,10 +226,15 @@ def _pin(run: Any, variables: dict[str, str], source_revisions: dict[str, str]) 
         settings_id=labels.get("codepipeline.settings"),
         variables={**defaults, **variables},
         source_revisions=source_revisions,
-        trigger_type="CloudWatchEvent" if run.auto_scheduled else "StartPipelineExecution",
+        trigger_type=labels.get("codepipeline.trigger-type")
+        or ("CloudWatchEvent" if run.auto_scheduled else "StartPipelineExecution"),
         trigger_detail=str(
             labels.get("codepipeline.started-by", "schedule" if run.auto_scheduled else "Prefect")
         ),
+        execution_type="ROLLBACK" if target else "STANDARD",
+        rollback_target=target,
+        rollback_stage=stage,
+        inherited=inherited_from(target, stage) if target and stage else Inherited(),
     )
 
 
@@ -165,29 +256,15 @@ def _settle(execution: Execution, known: list[AnyFact], run_count: int) -> None:
                 )
             )
     if _is_retried_by_a_person(known, run_count):
-        _begin_retry(execution)
+        write_retry(execution.record, execution.state, "Prefect UI or API")
+        execution.refresh()
 
 
 def _is_retried_by_a_person(known: list[AnyFact], run_count: int) -> bool:
-    """Prefect counts a run up with each retry; reconcile leaves a note when it was the one who did it."""
-    processes = [fact for fact in known if fact.kind == "process-started"]
-    if not processes or run_count <= processes[-1].run_count:
+    """Prefect counts a run up with each retry; whoever did it otherwise has left a note since the last process."""
+    processes = [position for position, fact in enumerate(known) if isinstance(fact, ProcessStarted)]
+    if not processes:
         return False
-    return not any(isinstance(fact, ProcessLost) and fact.process == processes[-1].process for fact in known)
-
-
-def _begin_retry(execution: Execution) -> None:
-    state = execution.state
-    if state.final and state.final.status not in ("Failed", "Stopped"):
-        return
-    if failure := state.failure:
-        stage, _ = failure
-        execution.write(
-            RetryRequested(
-                at=utc_now(),
-                epoch=state.epoch + 1,
-                stage=stage.name,
-                retry_mode="FAILED_ACTIONS",
-                by="Prefect UI or API",
-            )
-        )
+    last, since = known[processes[-1]], known[processes[-1] :]
+    assert isinstance(last, ProcessStarted), "only these were looked for"
+    return run_count > last.run_count and not any(isinstance(f, ProcessLost | RetryRequested) for f in since)

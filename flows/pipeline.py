@@ -1,4 +1,4 @@
-"""One execution of a pipeline: its stages one after another, each segment a subflow, each approval a suspension.
+"""One execution of a pipeline: its stages one after another, each segment a subflow, each wait a suspension.
 
 The body is run from the top again after every suspension, retry and crash. It does nothing by itself: what happened
 stands in the record, and what the record has as done is not called again.
@@ -12,15 +12,17 @@ from prefect.states import Failed
 
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.flows.approval import request_approval, wait_for_approval
+from prefect_codepipeline.flows.failure import begin_automatic_retry, roll_back_automatically
 from prefect_codepipeline.flows.lifecycle import (
-    enter_pipeline,
     enter_stage,
     finish_execution,
     finish_stage,
+    leave_stage,
     taking_over,
 )
 from prefect_codepipeline.flows.stage import outcome_of, run_segment
-from prefect_codepipeline.model.plan import cut_into_segments
+from prefect_codepipeline.model.execution import StageExecutionStatus
+from prefect_codepipeline.model.plan import Segment, cut_into_segments
 from prefect_codepipeline.tasks.execution import Execution
 
 
@@ -37,25 +39,56 @@ def pipeline(
     try:
         with taking_over(variables or {}, source_revisions or {}) as execution:
             if not execution.state.final:
-                enter_pipeline(execution)
-                for stage in execution.declaration.stages:
-                    if run_stage(execution, stage.name) != "Succeeded":
+                for stage in execution.state.stages:
+                    if run_stage(execution, stage.name) not in ("Succeeded", "Skipped"):
                         break
             return finish_execution(execution)
     except CodePipelineError as error:  # a definition that was deleted, an API that is gone for good
         return Failed(message=str(error))
 
 
-def run_stage(execution: Execution, stage_name: str) -> str:
-    """Run what the record does not have of the current attempt of a stage; its status."""
-    stage = execution.state.stage(stage_name)
-    if stage.finished:
-        return stage.finished.status
-    enter_stage(execution, stage)
-    for segment in cut_into_segments(stage.stage):
-        members = (*segment.approvals, *(action for group in segment.groups for action in group))
-        if all(stage.action(action.name).status == "Succeeded" for action in members):
+def run_stage(execution: Execution, stage_name: str) -> StageExecutionStatus | None:
+    """Run what the record does not have of a stage, and retry it where it says so; None when it was not entered."""
+    known = execution.state.stage(stage_name).finished
+    if known and known.status != "Failed":
+        return known.status
+    while True:
+        if not execution.state.stage(stage_name).finished and not _attempt(execution, stage_name):
+            return None
+        finished = execution.state.stage(stage_name).finished
+        assert finished, "an attempt of a stage ends with its finished fact"
+        if finished.status == "Failed" and begin_automatic_retry(execution, stage_name):
             continue
+        if finished.status == "Failed":
+            roll_back_automatically(execution, stage_name)
+        leave_stage(execution, stage_name)
+        return finished.status
+
+
+def _attempt(execution: Execution, stage_name: str) -> bool:
+    """Enter the stage, run its segments and write down how it ended; False when it was not entered."""
+    if not enter_stage(execution, stage_name):
+        return False
+    status: StageExecutionStatus = "Succeeded"
+    summary = ""
+    stage = execution.state.stage(stage_name)
+    for segment in cut_into_segments(stage.stage):
+        status, summary = run_one_segment(execution, stage_name, segment)
+        if status != "Succeeded":
+            break
+    finish_stage(execution, stage, status, summary)
+    return True
+
+
+def run_one_segment(
+    execution: Execution, stage_name: str, segment: Segment
+) -> tuple[StageExecutionStatus, str]:
+    """Run what the record does not have of a segment; how it ended, and why."""
+    stage = execution.state.stage(stage_name)
+    members = (*segment.approvals, *(action for group in segment.groups for action in group))
+    if not all(stage.action(action.name).status == "Succeeded" for action in members):
+        if execution.look_for_stop():
+            return outcome_of(execution, stage_name, members)
         for approval in segment.approvals:
             request_approval.with_options(name=approval.name, task_run_name=f"{approval.name}: request")(
                 stage_name, approval.name, return_state=True
@@ -64,7 +97,4 @@ def run_stage(execution: Execution, stage_name: str) -> str:
             run_segment(execution, stage, segment)
         for approval in segment.approvals:
             wait_for_approval(execution, stage_name, approval.name)
-        outcome, message = outcome_of(execution.state.stage(stage_name), members)
-        if outcome != "Succeeded":
-            return finish_stage(execution, stage, outcome, message)
-    return finish_stage(execution, stage, "Succeeded", "")
+    return outcome_of(execution, stage_name, members)

@@ -6,23 +6,32 @@ from uuid import UUID
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Crashed, Failed, Scheduled
+from prefect.states import Cancelled, Completed, Crashed, Failed, Scheduled
 
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
 from prefect_codepipeline.model.execution import ProcessLost, ProcessStarted
 from prefect_codepipeline.tasks import gate
-from prefect_codepipeline.tasks.decision import answer_of, put_approval_result
+from prefect_codepipeline.tasks.decision import WAKE_ONLY, answer_of, put_approval_result
 from prefect_codepipeline.tasks.executions import KnownExecution, find_runs, known_execution
-from prefect_codepipeline.tasks.lease import STALE_SECONDS, is_stale, server_time
+from prefect_codepipeline.tasks.lease import STALE_SECONDS, fresh_leases, is_stale, server_time
 from prefect_codepipeline.tasks.prefect_api import client
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
+from prefect_codepipeline.tasks.stopping import wind_up
 from prefect_codepipeline.tasks.suspension import resume
 
 # A worker reports a crash twice, some seconds apart; the second report would undo a retry in between.
 CRASH_SETTLES = timedelta(seconds=10)
 # Between Running and the first lease a process reads its record.
 START_GRACE = timedelta(seconds=STALE_SECONDS)
+# How long a run that was cancelled in Prefect is looked for, and a waiting one left alone.
+CANCELLED_LATELY = timedelta(hours=1)
+LOOK_AGAIN = timedelta(minutes=1)
+_PAGE = 200
 _OPEN_STATES = ["RUNNING", "PAUSED", "CRASHED", "CANCELLING"]
+
+
+# Of each waiting execution: the state that was looked at, and when to look again though it is the same.
+Memory = dict[str, tuple[str, datetime]]
 
 
 @flow(name="reconcile", persist_result=False)
@@ -34,24 +43,75 @@ def reconcile() -> State[Any]:
     return Completed(message="; ".join(repaired) or "nothing to repair")
 
 
-def reconcile_once(now: datetime | None = None) -> list[str]:
-    """Expire approvals, wake decided ones, take lost executions on, open gates; what was done, as sentences.
+def reconcile_once(now: datetime | None = None, memory: Memory | None = None) -> list[str]:
+    """Expire approvals, wake who need not wait, take lost executions on, open gates; what was done, as sentences.
 
-    `now` is the server's time when nothing else is said.
+    Args:
+        now: the server's time when nothing else is said.
+        memory: what the call before has seen, for a loop: executions that wait are then looked at when something
+            about them can have changed, and after a minute at the latest.
     """
     now = now or server_time()
+    memory = {} if memory is None else memory
     repaired: list[str] = []
-    pipelines: set[str] = set()
-    for run in find_runs(state_types=_OPEN_STATES, limit=200):
-        execution = known_execution(run)
-        if execution.state is None:
-            continue
-        pipelines.add(execution.state.pinned.pipeline_name)
-        repaired += _repair_approvals(execution, now) if execution.is_suspended else []
-        repaired += _take_on_when_lost(execution, now)
-    for pipeline_name in pipelines | gate.pipelines_with_gates():
-        repaired += _open_gate(pipeline_name)
+    open_runs = _all_runs(state_types=_OPEN_STATES)
+    leased = fresh_leases(now)
+    for run in open_runs:
+        if run["state_type"] == "PAUSED":
+            repaired += _look_at_waiting(run, now, memory)
+        elif _may_be_lost(run, now, leased):
+            repaired += _take_on(known_execution(run))
+    for run in _all_runs(state_names=["Cancelled"], ended_after=now - CANCELLED_LATELY):
+        if memory.get(run["id"], ("",))[0] != run["state_id"]:
+            repaired += _name_its_end(known_execution(run))
+            memory[run["id"]] = (run["state_id"], now)
+    alive = frozenset(run["id"] for run in open_runs)
+    for pipeline_name, gates in gate.read_all_gates().items():
+        freed = gate.tidy(pipeline_name, gates, alive)
+        repaired += freed
+        gate.wake_waiting(pipeline_name, None if freed else gates)
     return repaired
+
+
+def _all_runs(**wanted: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while page := find_runs(**wanted, limit=_PAGE, offset=len(found)):
+        found += page
+        if len(page) < _PAGE:
+            break
+    return found
+
+
+def _look_at_waiting(run: dict[str, Any], now: datetime, memory: Memory) -> list[str]:
+    """Wake a suspended execution whose time has come, or whose wake-up was lost."""
+    state_id, look_again = memory.get(run["id"], ("", now))
+    if state_id == run["state_id"] and now < look_again:
+        return []
+    execution = known_execution(run)
+    if execution.state is None:
+        return []
+    expiries = [action.request.expires_at for _, action in execution.state.open_approvals if action.request]
+    memory[run["id"]] = (run["state_id"], min([now + LOOK_AGAIN, *expiries]))
+    done = _repair_approvals(execution, now)
+    if execution.state.stop and resume(execution.id, WAKE_ONLY):
+        done.append(f"execution {execution.id}: woken, it is to stop")
+    return done
+
+
+def _name_its_end(execution: KnownExecution) -> list[str]:
+    """Give a run that somebody cancelled in Prefect the end that a stop has."""
+    state = execution.state
+    if state is None:
+        return []
+    if state.final is None:
+        if not is_stale(execution.id, server_time()):
+            return []  # its process still ends it
+        wind_up(state, "Prefect UI or API", "cancelled in Prefect")
+    elif state.final.status != "Stopped":
+        return []
+    message = f"{state.stop.by}: {state.stop.reason}" if state.stop else "cancelled in Prefect"
+    client().set_flow_run_state(UUID(execution.id), Cancelled(name="Stopped", message=message), force=True)
+    return [f"execution {execution.id}: it was cancelled in Prefect and is Stopped"]
 
 
 def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:
@@ -71,10 +131,18 @@ def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:
     return done
 
 
-def _take_on_when_lost(execution: KnownExecution, now: datetime) -> list[str]:
+def _may_be_lost(run: dict[str, Any], now: datetime, leased: set[str]) -> bool:
+    """Whether nobody works on a run that should go on."""
+    changed = datetime.fromisoformat(run["state"]["timestamp"].replace("Z", "+00:00"))
+    if run["state_type"] == "CRASHED":
+        return now - changed > CRASH_SETTLES
+    return now - changed > START_GRACE and run["id"] not in leased and run["state_type"] == "RUNNING"
+
+
+def _take_on(execution: KnownExecution) -> list[str]:
     """Let an execution whose process died go on from its record; its action in flight then fails."""
     run = execution.run
-    if not _is_lost(execution, now):
+    if execution.state is None:
         return []
     if run["state_type"] != "CRASHED":
         client().set_flow_run_state(UUID(execution.id), Crashed(message="its process died"), force=True)
@@ -93,22 +161,3 @@ def _why_it_ends(is_deployed: bool) -> str:
         return "its process died, and so did the one that took it over; the worker's log says why"
     # Run in the foreground by somebody's terminal: nothing else could go on with it.
     return "the process that ran it died; start it again with `codepipeline run`"
-
-
-def _is_lost(execution: KnownExecution, now: datetime) -> bool:
-    run = execution.run
-    if execution.state is None or run["state_type"] not in ("RUNNING", "CRASHED"):
-        return False
-    changed = datetime.fromisoformat(run["state"]["timestamp"].replace("Z", "+00:00"))
-    if run["state_type"] == "CRASHED":
-        return now - changed > CRASH_SETTLES
-    return now - changed > START_GRACE and is_stale(execution.id, now)
-
-
-def _open_gate(pipeline_name: str) -> list[str]:
-    done: list[str] = []
-    if dead := gate.free_dead_lock(pipeline_name):
-        done.append(f"pipeline {pipeline_name!r}: the lock of execution {dead}, which is over, was freed")
-    if gate.holder_of(pipeline_name) is None:
-        gate.admit(pipeline_name)
-    return done

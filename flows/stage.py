@@ -1,6 +1,6 @@
 """One segment of a stage as a subflow: its run-order groups one after another, the actions of a group together."""
 
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from prefect import flow
@@ -8,15 +8,16 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Completed, Failed, Pending
+from prefect.task_runners import ThreadPoolTaskRunner
 
+from prefect_codepipeline.model.execution import StageExecutionStatus
+from prefect_codepipeline.model.execution_modes import MAX_PARALLEL_ACTIONS
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.plan import Group, Segment, cut_into_segments
 from prefect_codepipeline.model.state import StageState
 from prefect_codepipeline.tasks.action import run_action
 from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.prefect_api import call, client
-
-Outcome = Literal["Succeeded", "Failed", "Stopped"]
 
 
 @flow(name="stage", persist_result=False, validate_parameters=False)
@@ -26,11 +27,11 @@ def stage(stage_name: str, attempt: int, segment: int) -> State[Any]:
     state = execution.state.stage(stage_name)
     for group in cut_into_segments(state.stage)[segment - 1].groups:
         _run_group(execution, state, group)
-        outcome, message = outcome_of(execution.state.stage(stage_name), group)
+        outcome, message = outcome_of(execution, stage_name, group)
         if outcome == "Failed":
             return Failed(message=message)
-        if outcome == "Stopped":
-            return Cancelled(name="Stopped", message=message)
+        if outcome != "Succeeded":
+            return Cancelled(name=outcome, message=message)
     return Completed(name="Succeeded", message=f"stage {stage_name!r} ran")
 
 
@@ -39,19 +40,25 @@ def run_segment(execution: Execution, state: StageState, segment: Segment) -> No
     parameters = {"stage_name": state.name, "attempt": state.attempt, "segment": segment.number}
     flow_run = _find_or_create_run(execution, state, parameters)
     # The heartbeat thread of a subflow costs a second at its end; that of the pipeline beats on.
+    together = MAX_PARALLEL_ACTIONS if execution.declaration.execution_mode == "PARALLEL" else None
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        run_flow(stage, flow_run=flow_run, parameters=parameters, return_type="state")
+        runner: Any = ThreadPoolTaskRunner(max_workers=together)
+        with_runner = stage.with_options(task_runner=runner)
+        run_flow(with_runner, flow_run=flow_run, parameters=parameters, return_type="state")
 
 
-def outcome_of(state: StageState, group: Group) -> tuple[Outcome, str]:
-    """How a group ended, and why, as its facts say."""
+def outcome_of(execution: Execution, stage_name: str, group: Group) -> tuple[StageExecutionStatus, str]:
+    """How actions of a stage ended, and why, as their facts say. What is stopped goes no further than they did."""
+    state = execution.state.stage(stage_name)
     actions = [state.action(action.name) for action in group]
+    if stop := execution.look_for_stop():
+        return "Cancelled" if stop.how == "cancel" else "Stopped", f"{stop.by}: {stop.reason}"
     for action in actions:
         if action.status == "Failed":
-            return "Failed", f"action {action.name!r} of stage {state.name!r} failed: {action.summary}"
+            return "Failed", f"action {action.name!r} of stage {stage_name!r} failed: {action.summary}"
     for action in actions:
         if action.status == "Abandoned":
-            return "Stopped", f"action {action.name!r} of stage {state.name!r} was abandoned"
+            return "Stopped", f"action {action.name!r} of stage {stage_name!r} was abandoned"
     return "Succeeded", ""
 
 

@@ -17,6 +17,8 @@ from prefect_codepipeline.tasks.suspension import resume
 
 SUMMARY_LENGTH = 512
 DECIDED_ELSEWHERE = "decided_elsewhere"
+# Fits every form, wakes the run, and decides nothing.
+WAKE_ONLY = {"decision": "Rejected", "comment": "", DECIDED_ELSEWHERE: "-"}
 
 
 def put_approval_result(

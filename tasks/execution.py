@@ -13,10 +13,17 @@ from prefect.exceptions import Abort
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.model.execution import AnyFact, Fact, ProcessEnded, ProcessStarted
+from prefect_codepipeline.model.execution import (
+    AnyFact,
+    Fact,
+    ProcessEnded,
+    ProcessStarted,
+    StopRequested,
+)
 from prefect_codepipeline.model.state import ExecutionState, fold
 from prefect_codepipeline.tasks.artifacts import load_artifact_store
 from prefect_codepipeline.tasks.definitions import settings_of
+from prefect_codepipeline.tasks.gate import Visit
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.registry import CancellationToken
 
@@ -32,6 +39,7 @@ class Execution:
         facts: what the record says by now.
         process: the number of this process; a higher one in the record means that this one must leave.
         can_suspend: False when nothing could start the run again (no deployment).
+        started: when the execution first started by the server's clock, as a text that sorts.
     """
 
     def __init__(
@@ -41,11 +49,13 @@ class Execution:
         facts: list[AnyFact],
         process: int,
         can_suspend: bool,
+        started: str = "",
     ) -> None:
         self.record = record
         self.declaration = declaration
         self.process = process
         self.can_suspend = can_suspend
+        self.started = started
         self.cancellation = CancellationToken()
         self.listeners: list[Callable[[Execution], None]] = []
         self._facts = facts
@@ -95,6 +105,38 @@ class Execution:
         with self._lock:
             self._facts, self._state = facts, None
         return self.state
+
+    def look_for_stop(self) -> StopRequested | None:
+        """Why nothing more may start, if somebody has asked for that; abandoning ends what runs."""
+        known = {fact.key for fact in self.facts}
+        found = self.record.read(f"stop-{self.state.epoch}-")
+        if new := [fact for fact in found if fact.key not in known]:
+            with self._lock:
+                self._facts += new
+                self._state = None
+            for listener in self.listeners:
+                listener(self)
+        stop = self.state.stop
+        if stop and stop.how == "abandon":
+            self.cancellation.cancel()
+        return stop
+
+    def visit(self, stage_name: str) -> Visit:
+        """This execution in front of the stage, for the current attempt of it."""
+        names = [stage.name for stage in self.declaration.stages]
+        position = names.index(stage_name)
+        pinned = self.state.pinned
+        is_rollback = pinned.execution_type == "ROLLBACK"
+        return Visit(
+            pipeline=self.declaration.name,
+            stage=stage_name,
+            previous_stage=names[position - 1] if position and not is_rollback else None,
+            mode=self.declaration.execution_mode,
+            execution=self.id,
+            number=self.state.stage(stage_name).attempt,
+            started=self.started,
+            is_rollback=is_rollback,
+        )
 
     def check_is_ours(self) -> None:
         """Leave, without touching the run's state, when another process has taken the execution over."""

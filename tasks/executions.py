@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 from prefect_codepipeline.errors import PipelineExecutionNotFoundException, PipelineNotFoundException
@@ -49,6 +50,8 @@ def find_runs(
     pipeline_name: str | None = None,
     *,
     state_types: list[str] | None = None,
+    state_names: list[str] | None = None,
+    ended_after: datetime | None = None,
     limit: int = 50,
     offset: int = 0,
 ) -> list[dict[str, Any]]:
@@ -57,6 +60,8 @@ def find_runs(
     Args:
         pipeline_name: of one pipeline only.
         state_types: Prefect's state types, any when None.
+        state_names: Prefect's state names, any when None.
+        ended_after: those that ended later.
         limit: at most so many, up to 200.
         offset: leave out so many.
     """
@@ -64,10 +69,27 @@ def find_runs(
     flow_runs: dict[str, Any] = {"tags": {"all_": tags}, "parent_task_run_id": {"is_null_": True}}
     if state_types:
         flow_runs["state"] = {"type": {"any_": state_types}}
+    if state_names:
+        flow_runs["state"] = {**flow_runs.get("state", {}), "name": {"any_": state_names}}
+    if ended_after:
+        flow_runs["end_time"] = {"after_": ended_after.isoformat()}
     body = {"flow_runs": flow_runs, "sort": "EXPECTED_START_TIME_DESC", "limit": limit, "offset": offset}
     _, found = call("POST", "/flow_runs/filter", body)
     runs: list[dict[str, Any]] = found
     return runs
+
+
+def count_in_flight(pipeline_name: str) -> int:
+    """How many executions of the pipeline have started, or are about to, and have not ended."""
+    # A run that a schedule made for later is not an execution yet.
+    now = datetime.now(timezone.utc).isoformat()
+    about_to = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": now}}
+    going_on = {"state": {"type": {"any_": ["PENDING", "RUNNING", "PAUSED", "CANCELLING", "CRASHED"]}}}
+    tags = {"tags": {"all_": [TAG, pipeline_tag(pipeline_name)]}}
+    return sum(
+        int(call("POST", "/flow_runs/count", {"flow_runs": {**tags, **each}})[1])
+        for each in (about_to, going_on)
+    )
 
 
 def read_execution(execution_id: str) -> KnownExecution:

@@ -61,12 +61,12 @@ class RecordOf:
         body = self._input(key)
         return parse_fact(body["fact"]) if body else None
 
-    def read(self) -> list[AnyFact]:
-        """All facts, in the order in which they were written."""
+    def read(self, prefix: str = "") -> list[AnyFact]:
+        """All facts, or those whose key begins so, in the order in which they were written."""
         _, body = call(
             "POST",
             f"/flow_runs/{self.execution_id}/input/filter",
-            {"prefix": "", "limit": _EVERYTHING, "exclude_keys": []},
+            {"prefix": prefix, "limit": _EVERYTHING, "exclude_keys": []},
         )
         ours = (item for item in body if item.get("sender") == _SENDER)
         return [parse_fact(_decoded(item["value"])["fact"]) for item in ours]

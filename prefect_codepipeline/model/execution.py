@@ -22,6 +22,9 @@ StageExecutionStatus = Literal[
 ]
 ActionExecutionStatus = Literal["InProgress", "Abandoned", "Succeeded", "Failed"]
 ApprovalStatus = Literal["Approved", "Rejected"]
+ExecutionType = Literal["STANDARD", "ROLLBACK"]
+RetryTrigger = Literal["AutomatedStageRetry", "ManualStageRetry"]
+StopKind = Literal["stop", "abandon", "cancel"]
 TriggerType = Literal[
     "CreatePipeline",
     "StartPipelineExecution",
@@ -67,6 +70,14 @@ class StoredArtifact(Record):
     revision_id: str | None = None
 
 
+class Inherited(Record):
+    """What an execution begins with because another one made it: a rollback runs with its target's artifacts."""
+
+    artifacts: list[StoredArtifact] = Field(default_factory=list)
+    namespaces: dict[str, dict[str, str]] = Field(default_factory=dict)
+    source_revisions: dict[str, SourceRevision] = Field(default_factory=dict)
+
+
 class Fact(Record):
     """One thing that happened, at `at` (UTC, the clock of the process that wrote it)."""
 
@@ -89,6 +100,11 @@ class ExecutionPinned(Fact):
     source_revisions: dict[str, str]
     trigger_type: TriggerType
     trigger_detail: str = ""
+    execution_type: ExecutionType = "STANDARD"
+    # Of a rollback: the execution that it goes back to, and the one stage that it runs.
+    rollback_target: str | None = None
+    rollback_stage: str | None = None
+    inherited: Inherited = Inherited()
 
     @property
     def key(self) -> str:
@@ -228,10 +244,29 @@ class RetryRequested(Fact):
     stage: str
     retry_mode: RetryMode
     by: str
+    trigger: RetryTrigger = "ManualStageRetry"
 
     @property
     def key(self) -> str:
         return f"retry-{self.epoch}"
+
+
+class StopRequested(Fact):
+    """Nothing more is to start; once for each kind and epoch.
+
+    `stop` waits for the actions in progress, `abandon` ends them, `cancel` is what an update of the pipeline does: it
+    waits too, and the execution becomes Cancelled.
+    """
+
+    kind: Literal["stop-requested"] = "stop-requested"
+    epoch: int
+    how: StopKind
+    reason: str
+    by: str
+
+    @property
+    def key(self) -> str:
+        return f"stop-{self.epoch}-{self.how}"
 
 
 class ExecutionFinished(Fact):
@@ -270,6 +305,7 @@ AnyFact = Annotated[
     | ApprovalRequested
     | ApprovalDecided
     | RetryRequested
+    | StopRequested
     | ExecutionFinished
     | NotificationSent,
     Field(discriminator="kind"),

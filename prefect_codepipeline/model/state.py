@@ -26,6 +26,7 @@ from prefect_codepipeline.model.execution import (
     StageEntered,
     StageExecutionStatus,
     StageFinished,
+    StopRequested,
     StoredArtifact,
 )
 from prefect_codepipeline.model.variables import Namespaces
@@ -77,6 +78,8 @@ class StageState:
     actions: tuple[ActionState, ...]
     entered: StageEntered | None = None
     finished: StageFinished | None = None
+    retries: tuple[RetryRequested, ...] = ()
+    is_stopping: bool = False
 
     @property
     def name(self) -> str:
@@ -84,9 +87,18 @@ class StageState:
 
     @property
     def status(self) -> StageExecutionStatus | None:
+        """Failed from the first action that fails, while others of its group may still run."""
         if self.finished:
             return self.finished.status
-        return "InProgress" if self.entered else None
+        if not self.entered:
+            return None
+        if any(action.status == "Failed" for action in self.actions):
+            return "Failed"
+        return "Stopping" if self.is_stopping else "InProgress"
+
+    @property
+    def automatic_retries(self) -> int:
+        return sum(retry.trigger == "AutomatedStageRetry" for retry in self.retries)
 
     def action(self, name: str) -> ActionState:
         return next(action for action in self.actions if action.name == name)
@@ -103,12 +115,21 @@ class ExecutionState:
     processes: int
     last_run_count: int
     final: ExecutionFinished | None
+    stops: tuple[StopRequested, ...]
     started_at: datetime
     updated_at: datetime
 
     @property
     def status(self) -> PipelineExecutionStatus:
-        return self.final.status if self.final else "InProgress"
+        if self.final:
+            return self.final.status
+        return "Stopping" if any(stop.how != "cancel" for stop in self.stops) else "InProgress"
+
+    @property
+    def stop(self) -> StopRequested | None:
+        """Why nothing more may start: the strongest of the requests."""
+        strongest = ("abandon", "stop", "cancel")
+        return min(self.stops, key=lambda stop: strongest.index(stop.how), default=None)
 
     @property
     def summary(self) -> str:
@@ -124,21 +145,23 @@ class ExecutionState:
     @property
     def source_revisions(self) -> dict[str, SourceRevision]:
         """What each source action pinned, by action name."""
-        return {
+        pinned_here = {
             action.name: action.finished.source_revision
             for _, action in self.actions
             if action.finished and action.finished.source_revision
         }
+        return {**self.pinned.inherited.source_revisions, **pinned_here}
 
     @property
     def artifacts(self) -> dict[str, StoredArtifact]:
         """Every artifact that exists by now, by name."""
-        return {
+        made_here = {
             artifact.name: artifact
             for _, action in self.actions
             if action.status == "Succeeded" and action.finished
             for artifact in action.finished.output_artifacts
         }
+        return {**{artifact.name: artifact for artifact in self.pinned.inherited.artifacts}, **made_here}
 
     @property
     def namespaces(self) -> Namespaces:
@@ -149,6 +172,7 @@ class ExecutionState:
             if action.action.namespace and action.status == "Succeeded" and action.finished
         }
         return {
+            **self.pinned.inherited.namespaces,
             **produced,
             "codepipeline": {"PipelineExecutionId": self.execution_id},
             "variables": self.pinned.variables,
@@ -174,16 +198,19 @@ def fold(
         return None
     index = _Index(facts)
     retries = [fact for fact in facts if isinstance(fact, RetryRequested)]
+    stops = tuple(f for f in facts if isinstance(f, StopRequested) and f.epoch == len(retries))
+    declared = [stage for stage in declaration.stages if pinned.rollback_stage in (None, stage.name)]
     processes = [fact for fact in facts if isinstance(fact, ProcessStarted)]
     final = next((f for f in facts if isinstance(f, ExecutionFinished) and f.epoch == len(retries)), None)
     return ExecutionState(
         execution_id=execution_id,
         pinned=pinned,
-        stages=tuple(_fold_stage(stage, index, retries) for stage in declaration.stages),
+        stages=tuple(_fold_stage(stage, index, retries, bool(stops)) for stage in declared),
         epoch=len(retries),
         processes=len(processes),
         last_run_count=max((process.run_count for process in processes), default=0),
         final=final,
+        stops=stops,
         started_at=pinned.at,
         updated_at=max(fact.at for fact in facts),
     )
@@ -201,7 +228,9 @@ class _Index:
         self.decisions = {f.token: f for f in facts if isinstance(f, ApprovalDecided)}
 
 
-def _fold_stage(stage: StageDeclaration, index: _Index, retries: Sequence[RetryRequested]) -> StageState:
+def _fold_stage(
+    stage: StageDeclaration, index: _Index, retries: Sequence[RetryRequested], is_stopping: bool
+) -> StageState:
     own = [retry for retry in retries if retry.stage == stage.name]
     attempt = 1 + len(own)
     # A retry of all actions makes what earlier attempts did history; one of failed actions builds on it.
@@ -214,6 +243,8 @@ def _fold_stage(stage: StageDeclaration, index: _Index, retries: Sequence[RetryR
         actions=tuple(_fold_action(stage.name, action, index, attempt, fresh) for action in stage.actions),
         entered=index.entered.get((stage.name, attempt)),
         finished=index.left.get((stage.name, attempt)),
+        retries=tuple(own),
+        is_stopping=is_stopping,
     )
 
 

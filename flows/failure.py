@@ -1,0 +1,71 @@
+"""What follows the failure of a stage: one automatic retry, or a rollback to the last execution that succeeded.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-retry.html
+https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-rollback.html
+"""
+
+from prefect import get_run_logger
+
+from prefect_codepipeline.model.execution import RetryRequested
+from prefect_codepipeline.tasks.execution import Execution
+from prefect_codepipeline.tasks.record import utc_now
+from prefect_codepipeline.tasks.rollback import latest_success, start_rollback
+
+
+def begin_automatic_retry(execution: Execution, stage_name: str) -> bool:
+    """Begin the one automatic retry that `onFailure: {result: RETRY}` asks for; whether there is one."""
+    state = execution.state
+    stage = state.stage(stage_name)
+    wanted = stage.stage.on_failure
+    has_failed_actions = any(action.status in ("Failed", "Abandoned") for action in stage.actions)
+    if not (wanted and wanted.result == "RETRY" and has_failed_actions) or stage.automatic_retries:
+        return False
+    if state.pinned.execution_type == "ROLLBACK" or execution.look_for_stop():
+        return False
+    mode = (wanted.retry_configuration and wanted.retry_configuration.retry_mode) or "FAILED_ACTIONS"
+    execution.write(
+        RetryRequested(
+            at=utc_now(),
+            epoch=state.epoch + 1,
+            stage=stage_name,
+            retry_mode=mode,
+            by="codepipeline",
+            trigger="AutomatedStageRetry",
+        )
+    )
+    get_run_logger().warning("Stage %r failed and is retried once (%s)", stage_name, mode)
+    return True
+
+
+def roll_back_automatically(execution: Execution, stage_name: str) -> None:
+    """Start the rollback that `onFailure: {result: ROLLBACK}` asks for, where there is something to go back to."""
+    wanted = execution.state.stage(stage_name).stage.on_failure
+    if wanted and wanted.result == "ROLLBACK":
+        roll_back(execution, stage_name)
+
+
+def roll_back(execution: Execution, stage_name: str) -> str | None:
+    """Start a rollback of the stage; the new execution's id, None when there is nothing to go back to."""
+    state = execution.state
+    logger = get_run_logger()
+    if state.pinned.execution_type == "ROLLBACK" or not execution.can_suspend:
+        logger.warning("Stage %r is not rolled back: %s", stage_name, _why_not(execution))
+        return None
+    target = latest_success(
+        execution.declaration.name, stage_name, state.pinned.pipeline_version, execution.id
+    )
+    if target is None:
+        logger.warning(
+            "Stage %r is not rolled back: no execution of this version has succeeded there", stage_name
+        )
+        return None
+    token = f"rollback-{execution.id}-{stage_name}-{state.stage(stage_name).attempt}"
+    rollback = start_rollback(target, stage_name, "AutomatedRollback", execution.id, token)
+    logger.warning("Stage %r is rolled back to execution %s by execution %s", stage_name, target.id, rollback)
+    return rollback
+
+
+def _why_not(execution: Execution) -> str:
+    if execution.state.pinned.execution_type == "ROLLBACK":
+        return "this execution is itself a rollback"
+    return "the pipeline is not deployed, so nothing could run the rollback"

@@ -1,0 +1,120 @@
+"""Stop executions from outside, and wind up those whose process cannot do it any more.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-stop.html
+"""
+
+from __future__ import annotations
+
+from prefect_codepipeline.errors import (
+    DuplicatedStopRequestException,
+    PipelineExecutionNotFoundException,
+    PipelineExecutionNotStoppableException,
+    ValidationException,
+)
+from prefect_codepipeline.model.execution import (
+    ActionFinished,
+    ExecutionFinished,
+    StageFinished,
+    StopKind,
+    StopRequested,
+)
+from prefect_codepipeline.model.state import ExecutionState
+from prefect_codepipeline.tasks import gate
+from prefect_codepipeline.tasks.decision import WAKE_ONLY
+from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
+from prefect_codepipeline.tasks.record import RecordOf, utc_now
+from prefect_codepipeline.tasks.suspension import resume
+
+REASON_LENGTH = 200
+
+
+def stop_pipeline_execution(
+    pipeline_name: str, execution_id: str, *, abandon: bool, reason: str, by: str
+) -> StopRequested:
+    """Have an execution start nothing more; actions in progress end by themselves, or now when abandoned.
+
+    Args:
+        pipeline_name: whose execution it is.
+        execution_id: the execution.
+        abandon: end the actions in progress; their status is Abandoned.
+        reason: for people, up to 200 characters.
+        by: who asks.
+
+    Raises:
+        PipelineExecutionNotStoppableException: there is no such execution in progress.
+        DuplicatedStopRequestException: it is being stopped already; an abandon may follow a stop once.
+        ValidationException: the reason is too long.
+    """
+    if len(reason) > REASON_LENGTH:
+        raise ValidationException(f"the reason has {len(reason)} characters; the limit is {REASON_LENGTH}")
+    state = _stoppable(pipeline_name, execution_id)
+    if any(stop.how == "abandon" or not abandon for stop in state.stops if stop.how != "cancel"):
+        raise _duplicate(execution_id, state.stops[-1])
+    how: StopKind = "abandon" if abandon else "stop"
+    request = StopRequested(at=utc_now(), epoch=state.epoch, how=how, reason=reason, by=by)
+    if not RecordOf(execution_id).write(request):
+        raise _duplicate(execution_id, request)
+    resume(execution_id, WAKE_ONLY)
+    return request
+
+
+def cancel_for_update(execution: KnownExecution, by: str, reason: str) -> bool:
+    """Have an execution end as Cancelled after its actions in progress; whether it was told now."""
+    assert execution.state, "only an execution that has begun is cancelled"
+    request = StopRequested(at=utc_now(), epoch=execution.state.epoch, how="cancel", reason=reason, by=by)
+    is_new = RecordOf(execution.id).write(request)
+    resume(execution.id, WAKE_ONLY)
+    return is_new
+
+
+def wind_up(state: ExecutionState, by: str, reason: str) -> None:
+    """Write down that an execution was stopped that no process will end: somebody cancelled its run in Prefect."""
+    record, now = RecordOf(state.execution_id), utc_now()
+    record.write(StopRequested(at=now, epoch=state.epoch, how="abandon", reason=reason, by=by))
+    for stage, action in state.actions:
+        if action.status == "InProgress" and action.started:
+            record.write(
+                ActionFinished(
+                    at=now,
+                    stage=stage.name,
+                    action=action.name,
+                    attempt=action.started.attempt,
+                    action_execution_id=action.started.action_execution_id,
+                    status="Abandoned",
+                    summary=reason,
+                )
+            )
+    for stage in state.stages:
+        if stage.entered and not stage.finished:
+            record.write(
+                StageFinished(
+                    at=now, stage=stage.name, attempt=stage.attempt, status="Stopped", summary=reason
+                )
+            )
+    record.write(ExecutionFinished(at=now, epoch=state.epoch, status="Stopped", summary=f"{by}: {reason}"))
+    gate.leave_all(state.pinned.pipeline_name, state.execution_id)
+
+
+def _stoppable(pipeline_name: str, execution_id: str) -> ExecutionState:
+    try:
+        known = read_execution(execution_id)
+    except PipelineExecutionNotFoundException as error:
+        raise PipelineExecutionNotStoppableException(str(error)) from None
+    state = known.state
+    if state is None or state.pinned.pipeline_name != pipeline_name:
+        raise PipelineExecutionNotStoppableException(
+            f"execution {execution_id} has not begun, or is none of pipeline {pipeline_name!r}; "
+            f"see: codepipeline executions {pipeline_name}"
+        )
+    if state.final:
+        raise PipelineExecutionNotStoppableException(
+            f"execution {execution_id} of pipeline {pipeline_name!r} is not in progress: it is {state.final.status}"
+        )
+    return state
+
+
+def _duplicate(execution_id: str, earlier: StopRequested) -> DuplicatedStopRequestException:
+    upgrade = "; --abandon ends its actions now" if earlier.how == "stop" else ""
+    return DuplicatedStopRequestException(
+        f"execution {execution_id} is being stopped already, asked for by {earlier.by}{upgrade}"
+    )

@@ -1,0 +1,112 @@
+"""SUPERSEDED, QUEUED and PARALLEL on a real server: who waits, who enters, who gives up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
+from prefect_codepipeline.errors import ConcurrentPipelineExecutionsLimitExceededException
+from prefect_codepipeline.tasks.gate import read_gates
+
+pytestmark = pytest.mark.live
+
+
+def started_behind(world: Any, first: str, count: int) -> list[str]:
+    """Executions that wait for the stage S1, one after another, while `first` is in it."""
+    world.wait(first, lambda _: "S1/Work" in world.ran(first))
+    behind = []
+    for _ in range(count):
+        behind.append(start_pipeline_execution(world.name, {}, {}, "tester"))
+        world.wait(
+            behind[-1], lambda _: behind[-1] in [t.execution for t in read_gates(world.name).tickets("S1")]
+        )
+    return behind
+
+
+def test_queued_executions_enter_a_stage_one_after_another_in_the_order_of_their_arrival(world: Any) -> None:
+    go = world.folder / "go"
+    first = world.start(world.declare([world.action("Work", Until=go)], executionMode="QUEUED"))
+    behind = started_behind(world, first, 2)
+    gates = read_gates(world.name)
+    assert gates.holder("S1") == first
+    assert [ticket.execution for ticket in gates.tickets("S1")] == behind
+    go.touch()
+
+    ended = [world.ended(execution_id) for execution_id in (first, *behind)]
+
+    assert [known.status for known in ended] == ["Succeeded"] * 3
+    entered = [known.state.stage("S1").entered.at for known in ended]
+    left = [known.state.stage("S1").finished.at for known in ended]
+    assert left[0] <= entered[1] < left[1] <= entered[2]
+    after = read_gates(world.name)
+    assert after.holder("S1") is None
+    assert after.tickets("S1") == []
+    assert after.latest("S1") == behind[-1]
+
+
+def test_a_newer_execution_supersedes_the_one_that_waits_but_not_the_one_inside(world: Any) -> None:
+    go = world.folder / "go"
+    first = world.start(world.declare([world.action("Work", Until=go)]))
+    world.wait(first, lambda _: "S1/Work" in world.ran(first))
+    second = start_pipeline_execution(world.name, {}, {}, "tester")
+    world.wait(second, lambda _: [t.execution for t in read_gates(world.name).tickets("S1")] == [second])
+    third = start_pipeline_execution(world.name, {}, {}, "tester")
+
+    superseded = world.ended(second)
+    go.touch()
+
+    assert superseded.status == superseded.run["state_name"] == "Superseded"
+    assert superseded.state.summary == f"superseded by execution {third} in front of stage 'S1'"
+    assert [world.ended(each).status for each in (first, third)] == ["Succeeded", "Succeeded"]
+    assert "S1/Work" not in world.ran(second)
+
+    world.retry(second)
+    world.wait(second, lambda known: known.state.processes == 2)
+    assert world.ended(second).status == "Superseded", "a superseded execution can never be resumed"
+
+
+def test_parallel_executions_do_not_wait_for_one_another(world: Any) -> None:
+    go = world.folder / "go"
+    declaration = world.declare([world.action("Work", Until=go)], executionMode="PARALLEL")
+    ids = [
+        world.start(declaration),
+        *(start_pipeline_execution(world.name, {}, {}, "tester") for _ in range(2)),
+    ]
+    for execution_id in ids:
+        world.wait(execution_id, lambda _, each=execution_id: "S1/Work" in world.ran(each))
+    go.touch()
+
+    assert [world.ended(each).status for each in ids] == ["Succeeded"] * 3
+    assert read_gates(world.name).variables == []
+
+
+def test_an_update_cancels_what_runs_after_its_action_in_progress(world: Any) -> None:
+    go = world.folder / "go"
+    stage = [world.action("Work", Until=go), world.action("Later", 2)]
+    first = world.start(world.declare(stage))
+    world.wait(first, lambda _: "S1/Work" in world.ran())
+
+    deployed = deploy_pipeline(world.declare(stage, [world.action("New")]), deployed_by="ana")
+    go.touch()
+    known = world.ended(first)
+
+    assert deployed.cancelled == [first]
+    assert known.status == known.run["state_name"] == "Cancelled"
+    assert known.state.summary == "ana: the pipeline was updated to version 2"
+    assert known.state.stage("S1").action("Work").status == "Succeeded"
+    assert "S1/Later" not in world.ran()
+
+
+def test_the_fifty_first_execution_in_flight_is_refused(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefect_codepipeline.deployments.create.MAX_EXECUTIONS_IN_FLIGHT", 1)
+    go = world.folder / "go"
+    first = world.start(world.declare([world.action("Work", Until=go)], executionMode="QUEUED"))
+    world.wait(first, lambda _: "S1/Work" in world.ran())
+
+    with pytest.raises(ConcurrentPipelineExecutionsLimitExceededException, match="1 executions in flight"):
+        start_pipeline_execution(world.name, {}, {}, "tester")
+
+    go.touch()
+    world.ended(first)
