@@ -126,14 +126,25 @@ def wait_for_approval(execution: Execution, stage_name: str, action_name: str) -
     """Return once the approval is decided and its action has ended. Raises `Pause` where the run can suspend."""
     while not (known := _look(execution, stage_name, action_name)).finished:
         if known.decision or execution.look_for_stop():
-            conclude_approval.with_options(name=action_name, task_run_name=action_name)(
-                stage_name, action_name, return_state=True
-            )
+            _conclude(stage_name, action_name)
         elif execution.can_suspend:
             _suspend(execution, stage_name, known)
         else:
             execution.check_is_ours()
             time.sleep(POLL_SECONDS)
+
+
+def abandon_approvals(execution: Execution, stage_name: str) -> None:
+    """End the open approvals of an execution that is being stopped."""
+    for action in execution.state.stage(stage_name).actions:
+        if action.request and not action.finished:
+            _conclude(stage_name, action.name)
+
+
+def _conclude(stage_name: str, action_name: str) -> None:
+    conclude_approval.with_options(name=action_name, task_run_name=action_name)(
+        stage_name, action_name, return_state=True
+    )
 
 
 def _look(execution: Execution, stage_name: str, action_name: str) -> ActionState:

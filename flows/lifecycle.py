@@ -42,7 +42,8 @@ from prefect_codepipeline.tasks.stop_watch import watching_for_stop
 from prefect_codepipeline.tasks.stopping import wind_up
 from prefect_codepipeline.tasks.suspension import Wake, suspend
 
-IN_PROCESS_WAIT_SECONDS = 30.0
+# So long an execution waits at a gate in its process; then it is suspended, and holds none.
+IN_PROCESS_WAIT_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_WAIT_SECONDS") or 30.0)
 WORKER_DIED = "the worker died while it ran; what it had done by then is not known"
 
 

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from prefect_codepipeline.errors import CodePipelineError
-from prefect_codepipeline.flows.approval import request_approval, wait_for_approval
+from prefect_codepipeline.flows.approval import abandon_approvals, request_approval, wait_for_approval
 from prefect_codepipeline.flows.failure import begin_automatic_retry, roll_back_automatically
 from prefect_codepipeline.flows.lifecycle import (
     enter_stage,
@@ -88,6 +88,7 @@ def run_one_segment(
     members = (*segment.approvals, *(action for group in segment.groups for action in group))
     if not all(stage.action(action.name).status == "Succeeded" for action in members):
         if execution.look_for_stop():
+            abandon_approvals(execution, stage_name)
             return outcome_of(execution, stage_name, members)
         for approval in segment.approvals:
             request_approval.with_options(name=approval.name, task_run_name=f"{approval.name}: request")(

@@ -27,6 +27,7 @@ START_GRACE = timedelta(seconds=STALE_SECONDS)
 CANCELLED_LATELY = timedelta(hours=1)
 LOOK_AGAIN = timedelta(minutes=1)
 _PAGE = 200
+_CANCELLER, _CANCELLED = "Prefect UI or API", "cancelled in Prefect"
 _OPEN_STATES = ["RUNNING", "PAUSED", "CRASHED", "CANCELLING"]
 
 
@@ -106,10 +107,10 @@ def _name_its_end(execution: KnownExecution) -> list[str]:
     if state.final is None:
         if not is_stale(execution.id, server_time()):
             return []  # its process still ends it
-        wind_up(state, "Prefect UI or API", "cancelled in Prefect")
+        wind_up(state, _CANCELLER, _CANCELLED)
     elif state.final.status != "Stopped":
         return []
-    message = f"{state.stop.by}: {state.stop.reason}" if state.stop else "cancelled in Prefect"
+    message = state.final.summary if state.final else f"{_CANCELLER}: {_CANCELLED}"
     client().set_flow_run_state(UUID(execution.id), Cancelled(name="Stopped", message=message), force=True)
     return [f"execution {execution.id}: it was cancelled in Prefect and is Stopped"]
 

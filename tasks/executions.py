@@ -31,9 +31,9 @@ class KnownExecution:
     @property
     def status(self) -> str:
         """AWS's word; a run that Prefect ended before its record could say so has Prefect's end."""
-        if self.state and self.state.final:
+        ended = {"CANCELLED": "Stopped", "FAILED": "Failed"}
+        if self.state and (self.state.final or self.run["state_type"] not in ended):
             return self.state.status
-        ended = {"CANCELLED": "Stopped", "FAILED": "Failed", "CRASHED": "InProgress"}
         return ended.get(self.run["state_type"], "InProgress")
 
     @property

@@ -25,6 +25,9 @@ _VERBS = {
         "logs": ("logs:logs", "The log of an execution, or of one action."),
         "approve": ("approve:approve", "Approve what a pipeline waits for."),
         "reject": ("approve:reject", "Reject what a pipeline waits for."),
+        "stop": ("release:stop", "Stop an execution."),
+        "retry": ("release:retry", "Run a failed or stopped stage again."),
+        "rollback": ("release:rollback", "Roll a stage back to an earlier execution."),
     },
     "Set-up": {
         "up": ("up:up", "Start a Prefect server, a worker and the reconcile loop."),
@@ -32,6 +35,13 @@ _VERBS = {
     },
 }
 _FAMILIES = {
+    "transition": (
+        "Transitions between stages.",
+        {
+            "disable": ("release:disable_transition", "Let no execution enter a stage, or leave it."),
+            "enable": ("release:enable_transition", "Let executions pass again."),
+        },
+    ),
     "connection": (
         "Connections to git hosts.",
         {

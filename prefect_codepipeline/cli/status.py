@@ -26,9 +26,10 @@ def status(name: str, *, execution: str | None = None, watch: bool = False, json
         Print JSON.
     """
     connect()
-    from prefect_codepipeline.cli.tree import execution_tree, progress_line, revision_lines
+    from prefect_codepipeline.cli.tree import execution_tree, gate_lines, progress_line, revision_lines
     from prefect_codepipeline.cli.watch import watch as watch_execution
     from prefect_codepipeline.tasks.executions import latest_execution, read_execution, run_url
+    from prefect_codepipeline.tasks.gate import read_gates
 
     known = read_execution(execution) if execution else latest_execution(name)
     if watch:
@@ -44,6 +45,8 @@ def status(name: str, *, execution: str | None = None, watch: bool = False, json
     console.print(Text(progress_line(known.state), "dim"))
     for line in revision_lines(known.state):
         console.print(Text(line))
+    for line in gate_lines(read_gates(name)):
+        console.print(Text(line, "yellow"))
     for stage, action in known.state.open_approvals:
         console.print(
             Text(f"decide with: codepipeline approve {name} {stage.name} {action.name} -m COMMENT", "yellow")

@@ -9,6 +9,7 @@ from rich.tree import Tree
 
 from prefect_codepipeline.model.page import symbol
 from prefect_codepipeline.model.state import ActionState, ExecutionState, StageState
+from prefect_codepipeline.tasks.gate import Gates, TransitionType
 
 _STYLES = {
     "Succeeded": "green",
@@ -51,6 +52,24 @@ def revision_lines(state: ExecutionState) -> list[str]:
         f"{name}: {revision.revision_id[:12]} {revision.revision_summary.partition(chr(10))[0]}"
         for name, revision in state.source_revisions.items()
     ]
+
+
+def gate_lines(gates: Gates) -> list[str]:
+    """A line for each transition that is disabled, and for each execution that waits at a stage."""
+    lines = []
+    for stage in gates.stages:
+        kinds: tuple[TransitionType, ...] = ("Inbound", "Outbound")
+        for kind in kinds:
+            state = gates.transition(stage, kind)
+            if state and not state.enabled:
+                lines.append(
+                    f"{stage}: {kind.lower()} transition disabled by {state.changed_by} since "
+                    f"{state.changed_at:%Y-%m-%d %H:%M} UTC: {state.reason}"
+                )
+        behind = gates.holder(stage)
+        waits = f" behind {behind}" if behind else ""
+        lines += [f"{stage}: execution {ticket.execution} waits{waits}" for ticket in gates.tickets(stage)]
+    return lines
 
 
 def _stage_line(stage: StageState) -> Text:

@@ -98,6 +98,10 @@ class World:
         lines = [line.split(" ", 1) for line in self.trace.read_text().splitlines()]
         return [what for who, what in lines if execution_id in (None, who)]
 
+    def is_named(self, execution_id: str, name: str) -> bool:
+        """Whether Prefect shows the run by that state's name."""
+        return bool(read_execution(execution_id).run["state_name"] == name)
+
     def process_of(self, execution_id: str) -> int:
         """The pid of the process that runs the execution."""
         started = [fact for fact in read_execution(execution_id).facts if isinstance(fact, ProcessStarted)]

@@ -25,13 +25,19 @@ def started_behind(world: Any, first: str, count: int) -> list[str]:
     return behind
 
 
-def test_queued_executions_enter_a_stage_one_after_another_in_the_order_of_their_arrival(world: Any) -> None:
+def test_queued_executions_enter_a_stage_one_after_another_in_the_order_of_their_arrival(
+    world: Any, gone: Any
+) -> None:
     go = world.folder / "go"
     first = world.start(world.declare([world.action("Work", Until=go)], executionMode="QUEUED"))
     behind = started_behind(world, first, 2)
     gates = read_gates(world.name)
     assert gates.holder("S1") == first
     assert [ticket.execution for ticket in gates.tickets("S1")] == behind
+    for execution_id in behind:
+        known = world.wait(execution_id, lambda known: known.is_suspended)
+        world.wait(execution_id, lambda _, each=execution_id: gone(world.process_of(each)))
+        assert known.run["state"]["message"] == f"waiting to enter stage 'S1' behind execution {first}"
     go.touch()
 
     ended = [world.ended(execution_id) for execution_id in (first, *behind)]
@@ -110,3 +116,27 @@ def test_the_fifty_first_execution_in_flight_is_refused(world: Any, monkeypatch:
 
     go.touch()
     world.ended(first)
+
+
+@pytest.mark.parametrize("outbound", [False, True])
+def test_a_disabled_transition_holds_executions_until_it_is_enabled(world: Any, outbound: bool) -> None:
+    stage, flags = ("S1", ["--outbound"]) if outbound else ("S2", [])
+    deploy_pipeline(world.declare([world.action("One")], [world.action("Two")]))
+    closed = world.cli("transition", "disable", world.name, stage, *flags, "-m", "freeze (until Monday)")
+    assert closed.returncode == 0, closed.stderr
+    first = start_pipeline_execution(world.name, {}, {}, "tester")
+    world.wait(first, lambda _: read_gates(world.name).tickets("S2"))
+    shown = world.cli("status", world.name).stdout
+    kind = "outbound" if outbound else "inbound"
+    assert f"{stage}: {kind} transition disabled" in shown
+    assert "freeze (until Monday)" in shown
+    assert f"S2: execution {first} waits" in shown
+    second = start_pipeline_execution(world.name, {}, {}, "tester")
+    assert world.ended(first).status == "Superseded", "the newest survives at a disabled transition, too"
+
+    world.cli("transition", "enable", world.name, stage, *flags)
+
+    assert world.ended(second).status == "Succeeded"
+    assert world.ran(first) == ["Source/Src", "S1/One"]
+    refused = world.cli("transition", "disable", world.name, stage, "-m", "what's this")
+    assert (refused.returncode, "1 to 300 letters" in refused.stderr) == (1, True)

@@ -1,0 +1,127 @@
+"""`codepipeline stop`, `retry`, `rollback` and `transition`: what people do to releases that are on their way."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from prefect_codepipeline.cli.session import connect, console, who
+
+Reason = Annotated[str, Parameter(name=["--message", "-m"])]
+
+
+def stop(name: str, execution: str | None = None, *, abandon: bool = False, message: Reason = "") -> int:
+    """Stop an execution: nothing more starts, and what runs may end.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    execution:
+        The id of another execution than the latest.
+    abandon:
+        End the actions that run, too.
+    message:
+        The reason, up to 200 characters.
+    """
+    connect()
+    from prefect_codepipeline.tasks.executions import latest_execution
+    from prefect_codepipeline.tasks.stopping import stop_pipeline_execution
+
+    execution_id = execution or latest_execution(name).id
+    stop_pipeline_execution(
+        name, execution_id, abandon=abandon, reason=message or "stopped at the command line", by=who()
+    )
+    how = "its actions are abandoned" if abandon else "its actions in progress may end"
+    console.print(Text(f"{name}: execution {execution_id} is being stopped; {how}"))
+    return 0
+
+
+def retry(name: str, stage: str, *, execution: str | None = None, all_actions: bool = False) -> int:
+    """Run a failed or stopped stage again, in the same execution.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    stage:
+        The stage.
+    execution:
+        The id of another execution than the latest.
+    all_actions:
+        Begin at the first action of the stage; what failed only, without it.
+    """
+    connect()
+    from prefect_codepipeline.tasks.executions import latest_execution
+    from prefect_codepipeline.tasks.retrying import retry_stage_execution
+
+    execution_id = execution or latest_execution(name).id
+    mode: Literal["FAILED_ACTIONS", "ALL_ACTIONS"] = "ALL_ACTIONS" if all_actions else "FAILED_ACTIONS"
+    retry_stage_execution(name, stage, execution_id, mode, who())
+    console.print(Text(f"{name}: stage {stage} of execution {execution_id} is retried"))
+    return 0
+
+
+def rollback(name: str, stage: str, *, to: str) -> int:
+    """Roll a stage back: run it again with the artifacts and variables of an earlier execution.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    stage:
+        The stage.
+    to:
+        The id of an execution that succeeded in the stage; see `codepipeline executions`.
+    """
+    connect()
+    from prefect_codepipeline.tasks.rollback import rollback_stage
+
+    console.print(Text(rollback_stage(name, stage, to, who())))
+    return 0
+
+
+def disable_transition(name: str, stage: str, *, message: Reason, outbound: bool = False) -> int:
+    """Let no execution enter a stage, or leave it, until the transition is enabled again.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    stage:
+        The stage.
+    message:
+        The reason, 1 to 300 characters.
+    outbound:
+        Close the way out of the stage instead of the way in.
+    """
+    connect()
+    from prefect_codepipeline.tasks.transitions import disable_stage_transition
+
+    kind: Literal["Inbound", "Outbound"] = "Outbound" if outbound else "Inbound"
+    disable_stage_transition(name, stage, kind, message, who())
+    console.print(Text(f"{name}: the {kind.lower()} transition of stage {stage} is disabled"))
+    return 0
+
+
+def enable_transition(name: str, stage: str, *, outbound: bool = False) -> int:
+    """Let executions pass a transition again; who waits there goes on.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    stage:
+        The stage.
+    outbound:
+        The way out of the stage instead of the way in.
+    """
+    connect()
+    from prefect_codepipeline.tasks.transitions import enable_stage_transition
+
+    kind: Literal["Inbound", "Outbound"] = "Outbound" if outbound else "Inbound"
+    enable_stage_transition(name, stage, kind, who())
+    console.print(Text(f"{name}: the {kind.lower()} transition of stage {stage} is enabled"))
+    return 0
