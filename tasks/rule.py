@@ -1,0 +1,323 @@
+"""Ask one rule: resolve its variables, fetch its inputs, call its provider, say what came of it.
+
+Nothing is written down here: whoever asks keeps the `RuleOutcome`, or the `RuleWait` to ask again with.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed, Failed
+from pydantic import ValidationError
+
+from prefect_codepipeline.blocks.pipeline_definition import MASK
+from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, CodePipelineError, UnresolvedVariable
+from prefect_codepipeline.model.conditions import ConditionKind, RuleOutcome, RuleWait
+from prefect_codepipeline.model.declaration import RuleDeclaration
+from prefect_codepipeline.model.execution import ErrorDetails
+from prefect_codepipeline.model.validation import problems_of
+from prefect_codepipeline.model.variables import Namespaces, resolve
+from prefect_codepipeline.tasks.artifacts import fetch_tree
+from prefect_codepipeline.tasks.execution import Execution
+from prefect_codepipeline.tasks.record import utc_now
+from prefect_codepipeline.tasks.registry import CancellationToken, InputTree
+from prefect_codepipeline.tasks.rule_registry import (
+    RuleConfiguration,
+    RuleContext,
+    RuleProvider,
+    RuleResult,
+    RuleType,
+    WaitUntil,
+    get_rule_provider,
+    rule_providers,
+)
+
+SUMMARY_LENGTH = 2048
+MESSAGE_LENGTH = 5000
+# A rule that waited until its time was over is asked a last time, and has as long as this to answer.
+LAST_ANSWER_SECONDS = 30.0
+# A prefix of scratch directories of actions, which removes those of processes that were killed.
+_SCRATCH = "codepipeline-action-"
+
+
+@dataclass(frozen=True)
+class RuleQuestion:
+    """One asking of a rule. `started_at` is when it was first asked; `memory` is of the last `RuleWait`."""
+
+    stage_name: str
+    condition: ConditionKind
+    rule: RuleDeclaration
+    rule_execution_id: str
+    started_at: datetime
+    now: datetime
+    memory: Mapping[str, str] = field(default_factory=dict)
+
+    def again(self, wait: RuleWait, now: datetime) -> RuleQuestion:
+        """The next asking, after a wait."""
+        return RuleQuestion(
+            self.stage_name,
+            self.condition,
+            self.rule,
+            wait.rule_execution_id,
+            wait.started_at,
+            now,
+            wait.memory,
+        )
+
+
+@dataclass(frozen=True)
+class RulePlace:
+    """What a rule needs of the execution it judges."""
+
+    pipeline_name: str
+    pipeline_execution_id: str
+    namespaces: Namespaces
+    fetch_input: Callable[[str, Path], InputTree]
+    settings: ActionSettings = field(default_factory=ActionSettings)
+    cancellation: CancellationToken = field(default_factory=CancellationToken)
+    logger: logging.Logger | logging.LoggerAdapter[Any] = field(
+        default_factory=lambda: logging.getLogger(__name__)
+    )
+
+
+def place_of(
+    execution: Execution,
+    stage_name: str,
+    rule_name: str,
+    logger: logging.Logger | logging.LoggerAdapter[Any],
+) -> RulePlace:
+    """What a rule of a stage of that execution needs; settings of `Stage/Rule` hold as for an action."""
+    return RulePlace(
+        pipeline_name=execution.declaration.name,
+        pipeline_execution_id=execution.id,
+        namespaces=execution.state.namespaces,
+        fetch_input=lambda name, directory: _fetch_input(execution, name, directory),
+        settings=execution.settings.for_action(stage_name, rule_name),
+        cancellation=execution.cancellation,
+        logger=logger,
+    )
+
+
+def run_rule(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWait:
+    """Ask a rule once; whatever it raises becomes the outcome.
+
+    A rule that fails by itself has a summary and no error details; with error details it could not be asked
+    (`ConfigurationError`, `PermissionError`, `SystemUnavailable`, `InternalError`), its work failed (`JobFailed`)
+    or its time was over (`Timeout`).
+    """
+    rule = question.rule
+    place.logger.info("Rule %r (%s of stage %r) is asked", rule.name, question.condition, question.stage_name)
+    try:
+        answer = _ask(question, place)
+    except ActionAbandoned as error:
+        answer = _outcome(question, status="Abandoned", summary=str(error))
+    except CodePipelineError as error:
+        answer = _failure(question, error)
+    except Exception as error:  # the one outer place: whatever a provider did not foresee is our error
+        place.logger.exception("Rule %r met an error that is not its own", rule.name)
+        answer = _failure(question, ActionFailed(f"{type(error).__name__}: {error}", code="InternalError"))
+    if isinstance(answer, RuleOutcome):
+        answer = answer.model_copy(update={"resolved_configuration": _shown(rule, place.namespaces)})
+    _log(answer, place)
+    return answer
+
+
+def resolve_rule(rule: RuleDeclaration, namespaces: Namespaces) -> RuleDeclaration:
+    """The rule with every reference replaced. Raises `UnresolvedVariable`, naming the rule and the reference."""
+    try:
+        return rule.model_copy(
+            update={
+                "configuration": {
+                    key: resolve(value, namespaces) for key, value in (rule.configuration or {}).items()
+                },
+                "commands": rule.commands and [resolve(command, namespaces) for command in rule.commands],
+            }
+        )
+    except UnresolvedVariable as error:
+        raise UnresolvedVariable(f"rule {rule.name!r}: {error}") from None
+
+
+def configuration_of(provider: RuleProvider, rule: RuleDeclaration) -> RuleConfiguration:
+    """The rule's configuration as its provider reads it. Raises `ActionFailed`, naming every problem."""
+    try:
+        return provider.configuration.model_validate(rule.configuration or {})
+    except ValidationError as error:
+        problems = "; ".join(str(problem) for problem in problems_of(error))
+        raise ActionFailed(
+            f"configuration of rule {rule.name!r}: {problems}", code="ConfigurationError"
+        ) from None
+
+
+def as_task_state(answer: RuleOutcome | RuleWait) -> State[Any]:
+    """The state of the task run that asked: a wait is a completed asking."""
+    if isinstance(answer, RuleWait):
+        return Completed(name="Waits", message=f"until {answer.at:%Y-%m-%d %H:%M:%S} UTC: {answer.summary}")
+    if answer.status == "Succeeded":
+        return Completed(name="Succeeded", message=answer.summary)
+    if answer.status == "Abandoned":
+        return Cancelled(name="Abandoned", message=answer.summary)
+    return Failed(message=_why(answer))
+
+
+def _ask(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWait:
+    provider = get_rule_provider(RuleType.of(question.rule.rule_type_id))
+    rule = resolve_rule(question.rule, place.namespaces)
+    configuration = configuration_of(provider, rule)
+    minutes = rule.timeout_in_minutes or provider.timeout_in_minutes
+    expires_at = question.started_at + timedelta(minutes=minutes)
+    with tempfile.TemporaryDirectory(
+        prefix=f"{_SCRATCH}{os.getpid()}-", ignore_cleanup_errors=True
+    ) as scratch:
+        context = RuleContext(
+            pipeline_name=place.pipeline_name,
+            pipeline_execution_id=place.pipeline_execution_id,
+            stage_name=question.stage_name,
+            condition=question.condition,
+            rule=rule,
+            rule_execution_id=question.rule_execution_id,
+            started_at=question.started_at,
+            now=question.now,
+            expires_at=expires_at,
+            scratch=_made(Path(scratch, "scratch")),
+            deadline=_deadline(question, expires_at),
+            memory=dict(question.memory),
+            input_artifacts=_fetch_inputs(place, rule, Path(scratch, "inputs")),
+            settings=place.settings,
+            cancellation=place.cancellation,
+            logger=place.logger,
+        )
+        context.check()
+        result = provider.run(configuration, context)
+        if place.cancellation.cancelled:
+            context.check()
+    if isinstance(result, RuleResult):
+        return _outcome(
+            question,
+            status=result.status,
+            summary=result.summary[:SUMMARY_LENGTH],
+            external_execution_id=result.external_execution_id,
+            external_execution_url=result.external_execution_url,
+        )
+    return _wait(question, result, expires_at, minutes)
+
+
+def _deadline(question: RuleQuestion, expires_at: datetime) -> float:
+    return time.monotonic() + max((expires_at - question.now).total_seconds(), LAST_ANSWER_SECONDS)
+
+
+def _wait(question: RuleQuestion, wait: WaitUntil, expires_at: datetime, minutes: int) -> RuleWait:
+    """The wait, cut at the rule's end of time; there it is a failure.
+
+    Raises:
+        ActionFailed: with code `Timeout`.
+    """
+    if question.now >= expires_at:
+        raise ActionFailed(
+            f"rule {question.rule.name!r} had no answer within {minutes} minutes: {wait.summary}",
+            code="Timeout",
+            external_execution_id=wait.external_execution_id,
+            external_execution_url=wait.external_execution_url,
+        )
+    return RuleWait(
+        rule=question.rule.name,
+        rule_execution_id=question.rule_execution_id,
+        started_at=question.started_at,
+        at=min(wait.at, expires_at),
+        summary=wait.summary[:SUMMARY_LENGTH],
+        memory=dict(wait.memory),
+        external_execution_id=wait.external_execution_id,
+        external_execution_url=wait.external_execution_url,
+    )
+
+
+def _outcome(question: RuleQuestion, **fields: Any) -> RuleOutcome:
+    return RuleOutcome(
+        rule=question.rule.name,
+        rule_execution_id=question.rule_execution_id,
+        started_at=question.started_at,
+        ended_at=utc_now(),
+        **fields,
+    )
+
+
+def _failure(question: RuleQuestion, error: CodePipelineError) -> RuleOutcome:
+    failed = error if isinstance(error, ActionFailed) else ActionFailed(str(error), code="ConfigurationError")
+    message = str(failed)[:MESSAGE_LENGTH]
+    return _outcome(
+        question,
+        status="Failed",
+        summary=message[:SUMMARY_LENGTH],
+        error_details=ErrorDetails(code=failed.code, message=message),
+        external_execution_id=failed.external_execution_id,
+        external_execution_url=failed.external_execution_url,
+    )
+
+
+def _shown(rule: RuleDeclaration, namespaces: Namespaces) -> dict[str, str]:
+    """The configuration as it may be shown: resolved where it can be, without secrets."""
+    provider = rule_providers().get(RuleType.of(rule.rule_type_id))
+    secrets = provider.secrets if provider else frozenset(rule.configuration or {})
+    try:
+        values = resolve_rule(rule, namespaces).configuration or {}
+    except UnresolvedVariable:
+        values = rule.configuration or {}
+    return {key: MASK if key in secrets else value for key, value in values.items()}
+
+
+def _fetch_inputs(place: RulePlace, rule: RuleDeclaration, directory: Path) -> tuple[InputTree, ...]:
+    return tuple(
+        place.fetch_input(artifact.name, _made(directory / artifact.name))
+        for artifact in rule.input_artifacts or ()
+    )
+
+
+def _fetch_input(execution: Execution, name: str, directory: Path) -> InputTree:
+    stored = execution.state.artifacts.get(name)
+    if stored is None:
+        raise ActionFailed(
+            f"input artifact {name!r} does not exist: the action that makes it produced none",
+            code="ConfigurationError",
+        )
+    if stored.format != "CODE_ZIP":
+        raise ActionFailed(
+            f"input artifact {name!r} is a reference for a full clone (OutputArtifactFormat {stored.format}), "
+            "which no rule can use; set CODE_ZIP on the source action",
+            code="ConfigurationError",
+        )
+    fetch_tree(execution.store, stored, directory)
+    return InputTree(name, directory, stored.format, stored.revision_id)
+
+
+def _log(answer: RuleOutcome | RuleWait, place: RulePlace) -> None:
+    if isinstance(answer, RuleWait):
+        place.logger.info(
+            "Rule %r waits until %s: %s", answer.rule, f"{answer.at:%Y-%m-%d %H:%M:%S} UTC", answer.summary
+        )
+        return
+    why = _why(answer)
+    place.logger.log(
+        logging.ERROR if answer.errored else logging.INFO,
+        "Rule %r %s%s",
+        answer.rule,
+        answer.status,
+        f": {why}" if why else "",
+    )
+
+
+def _why(outcome: RuleOutcome) -> str:
+    return outcome.error_details.message if outcome.error_details else outcome.summary
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
