@@ -39,8 +39,10 @@ class Asker:
         owner: str = "AWS",
         condition: Any = "beforeEntry",
         rule_execution_id: str = "r1",
+        late: timedelta = timedelta(),
         **fields: Any,
     ) -> RuleOutcome | RuleWait:
+        """Ask a rule that was first asked at `clock`, `late` after that."""
         rule = {
             "name": "Check",
             "ruleTypeId": {"category": "Rule", "owner": owner, "provider": provider, "version": "1"},
@@ -48,7 +50,7 @@ class Asker:
             **fields,
         }
         declared = RuleDeclaration.model_validate(rule)
-        question = RuleQuestion("Deploy", condition, declared, rule_execution_id, self.clock, self.clock)
+        question = RuleQuestion("Deploy", condition, declared, rule_execution_id, self.clock, self.clock + late)
         return self._ask(question)
 
     def ask_again(self, after: timedelta | None = None) -> RuleOutcome | RuleWait:
