@@ -50,7 +50,9 @@ class Asker:
             **fields,
         }
         declared = RuleDeclaration.model_validate(rule)
-        question = RuleQuestion("Deploy", condition, declared, rule_execution_id, self.clock, self.clock + late)
+        question = RuleQuestion(
+            "Deploy", condition, declared, rule_execution_id, self.clock, self.clock + late
+        )
         return self._ask(question)
 
     def ask_again(self, after: timedelta | None = None) -> RuleOutcome | RuleWait:

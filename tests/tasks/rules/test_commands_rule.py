@@ -12,7 +12,7 @@ import pytest
 
 def test_is_met_when_every_command_exits_with_0(asker: Any, tmp_path: Path) -> None:
     answer = asker.ask(
-        "Commands", commands=[f"echo #{{Source.BranchName}} > {tmp_path}/branch", "test -z \"$(ls)\""]
+        "Commands", commands=[f"echo #{{Source.BranchName}} > {tmp_path}/branch", 'test -z "$(ls)"']
     )
 
     assert (answer.status, answer.summary) == ("Succeeded", "2 of 2 commands ran")

@@ -1,0 +1,108 @@
+"""Rule/AWS/CloudWatchAlarm/1: look at an alarm, or watch it for a while.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/rule-reference-CloudWatchAlarm.html
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import Field, field_validator
+
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.tasks.aws_client import aws_client, translated
+from prefect_codepipeline.tasks.rule_registry import (
+    RuleConfiguration,
+    RuleContext,
+    RuleResult,
+    WaitUntil,
+    rule_provider,
+)
+
+STATES = ("ALARM", "OK", "INSUFFICIENT_DATA")
+LOOK_EVERY = timedelta(seconds=60)  # the shortest period of an ordinary alarm
+MOST_MINUTES = 86_400
+
+
+class CloudWatchAlarmConfiguration(RuleConfiguration):
+    """`AlarmStates`: the bad ones, separated by commas. `WaitTime`: for how many minutes the alarm is watched."""
+
+    alarm_name: str
+    alarm_states: str = "ALARM"
+    wait_time: int = Field(0, ge=0, le=MOST_MINUTES)
+
+    @field_validator("alarm_states")
+    @classmethod
+    def _known(cls, alarm_states: str) -> str:
+        if unknown := _split(alarm_states) - set(STATES):
+            raise ValueError(
+                f"there is no alarm state {', '.join(sorted(unknown))!r}; there are {', '.join(STATES)}"
+            )
+        return alarm_states
+
+    @property
+    def bad_states(self) -> set[str]:
+        return _split(self.alarm_states)
+
+
+# Its WaitTime ends it, so the rule needs no timeout of its own.
+@rule_provider(provider="CloudWatchAlarm", timeout_in_minutes=MOST_MINUTES)
+def check_alarm(configuration: CloudWatchAlarmConfiguration, context: RuleContext) -> RuleResult | WaitUntil:
+    """What the state of the alarm means depends on the condition.
+
+    - `beforeEntry`: met when the alarm is in no bad state; waits for that, up to `WaitTime`.
+    - `onSuccess`: the same, and with a `WaitTime` the alarm must stay so until that is over: when it goes into a
+      bad state, the rule fails at once.
+    - `onFailure`: met when the alarm is in a bad state; waits for that, up to `WaitTime`.
+    """
+    alarm = _describe(configuration.alarm_name, context)
+    state, is_bad = alarm["StateValue"], alarm["StateValue"] in configuration.bad_states
+    what = f"alarm {configuration.alarm_name!r}"
+    now_in = f"{what} is in state {state}"
+    if reason := alarm.get("StateReason"):
+        now_in += f": {reason}"
+    url = _url(alarm["AlarmArn"])
+    end = context.started_at + timedelta(minutes=configuration.wait_time)
+    is_over = context.now >= end
+    was_good = context.memory.get("was_good") == "true"
+
+    if context.condition == "onFailure":
+        is_met, is_settled = is_bad, is_bad
+    elif context.condition == "onSuccess":
+        is_met, is_settled = not is_bad, is_bad and was_good
+    else:
+        is_met, is_settled = not is_bad, not is_bad
+    if is_settled or is_over:
+        return RuleResult("Succeeded" if is_met else "Failed", now_in, alarm["AlarmArn"], url)
+    return WaitUntil(
+        min(context.now + LOOK_EVERY, end),
+        f"{now_in}; watched until {end:%Y-%m-%d %H:%M} UTC",
+        {"was_good": "true" if was_good or not is_bad else "false"},
+        alarm["AlarmArn"],
+        url,
+    )
+
+
+def _describe(name: str, context: RuleContext) -> dict[str, Any]:
+    with translated(f"looking at alarm {name!r}"):
+        client = aws_client("cloudwatch", context.rule.region, context.rule.role_arn)
+        answer = client.describe_alarms(AlarmNames=[name], AlarmTypes=["MetricAlarm", "CompositeAlarm"])
+    alarms: list[dict[str, Any]] = [*answer.get("MetricAlarms", ()), *answer.get("CompositeAlarms", ())]
+    if not alarms:
+        raise ActionFailed(
+            f"there is no CloudWatch alarm {name!r} in region {client.meta.region_name}; "
+            "check its name, and the 'region' of the rule",
+            code="ConfigurationError",
+        )
+    return alarms[0]
+
+
+def _url(arn: str) -> str:
+    region, name = arn.split(":")[3], arn.split(":", 6)[6]
+    return f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#alarmsV2:alarm/{quote(name, safe='')}"
+
+
+def _split(states: str) -> set[str]:
+    return {state.strip() for state in states.split(",") if state.strip()}
