@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from prefect_codepipeline.model.declaration import ActionDeclaration, PipelineDeclaration
+from prefect_codepipeline.deployments.runnable_rules import check_rule
+from prefect_codepipeline.model.conditions import ConditionKind, condition_of
+from prefect_codepipeline.model.declaration import ActionDeclaration, PipelineDeclaration, StageDeclaration
 from prefect_codepipeline.model.validation import Problem, nearest, problems_of, validate
 from prefect_codepipeline.model.variables import find_references
 from prefect_codepipeline.tasks.registry import ActionProvider, providers
@@ -20,7 +22,16 @@ def check_runnable(declaration: PipelineDeclaration) -> list[Problem]:
     for stage_index, stage in enumerate(declaration.stages):
         for action_index, action in enumerate(stage.actions):
             problems += _check_action(action, f"stages[{stage_index}].actions[{action_index}]")
+        problems += _check_conditions(stage, f"stages[{stage_index}]")
     return problems
+
+
+def _check_conditions(stage: StageDeclaration, path: str) -> Iterator[Problem]:
+    kinds: tuple[ConditionKind, ...] = ("beforeEntry", "onSuccess", "onFailure")
+    for kind in kinds:
+        condition = condition_of(stage, kind)
+        for index, rule in enumerate(condition.rules or () if condition else ()):
+            yield from check_rule(rule, f"{path}.{kind}.conditions[0].rules[{index}]")
 
 
 def _not_available(declaration: PipelineDeclaration) -> Iterator[Problem]:
@@ -28,12 +39,6 @@ def _not_available(declaration: PipelineDeclaration) -> Iterator[Problem]:
         yield Problem("triggers", f"starting executions by git triggers {_LATER}", hint="remove 'triggers'")
     if declaration.artifact_stores and len(declaration.artifact_stores) > 1:
         yield Problem("artifactStores", f"more than one region {_LATER}")
-    for index, stage in enumerate(declaration.stages):
-        for field in ("beforeEntry", "onSuccess"):
-            if stage.to_wire().get(field):
-                yield Problem(f"stages[{index}].{field}", f"{field} {_LATER}")
-        if stage.on_failure and stage.on_failure.conditions:
-            yield Problem(f"stages[{index}].onFailure.conditions", f"a condition here {_LATER}")
 
 
 def _check_action(action: ActionDeclaration, path: str) -> Iterator[Problem]:

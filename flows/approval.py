@@ -20,9 +20,9 @@ from prefect_codepipeline.model.execution import (
     ActionStarted,
     ApprovalDecided,
     ApprovalRequested,
-    ErrorDetails,
 )
 from prefect_codepipeline.model.page import plain, revision_text
+from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ActionState, ExecutionState
 from prefect_codepipeline.model.variables import resolve_action
 from prefect_codepipeline.tasks.action import configuration_of

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-rollback.html
 
 from prefect import get_run_logger
 
+from prefect_codepipeline.flows.condition import engaged_by_failure
 from prefect_codepipeline.model.execution import RetryRequested
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.record import utc_now
@@ -13,12 +14,11 @@ from prefect_codepipeline.tasks.rollback import latest_success, start_rollback
 
 
 def begin_automatic_retry(execution: Execution, stage_name: str) -> bool:
-    """Begin the one automatic retry that `onFailure: {result: RETRY}` asks for; whether there is one."""
+    """Begin the one automatic retry that `onFailure` asks for with the result RETRY; whether there is one."""
     state = execution.state
     stage = state.stage(stage_name)
     wanted = stage.stage.on_failure
-    has_failed_actions = any(action.status in ("Failed", "Abandoned") for action in stage.actions)
-    if not (wanted and wanted.result == "RETRY" and has_failed_actions) or stage.automatic_retries:
+    if stage.automatic_retries or wanted is None or _wanted_after_failure(execution, stage_name) != "RETRY":
         return False
     if state.pinned.execution_type == "ROLLBACK" or execution.look_for_stop():
         return False
@@ -38,10 +38,22 @@ def begin_automatic_retry(execution: Execution, stage_name: str) -> bool:
 
 
 def roll_back_automatically(execution: Execution, stage_name: str) -> None:
-    """Start the rollback that `onFailure: {result: ROLLBACK}` asks for, where there is something to go back to."""
-    wanted = execution.state.stage(stage_name).stage.on_failure
-    if wanted and wanted.result == "ROLLBACK":
+    """Start the rollback that a condition or `onFailure` asks for, where there is something to go back to."""
+    on_success = execution.state.stage(stage_name).condition("onSuccess")
+    is_unsuccessful = on_success is not None and on_success.consequence == "Rollback"
+    if is_unsuccessful or _wanted_after_failure(execution, stage_name) == "ROLLBACK":
         roll_back(execution, stage_name)
+
+
+def _wanted_after_failure(execution: Execution, stage_name: str) -> str | None:
+    """The result that `onFailure` engages: at once, or when its condition is met. Only failed actions engage it."""
+    stage = execution.state.stage(stage_name)
+    wanted = stage.stage.on_failure
+    if wanted is None or not any(action.status in ("Failed", "Abandoned") for action in stage.actions):
+        return None
+    if wanted.result:
+        return wanted.result
+    return engaged_by_failure(execution, stage_name)
 
 
 def roll_back(execution: Execution, stage_name: str) -> str | None:

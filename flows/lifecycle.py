@@ -15,7 +15,6 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect_codepipeline.model.execution import (
     ActionFinished,
     AnyFact,
-    ErrorDetails,
     ExecutionFinished,
     ExecutionPinned,
     Inherited,
@@ -27,6 +26,7 @@ from prefect_codepipeline.model.execution import (
     StageExecutionStatus,
     StageFinished,
 )
+from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ExecutionState, StageState
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block

@@ -12,6 +12,7 @@ from prefect.states import Failed
 
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.flows.approval import abandon_approvals, request_approval, wait_for_approval
+from prefect_codepipeline.flows.condition import meet_condition
 from prefect_codepipeline.flows.failure import begin_automatic_retry, roll_back_automatically
 from prefect_codepipeline.flows.lifecycle import (
     enter_stage,
@@ -69,15 +70,22 @@ def _attempt(execution: Execution, stage_name: str) -> bool:
     """Enter the stage, run its segments and write down how it ended; False when it was not entered."""
     if not enter_stage(execution, stage_name):
         return False
-    status: StageExecutionStatus = "Succeeded"
-    summary = ""
     stage = execution.state.stage(stage_name)
-    for segment in cut_into_segments(stage.stage):
-        status, summary = run_one_segment(execution, stage_name, segment)
-        if status != "Succeeded":
-            break
+    status, summary = _work(execution, stage_name)
     finish_stage(execution, stage, status, summary)
     return True
+
+
+def _work(execution: Execution, stage_name: str) -> tuple[StageExecutionStatus, str]:
+    """Everything between entering a stage and leaving it; how it ended, and why."""
+    status, summary = meet_condition(execution, stage_name, "beforeEntry")
+    if status != "Succeeded":
+        return status, summary
+    for segment in cut_into_segments(execution.state.stage(stage_name).stage):
+        status, summary = run_one_segment(execution, stage_name, segment)
+        if status != "Succeeded":
+            return status, summary
+    return meet_condition(execution, stage_name, "onSuccess")
 
 
 def run_one_segment(

@@ -92,8 +92,11 @@ def _look_at_waiting(run: dict[str, Any], now: datetime, memory: Memory) -> list
     if execution.state is None:
         return []
     expiries = [action.request.expires_at for _, action in execution.state.open_approvals if action.request]
-    memory[run["id"]] = (run["state_id"], min([now + LOOK_AGAIN, *expiries]))
+    waits = [wait.at for wait in execution.state.open_waits]
+    memory[run["id"]] = (run["state_id"], min([now + LOOK_AGAIN, *expiries, *waits]))
     done = _repair_approvals(execution, now)
+    if waits and min(waits) <= now and resume(execution.id):
+        done.append(f"execution {execution.id}: woken, a rule is to be asked again")
     if execution.state.stop and resume(execution.id, WAKE_ONLY):
         done.append(f"execution {execution.id}: woken, it is to stop")
     return done

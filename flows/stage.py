@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from prefect import flow
+from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -38,13 +38,21 @@ def stage(stage_name: str, attempt: int, segment: int) -> State[Any]:
 def run_segment(execution: Execution, state: StageState, segment: Segment) -> None:
     """Run a segment as the subflow run of its attempt: the same one again after a crash."""
     parameters = {"stage_name": state.name, "attempt": state.attempt, "segment": segment.number}
-    flow_run = _find_or_create_run(execution, state, parameters)
-    # The heartbeat thread of a subflow costs a second at its end; that of the pipeline beats on.
+    name = state.name if state.attempt == 1 else f"{state.name} #{state.attempt}"
     together = MAX_PARALLEL_ACTIONS if execution.declaration.execution_mode == "PARALLEL" else None
+    runner: Any = ThreadPoolTaskRunner(max_workers=together)
+    key = f"{slug(state.name)}-{state.attempt}-{segment.number}"
+    run_as(execution, stage.with_options(task_runner=runner), name, key, parameters)
+
+
+def run_as(
+    execution: Execution, subflow: Flow[..., Any], name: str, key: str, parameters: dict[str, Any]
+) -> None:
+    """Run a subflow of the stage as the run of that key: the same one again after a crash."""
+    flow_run = _find_or_create_run(execution, subflow, name, key, parameters)
+    # The heartbeat thread of a subflow costs a second at its end; that of the pipeline beats on.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        runner: Any = ThreadPoolTaskRunner(max_workers=together)
-        with_runner = stage.with_options(task_runner=runner)
-        run_flow(with_runner, flow_run=flow_run, parameters=parameters, return_type="state")
+        run_flow(subflow, flow_run=flow_run, parameters=parameters, return_type="state")
 
 
 def outcome_of(execution: Execution, stage_name: str, group: Group) -> tuple[StageExecutionStatus, str]:
@@ -79,16 +87,17 @@ def _run_group(execution: Execution, state: StageState, group: Group) -> None:
         raise
 
 
-def _find_or_create_run(execution: Execution, state: StageState, parameters: dict[str, Any]) -> FlowRun:
+def _find_or_create_run(
+    execution: Execution, subflow: Flow[..., Any], name: str, key: str, parameters: dict[str, Any]
+) -> FlowRun:
     # Prefect would match a subflow call by its position, and give a stage the result of another one.
-    name = state.name if state.attempt == 1 else f"{state.name} #{state.attempt}"
     _, tracking = call(
         "POST",
         "/task_runs/",
         {
             "flow_run_id": execution.id,
             "task_key": "stage",
-            "dynamic_key": f"{slug(state.name)}-{state.attempt}-{parameters['segment']}",
+            "dynamic_key": key,
             "name": name,
             "state": {"type": "PENDING"},
         },
@@ -98,7 +107,7 @@ def _find_or_create_run(execution: Execution, state: StageState, parameters: dic
     if found:
         return FlowRun.model_validate(found[0])
     return client().create_flow_run(
-        stage,
+        subflow,
         name=name,
         parameters=parameters,
         state=Pending(),

@@ -22,9 +22,9 @@ from prefect_codepipeline.model.declaration import ActionDeclaration
 from prefect_codepipeline.model.execution import (
     ActionFinished,
     ActionStarted,
-    ErrorDetails,
     StoredArtifact,
 )
+from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ActionState, StageState
 from prefect_codepipeline.model.validation import problems_of
 from prefect_codepipeline.model.variables import resolve_action

@@ -58,6 +58,8 @@ class Execution:
         self.started = started
         self.cancellation = CancellationToken()
         self.listeners: list[Callable[[Execution], None]] = []
+        # The key of the fact that ends the rule that is asked now, and how its work is told.
+        self.overridable: tuple[str, CancellationToken] | None = None
         self._facts = facts
         self._state: ExecutionState | None = None
         self._lock = threading.Lock()
@@ -119,6 +121,8 @@ class Execution:
         stop = self.state.stop
         if stop and stop.how == "abandon":
             self.cancellation.cancel()
+        if self.overridable and (self.cancellation.cancelled or self.record.get(self.overridable[0])):
+            self.overridable[1].cancel()
         return stop
 
     def visit(self, stage_name: str) -> Visit:

@@ -60,6 +60,12 @@ def retry_stage_execution(
     return execution_id
 
 
+def go_on_with(state: ExecutionState, stage_name: str, by: str) -> None:
+    """Have an execution that is over go on in a stage, where all that succeeded is kept."""
+    if RecordOf(state.execution_id).write(_request(state, stage_name, "FAILED_ACTIONS", by)):
+        _schedule(state.execution_id)
+
+
 def write_retry(record: RecordOf, state: ExecutionState, by: str) -> None:
     """What Prefect's Retry button means: retry what failed. Where that may not be, nothing is written."""
     stage = next((stage for stage in state.stages if _is_over_badly(state, stage)), None)

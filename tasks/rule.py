@@ -24,7 +24,7 @@ from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, CodePipelineError, UnresolvedVariable
 from prefect_codepipeline.model.conditions import ConditionKind, RuleOutcome, RuleWait
 from prefect_codepipeline.model.declaration import RuleDeclaration
-from prefect_codepipeline.model.execution import ErrorDetails
+from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.validation import problems_of
 from prefect_codepipeline.model.variables import Namespaces, resolve
 from prefect_codepipeline.tasks.artifacts import fetch_tree

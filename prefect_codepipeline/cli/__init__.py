@@ -27,6 +27,7 @@ _VERBS = {
         "reject": ("approve:reject", "Reject what a pipeline waits for."),
         "stop": ("release:stop", "Stop an execution."),
         "retry": ("release:retry", "Run a failed or stopped stage again."),
+        "override": ("release:override", "Let a stage go on whatever its condition says."),
         "rollback": ("release:rollback", "Roll a stage back to an earlier execution."),
     },
     "Set-up": {

@@ -83,6 +83,42 @@ def rollback(name: str, stage: str, *, to: str) -> int:
     return 0
 
 
+def override(
+    name: str,
+    stage: str,
+    *,
+    execution: str | None = None,
+    condition: Literal["BEFORE_ENTRY", "ON_SUCCESS"] | None = None,
+) -> int:
+    """Let a stage go on whatever its condition says.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    stage:
+        The stage.
+    execution:
+        The id of another execution than the latest.
+    condition:
+        Which condition; the one before entry while the stage has none of its actions started, without it.
+    """
+    connect()
+    from prefect_codepipeline.tasks.executions import latest_execution, read_execution
+    from prefect_codepipeline.tasks.overriding import override_stage_condition
+
+    known = read_execution(execution) if execution else latest_execution(name)
+    if condition is None:
+        stages = known.state.stages if known.state else ()
+        has_begun = any(action.started for each in stages if each.name == stage for action in each.actions)
+        condition = "ON_SUCCESS" if has_begun else "BEFORE_ENTRY"
+    override_stage_condition(name, stage, known.id, condition, who())
+    console.print(
+        Text(f"{name}: condition {condition} of stage {stage} is overridden in execution {known.id}")
+    )
+    return 0
+
+
 def disable_transition(name: str, stage: str, *, message: Reason, outbound: bool = False) -> int:
     """Let no execution enter a stage, or leave it, until the transition is enabled again.
 

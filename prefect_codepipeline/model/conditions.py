@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from prefect_codepipeline.model.declaration import Condition, ConditionResult, StageDeclaration
-from prefect_codepipeline.model.execution import ErrorDetails, Record
+from prefect_codepipeline.model.records import ErrorDetails, Record
 
 ConditionKind = Literal["beforeEntry", "onSuccess", "onFailure"]
 ConditionType = Literal["BEFORE_ENTRY", "ON_SUCCESS"]

@@ -9,10 +9,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from prefect_codepipeline.model.conditions import ConditionKind, ConditionStatus, RuleOutcome, RuleWait
 from prefect_codepipeline.model.declaration import RetryMode
 from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.records import ErrorDetails, Record
 
 PipelineExecutionStatus = Literal[
     "Cancelled", "InProgress", "Stopped", "Stopping", "Succeeded", "Superseded", "Failed"
@@ -37,15 +39,6 @@ TriggerType = Literal[
     "AutomatedRollback",
 ]
 ArtifactFormat = Literal["CODE_ZIP", "CODEBUILD_CLONE_REF"]
-
-
-class Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ErrorDetails(Record):
-    code: str
-    message: str
 
 
 class SourceRevision(Record):
@@ -269,6 +262,87 @@ class StopRequested(Fact):
         return f"stop-{self.epoch}-{self.how}"
 
 
+class RuleAsked(Fact):
+    """A rule of a condition was asked for the first time in this attempt of the stage."""
+
+    kind: Literal["rule-asked"] = "rule-asked"
+    stage: str
+    condition: ConditionKind
+    attempt: int
+    rule: str
+    rule_execution_id: str
+
+    @property
+    def key(self) -> str:
+        return f"{_rule_key(self.condition, self.stage, self.rule, self.attempt)}-asked"
+
+
+class RuleWaits(Fact):
+    """The rule has no answer before `wait.at`; `number` counts how often it said so."""
+
+    kind: Literal["rule-waits"] = "rule-waits"
+    stage: str
+    condition: ConditionKind
+    attempt: int
+    number: int
+    wait: RuleWait
+
+    @property
+    def key(self) -> str:
+        key = _rule_key(self.condition, self.stage, self.wait.rule, self.attempt)
+        return f"{key}-waits-{self.number}"
+
+
+class RuleAnswered(Fact):
+    kind: Literal["rule-answered"] = "rule-answered"
+    stage: str
+    condition: ConditionKind
+    attempt: int
+    outcome: RuleOutcome
+
+    @property
+    def key(self) -> str:
+        return f"{_rule_key(self.condition, self.stage, self.outcome.rule, self.attempt)}-answered"
+
+
+class ConditionEnded(Fact):
+    """What the condition of an attempt of a stage came to; its consequence follows from the definition."""
+
+    kind: Literal["condition-ended"] = "condition-ended"
+    stage: str
+    condition: ConditionKind
+    attempt: int
+    status: ConditionStatus
+    summary: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"condition-{self.condition.lower()}-{slug(self.stage)}-{self.attempt}"
+
+
+class OverrideRequested(Fact):
+    """Somebody wants the stage to go on whatever the condition of that attempt says."""
+
+    kind: Literal["override-requested"] = "override-requested"
+    stage: str
+    condition: ConditionKind
+    attempt: int
+    by: str
+
+    @property
+    def key(self) -> str:
+        return override_key(self.condition, self.stage, self.attempt)
+
+
+def override_key(condition: ConditionKind, stage: str, attempt: int) -> str:
+    """The key of the fact that overrides a condition in an attempt of a stage."""
+    return f"override-{condition.lower()}-{slug(stage)}-{attempt}"
+
+
+def _rule_key(condition: ConditionKind, stage: str, rule: str, attempt: int) -> str:
+    return f"rule-{condition.lower()}-{slug(stage, rule)}-{attempt}"
+
+
 class ExecutionFinished(Fact):
     kind: Literal["execution-finished"] = "execution-finished"
     epoch: int
@@ -306,6 +380,11 @@ AnyFact = Annotated[
     | ApprovalDecided
     | RetryRequested
     | StopRequested
+    | RuleAsked
+    | RuleWaits
+    | RuleAnswered
+    | ConditionEnded
+    | OverrideRequested
     | ExecutionFinished
     | NotificationSent,
     Field(discriminator="kind"),

@@ -9,7 +9,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from prefect_codepipeline.model.declaration import ActionDeclaration, PipelineDeclaration, StageDeclaration
+from prefect_codepipeline.model.conditions import (
+    ConditionKind,
+    ConditionStatus,
+    Consequence,
+    RuleOutcome,
+    RuleWait,
+    condition_of,
+    consequence_of,
+    result_of,
+)
+from prefect_codepipeline.model.declaration import (
+    ActionDeclaration,
+    Condition,
+    PipelineDeclaration,
+    RuleDeclaration,
+    StageDeclaration,
+)
 from prefect_codepipeline.model.execution import (
     ActionExecutionStatus,
     ActionFinished,
@@ -17,11 +33,16 @@ from prefect_codepipeline.model.execution import (
     AnyFact,
     ApprovalDecided,
     ApprovalRequested,
+    ConditionEnded,
     ExecutionFinished,
     ExecutionPinned,
+    OverrideRequested,
     PipelineExecutionStatus,
     ProcessStarted,
     RetryRequested,
+    RuleAnswered,
+    RuleAsked,
+    RuleWaits,
     SourceRevision,
     StageEntered,
     StageExecutionStatus,
@@ -70,6 +91,66 @@ class ActionState:
 
 
 @dataclass(frozen=True)
+class RuleState:
+    """A rule in the current attempt of its stage; `waits` counts how often it put the answer off."""
+
+    rule: RuleDeclaration
+    asked: RuleAsked | None = None
+    waits: int = 0
+    wait: RuleWait | None = None
+    outcome: RuleOutcome | None = None
+
+
+@dataclass(frozen=True)
+class ConditionState:
+    """A condition in the current attempt of its stage; `status` is None while none of its rules was asked."""
+
+    kind: ConditionKind
+    condition: Condition
+    rules: tuple[RuleState, ...]
+    ended: ConditionEnded | None = None
+    override: OverrideRequested | None = None
+
+    @property
+    def status(self) -> ConditionStatus | None:
+        if self.ended:
+            return self.ended.status
+        return self.by_its_rules if any(rule.asked for rule in self.rules) else None
+
+    @property
+    def outcomes(self) -> list[RuleOutcome]:
+        return [rule.outcome for rule in self.rules if rule.outcome]
+
+    @property
+    def by_its_rules(self) -> ConditionStatus:
+        """What the answers of the rules amount to by now."""
+        return result_of(self.outcomes, len(self.rules))
+
+    @property
+    def consequence(self) -> Consequence:
+        """What becomes of the stage."""
+        return consequence_of(
+            self.kind, self.condition.result, self.ended.status if self.ended else "InProgress"
+        )
+
+    @property
+    def next_rule(self) -> RuleState | None:
+        """The rule whose answer is wanted."""
+        if self.ended or self.by_its_rules != "InProgress":
+            return None
+        return next((rule for rule in self.rules if not rule.outcome), None)
+
+    @property
+    def summary(self) -> str:
+        if self.ended:
+            return self.ended.summary
+        waiting = self.next_rule
+        if waiting and waiting.wait:
+            return f"rule {waiting.rule.name!r} waits until {waiting.wait.at:%Y-%m-%d %H:%M} UTC: {waiting.wait.summary}"
+        return ""
+
+
+@dataclass(frozen=True)
 class StageState:
     """The current attempt of a stage; `status` is None while the execution has not entered it."""
 
@@ -80,6 +161,7 @@ class StageState:
     finished: StageFinished | None = None
     retries: tuple[RetryRequested, ...] = ()
     is_stopping: bool = False
+    conditions: tuple[ConditionState, ...] = ()
 
     @property
     def name(self) -> str:
@@ -99,6 +181,10 @@ class StageState:
     @property
     def automatic_retries(self) -> int:
         return sum(retry.trigger == "AutomatedStageRetry" for retry in self.retries)
+
+    def condition(self, kind: ConditionKind) -> ConditionState | None:
+        """The condition of that kind; None when the stage declares none."""
+        return next((condition for condition in self.conditions if condition.kind == kind), None)
 
     def action(self, name: str) -> ActionState:
         return next(action for action in self.actions if action.name == name)
@@ -183,6 +269,12 @@ class ExecutionState:
         return [(stage, action) for stage, action in self.actions if action.is_waiting_for_approval]
 
     @property
+    def open_waits(self) -> list[RuleWait]:
+        """What rules wait for."""
+        waiting = (c.next_rule for stage in self.stages for c in stage.conditions if c.status == "InProgress")
+        return [rule.wait for rule in waiting if rule and rule.wait]
+
+    @property
     def failure(self) -> tuple[StageState, ActionState] | None:
         """The first action of the current attempts that failed."""
         failed = ((s, a) for s, a in self.actions if a.status in ("Failed", "Abandoned"))
@@ -225,6 +317,19 @@ class _Index:
         self.started = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ActionStarted)}
         self.finished = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ActionFinished)}
         self.requests = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ApprovalRequested)}
+        self.asked = {(f.condition, f.stage, f.rule, f.attempt): f for f in facts if isinstance(f, RuleAsked)}
+        self.waits: dict[tuple[str, str, str, int], list[RuleWaits]] = {}
+        for wait in facts:
+            if isinstance(wait, RuleWaits):
+                key = (wait.condition, wait.stage, wait.wait.rule, wait.attempt)
+                self.waits.setdefault(key, []).append(wait)
+        self.answered = {
+            (f.condition, f.stage, f.outcome.rule, f.attempt): f for f in facts if isinstance(f, RuleAnswered)
+        }
+        self.ended = {(f.condition, f.stage, f.attempt): f for f in facts if isinstance(f, ConditionEnded)}
+        self.overrides = {
+            (f.condition, f.stage, f.attempt): f for f in facts if isinstance(f, OverrideRequested)
+        }
         self.decisions = {f.token: f for f in facts if isinstance(f, ApprovalDecided)}
 
 
@@ -245,6 +350,35 @@ def _fold_stage(
         finished=index.left.get((stage.name, attempt)),
         retries=tuple(own),
         is_stopping=is_stopping,
+        conditions=tuple(_fold_conditions(stage, index, attempt)),
+    )
+
+
+def _fold_conditions(stage: StageDeclaration, index: _Index, attempt: int) -> Iterable[ConditionState]:
+    kinds: tuple[ConditionKind, ...] = ("beforeEntry", "onSuccess", "onFailure")
+    for kind in kinds:
+        if condition := condition_of(stage, kind):
+            yield ConditionState(
+                kind,
+                condition,
+                tuple(_fold_rule(kind, stage, rule, index, attempt) for rule in condition.rules or ()),
+                index.ended.get((kind, stage.name, attempt)),
+                index.overrides.get((kind, stage.name, attempt)),
+            )
+
+
+def _fold_rule(
+    kind: ConditionKind, stage: StageDeclaration, rule: RuleDeclaration, index: _Index, attempt: int
+) -> RuleState:
+    key = (kind, stage.name, rule.name, attempt)
+    waits = index.waits.get(key, [])
+    answered = index.answered.get(key)
+    return RuleState(
+        rule,
+        index.asked.get(key),
+        len(waits),
+        waits[-1].wait if waits else None,
+        answered.outcome if answered else None,
     )
 
 

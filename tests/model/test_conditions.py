@@ -17,7 +17,7 @@ from prefect_codepipeline.model.conditions import (
     summary_of,
 )
 from prefect_codepipeline.model.declaration import StageDeclaration
-from prefect_codepipeline.model.execution import ErrorDetails
+from prefect_codepipeline.model.records import ErrorDetails
 
 NOW = datetime(2024, 7, 1, tzinfo=timezone.utc)
 

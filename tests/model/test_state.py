@@ -10,7 +10,6 @@ from prefect_codepipeline.model.execution import (
     ActionStarted,
     ApprovalDecided,
     ApprovalRequested,
-    ErrorDetails,
     ExecutionFinished,
     ExecutionPinned,
     ProcessStarted,
@@ -23,6 +22,7 @@ from prefect_codepipeline.model.execution import (
 )
 from prefect_codepipeline.model.page import execution_page
 from prefect_codepipeline.model.picture import draw_execution
+from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import fold
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)

@@ -1,8 +1,11 @@
-"""The gate: one execution at a time, in the order of arrival, and nobody waits behind the dead."""
+"""The gate on a real server: one at a time, in turn, and nobody waits behind the dead."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import count
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,8 +14,11 @@ from prefect.states import Completed, Running
 
 from prefect_codepipeline.model.execution import ProcessEnded, ProcessStarted
 from prefect_codepipeline.tasks import gate
+from prefect_codepipeline.tasks.gate import Visit, read_gates
 from prefect_codepipeline.tasks.prefect_api import client
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
+
+_order = count()
 
 
 @flow
@@ -22,106 +28,127 @@ def nothing() -> None:
 
 @pytest.fixture
 def pipeline_name(prefect_server: str) -> str:
-    return f"gate-{uuid4().hex[:8]}"
+    return f"Gate.{uuid4().hex[:8]}"
 
 
-def new_run() -> str:
-    return str(client().create_flow_run(nothing, state=Running()).id)
+def visit(
+    pipeline_name: str, mode: Any = "QUEUED", stage: str = "Prod", previous: str | None = None
+) -> Visit:
+    run = str(client().create_flow_run(nothing, state=Running()).id)
+    return Visit(pipeline_name, stage, previous, mode, run, 1, f"{next(_order):09}")
 
 
-def arrive(pipeline_name: str) -> str:
-    run = new_run()
-    gate.take_ticket(pipeline_name, run)
-    return run
+def enters(one: Visit) -> bool:
+    return gate.try_enter(one)[0]
 
 
-def test_only_the_first_in_line_enters(pipeline_name: str) -> None:
-    first, second = arrive(pipeline_name), arrive(pipeline_name)
-
-    assert not gate.try_enter(pipeline_name, second)
-    assert gate.try_enter(pipeline_name, first)
-    assert not gate.try_enter(pipeline_name, second)
-    assert gate.waiting(pipeline_name) == [second]
-
-
-def test_who_holds_the_lock_is_inside_however_often_it_asks(pipeline_name: str) -> None:
-    first = arrive(pipeline_name)
-
-    assert gate.try_enter(pipeline_name, first)
-    assert gate.try_enter(pipeline_name, first)
+def test_queued_executions_enter_in_the_order_of_arrival(pipeline_name: str) -> None:
+    first, second, third = (visit(pipeline_name) for _ in range(3))
+    assert enters(first)
+    assert enters(first), "who is inside may ask again"
+    assert not enters(second)
+    assert not enters(third)
+    gate.leave(first)
+    assert not enters(third)
+    assert enters(second)
+    assert [ticket.execution for ticket in read_gates(pipeline_name).tickets("Prod")] == [third.execution]
 
 
-def test_leaving_lets_the_next_one_in(pipeline_name: str) -> None:
-    first, second = arrive(pipeline_name), arrive(pipeline_name)
-    gate.try_enter(pipeline_name, first)
+def test_of_many_who_come_at_once_one_enters(pipeline_name: str) -> None:
+    visits = [visit(pipeline_name) for _ in range(8)]
 
-    gate.leave(pipeline_name, first)
+    with ThreadPoolExecutor(8) as pool:
+        entered = list(pool.map(enters, visits))
 
-    assert gate.try_enter(pipeline_name, second)
-    assert gate.holder_of(pipeline_name) == second
-
-
-def test_leaving_what_another_holds_takes_nothing_away(pipeline_name: str) -> None:
-    first, second = arrive(pipeline_name), arrive(pipeline_name)
-    gate.try_enter(pipeline_name, first)
-
-    gate.leave(pipeline_name, second)
-
-    assert gate.holder_of(pipeline_name) == first
+    assert sum(entered) <= 1
+    holder = read_gates(pipeline_name).holder("Prod")
+    waiting = [ticket.execution for ticket in read_gates(pipeline_name).tickets("Prod")]
+    if holder is None:  # each saw another one first: the head enters when it looks again
+        head = next(one for one in visits if one.execution == waiting[0])
+        assert enters(head)
+        holder = head.execution
+    assert sorted({*waiting, holder}) == sorted(one.execution for one in visits)
 
 
-def test_a_second_ticket_keeps_the_first_place(pipeline_name: str) -> None:
-    first, second = arrive(pipeline_name), arrive(pipeline_name)
-    gate.take_ticket(pipeline_name, first)
+def test_a_newer_execution_supersedes_who_waits(pipeline_name: str) -> None:
+    inside, older, newer = (visit(pipeline_name, "SUPERSEDED") for _ in range(3))
+    assert enters(inside)
 
-    assert gate.waiting(pipeline_name) == [first, second]
-
-
-def test_those_who_ended_while_they_waited_are_passed_over(pipeline_name: str) -> None:
-    first, second, third = (arrive(pipeline_name) for _ in range(3))
-    gate.try_enter(pipeline_name, first)
-    client().set_flow_run_state(UUID(second), Completed(), force=True)
-
-    gate.leave(pipeline_name, first)
-
-    assert gate.waiting(pipeline_name) == [third]
+    assert gate.try_enter(newer) == (False, None)
+    assert gate.try_enter(older) == (False, newer.execution), "though it arrived later"
+    gate.leave(inside)
+    assert gate.try_enter(newer) == (True, None)
 
 
-def test_the_lock_of_a_living_execution_is_not_freed(pipeline_name: str) -> None:
-    first = arrive(pipeline_name)
-    gate.try_enter(pipeline_name, first)
+def test_a_rollback_goes_first_and_supersedes_nobody(pipeline_name: str) -> None:
+    inside, waiting = visit(pipeline_name, "SUPERSEDED"), visit(pipeline_name, "SUPERSEDED")
+    rollback = replace(visit(pipeline_name, "SUPERSEDED"), is_rollback=True)
+    enters(inside)
+    enters(waiting)
+    assert gate.try_enter(rollback) == (False, None)
+    assert gate.try_enter(waiting) == (False, None)
 
-    assert gate.free_dead_lock(pipeline_name) is None
-    assert gate.holder_of(pipeline_name) == first
+    gate.leave(inside)
+
+    assert not enters(waiting)
+    assert enters(rollback)
 
 
-@pytest.mark.parametrize("process_said_goodbye", [True, False], ids=["goodbye said", "lease gone"])
-def test_the_lock_of_an_ended_execution_is_freed(pipeline_name: str, process_said_goodbye: bool) -> None:
-    first = arrive(pipeline_name)
-    gate.try_enter(pipeline_name, first)
-    record = RecordOf(first)
+@pytest.mark.parametrize(("kind", "stage"), [("Inbound", "Prod"), ("Outbound", "Beta")])
+def test_a_disabled_transition_lets_nobody_in(pipeline_name: str, kind: Any, stage: str) -> None:
+    one = visit(pipeline_name, previous="Beta")
+    gate.set_transition(pipeline_name, stage, kind, enabled=False, reason="freeze", by="ana", at=utc_now())
+    assert not enters(one)
+    assert read_gates(pipeline_name).transition(stage, kind).reason == "freeze"
+
+    gate.set_transition(pipeline_name, stage, kind, enabled=True, reason="", by="ana", at=utc_now())
+
+    assert enters(one)
+
+
+def test_only_the_holder_gives_the_lock_back(pipeline_name: str) -> None:
+    first, second = visit(pipeline_name), visit(pipeline_name)
+    enters(first)
+    gate.leave(second)
+    assert read_gates(pipeline_name).holder("Prod") == first.execution
+    gate.leave_all(pipeline_name, first.execution)
+    assert read_gates(pipeline_name).holder("Prod") is None
+    assert read_gates(pipeline_name).latest("Prod") == first.execution
+
+
+def test_names_that_look_alike_have_gates_of_their_own(pipeline_name: str) -> None:
+    assert enters(visit(pipeline_name, stage="Prod.1"))
+    assert enters(visit(pipeline_name, stage="Prod-1"))
+    assert enters(visit(pipeline_name.replace(".", "-"), stage="Prod.1"))
+
+
+@pytest.mark.parametrize("has_left", [True, False])
+def test_what_an_execution_that_is_over_left_is_freed_once_its_process_is_gone(
+    pipeline_name: str, has_left: bool
+) -> None:
+    dead, second = visit(pipeline_name), visit(pipeline_name)
+    enters(dead)
+    record = RecordOf(dead.execution)
     record.write(ProcessStarted(at=utc_now(), process=1, run_count=1, host="h", pid=1))
-    if process_said_goodbye:
+    assert gate.tidy(pipeline_name) == [], "it runs"
+    if has_left:
         record.write(ProcessEnded(at=utc_now(), process=1))
-    client().set_flow_run_state(UUID(first), Completed(), force=True)
+    client().set_flow_run_state(UUID(dead.execution), Completed(), force=True)
 
-    assert gate.free_dead_lock(pipeline_name) == first
-    assert gate.holder_of(pipeline_name) is None
+    freed = gate.tidy(pipeline_name)
 
-
-def test_pipelines_whose_names_look_alike_have_gates_of_their_own(prefect_server: str) -> None:
-    stem = uuid4().hex[:8]
-    dotted, dashed = f"{stem}.x", f"{stem}-x"
-    first, second = arrive(dotted), arrive(dashed)
-
-    assert gate.try_enter(dotted, first)
-    assert gate.try_enter(dashed, second)
+    assert len(freed) == 1, "no lease is renewed either"
+    assert dead.execution in freed[0]
+    assert enters(second)
 
 
-def test_of_many_who_try_at_once_one_is_inside(pipeline_name: str) -> None:
-    runs = [arrive(pipeline_name) for _ in range(6)]
-    with ThreadPoolExecutor(6) as pool:
-        entered = list(pool.map(lambda run: gate.try_enter(pipeline_name, run), runs * 3))
+def test_a_retry_is_a_new_visit_at_the_end_of_the_line(pipeline_name: str) -> None:
+    first, second = visit(pipeline_name), visit(pipeline_name)
+    enters(first)
+    enters(second)
+    again = replace(first, number=2)
+    gate.leave(first)
 
-    inside = {run for run, is_inside in zip(runs * 3, entered, strict=True) if is_inside}
-    assert inside == {runs[0]}
+    assert not enters(again)
+    assert enters(second)
+    assert [ticket.visit for ticket in read_gates(pipeline_name).tickets("Prod")] == [2]

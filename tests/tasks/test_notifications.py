@@ -20,13 +20,13 @@ from prefect_codepipeline.model.execution import (
     ActionStarted,
     ApprovalDecided,
     ApprovalRequested,
-    ErrorDetails,
     ExecutionFinished,
     ExecutionPinned,
     NotificationSent,
     SourceRevision,
     StageEntered,
 )
+from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ExecutionState, fold
 from prefect_codepipeline.tasks import notifications
 from prefect_codepipeline.tasks.notifications import Notifier, load_slack_channel

@@ -15,7 +15,6 @@ from prefect_codepipeline.model.execution import (
     ActionFinished,
     ActionStarted,
     ApprovalRequested,
-    ErrorDetails,
     ExecutionFinished,
     ExecutionPinned,
     RetryRequested,
@@ -23,6 +22,7 @@ from prefect_codepipeline.model.execution import (
     StageEntered,
     StageFinished,
 )
+from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.slack_message import (
     Message,
     approval_reply,

@@ -1,0 +1,201 @@
+"""Conditions of a stage: ask their rules in order, wait where a rule says so, and say what becomes of the stage.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-conditions.html
+"""
+
+import time
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed, Failed
+
+from prefect_codepipeline.flows.stage import run_as
+from prefect_codepipeline.model.conditions import (
+    ConditionKind,
+    ConditionStatus,
+    RuleOutcome,
+    RuleWait,
+    summary_of,
+)
+from prefect_codepipeline.model.execution import (
+    ConditionEnded,
+    OverrideRequested,
+    RuleAnswered,
+    RuleAsked,
+    RuleWaits,
+    StageExecutionStatus,
+    override_key,
+)
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.state import ConditionState
+from prefect_codepipeline.tasks.execution import Execution, current_execution
+from prefect_codepipeline.tasks.record import utc_now
+from prefect_codepipeline.tasks.registry import CancellationToken
+from prefect_codepipeline.tasks.rule import RuleQuestion, as_task_state, place_of, run_rule
+from prefect_codepipeline.tasks.suspension import Wake, suspend
+
+# Shorter waits than this are not worth a suspension.
+SHORT_WAIT = timedelta(seconds=5)
+POLL_SECONDS = 0.5
+_WHEN = {"beforeEntry": "before entry", "onSuccess": "on success", "onFailure": "on failure"}
+_STAGE_STATUS: dict[str, StageExecutionStatus] = {
+    "Proceed": "Succeeded",
+    "Fail": "Failed",
+    "Rollback": "Failed",
+    "Skip": "Skipped",
+    "Stop": "Stopped",
+}
+
+
+def meet_condition(
+    execution: Execution, stage_name: str, kind: ConditionKind
+) -> tuple[StageExecutionStatus, str]:
+    """The status that the condition gives the stage, and why; Succeeded when there is none, and it goes on."""
+    ended = _evaluate(execution, stage_name, kind)
+    if ended is None or ended.consequence == "Proceed":
+        return "Succeeded", ""
+    if ended.consequence == "Stop" and (stop := execution.state.stop):
+        return "Cancelled" if stop.how == "cancel" else "Stopped", f"{stop.by}: {stop.reason}"
+    summary = f"condition {_WHEN[kind]} of stage {stage_name!r} was not met: {ended.summary}"
+    return _STAGE_STATUS[ended.consequence], summary
+
+
+def engaged_by_failure(execution: Execution, stage_name: str) -> str | None:
+    """The result that the onFailure condition engages when it is met; None when it is not, or there is none."""
+    ended = _evaluate(execution, stage_name, "onFailure")
+    return ended.condition.result if ended and ended.status == "Succeeded" else None
+
+
+@flow(name="condition", persist_result=False, validate_parameters=False)
+def condition(stage_name: str, kind: str, attempt: int, asking: int) -> State[Any]:
+    """Ask the rules of a condition one after another, until one is not met or has to wait."""
+    execution = current_execution()
+    while (known := _condition(execution, stage_name, kind)) and known.next_rule:
+        rule = known.next_rule
+        before = rule.waits
+        ask_rule.with_options(name=rule.rule.name, task_run_name=rule.rule.name)(
+            stage_name, kind, rule.rule.name, return_state=True
+        )
+        known = _condition(execution, stage_name, kind)
+        if next(each for each in known.rules if each.rule.name == rule.rule.name).waits > before:
+            return Completed(name="Waits", message=known.summary)
+    message = summary_of(known.outcomes, len(known.rules))
+    if known.by_its_rules == "Succeeded":
+        return Completed(name="Succeeded", message=message)
+    if known.by_its_rules == "Abandoned":
+        return Cancelled(name="Abandoned", message=message)
+    return Failed(name=known.by_its_rules, message=message)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def ask_rule(stage_name: str, kind: str, rule_name: str) -> State[Any]:
+    """Ask a rule once, and write down what it said."""
+    execution = current_execution()
+    known = _condition(execution, stage_name, kind)
+    rule = next(rule for rule in known.rules if rule.rule.name == rule_name)
+    attempt = execution.state.stage(stage_name).attempt
+    identity: dict[str, Any] = {"stage": stage_name, "condition": kind, "attempt": attempt}
+    execution.check_is_ours()
+    asked = rule.asked or execution.write(
+        RuleAsked(**identity, at=utc_now(), rule=rule_name, rule_execution_id=str(uuid4()))
+    )
+    question = RuleQuestion(
+        stage_name,
+        known.kind,
+        rule.rule,
+        asked.rule_execution_id,
+        asked.at,
+        utc_now(),
+        rule.wait.memory if rule.wait else {},
+    )
+    answer = _ask_provider(execution, question, override_key(known.kind, stage_name, attempt))
+    if isinstance(answer, RuleWait):
+        execution.write(RuleWaits(**identity, at=utc_now(), number=rule.waits + 1, wait=answer))
+    else:
+        execution.write(RuleAnswered(**identity, at=utc_now(), outcome=answer))
+    return as_task_state(answer)
+
+
+def _ask_provider(execution: Execution, question: RuleQuestion, key: str) -> RuleOutcome | RuleWait:
+    """Ask, and have the rule abandoned when somebody overrides its condition meanwhile."""
+    token = CancellationToken()
+    place = place_of(execution, question.stage_name, question.rule.name, get_run_logger())
+    execution.overridable = (key, token)
+    try:
+        return run_rule(question, replace(place, cancellation=token))
+    finally:
+        execution.overridable = None
+
+
+def _evaluate(execution: Execution, stage_name: str, kind: ConditionKind) -> ConditionState | None:
+    """The condition once it has ended; None when the stage has none of that kind."""
+    if execution.state.stage(stage_name).condition(kind) is None:
+        return None
+    attempt = execution.state.stage(stage_name).attempt
+    while not (known := _condition(execution, stage_name, kind)).ended:
+        override = execution.record.get(override_key(kind, stage_name, attempt))
+        if isinstance(override, OverrideRequested):
+            _end(execution, stage_name, known, "Overridden", f"overridden by {override.by}")
+        elif execution.look_for_stop():
+            _end(execution, stage_name, known, "Abandoned", "the execution was stopped")
+        elif known.by_its_rules != "InProgress":
+            _end(
+                execution, stage_name, known, known.by_its_rules, summary_of(known.outcomes, len(known.rules))
+            )
+        elif (rule := known.next_rule) and rule.wait and rule.wait.at > utc_now():
+            _wait(execution, stage_name, known, rule.wait)
+        else:
+            _ask(execution, stage_name, known)
+    return known
+
+
+def _ask(execution: Execution, stage_name: str, known: ConditionState) -> None:
+    attempt = execution.state.stage(stage_name).attempt
+    asking = sum(rule.waits for rule in known.rules) + 1
+    parameters = {"stage_name": stage_name, "kind": known.kind, "attempt": attempt, "asking": asking}
+    key = f"{slug(stage_name)}-{attempt}-{known.kind.lower()}-{asking}"
+    run_as(execution, condition, f"{stage_name}: {_WHEN[known.kind]}", key, parameters)
+
+
+def _wait(execution: Execution, stage_name: str, known: ConditionState, wait: RuleWait) -> None:
+    key = override_key(known.kind, stage_name, execution.state.stage(stage_name).attempt)
+
+    def need_not_wait() -> bool:
+        return bool(execution.look_for_stop() or execution.record.get(key) or utc_now() >= wait.at)
+
+    if execution.can_suspend and wait.at - utc_now() > SHORT_WAIT:
+        message = f"stage {stage_name!r}, {_WHEN[known.kind]}: {known.summary}"
+        suspend(execution.id, message, lambda: Wake(need_not_wait()))
+    while not need_not_wait():
+        execution.check_is_ours()
+        time.sleep(min(POLL_SECONDS, max(0.0, _seconds_until(wait.at))))
+
+
+def _seconds_until(at: datetime) -> float:
+    return (at - utc_now()).total_seconds()
+
+
+def _end(
+    execution: Execution, stage_name: str, known: ConditionState, status: ConditionStatus, summary: str
+) -> None:
+    attempt = execution.state.stage(stage_name).attempt
+    execution.write(
+        ConditionEnded(
+            at=utc_now(),
+            stage=stage_name,
+            condition=known.kind,
+            attempt=attempt,
+            status=status,
+            summary=summary,
+        )
+    )
+    get_run_logger().info("Condition %s of stage %r: %s (%s)", _WHEN[known.kind], stage_name, status, summary)
+
+
+def _condition(execution: Execution, stage_name: str, kind: str) -> ConditionState:
+    return next(c for c in execution.state.stage(stage_name).conditions if c.kind == kind)
