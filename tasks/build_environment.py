@@ -129,13 +129,20 @@ def resolve_secret(variable: EnvironmentVariable) -> str:
     Raises:
         ActionFailed: with code `ConfigurationError`, there is no such block, key or version.
     """
-    what = f"environment variable {variable.name!r}: secret {variable.value!r}"
+    return secret_value(variable.value, f"environment variable {variable.name!r}")
+
+
+def secret_value(text: str, of: str) -> str:
+    """The value of the secret that `text` refers to; `of` says in messages what it is for.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, there is no such block, key or version.
+    """
+    what = f"{of}: secret {text!r}"
     try:
-        reference = parse_secret_reference(variable.value)
+        reference = parse_secret_reference(text)
     except ValueError as error:
-        raise ActionFailed(
-            f"environment variable {variable.name!r}: {error}", code="ConfigurationError"
-        ) from None
+        raise ActionFailed(f"{of}: {error}", code="ConfigurationError") from None
     if reference.version_id or reference.version_stage not in ("", "AWSCURRENT"):
         raise ActionFailed(
             f"{what} asks for a version, and a Secret block keeps the current one only",

@@ -1,0 +1,201 @@
+"""Rule/Custom/Http/1: a URL answers with the expected status, and with the expected value in its JSON.
+
+AWS has no such rule; there it would be a Lambda function.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from datetime import timedelta
+from typing import Any, Literal
+
+import httpx
+import jmespath
+from jmespath.exceptions import JMESPathError
+from pydantic import Field, field_validator, model_validator
+from pydantic_core.core_schema import ValidationInfo
+
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.conditions import compare, read_pattern
+from prefect_codepipeline.tasks.build_environment import secret_value
+from prefect_codepipeline.tasks.rule_registry import (
+    RuleConfiguration,
+    RuleContext,
+    RuleResult,
+    WaitUntil,
+    rule_provider,
+)
+
+LOOK_EVERY = timedelta(seconds=30)
+REQUEST_SECONDS = 30.0
+MOST_BYTES = 1 << 20
+MOST_MINUTES = 86_400
+_STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
+_SHOWN_CHARACTERS = 200
+
+
+class HttpConfiguration(RuleConfiguration):
+    """What is asked, and which answer is expected.
+
+    `ExpectedStatus` lists statuses and ranges (`200-299,404`). With `Query`, a JMESPath, a value is taken out of the
+    JSON answer and compared with `Value` by `Operator`. `Headers` is a JSON object of texts.
+    `AuthorizationSecret` names a Secret block, or `block:jsonKey`, whose value becomes the Authorization header.
+    Until the answer is as expected, it is asked for again for `WaitTime` minutes.
+    """
+
+    url: str
+    method: Literal["GET", "HEAD", "POST"] = "GET"
+    headers: str = "{}"
+    body: str | None = None
+    authorization_secret: str | None = None
+    expected_status: str = "200-299"
+    query: str | None = None
+    operator: Literal["EQ", "NE", "CONTAINS", "MATCHES"] = "EQ"
+    value: str | None = None
+    wait_time: int = Field(0, ge=0, le=MOST_MINUTES)
+
+    @field_validator("url")
+    @classmethod
+    def _of_the_web(cls, url: str) -> str:
+        try:
+            parsed = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"it is no URL: {error}") from None
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise ValueError("it must begin with http:// or https://")
+        return url
+
+    @field_validator("headers")
+    @classmethod
+    def _texts(cls, headers: str) -> str:
+        read_headers(headers)
+        return headers
+
+    @field_validator("expected_status")
+    @classmethod
+    def _statuses(cls, expected_status: str) -> str:
+        read_statuses(expected_status)
+        return expected_status
+
+    @field_validator("query")
+    @classmethod
+    def _compiled(cls, query: str) -> str:
+        try:
+            jmespath.compile(query)
+        except JMESPathError as error:
+            raise ValueError(f"it is no JMESPath: {str(error).splitlines()[0]}") from None
+        return query
+
+    @field_validator("value")
+    @classmethod
+    def _readable(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("operator") == "MATCHES":
+            read_pattern(value)
+        return value
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> HttpConfiguration:
+        if (self.query is None) != (self.value is None):
+            raise ValueError(
+                "'Query' and 'Value' belong together: what is taken, and what it is compared with"
+            )
+        return self
+
+
+@rule_provider(
+    provider="Http", owner="Custom", timeout_in_minutes=MOST_MINUTES, secrets=("AuthorizationSecret",)
+)
+def check_url(configuration: HttpConfiguration, context: RuleContext) -> RuleResult | WaitUntil:
+    """Met as soon as the URL answers as expected; no answer is not the expected one."""
+    is_met, summary = _look(configuration, context)
+    end = context.started_at + timedelta(minutes=configuration.wait_time)
+    if is_met or context.now >= end:
+        return RuleResult(
+            "Succeeded" if is_met else "Failed", summary, external_execution_url=configuration.url
+        )
+    return WaitUntil(
+        min(context.now + LOOK_EVERY, end),
+        f"{summary}; asked again until {end:%Y-%m-%d %H:%M} UTC",
+        external_execution_url=configuration.url,
+    )
+
+
+def read_headers(text: str) -> dict[str, str]:
+    """Raises `ValueError` unless `text` is a JSON object of texts."""
+    try:
+        headers = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        raise ValueError('it must be a JSON object of texts, {"Accept": "application/json"}')
+    return headers
+
+
+def read_statuses(text: str) -> list[range]:
+    """Raises `ValueError` unless `text` lists statuses and ranges of them."""
+    ranges = []
+    for item in text.split(","):
+        match = _STATUS.fullmatch(item.strip())
+        if not match:
+            raise ValueError(f"{item.strip()!r} is no status and no range of them, like 200-299")
+        ranges.append(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return ranges
+
+
+def _look(configuration: HttpConfiguration, context: RuleContext) -> tuple[bool, str]:
+    asked = f"{configuration.method} {configuration.url}"
+    try:
+        status, body = _request(configuration, context)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return False, f"{asked} was not answered: {type(error).__name__}: {error}"
+    answered = f"{asked} was answered with {status}"
+    if not any(status in statuses for statuses in read_statuses(configuration.expected_status)):
+        return False, f"{answered}, not with {configuration.expected_status}"
+    if configuration.query is None or configuration.value is None:
+        return True, answered
+    try:
+        found = _text(jmespath.search(configuration.query, json.loads(body)))
+    except ValueError as error:  # JMESPath's own errors are, too
+        return False, f"{answered}, but {configuration.query!r} found nothing in it: {error}"
+    is_met = compare(found, configuration.operator, configuration.value)
+    comparison = f"{_shown(found)} {configuration.operator} {_shown(configuration.value)}"
+    return is_met, f"{answered}: {configuration.query}: {comparison} {'holds' if is_met else 'does not hold'}"
+
+
+def _request(configuration: HttpConfiguration, context: RuleContext) -> tuple[int, bytes]:
+    """The status and the body, of which more than `MOST_BYTES` is an error."""
+    headers = {"user-agent": "prefect-codepipeline", **read_headers(configuration.headers)}
+    if configuration.authorization_secret:
+        headers["authorization"] = secret_value(configuration.authorization_secret, "AuthorizationSecret")
+    until = time.monotonic() + min(REQUEST_SECONDS, max(context.remaining_seconds, 1))
+    timeout = httpx.Timeout(max(until - time.monotonic(), 1))
+    with (
+        # A redirect to another host does not take the Authorization header along.
+        httpx.Client(follow_redirects=True, timeout=timeout) as client,
+        client.stream(
+            configuration.method, configuration.url, headers=headers, content=configuration.body
+        ) as response,
+    ):
+        body = b""
+        for chunk in response.iter_bytes():
+            body += chunk
+            context.check()
+            if time.monotonic() > until:
+                raise httpx.ReadTimeout(f"the answer took more than {REQUEST_SECONDS:.0f} s")
+            if len(body) > MOST_BYTES:
+                raise ActionFailed(
+                    f"{configuration.method} {configuration.url} was answered with more than {MOST_BYTES} bytes; "
+                    "a rule reads a short answer",
+                    code="ConfigurationError",
+                )
+        return response.status_code, body
+
+
+def _text(value: Any) -> str:  # Any: whatever JSON can hold
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} [...]")

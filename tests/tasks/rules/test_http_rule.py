@@ -1,0 +1,241 @@
+"""Rule/Custom/Http/1 against a real server: status, JSON values, waiting, secrets, bad answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from prefect_codepipeline.model.conditions import RuleOutcome, RuleWait
+
+
+class Service:
+    """A service whose answer tests set: `status`, `body`, `location`, and how long each byte of it takes."""
+
+    def __init__(self) -> None:
+        self.status, self.body, self.location, self.seconds_per_byte = 200, b'{"status": "ok"}', "", 0.0
+        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                sent = self.rfile.read(int(self.headers.get("content-length") or 0))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                service.requests.append((self.command, self.path, headers, sent))
+                moved = service.location and self.path != "/moved"
+                self.send_response(302 if moved else service.status)
+                if moved:
+                    self.send_header("Location", service.location)
+                self.send_header("Content-Length", str(len(service.body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    for index in range(len(service.body)) if service.seconds_per_byte else ():
+                        self.wfile.write(service.body[index : index + 1])
+                        time.sleep(service.seconds_per_byte)
+                    if not service.seconds_per_byte:
+                        self.wfile.write(service.body)
+
+            do_HEAD = do_POST = do_GET  # noqa: N815
+
+            def log_message(self, *arguments: Any) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/health"
+        threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def ask(asker: Any, service: Service) -> Any:
+    return lambda configuration=None, **fields: asker.ask(
+        "Http", {"Url": service.url, **(configuration or {})}, owner="Custom", **fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "met"),
+    [
+        (200, None, True),
+        (204, None, True),
+        (404, None, False),
+        (503, None, False),
+        (404, "404", True),
+        (200, "404", False),
+        (301, "200-299, 301", True),
+    ],
+)
+def test_the_status_decides(ask: Any, service: Service, status: int, expected: str | None, met: bool) -> None:
+    service.status, service.body = status, b""
+
+    answer = ask({"ExpectedStatus": expected} if expected else {})
+
+    assert answer.status == ("Succeeded" if met else "Failed")
+    assert answer.error_details is None
+    assert f"GET {service.url} was answered with {status}" in answer.summary
+    assert answer.external_execution_url == service.url
+
+
+@pytest.mark.parametrize(
+    ("body", "configuration", "met", "summary"),
+    [
+        ('{"status": "ok"}', {"Query": "status", "Value": "ok"}, True, "status: 'ok' EQ 'ok' holds"),
+        ('{"status": "bad"}', {"Query": "status", "Value": "ok"}, False, "'bad' EQ 'ok' does not hold"),
+        ('{"a": {"b": [1, 2]}}', {"Query": "a.b[1]", "Value": "2"}, True, "'2' EQ '2' holds"),
+        ('{"up": true}', {"Query": "up", "Value": "true"}, True, "'true' EQ 'true'"),
+        ("{}", {"Query": "up", "Value": "null"}, True, "'null' EQ 'null'"),
+        ('[{"n": 3}]', {"Query": "length(@)", "Value": "[1-9]", "Operator": "MATCHES"}, True, "MATCHES"),
+        ('{"a": {"b": "é"}}', {"Query": "a", "Value": '{"b":"é"}'}, True, "holds"),
+        ('{"v": "1.2"}', {"Query": "v", "Value": "1.3", "Operator": "NE"}, True, "NE"),
+        ("<html>", {"Query": "up", "Value": "true"}, False, "but 'up' found nothing in it"),
+        ("3", {"Query": "length(@)", "Value": "3"}, False, "found nothing in it"),
+    ],
+)
+def test_a_value_of_the_json_answer_decides(
+    ask: Any, service: Service, body: str, configuration: dict[str, str], met: bool, summary: str
+) -> None:
+    service.body = body.encode()
+
+    answer = ask(configuration)
+
+    assert answer.status == ("Succeeded" if met else "Failed")
+    assert summary in answer.summary
+
+
+def test_method_headers_and_body_are_sent(ask: Any, service: Service) -> None:
+    ask(
+        {
+            "Method": "POST",
+            "Headers": '{"X-Pipeline": "#{Source.BranchName}"}',
+            "Body": "#{Source.BranchName}",
+        }
+    )
+
+    ((method, path, headers, body),) = service.requests
+    assert (method, path, headers["x-pipeline"], body) == ("POST", "/health", "main", b"main")
+
+
+def test_it_asks_again_until_the_answer_is_as_expected(asker: Any, ask: Any, service: Service) -> None:
+    service.status = 503
+
+    wait = ask({"WaitTime": "5"})
+
+    assert isinstance(wait, RuleWait)
+    assert wait.at == asker.clock + timedelta(seconds=30)
+    assert "503, not with 200-299; asked again until 2024-07-01 12:05 UTC" in wait.summary
+    assert isinstance(asker.ask_again(), RuleWait)
+    service.status = 200
+    assert asker.ask_again().status == "Succeeded"
+
+
+def test_when_the_wait_time_is_over_it_fails(asker: Any, ask: Any, service: Service) -> None:
+    service.status = 503
+    ask({"WaitTime": "1"})
+
+    assert asker.last_answer(most=2).status == "Failed"
+    assert len(service.requests) == 3
+
+
+def test_no_answer_is_not_the_expected_one(asker: Any, service: Service) -> None:
+    answer = asker.ask("Http", {"Url": "http://127.0.0.1:9/"}, owner="Custom")
+
+    assert answer.status == "Failed"
+    assert not answer.errored
+    assert "GET http://127.0.0.1:9/ was not answered: ConnectError" in answer.summary
+
+
+def test_an_answer_that_trickles_is_left(ask: Any, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefect_codepipeline.tasks.rules.http_rule.REQUEST_SECONDS", 0.5)
+    service.seconds_per_byte = 0.2
+    began = time.monotonic()
+
+    answer = ask()
+
+    assert "was not answered: ReadTimeout" in answer.summary
+    assert time.monotonic() - began < 3
+
+
+def test_an_answer_that_does_not_end_is_an_error(ask: Any, service: Service) -> None:
+    service.body = b"x" * (3 << 20)
+
+    answer = ask()
+
+    assert answer.errored
+    assert "more than 1048576 bytes" in answer.summary
+
+
+def test_a_cancelled_execution_does_not_wait_for_the_answer(
+    asker: Any, ask: Any, service: Service, eventually: Any
+) -> None:
+    service.seconds_per_byte = 0.2
+    answers: list[RuleOutcome] = []
+    thread = threading.Thread(target=lambda: answers.append(ask()))
+    thread.start()
+    eventually(lambda: service.requests)
+
+    asker.cancellation.cancel()
+
+    thread.join(5)
+    assert answers[0].status == "Abandoned"
+
+
+@pytest.mark.live
+def test_the_authorization_comes_from_a_secret_block_and_goes_to_no_other_host(
+    prefect_server: str, asker: Any, ask: Any, service: Service
+) -> None:
+    from prefect.blocks.system import Secret
+
+    Secret(value={"token": "Bearer s3cr3t"}).save("health", overwrite=True)
+    service.location = f"http://localhost:{service.server.server_port}/moved"
+
+    answer = ask({"AuthorizationSecret": "health:token"})
+
+    assert answer.status == "Succeeded", answer.summary
+    assert [headers.get("authorization") for _, _, headers, _ in service.requests] == ["Bearer s3cr3t", None]
+    assert answer.resolved_configuration["AuthorizationSecret"] == "****"
+    assert not any("s3cr3t" in text for text in [answer.summary, *asker.lines])
+
+
+@pytest.mark.live
+def test_a_secret_that_does_not_exist_is_an_error(prefect_server: str, ask: Any) -> None:
+    answer = ask({"AuthorizationSecret": "nope"})
+
+    assert answer.errored
+    assert "AuthorizationSecret: secret 'nope': there is no Secret block 'nope'" in answer.summary
+
+
+@pytest.mark.parametrize(
+    ("configuration", "message"),
+    [
+        ({"Url": "ftp://example.com"}, "it must begin with http:// or https://"),
+        ({"Method": "DELETE"}, "Method: Input should be 'GET', 'HEAD' or 'POST'"),
+        ({"Headers": "X: y"}, "Headers: Value error, it is not JSON"),
+        ({"Headers": '{"X": 1}'}, "a JSON object of texts"),
+        ({"ExpectedStatus": "ok"}, "'ok' is no status"),
+        ({"Query": "a[", "Value": "1"}, "it is no JMESPath"),
+        ({"Query": "a"}, "'Query' and 'Value' belong together"),
+        ({"Query": "a", "Value": "(", "Operator": "MATCHES"}, "is not a regular expression"),
+    ],
+)
+def test_a_wrong_configuration_is_explained(
+    ask: Any, service: Service, configuration: dict[str, str], message: str
+) -> None:
+    answer = ask(configuration)
+
+    assert answer.errored
+    assert message in answer.summary
+    assert service.requests == []
