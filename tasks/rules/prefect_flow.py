@@ -1,0 +1,117 @@
+"""Rule/Custom/PrefectFlow/1: a run of a Prefect deployment succeeds.
+
+AWS has no such rule. https://docs.prefect.io/v3/how-to-guides/deployments/run-deployments
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import field_validator
+
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.tasks.executions import run_url
+from prefect_codepipeline.tasks.prefect_api import call, flow_run
+from prefect_codepipeline.tasks.rule_registry import (
+    RuleConfiguration,
+    RuleContext,
+    RuleResult,
+    WaitUntil,
+    rule_provider,
+)
+
+WATCHED_SECONDS = 5.0  # within one asking; a short run ends meanwhile
+_LOOK_SECONDS = 0.25
+_SHORTEST_WAIT, _LONGEST_WAIT = timedelta(seconds=10), timedelta(seconds=60)
+_FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+class PrefectFlowConfiguration(RuleConfiguration):
+    """`Deployment`: `flow/deployment`. `Parameters`: a JSON object for the run."""
+
+    deployment: str
+    parameters: str = "{}"
+
+    @field_validator("deployment")
+    @classmethod
+    def _two_names(cls, deployment: str) -> str:
+        flow, slash, name = deployment.partition("/")
+        if not (flow and slash and name):
+            raise ValueError("it must be 'flow/deployment', as `prefect deployment ls` shows it")
+        return deployment
+
+    @field_validator("parameters")
+    @classmethod
+    def _an_object(cls, parameters: str) -> str:
+        try:
+            value = json.loads(parameters)
+        except ValueError as error:
+            raise ValueError(f"it is not JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise ValueError('it must be a JSON object, {"environment": "staging"}')
+        return parameters
+
+
+@rule_provider(provider="PrefectFlow", owner="Custom")
+def run_deployment(configuration: PrefectFlowConfiguration, context: RuleContext) -> RuleResult | WaitUntil:
+    """Met when the run is Completed. It is started once for each rule execution, and goes on when the rule ends early."""
+    run_id = context.memory.get("flow_run_id") or _start(configuration, context)
+    url = run_url(run_id)
+    until = time.monotonic() + min(WATCHED_SECONDS, context.remaining_seconds)
+    while True:
+        run = flow_run(run_id)
+        if run is None:
+            raise ActionFailed(
+                f"flow run {run_id} of deployment {configuration.deployment!r} was deleted while it was watched",
+                code="ConfigurationError",
+                external_execution_id=run_id,
+            )
+        state = run["state"] or {}
+        if run["state_type"] in _FINAL or time.monotonic() >= until:
+            break
+        if context.cancellation.wait(_LOOK_SECONDS):
+            context.check()
+    what = f"flow run {run['name']!r} of deployment {configuration.deployment!r} is {run['state_name']}"
+    if run["state_type"] not in _FINAL:
+        return WaitUntil(context.now + _wait(context), what, {"flow_run_id": run_id}, run_id, url)
+    summary = f"{what}: {state['message']}" if state.get("message") else what
+    return RuleResult("Succeeded" if run["state_type"] == "COMPLETED" else "Failed", summary, run_id, url)
+
+
+def _start(configuration: PrefectFlowConfiguration, context: RuleContext) -> str:
+    flow, _, deployment = configuration.deployment.partition("/")
+    status, found = call(
+        "GET", f"/deployments/name/{quote(flow, safe='')}/{quote(deployment, safe='')}", expected=(404,)
+    )
+    if status == 404:
+        raise ActionFailed(
+            f"there is no deployment {configuration.deployment!r}; `prefect deployment ls` shows those there are",
+            code="ConfigurationError",
+        )
+    wanted: dict[str, Any] = {
+        "parameters": json.loads(configuration.parameters),
+        # Asked again after a crash, Prefect gives back the run that is there.
+        "idempotency_key": f"codepipeline-rule-{context.rule_execution_id}",
+        "tags": [f"pipeline:{context.pipeline_name}"],
+    }
+    status, run = call("POST", f"/deployments/{found['id']}/create_flow_run", wanted, expected=(409, 422))
+    if status >= 400:
+        raise ActionFailed(
+            f"deployment {configuration.deployment!r} refused the parameters {configuration.parameters}: {_detail(run)}",
+            code="ConfigurationError",
+        )
+    context.logger.info("Flow run %r of deployment %r was started", run["name"], configuration.deployment)
+    return str(run["id"])
+
+
+def _wait(context: RuleContext) -> timedelta:
+    """The longer the run takes, the more seldom it is looked at."""
+    return min(max((context.now - context.started_at) / 10, _SHORTEST_WAIT), _LONGEST_WAIT)
+
+
+def _detail(answer: Any) -> str:  # Any: whatever the API says
+    return str(answer.get("detail", answer) if isinstance(answer, dict) else answer)[:500]
