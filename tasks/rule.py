@@ -21,7 +21,13 @@ from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.pipeline_definition import MASK
 from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, CodePipelineError, UnresolvedVariable
+from prefect_codepipeline.errors import (
+    ActionAbandoned,
+    ActionFailed,
+    CodePipelineError,
+    PrefectUnavailable,
+    UnresolvedVariable,
+)
 from prefect_codepipeline.model.conditions import ConditionKind, RuleOutcome, RuleWait
 from prefect_codepipeline.model.declaration import RuleDeclaration
 from prefect_codepipeline.model.records import ErrorDetails
@@ -251,7 +257,11 @@ def _outcome(question: RuleQuestion, **fields: Any) -> RuleOutcome:
 
 
 def _failure(question: RuleQuestion, error: CodePipelineError) -> RuleOutcome:
-    failed = error if isinstance(error, ActionFailed) else ActionFailed(str(error), code="ConfigurationError")
+    if isinstance(error, ActionFailed):
+        failed = error
+    else:
+        is_away = isinstance(error, PrefectUnavailable)
+        failed = ActionFailed(str(error), code="SystemUnavailable" if is_away else "ConfigurationError")
     message = str(failed)[:MESSAGE_LENGTH]
     return _outcome(
         question,

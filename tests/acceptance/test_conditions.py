@@ -84,7 +84,7 @@ def test_rules_run_in_order_and_stop_at_the_first_that_is_not_met(world: Any) ->
     assert [rule.outcome and rule.outcome.status for rule in rules] == ["Succeeded", "Failed", None]
     assert (
         known.state.summary
-        == "condition before entry of stage 'S1' was not met: rule 'b' failed: asked 1 times"
+        == "condition before entry of stage 'S1' was not met: rule 'b' failed: as ordered, asked 1 times"
     )
 
 
@@ -106,7 +106,7 @@ def test_a_rule_that_waits_holds_no_process_and_is_asked_again_in_time(world: An
     )
 
     assert known.status == "Succeeded"
-    assert known.state.stage("S1").condition("beforeEntry").rules[0].outcome.summary == "asked 2 times"
+    assert known.state.stage("S1").condition("beforeEntry").rules[0].outcome.summary == "as ordered, asked 2 times"
 
 
 def test_a_condition_that_waits_can_be_overridden(world: Any) -> None:
@@ -125,7 +125,7 @@ def test_a_condition_that_waits_can_be_overridden(world: Any) -> None:
 
 
 def test_a_rule_at_work_is_abandoned_by_an_override(world: Any) -> None:
-    busy = rule("busy", BlockUntil=world.folder / "never")
+    busy = rule("busy", Hold=world.folder / "never")
     execution_id = world.start(declared(world, [world.action("Work")], beforeEntry=condition("FAIL", busy)))
     world.wait(
         execution_id,

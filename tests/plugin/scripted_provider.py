@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import timedelta
 from pathlib import Path
 
 from prefect_codepipeline.errors import ActionFailed
@@ -15,13 +14,6 @@ from prefect_codepipeline.tasks.registry import (
     ActionResult,
     OutputTree,
     action_provider,
-)
-from prefect_codepipeline.tasks.rule_registry import (
-    RuleConfiguration,
-    RuleContext,
-    RuleResult,
-    WaitUntil,
-    rule_provider,
 )
 
 
@@ -34,29 +26,6 @@ class ScriptedConfiguration(ActionConfiguration):
     fail_unless: Path | None = None
     raise_error: str | None = None
     output: str | None = None
-
-
-class ScriptedRuleConfiguration(RuleConfiguration):
-    """Met when `fail_unless` exists; with `wait_seconds` it is asked again until `until` exists."""
-
-    fail_unless: Path | None = None
-    until: Path | None = None
-    wait_seconds: float = 0
-    block_until: Path | None = None
-
-
-@rule_provider(provider="Scripted", owner="Custom")
-def rule(configuration: ScriptedRuleConfiguration, context: RuleContext) -> RuleResult | WaitUntil:
-    """Behave as ordered."""
-    while configuration.block_until and not configuration.block_until.exists():
-        context.check()
-        time.sleep(0.05)
-    asked = int(context.memory.get("asked", "0")) + 1
-    if configuration.until and not configuration.until.exists():
-        at = context.now + timedelta(seconds=configuration.wait_seconds)
-        return WaitUntil(at, f"asked {asked} times", {"asked": str(asked)})
-    met = configuration.fail_unless is None or configuration.fail_unless.exists()
-    return RuleResult("Succeeded" if met else "Failed", f"asked {asked} times")
 
 
 @action_provider(
