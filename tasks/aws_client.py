@@ -13,6 +13,7 @@ from prefect_codepipeline.errors import ActionFailed
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 20
+ATTEMPTS = 3
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure")
 _CREDENTIALS = (
     "InvalidClientTokenId",
@@ -42,7 +43,7 @@ def aws_client(service: str, region: str | None = None, role_arn: str | None = N
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
-        retries={"mode": "standard", "max_attempts": 3},
+        retries={"mode": "standard", "max_attempts": ATTEMPTS},
     )
     session = boto3.session.Session(region_name=region)
     if not role_arn:

@@ -1,89 +1,14 @@
-"""Ask a rule as the engine does, and read what it logged."""
+"""Who asks rules as the engine does."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
-from prefect_codepipeline.model.conditions import RuleOutcome, RuleWait
-from prefect_codepipeline.model.declaration import RuleDeclaration
-from prefect_codepipeline.tasks.registry import CancellationToken, InputTree
-from prefect_codepipeline.tasks.rule import RulePlace, RuleQuestion, run_rule
-
-
-class Asker:
-    """Asks the rules of one execution. `clock` is the time of the first asking; `ask_again` goes to the wait's end."""
-
-    def __init__(self, artifacts: Path) -> None:
-        self.clock = datetime(2024, 7, 1, 12, 0, tzinfo=timezone.utc)  # a Monday
-        self.namespaces = {"codepipeline": {"PipelineExecutionId": "e1"}, "Source": {"BranchName": "main"}}
-        self.cancellation = CancellationToken()
-        self.settings = ActionSettings(run_on="host")
-        self.lines: list[str] = []
-        self.artifacts = artifacts
-        self._question: RuleQuestion | None = None
-        self._wait: RuleWait | None = None
-
-    def ask(
-        self,
-        provider: str,
-        configuration: dict[str, str] | None = None,
-        owner: str = "AWS",
-        condition: Any = "beforeEntry",
-        rule_execution_id: str = "r1",
-        late: timedelta = timedelta(),
-        **fields: Any,
-    ) -> RuleOutcome | RuleWait:
-        """Ask a rule that was first asked at `clock`, `late` after that."""
-        rule = {
-            "name": "Check",
-            "ruleTypeId": {"category": "Rule", "owner": owner, "provider": provider, "version": "1"},
-            "configuration": configuration,
-            **fields,
-        }
-        declared = RuleDeclaration.model_validate(rule)
-        question = RuleQuestion(
-            "Deploy", condition, declared, rule_execution_id, self.clock, self.clock + late
-        )
-        return self._ask(question)
-
-    def ask_again(self, after: timedelta | None = None) -> RuleOutcome | RuleWait:
-        """At the end of the last wait, or that long after it was last asked."""
-        assert self._question, "ask first"
-        assert self._wait, "the rule has answered already"
-        now = self._question.now + after if after else self._wait.at
-        return self._ask(self._question.again(self._wait, now))
-
-    def last_answer(self, most: int = 100) -> RuleOutcome:
-        """Ask until the rule does not wait any more."""
-        for _ in range(most):
-            answer = self.ask_again()
-            if isinstance(answer, RuleOutcome):
-                return answer
-        raise AssertionError(f"still waits after {most} askings")
-
-    def _ask(self, question: RuleQuestion) -> RuleOutcome | RuleWait:
-        logger = logging.Logger("rule", logging.INFO)
-        logger.addFilter(lambda record: bool(self.lines.append(record.getMessage())))
-        place = RulePlace(
-            "release", "e1", self.namespaces, self._fetch, self.settings, self.cancellation, logger
-        )
-        answer = run_rule(question, place)
-        self._question = replace(question)
-        self._wait = answer if isinstance(answer, RuleWait) else None
-        return answer
-
-    def _fetch(self, name: str, directory: Path) -> InputTree:
-        (directory / "name.txt").write_text(name)
-        return InputTree(name, directory, revision_id="abc")
+from rule_asker import Asker
 
 
 @pytest.fixture
