@@ -106,7 +106,10 @@ def test_a_rule_that_waits_holds_no_process_and_is_asked_again_in_time(world: An
     )
 
     assert known.status == "Succeeded"
-    assert known.state.stage("S1").condition("beforeEntry").rules[0].outcome.summary == "as ordered, asked 2 times"
+    assert (
+        known.state.stage("S1").condition("beforeEntry").rules[0].outcome.summary
+        == "as ordered, asked 2 times"
+    )
 
 
 def test_a_condition_that_waits_can_be_overridden(world: Any) -> None:
