@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from prefect_codepipeline.model.action_types import find_action_type
 from prefect_codepipeline.model.declaration import ActionDeclaration, PipelineDeclaration
 from prefect_codepipeline.model.validation import Problem, nearest, problems_of, validate
 from prefect_codepipeline.model.variables import find_references
@@ -16,11 +17,18 @@ _LATER = "is not available yet; this version cannot run it"
 
 def check_runnable(declaration: PipelineDeclaration) -> list[Problem]:
     """Everything that keeps the definition from running, and warnings about what will surprise."""
-    problems = [*validate(declaration), *_not_available(declaration)]
+    # A masked secret stands here for the one of the action's connection: as if the action were stored already.
+    problems = validate(declaration, stored=declaration)
+    said = {problem.path for problem in problems if problem.severity == "error"}
+    return [*problems, *(problem for problem in _not_here(declaration) if problem.path not in said)]
+
+
+def _not_here(declaration: PipelineDeclaration) -> Iterator[Problem]:
+    """What AWS has and this version has not, and what its own providers demand."""
+    yield from _not_available(declaration)
     for stage_index, stage in enumerate(declaration.stages):
         for action_index, action in enumerate(stage.actions):
-            problems += _check_action(action, f"stages[{stage_index}].actions[{action_index}]")
-    return problems
+            yield from _check_action(action, f"stages[{stage_index}].actions[{action_index}]")
 
 
 def _not_available(declaration: PipelineDeclaration) -> Iterator[Problem]:
@@ -48,7 +56,8 @@ def _check_action(action: ActionDeclaration, path: str) -> Iterator[Problem]:
             hint=nearest(str(kind), known),
         )
         return
-    yield from _check_counts(action, provider, path)
+    if find_action_type(kind) is None:
+        yield from _check_counts(action, provider, path)
     yield from _check_configuration(action, provider, path)
     if action.configuration.get("DetectChanges", action.configuration.get("PollForSourceChanges")) == "true":
         yield Problem(
@@ -59,6 +68,7 @@ def _check_action(action: ActionDeclaration, path: str) -> Iterator[Problem]:
 
 
 def _check_counts(action: ActionDeclaration, provider: ActionProvider, path: str) -> Iterator[Problem]:
+    """For action types that AWS does not know: their providers alone know how many artifacts they take."""
     for what, artifacts, (least, most) in (
         ("input", action.input_artifacts, provider.inputs),
         ("output", action.output_artifacts, provider.outputs),
@@ -81,8 +91,14 @@ def _check_configuration(action: ActionDeclaration, provider: ActionProvider, pa
             key = str(details["loc"][0]) if details["loc"] else ""
             if any(find_references(action.configuration.get(key, ""))):
                 continue  # known only when its variables are
+            # A missing key has no place of its own.
+            here = (
+                f"{path}.configuration.{problem.path}"
+                if key in action.configuration
+                else f"{path}.configuration"
+            )
             yield Problem(
-                f"{path}.configuration.{problem.path}" if problem.path else f"{path}.configuration",
+                here,
                 _words(action.name, key, details["type"], problem.message),
                 "InvalidActionDeclarationException",
                 hint=problem.hint,

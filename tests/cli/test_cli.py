@@ -81,7 +81,7 @@ def test_validate_lists_every_problem_and_exits_with_1(tmp_path: Path) -> None:
     done = cli("validate", str(HELLO), str(path))
 
     assert done.returncode == 1
-    assert "pipeline.json: no problems" in done.stdout
+    assert "pipeline.json: error" not in done.stdout
     assert "executionMode: QUEUED is not available yet" in done.stdout
     assert "did you mean 'SourceOutput'?" in done.stdout
 
@@ -94,7 +94,7 @@ def test_validate_answers_programs_in_json(tmp_path: Path) -> None:
 
     report = json.loads(done.stdout)
     assert done.returncode == 2
-    assert report[0]["problems"] == []
+    assert [problem["rule"] for problem in report[0]["problems"]] == ["source-starts-nothing"]
     assert "line 1" in report[1]["unreadable"]
 
 
