@@ -121,9 +121,9 @@ class OutputArtifact(Declared):
 class RuleDeclaration(Declared):
     name: Name
     rule_type_id: RuleTypeId
-    configuration: dict[ConfigurationKey, Annotated[str, _text(1, 10000)]] | None = Field(
-        None, max_length=200
-    )
+    configuration: (
+        Annotated[dict[ConfigurationKey, Annotated[str, _text(1, 10000)]], Field(max_length=200)] | None
+    ) = None
     commands: Annotated[list[Command], Field(min_length=1, max_length=50)] | None = None
     input_artifacts: list[InputArtifact] | None = None
     role_arn: RoleArn | None = None

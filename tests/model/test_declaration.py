@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from prefect_codepipeline.model import declaration as declared
 from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.model.validation import RULES, problems_of
+from prefect_codepipeline.model.validation import problems_of
 
 PIPELINES = sorted((Path(__file__).parent.parent / "data" / "pipelines").glob("*.json"))
 
@@ -139,74 +138,3 @@ def test_the_value_of_a_secret_is_not_in_the_problem() -> None:
         )
 
     assert "planted-secret" not in str(problems_of(caught.value))
-
-
-# Where we differ on purpose from the service's model.
-LOOSER = {"StageActionDeclarationList"}
-
-
-def test_constraints_are_those_of_the_service_model() -> None:
-    botocore_session = pytest.importorskip("botocore.session")
-    model = botocore_session.get_session().get_service_model("codepipeline")
-    pairs: dict[str, type[BaseModel]] = {
-        "PipelineDeclaration": declared.PipelineDeclaration,
-        "StageDeclaration": declared.StageDeclaration,
-        "ActionDeclaration": declared.ActionDeclaration,
-        "RuleDeclaration": declared.RuleDeclaration,
-        "PipelineVariableDeclaration": declared.PipelineVariableDeclaration,
-        "GitConfiguration": declared.GitConfiguration,
-        "GitPullRequestFilter": declared.GitPullRequestFilter,
-        "GitPushFilter": declared.GitPushFilter,
-        "FailureConditions": declared.FailureConditions,
-        "EnvironmentVariable": declared.EnvironmentVariable,
-        "ActionTypeId": declared.ActionTypeId,
-        "ArtifactStore": declared.ArtifactStoreDeclaration,
-    }
-    for name, ours in pairs.items():
-        shape = model.shape_for(name)
-        fields = {field.alias or key: field for key, field in ours.model_fields.items()}
-        assert set(fields) == set(shape.members), name
-        schema = ours.model_json_schema(by_alias=True)["properties"]
-        for member, member_shape in shape.members.items():
-            expected = {
-                key: member_shape.metadata[key] for key in ("min", "max") if key in member_shape.metadata
-            }
-            assert _bounds(schema[member], expected), (
-                f"{name}.{member}: {schema[member]} and {member_shape.metadata}"
-            )
-            if enum := member_shape.metadata.get("enum"):
-                assert set(_enum(schema[member])) <= set(enum), f"{name}.{member}"
-
-
-def _alternatives(schema: dict[str, Any]) -> list[dict[str, Any]]:
-    return schema.get("anyOf", [schema])
-
-
-def _bounds(schema: dict[str, Any], expected: dict[str, int]) -> bool:
-    for choice in _alternatives(schema):
-        if choice.get("type") in ("string", "array", "integer", "object"):
-            least = choice.get("minLength", choice.get("minItems", choice.get("minimum", 0)))
-            most = choice.get("maxLength", choice.get("maxItems", choice.get("maximum")))
-            if expected.get("min", 0) and least and least < expected["min"]:
-                return False
-            if expected.get("max") and most and most > expected["max"] and choice.get("type") == "string":
-                return False
-    return True
-
-
-def _enum(schema: dict[str, Any]) -> list[str]:
-    found = [value for choice in _alternatives(schema) for value in choice.get("enum", [])]
-    return found + [choice["const"] for choice in _alternatives(schema) if "const" in choice]
-
-
-def test_exceptions_bear_names_that_the_service_knows() -> None:
-    botocore_session = pytest.importorskip("botocore.session")
-    from prefect_codepipeline import errors
-
-    model = botocore_session.get_session().get_service_model("codepipeline")
-    ours = [kind.__name__ for kind in errors.PipelineServiceError.__subclasses__()]
-
-    assert ours
-    assert set(ours) - {"ValidationException"} <= set(model.shape_names)
-    named = {rule.exception for rule in RULES.values()}
-    assert named - {"ValidationException"} <= set(model.shape_names)

@@ -6,13 +6,12 @@ https://docs.aws.amazon.com/codepipeline/latest/APIReference/CommonErrors.html
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Le, MaxLen, MinLen
-from pydantic import BaseModel, StringConstraints, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from prefect_codepipeline.model.declaration import Declared
@@ -29,6 +28,7 @@ _TYPES = {
     "dict_type": "an object",
     "model_type": "an object",
 }
+_BOUNDS = {"min_length": "min", "max_length": "max", "ge": "min", "le": "max", "pattern": "pattern"}
 _CONSTRAINTS = {
     "string_too_long", "string_too_short", "too_long", "too_short", "greater_than_equal", "less_than_equal",
     "string_pattern_mismatch", "literal_error",
@@ -203,37 +203,38 @@ def _annotation_at(model: type[BaseModel], location: Location) -> Any:
 
 
 def _constraints(annotation: Any) -> list[str]:
-    """Every constraint of a text or number, as AWS lists them."""
-    phrases: list[str] = []
-    for item in _metadata(annotation):
-        if isinstance(item, StringConstraints):
-            phrases += [_at_most_length(item.max_length)] if item.max_length is not None else []
-            phrases += [_at_least_length(item.min_length)] if item.min_length is not None else []
-            phrases += [_of_pattern(str(item.pattern))] if item.pattern else []
-        elif isinstance(item, FieldInfo):
-            phrases += _constraints_of_field(item)
-    if get_origin(kind := bare(annotation)) is Literal:
-        phrases.append(f"Member must satisfy enum value set: [{', '.join(get_args(kind))}]")
-    return phrases
-
-
-def _constraints_of_field(field: FieldInfo) -> list[str]:
-    known = {
-        Ge: lambda item: f"Member must have value greater than or equal to {item.ge}",
-        Le: lambda item: f"Member must have value less than or equal to {item.le}",
-        MaxLen: lambda item: _at_most_length(item.max_length),
-        MinLen: lambda item: _at_least_length(item.min_length),
+    """Every constraint of a text, as AWS lists them."""
+    words: dict[str, Callable[[Any], str]] = {
+        "max": _at_most_length,
+        "min": _at_least_length,
+        "pattern": _of_pattern,
     }
-    return [known[type(item)](item) for item in field.metadata if type(item) in known]
+    bounds = bounds_of(annotation)
+    return [say(bounds[name]) for name, say in words.items() if name in bounds]
 
 
-def _metadata(annotation: Any) -> list[Any]:
+def bounds_of(annotation: Any) -> dict[str, Any]:
+    """`min`, `max`, `pattern` and `enum` of an annotation, as far as it has them: of its length or of its value."""
+    found: dict[str, Any] = {}
+    for item in _metadata(annotation):
+        for attribute, name in _BOUNDS.items():
+            if (bound := getattr(item, attribute, None)) is not None:
+                found[name] = bound
+    if get_origin(kind := bare(annotation)) is Literal:
+        found["enum"] = get_args(kind)
+    return found
+
+
+def _metadata(annotation: Any) -> Iterator[Any]:
     """What `Annotated` says on the way to the bare annotation."""
     if get_origin(annotation) is Annotated:
         inner, *metadata = get_args(annotation)
-        return [*metadata, *_metadata(inner)]
+        for item in metadata:
+            yield from item.metadata if isinstance(item, FieldInfo) else [item]
+        yield from _metadata(inner)
     inner = [part for part in get_args(annotation) if part is not NoneType]
-    return _metadata(inner[0]) if NoneType in get_args(annotation) and len(inner) == 1 else []
+    if NoneType in get_args(annotation) and len(inner) == 1:
+        yield from _metadata(inner[0])
 
 
 def _keys_at(model: type[BaseModel] | None, location: Location) -> set[str]:

@@ -33,7 +33,7 @@ of a set. The exception is `ValidationException`, in AWS's words:
 Fields that are wrong do not keep the rules below from being checked.
 """
 _TYPES = """\
-## Action types
+## The action types there are
 
 Configuration keys: **bold** is required, *italic* is required in the case that is given. Action types of owner Custom
 that are not in the table are taken with up to 5 artifacts in and out, and any configuration.
@@ -47,7 +47,7 @@ def reference() -> str:
         rules = [rule for rule in RULES.values() if rule.subject == subject]
         parts.append("\n".join([f"## {subject}", "", *_table_of_rules(rules), ""]))
     parts += [_TYPES, "\n".join([*_table_of_types(list(action_types().values())), ""])]
-    parts += ["## Rule types\n", "\n".join([*_table_of_types(list(rule_types().values())), ""])]
+    parts += ["## The rule types there are\n", "\n".join([*_table_of_types(list(rule_types().values())), ""])]
     return "\n".join(parts)
 
 
