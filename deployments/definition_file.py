@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from prefect_codepipeline.deployments.document import (
     MAX_BYTES,
     Document,
@@ -18,7 +16,7 @@ from prefect_codepipeline.deployments.document import (
 )
 from prefect_codepipeline.errors import InvalidDefinition, UnreadableDefinition
 from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.model.validation import problems_of
+from prefect_codepipeline.model.validation import declare_or_problems
 
 # Keys whose values are numbers; every other scalar of a definition is a text.
 _NUMBERS = {"runOrder", "timeoutInMinutes"}
@@ -83,12 +81,12 @@ def pipeline_in(document: Document) -> WrittenPipeline:
 
 
 def declaration_of(written: WrittenPipeline) -> PipelineDeclaration:
-    """The declaration that a file says. Raises `InvalidDefinition` with every wrong field."""
-    try:
-        return PipelineDeclaration.model_validate(written.wire)
-    except ValidationError as error:
-        problems = problems_of(error, PipelineDeclaration)
-        raise InvalidDefinition(problems, written.document.name) from None
+    """The declaration that a file says. Raises `InvalidDefinition` with every problem when a field is wrong."""
+    declaration, problems = declare_or_problems(written.wire)
+    if declaration is None:
+        errors = [problem for problem in problems if problem.severity == "error"]
+        raise InvalidDefinition(errors, written.document.name)
+    return declaration
 
 
 def with_numbers(pipeline: dict[str, Any]) -> dict[str, Any]:

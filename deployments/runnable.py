@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from prefect_codepipeline.model.action_types import find_action_type
-from prefect_codepipeline.model.declaration import ActionDeclaration, PipelineDeclaration
+from prefect_codepipeline.model.declaration import ActionDeclaration, ActionTypeId, PipelineDeclaration
 from prefect_codepipeline.model.validation import Problem, nearest, problems_of, validate
 from prefect_codepipeline.model.variables import find_references
-from prefect_codepipeline.tasks.registry import ActionProvider, providers
+from prefect_codepipeline.tasks.provider_names import built_in_action_types, has_plugins
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.tasks.registry import ActionProvider
 
 _LATER = "is not available yet; this version cannot run it"
 
 
-def check_runnable(declaration: PipelineDeclaration) -> list[Problem]:
+def check_runnable(declaration: PipelineDeclaration, *, region: str | None = None) -> list[Problem]:
     """Everything that keeps the definition from running, and warnings about what will surprise."""
     # A masked secret stands here for the one of the action's connection: as if the action were stored already.
-    problems = validate(declaration, stored=declaration)
+    problems = validate(declaration, region=region, stored=declaration)
     said = {problem.path for problem in problems if problem.severity == "error"}
     return [*problems, *(problem for problem in _not_here(declaration) if problem.path not in said)]
 
@@ -33,38 +37,65 @@ def _not_here(declaration: PipelineDeclaration) -> Iterator[Problem]:
 
 def _not_available(declaration: PipelineDeclaration) -> Iterator[Problem]:
     if declaration.execution_mode != "SUPERSEDED":
-        yield Problem("executionMode", f"{declaration.execution_mode} {_LATER}")
+        yield Problem("executionMode", f"{declaration.execution_mode} {_LATER}", rule="not-available")
     if declaration.triggers:
-        yield Problem("triggers", f"starting executions by git triggers {_LATER}", hint="remove 'triggers'")
+        yield Problem(
+            "triggers",
+            f"starting executions by git triggers {_LATER}",
+            hint="remove 'triggers'",
+            rule="not-available",
+        )
     if declaration.artifact_stores and len(declaration.artifact_stores) > 1:
-        yield Problem("artifactStores", f"more than one region {_LATER}")
+        yield Problem("artifactStores", f"more than one region {_LATER}", rule="not-available")
     for index, stage in enumerate(declaration.stages):
-        for field in ("beforeEntry", "onSuccess", "onFailure"):
-            if stage.to_wire().get(field):
-                yield Problem(f"stages[{index}].{field}", f"{field} {_LATER}")
+        fields = {
+            "beforeEntry": stage.before_entry,
+            "onSuccess": stage.on_success,
+            "onFailure": stage.on_failure,
+        }
+        for field in (field for field, conditions in fields.items() if conditions):
+            yield Problem(f"stages[{index}].{field}", f"{field} {_LATER}", rule="not-available")
 
 
 def _check_action(action: ActionDeclaration, path: str) -> Iterator[Problem]:
     kind = action.action_type_id
-    provider = providers().get(kind)
-    if provider is None:
-        known = sorted(str(action_type) for action_type in providers())
-        yield Problem(
-            f"{path}.actionTypeId",
-            f"action type {kind} {_LATER}; available: {', '.join(known)}",
-            "InvalidActionDeclarationException",
-            hint=nearest(str(kind), known),
-        )
-        return
-    if find_action_type(kind) is None:
-        yield from _check_counts(action, provider, path)
-    yield from _check_configuration(action, provider, path)
+    if kind not in built_in_action_types():
+        yield from _check_others(action, path)
     if action.configuration.get("DetectChanges", action.configuration.get("PollForSourceChanges")) == "true":
         yield Problem(
             f"{path}.configuration",
             "changes do not start executions in this version; start them by hand or by a schedule",
             severity="warning",
+            rule="not-available",
         )
+
+
+def _check_others(action: ActionDeclaration, path: str) -> Iterator[Problem]:
+    """Action types that have no provider, or one that another package brings."""
+    kind = action.action_type_id
+    known = _all_providers()
+    if kind not in known:
+        names = sorted({str(action_type) for action_type in (*built_in_action_types(), *known)})
+        yield Problem(
+            f"{path}.actionTypeId",
+            f"action type {kind} {_LATER}; available: {', '.join(names)}",
+            "InvalidActionDeclarationException",
+            hint="" if find_action_type(kind) else nearest(str(kind), names),
+            rule="not-available",
+        )
+    elif find_action_type(kind) is None:
+        # What AWS documents is checked by its table; a provider of that type demands nothing else.
+        yield from _check_counts(action, known[kind], path)
+        yield from _check_configuration(action, known[kind], path)
+
+
+def _all_providers() -> Mapping[ActionTypeId, ActionProvider]:
+    """The providers that can be used; none when no package brings further ones, for the registry imports Prefect."""
+    if not has_plugins():
+        return {}
+    from prefect_codepipeline.tasks.registry import providers
+
+    return providers()
 
 
 def _check_counts(action: ActionDeclaration, provider: ActionProvider, path: str) -> Iterator[Problem]:

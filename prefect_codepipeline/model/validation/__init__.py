@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/reference-pipeline-str
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
@@ -87,18 +88,20 @@ def validate(
 
 
 def declare_or_problems(
-    wire: Any, *, region: str | None = None
+    wire: Any, look: Callable[[PipelineDeclaration], list[Problem]] = validate
 ) -> tuple[PipelineDeclaration | None, list[Problem]]:
     """The declaration of wire data, or None with everything that is wrong: in its fields and between them.
 
-    The problems of a declaration that could be made are `validate`'s; they are not looked for here.
+    Args:
+        wire: a pipeline as AWS's API spells it.
+        look: finds what is wrong between fields. Not called for a declaration that could be made.
     """
     try:
         return PipelineDeclaration.model_validate(wire), []
     except ValidationError as error:
         of_fields = problems_of(error, PipelineDeclaration)
     seen = [problem.path for problem in of_fields]
-    between = validate(declare_anyway(wire), region=region)
+    between = look(declare_anyway(wire))
     return None, [*of_fields, *(problem for problem in between if not _is_explained(problem.path, seen))]
 
 

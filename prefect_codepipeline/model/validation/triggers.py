@@ -70,7 +70,7 @@ def check_triggers(pipeline: Pipeline) -> Iterator[Problem]:
     for index in repeated(names):
         path = f"triggers[{index}].gitConfiguration.sourceActionName"
         yield SECOND_OF_SOURCE.at(path, action=names[index])
-    size = len(json.dumps([trigger.to_wire() for trigger in triggers], separators=(",", ":")).encode())
+    size = sum(len(_json(trigger).encode()) + 1 for trigger in triggers) + 1
     if size > MOST_BYTES:
         yield TOO_LARGE.at("triggers", size=size, most=MOST_BYTES)
 
@@ -90,5 +90,10 @@ def _filters(trigger: PipelineTriggerDeclaration, path: str) -> Iterator[Problem
 
 
 def _repeated_filters(filters: Sequence[Declared], path: str) -> Iterator[Problem]:
-    for index in repeated([json.dumps(found.to_wire(), sort_keys=True) for found in filters]):
+    for index in repeated([_json(found) for found in filters]):
         yield FILTER_TWICE.at(f"{path}[{index}]", number=index + 1)
+
+
+def _json(declared: Declared) -> str:
+    wire = declared.model_dump(by_alias=True, exclude_none=True, warnings=False)
+    return json.dumps(wire, sort_keys=True, separators=(",", ":"))
