@@ -29,6 +29,7 @@ lint: $(STAMP)  ## ruff, mypy --strict, and the direction of imports
 bench: $(STAMP)  ## Measure beside bare Prefect and tar, in one run
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/artifacts.py
+	$(BIN)/python benchmarks/validation.py
 
 docs: $(STAMP)  ## Write the documents that are made from the code
 	$(BIN)/python -m prefect_codepipeline.model.validation.reference > docs/validation.md

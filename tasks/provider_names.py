@@ -23,6 +23,7 @@ def built_in_action_types() -> frozenset[ActionTypeId]:
     )
 
 
+@cache
 def has_plugins() -> bool:
     """Whether an installed package offers further providers, which only the registry knows."""
     return bool(entry_points(group=PLUGINS))

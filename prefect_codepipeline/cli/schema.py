@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect_codepipeline.cli.session import print_json
+from prefect_codepipeline.cli.output import print_json
 
 
 def schema() -> None:

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.text import Text
-
-from prefect_codepipeline.cli.session import console, print_json
+from prefect_codepipeline.cli.output import Style, print_json, print_line
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
 
 Format = Literal["text", "json", "sarif", "github"]
 
-_COLOURS = {"error": "red", "warning": "yellow"}
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|\'(?:[^\']|\'\')*\'?|[^\s:,{}\[\]]+')
 _WIDTH = 160
 
@@ -53,29 +50,33 @@ def validate(*files: Path, format: Format = "text", region: str | None = None) -
 def _write_text(checked: Sequence[CheckedFile]) -> None:
     for file in checked:
         if file.unreadable:
-            console.print(Text(file.unreadable, "red"))
+            print_line((file.unreadable.replace("\n", " "), "red"))
         elif not file.problems:
-            console.print(Text(f"{file.name}: no problems", "green"))
+            print_line((f"{file.name}: no problems", "green"))
         for problem in file.problems:
             _write_problem(file, problem)
     errors, warnings = _count(checked, "error"), _count(checked, "warning")
     if errors + warnings:
-        console.print(f"{_plural(errors, 'error')}, {_plural(warnings, 'warning')}")
+        print_line(f"{_plural(errors, 'error')}, {_plural(warnings, 'warning')}")
     if not checked:
-        console.print("no definitions there")
+        print_line("no definitions there")
 
 
 def _write_problem(file: CheckedFile, problem: Problem) -> None:
-    colour = _COLOURS[problem.severity]
     place = f"{file.name}:{problem.line}:{problem.column}: "
     # AWS's messages have line breaks of their own.
     message = str(problem).replace("\n", " ")
     label = f" [{problem.exception}: {problem.rule}]" if problem.severity == "error" else f" [{problem.rule}]"
-    console.print(Text.assemble((place, "bold"), (f"{problem.severity}: ", colour), message, (label, "dim")))
+    severity: tuple[str, Style] = (
+        f"{problem.severity}: ",
+        "red" if problem.severity == "error" else "yellow",
+    )
+    print_line((place, "bold"), severity, message, (label, "dim"))
     line = file.lines[problem.line - 1] if 0 < problem.line <= len(file.lines) else ""
     if line.strip():
-        for shown in _with_caret(line, problem):
-            console.print(Text(shown, "dim" if shown is line else ""))
+        shown, marks = _with_caret(line, problem)
+        print_line((shown, "dim"))
+        print_line(marks)
 
 
 def _with_caret(line: str, problem: Problem) -> tuple[str, str]:

@@ -187,3 +187,12 @@ def test_the_hook_names_a_command_that_exists_and_takes_definitions_only() -> No
     for name, taken in [("pipeline.json", True), ("ci/shop-pipeline.yaml", True), ("package.json", False)]:
         assert bool(re.search(hook["files"], name)) == taken
     assert re.search(hook["exclude"], "pipeline.settings.yaml")
+
+
+def test_a_file_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "pipeline.json"
+    path.write_text('{"name": "\x7f\x9b31m", "roleArn": "\\u001b[31m", "stages": []}')
+
+    _, out = validate(capsys, path)
+
+    assert not re.search(r"[\x1b\x7f\x9b]", out)

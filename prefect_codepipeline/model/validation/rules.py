@@ -17,7 +17,7 @@ from prefect_codepipeline.model.declaration import (
 from prefect_codepipeline.model.validation.problem import Problem, Severity, nearest
 
 # A definition with thousands of wrong names shall not take seconds for proposals that nobody reads.
-_MOST_PROPOSALS = 50
+_MOST_PROPOSALS = 20
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from prefect_codepipeline.model.declaration import RuleDeclaration
 from prefect_codepipeline.model.validation.problem import Problem
-from prefect_codepipeline.model.validation.rules import Pipeline, Place, rules_of
+from prefect_codepipeline.model.validation.rules import Pipeline, Place, RulePlace, rules_of
 from prefect_codepipeline.model.variables import Reference, find_references, texts_of
 
 _namespace = rules_of("Namespaces", "InvalidActionDeclarationException")
@@ -64,15 +64,30 @@ NO_SUCH_OUTPUT = _reference(
 )
 
 
-@dataclass(frozen=True)
-class _Use:
-    """A reference, and where it stands."""
+class _Use(NamedTuple):
+    """A reference, and where it stands: `owner` is the action or rule, `below` the path of the text in it."""
 
     reference: Reference
-    path: str
-    where: str
-    order: tuple[int, int]
-    in_source: bool
+    owner: Place | RulePlace
+    below: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.owner.path}.{self.below}"
+
+    @property
+    def where(self) -> str:
+        owner = self.owner
+        name = (
+            f"ActionName=[{owner.action.name}]"
+            if isinstance(owner, Place)
+            else f"RuleName=[{owner.rule.name}]"
+        )
+        return (
+            f"StageName=[{owner.stage.name}], {name}, "
+            f"ActionConfigurationKey=[{self.below.removeprefix('configuration.')}], "
+            f"VariableReferenceText=[{self.reference.text}]"
+        )
 
 
 def check_namespaces(pipeline: Pipeline) -> Iterator[Problem]:
@@ -104,7 +119,7 @@ def check_references(pipeline: Pipeline) -> Iterator[Problem]:
 
 
 def _variable(use: _Use, pipeline: Pipeline) -> Iterator[Problem]:
-    if use.in_source:
+    if isinstance(use.owner, Place) and use.owner.is_source:
         yield IN_SOURCE.at(use.path, where=use.where)
     elif use.reference.key not in pipeline.variables:
         hint = pipeline.propose(use.reference.key, lambda: pipeline.variables)
@@ -113,9 +128,9 @@ def _variable(use: _Use, pipeline: Pipeline) -> Iterator[Problem]:
 
 def _output(use: _Use, pipeline: Pipeline) -> Iterator[Problem]:
     producer = pipeline.namespaces.get(use.reference.namespace)
-    if producer is None or producer.order >= use.order:
+    if producer is None or producer.order >= use.owner.order:
         hint = pipeline.propose(
-            use.reference.namespace, lambda: pipeline.before(pipeline.namespaces, use.order)
+            use.reference.namespace, lambda: pipeline.before(pipeline.namespaces, use.owner.order)
         )
         yield NO_NAMESPACE.at(use.path, where=use.where, hint=hint)
         return
@@ -140,13 +155,11 @@ def _uses(pipeline: Pipeline) -> Iterator[_Use]:
     for place in pipeline.places:
         for below, text in texts_of(place.action):
             for reference in find_references(text):
-                where = _where(place.stage.name, "ActionName", place.action.name, below, reference)
-                yield _Use(reference, f"{place.path}.{below}", where, place.order, place.is_source)
+                yield _Use(reference, place, below)
     for found in pipeline.rule_places:
         for below, text in _texts_of_rule(found.rule):
             for reference in find_references(text):
-                where = _where(found.stage.name, "RuleName", found.rule.name, below, reference)
-                yield _Use(reference, f"{found.path}.{below}", where, found.order, in_source=False)
+                yield _Use(reference, found, below)
 
 
 def _texts_of_rule(rule: RuleDeclaration) -> Iterator[tuple[str, str]]:
@@ -154,11 +167,3 @@ def _texts_of_rule(rule: RuleDeclaration) -> Iterator[tuple[str, str]]:
         yield f"configuration.{key}", value
     for index, command in enumerate(rule.commands or []):
         yield f"commands[{index}]", command
-
-
-def _where(stage: str, kind: str, name: str, below: str, reference: Reference) -> str:
-    key = below.removeprefix("configuration.")
-    return (
-        f"StageName=[{stage}], {kind}=[{name}], ActionConfigurationKey=[{key}], "
-        f"VariableReferenceText=[{reference.text}]"
-    )
