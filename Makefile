@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup run stop test lint bench lock clean
+.PHONY: help setup run stop test lint bench docs lock clean
 help:  ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -29,6 +29,10 @@ lint: $(STAMP)  ## ruff, mypy --strict, and the direction of imports
 bench: $(STAMP)  ## Measure beside bare Prefect and tar, in one run
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/artifacts.py
+	$(BIN)/python benchmarks/validation.py
+
+docs: $(STAMP)  ## Write the documents that are made from the code
+	$(BIN)/python -m prefect_codepipeline.model.validation.reference > docs/validation.md
 
 lock: $(STAMP)  ## Resolve the dependencies, and uv, anew into the lock files
 	$(BIN)/python -m pip install --quiet --upgrade uv

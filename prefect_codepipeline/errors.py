@@ -54,7 +54,18 @@ class UnresolvedVariable(ActionFailed):
 
 
 class UnreadableDefinition(CodePipelineError):
-    """A file is not JSON or YAML, or holds no pipeline."""
+    """A file is not JSON or YAML, or holds no pipeline.
+
+    Args:
+        message: names the file, the place and what is wrong there.
+        line: counted from 1, None when it is the whole file.
+        column: counted from 1.
+    """
+
+    def __init__(self, message: str, *, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
 
 
 class InvalidDefinition(CodePipelineError):

@@ -29,6 +29,7 @@ from prefect_codepipeline.model.declaration import (
     ActionTypeId,
 )
 from prefect_codepipeline.model.execution import ArtifactFormat, SourceRevision
+from prefect_codepipeline.tasks.provider_names import PLUGINS
 
 
 class ActionConfiguration(BaseModel):
@@ -201,7 +202,7 @@ def action_provider(
 @cache
 def _load() -> None:
     import_module("prefect_codepipeline.tasks.providers")
-    for entry_point in entry_points(group="prefect_codepipeline.providers"):
+    for entry_point in entry_points(group=PLUGINS):
         entry_point.load()
 
 

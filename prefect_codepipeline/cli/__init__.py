@@ -14,6 +14,8 @@ from prefect_codepipeline.errors import CodePipelineError
 _VERBS = {
     "Definitions": {
         "validate": ("validate:validate", "Check definitions without a server."),
+        "graph": ("graph:graph", "Draw a pipeline as SVG or Mermaid."),
+        "schema": ("schema:schema", "Print the JSON Schema of pipeline files, for editors."),
         "deploy": ("deploy:deploy", "Create or update pipelines."),
         "list": ("deploy:list_pipelines", "The pipelines that are deployed."),
     },

@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from prefect_codepipeline.cli.session import connect, console, print_json, read_secret
+from prefect_codepipeline.cli.output import print_json
+from prefect_codepipeline.cli.session import connect, console, read_secret
 from prefect_codepipeline.errors import CodePipelineError
 
 

@@ -9,7 +9,8 @@ from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
-from prefect_codepipeline.cli.session import connect, console, pairs, print_json, who
+from prefect_codepipeline.cli.output import print_json
+from prefect_codepipeline.cli.session import connect, console, pairs, who
 from prefect_codepipeline.errors import CodePipelineError, InvalidDefinition
 
 

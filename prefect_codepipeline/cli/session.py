@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import getpass
-import json
 import logging
 import os
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 
@@ -69,11 +67,6 @@ def who() -> str:
     except (KeyError, OSError):
         name = str(os.getuid())
     return f"{name}@{socket.gethostname()}"
-
-
-def print_json(value: Any) -> None:
-    """Print JSON for programs, never wrapped or coloured."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def read_secret(prompt: str, from_stdin: bool) -> str:

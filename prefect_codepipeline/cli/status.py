@@ -8,7 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from prefect_codepipeline.cli.session import connect, console, print_json
+from prefect_codepipeline.cli.output import print_json
+from prefect_codepipeline.cli.session import connect, console
 
 
 def status(name: str, *, execution: str | None = None, watch: bool = False, json: bool = False) -> int:

@@ -104,7 +104,7 @@ class PipelineTriggerDeclaration(Declared):
 
 class RuleTypeId(Declared):
     category: Literal["Rule"]
-    owner: Literal["AWS", "Custom"] | None = None
+    owner: Literal["AWS"] | None = None
     provider: Provider
     version: Version | None = None
 
@@ -121,9 +121,9 @@ class OutputArtifact(Declared):
 class RuleDeclaration(Declared):
     name: Name
     rule_type_id: RuleTypeId
-    configuration: dict[ConfigurationKey, Annotated[str, _text(1, 10000)]] | None = Field(
-        None, max_length=200
-    )
+    configuration: (
+        Annotated[dict[ConfigurationKey, Annotated[str, _text(1, 10000)]], Field(max_length=200)] | None
+    ) = None
     commands: Annotated[list[Command], Field(min_length=1, max_length=50)] | None = None
     input_artifacts: list[InputArtifact] | None = None
     role_arn: RoleArn | None = None
@@ -149,7 +149,7 @@ class RetryConfiguration(Declared):
 class FailureConditions(Declared):
     result: ConditionResult | None = None
     retry_configuration: RetryConfiguration | None = None
-    conditions: Annotated[list[Condition], Field(max_length=1)] | None = None
+    conditions: Annotated[list[Condition], Field(min_length=1, max_length=1)] | None = None
 
 
 class ActionTypeId(Declared):
@@ -200,7 +200,7 @@ class BlockerDeclaration(Declared):
 class StageDeclaration(Declared):
     name: Name
     blockers: list[BlockerDeclaration] | None = None
-    actions: Annotated[list[ActionDeclaration], Field(min_length=1, max_length=100)]
+    actions: Annotated[list[ActionDeclaration], Field(min_length=1)]
     on_failure: FailureConditions | None = None
     on_success: Conditions | None = None
     before_entry: Conditions | None = None
@@ -211,7 +211,7 @@ class PipelineDeclaration(Declared):
     role_arn: RoleArn
     artifact_store: ArtifactStoreDeclaration | None = None
     artifact_stores: dict[Region, ArtifactStoreDeclaration] | None = None
-    stages: Annotated[list[StageDeclaration], Field(max_length=50)]
+    stages: list[StageDeclaration]
     version: Annotated[int, Field(ge=1)] = 1
     execution_mode: ExecutionMode = "SUPERSEDED"
     pipeline_type: PipelineType = "V1"

@@ -24,7 +24,7 @@ def draw_execution(state: ExecutionState) -> str:
     columns = [_column(stage, index) for index, stage in enumerate(state.stages)]
     height = max(_height(stage) for stage in state.stages) + 2 * _PAD
     width = len(columns) * (_WIDTH + _GAP) - _GAP + 2 * _PAD
-    arrows = "".join(_arrow(index) for index in range(1, len(columns)))
+    arrows = "".join(arrow(_left(index) - _GAP + 4, _PAD + 18, _GAP) for index in range(1, len(columns)))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" font-family="system-ui,sans-serif" font-size="12">'
@@ -37,7 +37,7 @@ def _column(stage: StageState, index: int) -> str:
     parts = [
         f'<rect x="{x}" y="{_PAD}" width="{_WIDTH}" height="{_height(stage)}" rx="8" fill="#fff" '
         f'stroke="{colour}" stroke-width="2"/>',
-        f'<text x="{x + 12}" y="{_PAD + 22}" font-weight="600" fill="#1f2937">{_cut(stage.name, 17)}</text>',
+        f'<text x="{x + 12}" y="{_PAD + 22}" font-weight="600" fill="#1f2937">{cut(stage.name, 17)}</text>',
         f'<text x="{x + _WIDTH - 10}" y="{_PAD + 22}" text-anchor="end" font-size="10" fill="{colour}">'
         f"{_mark_of_stage(stage) or ''}</text>",
     ]
@@ -58,7 +58,7 @@ def _row(action: ActionState, x: int, y: int) -> str:
         if action.action.is_approval
         else f'<circle cx="{x + 17}" cy="{y + 12}" r="5" fill="{colour}"/>'
     )
-    return f'{shape}<text x="{x + 30}" y="{y + 16}" fill="#374151">{_cut(action.name, 22)}</text>'
+    return f'{shape}<text x="{x + 30}" y="{y + 16}" fill="#374151">{cut(action.name, 22)}</text>'
 
 
 def _mark(action: ActionState) -> str | None:
@@ -71,11 +71,11 @@ def _mark_of_stage(stage: StageState) -> str | None:
     return stage.status
 
 
-def _arrow(index: int) -> str:
-    x, y = _left(index) - _GAP + 4, _PAD + 18
+def arrow(x: int, y: int, gap: int) -> str:
+    """The arrow between two stages, as SVG, from `x` through a gap of that width."""
     return (
-        f'<path d="M{x} {y} h{_GAP - 14}" stroke="#9aa4b2" stroke-width="2"/>'
-        f'<path d="M{x + _GAP - 16} {y - 5} l8 5 l-8 5 z" fill="#9aa4b2"/>'
+        f'<path d="M{x} {y} h{gap - 14}" stroke="#9aa4b2" stroke-width="2"/>'
+        f'<path d="M{x + gap - 16} {y - 5} l8 5 l-8 5 z" fill="#9aa4b2"/>'
     )
 
 
@@ -87,5 +87,6 @@ def _height(stage: StageState) -> int:
     return _HEAD + _ROW * len(stage.actions) + 6
 
 
-def _cut(text: str, length: int) -> str:
+def cut(text: str, length: int) -> str:
+    """The text for SVG, at most `length` characters of it."""
     return escape(text if len(text) <= length else f"{text[: length - 1]}…")

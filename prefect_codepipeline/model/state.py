@@ -258,10 +258,11 @@ class ExecutionState:
             if action.action.namespace and action.status == "Succeeded" and action.finished
         }
         return {
+            # A pipeline without variables may have an action with this namespace.
+            "variables": self.pinned.variables,
             **self.pinned.inherited.namespaces,
             **produced,
             "codepipeline": {"PipelineExecutionId": self.execution_id},
-            "variables": self.pinned.variables,
         }
 
     @property

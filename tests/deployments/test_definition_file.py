@@ -78,13 +78,14 @@ def test_scalars_of_yaml_stay_the_text_that_was_written() -> None:
         pytest.param("", "empty", id="empty"),
         pytest.param("just text", "a pipeline is an object", id="a text"),
         pytest.param("[1]", "a pipeline is an object", id="a list"),
-        pytest.param('{"name": 1, "name": 2}', "key 'name' stands twice", id="key twice in JSON"),
+        pytest.param(
+            '{"name": 1, "name": 2}', "'name' stands in line 1 and again in line 1", id="key twice in JSON"
+        ),
         pytest.param(
             "name: a\nroleArn: b\nname: c", "stands in line 1 and again in line 3", id="key twice in YAML"
         ),
-        pytest.param("a: &x [1]\nb: *x", "anchors and aliases", id="aliases"),
         pytest.param('{"Resources": {}}', "CloudFormation template", id="a template"),
-        pytest.param("[" * 100_000, "nested too deeply", id="deep nesting"),
+        pytest.param("[" * 100_000, "nested more than 100 levels deep", id="deep nesting"),
         pytest.param("? [a]\n: b", "a key is a text", id="key that is no text"),
     ],
 )
@@ -113,7 +114,7 @@ def test_a_billion_laughs_are_refused_at_once() -> None:
         f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]" for n in range(20)
     ]
 
-    with pytest.raises(UnreadableDefinition, match="aliases"):
+    with pytest.raises(UnreadableDefinition, match="more than 75000 values"):
         parse_definition("\n".join(lines))
 
 

@@ -1,0 +1,184 @@
+"""Conditions of stages, and the rules in them.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-conditions.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prefect_codepipeline.model.action_types import ActionType, find_rule_type, rule_types
+from prefect_codepipeline.model.declaration import Condition, FailureConditions, StageDeclaration
+from prefect_codepipeline.model.validation.problem import Problem
+from prefect_codepipeline.model.validation.rules import Pipeline, RulePlace, conditions_of, rules_of
+
+_RESULTS = {"beforeEntry": ("FAIL", "SKIP"), "onSuccess": ("FAIL", "ROLLBACK"), "onFailure": ("ROLLBACK",)}
+
+_condition = rules_of("Conditions", "InvalidStageDeclarationException")
+_rule = rules_of("Rules of conditions", "InvalidStageDeclarationException")
+
+BOTH = _condition(
+    "result-or-conditions",
+    "`onFailure` has a result or conditions, not both. So a stage that is retried by itself has no conditions.",
+    "The following stage cannot have a failure exit gate configured with both top level result and conditions: "
+    "'{stage}'",
+)
+ROLLBACK_IN_PARALLEL = _condition(
+    "no-rollback-in-parallel",
+    "No result is `ROLLBACK` in a pipeline of execution mode `PARALLEL`.",
+    "Failure conditions with rollback result type cannot be added to a PARALLEL pipeline.",
+)
+RETRY_WITH_CONDITIONS = _condition(
+    "no-retry-with-conditions",
+    "Automatic retry is not combined with conditions of `onFailure`.",
+    "You cannot use automatic stage retry with onFailure conditions: '{stage}'",
+)
+RETRY_MODE_ALONE = _condition(
+    "retry-mode-of-retry",
+    "`retryConfiguration` goes with the result `RETRY`.",
+    "'retryConfiguration' is used by result RETRY only",
+    severity="warning",
+)
+RESULT = _condition(
+    "result-of-kind",
+    "The result of a condition is one of its kind: `FAIL` or `SKIP` before entry, `FAIL` or `ROLLBACK` on success, "
+    "`ROLLBACK` on failure.",
+    "A condition of {kind} can have the result {known}, not {result}",
+)
+FAILURE_RESULT = _condition(
+    "result-of-failure",
+    "The result of `onFailure` itself is `ROLLBACK` or `RETRY`.",
+    "onFailure can have the result ROLLBACK or RETRY, not {result}",
+)
+FAIL_OF_FAILED = _condition(
+    "fail-of-failed",
+    "`FAIL` on failure does nothing.",
+    "a stage that failed stays failed: result FAIL does nothing here",
+    severity="warning",
+)
+ROLLBACK_OF_SOURCES = _condition(
+    "no-rollback-of-sources",
+    "The source stage cannot be rolled back.",
+    "a source stage cannot be rolled back: result ROLLBACK does nothing here",
+    severity="warning",
+)
+NO_RULES = _condition(
+    "condition-has-rules",
+    "A condition has 1 to 5 rules.",
+    "A condition of {kind} of stage '{stage}' has no rules",
+)
+UNKNOWN_RULE = _rule(
+    "rule-type-exists",
+    "A rule type is one of the table below.",
+    "RuleType (Category: 'Rule', Provider: '{provider}', Owner: 'AWS', Version: '{version}') in rule '{rule}' is not "
+    "available",
+)
+RULE_WITH_SKIP = _rule(
+    "rules-of-skip",
+    "With the result `SKIP` only rules of type LambdaInvoke and VariableCheck can be used.",
+    "Rule '{rule}' of type {provider} cannot be used with result SKIP; only {known} can",
+)
+RULE_COMMANDS = _rule(
+    "rule-commands",
+    "A Commands rule has commands, and no other rule has.",
+    "{message}",
+)
+RULE_COUNT = _rule(
+    "rule-artifacts",
+    "A rule has as many input artifacts as its type takes.",
+    "Rule {rule} declares {count} input artifacts which {demand}",
+)
+
+
+def check_conditions(pipeline: Pipeline) -> Iterator[Problem]:
+    """Conditions and their results."""
+    for index, stage in enumerate(pipeline.declaration.stages):
+        if stage.on_failure:
+            yield from _failure(stage, stage.on_failure, f"stages[{index}].onFailure", pipeline)
+        for kind, conditions in conditions_of(stage):
+            for number, condition in enumerate(conditions):
+                path = f"stages[{index}].{kind}.conditions[{number}]"
+                yield from _condition_of(kind, condition, path, stage, pipeline)
+        yield from _rollbacks(index, stage, pipeline)
+
+
+def _failure(
+    stage: StageDeclaration, failure: FailureConditions, path: str, pipeline: Pipeline
+) -> Iterator[Problem]:
+    if failure.conditions and failure.result:
+        yield BOTH.at(path, stage=stage.name)
+    if failure.conditions and failure.retry_configuration and not failure.result:
+        yield RETRY_WITH_CONDITIONS.at(path, stage=stage.name)
+    elif failure.retry_configuration and failure.result != "RETRY":
+        yield RETRY_MODE_ALONE.at(f"{path}.retryConfiguration")
+    if failure.result == "SKIP":
+        yield FAILURE_RESULT.at(f"{path}.result", result=failure.result)
+    if failure.result == "FAIL":
+        yield FAIL_OF_FAILED.at(f"{path}.result")
+
+
+def _condition_of(
+    kind: str, condition: Condition, path: str, stage: StageDeclaration, pipeline: Pipeline
+) -> Iterator[Problem]:
+    if not condition.rules:
+        yield NO_RULES.at(path, kind=kind, stage=stage.name)
+    if kind == "onFailure" and condition.result == "FAIL":
+        yield FAIL_OF_FAILED.at(f"{path}.result")
+    elif condition.result and condition.result not in _RESULTS[kind]:
+        known = " or ".join(_RESULTS[kind])
+        yield RESULT.at(f"{path}.result", kind=kind, known=known, result=condition.result)
+    if condition.result != "SKIP":
+        return
+    allowed = [name for name, known in rule_types().items() if known.allowed_with_skip]
+    for index, rule in enumerate(condition.rules or []):
+        if rule.rule_type_id.provider not in allowed:
+            yield RULE_WITH_SKIP.at(
+                f"{path}.rules[{index}].ruleTypeId.provider", rule=rule.name,
+                provider=rule.rule_type_id.provider, known=" and ".join(allowed),
+            )  # fmt: skip
+
+
+def _rollbacks(index: int, stage: StageDeclaration, pipeline: Pipeline) -> Iterator[Problem]:
+    paths = [
+        f"stages[{index}].{kind}.conditions[{number}].result"
+        for kind, conditions in conditions_of(stage)
+        for number, condition in enumerate(conditions)
+        if condition.result == "ROLLBACK"
+    ]
+    if stage.on_failure and stage.on_failure.result == "ROLLBACK":
+        paths.append(f"stages[{index}].onFailure.result")
+    for path in paths:
+        if pipeline.declaration.execution_mode == "PARALLEL":
+            yield ROLLBACK_IN_PARALLEL.at(path)
+        if index == 0:
+            yield ROLLBACK_OF_SOURCES.at(path)
+
+
+def check_rules(pipeline: Pipeline) -> Iterator[Problem]:
+    """Types, commands and artifacts of rules."""
+    for found in pipeline.rule_places:
+        kind = find_rule_type(found.rule.rule_type_id)
+        if kind is None:
+            provider = found.rule.rule_type_id.provider
+            yield UNKNOWN_RULE.at(
+                f"{found.path}.ruleTypeId", provider=provider, version=found.rule.rule_type_id.version or "1",
+                rule=found.rule.name, hint=pipeline.propose(provider, lambda: rule_types().keys()),
+            )  # fmt: skip
+        else:
+            yield from _rule_of(found, kind)
+
+
+def _rule_of(found: RulePlace, kind: ActionType) -> Iterator[Problem]:
+    rule = found.rule
+    if kind.provider == "Commands" and not rule.commands:
+        message = f"Rule {rule.name} must have a non-empty commands field"
+        yield RULE_COMMANDS.at(f"{found.path}.commands", message=message)
+    if kind.provider != "Commands" and rule.commands:
+        yield RULE_COMMANDS.at(f"{found.path}.commands", message="only Commands rules have it")
+    count, (least, most) = len(rule.input_artifacts or []), kind.input_artifacts
+    path = f"{found.path}.inputArtifacts"
+    if count < least:
+        demand = f"is less than the minimum count ({least})"
+        yield RULE_COUNT.at(path, rule=rule.name, count=count, demand=demand)
+    if count > most:
+        yield RULE_COUNT.at(path, rule=rule.name, count=count, demand=f"exceeds the maximum count ({most})")

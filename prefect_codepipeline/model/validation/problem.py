@@ -1,0 +1,38 @@
+"""One thing that is wrong with a definition, and the name that was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: where (`stages[1].actions[0].runOrder`), what, and what AWS would raise.
+
+    An `error` is what AWS would refuse, a `warning` what will fail or surprise when the pipeline runs. `rule` is the
+    name of the rule in docs/validation.md. `line` and `column` count from 1; 0 when no file is known.
+    """
+
+    path: str
+    message: str
+    exception: str = "ValidationException"
+    severity: Severity = "error"
+    hint: str = ""
+    rule: str = ""
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{self.path}: {self.message}{hint}" if self.path else f"{self.message}{hint}"
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """`did you mean 'x'?`, empty when nothing is near."""
+    found = get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f"did you mean {found[0]!r}?" if found else ""

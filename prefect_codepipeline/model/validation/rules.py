@@ -1,0 +1,199 @@
+"""What a rule is, the list of all of them, and the view of a pipeline that they look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from prefect_codepipeline.model.action_types import ActionType, find_action_type
+from prefect_codepipeline.model.declaration import (
+    ActionDeclaration,
+    PipelineDeclaration,
+    RuleDeclaration,
+    StageDeclaration,
+)
+from prefect_codepipeline.model.validation.problem import Problem, Severity, nearest
+
+# A definition with thousands of wrong names shall not take seconds for proposals that nobody reads.
+_MOST_PROPOSALS = 20
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: what it demands in plain words, and the message of one who breaks it, AWS's where AWS has one."""
+
+    name: str
+    subject: str
+    demands: str
+    message: str
+    exception: str
+    severity: Severity
+
+    def at(self, path: str, *, hint: str = "", **values: object) -> Problem:
+        """The problem of breaking this rule at `path`; `values` fill the message."""
+        message = self.message.format(**values)
+        return Problem(path, message, self.exception, self.severity, hint, self.name)
+
+
+RULES: dict[str, Rule] = {}
+# In the order in which docs/validation.md tells of them.
+SUBJECTS = (
+    "Artifact stores and regions", "Stages and their order", "Names", "Pipeline types", "Action types",
+    "Fields of some action types", "Configuration of actions", "Numbers of artifacts", "Artifacts", "Namespaces",
+    "References to variables", "Triggers", "Conditions", "Rules of conditions", "Configuration of rules", "Surprises",
+)  # fmt: skip
+
+
+def rules_of(subject: str, exception: str) -> Callable[..., Rule]:
+    """A function that registers rules of one subject, of the exception that most of them raise.
+
+    Raises:
+        ValueError: there is no such subject; on use, a rule of that name exists.
+    """
+    if subject not in SUBJECTS:
+        raise ValueError(f"no subject {subject!r}")
+
+    def register(name: str, demands: str, message: str, **other: Any) -> Rule:
+        if name in RULES:
+            raise ValueError(f"there are two rules named {name!r}")
+        rule = Rule(name, subject, demands, message, **{"exception": exception, "severity": "error", **other})
+        RULES[name] = rule
+        return rule
+
+    return register
+
+
+@dataclass(frozen=True)
+class Place:
+    """An action, and where it stands. `order` says what precedes it: earlier stages, and lower run orders."""
+
+    action: ActionDeclaration
+    stage: StageDeclaration
+    stage_index: int
+    path: str
+    order: tuple[int, int]
+    type: ActionType | None
+
+    @property
+    def is_source(self) -> bool:
+        return self.action.action_type_id.category == "Source"
+
+    def is_of(self, category: str, provider: str) -> bool:
+        kind = self.action.action_type_id
+        return (kind.category, kind.owner, kind.provider) == (category, "AWS", provider)
+
+
+@dataclass(frozen=True)
+class RulePlace:
+    """A rule of a condition, and where it stands. `order` is the first action order that it no longer sees."""
+
+    rule: RuleDeclaration
+    stage: StageDeclaration
+    kind: str
+    path: str
+    order: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A definition with what the rules look up, found once.
+
+    `region` is the pipeline's own, None when unknown. `stored` is what an update replaces, None for a new pipeline.
+    """
+
+    declaration: PipelineDeclaration
+    region: str | None = None
+    stored: PipelineDeclaration | None = None
+    _proposals: list[str] = field(default_factory=list)
+
+    @cached_property
+    def places(self) -> list[Place]:
+        return [
+            Place(
+                action,
+                stage,
+                stage_index,
+                f"stages[{stage_index}].actions[{action_index}]",
+                (stage_index, action.run_order),
+                find_action_type(action.action_type_id),
+            )
+            for stage_index, stage in enumerate(self.declaration.stages)
+            for action_index, action in enumerate(stage.actions)
+        ]
+
+    @cached_property
+    def rule_places(self) -> list[RulePlace]:
+        return [
+            RulePlace(
+                rule,
+                stage,
+                kind,
+                f"stages[{index}].{kind}.conditions[{condition_index}].rules[{rule_index}]",
+                (index, 0) if kind == "beforeEntry" else (index + 1, 0),
+            )
+            for index, stage in enumerate(self.declaration.stages)
+            for kind, conditions in conditions_of(stage)
+            for condition_index, condition in enumerate(conditions)
+            for rule_index, rule in enumerate(condition.rules or [])
+        ]
+
+    @cached_property
+    def producers(self) -> dict[str, Place]:
+        """The first action that makes an artifact, by the artifact's name."""
+        found: dict[str, Place] = {}
+        for place in self.places:
+            for output in place.action.output_artifacts:
+                found.setdefault(output.name, place)
+        return found
+
+    @cached_property
+    def namespaces(self) -> dict[str, Place]:
+        found: dict[str, Place] = {}
+        for place in self.places:
+            if place.action.namespace:
+                found.setdefault(place.action.namespace, place)
+        return found
+
+    @cached_property
+    def variables(self) -> set[str]:
+        return {variable.name for variable in self.declaration.variables or []}
+
+    def before(self, producers: dict[str, Place], order: tuple[int, int]) -> list[str]:
+        """The names whose producer precedes `order`."""
+        return [name for name, place in producers.items() if place.order < order]
+
+    def propose(self, name: str, known: Callable[[], Collection[str]]) -> str:
+        """The nearest of `known`, as a hint; nothing any more after many proposals."""
+        if len(self._proposals) >= _MOST_PROPOSALS:
+            return ""
+        self._proposals.append(name)
+        return nearest(name, known())
+
+
+Check = Callable[[Pipeline], Iterator[Problem]]
+
+
+def conditions_of(stage: StageDeclaration) -> Iterator[tuple[str, list[Any]]]:
+    """The kinds of conditions that a stage has, by their wire names, with their conditions."""
+    if stage.before_entry:
+        yield "beforeEntry", stage.before_entry.conditions
+    if stage.on_success:
+        yield "onSuccess", stage.on_success.conditions
+    if stage.on_failure:
+        yield "onFailure", stage.on_failure.conditions or []
+
+
+def repeated(names: list[str]) -> Iterator[int]:
+    """The indexes of names that stood before."""
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            yield index
+        seen.add(name)
+
+
+def is_known(value: str) -> bool:
+    """False for a value that a variable (`#{…}`) or a placeholder of an import (`${…}`) still changes."""
+    return "#{" not in value and "${" not in value

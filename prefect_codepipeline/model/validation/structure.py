@@ -1,0 +1,173 @@
+"""Stores and regions, stages, source actions, and names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prefect_codepipeline.model.validation.problem import Problem
+from prefect_codepipeline.model.validation.rules import Pipeline, repeated, rules_of
+
+MOST_STAGES, MOST_ACTIONS_OF_A_STAGE, MOST_ACTIONS = 50, 100, 1000
+
+_store = rules_of("Artifact stores and regions", "InvalidStructureException")
+_stage = rules_of("Stages and their order", "InvalidStructureException")
+_name = rules_of("Names", "InvalidStructureException")
+
+STORES = _store(
+    "one-kind-of-store",
+    "A pipeline has either `artifactStore` or `artifactStores`.",
+    "exactly one of 'artifactStore' and 'artifactStores' must be there",
+)
+SEVERAL_REGIONS = _store(
+    "one-store-for-several-regions",
+    "A pipeline with actions in more than one region has `artifactStores`.",
+    "Your pipeline contains actions in more than one region. Use 'pipeline.artifactStores' instead of "
+    "'pipeline.artifactStore' to declare an artifact store, such as an artifact bucket, for each region where you "
+    "have an action.",
+)
+REGION_WITHOUT_STORE = _store(
+    "region-without-store",
+    "`artifactStores` has a store for the pipeline's own region, and for the region of each action.",
+    "Your pipeline must have an artifact store, such as an artifact bucket, for each region where you have an "
+    "action. The following region is missing in 'pipeline.artifactStores': {region}.",
+)
+CROSS_REGION = _store(
+    "action-bound-to-region",
+    "Source actions, and actions of third parties and of your own, are in the pipeline's region.",
+    "Action {action} is of category {category} and owner {owner}: it cannot be in another region ({region}) than the "
+    "pipeline ({home})",
+    exception="InvalidActionDeclarationException",
+)
+TOO_FEW_STAGES = _stage(
+    "too-few-stages",
+    "A pipeline has 2 or more stages.",
+    "Pipeline has only {count} stage(s). There should be a minimum of 2 stages in a pipeline",
+)
+TOO_MANY_STAGES = _stage(
+    "too-many-stages",
+    f"A pipeline has {MOST_STAGES} stages or less.",
+    f"Pipeline has too many stages. There can only be up to {MOST_STAGES} stages in a pipeline",
+)
+TOO_MANY_ACTIONS_OF_A_STAGE = _stage(
+    "too-many-actions-in-stage",
+    f"A stage has {MOST_ACTIONS_OF_A_STAGE} actions or less.",
+    f"Stage '{{stage}}' has {{count}} actions. There can only be up to {MOST_ACTIONS_OF_A_STAGE} actions in a stage",
+    exception="InvalidStageDeclarationException",
+)
+TOO_MANY_ACTIONS = _stage(
+    "too-many-actions",
+    f"A pipeline has {MOST_ACTIONS} actions or less.",
+    f"Pipeline has {{count}} actions. There can only be up to {MOST_ACTIONS} actions in a pipeline",
+    exception="LimitExceededException",
+)
+WORK_IN_SOURCE_STAGE = _stage(
+    "first-stage-only-sources",
+    "The first stage has source actions, and no others.",
+    "Pipeline should start with a stage that only contains source actions",
+)
+SOURCE_LATER = _stage(
+    "sources-only-first",
+    "No stage but the first has source actions.",
+    "Source actions can only be included in the first stage of the pipeline",
+)
+ONLY_SOURCES = _stage(
+    "work-after-sources",
+    "At least one action is not a source action.",
+    "Pipeline should contain at least 1 action whose category is not Source",
+)
+STAGE_TWICE = _name(
+    "stage-name-once",
+    "Stage names are unique in the pipeline.",
+    "Stage name '{name}' is used more than once",
+    exception="InvalidStageDeclarationException",
+)
+ACTION_TWICE = _name(
+    "action-name-once",
+    "Action names are unique in their stage.",
+    "Action name '{name}' is used more than once in stage '{stage}'",
+    exception="InvalidActionDeclarationException",
+)
+VARIABLE_TWICE = _name(
+    "variable-name-once",
+    "Names of pipeline variables are unique.",
+    "Variable names must be unique. The following variable name is already in use: {name}",
+)
+
+
+def check_stores(pipeline: Pipeline) -> Iterator[Problem]:
+    """Stores, and the regions of actions."""
+    declaration = pipeline.declaration
+    if (declaration.artifact_store is None) == (declaration.artifact_stores is None):
+        yield STORES.at("artifactStore")
+        return
+    home = pipeline.region
+    used = {place.action.region for place in pipeline.places if place.action.region}
+    if declaration.artifact_store and len(used | ({home} if home else set())) > 1:
+        yield SEVERAL_REGIONS.at("artifactStore")
+    if declaration.artifact_stores:
+        if home and home not in declaration.artifact_stores:
+            yield REGION_WITHOUT_STORE.at("artifactStores", region=home)
+        for region in sorted(used - declaration.artifact_stores.keys() - {home}):
+            hint = pipeline.propose(region, lambda: (declaration.artifact_stores or {}).keys())
+            yield REGION_WITHOUT_STORE.at("artifactStores", region=region, hint=hint)
+    yield from _bound_to_the_region(pipeline, used)
+
+
+def _bound_to_the_region(pipeline: Pipeline, used: set[str]) -> Iterator[Problem]:
+    home = pipeline.region or _home(pipeline)
+    for place in pipeline.places:
+        kind, region = place.action.action_type_id, place.action.region
+        if home and region and region != home and (place.is_source or kind.owner != "AWS"):
+            yield CROSS_REGION.at(
+                f"{place.path}.region", action=place.action.name, category=kind.category, owner=kind.owner,
+                region=region, home=home,
+            )  # fmt: skip
+
+
+def _home(pipeline: Pipeline) -> str | None:
+    """The pipeline's own region as far as the definition tells: that of its only store, or of its first source."""
+    stores = pipeline.declaration.artifact_stores or {}
+    if len(stores) == 1:
+        return next(iter(stores))
+    return next((place.action.region for place in pipeline.places if place.is_source), None)
+
+
+def check_stages(pipeline: Pipeline) -> Iterator[Problem]:
+    """How many stages and actions there are."""
+    stages = pipeline.declaration.stages
+    if len(stages) < 2:
+        yield TOO_FEW_STAGES.at("stages", count=len(stages))
+    if len(stages) > MOST_STAGES:
+        yield TOO_MANY_STAGES.at("stages")
+    for index, stage in enumerate(stages):
+        if len(stage.actions) > MOST_ACTIONS_OF_A_STAGE:
+            yield TOO_MANY_ACTIONS_OF_A_STAGE.at(
+                f"stages[{index}].actions", stage=stage.name, count=len(stage.actions)
+            )
+    if len(pipeline.places) > MOST_ACTIONS:
+        yield TOO_MANY_ACTIONS.at("stages", count=len(pipeline.places))
+
+
+def check_sources(pipeline: Pipeline) -> Iterator[Problem]:
+    """Source actions come first, and work follows."""
+    for place in pipeline.places:
+        if place.stage_index == 0 and not place.is_source:
+            yield WORK_IN_SOURCE_STAGE.at(place.path)
+        if place.stage_index > 0 and place.is_source:
+            yield SOURCE_LATER.at(place.path)
+    if pipeline.places and all(place.is_source for place in pipeline.places):
+        yield ONLY_SOURCES.at("stages")
+
+
+def check_names(pipeline: Pipeline) -> Iterator[Problem]:
+    """Names that must be unique."""
+    stages = pipeline.declaration.stages
+    for index in repeated([stage.name for stage in stages]):
+        yield STAGE_TWICE.at(f"stages[{index}].name", name=stages[index].name)
+    for stage_index, stage in enumerate(stages):
+        for index in repeated([action.name for action in stage.actions]):
+            path = f"stages[{stage_index}].actions[{index}].name"
+            yield ACTION_TWICE.at(path, name=stage.actions[index].name, stage=stage.name)
+    variables = [variable.name for variable in pipeline.declaration.variables or []]
+    for index in repeated(variables):
+        yield VARIABLE_TWICE.at(f"variables[{index}].name", name=variables[index])

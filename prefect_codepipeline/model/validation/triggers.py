@@ -1,0 +1,99 @@
+"""Triggers: which source action they start, and their filters.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-filter.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from prefect_codepipeline.model.declaration import Declared, PipelineTriggerDeclaration
+from prefect_codepipeline.model.validation.problem import Problem
+from prefect_codepipeline.model.validation.rules import Pipeline, repeated, rules_of
+
+MOST_BYTES = 200 * 1024
+
+_trigger = rules_of("Triggers", "InvalidStructureException")
+
+WRONG_SOURCE = _trigger(
+    "trigger-of-connection",
+    "A trigger names a source action of type CodeStarSourceConnection.",
+    "Triggers for connections must reference a CodeStarSourceConnection action.",
+)
+SECOND_OF_SOURCE = _trigger(
+    "one-trigger-a-source",
+    "A source action has one trigger at most.",
+    "There can only be one trigger for each source action. '{action}' has been used more than once.",
+)
+FILTER_TWICE = _trigger(
+    "filters-differ",
+    "The filters of one kind of event differ from one another.",
+    "Filters of one event type must be different from one another. Filter {number} stands there already.",
+)
+TOO_LARGE = _trigger(
+    "triggers-size",
+    "All triggers together are 200 KB or less as JSON.",
+    "The triggers take {size} bytes as JSON; there can only be up to {most}",
+    exception="LimitExceededException",
+)
+NEVER_FIRES = _trigger(
+    "filter-tags-alone",
+    "A push filter has either tags or branches: a push is to one of them.",
+    "a push is to a tag or to a branch: a filter of both never starts an execution",
+    severity="warning",
+)
+FILES_ALONE = _trigger(
+    "filter-files-with-branches",
+    "File paths stand with branches in a filter.",
+    "AWS describes file paths only together with branches",
+    severity="warning",
+)
+
+
+def check_triggers(pipeline: Pipeline) -> Iterator[Problem]:
+    """Triggers and their filters."""
+    triggers = pipeline.declaration.triggers or []
+    sources = {place.action.name: place for place in pipeline.places if place.is_source}
+    connections = {
+        name for name, place in sources.items() if place.is_of("Source", "CodeStarSourceConnection")
+    }
+    for index, trigger in enumerate(triggers):
+        name = trigger.git_configuration.source_action_name
+        if name not in connections:
+            yield WRONG_SOURCE.at(
+                f"triggers[{index}].gitConfiguration.sourceActionName",
+                hint=pipeline.propose(name, lambda: connections),
+            )
+        yield from _filters(trigger, f"triggers[{index}].gitConfiguration")
+    names = [trigger.git_configuration.source_action_name for trigger in triggers]
+    for index in repeated(names):
+        path = f"triggers[{index}].gitConfiguration.sourceActionName"
+        yield SECOND_OF_SOURCE.at(path, action=names[index])
+    size = sum(len(_json(trigger).encode()) + 1 for trigger in triggers) + 1
+    if size > MOST_BYTES:
+        yield TOO_LARGE.at("triggers", size=size, most=MOST_BYTES)
+
+
+def _filters(trigger: PipelineTriggerDeclaration, path: str) -> Iterator[Problem]:
+    git = trigger.git_configuration
+    yield from _repeated_filters(git.push or [], f"{path}.push")
+    yield from _repeated_filters(git.pull_request or [], f"{path}.pullRequest")
+    for index, push in enumerate(git.push or []):
+        if push.tags and (push.branches or push.file_paths):
+            yield NEVER_FIRES.at(f"{path}.push[{index}].tags")
+        elif push.file_paths and not push.branches:
+            yield FILES_ALONE.at(f"{path}.push[{index}].filePaths")
+    for index, request in enumerate(git.pull_request or []):
+        if request.file_paths and not request.branches:
+            yield FILES_ALONE.at(f"{path}.pullRequest[{index}].filePaths")
+
+
+def _repeated_filters(filters: Sequence[Declared], path: str) -> Iterator[Problem]:
+    for index in repeated([_json(found) for found in filters]):
+        yield FILTER_TWICE.at(f"{path}[{index}]", number=index + 1)
+
+
+def _json(declared: Declared) -> str:
+    wire = declared.model_dump(by_alias=True, exclude_none=True, warnings=False)
+    return json.dumps(wire, sort_keys=True, separators=(",", ":"))
