@@ -141,7 +141,7 @@ def _read_yaml(text: str, name: str) -> Document:
     reader = _YamlReader(name, text)
     root = reader.read()
     return Document(
-        name, text, "yaml", root.value, tuple(_repeated(root, "")) if reader.repeats else (), root
+        name, text, "yaml", root.value, tuple(_repeats_below(root, "")) if reader.repeats else (), root
     )
 
 
@@ -337,7 +337,7 @@ class _YamlReader:
         if isinstance(event, yaml.DocumentStartEvent) and self.root is not None:
             raise self._unreadable(place, "a second document begins here; one is expected")
         if isinstance(event, yaml.AliasEvent):
-            self._add(self._repeated(event.anchor, place))
+            self._add(self._of_anchor(str(event.anchor), place))
         elif isinstance(event, yaml.ScalarEvent):
             node = _Node(place, _scalar(event), tag=event.tag, anchor=event.anchor)
             self._finish(node)
@@ -363,7 +363,7 @@ class _YamlReader:
             self.anchors[anchor] = node
         self._add(node)
 
-    def _repeated(self, anchor: str, place: Place) -> _Node:
+    def _of_anchor(self, anchor: str, place: Place) -> _Node:
         if anchor not in self.anchors:
             raise self._unreadable(place, f"not YAML: no anchor &{anchor} stands before *{anchor}")
         node = self.anchors[anchor]
@@ -449,11 +449,11 @@ def _long_form(node: _Node) -> _Node:
     return _Node(node.place, {key: node.value}, node.size + 1, {f".{key}": node})
 
 
-def _repeated(node: _Node, path: str) -> Iterator[Repeated]:
+def _repeats_below(node: _Node, path: str) -> Iterator[Repeated]:
     for key, first, again in node.repeats:
         yield Repeated(f"{path}.{key}".removeprefix("."), first, again)
     for end, child in node.children.items():
-        yield from _repeated(child, (path + end).removeprefix("."))
+        yield from _repeats_below(child, (path + end).removeprefix("."))
 
 
 def _yaml_places(node: _Node, path: str, found: dict[str, Place]) -> None:
