@@ -103,6 +103,7 @@ class _Node:
     size: int = 1
     children: dict[str, _Node] = field(default_factory=dict)  # by their end of the path
     tag: str | None = None
+    is_bare: bool = False
     anchor: str | None = None
     key: _Node | None = None  # of a mapping: what waits for its value
     repeats: list[tuple[str, Place, Place]] = field(default_factory=list)
@@ -339,7 +340,7 @@ class _YamlReader:
         if isinstance(event, yaml.AliasEvent):
             self._add(self._of_anchor(str(event.anchor), place))
         elif isinstance(event, yaml.ScalarEvent):
-            node = _Node(place, _scalar(event), tag=event.tag, anchor=event.anchor)
+            node = _Node(place, _scalar(event), tag=event.tag, is_bare=not event.style, anchor=event.anchor)
             self._finish(node)
         elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
             value: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
@@ -398,7 +399,7 @@ class _YamlReader:
     def _take_value(self, parent: _Node, key: _Node, node: _Node) -> None:
         parent.key = None
         self._grow(parent, node)
-        if key.value == _MERGE:
+        if key.value == _MERGE and key.is_bare:
             parts = list(node.children.values()) if isinstance(node.value, list) else [node]
             if not all(isinstance(part.value, dict) for part in parts):
                 raise self._unreadable(key.place, "'<<' merges mappings only")

@@ -232,7 +232,8 @@ def _each_text(part: Any, path: str, text_at: Callable[[str], Callable[[str], st
         }
     if isinstance(part, list):
         return [_each_text(item, f"{path}[{index}]", text_at) for index, item in enumerate(part)]
-    return text_at(path)(part) if isinstance(part, str) else part
+    text = as_text(part)
+    return part if text is None else text_at(path)(text)
 
 
 class _Spelling:

@@ -14,6 +14,8 @@ from prefect_codepipeline.errors import CodePipelineError
 _VERBS = {
     "Definitions": {
         "validate": ("validate:validate", "Check definitions without a server."),
+        "import": ("import_:import_pipelines", "Make definitions of CloudFormation, CDK and AWS pipelines."),
+        "export": ("export:export", "Print a pipeline for AWS: JSON, YAML or a template."),
         "deploy": ("deploy:deploy", "Create or update pipelines."),
         "list": ("deploy:list_pipelines", "The pipelines that are deployed."),
     },

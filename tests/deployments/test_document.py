@@ -81,6 +81,7 @@ def test_the_encodings_editors_save_in_are_read(text: str, encoding: str) -> Non
             {"a": {"b": "1", "c": "1"}, "d": {"b": "2", "c": "1"}},
             id="a merge",
         ),
+        pytest.param("a: {'<<': b}", {"a": {"<<": "b"}}, id="a text that looks like a merge"),
         pytest.param("!Ref A", {"Ref": "A"}, id="!Ref"),
         pytest.param("!GetAtt A.B.C", {"Fn::GetAtt": ["A", "B.C"]}, id="!GetAtt of a text"),
         pytest.param("!GetAtt [A, B]", {"Fn::GetAtt": ["A", "B"]}, id="!GetAtt of a list"),
