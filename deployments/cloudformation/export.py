@@ -39,7 +39,11 @@ def as_template(
     pipeline.pop("Version", None)
     while logical_id in (resources or {}):
         logical_id += "Pipeline"
-    content = {logical_id: {"Type": PIPELINE, "Properties": pipeline}, **(resources or {})}
+    beside = {
+        name: {key: value for key, value in resource.items() if key != "Attributes"}
+        for name, resource in (resources or {}).items()
+    }
+    content = {logical_id: {"Type": PIPELINE, "Properties": pipeline}, **beside}
     parameters = sorted(name for name in names if _PARAMETER.fullmatch(name) and name not in content)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",

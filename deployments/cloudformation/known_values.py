@@ -39,12 +39,16 @@ ATTRIBUTES = {
     ("AWS::ECS::Service", "Name"): "ServiceName",
     ("AWS::SSM::Parameter", "Value"): "Value",
 }
-# `Fn::GetAtt` of `Arn`, by the name and what the account is.
-ARNS = {
-    "AWS::CodeBuild::Project": "arn:{partition}:codebuild:{region}:{account}:project/{name}",
-    "AWS::IAM::Role": "arn:{partition}:iam::{account}:role{path}{name}",
-    "AWS::Lambda::Function": "arn:{partition}:lambda:{region}:{account}:function:{name}",
-    "AWS::S3::Bucket": "arn:{partition}:s3:::{name}",
+# `Fn::GetAtt` of an attribute that is made of the name and what the account is.
+MADE_OF_NAME = {
+    ("AWS::CodeBuild::Project", "Arn"): "arn:{partition}:codebuild:{region}:{account}:project/{name}",
+    (
+        "AWS::CodeCommit::Repository",
+        "CloneUrlHttp",
+    ): "https://git-codecommit.{region}.{suffix}/v1/repos/{name}",
+    ("AWS::IAM::Role", "Arn"): "arn:{partition}:iam::{account}:role{path}{name}",
+    ("AWS::Lambda::Function", "Arn"): "arn:{partition}:lambda:{region}:{account}:function:{name}",
+    ("AWS::S3::Bucket", "Arn"): "arn:{partition}:s3:::{name}",
 }
 PSEUDO_PARAMETERS = {
     "AWS::Partition": "aws",
@@ -54,4 +58,10 @@ PSEUDO_PARAMETERS = {
     "AWS::StackId": None,
     "AWS::StackName": None,
     "AWS::NotificationARNs": None,
+}
+# Kept with a resource that comes along, as its block is made of them.
+KEPT_ATTRIBUTES = {
+    "AWS::CodeCommit::Repository": "CloneUrlHttp",
+    "AWS::CodeConnections::Connection": "Ref",
+    "AWS::CodeStarConnections::Connection": "Ref",
 }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefect_codepipeline.deployments.cloudformation.known_values import KEPT_ATTRIBUTES
 from prefect_codepipeline.deployments.cloudformation.template import (
     Missing,
     Resource,
@@ -48,7 +49,8 @@ class ImportedPipeline:
         document: it was read from.
         origins: for each path of `wire`, the path in the document it came from.
         extras: properties of the template's pipeline that no declaration has, spelled as CloudFormation does.
-        resources: the resources beside it, by logical id: `{"Type": ..., "Properties": {...}}`.
+        resources: the resources beside it, by logical id: `{"Type": ..., "Properties": {...}}`, with `Attributes`
+            for those whose blocks are made of what `Ref` or `Fn::GetAtt` gives.
         missing: the values that are not known, with the paths of `wire` and of the resources that hold them.
     """
 
@@ -186,6 +188,7 @@ def _pipeline(
     resources = {
         each.logical_id: {
             "Type": each.type,
+            **_each_text(_kept(each, template), f"resources.{each.logical_id}", text_at),
             "Properties": _each_text(each.properties, f"resources.{each.logical_id}", text_at),
         }
         for each in own
@@ -197,6 +200,17 @@ def _pipeline(
     return ImportedPipeline(
         wire, template.document, spelled.origins, extras, resources, missing, seen.resource.logical_id
     )
+
+
+def _kept(resource: Resource, template: Template) -> dict[str, Any]:
+    attribute = KEPT_ATTRIBUTES.get(resource.type)
+    if attribute is None:
+        return {}
+    missing = dict(template.missing)
+    own_id, path = resource.logical_id, resource.path
+    value = template.ref(own_id, path) if attribute == "Ref" else template.attribute(own_id, attribute, path)
+    template.missing = missing
+    return {"Attributes": {attribute: value}}
 
 
 def _finished(

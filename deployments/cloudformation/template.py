@@ -13,8 +13,8 @@ from typing import Any
 
 from prefect_codepipeline.deployments.cloudformation.functions import call, truth, with_loops
 from prefect_codepipeline.deployments.cloudformation.known_values import (
-    ARNS,
     ATTRIBUTES,
+    MADE_OF_NAME,
     NAMED_HERE,
     NAMES,
     PSEUDO_PARAMETERS,
@@ -146,8 +146,8 @@ class Template:
         kind = str(resource.get("Type"))
         if (kind, attribute) in ATTRIBUTES:
             return self._property(resource_id, ATTRIBUTES[kind, attribute], name)
-        if attribute == "Arn" and kind in ARNS:
-            return self._arn(resource_id, kind, name, path)
+        if (kind, attribute) in MADE_OF_NAME:
+            return self._made_of_name(resource_id, kind, attribute, path)
         return self.lacking(name, f"attribute {attribute} of {kind}")
 
     def condition(self, name: str, path: str) -> bool:
@@ -265,21 +265,31 @@ class Template:
             return f"{self.ref('AWS::StackName', '')}-{resource_id}"
         return self.lacking(name, f"the {key} that CloudFormation makes for {kind}")
 
-    def _arn(self, resource_id: str, kind: str, name: str, path: str) -> str:
+    def _made_of_name(self, resource_id: str, kind: str, attribute: str, path: str) -> str:
+        template = MADE_OF_NAME[kind, attribute]
         missing = dict(self.missing)
-        own_name = self.ref(resource_id, path)
+        own_name = self._own_name(resource_id, kind, path)
         if holds_unknown(own_name):
             self.missing = missing
+            return self.lacking(f"{resource_id}.{attribute}", f"attribute {attribute} of {kind}")
+        properties = self.resources[resource_id].get("Properties")
+        own_path = as_text(properties.get("Path")) if isinstance(properties, dict) else None
+        account = {
+            "partition": "AWS::Partition",
+            "region": "AWS::Region",
+            "account": "AWS::AccountId",
+            "suffix": "AWS::URLSuffix",
+        }
+        asked = {key: self.ref(name, path) for key, name in account.items() if f"{{{key}}}" in template}
+        return template.format(name=own_name, path=own_path or "/", **asked)
+
+    def _own_name(self, resource_id: str, kind: str, path: str) -> Any:
+        if (kind, "Name") in ATTRIBUTES:
+            return self.attribute(resource_id, "Name", path)
+        name = self.ref(resource_id, path)
+        if holds_unknown(name):
             self._refs.pop(resource_id, None)
-            return self.lacking(name, f"attribute Arn of {kind}")
-        properties = self.resources[resource_id].get("Properties") or {}
-        return ARNS[kind].format(
-            name=own_name,
-            path=as_text(properties.get("Path")) or "/" if kind == "AWS::IAM::Role" else "",
-            partition=self.ref("AWS::Partition", path),
-            region=self.ref("AWS::Region", path) if "{region}" in ARNS[kind] else "",
-            account=self.ref("AWS::AccountId", path) if "{account}" in ARNS[kind] else "",
-        )
+        return name
 
     def _mapping(self, node: dict[str, Any], path: str, out: str) -> Any:
         if len(node) == 1:
