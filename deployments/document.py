@@ -103,6 +103,7 @@ class _Node:
     size: int = 1
     children: dict[str, _Node] = field(default_factory=dict)  # by their end of the path
     tag: str | None = None
+    is_bare: bool = False
     anchor: str | None = None
     key: _Node | None = None  # of a mapping: what waits for its value
     repeats: list[tuple[str, Place, Place]] = field(default_factory=list)
@@ -141,7 +142,7 @@ def _read_yaml(text: str, name: str) -> Document:
     reader = _YamlReader(name, text)
     root = reader.read()
     return Document(
-        name, text, "yaml", root.value, tuple(_repeated(root, "")) if reader.repeats else (), root
+        name, text, "yaml", root.value, tuple(_repeats_below(root, "")) if reader.repeats else (), root
     )
 
 
@@ -337,9 +338,9 @@ class _YamlReader:
         if isinstance(event, yaml.DocumentStartEvent) and self.root is not None:
             raise self._unreadable(place, "a second document begins here; one is expected")
         if isinstance(event, yaml.AliasEvent):
-            self._add(self._repeated(event.anchor, place))
+            self._add(self._of_anchor(str(event.anchor), place))
         elif isinstance(event, yaml.ScalarEvent):
-            node = _Node(place, _scalar(event), tag=event.tag, anchor=event.anchor)
+            node = _Node(place, _scalar(event), tag=event.tag, is_bare=not event.style, anchor=event.anchor)
             self._finish(node)
         elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
             value: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
@@ -363,7 +364,7 @@ class _YamlReader:
             self.anchors[anchor] = node
         self._add(node)
 
-    def _repeated(self, anchor: str, place: Place) -> _Node:
+    def _of_anchor(self, anchor: str, place: Place) -> _Node:
         if anchor not in self.anchors:
             raise self._unreadable(place, f"not YAML: no anchor &{anchor} stands before *{anchor}")
         node = self.anchors[anchor]
@@ -398,7 +399,7 @@ class _YamlReader:
     def _take_value(self, parent: _Node, key: _Node, node: _Node) -> None:
         parent.key = None
         self._grow(parent, node)
-        if key.value == _MERGE:
+        if key.value == _MERGE and key.is_bare:
             parts = list(node.children.values()) if isinstance(node.value, list) else [node]
             if not all(isinstance(part.value, dict) for part in parts):
                 raise self._unreadable(key.place, "'<<' merges mappings only")
@@ -449,11 +450,11 @@ def _long_form(node: _Node) -> _Node:
     return _Node(node.place, {key: node.value}, node.size + 1, {f".{key}": node})
 
 
-def _repeated(node: _Node, path: str) -> Iterator[Repeated]:
+def _repeats_below(node: _Node, path: str) -> Iterator[Repeated]:
     for key, first, again in node.repeats:
         yield Repeated(f"{path}.{key}".removeprefix("."), first, again)
     for end, child in node.children.items():
-        yield from _repeated(child, (path + end).removeprefix("."))
+        yield from _repeats_below(child, (path + end).removeprefix("."))
 
 
 def _yaml_places(node: _Node, path: str, found: dict[str, Place]) -> None:

@@ -16,6 +16,8 @@ _VERBS = {
         "validate": ("validate:validate", "Check definitions without a server."),
         "graph": ("graph:graph", "Draw a pipeline as SVG or Mermaid."),
         "schema": ("schema:schema", "Print the JSON Schema of pipeline files, for editors."),
+        "import": ("import_:import_pipelines", "Make definitions of CloudFormation, CDK and AWS pipelines."),
+        "export": ("export:export", "Print a pipeline for AWS: JSON, YAML or a template."),
         "deploy": ("deploy:deploy", "Create or update pipelines."),
         "list": ("deploy:list_pipelines", "The pipelines that are deployed."),
     },

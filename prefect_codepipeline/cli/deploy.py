@@ -25,7 +25,8 @@ def deploy(
     Parameters
     ----------
     files:
-        Definitions in JSON or YAML. Settings in `NAME.settings.yaml` beside `NAME.json` come along.
+        Definitions in JSON or YAML. Settings in `NAME.settings.yaml` beside `NAME.json` come along, and of the
+        resources in `NAME.resources.yaml` blocks are made that are not there yet.
     pool:
         The Prefect work pool whose workers run the executions.
     start:
@@ -34,6 +35,7 @@ def deploy(
         NAME=VALUE for executions that `--start` starts.
     """
     from prefect_codepipeline.deployments.definition_file import read_definition
+    from prefect_codepipeline.deployments.resources_file import read_beside
     from prefect_codepipeline.deployments.runnable import check_runnable
     from prefect_codepipeline.deployments.settings_file import read_settings_beside
 
@@ -41,6 +43,7 @@ def deploy(
         raise CodePipelineError("deploy takes one or more files")
     declarations = [read_definition(file) for file in files]
     settings = [read_settings_beside(file) for file in files]
+    beside = [read_beside(file) for file in files]
     for file, declaration in zip(files, declarations, strict=True):
         problems = check_runnable(declaration)
         if errors := [problem for problem in problems if problem.severity == "error"]:
@@ -48,17 +51,21 @@ def deploy(
         for problem in problems:
             console.print(Text(f"{file}: warning: {problem}", "yellow"))
     connect()
+    from prefect_codepipeline.deployments.blocks_beside import make_blocks
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
     from prefect_codepipeline.deployments.settings_file import save_settings
 
-    for declaration, own_settings in zip(declarations, settings, strict=True):
+    for declaration, own_settings, own_beside in zip(declarations, settings, beside, strict=True):
         if own_settings:
             save_settings(declaration.name, own_settings)
+        made = make_blocks(own_beside.resources)
         deployed = deploy_pipeline(declaration, pool)
         what = "created" if deployed.created else "updated" if deployed.changes else "unchanged"
         console.print(Text(f"{deployed.name}: {what}, version {deployed.version}"))
         for change in deployed.changes if not deployed.created else []:
             console.print(Text(f"  {change}"))
+        for sentence in made:
+            console.print(Text(f"  {sentence}"))
         if start:
             execution_id = start_pipeline_execution(deployed.name, pairs(variable, "--variable"), {}, who())
             console.print(Text(f"  started: {execution_id}"))

@@ -1,0 +1,77 @@
+"""Which of the resources beside a definition become blocks, and of what fields. No server is needed to know it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_codepipeline.model.names import slug
+
+CONNECTIONS = {"AWS::CodeConnections::Connection", "AWS::CodeStarConnections::Connection"}
+# Where the repositories of each host lie; those of one's own installation only its owner knows.
+_HOSTS = {
+    "Bitbucket": "https://bitbucket.org/{FullRepositoryId}.git",
+    "GitHub": "https://github.com/{FullRepositoryId}.git",
+    "GitLab": "https://gitlab.com/{FullRepositoryId}.git",
+}
+
+
+@dataclass(frozen=True)
+class BlockOf:
+    """The Git Connection block that stands for a resource; without `url_template` it stays data, for a `reason`."""
+
+    logical_id: str
+    type: str
+    name: str = ""
+    url_template: str = ""
+    connection_arn: str | None = None
+    reason: str = ""
+
+
+def blocks_of(resources: Mapping[str, Mapping[str, Any]]) -> list[BlockOf]:
+    """What each resource beside a definition becomes."""
+    return [_block_of(logical_id, resource) for logical_id, resource in resources.items()]
+
+
+def _block_of(logical_id: str, resource: Mapping[str, Any]) -> BlockOf:
+    kind = str(resource.get("Type"))
+    properties, attributes = _mapping(resource, "Properties"), _mapping(resource, "Attributes")
+    if kind in CONNECTIONS:
+        return _of_connection(logical_id, kind, properties, str(attributes.get("Ref", "")))
+    if kind == "AWS::CodeCommit::Repository":
+        return _of_repository(logical_id, kind, str(attributes.get("CloneUrlHttp", "")))
+    return BlockOf(logical_id, kind, reason="kept as data: this version has no block for it")
+
+
+def _of_connection(logical_id: str, kind: str, properties: Mapping[str, Any], ref: str) -> BlockOf:
+    host = str(properties.get("ProviderType"))
+    if host not in _HOSTS:
+        return BlockOf(
+            logical_id, kind, reason=f"kept as data: where the repositories of {host} lie is not known"
+        )
+    if not ref or "${" in ref:
+        return BlockOf(
+            logical_id,
+            kind,
+            reason=f"kept as data: give --parameter {logical_id}=ARN, or =NAME of a block, when importing",
+        )
+    if ref.startswith("arn:"):
+        name = slug(str(properties.get("ConnectionName", logical_id)))
+        return BlockOf(logical_id, kind, name, _HOSTS[host], ref)
+    return BlockOf(logical_id, kind, ref, _HOSTS[host])
+
+
+def _of_repository(logical_id: str, kind: str, url: str) -> BlockOf:
+    base, slash, _ = url.rpartition("/")
+    if not slash or "${" in base:
+        return BlockOf(
+            logical_id, kind, reason="kept as data: give --parameter AWS::Region=REGION when importing"
+        )
+    # CodeCommit actions look for a block of this name; it serves every repository of the region.
+    return BlockOf(logical_id, kind, "codecommit", base + "/{RepositoryName}")
+
+
+def _mapping(resource: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = resource.get(key)
+    return found if isinstance(found, dict) else {}

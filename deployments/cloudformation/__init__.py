@@ -1,0 +1,1 @@
+"""CloudFormation templates in and out: what they say of pipelines, as definitions."""

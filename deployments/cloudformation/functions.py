@@ -1,0 +1,339 @@
+"""CloudFormation's intrinsic functions, one Python function each.
+
+A function is given the template, its argument as it is written, and where that stands. What cannot be known becomes
+a marked name; what CloudFormation would refuse becomes a problem of the template and a marked name.
+https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from prefect_codepipeline.deployments.cloudformation.unknown import (
+    NO_VALUE,
+    as_text,
+    bare,
+    holds_unknown,
+    is_unknown,
+    names_in,
+    shown,
+    unknown,
+)
+from prefect_codepipeline.model.validation import nearest
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.deployments.cloudformation.template import Template
+
+Function = Callable[["Template", Any, str, str], Any]
+_SUB = re.compile(r"\$\{([^{}]*)\}")
+_LOOP = "Fn::ForEach::"
+
+
+def call(template: Template, name: str, argument: Any, path: str, out: str) -> Any:
+    """The value of a function.
+
+    Args:
+        template: it stands in.
+        name: such as `Fn::Join`.
+        argument: as it is written.
+        path: of the argument.
+        out: of the value, in what is made of the template.
+    """
+    if name not in FUNCTIONS:
+        message = f"Template error: there is no function {name}"
+        template.problem(path, message, nearest(name, set(FUNCTIONS)))
+        return template.lacking(name, "a function that is not known")
+    return FUNCTIONS[name](template, argument, path, out)
+
+
+def _ref(template: Template, argument: Any, path: str, out: str) -> Any:
+    if not isinstance(argument, str):
+        return _malformed(template, path, "Ref", "a text")
+    return template.ref(argument, path)
+
+
+def _get_att(template: Template, argument: Any, path: str, out: str) -> Any:
+    if isinstance(argument, str) and "." in argument:
+        argument = argument.split(".", 1)
+    if not isinstance(argument, list) or len(argument) < 2 or not isinstance(argument[0], str):
+        return _malformed(template, path, "Fn::GetAtt", "the names of a resource and of its attribute")
+    attribute = ".".join(_text(template, part, path) for part in argument[1:])
+    return template.attribute(argument[0], bare(attribute), path)
+
+
+def _sub(template: Template, argument: Any, path: str, out: str) -> Any:
+    text, variables = argument, {}
+    if isinstance(argument, list) and len(argument) == 2 and isinstance(argument[1], dict):
+        text = argument[0]
+        variables = {key: _text(template, item, f"{path}[1].{key}") for key, item in argument[1].items()}
+    if not isinstance(text, str):
+        return _malformed(template, path, "Fn::Sub", "a text, or a text and a mapping of its variables")
+    known = _ends_of(variables)
+
+    def value(match: re.Match[str]) -> str:
+        template.step()
+        name = match[1].strip()
+        if name.startswith("!"):
+            return "${" + name[1:] + "}"
+        if name in known:
+            return known[name]
+        if not name:
+            return match[0]
+        resource, dot, attribute = name.partition(".")
+        found = template.attribute(resource, attribute, path) if dot else template.ref(name, path)
+        return _as_text(template, found, path)
+
+    return _SUB.sub(value, text)
+
+
+def _ends_of(variables: dict[str, str]) -> dict[str, str]:
+    return {key.strip(): value for key, value in variables.items()}
+
+
+def _join(template: Template, argument: Any, path: str, out: str) -> Any:
+    if not isinstance(argument, list) or len(argument) != 2:
+        return _malformed(template, path, "Fn::Join", "a delimiter and a list")
+    delimiter = _text(template, argument[0], f"{path}[0]")
+    items = _value(template, argument[1], f"{path}[1]")
+    if not isinstance(items, list):
+        return items if is_unknown(items) else _malformed(template, path, "Fn::Join", "a list to join")
+    return delimiter.join(_as_text(template, item, path) for item in items)
+
+
+def _split(template: Template, argument: Any, path: str, out: str) -> Any:
+    if not isinstance(argument, list) or len(argument) != 2:
+        return _malformed(template, path, "Fn::Split", "a delimiter and a text")
+    delimiter = _text(template, argument[0], f"{path}[0]")
+    text = _text(template, argument[1], f"{path}[1]")
+    if not delimiter:
+        return _malformed(template, path, "Fn::Split", "a delimiter that is not empty")
+    parts = text.split(delimiter) if not holds_unknown(text) else _split_around(text, delimiter)
+    # Into how many parts an unknown text falls is not known.
+    return parts if len(parts) > 1 or not holds_unknown(text) else unknown(f"{bare(text)}.split({delimiter})")
+
+
+def _split_around(text: str, delimiter: str) -> list[str]:
+    """Split, but not inside of the names of unknown values."""
+    kept = {f"\uf8f2{index}\uf8f3": unknown(name) for index, name in enumerate(names_in(text))}
+    for key, mark in kept.items():
+        text = text.replace(mark, key)
+    parts = text.split(delimiter)
+    for key, mark in kept.items():
+        parts = [part.replace(key, mark) for part in parts]
+    return parts
+
+
+def _select(template: Template, argument: Any, path: str, out: str) -> Any:
+    if not isinstance(argument, list) or len(argument) != 2:
+        return _malformed(template, path, "Fn::Select", "an index and a list")
+    index = _text(template, argument[0], f"{path}[0]")
+    items = _value(template, argument[1], f"{path}[1]")
+    if is_unknown(items) or is_unknown(index):
+        inner = bare(items) if isinstance(items, str) else "list"
+        return template.lacking(f"{inner}[{bare(index)}]", "an item of a list that is not known")
+    if not isinstance(items, list) or not index.isdecimal() or len(index) > 9:
+        return _malformed(template, path, "Fn::Select", "a number and a list")
+    if int(index) >= len(items):
+        template.problem(path, f"Template error: Fn::Select cannot select nonexistent value at index {index}")
+        return template.lacking(f"Fn::Select[{index}]", "an item that the list has not")
+    return items[int(index)]
+
+
+def _if(template: Template, argument: Any, path: str, out: str) -> Any:
+    if not isinstance(argument, list) or len(argument) != 3 or not isinstance(argument[0], str):
+        return _malformed(template, path, "Fn::If", "a condition's name and two values")
+    chosen = 1 if template.condition(argument[0], path) else 2
+    return template.value(argument[chosen], f"{path}[{chosen}]", out)
+
+
+def _find_in_map(template: Template, argument: Any, path: str, out: str) -> Any:
+    if not isinstance(argument, list) or len(argument) not in (3, 4):
+        return _malformed(template, path, "Fn::FindInMap", "the names of a map and of two keys")
+    names = [_text(template, part, f"{path}[{index}]") for index, part in enumerate(argument[:3])]
+    default = (
+        argument[3].get("DefaultValue") if len(argument) == 4 and isinstance(argument[3], dict) else None
+    )
+    if any(holds_unknown(name) for name in names):
+        return template.lacking(
+            "FindInMap." + ".".join(map(bare, names)), "a value of Mappings, when its keys are known"
+        )
+    found: Any = template.mappings
+    for name in names:
+        if not isinstance(found, dict) or name not in found:
+            if default is not None:
+                return template.value(default, f"{path}[3].DefaultValue", out)
+            message = f"Template error: Unable to get mapping for {'::'.join(names)}"
+            template.problem(path, message, nearest(name, set(found)) if isinstance(found, dict) else "")
+            return template.lacking("FindInMap." + ".".join(names), "a value that Mappings do not have")
+        found = found[name]
+    return template.value(found, "Mappings." + ".".join(names), out)
+
+
+def _import_value(template: Template, argument: Any, path: str, out: str) -> Any:
+    name = bare(_text(template, argument, path))
+    return template.lacking(f"ImportValue.{name}", f"export {name} of another stack")
+
+
+def _base64(template: Template, argument: Any, path: str, out: str) -> Any:
+    text = _text(template, argument, path)
+    if holds_unknown(text):
+        return template.lacking(f"Base64({bare(text)})", "Base64 of a text that is not known")
+    return base64.b64encode(text.encode()).decode()
+
+
+def _length(template: Template, argument: Any, path: str, out: str) -> Any:
+    items = _value(template, argument, path)
+    if isinstance(items, list):
+        return str(len(items))
+    if is_unknown(items):
+        return template.lacking(f"Length({bare(items)})", "the length of a list that is not known")
+    return _malformed(template, path, "Fn::Length", "a list")
+
+
+def _to_json_string(template: Template, argument: Any, path: str, out: str) -> Any:
+    value = _value(template, argument, path)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _get_azs(template: Template, argument: Any, path: str, out: str) -> Any:
+    region = bare(_text(template, argument, path)) or bare(str(template.ref("AWS::Region", path)))
+    return template.lacking(f"GetAZs.{region}", f"the availability zones of {region}")
+
+
+def _cidr(template: Template, argument: Any, path: str, out: str) -> Any:
+    return template.lacking("Fn::Cidr", "a list of networks")
+
+
+def _transform(template: Template, argument: Any, path: str, out: str) -> Any:
+    name = argument.get("Name") if isinstance(argument, dict) else None
+    name = name if isinstance(name, str) else "Transform"
+    return template.lacking(name, f"what macro {name} makes")
+
+
+FUNCTIONS: dict[str, Function] = {
+    "Ref": _ref,
+    "Fn::GetAtt": _get_att,
+    "Fn::Sub": _sub,
+    "Fn::Join": _join,
+    "Fn::Split": _split,
+    "Fn::Select": _select,
+    "Fn::If": _if,
+    "Fn::FindInMap": _find_in_map,
+    "Fn::ImportValue": _import_value,
+    "Fn::Base64": _base64,
+    "Fn::Length": _length,
+    "Fn::ToJsonString": _to_json_string,
+    "Fn::GetAZs": _get_azs,
+    "Fn::Cidr": _cidr,
+    "Fn::Transform": _transform,
+}
+
+
+def truth(template: Template, node: Any, path: str) -> bool:
+    """Whether a condition holds. A value that is not known equals itself and nothing else."""
+    template.step()
+    key, argument = next(iter(node.items())) if isinstance(node, dict) and len(node) == 1 else ("", None)
+    inner = f"{path}.{key}"
+    if key == "Condition" and isinstance(argument, str):
+        return template.condition(argument, inner)
+    if key == "Fn::Equals" and isinstance(argument, list) and len(argument) == 2:
+        one, other = (_value(template, item, f"{inner}[{index}]") for index, item in enumerate(argument))
+        return bool(_spelled(one) == _spelled(other))
+    if key in ("Fn::And", "Fn::Or", "Fn::Not") and isinstance(argument, list) and argument:
+        values = [truth(template, item, f"{inner}[{index}]") for index, item in enumerate(argument)]
+        return all(values) if key == "Fn::And" else any(values) if key == "Fn::Or" else not values[0]
+    template.problem(
+        path,
+        "Template error: every Condition member must be Fn::Equals, Fn::And, Fn::Or, Fn::Not or Condition",
+    )
+    return False
+
+
+def with_loops(template: Template, node: dict[str, Any], path: str) -> dict[str, Any]:
+    """A mapping with each `Fn::ForEach::Name: [identifier, list, {key: value}]` in it written out."""
+    if not any(key.startswith(_LOOP) for key in node):
+        return node
+    found: dict[str, Any] = {}
+    for key, argument in node.items():
+        found |= (
+            _written_out(template, argument, f"{path}.{key}") if key.startswith(_LOOP) else {key: argument}
+        )
+    return found
+
+
+def _written_out(template: Template, argument: Any, path: str) -> dict[str, Any]:
+    if (
+        not isinstance(argument, list)
+        or len(argument) != 3
+        or not isinstance(argument[0], str)
+        or not isinstance(argument[2], dict)
+    ):
+        _malformed(template, path, "Fn::ForEach", "an identifier, a list and a mapping")
+        return {}
+    identifier, collection, body = argument
+    items = _value(template, collection, f"{path}[1]")
+    if not isinstance(items, list):
+        template.problem(
+            path, f"Template error: Fn::ForEach needs the list {shown(str(items))!r} to be known"
+        )
+        return {}
+    found: dict[str, Any] = {}
+    for item in items:
+        text = _as_text(template, item, path)
+        found |= with_loops(template, _substituted(template, body, identifier, text), path)
+    return found
+
+
+def _substituted(template: Template, node: Any, identifier: str, value: str) -> Any:
+    template.step()
+    if isinstance(node, str):
+        short = "".join(re.findall(r"[A-Za-z0-9]", value))
+        return node.replace("${" + identifier + "}", value).replace("&{" + identifier + "}", short)
+    if isinstance(node, list):
+        return [_substituted(template, item, identifier, value) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node == {"Ref": identifier}:
+        return value
+    return {
+        _substituted(template, key, identifier, value): _substituted(template, item, identifier, value)
+        for key, item in node.items()
+    }
+
+
+def _value(template: Template, node: Any, path: str) -> Any:
+    """The value of an argument, whose origin is no part of what is made."""
+    origins, template.origins = template.origins, {}
+    value = template.value(node, path)
+    template.origins = origins
+    return "" if value is NO_VALUE else value
+
+
+def _text(template: Template, node: Any, path: str) -> str:
+    return _as_text(template, _value(template, node, path), path)
+
+
+def _as_text(template: Template, value: Any, path: str) -> str:
+    if value is NO_VALUE or value is None:
+        return ""
+    text = as_text(value)
+    if text is not None:
+        return text
+    if isinstance(value, list):
+        # A list where a text is wanted: CloudFormation refuses it, but for lists of parameters in Fn::Sub.
+        return ",".join(_as_text(template, item, path) for item in value)
+    return str(_malformed(template, path, "a function", "a text"))
+
+
+def _spelled(value: Any) -> Any:
+    text = as_text(value)
+    return value if text is None else text
+
+
+def _malformed(template: Template, path: str, function: str, what: str) -> str:
+    template.problem(path, f"Template error: {function} takes {what}")
+    return template.lacking(path, "what a function gives that is not written as it should be")

@@ -1,0 +1,67 @@
+"""What `Ref` and `Fn::GetAtt` give for resources whose names a template says itself.
+
+https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-template-resource-type-ref.html
+"""
+
+from __future__ import annotations
+
+# `Ref` gives the value of this property.
+NAMES = {
+    "AWS::CodeBuild::Project": "Name",
+    "AWS::CodeDeploy::Application": "ApplicationName",
+    "AWS::CodeDeploy::DeploymentConfig": "DeploymentConfigName",
+    "AWS::CodeDeploy::DeploymentGroup": "DeploymentGroupName",
+    "AWS::CodePipeline::Pipeline": "Name",
+    "AWS::DynamoDB::Table": "TableName",
+    "AWS::ECR::Repository": "RepositoryName",
+    "AWS::ECS::Cluster": "ClusterName",
+    "AWS::ElasticBeanstalk::Application": "ApplicationName",
+    "AWS::ElasticBeanstalk::Environment": "EnvironmentName",
+    "AWS::Events::Rule": "Name",
+    "AWS::IAM::Role": "RoleName",
+    "AWS::KMS::Alias": "AliasName",
+    "AWS::Lambda::Function": "FunctionName",
+    "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::S3::Bucket": "BucketName",
+    "AWS::SSM::Parameter": "Name",
+    "AWS::Serverless::Function": "FunctionName",
+}
+# Without a name of their own these get one of us, as they come along with the pipeline.
+NAMED_HERE = {
+    "AWS::CodeBuild::Project",
+    "AWS::CodeDeploy::Application",
+    "AWS::CodeDeploy::DeploymentGroup",
+    "AWS::CodePipeline::Pipeline",
+}
+# `Fn::GetAtt` gives the value of this property.
+ATTRIBUTES = {
+    ("AWS::CodeCommit::Repository", "Name"): "RepositoryName",
+    ("AWS::ECS::Service", "Name"): "ServiceName",
+    ("AWS::SSM::Parameter", "Value"): "Value",
+}
+# `Fn::GetAtt` of an attribute that is made of the name and what the account is.
+MADE_OF_NAME = {
+    ("AWS::CodeBuild::Project", "Arn"): "arn:{partition}:codebuild:{region}:{account}:project/{name}",
+    (
+        "AWS::CodeCommit::Repository",
+        "CloneUrlHttp",
+    ): "https://git-codecommit.{region}.{suffix}/v1/repos/{name}",
+    ("AWS::IAM::Role", "Arn"): "arn:{partition}:iam::{account}:role{path}{name}",
+    ("AWS::Lambda::Function", "Arn"): "arn:{partition}:lambda:{region}:{account}:function:{name}",
+    ("AWS::S3::Bucket", "Arn"): "arn:{partition}:s3:::{name}",
+}
+PSEUDO_PARAMETERS = {
+    "AWS::Partition": "aws",
+    "AWS::URLSuffix": "amazonaws.com",
+    "AWS::AccountId": None,
+    "AWS::Region": None,
+    "AWS::StackId": None,
+    "AWS::StackName": None,
+    "AWS::NotificationARNs": None,
+}
+# Kept with a resource that comes along, as its block is made of them.
+KEPT_ATTRIBUTES = {
+    "AWS::CodeCommit::Repository": "CloneUrlHttp",
+    "AWS::CodeConnections::Connection": "Ref",
+    "AWS::CodeStarConnections::Connection": "Ref",
+}

@@ -1,0 +1,336 @@
+"""The pipelines of a template or a definition, with what comes along and what is missing.
+
+https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-codepipeline-pipeline.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect_codepipeline.deployments.cloudformation.known_values import KEPT_ATTRIBUTES
+from prefect_codepipeline.deployments.cloudformation.template import (
+    Missing,
+    Resource,
+    Template,
+    stack_name_of,
+)
+from prefect_codepipeline.deployments.cloudformation.unknown import as_text, names_in, shown
+from prefect_codepipeline.deployments.definition_file import WrittenPipeline, pipeline_in, with_numbers
+from prefect_codepipeline.deployments.document import Document, Place
+from prefect_codepipeline.errors import UnreadableDefinition
+from prefect_codepipeline.model.validation import Problem, nearest
+
+PIPELINE = "AWS::CodePipeline::Pipeline"
+BESIDE = {
+    "AWS::CodeBuild::Project",
+    "AWS::CodeCommit::Repository",
+    "AWS::CodeConnections::Connection",
+    "AWS::CodeDeploy::Application",
+    "AWS::CodeDeploy::DeploymentGroup",
+    "AWS::CodePipeline::CustomActionType",
+    "AWS::CodePipeline::Webhook",
+    "AWS::CodeStarConnections::Connection",
+    "AWS::Events::Rule",
+}
+# Properties that the API's declaration has no key for; they are kept beside it as they are.
+EXTRAS = ("DisableInboundStageTransitions", "RestartExecutionOnUpdate", "Tags")
+_DYNAMIC = re.compile(r"\{\{(resolve:[^{}]+)\}\}")
+
+
+@dataclass(frozen=True)
+class ImportedPipeline:
+    """One pipeline as the API spells it, with everything that came with it.
+
+    Args:
+        wire: the declaration, not checked yet; what is not known stands as `${name}`.
+        document: it was read from.
+        origins: for each path of `wire`, the path in the document it came from.
+        extras: properties of the template's pipeline that no declaration has, spelled as CloudFormation does.
+        resources: the resources beside it, by logical id: `{"Type": ..., "Properties": {...}}`, with `Attributes`
+            for those whose blocks are made of what `Ref` or `Fn::GetAtt` gives.
+        missing: the values that are not known, with the paths of `wire` and of the resources that hold them.
+    """
+
+    wire: dict[str, Any]
+    document: Document
+    origins: Mapping[str, str] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
+    resources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    missing: dict[str, MissingValue] = field(default_factory=dict)
+    logical_id: str = ""
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name; its logical id when the name is no text."""
+        name = self.wire.get("name")
+        return name if isinstance(name, str) and name else self.logical_id or "pipeline"
+
+    def place_of(self, path: str) -> Place:
+        """Where a problem's path stands in the file, or the nearest part around it."""
+        while path and path not in self.origins:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        return self.document.place_of(self.origins.get(path, ""))
+
+    def lacks(self, path: str) -> bool:
+        """Whether the value at a path of `wire`, or one below it, waits for a missing value."""
+        return any(
+            own == path or own.startswith((f"{path}.", f"{path}["))
+            for missing in self.missing.values()
+            for own in missing.paths
+        )
+
+
+@dataclass(frozen=True)
+class MissingValue:
+    """A value that is not known, and where it is used."""
+
+    what: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a document holds: its pipelines, and what CloudFormation would refuse of the template."""
+
+    pipelines: list[ImportedPipeline]
+    problems: list[Problem]
+    document: Document
+
+
+def import_document(
+    document: Document,
+    given: Mapping[str, str] | None = None,
+    ask: Callable[[str, str], str | None] | None = None,
+) -> Imported:
+    """Every pipeline of a template, or the one of a definition.
+
+    Args:
+        document: a CloudFormation template, or what `aws codepipeline get-pipeline` prints.
+        given: values of parameters and of what only AWS knows, by name.
+        ask: is asked for a parameter without value, by its name and what it is; None leaves it missing.
+
+    Raises:
+        UnreadableDefinition: it is neither, or cannot be evaluated within bounds.
+    """
+    content = document.content
+    if isinstance(content, dict) and "Resources" in content:
+        try:
+            return _of_template(document, given or {}, ask)
+        except RecursionError:
+            raise UnreadableDefinition(
+                f"{document.name}: its functions lead too deep into one another"
+            ) from None
+    return Imported([_of_definition(pipeline_in(document))], _unused(set(given or {}), set()), document)
+
+
+def _of_definition(written: WrittenPipeline) -> ImportedPipeline:
+    origins = {"": written.base}
+    prefix = f"{written.base}." if written.base else ""
+    for path in written.document.places:
+        if path.startswith(prefix):
+            origins[path.removeprefix(prefix)] = path
+    return ImportedPipeline(written.wire, written.document, origins)
+
+
+def _of_template(
+    document: Document, given: Mapping[str, str], ask: Callable[[str, str], str | None] | None
+) -> Imported:
+    template = Template(document, given, stack_name_of(document.name), ask)
+    found = [_Seen(resource, dict(template.origins)) for resource in template.of_types({PIPELINE})]
+    problems = [_left_out(logical_id, name) for logical_id, name in template.left_out.items()]
+    beside = [_Seen(resource, {}) for resource in template.of_types(BESIDE)]
+    pipelines = [_pipeline(each, beside, template, given) for each in found]
+    known = {*template.missing, *template.parameters}
+    return Imported(pipelines, [*template.problems, *problems, *_unused(template.unused, known)], document)
+
+
+def _left_out(logical_id: str, condition: str) -> Problem:
+    return Problem(
+        f"Resources.{logical_id}",
+        f"{logical_id} is left out, since condition {condition} does not hold",
+        severity="warning",
+        hint="give other parameters",
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    resource: Resource
+    origins: Mapping[str, str]
+
+
+def _unused(names: set[str], known: set[str]) -> list[Problem]:
+    return [
+        Problem(
+            "", f"--parameter {name} is not asked for here", severity="warning", hint=nearest(name, known)
+        )
+        for name in sorted(names)
+    ]
+
+
+def _pipeline(
+    seen: _Seen, beside: list[_Seen], template: Template, given: Mapping[str, str]
+) -> ImportedPipeline:
+    waiting: dict[str, list[str]] = {}
+    reasons = dict(template.missing)
+
+    def text_at(path: str) -> Callable[[str], str]:
+        return lambda text: _finished(text, path, given, template, reasons, waiting)
+
+    properties = dict(seen.resource.properties)
+    extras = {key: _each_text(properties.pop(key), key, text_at) for key in EXTRAS if key in properties}
+    spelled = _Spelling(seen.origins)
+    wire = with_numbers(_each_text(spelled.pipeline(properties), "", text_at))
+    own = [each.resource for each in beside if _belongs(each.resource, seen.resource, wire)]
+    resources = {
+        each.logical_id: {
+            "Type": each.type,
+            **_each_text(_kept(each, template), f"resources.{each.logical_id}", text_at),
+            "Properties": _each_text(each.properties, f"resources.{each.logical_id}", text_at),
+        }
+        for each in own
+    }
+    missing = {
+        name: MissingValue(reasons[name].what if name in reasons else "", tuple(paths))
+        for name, paths in waiting.items()
+    }
+    return ImportedPipeline(
+        wire, template.document, spelled.origins, extras, resources, missing, seen.resource.logical_id
+    )
+
+
+def _kept(resource: Resource, template: Template) -> dict[str, Any]:
+    attribute = KEPT_ATTRIBUTES.get(resource.type)
+    if attribute is None:
+        return {}
+    missing = dict(template.missing)
+    own_id, path = resource.logical_id, resource.path
+    value = template.ref(own_id, path) if attribute == "Ref" else template.attribute(own_id, attribute, path)
+    template.missing = missing
+    return {"Attributes": {attribute: value}}
+
+
+def _finished(
+    text: str,
+    path: str,
+    given: Mapping[str, str],
+    template: Template,
+    reasons: dict[str, Missing],
+    waiting: dict[str, list[str]],
+) -> str:
+    """The text as it is written down: `${name}` for each value that is not known, each noted with its path."""
+
+    def dynamic(match: re.Match[str]) -> str:
+        name = match[1]
+        template.unused.discard(name)
+        if name in given:
+            return given[name]
+        reasons.setdefault(name, Missing(name, "a value that AWS keeps"))
+        waiting.setdefault(name, []).append(path)
+        return match[0]
+
+    for name in names_in(text):
+        waiting.setdefault(name, []).append(path)
+    return _DYNAMIC.sub(dynamic, shown(text))
+
+
+def _each_text(part: Any, path: str, text_at: Callable[[str], Callable[[str], str]]) -> Any:
+    if isinstance(part, dict):
+        keys = {key: text_at(path)(str(key)) for key in part}
+        return {
+            keys[key]: _each_text(item, f"{path}.{keys[key]}".lstrip("."), text_at)
+            for key, item in part.items()
+        }
+    if isinstance(part, list):
+        return [_each_text(item, f"{path}[{index}]", text_at) for index, item in enumerate(part)]
+    text = as_text(part)
+    return part if text is None else text_at(path)(text)
+
+
+class _Spelling:
+    """A template's properties as the API spells them; `origins` follows along.
+
+    All scalars become texts, as CloudFormation makes them; `with_numbers` makes the few numbers of them again.
+    """
+
+    def __init__(self, origins: Mapping[str, str]) -> None:
+        self._before = origins
+        self.origins: dict[str, str] = {"": origins.get("", "")}
+
+    def pipeline(self, properties: dict[str, Any]) -> dict[str, Any]:
+        """The declaration of a pipeline's properties."""
+        found = {}
+        for key, value in properties.items():
+            own = lower_first(key)
+            if key == "ArtifactStores" and isinstance(value, list):
+                found[own] = self._stores(value)
+            else:
+                found[own] = self._part(value, key, own)
+        return found
+
+    def _stores(self, stores: list[Any]) -> Any:
+        """A list of `{Region, ArtifactStore}` as the mapping from region to store."""
+        found: dict[str, Any] = {}
+        self._note("artifactStores", "ArtifactStores")
+        for index, each in enumerate(stores):
+            region = as_text(each.get("Region")) if isinstance(each, dict) else None
+            if region is None or region in found:
+                # No mapping can say it; the checks of the definition tell that a mapping is wanted.
+                return self._part(stores, "ArtifactStores", "artifactStores")
+            before = f"ArtifactStores[{index}].ArtifactStore"
+            found[region] = self._part(each.get("ArtifactStore"), before, f"artifactStores.{shown(region)}")
+        return found
+
+    def _part(self, value: Any, before: str, path: str, own_keys: bool = True) -> Any:
+        self._note(path, before)
+        if isinstance(value, list):
+            return [
+                self._part(item, f"{before}[{index}]", f"{path}[{index}]", own_keys)
+                for index, item in enumerate(value)
+            ]
+        if not isinstance(value, dict):
+            text = as_text(value)
+            return value if text is None else text
+        found: dict[str, Any] = {}
+        for key, item in value.items():
+            own = lower_first(key) if own_keys else key
+            # The keys of a configuration are the action's, not the API's.
+            inner = own_keys and key != "Configuration"
+            found[own] = self._part(item, f"{before}.{key}", f"{path}.{own}", inner)
+        return found
+
+    def _note(self, path: str, before: str) -> None:
+        if before in self._before:
+            self.origins[path] = self._before[before]
+
+
+def lower_first(key: str) -> str:
+    """`RoleArn` as `roleArn`."""
+    return key[:1].lower() + key[1:]
+
+
+def _belongs(resource: Resource, pipeline: Resource, wire: dict[str, Any]) -> bool:
+    """Whether a resource is the pipeline's. A project may be several pipelines', a rule is its target's."""
+    if resource.type == "AWS::CodePipeline::Webhook":
+        return resource.properties.get("TargetPipeline") in (
+            wire.get("name"),
+            pipeline.properties.get("Name"),
+        )
+    if resource.type == "AWS::Events::Rule":
+        return any(_is_of(arn, pipeline) for arn in _target_arns(resource))
+    return True
+
+
+def _target_arns(resource: Resource) -> Iterator[str]:
+    targets = resource.properties.get("Targets")
+    for target in targets if isinstance(targets, list) else []:
+        if isinstance(target, dict) and isinstance(target.get("Arn"), str):
+            yield target["Arn"]
+
+
+def _is_of(arn: str, pipeline: Resource) -> bool:
+    name = pipeline.properties.get("Name")
+    return ":codepipeline:" in arn and isinstance(name, str) and arn.endswith(f":{name}")

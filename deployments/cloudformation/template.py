@@ -1,0 +1,340 @@
+"""A CloudFormation template, evaluated as far as it can be without AWS.
+
+https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_codepipeline.deployments.cloudformation.functions import call, truth, with_loops
+from prefect_codepipeline.deployments.cloudformation.known_values import (
+    ATTRIBUTES,
+    MADE_OF_NAME,
+    NAMED_HERE,
+    NAMES,
+    PSEUDO_PARAMETERS,
+)
+from prefect_codepipeline.deployments.cloudformation.unknown import NO_VALUE, as_text, holds_unknown, unknown
+from prefect_codepipeline.deployments.document import Document
+from prefect_codepipeline.errors import UnreadableDefinition
+from prefect_codepipeline.model.validation import Problem, nearest
+
+MAX_STEPS = 200_000
+MAX_TEXT = 1_000_000
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A value that the template does not say: a parameter without default, or what only AWS knows."""
+
+    name: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource of a template, evaluated; `path` is that of its properties in the document."""
+
+    logical_id: str
+    type: str
+    properties: dict[str, Any]
+    path: str
+    condition: str | None = None
+
+
+class Template:
+    """The values of a template, given some parameters.
+
+    `problems` are what CloudFormation would refuse; `missing` are values that were asked for and are not known.
+
+    Args:
+        document: that holds the template.
+        given: values by parameter (`Branch`), by pseudo parameter (`AWS::Region`), or by the name of any value
+            that only AWS knows (`Role.Arn`).
+        stack_name: what `AWS::StackName` is when it is not given.
+        ask: is asked for a parameter without a value; None leaves it missing.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        given: Mapping[str, str] | None = None,
+        stack_name: str = "stack",
+        ask: Callable[[str, str], str | None] | None = None,
+    ) -> None:
+        self.document = document
+        self.problems: list[Problem] = []
+        self.missing: dict[str, Missing] = {}
+        self.origins: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}  # resources that are not made, with their conditions
+        self.unused = set(given or {})
+        self._given = dict(given or {})
+        self._pseudo = {**PSEUDO_PARAMETERS, "AWS::StackName": stack_name}
+        self._ask = ask
+        self._steps = 0
+        self._open: list[str] = []
+        self._refs: dict[str, Any] = {}
+        self._conditions: dict[str, bool] = {}
+        for repeated in document.repeated:
+            problem = Problem(repeated.path, f"{repeated}; the later one counts", severity="warning")
+            self.problems.append(problem)
+        self.parameters = self._section("Parameters")
+        self.mappings = self._section("Mappings")
+        self.conditions = self._section("Conditions")
+        self.resources = self._section("Resources")
+
+    # --- what is asked of it ---
+
+    def of_types(self, types: set[str]) -> Iterator[Resource]:
+        """The resources of these types that are made, evaluated, in their order."""
+        for logical_id, resource in self.resources.items():
+            if not isinstance(resource, dict) or resource.get("Type") not in types:
+                continue
+            if self._is_made(logical_id, resource):
+                yield self._evaluated(logical_id, resource)
+            else:
+                self.left_out[logical_id] = str(resource["Condition"])
+
+    def value(self, node: Any, path: str, out: str = "") -> Any:
+        """A part of the template with every function replaced by its value.
+
+        Args:
+            node: the part.
+            path: where it stands in the document.
+            out: its path in what is made of it; `origins` tells from which part of the document each came.
+        """
+        self.step()
+        self.origins[out] = path
+        if isinstance(node, dict):
+            return self._mapping(node, path, out)
+        if isinstance(node, list):
+            found: list[Any] = []
+            for index, item in enumerate(node):
+                value = self.value(item, f"{path}[{index}]", f"{out}[{len(found)}]")
+                if value is not NO_VALUE:
+                    found.append(value)
+            return found
+        return self._bounded(node)
+
+    def ref(self, name: str, path: str) -> Any:
+        """What `Ref` gives for a name."""
+        if name == "AWS::NoValue":
+            return NO_VALUE
+        if name not in self._refs:
+            with self._entering(name, path) as is_new:
+                if not is_new:
+                    return self.lacking(name, f"'{name}' is defined by itself")
+                self._refs[name] = self._find(name, path)
+        return self._refs[name]
+
+    def attribute(self, resource_id: str, attribute: str, path: str) -> Any:
+        """What `Fn::GetAtt` gives for an attribute of a resource."""
+        name = f"{resource_id}.{attribute}"
+        if name in self._given:
+            return self.lacking(name, "")
+        resource = self.resources.get(resource_id)
+        if not isinstance(resource, dict):
+            self.problem(
+                path, f"Template error: instance of Fn::GetAtt references undefined resource {resource_id}"
+            )
+            return self.lacking(name, "an attribute of a resource that is not in the template")
+        kind = str(resource.get("Type"))
+        if (kind, attribute) in ATTRIBUTES:
+            return self._property(resource_id, ATTRIBUTES[kind, attribute], name)
+        if (kind, attribute) in MADE_OF_NAME:
+            return self._made_of_name(resource_id, kind, attribute, path)
+        return self.lacking(name, f"attribute {attribute} of {kind}")
+
+    def condition(self, name: str, path: str) -> bool:
+        """Whether a condition of the template holds."""
+        if name not in self._conditions:
+            if name not in self.conditions:
+                message = f"Template error: unresolved condition dependency {name}"
+                self.problem(path, message, nearest(name, set(self.conditions)))
+                return False
+            with self._entering(f"condition {name}", path) as is_new:
+                if not is_new:
+                    return False
+                where = f"Conditions.{name}"
+                self._conditions[name] = truth(self, self.conditions[name], where)
+        return self._conditions[name]
+
+    def lacking(self, name: str, what: str) -> str:
+        """The given value of that name, or a mark that it is missing."""
+        self.unused.discard(name)
+        if name in self._given:
+            return self._given[name]
+        self.missing.setdefault(name, Missing(name, what))
+        return unknown(name)
+
+    def problem(self, path: str, message: str, hint: str = "") -> None:
+        """Note what CloudFormation would refuse."""
+        problem = Problem(path, message, hint=hint)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    # --- how it is found ---
+
+    def _section(self, name: str) -> dict[str, Any]:
+        section = self.document.content.get(name)
+        if section is None:
+            return {}
+        if not isinstance(section, dict):
+            self.problem(name, f"Template format error: [/{name}] must be an object")
+            return {}
+        return with_loops(self, section, name)
+
+    def _is_made(self, logical_id: str, resource: dict[str, Any]) -> bool:
+        name = resource.get("Condition")
+        path = f"Resources.{logical_id}.Condition"
+        return not isinstance(name, str) or self.condition(name, path)
+
+    def _evaluated(self, logical_id: str, resource: dict[str, Any]) -> Resource:
+        path = f"Resources.{logical_id}.Properties"
+        self.origins = {}
+        properties = self.value(resource.get("Properties") or {}, path)
+        if not isinstance(properties, dict):
+            self.problem(path, "Template format error: Properties must be an object")
+            properties = {}
+        kind = str(resource["Type"])
+        if kind in NAMED_HERE and NAMES[kind] not in properties:
+            properties = {NAMES[kind]: self.ref(logical_id, path), **properties}
+        return Resource(logical_id, kind, properties, path, resource.get("Condition"))
+
+    def _find(self, name: str, path: str) -> Any:
+        if name in self._given and name not in self.parameters:
+            return self.lacking(name, "")
+        if name in self._pseudo:
+            value = self._pseudo[name]
+            return self.lacking(name, "a pseudo parameter") if value is None else value
+        if name in self.parameters:
+            return self._parameter(name, self.parameters[name])
+        if name in self.resources:
+            return self._resource_ref(name)
+        message = f"Template format error: Unresolved resource dependencies [{name}] in the Resources block of the template"
+        self.problem(path, message, nearest(name, {*self.parameters, *self.resources}))
+        return self.lacking(name, "neither a parameter nor a resource of the template")
+
+    def _parameter(self, name: str, declared: Any) -> Any:
+        self.unused.discard(name)
+        declared = declared if isinstance(declared, dict) else {}
+        kind = str(declared.get("Type", "String"))
+        what = f"parameter, {kind}"
+        if description := declared.get("Description"):
+            what += f": {description}"
+        value = self._given.get(name)
+        # The default of an SSM parameter is the name under which AWS keeps its value.
+        if value is None and not kind.startswith("AWS::SSM::Parameter::Value"):
+            value = as_text(declared.get("Default"))
+        if value is None and self._ask:
+            value = self._ask(name, what)
+        if value is None:
+            return self.lacking(name, what)
+        allowed = [as_text(each) for each in declared.get("AllowedValues") or []]
+        if allowed and value not in allowed:
+            choices = ", ".join(str(each) for each in allowed)
+            self.problem(
+                f"Parameters.{name}", f"Parameter '{name}' must be one of AllowedValues", f"one of {choices}"
+            )
+        is_list = kind == "CommaDelimitedList" or "List<" in kind
+        return [item.strip() for item in value.split(",")] if is_list else value
+
+    def _resource_ref(self, resource_id: str) -> Any:
+        resource = self.resources[resource_id]
+        kind = str(resource.get("Type")) if isinstance(resource, dict) else "resource"
+        if kind in NAMES:
+            return self._property(resource_id, NAMES[kind], resource_id)
+        return self.lacking(resource_id, f"what Ref gives for {kind}")
+
+    def _property(self, resource_id: str, key: str, name: str) -> Any:
+        resource = self.resources[resource_id]
+        kind = str(resource.get("Type"))
+        properties = resource.get("Properties")
+        if isinstance(properties, dict) and key in properties:
+            origins, self.origins = self.origins, {}
+            value = self.value(properties[key], f"Resources.{resource_id}.Properties.{key}")
+            self.origins = origins
+            if isinstance(value, str):
+                return value
+        if kind in NAMED_HERE:
+            return f"{self.ref('AWS::StackName', '')}-{resource_id}"
+        return self.lacking(name, f"the {key} that CloudFormation makes for {kind}")
+
+    def _made_of_name(self, resource_id: str, kind: str, attribute: str, path: str) -> str:
+        template = MADE_OF_NAME[kind, attribute]
+        missing = dict(self.missing)
+        own_name = self._own_name(resource_id, kind, path)
+        if holds_unknown(own_name):
+            self.missing = missing
+            return self.lacking(f"{resource_id}.{attribute}", f"attribute {attribute} of {kind}")
+        properties = self.resources[resource_id].get("Properties")
+        own_path = as_text(properties.get("Path")) if isinstance(properties, dict) else None
+        account = {
+            "partition": "AWS::Partition",
+            "region": "AWS::Region",
+            "account": "AWS::AccountId",
+            "suffix": "AWS::URLSuffix",
+        }
+        asked = {key: self.ref(name, path) for key, name in account.items() if f"{{{key}}}" in template}
+        return template.format(name=own_name, path=own_path or "/", **asked)
+
+    def _own_name(self, resource_id: str, kind: str, path: str) -> Any:
+        if (kind, "Name") in ATTRIBUTES:
+            return self.attribute(resource_id, "Name", path)
+        name = self.ref(resource_id, path)
+        if holds_unknown(name):
+            self._refs.pop(resource_id, None)
+        return name
+
+    def _mapping(self, node: dict[str, Any], path: str, out: str) -> Any:
+        if len(node) == 1:
+            (key,) = node
+            if key == "Ref" or (key.startswith("Fn::") and not key.startswith("Fn::ForEach::")):
+                return self._bounded(call(self, key, node[key], f"{path}.{key}".lstrip("."), out))
+        found: dict[str, Any] = {}
+        for key, item in with_loops(self, node, path).items():
+            value = self.value(item, f"{path}.{key}".lstrip("."), f"{out}.{key}".lstrip("."))
+            if value is not NO_VALUE:
+                found[key] = value
+        return found
+
+    def _bounded(self, value: Any) -> Any:
+        # Texts that hold one another twice grow without an end.
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            raise UnreadableDefinition(
+                f"{self.document.name}: a text becomes longer than {MAX_TEXT} characters"
+            )
+        return value
+
+    def step(self) -> None:
+        """Count one step. Raises `UnreadableDefinition` when there are too many."""
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise UnreadableDefinition(f"{self.document.name}: takes more than {MAX_STEPS} steps to evaluate")
+
+    @contextmanager
+    def _entering(self, name: str, path: str) -> Iterator[bool]:
+        if name in self._open:
+            chain = " -> ".join([*self._open[self._open.index(name) :], name])
+            self.problem(path, f"Template error: circular dependency: {chain}")
+            yield False
+            return
+        self._open.append(name)
+        try:
+            yield True
+        finally:
+            self._open.pop()
+
+
+def stack_name_of(file_name: str) -> str:
+    """A stack's name for a file: the end of its stem, with what no stack's name may hold made a dash.
+
+    Short, since names and buckets are often made of it.
+    """
+    stem = re.split(r"[\\/]", file_name)[-1].partition(".")[0]
+    return re.sub(r"[^A-Za-z0-9]+", "-", stem)[-40:].strip("-") or "stack"

@@ -1,0 +1,188 @@
+"""Real templates and definitions are imported, and whatever is wrong with them is what AWS would refuse.
+
+A selection lies in tests/data; CODEPIPELINE_CORPUS names a folder with more of them, in `cfn` and `json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from prefect_codepipeline.deployments.cloudformation.export import as_template
+from prefect_codepipeline.deployments.cloudformation.pipelines import (
+    Imported,
+    ImportedPipeline,
+    import_document,
+)
+from prefect_codepipeline.deployments.definition_file import read_file
+from prefect_codepipeline.deployments.document import parse_document
+from prefect_codepipeline.deployments.resources_file import as_yaml
+from prefect_codepipeline.model.validation import Problem, declare_or_problems, validate
+
+DATA = Path(__file__).parents[2] / "data"
+FILES = [
+    path
+    for path in (*(DATA / "templates").iterdir(), *(DATA / "pipelines").iterdir())
+    if path.suffix != ".md"
+]
+if CORPUS := os.environ.get("CODEPIPELINE_CORPUS"):
+    FILES = [path for kind in ("cfn", "json") for path in (Path(CORPUS) / kind).iterdir()]
+# What AWS would refuse: the end of the file's name, then each problem's path and a part of its message.
+REFUSED = {
+    # The role's ARN has no account.
+    "bad~resources~codepipeline~stages_second_stage.yaml": [("roleArn", "regular expression")],
+    # Parameter pConnectionArn has an empty default, and AWS takes no empty value.
+    "identitycenter-codepipeline-auto-assignment__templates~codepipeline-stack.template": [
+        ("stages[0].actions[0].configuration.ConnectionArn", "greater than or equal to 1")
+    ],
+    # The provider is named after the stack, which has a name of more than 35 characters when the file's is taken.
+    "labs~ecs~ecs-pipeline.json": [
+        ("stages[1].actions[0].actionTypeId.provider", "less than or equal to 35")
+    ],
+    # A key that AWS's reference of OpsWorks, which is retired, does not list: App, Stack, Layer.
+    "samples~opsworks~pipeline.yml": [
+        ("stages[2].actions[0].configuration.DeploymentType", "unknown configuration 'DeploymentType'")
+    ],
+    "labs~opsworks~codepipeline-opsworks.json": [
+        ("stages[1].actions[0].configuration.DeploymentType", "unknown configuration 'DeploymentType'")
+    ],
+    # Without `OAuthToken`, and with an input that is called otherwise where it is made.
+    "utiliware+cloudformation-differential-pipeline__cloudformation~pipeline.yaml": [
+        ("stages[0].actions[0].configuration", "missing required configuration 'OAuthToken'"),
+        (
+            "stages[1].actions[0].inputArtifacts[0].name",
+            "Bundle Source in action Cloudformation is not declared",
+        ),
+    ],
+}
+# What CloudFormation would refuse: the end of the file's name, and the names that are not defined there.
+UNDEFINED = {
+    "bad~resources~codepipeline~stages_second_stage.yaml": {"Github"},
+    "tuimac+lambda_codepipeline__codepipeline.yml": {
+        "ModuleName",
+        "Owner",
+        "Repo",
+        "DevBranch",
+        "OAuthToken",
+        "DevModuleStackName",
+        "PackagedTemplateFilePath",
+        "DevDeployParamFile",
+        "ProdBranch",
+        "ProdModuleStackName",
+        "ProdDeployParamFile",
+    },
+}
+# Their only pipeline is made on a condition.
+LEFT_OUT = "preventive-control~deployment-cfn~sc-product-deployment.yml"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_real_file_is_imported_and_what_is_wrong_is_what_aws_would_refuse(path: Path) -> None:
+    imported = import_document(read_file(path))
+
+    assert imported.pipelines or path.name.endswith(LEFT_OUT)
+    assert _undefined(imported) == _of(UNDEFINED, path, set())
+    expected = _of(REFUSED, path, [])
+    found = [problem for pipeline in imported.pipelines for problem in _errors(pipeline)]
+    assert [problem.path for problem in found] == [where for where, _ in expected]
+    for problem, (where, message) in zip(found, expected, strict=True):
+        assert message in problem.message
+        assert imported.pipelines[0].place_of(where).line > 1
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_real_file_comes_back_the_same_from_each_format(path: Path) -> None:
+    for pipeline in import_document(read_file(path)).pipelines:
+        missing = [name for name in pipeline.missing if not name.startswith("resolve:")]
+        template = as_template(
+            pipeline.wire, pipeline.logical_id or "Pipeline", pipeline.extras, pipeline.resources, missing
+        )
+        for text in (json.dumps(template), as_yaml(template)):
+            (again,) = import_document(parse_document(text, "again")).pipelines
+            # CloudFormation counts versions by itself.
+            assert again.wire == {key: value for key, value in pipeline.wire.items() if key != "version"}
+            assert (again.extras, again.resources) == (pipeline.extras, pipeline.resources)
+        for text in (json.dumps({"pipeline": pipeline.wire}), as_yaml({"pipeline": pipeline.wire})):
+            (again,) = import_document(parse_document(text, "again")).pipelines
+            assert again.wire == pipeline.wire
+
+
+def test_what_is_given_is_enough_to_complete_a_pipeline() -> None:
+    path = next(path for path in FILES if path.name.startswith("aws-samples+eks-workshop"))
+    missing = import_document(read_file(path)).pipelines[0].missing
+    given = dict.fromkeys(missing, "value")
+    given |= {
+        "CodePipelineServiceRole.Arn": "arn:aws:iam::111122223333:role/p",
+        "CodePipelineArtifactBucket": "bucket",
+    }
+
+    imported = import_document(read_file(path), given)
+
+    assert (imported.problems, imported.pipelines[0].missing) == ([], {})
+    assert _errors(imported.pipelines[0]) == []
+
+
+def test_a_pipeline_that_is_left_out_is_named_with_its_condition() -> None:
+    path = next(path for path in FILES if path.name.endswith(LEFT_OUT))
+
+    (problem,) = import_document(read_file(path)).problems
+    assert "Pipeline is left out, since condition DeployPipeline does not hold" in problem.message
+
+
+def test_keys_that_stand_twice_outside_of_the_pipeline_are_warnings() -> None:
+    path = next(path for path in FILES if "mlops" in path.name)
+
+    problems = import_document(read_file(path)).problems
+    assert [(problem.severity, problem.message.split(";")[0]) for problem in problems] == [
+        ("warning", "key 'Action' stands in line 380 and again in line 381"),
+        ("warning", "key 'Effect' stands in line 379 and again in line 391"),
+    ]
+
+
+def test_the_selection_says_where_each_file_comes_from() -> None:
+    text = (DATA / "templates" / "README.md").read_text()
+
+    for path in (DATA / "templates").iterdir():
+        assert path.name == "README.md" or f"`{path.name}`" in text
+
+
+def _of(table: dict[str, object], path: Path, default: object) -> object:
+    return next((value for end, value in table.items() if path.name.endswith(end)), default)
+
+
+def _undefined(imported: Imported) -> set[str]:
+    return {
+        problem.message.partition("[")[2].partition("]")[0]
+        for problem in imported.problems
+        if problem.severity == "error"
+    }
+
+
+def _errors(pipeline: ImportedPipeline) -> list[Problem]:
+    """What AWS would refuse, but for values that wait to be given."""
+    declaration, problems = declare_or_problems(pipeline.wire)
+    if declaration:
+        problems = validate(declaration, stored=declaration)
+    return [
+        problem for problem in problems if problem.severity == "error" and not pipeline.lacks(problem.path)
+    ]
+
+
+def test_yaml_of_exports_is_yaml() -> None:
+    """What is printed is read by everybody's YAML as what it is."""
+    content = {
+        "a": "1",
+        "b": "yes",
+        "c": "x\ny\n",
+        "d": "${A}",
+        "e": 1,
+        "f": "2024-01-02",
+        "g": "~",
+        "h": " ",
+    }
+
+    assert yaml.safe_load(as_yaml(content)) == content

@@ -1,0 +1,152 @@
+"""Whatever a definition says comes back from each format it is exported to."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prefect_codepipeline.deployments.cloudformation.export import as_template
+from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
+from prefect_codepipeline.deployments.document import parse_document
+from prefect_codepipeline.deployments.resources_file import as_yaml
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12) | (
+    st.sampled_from(
+        ["true", "no", "1", "1.0", "~", "null", "${A}", "${!A}", "#{a.b}", "a\nb\n", "&x", "*x", "<<"]
+    )
+)
+# Of these CloudFormation would make functions.
+KEY = TEXT.filter(lambda key: not key.startswith(("Fn::", "Ref", "Condition")) and "\n" not in key)
+NAME = st.from_regex(r"[A-Za-z0-9.@_-]{1,8}", fullmatch=True)
+OBJECTS = {"name": NAME}
+ARTIFACTS = st.lists(st.fixed_dictionaries({"name": NAME}), max_size=2)
+FILTER = st.fixed_dictionaries({}, optional={"includes": st.lists(TEXT), "excludes": st.lists(TEXT)})
+RULE = st.fixed_dictionaries(
+    {"name": NAME, "ruleTypeId": st.fixed_dictionaries({"category": st.just("Rule"), "provider": NAME})},
+    optional={
+        "configuration": st.dictionaries(KEY, TEXT, max_size=2),
+        "timeoutInMinutes": st.integers(5, 86400),
+        "inputArtifacts": ARTIFACTS,
+    },
+)
+CONDITIONS = st.fixed_dictionaries(
+    {
+        "conditions": st.lists(
+            st.fixed_dictionaries(
+                {}, optional={"result": st.just("FAIL"), "rules": st.lists(RULE, max_size=1)}
+            ),
+            max_size=1,
+        )
+    }
+)
+ACTION = st.fixed_dictionaries(
+    {
+        "name": NAME,
+        "actionTypeId": st.fixed_dictionaries(
+            {"category": NAME, "owner": NAME, "provider": NAME, "version": NAME}
+        ),
+        "runOrder": st.integers(1, 999),
+    },
+    optional={
+        "configuration": st.dictionaries(KEY, TEXT, max_size=4),
+        "inputArtifacts": ARTIFACTS,
+        "outputArtifacts": st.lists(
+            st.fixed_dictionaries({"name": NAME, "files": st.lists(TEXT)}), max_size=2
+        ),
+        "commands": st.lists(TEXT, max_size=3),
+        "timeoutInMinutes": st.integers(5, 86400),
+        "environmentVariables": st.lists(st.fixed_dictionaries({"name": NAME, "value": TEXT}), max_size=2),
+        "namespace": NAME,
+    },
+)
+STORE = st.fixed_dictionaries({"type": st.just("S3"), "location": TEXT})
+PIPELINE = st.fixed_dictionaries(
+    {
+        "name": NAME,
+        "roleArn": TEXT,
+        "stages": st.lists(
+            st.fixed_dictionaries(
+                {"name": NAME, "actions": st.lists(ACTION, max_size=2)},
+                optional={"beforeEntry": CONDITIONS, "onSuccess": CONDITIONS},
+            ),
+            max_size=2,
+        ),
+    },
+    optional={
+        "artifactStore": STORE,
+        "artifactStores": st.dictionaries(NAME, STORE, max_size=2),
+        "pipelineType": st.just("V2"),
+        "executionMode": st.just("QUEUED"),
+        "variables": st.lists(st.fixed_dictionaries({"name": NAME, "defaultValue": TEXT}), max_size=2),
+        "triggers": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "providerType": st.just("CodeStarSourceConnection"),
+                    "gitConfiguration": st.fixed_dictionaries(
+                        {
+                            "sourceActionName": NAME,
+                            "push": st.lists(st.fixed_dictionaries({"filePaths": FILTER})),
+                        }
+                    ),
+                }
+            ),
+            max_size=1,
+        ),
+    },
+)
+
+
+def again(text: str) -> dict[str, Any]:
+    (pipeline,) = import_document(parse_document(text, "again")).pipelines
+    return pipeline.wire
+
+
+@settings(max_examples=100, deadline=None)
+@given(PIPELINE)
+def test_import_of_an_export_is_the_same_pipeline(wire: dict[str, Any]) -> None:
+    template = as_template(wire)
+
+    assert again(json.dumps(template)) == wire
+    assert again(as_yaml(template)) == wire
+    assert again(json.dumps({"pipeline": wire})) == wire
+    assert again(as_yaml({"pipeline": wire})) == wire
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        pytest.param("${Role.Arn}", {"Fn::Sub": "${Role.Arn}"}, id="an attribute"),
+        pytest.param("${Token}", {"Fn::Sub": "${Token}"}, id="a parameter"),
+        pytest.param(
+            "a-${AWS::Region}-${HOME}", {"Fn::Sub": "a-${AWS::Region}-${!HOME}"}, id="beside another"
+        ),
+        pytest.param("${HOME}", "${HOME}", id="what the shell knows"),
+    ],
+)
+def test_missing_values_are_substituted_and_nothing_else(text: str, spelled: Any) -> None:
+    wire = {"name": "p", "stages": [{"name": "S", "actions": [{"configuration": {"K": text}}]}]}
+    template = as_template(wire, missing=["Role.Arn", "Token", "AWS::Region", "resolve:ssm:/x"])
+
+    pipeline = template["Resources"]["Pipeline"]
+    assert pipeline["Properties"]["Stages"][0]["Actions"][0]["Configuration"] == {"K": spelled}
+    assert template["Parameters"] == {"Token": {"Type": "String"}}
+    assert again(as_yaml(template)) == wire
+
+
+def test_the_template_has_what_lay_beside_the_definition() -> None:
+    project = {"Type": "AWS::CodeBuild::Project", "Properties": {"Name": "build"}}
+    template = as_template(
+        {"name": "p", "version": 3}, "Build", {"RestartExecutionOnUpdate": "true"}, {"Build": project}
+    )
+
+    assert template["Resources"] == {
+        "BuildPipeline": {
+            "Type": "AWS::CodePipeline::Pipeline",
+            "Properties": {"Name": "p", "RestartExecutionOnUpdate": "true"},
+        },
+        "Build": project,
+    }
