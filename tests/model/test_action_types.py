@@ -41,7 +41,9 @@ def test_a_row_makes_sense(kind: ActionType) -> None:
 
 
 @pytest.mark.parametrize(
-    "provider", [known for known in providers().values() if known.action_type.owner != "Custom"], ids=str
+    "provider",
+    [known for known in providers().values() if known.action_type.owner != "Custom"],
+    ids=lambda provider: str(provider.action_type),
 )
 def test_a_provider_demands_what_the_table_says_and_nothing_else(provider: ActionProvider) -> None:
     """So that the table alone is checked before a pipeline is deployed, without importing providers."""
