@@ -148,9 +148,10 @@ def find_action_type(kind: ActionTypeId) -> ActionType | None:
 
 
 def find_rule_type(kind: RuleTypeId) -> ActionType | None:
-    """The row of a rule type, None when AWS documents none of that name."""
+    """The row of a rule type, None when AWS documents none of that name, or when it is none of AWS's."""
     found = rule_types().get(kind.provider)
-    return found if found and kind.version in (None, found.version) else None
+    is_known = found and kind.version in (None, found.version) and kind.owner != "Custom"
+    return found if is_known else None
 
 
 @cache

@@ -104,7 +104,8 @@ class PipelineTriggerDeclaration(Declared):
 
 class RuleTypeId(Declared):
     category: Literal["Rule"]
-    owner: Literal["AWS"] | None = None
+    # AWS has only its own; `Custom` are ours and those of other packages.
+    owner: Literal["AWS", "Custom"] | None = None
     provider: Provider
     version: Version | None = None
 

@@ -231,7 +231,7 @@ def _days_of_week(item: str, year: int, month: int) -> Iterator[int]:
 
 def _days_on(weekdays: frozenset[int] | set[int], year: int, month: int) -> list[int]:
     """The days of a month on weekdays of AWS's numbers, 1 for Sunday."""
-    first = date(year, month, 1).isoweekday() % 7
+    first = date(year, month, 1).isoweekday()
     return [day for day in range(1, monthrange(year, month)[1] + 1) if (first + day - 1) % 7 + 1 in weekdays]
 
 

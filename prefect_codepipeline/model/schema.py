@@ -102,8 +102,12 @@ def _add_types(definitions: dict[str, Any], owner: str, field: str, types: list[
 
 def _demands(kind: ActionType, field: str) -> dict[str, Any]:
     is_it: dict[str, Any] = {"category": {"const": kind.category}, "provider": {"const": kind.provider}}
+    named = list(is_it)
     if field == "actionTypeId":
         is_it["owner"] = {"const": kind.owner}
+        named.append("owner")
+    else:  # AWS's rules may leave it out
+        is_it["owner"] = {"not": {"const": "Custom"}}
     required = [key.key for key in kind.configuration if key.required]
     then: dict[str, Any] = {
         "properties": {
@@ -118,7 +122,7 @@ def _demands(kind: ActionType, field: str) -> dict[str, Any]:
     if required:
         then["required"] = ["configuration"]
     return {
-        "if": {"required": [field], "properties": {field: {"required": list(is_it), "properties": is_it}}},
+        "if": {"required": [field], "properties": {field: {"required": named, "properties": is_it}}},
         "then": then,
     }
 

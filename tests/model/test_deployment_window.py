@@ -69,6 +69,7 @@ def test_a_window_is_open_in_its_minutes(expression: str, when: str, expected: b
         ("UTC", "2024-07-01 09:00", True),
         ("UTC+02:00", "2024-07-01 07:00", True),
         ("UTC-03:30", "2024-07-01 12:30", True),
+        ("UTC-03:30", "2024-07-01 12:29", False),
         ("UTC+5", "2024-07-01 04:00", True),
         ("Europe/Berlin", "2024-07-01 07:00", True),
         ("Europe/Berlin", "2024-12-02 07:00", False),

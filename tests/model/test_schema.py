@@ -77,6 +77,17 @@ def test_a_variable_may_stand_for_any_value() -> None:
     )
 
 
+def test_a_rule_of_ones_own_has_keys_of_its_own() -> None:
+    rule = "stages.2.beforeEntry.conditions.0.rules.0"
+    own = changed(f"{rule}.ruleTypeId.owner", "Custom")
+    own["pipeline"]["stages"][2]["beforeEntry"]["conditions"][0]["rules"][0]["configuration"] = {
+        "Any": "thing"
+    }
+
+    assert not list(VALIDATOR.iter_errors(own))
+    assert not list(VALIDATOR.iter_errors(changed(f"{rule}.ruleTypeId.owner", None)))
+
+
 def test_every_field_is_described_and_every_provider_named() -> None:
     for name, definition in SCHEMA["definitions"].items():
         for field, schema in definition["properties"].items():

@@ -27,6 +27,11 @@ ON_PURPOSE = {
     ("stages[].onFailure.conditions[].rules[].roleArn", "min", 1, None),
     ("stages[].onSuccess.conditions[].rules[].roleArn", "min", 1, None),
     ("stages[].beforeEntry.conditions[].rules[].roleArn", "min", 1, None),
+    # AWS has no rules but its own.
+    *(
+        (f"stages[].{kind}.conditions[].rules[].ruleTypeId.owner", "enum", ("AWS", "Custom"), ("AWS",))
+        for kind in ("beforeEntry", "onSuccess", "onFailure")
+    ),
 }
 
 
@@ -35,7 +40,7 @@ def bounds(annotation: Any) -> dict[str, Any]:
     if "pattern" in found:
         found["pattern"] = pattern_of(found["pattern"])
     if "enum" in found:
-        found["enum"] = sorted(found["enum"])
+        found["enum"] = tuple(sorted(found["enum"]))
     return found
 
 
@@ -44,7 +49,7 @@ def bounds_of_service(shape: Shape) -> dict[str, Any]:
     if found.get("pattern") == ".*":
         del found["pattern"]  # it says nothing
     if shape.metadata.get("enum"):
-        found["enum"] = sorted(shape.metadata["enum"])
+        found["enum"] = tuple(sorted(shape.metadata["enum"]))
     return found
 
 

@@ -440,6 +440,10 @@ NO_PROBLEM = [
     pytest.param(on_build(codebuild("B", {"BatchEnabled": "True"})), id="True of a template"),
     pytest.param(on_build(deploy(ActionMode="#{variables.Env}", StackName="s")), id="a mode that only a variable knows"),
     pytest.param(on_build(action("J", "Build", "MyJenkins", "Custom", configuration={"Any": "thing"}, inputArtifacts=[{"name": "SrcOutput"}])), id="an action type of one's own"),
+    pytest.param(
+        on_build(commands("B"), beforeEntry=conditions("SKIP", {"name": "Up", "ruleTypeId": {"category": "Rule", "owner": "Custom", "provider": "Http"}, "configuration": {"Url": "https://example.com"}})),
+        id="a rule type of one's own",
+    ),
     pytest.param(on_build(commands("B"), approval(NotificationArn="arn:aws:sns:us-east-1:111122223333:t")), id="a topic"),
     pytest.param(
         {"variables": None, **stages({"name": "S", "actions": [source(namespace="variables")]}, build(codebuild("B", {"ProjectName": "#{variables.ETag}"})))},

@@ -181,7 +181,7 @@ def test_an_answer_that_does_not_end_is_an_error(ask: Any, service: Service) -> 
 def test_a_cancelled_execution_does_not_wait_for_the_answer(
     asker: Any, ask: Any, service: Service, eventually: Any
 ) -> None:
-    service.seconds_per_byte = 0.2
+    service.seconds_per_byte = 0.5
     answers: list[RuleOutcome] = []
     thread = threading.Thread(target=lambda: answers.append(ask()))
     thread.start()

@@ -155,7 +155,8 @@ def test_a_rule_of_a_cancelled_execution_is_abandoned(
     thread.join(5)
     assert answers[0].status == "Abandoned"
     assert answers[0].error_details is None
-    assert ask().status == "Abandoned", "and no other is asked"
+    assert ask({"Trace": str(tmp_path / "other")}).status == "Abandoned"
+    assert not (tmp_path / "other").exists(), "no other is asked"
 
 
 def test_nothing_is_left_of_the_scratch_directory(ask: Any, tmp_path: Path, monkeypatch: Any) -> None:
