@@ -25,7 +25,7 @@ from prefect_codepipeline.model.declaration import (
 
 ValueType = Literal[
     "string", "enum", "boolean", "integer", "number", "list", "json", "arn", "sns-arn", "url",
-    "artifact", "artifact-file",
+    "artifact", "artifact-file", "cron", "time-zone",
 ]  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def find_action_type(kind: ActionTypeId) -> ActionType | None:
 def find_rule_type(kind: RuleTypeId) -> ActionType | None:
     """The row of a rule type, None when AWS documents none of that name."""
     found = rule_types().get(kind.provider)
-    return found if found and kind.version in (None, found.version) else None
+    return found if found and kind.owner != "Custom" and kind.version in (None, found.version) else None
 
 
 @cache

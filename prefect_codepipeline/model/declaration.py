@@ -104,7 +104,7 @@ class PipelineTriggerDeclaration(Declared):
 
 class RuleTypeId(Declared):
     category: Literal["Rule"]
-    owner: Literal["AWS"] | None = None
+    owner: Literal["AWS", "Custom"] | None = None
     provider: Provider
     version: Version | None = None
 
