@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from prefect_codepipeline.model.action_types import find_rule_type
 from prefect_codepipeline.model.declaration import RuleDeclaration
 from prefect_codepipeline.model.validation import Problem, nearest, problems_of
 from prefect_codepipeline.model.variables import find_references
-from prefect_codepipeline.tasks.rule_registry import RuleProvider, RuleType, no_provider, rule_providers
+from prefect_codepipeline.tasks.provider_names import RULES_NOT_YET, built_in_rules
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.tasks.rule_registry import RuleProvider
 
 _EXCEPTION = "InvalidStageDeclarationException"
 
@@ -21,16 +26,36 @@ def check_rule(rule: RuleDeclaration, path: str) -> Iterator[Problem]:
         rule: as declared, its variables not resolved.
         path: where it stands, `stages[1].beforeEntry.conditions[0].rules[0]`.
     """
+    kind = rule.rule_type_id
+    if kind.owner == "Custom":
+        yield from _check_own(rule, path)
+    elif find_rule_type(kind) and f"Rule/AWS/{kind.provider}/1" not in built_in_rules():
+        # What AWS documents is checked by its table, and whether AWS has it is said there as well.
+        why = RULES_NOT_YET.get(kind.provider, "this version cannot run it")
+        yield Problem(
+            f"{path}.ruleTypeId",
+            f"rule type Rule/AWS/{kind.provider}/1 is not available yet: {why}; available: "
+            f"{', '.join(sorted(built_in_rules()))}",
+            _EXCEPTION,
+            rule="not-available",
+        )
+
+
+def _check_own(rule: RuleDeclaration, path: str) -> Iterator[Problem]:
+    """A rule that AWS does not know: its provider alone knows what it demands."""
+    # Providers bring Prefect along, which all other definitions are checked without.
+    from prefect_codepipeline.tasks.rule_registry import RuleType, no_provider, rule_providers
+
     kind = RuleType.of(rule.rule_type_id)
     provider = rule_providers().get(kind)
     if provider is None:
         known = [str(rule_type) for rule_type in rule_providers()]
-        yield Problem(f"{path}.ruleTypeId", no_provider(kind), _EXCEPTION, hint=nearest(str(kind), known))
+        hint = nearest(str(kind), known)
+        yield Problem(f"{path}.ruleTypeId", no_provider(kind), _EXCEPTION, hint=hint, rule="not-available")
         return
     yield from _check_counts(rule, provider, path)
     yield from _check_commands(rule, provider, path)
     yield from _check_configuration(rule, provider, path)
-    yield from _warn(rule, kind, path)
 
 
 def _check_counts(rule: RuleDeclaration, provider: RuleProvider, path: str) -> Iterator[Problem]:
@@ -80,22 +105,3 @@ def _words(rule_name: str, key: str, kind: str, message: str) -> str:
     if kind == "extra_forbidden":
         return f"Rule configuration for rule '{rule_name}' contains unknown configuration '{key}'"
     return message.removeprefix("Value error, ")
-
-
-def _warn(rule: RuleDeclaration, kind: RuleType, path: str) -> Iterator[Problem]:
-    configuration = rule.configuration or {}
-    variable = configuration.get("Variable", "")
-    if kind.provider == "VariableCheck" and variable and not any(find_references(variable)):
-        yield Problem(
-            f"{path}.configuration.Variable",
-            f"{variable!r} is compared as it stands: it is no reference",
-            severity="warning",
-            hint="a variable is written #{namespace.key}",
-        )
-    wait = configuration.get("WaitTime", "")
-    if rule.timeout_in_minutes and wait.isdigit() and int(wait) > rule.timeout_in_minutes:
-        yield Problem(
-            f"{path}.timeoutInMinutes",
-            f"the rule ends after {rule.timeout_in_minutes} minutes, before its WaitTime of {wait} is over",
-            severity="warning",
-        )

@@ -22,12 +22,8 @@ from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.conditions import ConditionKind
 from prefect_codepipeline.model.declaration import RuleDeclaration, RuleTypeId
+from prefect_codepipeline.tasks.provider_names import RULES_NOT_YET
 from prefect_codepipeline.tasks.registry import ActionConfiguration, CancellationToken, InputTree
-
-NOT_YET = {
-    "LambdaInvoke": "it answers through the job result API, which this version does not have",
-    "CodeBuild": "it runs what the CodeBuild action runs, which this version does not have",
-}
 
 
 class RuleConfiguration(ActionConfiguration):
@@ -205,8 +201,6 @@ def get_rule_provider(rule_type: RuleType) -> RuleProvider:
 def no_provider(rule_type: RuleType) -> str:
     """Why a rule type cannot run here, and which can."""
     known = ", ".join(sorted(map(str, rule_providers())))
-    if rule_type.owner == "AWS" and rule_type.provider in NOT_YET:
-        return (
-            f"rule type {rule_type} is not available yet: {NOT_YET[rule_type.provider]}; available: {known}"
-        )
+    if rule_type.owner == "AWS" and rule_type.provider in RULES_NOT_YET:
+        return f"rule type {rule_type} is not available yet: {RULES_NOT_YET[rule_type.provider]}; available: {known}"
     return f"there is no rule type {rule_type}; available: {known}"

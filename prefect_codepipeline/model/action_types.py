@@ -25,7 +25,7 @@ from prefect_codepipeline.model.declaration import (
 
 ValueType = Literal[
     "string", "enum", "boolean", "integer", "number", "list", "json", "arn", "sns-arn", "url",
-    "artifact", "artifact-file",
+    "artifact", "artifact-file", "cron", "time-zone",
 ]  # fmt: skip
 
 

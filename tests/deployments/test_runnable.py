@@ -34,10 +34,6 @@ def test_the_example_can_run() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        pytest.param({"executionMode": "QUEUED"}, "executionMode: QUEUED is not available yet", id="QUEUED"),
-        pytest.param(
-            {"executionMode": "PARALLEL"}, "executionMode: PARALLEL is not available yet", id="PARALLEL"
-        ),
         pytest.param(
             {"triggers": json.loads(SHOP.read_text())["pipeline"]["triggers"]},
             "triggers: starting",
@@ -50,19 +46,56 @@ def test_what_comes_later_is_refused_by_its_place(change: Any, problem: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("kind", "problem"),
     [
-        ("onFailure", {"result": "RETRY"}),
-        ("onFailure", {"result": "ROLLBACK"}),
-        ("beforeEntry", json.loads(SHOP.read_text())["pipeline"]["stages"][2]["beforeEntry"]),
-        ("onSuccess", json.loads(SHOP.read_text())["pipeline"]["stages"][2]["onSuccess"]),
+        pytest.param(
+            {"owner": "AWS", "provider": "LambdaInvoke"},
+            "rule type Rule/AWS/LambdaInvoke/1 is not available yet: it answers through the job result API",
+            id="a rule of AWS that comes later",
+        ),
+        pytest.param(
+            {"owner": "Custom", "provider": "Htp"},
+            "there is no rule type Rule/Custom/Htp/1",
+            id="a rule of one's own that nobody has",
+        ),
     ],
 )
-def test_conditions_are_refused_by_their_place(field: str, value: Any) -> None:
+def test_a_rule_that_cannot_run_is_refused_by_its_place(kind: Any, problem: str) -> None:
     wire = hello()
-    wire["stages"][1][field] = value
+    rule = {
+        "name": "R",
+        "ruleTypeId": {"category": "Rule", "version": "1", **kind},
+        "configuration": {"FunctionName": "f"},
+    }
+    wire["stages"][1]["beforeEntry"] = {"conditions": [{"result": "FAIL", "rules": [rule]}]}
 
-    assert any(found.startswith(f"stages[1].{field}: {field} is not available yet") for found in check(wire))
+    (found,) = check(wire)
+
+    assert found.startswith(f"stages[1].beforeEntry.conditions[0].rules[0].ruleTypeId: {problem}")
+
+
+@pytest.mark.parametrize("field", ["beforeEntry", "onSuccess"])
+def test_what_is_wrong_with_a_rule_is_said_once(field: str) -> None:
+    wire = hello()
+    wire["stages"][1][field] = {
+        "conditions": [
+            {
+                "result": "FAIL",
+                "rules": [
+                    {
+                        "name": "R",
+                        "ruleTypeId": {"category": "Rule", "provider": "DeploymentWindow", "version": "1"},
+                        "configuration": {"Cron": "never", "Zone": "UTC"},
+                        "commands": ["make"],
+                    }
+                ],
+            }
+        ]
+    }
+
+    places = [found.partition(": ")[0].rpartition("rules[0].")[2] for found in check(wire)]
+
+    assert sorted(places) == ["commands", "configuration.Cron", "configuration.Zone"]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import pytest
 from prefect_codepipeline.model.action_types import ActionType, action_types, rule_types, secret_keys
 from prefect_codepipeline.model.validation.fields import bounds_of, hints_of
 from prefect_codepipeline.model.validation.reference import reference
-from prefect_codepipeline.tasks.provider_names import built_in_action_types
+from prefect_codepipeline.tasks.provider_names import built_in_action_types, built_in_rules
 from prefect_codepipeline.tasks.registry import ActionProvider, providers
+from prefect_codepipeline.tasks.rule_registry import RuleProvider, rule_providers
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "validation.md"
 ALL = [*action_types().values(), *rule_types().values()]
@@ -70,6 +71,27 @@ def test_the_names_of_the_providers_are_found_without_importing_them() -> None:
     }
 
     assert built_in_action_types() == registered
+
+
+def test_the_rules_are_found_too() -> None:
+    registered = {
+        str(known.rule_type) for known in rule_providers().values() if known.rule_type.owner == "AWS"
+    }
+
+    assert built_in_rules() == registered
+
+
+@pytest.mark.parametrize(
+    "provider", [known for known in rule_providers().values() if known.rule_type.owner == "AWS"], ids=str
+)
+def test_a_rule_has_the_keys_of_the_table(provider: RuleProvider) -> None:
+    row = rule_types()[provider.rule_type.provider]
+
+    assert provider.inputs == row.input_artifacts
+    fields = {field.alias: field for field in provider.configuration.model_fields.values()}
+    assert {name: field.is_required() for name, field in fields.items()} == {
+        key.key: key.required for key in row.configuration
+    }
 
 
 def test_the_document_of_the_rules_is_current() -> None:

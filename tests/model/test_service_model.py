@@ -19,6 +19,11 @@ SERVICE = botocore.session.get_session().get_service_model("codepipeline")
 
 # Where we differ from the service's model on purpose: place, ours, AWS's.
 ON_PURPOSE = {
+    # Rules of one's own, which AWS does not have.
+    *(
+        (f"stages[].{kind}.conditions[].rules[].ruleTypeId.owner", "enum", ("AWS", "Custom"), ("AWS",))
+        for kind in ("beforeEntry", "onSuccess", "onFailure")
+    ),
     # The user guide demands an action, the model does not say so.
     ("stages[].actions", "min", 1, None),
     # The model has no least length beside the pattern, which matches no shorter text.

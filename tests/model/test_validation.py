@@ -361,6 +361,12 @@ CASES = [
     ("rule-configuration-complete", on_build(commands("B"), beforeEntry=conditions("FAIL", rule(provider="DeploymentWindow"))), f"{GATE}.rules[0].configuration", STAGE, "Rule configuration for rule 'R' is missing required configuration 'Cron'"),
     ("rule-configuration-known", on_build(commands("B"), beforeEntry=conditions("FAIL", rule(provider="CloudWatchAlarm", configuration={"AlarmName": "a", "Wait": "5"}))), f"{GATE}.rules[0].configuration.Wait", STAGE, "contains unknown configuration 'Wait'"),
     ("rule-configuration-value", on_build(commands("B"), beforeEntry=conditions("FAIL", rule(configuration={"Variable": "#{variables.Env}", "Operator": "EQUALS", "Value": "x"}))), f"{GATE}.rules[0].configuration.Operator", STAGE, "'EQUALS' is not one of EQ, NE, CONTAINS, MATCHES"),
+    ("rule-configuration-value", on_build(commands("B"), beforeEntry=conditions("FAIL", rule(provider="DeploymentWindow", configuration={"Cron": "every day"}))), f"{GATE}.rules[0].configuration.Cron", STAGE, "has 2 fields; they are: seconds minutes"),
+    ("rule-configuration-value", on_build(commands("B"), beforeEntry=conditions("FAIL", rule(provider="DeploymentWindow", configuration={"Cron": "* * * ? * *", "TimeZone": "Moon"}))), f"{GATE}.rules[0].configuration.TimeZone", STAGE, "'Moon'"),
+    ("rule-commands", on_build(commands("B"), beforeEntry=conditions("FAIL", rule(provider="Commands", commands=["a\nb"]))), f"{GATE}.rules[0].commands[0]", STAGE, "a command is a single line"),
+    ("rule-pattern", on_build(commands("B"), beforeEntry=conditions("FAIL", rule(configuration={"Variable": "#{variables.Env}", "Operator": "MATCHES", "Value": "("}))), f"{GATE}.rules[0].configuration.Value", STAGE, "'(' is not a regular expression"),
+    ("rule-of-variable", on_build(commands("B"), beforeEntry=conditions("FAIL", rule(configuration={"Variable": "Env", "Operator": "EQ", "Value": "x"}))), f"{GATE}.rules[0].configuration.Variable", STAGE, "'Env' is compared as it stands"),
+    ("rule-timeout-and-wait", on_build(commands("B"), beforeEntry=conditions("FAIL", rule(provider="CloudWatchAlarm", configuration={"AlarmName": "a", "WaitTime": "60"}, timeoutInMinutes=10))), f"{GATE}.rules[0].timeoutInMinutes", STAGE, "before its WaitTime of 60 is over"),
     (
         "rule-configuration-artifact",
         on_build(commands("B"), beforeEntry=conditions("FAIL", rule(provider="CodeBuild", configuration={"ProjectName": "p", "PrimarySource": "X"}, inputArtifacts=[{"name": "SrcOutput"}]))),

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prefect_codepipeline.model.action_types import ActionType, find_rule_type, rule_types
+from prefect_codepipeline.model.conditions import read_pattern
 from prefect_codepipeline.model.declaration import Condition, FailureConditions, StageDeclaration
 from prefect_codepipeline.model.validation.problem import Problem
-from prefect_codepipeline.model.validation.rules import Pipeline, RulePlace, conditions_of, rules_of
+from prefect_codepipeline.model.validation.rules import Pipeline, RulePlace, conditions_of, is_known, rules_of
 
 _RESULTS = {"beforeEntry": ("FAIL", "SKIP"), "onSuccess": ("FAIL", "ROLLBACK"), "onFailure": ("ROLLBACK",)}
 
@@ -80,8 +81,25 @@ RULE_WITH_SKIP = _rule(
 )
 RULE_COMMANDS = _rule(
     "rule-commands",
-    "A Commands rule has commands, and no other rule has.",
+    "A Commands rule has commands, each a single line, and no other rule has.",
     "{message}",
+)
+RULE_PATTERN = _rule(
+    "rule-pattern",
+    "The `Value` that a variable must match with `MATCHES` is a regular expression.",
+    "Rule configuration for rule '{rule}' contains an invalid value for 'Value': {error}",
+)
+RULE_WITHOUT_REFERENCE = _rule(
+    "rule-of-variable",
+    "The `Variable` of a rule is a reference.",
+    "{variable!r} is compared as it stands: it is no reference",
+    severity="warning",
+)
+RULE_ENDS_EARLY = _rule(
+    "rule-timeout-and-wait",
+    "A rule's `timeoutInMinutes` is not shorter than its `WaitTime`.",
+    "the rule ends after {timeout} minutes, before its WaitTime of {wait} is over",
+    severity="warning",
 )
 RULE_COUNT = _rule(
     "rule-artifacts",
@@ -131,6 +149,7 @@ def _condition_of(
         return
     allowed = [name for name, known in rule_types().items() if known.allowed_with_skip]
     for index, rule in enumerate(condition.rules or []):
+        # Rules of one's own are AWS's affair as little as their results.
         if rule.rule_type_id.owner != "Custom" and rule.rule_type_id.provider not in allowed:
             yield RULE_WITH_SKIP.at(
                 f"{path}.rules[{index}].ruleTypeId.provider", rule=rule.name,
@@ -177,6 +196,10 @@ def _rule_of(found: RulePlace, kind: ActionType) -> Iterator[Problem]:
         yield RULE_COMMANDS.at(f"{found.path}.commands", message=message)
     if kind.provider != "Commands" and rule.commands:
         yield RULE_COMMANDS.at(f"{found.path}.commands", message="only Commands rules have it")
+    for index, command in enumerate(rule.commands or []):
+        if "\n" in command or "\r" in command:
+            yield RULE_COMMANDS.at(f"{found.path}.commands[{index}]", message="a command is a single line")
+    yield from _values_of(found)
     count, (least, most) = len(rule.input_artifacts or []), kind.input_artifacts
     path = f"{found.path}.inputArtifacts"
     if count < least:
@@ -184,3 +207,23 @@ def _rule_of(found: RulePlace, kind: ActionType) -> Iterator[Problem]:
         yield RULE_COUNT.at(path, rule=rule.name, count=count, demand=demand)
     if count > most:
         yield RULE_COUNT.at(path, rule=rule.name, count=count, demand=f"exceeds the maximum count ({most})")
+
+
+def _values_of(found: RulePlace) -> Iterator[Problem]:
+    """What the values of a rule come to together."""
+    configuration, rule = found.rule.configuration or {}, found.rule
+    variable, value = configuration.get("Variable", ""), configuration.get("Value", "")
+    if rule.rule_type_id.provider == "VariableCheck":
+        if variable and is_known(variable):
+            yield RULE_WITHOUT_REFERENCE.at(
+                f"{found.path}.configuration.Variable", variable=variable,
+                hint="a variable is written #{namespace.key}",
+            )  # fmt: skip
+        if configuration.get("Operator") == "MATCHES" and is_known(value):
+            try:
+                read_pattern(value)
+            except ValueError as error:
+                yield RULE_PATTERN.at(f"{found.path}.configuration.Value", rule=rule.name, error=error)
+    wait, timeout = configuration.get("WaitTime", ""), rule.timeout_in_minutes
+    if timeout and wait.isdecimal() and int(wait) > timeout:
+        yield RULE_ENDS_EARLY.at(f"{found.path}.timeoutInMinutes", timeout=timeout, wait=wait)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prefect_codepipeline.model.action_types import ActionType, ConfigurationKey, find_rule_type
+from prefect_codepipeline.model.deployment_window import check_expression, check_zone
 from prefect_codepipeline.model.validation.problem import Problem
 from prefect_codepipeline.model.validation.rules import Pipeline, Place, Rule, is_known, rules_of
 
 MASK = "****"
+_READERS: dict[str, Callable[[str], None]] = {"cron": check_expression, "time-zone": check_zone}
 _ARN = re.compile(
     r"arn:aws[\w-]*:(?P<service>[\w-]+):(?P<region>[\w-]*):(?P<account>\d*):(?P<resource>.+)", re.S
 )
@@ -184,6 +186,8 @@ def _demand_of_type(key: ConfigurationKey, value: str) -> str:
         return _demand_of_list(key, [item.strip() for item in value.split(",")])
     if key.type in ("integer", "number"):
         return _demand_of_number(key, value)
+    if key.type in _READERS:
+        return _demand_of_reader(_READERS[key.type], value)
     if key.type == "json":
         return "" if _is_json(value) else "JSON"
     if key.type == "artifact-file":
@@ -210,6 +214,14 @@ def _demand_of_number(key: ConfigurationKey, value: str) -> str:
         key.maximum is not None and number > key.maximum
     ):
         return f"between {key.minimum} and {key.maximum}"
+    return ""
+
+
+def _demand_of_reader(read: Callable[[str], None], value: str) -> str:
+    try:
+        read(value)
+    except ValueError as error:
+        return f"one: {error}"
     return ""
 
 
