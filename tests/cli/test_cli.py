@@ -73,7 +73,7 @@ def test_each_verb_explains_itself(verb: str) -> None:
 
 def test_validate_lists_every_problem_and_exits_with_1(tmp_path: Path) -> None:
     content = json.loads(HELLO.read_text())
-    content["pipeline"]["executionMode"] = "QUEUED"
+    content["pipeline"]["pipelineType"] = "V1"
     content["pipeline"]["stages"][1]["actions"][0]["inputArtifacts"][0]["name"] = "SourceOutpt"
     path = tmp_path / "broken.json"
     path.write_text(json.dumps(content))
@@ -82,7 +82,7 @@ def test_validate_lists_every_problem_and_exits_with_1(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert f"{HELLO}: error" not in done.stdout
-    assert "executionMode: QUEUED is not available yet" in done.stdout
+    assert "can only be used with V2 pipelines" in done.stdout
     assert "did you mean 'SourceOutput'?" in done.stdout
 
 

@@ -112,8 +112,8 @@ def test_of_two_who_deploy_at_once_one_wins_and_the_other_is_told(name: str) -> 
 
 
 def test_a_definition_that_cannot_run_leaves_nothing_behind(name: str) -> None:
-    with pytest.raises(InvalidDefinition, match="executionMode"):
-        deploy_pipeline(declare(name, executionMode="QUEUED"))
+    with pytest.raises(InvalidDefinition, match="already in use: Twice"):
+        deploy_pipeline(declare(name, variables=[{"name": "Twice"}] * 2))
 
     assert find_version(name, 1) is None
     with pytest.raises(PipelineNotFoundException):

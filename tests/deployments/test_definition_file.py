@@ -122,7 +122,7 @@ def test_every_wrong_field_is_listed() -> None:
     with pytest.raises(InvalidDefinition) as caught:
         parse_definition('{"name": "a b", "stagess": []}', "p.json")
 
-    assert "p.json cannot run: 4 problems" in str(caught.value)
+    assert "p.json cannot run: 5 problems" in str(caught.value)
     assert "did you mean 'stages'?" in str(caught.value)
 
 
