@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from prefect_codepipeline.deployments.runnable_rules import check_rule
 from prefect_codepipeline.model.action_types import find_action_type
 from prefect_codepipeline.model.conditions import ConditionKind, condition_of
 from prefect_codepipeline.model.declaration import (
@@ -47,9 +48,6 @@ def _check_conditions(stage: StageDeclaration, path: str) -> Iterator[Problem]:
     for kind in kinds:
         condition = condition_of(stage, kind)
         for index, rule in enumerate(condition.rules or () if condition else ()):
-            # Rule providers import Prefect, which takes a second that few definitions need.
-            from prefect_codepipeline.deployments.runnable_rules import check_rule
-
             yield from check_rule(rule, f"{path}.{kind}.conditions[0].rules[{index}]")
 
 

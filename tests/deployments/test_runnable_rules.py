@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prefect_codepipeline.deployments.runnable_rules import check_rule
-from prefect_codepipeline.model.declaration import RuleDeclaration
+from prefect_codepipeline.deployments.runnable import check_runnable
+from prefect_codepipeline.model.declaration import PipelineDeclaration, RuleDeclaration
+from prefect_codepipeline.model.validation import Problem
 
 PLACE = "stages[1].beforeEntry.conditions[0].rules[0]"
+HELLO = Path(__file__).parent.parent.parent / "examples" / "hello" / "pipeline.json"
+ELSEWHERE = {"reference-to-earlier-namespace", "variable-declared", "artifact-made-before-rule"}
 CHECK = {"Variable": "#{Source.BranchName}", "Operator": "EQ", "Value": "main"}
 
 
@@ -19,6 +24,15 @@ def rule(
     kind = {"category": "Rule", "owner": owner, "provider": provider, "version": "1"}
     wire = {"name": "Check", "ruleTypeId": kind, "configuration": configuration, **fields}
     return RuleDeclaration.model_validate(wire)
+
+
+def check_rule(declared: RuleDeclaration) -> list[Problem]:
+    """What is found at a rule when its pipeline is deployed, but for what it refers to elsewhere."""
+    wire = json.loads(HELLO.read_text())["pipeline"]
+    condition = {"result": "FAIL", "rules": [declared.to_wire()]}
+    wire["stages"][1]["beforeEntry"] = {"conditions": [condition]}
+    problems = check_runnable(PipelineDeclaration.model_validate(wire))
+    return [found for found in problems if found.path.startswith(PLACE) and found.rule not in ELSEWHERE]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +52,7 @@ def rule(
     ids=lambda declared: str(declared.configuration),
 )
 def test_what_can_run_has_no_problem(declared: RuleDeclaration) -> None:
-    assert list(check_rule(declared, PLACE)) == []
+    assert list(check_rule(declared)) == []
 
 
 @pytest.mark.parametrize(
@@ -49,10 +63,10 @@ def test_what_can_run_has_no_problem(declared: RuleDeclaration) -> None:
             "ruleTypeId: rule type Rule/AWS/LambdaInvoke/1 is not available",
         ),
         (
-            rule("CodeBuild", {"ProjectName": "p"}),
+            rule("CodeBuild", {"ProjectName": "p"}, inputArtifacts=[{"name": "App"}]),
             "ruleTypeId: rule type Rule/AWS/CodeBuild/1 is not available yet",
         ),
-        (rule("VariableChek", CHECK), "(did you mean 'Rule/AWS/VariableCheck/1'?)"),
+        (rule("VariableChek", CHECK), "is not available (did you mean 'VariableCheck'?)"),
         (
             rule("VariableCheck", {"Variable": "#{a.b}", "Operator": "EQ"}),
             "is missing required configuration 'Value'",
@@ -64,16 +78,16 @@ def test_what_can_run_has_no_problem(declared: RuleDeclaration) -> None:
         ),
         (
             rule("VariableCheck", CHECK | {"Operator": "LIKE"}),
-            "configuration.Operator: Input should be 'EQ', 'NE'",
+            "contains an invalid value for 'Operator': 'LIKE' is not one of EQ, NE, CONTAINS, MATCHES",
         ),
         (
             rule("VariableCheck", CHECK | {"Operator": "MATCHES", "Value": "("}),
-            "configuration.Value: '(' is not a regular expression",
+            "contains an invalid value for 'Value': '(' is not a regular expression",
         ),
-        (rule("DeploymentWindow", {"Cron": "0 9 * * MON"}), "configuration.Cron: '0 9 * * MON' has 5 fields"),
+        (rule("DeploymentWindow", {"Cron": "0 9 * * MON"}), "is not one: '0 9 * * MON' has 5 fields"),
         (
             rule("DeploymentWindow", {"Cron": "* * 9 ? * *", "TimeZone": "Mars"}),
-            "configuration.TimeZone: there is no time zone 'Mars'",
+            "is not one: there is no time zone 'Mars'",
         ),
         (rule("Commands"), "commands: Rule Check must have a non-empty commands field"),
         (rule("Commands", commands=["a\nb"]), "commands[0]: a command is a single line"),
@@ -90,7 +104,7 @@ def test_what_can_run_has_no_problem(declared: RuleDeclaration) -> None:
     ],
 )
 def test_what_cannot_run_is_refused(declared: RuleDeclaration, problem: str) -> None:
-    (found,) = check_rule(declared, PLACE)
+    (found,) = check_rule(declared)
 
     assert found.severity == "error"
     assert found.exception == "InvalidStageDeclarationException"
@@ -109,7 +123,7 @@ def test_what_cannot_run_is_refused(declared: RuleDeclaration, problem: str) -> 
     ],
 )
 def test_what_will_surprise_is_a_warning(declared: RuleDeclaration, warning: str) -> None:
-    (found,) = check_rule(declared, PLACE)
+    (found,) = check_rule(declared)
 
     assert found.severity == "warning"
     assert warning in str(found)

@@ -131,7 +131,7 @@ def check_configurations(pipeline: Pipeline) -> Iterator[Problem]:
 def _check(subject: _Configured, pipeline: Pipeline) -> Iterator[Problem]:
     keys, configuration = subject.type.keys, subject.configuration
     for key in (key for key in configuration if key not in keys):
-        hint = pipeline.propose(key, lambda: keys.keys() - configuration.keys())
+        hint = pipeline.propose(key, keys.keys)
         yield subject.unknown.at(
             f"{subject.path}.configuration.{key}", owner=subject.name, key=key, hint=hint
         )
