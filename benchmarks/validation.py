@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prefect_codepipeline.deployments.checking import check_written
+from prefect_codepipeline.deployments.checking import check_wire
 from prefect_codepipeline.deployments.definition_file import pipeline_in
 from prefect_codepipeline.deployments.document import parse_document
 from prefect_codepipeline.model.declaration import PipelineDeclaration
@@ -60,7 +60,7 @@ def show(name: str, repeat: int, work: Callable[[], Any]) -> None:
 
 
 def check_text(text: str) -> None:
-    check_written(pipeline_in(parse_document(text, "pipeline.json")))
+    check_wire(pipeline_in(parse_document(text, "pipeline.json")).wire)
 
 
 def run(*arguments: str) -> None:

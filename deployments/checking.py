@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect_codepipeline.deployments.definition_file import WrittenPipeline, pipeline_in, read_file
-from prefect_codepipeline.deployments.document import Document, Place
+from prefect_codepipeline.deployments.definition_file import pipeline_in, read_file
+from prefect_codepipeline.deployments.document import MAX_BYTES, Document, Place
 from prefect_codepipeline.deployments.runnable import check_runnable
 from prefect_codepipeline.errors import UnreadableDefinition
+from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation import Problem, declare_or_problems
+
+Look = Callable[[PipelineDeclaration], list[Problem]]
 
 _ENDINGS = {".json", ".template", ".yaml", ".yml"}
 _NOT_ENTERED = {"node_modules", "__pycache__"}
 # What a file in a folder says somewhere when it is meant for us; others there are nobody's mistake.
-_MEANT = re.compile(rb"\bstages\b|AWS::CodePipeline::Pipeline")
+_MEANT = re.compile(rb"\bstages\b|AWS::CodePipeline::Pipeline|\A(?:\xff\xfe|\xfe\xff)")
 
 
 @dataclass(frozen=True)
@@ -37,60 +39,64 @@ class CheckedFile:
         return any(problem.severity == "error" for problem in self.problems)
 
 
-def check_files(paths: Iterable[Path], region: str | None = None) -> Iterator[CheckedFile]:
+def check_files(
+    paths: Iterable[Path], look: Look = check_runnable, region: str | None = None
+) -> Iterator[CheckedFile]:
     """Each file, and each definition in each folder and below it, in the order of names.
 
     Args:
         paths: files and folders. Files in folders that hold no pipeline are left out.
-        region: the pipelines' own; rules that need it are left out when it is None.
+        look: finds what is wrong with a declaration, beside its fields.
+        region: what templates are evaluated for.
     """
     for path in paths:
         if path.is_dir():
-            yield from (check_file(found, region) for found in _definitions_below(path))
+            yield from (check_file(found, look, region) for found in _definitions_below(path))
         else:
-            yield check_file(path, region)
+            yield check_file(path, look, region)
 
 
-def check_file(path: Path, region: str | None = None) -> CheckedFile:
-    """What is wrong in one file."""
+def check_file(path: Path, look: Look = check_runnable, region: str | None = None) -> CheckedFile:
+    """What is wrong in one file, a definition or a CloudFormation template."""
     try:
         document = read_file(path)
-        problems = _problems_in(document, region)
+        is_template = _is_template(document)
+        found = _of_template(document, look, region) if is_template else _of_definition(document, look)
+        problems = sorted(found, key=lambda problem: (problem.line, problem.column))
     except UnreadableDefinition as error:
         return CheckedFile(str(path), unreadable=str(error), line=error.line or 0, column=error.column or 0)
-    problems.sort(key=lambda problem: (problem.line, problem.column))
     return CheckedFile(str(path), tuple(problems), tuple(document.lines) if problems else ())
 
 
-def _problems_in(document: Document, region: str | None) -> list[Problem]:
-    if isinstance(document.content, dict) and "Resources" in document.content:
-        return _problems_in_template(document, region)
-    written = pipeline_in(document)
-    return [_placed(problem, written.place_of) for problem in check_written(written, region)]
-
-
-def _problems_in_template(document: Document, region: str | None) -> list[Problem]:
-    """What CloudFormation would refuse, and what is wrong with its pipelines but for values it does not say."""
-    from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
-
-    imported = import_document(document, {"AWS::Region": region} if region else {})
-    problems = [_placed(problem, document.place_of) for problem in imported.problems if problem.path]
-    for pipeline in imported.pipelines:
-        found = pipeline.problems(partial(check_runnable, region=region))
-        problems += [_placed(problem, pipeline.place_of) for problem in found]
-    return problems
-
-
-def check_written(written: WrittenPipeline, region: str | None = None) -> list[Problem]:
-    """Everything that is wrong with a pipeline of a file: in its fields, between them, and for running it here."""
-    look = partial(check_runnable, region=region)
-    declaration, problems = declare_or_problems(written.wire, look)
+def check_wire(wire: Any, look: Look = check_runnable) -> list[Problem]:
+    """Everything that is wrong with a pipeline: in its fields, between them, and what `look` finds."""
+    declaration, problems = declare_or_problems(wire, look)
     return problems if declaration is None else look(declaration)
 
 
-def _placed(problem: Problem, place_of: Callable[[str], Place]) -> Problem:
-    line, column = place_of(problem.path)
-    return replace(problem, line=line, column=column)
+def _of_definition(document: Document, look: Look) -> Iterator[Problem]:
+    written = pipeline_in(document)
+    for problem in check_wire(written.wire, look):
+        yield _placed(problem, written.place_of(problem.path))
+
+
+def _of_template(document: Document, look: Look, region: str | None) -> Iterator[Problem]:
+    """What is wrong with the pipelines of a template, but for values that only wait to be given."""
+    from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
+
+    imported = import_document(document, {"AWS::Region": region} if region else {})
+    for problem in imported.problems:
+        if problem.path:
+            yield _placed(problem, document.place_of(problem.path))
+    for pipeline in imported.pipelines:
+        for problem in pipeline.problems(look):
+            yield _placed(problem, pipeline.place_of(problem.path))
+
+
+def _placed(problem: Problem, place: Place) -> Problem:
+    # What is wrong with a template as such has no rule of a pipeline.
+    rule = problem.rule or "template"
+    return replace(problem, line=place.line, column=place.column, rule=rule)
 
 
 def _definitions_below(folder: Path) -> Iterator[Path]:
@@ -105,10 +111,11 @@ def _definitions_below(folder: Path) -> Iterator[Path]:
 
 def _is_meant(path: Path) -> bool:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            start = file.read(MAX_BYTES + 1)
     except OSError:
         return True  # to be reported
-    if not _MEANT.search(content):
+    if len(start) > MAX_BYTES or not _MEANT.search(start):
         return False
     try:
         document = read_file(path)
@@ -117,12 +124,15 @@ def _is_meant(path: Path) -> bool:
     return _holds_pipeline(document)
 
 
+def _is_template(document: Document) -> bool:
+    return isinstance(document.content, dict) and "Resources" in document.content
+
+
 def _holds_pipeline(document: Document) -> bool:
     content: Any = document.content
     if not isinstance(content, dict):
         return False
-    resources = content.get("Resources")
-    if isinstance(resources, dict):
+    if isinstance(resources := content.get("Resources"), dict):
         return any(
             isinstance(resource, dict) and resource.get("Type") == "AWS::CodePipeline::Pipeline"
             for resource in resources.values()

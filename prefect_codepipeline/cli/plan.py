@@ -42,7 +42,7 @@ def plan(
         Print JSON.
     """
     from prefect_codepipeline.deployments import planning
-    from prefect_codepipeline.deployments.checking import check_written
+    from prefect_codepipeline.deployments.checking import check_wire
     from prefect_codepipeline.deployments.definition_file import pipeline_in, read_file
     from prefect_codepipeline.deployments.resources_file import read_beside
     from prefect_codepipeline.model.validation import declare_or_problems
@@ -57,7 +57,7 @@ def plan(
     beside = read_beside(file)
     planned = planning.plan(declaration, given, where, beside, _blocks(), store)
     waiting = {path for missing in beside.missing.values() for path in missing.paths}
-    problems = [problem for problem in check_written(written) if problem.path not in waiting]
+    problems = [problem for problem in check_wire(written.wire) if problem.path not in waiting]
     errors = [problem for problem in problems if problem.severity == "error"]
     if json:
         print_json({**asdict(planned), "problems": [vars(problem) for problem in problems]})

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from prefect_codepipeline.cli.output import Style, print_json, print_line
 from prefect_codepipeline.errors import CodePipelineError
@@ -21,23 +24,33 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|\'(?:[^\']|\'\')*\'?|[^\s:,{}\[\]]+')
 _WIDTH = 160
 
 
-def validate(*files: Path, format: Format = "text", region: str | None = None) -> int:
+def validate(
+    *files: Path,
+    format: Format = "text",
+    region: str | None = None,
+    only_aws: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
     """Check pipeline definitions without a server. Exits with 1 for errors, 2 for files that cannot be read.
 
     Parameters
     ----------
     files:
-        Definitions in JSON or YAML, as `aws codepipeline get-pipeline` prints them or bare, and folders of them.
+        Definitions in JSON or YAML, as `aws codepipeline get-pipeline` prints them or bare, CloudFormation templates,
+        and folders of them.
     format:
         For people, for programs, for code scanning, or as annotations of a GitHub workflow.
     region:
         The region that the pipelines are meant for, to check what depends on it.
+    only_aws:
+        Check AWS's rules alone, not whether this version can run the pipelines.
     """
     from prefect_codepipeline.deployments.checking import check_files
+    from prefect_codepipeline.deployments.runnable import check_rules, check_runnable
 
     if not files:
         raise CodePipelineError("validate takes one or more files or folders")
-    checked = list(check_files(files, region))
+    look = partial(check_rules if only_aws else check_runnable, region=region)
+    checked = list(check_files(files, look, region))
     _WRITERS[format](checked)
     if any(file.unreadable for file in checked):
         return 2

@@ -196,3 +196,56 @@ def test_a_file_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.Capture
     _, out = validate(capsys, path)
 
     assert not re.search(r"[\x1b\x7f\x9b]", out)
+
+
+TEMPLATE = """\
+Parameters:
+  Branch: {Type: String, Default: main}
+  Bucket: {Type: String}
+Resources:
+  Shop:
+    Type: AWS::CodePipeline::Pipeline
+    Properties:
+      RoleArn: !Sub arn:aws:iam::${AWS::AccountId}:role/p
+      ArtifactStore: {Type: S3, Location: !Ref Bucket}
+      Stages:
+        - Name: Source
+          Actions:
+            - Name: Src
+              ActionTypeId: {Category: Source, Owner: AWS, Provider: CodeCommit, Version: 1}
+              Configuration: {RepositoryName: shop, BranchName: !Ref Branch, Surprise: 1}
+              OutputArtifacts: [{Name: App}]
+        - Name: Deploy
+          Actions:
+            - Name: Ship
+              ActionTypeId: {Category: Deploy, Owner: AWS, Provider: CodeDeploy, Version: 1}
+              Configuration: {ApplicationName: !Ref Bucket, DeploymentGroupName: blue}
+              InputArtifacts: [{Name: !Sub "App"}]
+"""
+
+
+def test_a_template_is_checked_at_its_own_lines_and_values_that_are_not_given_are_no_problems(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "template.yaml"
+    path.write_text(TEMPLATE)
+
+    code, out = validate(capsys, path, "--only-aws", "--format", "json")
+
+    ((problem,),) = [entry["problems"] for entry in json.loads(out)]
+    assert code == 1
+    assert (problem["rule"], problem["line"]) == ("configuration-known", 15)
+    assert "not-available" in validate(capsys, path)[1]
+
+
+def test_problems_of_a_template_itself_are_named_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "template.yaml"
+    path.write_text(TEMPLATE.replace("!Ref Branch", "!Ref Brnch").replace(", Surprise: 1", ""))
+
+    _, out = validate(capsys, path, "--only-aws", "--format", "sarif")
+
+    (result,) = json.loads(out)["runs"][0]["results"]
+    assert result["ruleId"] == "template"
+    assert "Brnch" in result["message"]["text"]
