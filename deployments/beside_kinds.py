@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from prefect_codepipeline.model.names import slug
 
 CONNECTIONS = {"AWS::CodeConnections::Connection", "AWS::CodeStarConnections::Connection"}
+_BLOCK_NAME = re.compile(r"[a-z0-9-]{1,49}")
 # Where the repositories of each host lie; those of one's own installation only its owner knows.
 _HOSTS = {
     "Bitbucket": "https://bitbucket.org/{FullRepositoryId}.git",
@@ -57,7 +59,8 @@ def _of_connection(logical_id: str, kind: str, properties: Mapping[str, Any], re
             reason=f"kept as data: give --parameter {logical_id}=ARN, or =NAME of a block, when importing",
         )
     if ref.startswith("arn:"):
-        name = slug(str(properties.get("ConnectionName", logical_id)))
+        own_name = str(properties.get("ConnectionName", logical_id))
+        name = own_name if _BLOCK_NAME.fullmatch(own_name) else slug(own_name)
         return BlockOf(logical_id, kind, name, _HOSTS[host], ref)
     return BlockOf(logical_id, kind, ref, _HOSTS[host])
 

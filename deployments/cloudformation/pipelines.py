@@ -206,10 +206,8 @@ def _kept(resource: Resource, template: Template) -> dict[str, Any]:
     attribute = KEPT_ATTRIBUTES.get(resource.type)
     if attribute is None:
         return {}
-    missing = dict(template.missing)
     own_id, path = resource.logical_id, resource.path
     value = template.ref(own_id, path) if attribute == "Ref" else template.attribute(own_id, attribute, path)
-    template.missing = missing
     return {"Attributes": {attribute: value}}
 
 

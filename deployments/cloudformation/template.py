@@ -267,10 +267,8 @@ class Template:
 
     def _made_of_name(self, resource_id: str, kind: str, attribute: str, path: str) -> str:
         template = MADE_OF_NAME[kind, attribute]
-        missing = dict(self.missing)
         own_name = self._own_name(resource_id, kind, path)
         if holds_unknown(own_name):
-            self.missing = missing
             return self.lacking(f"{resource_id}.{attribute}", f"attribute {attribute} of {kind}")
         properties = self.resources[resource_id].get("Properties")
         own_path = as_text(properties.get("Path")) if isinstance(properties, dict) else None
@@ -286,10 +284,7 @@ class Template:
     def _own_name(self, resource_id: str, kind: str, path: str) -> Any:
         if (kind, "Name") in ATTRIBUTES:
             return self.attribute(resource_id, "Name", path)
-        name = self.ref(resource_id, path)
-        if holds_unknown(name):
-            self._refs.pop(resource_id, None)
-        return name
+        return self.ref(resource_id, path)
 
     def _mapping(self, node: dict[str, Any], path: str, out: str) -> Any:
         if len(node) == 1:

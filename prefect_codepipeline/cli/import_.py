@@ -109,7 +109,8 @@ def _print_summary(pipeline: ImportedPipeline, files: list[Path]) -> None:
         )
     )
     for kind in sorted(set(kinds)):
-        console.print(Text(f"  with {_plural(kinds.count(kind), kind)}"))
+        count = kinds.count(kind)
+        console.print(Text(f"  with {kind}" + (f" ({count} of them)" if count > 1 else "")))
 
 
 def _print_missing(pipeline: ImportedPipeline) -> None:
