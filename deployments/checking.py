@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prefect_codepipeline.deployments.definition_file import WrittenPipeline, pipeline_in, read_file
-from prefect_codepipeline.deployments.document import Document
+from prefect_codepipeline.deployments.document import Document, Place
 from prefect_codepipeline.deployments.runnable import check_runnable
 from prefect_codepipeline.errors import UnreadableDefinition
 from prefect_codepipeline.model.validation import Problem, declare_or_problems
 
-_ENDINGS = {".json", ".yaml", ".yml"}
+_ENDINGS = {".json", ".template", ".yaml", ".yml"}
 _NOT_ENTERED = {"node_modules", "__pycache__"}
 # What a file in a folder says somewhere when it is meant for us; others there are nobody's mistake.
 _MEANT = re.compile(rb"\bstages\b|AWS::CodePipeline::Pipeline")
@@ -55,12 +55,30 @@ def check_file(path: Path, region: str | None = None) -> CheckedFile:
     """What is wrong in one file."""
     try:
         document = read_file(path)
-        written = pipeline_in(document)
+        problems = _problems_in(document, region)
     except UnreadableDefinition as error:
         return CheckedFile(str(path), unreadable=str(error), line=error.line or 0, column=error.column or 0)
-    problems = [_placed(problem, written) for problem in check_written(written, region)]
     problems.sort(key=lambda problem: (problem.line, problem.column))
     return CheckedFile(str(path), tuple(problems), tuple(document.lines) if problems else ())
+
+
+def _problems_in(document: Document, region: str | None) -> list[Problem]:
+    if isinstance(document.content, dict) and "Resources" in document.content:
+        return _problems_in_template(document, region)
+    written = pipeline_in(document)
+    return [_placed(problem, written.place_of) for problem in check_written(written, region)]
+
+
+def _problems_in_template(document: Document, region: str | None) -> list[Problem]:
+    """What CloudFormation would refuse, and what is wrong with its pipelines but for values it does not say."""
+    from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
+
+    imported = import_document(document, {"AWS::Region": region} if region else {})
+    problems = [_placed(problem, document.place_of) for problem in imported.problems if problem.path]
+    for pipeline in imported.pipelines:
+        found = pipeline.problems(partial(check_runnable, region=region))
+        problems += [_placed(problem, pipeline.place_of) for problem in found]
+    return problems
 
 
 def check_written(written: WrittenPipeline, region: str | None = None) -> list[Problem]:
@@ -70,8 +88,8 @@ def check_written(written: WrittenPipeline, region: str | None = None) -> list[P
     return problems if declaration is None else look(declaration)
 
 
-def _placed(problem: Problem, written: WrittenPipeline) -> Problem:
-    line, column = written.place_of(problem.path)
+def _placed(problem: Problem, place_of: Callable[[str], Place]) -> Problem:
+    line, column = place_of(problem.path)
     return replace(problem, line=line, column=column)
 
 

@@ -21,7 +21,8 @@ from prefect_codepipeline.deployments.cloudformation.unknown import as_text, nam
 from prefect_codepipeline.deployments.definition_file import WrittenPipeline, pipeline_in, with_numbers
 from prefect_codepipeline.deployments.document import Document, Place
 from prefect_codepipeline.errors import UnreadableDefinition
-from prefect_codepipeline.model.validation import Problem, nearest
+from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.validation import Problem, declare_or_problems, nearest
 
 PIPELINE = "AWS::CodePipeline::Pipeline"
 BESIDE = {
@@ -74,13 +75,23 @@ class ImportedPipeline:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return self.document.place_of(self.origins.get(path, ""))
 
-    def lacks(self, path: str) -> bool:
-        """Whether the value at a path of `wire`, or one below it, waits for a missing value."""
-        return any(
-            own == path or own.startswith((f"{path}.", f"{path}["))
-            for missing in self.missing.values()
-            for own in missing.paths
-        )
+    def problems(self, look: Callable[[PipelineDeclaration], list[Problem]]) -> list[Problem]:
+        """What is wrong with the pipeline, but for what only waits for missing values.
+
+        Args:
+            look: finds what is wrong between fields.
+        """
+        stand_ins = {name: f"unknown-{number}" for number, name in enumerate(self.missing)}
+        stand_ins |= {"AWS::AccountId": "111122223333"} if "AWS::AccountId" in stand_ins else {}
+        declaration, problems = declare_or_problems(_with_stand_ins(self.wire, stand_ins), look)
+        if declaration:
+            problems = look(declaration)
+        waiting = {path for missing in self.missing.values() for path in missing.paths}
+        return [
+            problem
+            for problem in problems
+            if problem.path not in waiting and not any(each in problem.message for each in stand_ins.values())
+        ]
 
 
 @dataclass(frozen=True)
@@ -147,11 +158,30 @@ def _of_template(
     return Imported(pipelines, [*template.problems, *problems, *_unused(template.unused, known)], document)
 
 
+def _with_stand_ins(part: Any, stand_ins: Mapping[str, str], key: str = "") -> Any:
+    """The wire data with something of the right form for each missing value, so that all else can be checked."""
+    if isinstance(part, dict):
+        return {
+            _with_stand_ins(own, stand_ins): _with_stand_ins(item, stand_ins, own)
+            for own, item in part.items()
+        }
+    if isinstance(part, list):
+        return [_with_stand_ins(item, stand_ins, key) for item in part]
+    if not isinstance(part, str) or "${" not in part:
+        return part
+    text = part
+    for name, stand_in in stand_ins.items():
+        text = text.replace("${" + name + "}", stand_in)
+    is_whole = part.startswith("${") and part.endswith("}") and text != part
+    return f"arn:aws:iam::111122223333:role/{text}" if is_whole and key == "roleArn" else text
+
+
 def _left_out(logical_id: str, condition: str) -> Problem:
     return Problem(
         f"Resources.{logical_id}",
         f"{logical_id} is left out, since condition {condition} does not hold",
         severity="warning",
+        rule="template",
         hint="give other parameters",
     )
 
@@ -165,7 +195,11 @@ class _Seen:
 def _unused(names: set[str], known: set[str]) -> list[Problem]:
     return [
         Problem(
-            "", f"--parameter {name} is not asked for here", severity="warning", hint=nearest(name, known)
+            "",
+            f"--parameter {name} is not asked for here",
+            severity="warning",
+            hint=nearest(name, known),
+            rule="template",
         )
         for name in sorted(names)
     ]

@@ -81,7 +81,9 @@ class Template:
         self._refs: dict[str, Any] = {}
         self._conditions: dict[str, bool] = {}
         for repeated in document.repeated:
-            problem = Problem(repeated.path, f"{repeated}; the later one counts", severity="warning")
+            problem = Problem(
+                repeated.path, f"{repeated}; the later one counts", severity="warning", rule="template"
+            )
             self.problems.append(problem)
         self.parameters = self._section("Parameters")
         self.mappings = self._section("Mappings")
@@ -174,7 +176,7 @@ class Template:
 
     def problem(self, path: str, message: str, hint: str = "") -> None:
         """Note what CloudFormation would refuse."""
-        problem = Problem(path, message, hint=hint)
+        problem = Problem(path, message, hint=hint, rule="template")
         if problem not in self.problems:
             self.problems.append(problem)
 

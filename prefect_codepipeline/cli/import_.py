@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.text import Text
 
-from prefect_codepipeline.cli.session import console, pairs
+from prefect_codepipeline.cli.output import Style, print_line
+from prefect_codepipeline.cli.session import pairs
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prefect_codepipeline.deployments.document import Place
     from prefect_codepipeline.model.validation import Problem
 
-_COLOURS = {"error": "red", "warning": "yellow"}
+_COLOURS: dict[str, Style] = {"error": "red", "warning": "yellow"}
 
 
 def import_pipelines(
@@ -63,7 +63,7 @@ def import_pipelines(
             failed |= _print_problems(_problems_of(pipeline), imported.document.name, pipeline.place_of)
             _print_missing(pipeline)
     if not names:
-        console.print(Text(f"{file}: no pipeline in it", "yellow"))
+        print_line((f"{file}: no pipeline in it", "yellow"))
     return 1 if failed or not names else 0
 
 
@@ -73,12 +73,10 @@ def _ask(name: str, what: str) -> str | None:
 
 def _problems_of(pipeline: ImportedPipeline) -> list[Problem]:
     """What AWS would refuse of the definition, but for values that only wait to be given."""
-    from prefect_codepipeline.model.validation import declare_or_problems, validate
+    from prefect_codepipeline.model.validation import validate
 
-    declaration, problems = declare_or_problems(pipeline.wire)
-    if declaration:
-        problems = validate(declaration, stored=declaration)
-    return [problem for problem in problems if not pipeline.lacks(problem.path)]
+    # A masked secret stands for the one that AWS keeps.
+    return pipeline.problems(lambda declaration: validate(declaration, stored=declaration))
 
 
 def _print_problems(problems: Iterable[Problem], name: str, place_of: Callable[[str], Place]) -> bool:
@@ -86,12 +84,10 @@ def _print_problems(problems: Iterable[Problem], name: str, place_of: Callable[[
     for problem in problems:
         failed |= problem.severity == "error"
         place = place_of(problem.path)
-        console.print(
-            Text.assemble(
-                (f"{name}:{place.line}:{place.column}: ", "bold"),
-                (f"{problem.severity}: ", _COLOURS[problem.severity]),
-                str(problem).replace("\n", " "),
-            )
+        print_line(
+            (f"{name}:{place.line}:{place.column}: ", "bold"),
+            (f"{problem.severity}: ", _COLOURS[problem.severity]),
+            str(problem).replace("\n", " "),
         )
     return failed
 
@@ -102,15 +98,11 @@ def _print_summary(pipeline: ImportedPipeline, files: list[Path]) -> None:
     actions = sum(len(stage.get("actions") or []) for stage in stages if isinstance(stage, dict))
     kinds = sorted(str(resource.get("Type")) for resource in pipeline.resources.values())
     written = " and ".join(str(path) for path in files)
-    console.print(
-        Text(
-            f"{pipeline.name}: {_plural(len(stages), 'stage')}, {_plural(actions, 'action')} -> {written}",
-            "green",
-        )
-    )
+    counted = f"{_plural(len(stages), 'stage')}, {_plural(actions, 'action')}"
+    print_line((f"{pipeline.name}: {counted} -> {written}", "green"))
     for kind in sorted(set(kinds)):
         count = kinds.count(kind)
-        console.print(Text(f"  with {kind}" + (f" ({count} of them)" if count > 1 else "")))
+        print_line(f"  with {kind}" + (f" ({count} of them)" if count > 1 else ""))
 
 
 def _print_missing(pipeline: ImportedPipeline) -> None:
@@ -120,14 +112,12 @@ def _print_missing(pipeline: ImportedPipeline) -> None:
         if any(not path.startswith("resources.") for path in missing.paths)
     }
     if own:
-        console.print(Text(f"  missing, give each with --parameter NAME=VALUE ({len(own)}):", "yellow"))
+        print_line((f"  missing, give each with --parameter NAME=VALUE ({len(own)}):", "yellow"))
     for name, missing in own.items():
         first = next(path for path in missing.paths if not path.startswith("resources."))
-        console.print(Text(f"    {name}  for {first}" + (f"  ({missing.what})" if missing.what else "")))
+        print_line(f"    {name}  for {first}" + (f"  ({missing.what})" if missing.what else ""))
     if others := len(pipeline.missing) - len(own):
-        console.print(
-            Text(f"  and {others} more for resources beside it, listed in its resources file", "dim")
-        )
+        print_line((f"  and {others} more for resources beside it, listed in its resources file", "dim"))
 
 
 def _plural(count: int, what: str) -> str:

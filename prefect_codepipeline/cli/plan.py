@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from rich.text import Text
 
-from prefect_codepipeline.cli.session import connect, console, pairs, print_json
+from prefect_codepipeline.cli.output import Style, print_json, print_line
+from prefect_codepipeline.cli.session import connect, pairs
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.validation import Problem, nearest
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from prefect_codepipeline.model.declaration import PipelineDeclaration
 
 _KINDS = ("git-connection", "secret", "artifact-store")
-_COLOURS = {"present": "green", "missing": "red", "unknown": "yellow"}
+_COLOURS: dict[str, Style] = {"present": "green", "missing": "red", "unknown": "yellow"}
 _LONGEST = 100
+Line = tuple[str | tuple[str, Style], ...]
 
 
 def plan(
@@ -62,7 +63,7 @@ def plan(
         print_json({**asdict(planned), "problems": [vars(problem) for problem in problems]})
     else:
         for line in _lines(planned, errors):
-            console.print(line, soft_wrap=True)
+            print_line(*line)
     # What only resources beside it wait for keeps nothing from running.
     own = any(not path.startswith("resources.") for path in waiting)
     lacks = own or errors or any(each.source == "missing" for each in planned.variables)
@@ -112,58 +113,56 @@ def _needs(planned: Plan) -> Iterator[Need]:
                 yield from action.needs
 
 
-def _lines(planned: Plan, errors: list[Problem]) -> Iterator[Text]:
-    yield Text.assemble((planned.name, "bold"), f"  {planned.pipeline_type}, {planned.execution_mode}")
+def _lines(planned: Plan, errors: list[Problem]) -> Iterator[Line]:
+    yield (planned.name, "bold"), f"  {planned.pipeline_type}, {planned.execution_mode}"
     for variable in planned.variables:
-        colour = "red" if variable.source == "missing" else ""
-        value = (
-            f"no value, give --variable {variable.name}=VALUE"
-            if colour
-            else f"{variable.value} ({variable.source})"
-        )
-        yield Text(f"  variable {variable.name}: {value}", colour)
+        if variable.source == "missing":
+            sentence = f"no value, give --variable {variable.name}=VALUE"
+            yield ((f"  variable {variable.name}: {sentence}", "red"),)
+        else:
+            yield (f"  variable {variable.name}: {variable.value} ({variable.source})",)
     for need in planned.needs:
         yield _need(need, "  ")
     for number, stage in enumerate(planned.stages, 1):
         yield from _stage(number, stage)
     if planned.resources:
-        yield Text("Resources beside it", "bold")
-        yield from (Text(f"  {sentence}") for sentence in planned.resources)
+        yield (("Resources beside it", "bold"),)
+        yield from ((f"  {sentence}",) for sentence in planned.resources)
     if planned.missing:
-        yield Text("Values that are not known yet; import again with --parameter NAME=VALUE", "bold red")
-        yield from (Text(f"  {name}: {_short(paths)}") for name, paths in planned.missing.items())
+        yield (("Values that are not known yet; import again with --parameter NAME=VALUE", "red"),)
+        yield from ((f"  {name}: {_short(paths)}",) for name, paths in planned.missing.items())
     if errors:
-        yield Text("What keeps it from running", "bold red")
-        yield from (Text(f"  {problem}".replace("\n", " "), "red") for problem in errors)
+        yield (("What keeps it from running", "red"),)
+        yield from (((f"  {problem}".replace("\n", " "), "red"),) for problem in errors)
 
 
-def _stage(number: int, stage: PlannedStage) -> Iterator[Text]:
-    yield Text(f"{number}. {stage.name}", "bold")
-    yield from (Text(f"   {condition}", "dim") for condition in stage.conditions)
+def _stage(number: int, stage: PlannedStage) -> Iterator[Line]:
+    yield ((f"{number}. {stage.name}", "bold"),)
+    yield from (((f"   {condition}", "dim"),) for condition in stage.conditions)
     for step in stage.steps:
         together = ", together" if len(step.actions) > 1 else ""
         what = "approval" if step.is_approval else "run order"
-        yield Text(f"   segment {step.segment}, {what} {step.run_order}{together}", "dim")
+        yield ((f"   segment {step.segment}, {what} {step.run_order}{together}", "dim"),)
         for action in step.actions:
             yield from _action(action)
 
 
-def _action(action: PlannedAction) -> Iterator[Text]:
-    yield Text.assemble("     ", (action.name, "bold"), f"  {action.action_type}  {action.where}")
+def _action(action: PlannedAction) -> Iterator[Line]:
+    yield "     ", (action.name, "bold"), f"  {action.action_type}  {action.where}"
     if action.inputs:
-        yield Text(f"       takes {', '.join(action.inputs)}")
+        yield (f"       takes {', '.join(action.inputs)}",)
     if action.outputs:
-        yield Text(f"       makes {', '.join(action.outputs)}")
+        yield (f"       makes {', '.join(action.outputs)}",)
     for key, value in action.values.items():
-        yield Text(f"       {key}: {_short(value)}", "dim")
+        yield ((f"       {key}: {_short(value)}", "dim"),)
     for need in action.needs:
         yield _need(need, "       ")
-    yield from (Text(f"       {sentence}", "yellow") for sentence in action.waits_for)
+    yield from (((f"       {sentence}", "yellow"),) for sentence in action.waits_for)
 
 
-def _need(need: Need, indent: str) -> Text:
+def _need(need: Need, indent: str) -> Line:
     state = need.state if need.state != "unknown" else "not asked for, there is no server"
-    return Text.assemble(f"{indent}block {need.kind}/{need.name}: ", (state, _COLOURS[need.state]))
+    return f"{indent}block {need.kind}/{need.name}: ", (state, _COLOURS[need.state])
 
 
 def _short(value: Any) -> str:

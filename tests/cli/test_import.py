@@ -280,3 +280,18 @@ def test_deploy_makes_the_blocks_and_export_gives_the_pipeline_back(
         1,
         HUB.partition("=")[2],
     )
+
+
+def test_validate_reads_templates_and_shows_the_lines_of_both(tmp_path: Path, here: Here) -> None:
+    (tmp_path / "t.yaml").write_text(
+        TEMPLATE.replace("InputArtifacts: [{Name: Src}]", "InputArtifacts: [{Name: Srk}]").replace(
+            "Ref Repo", "Ref Rpo"
+        )
+    )
+    done = here("validate", "t.yaml")
+
+    assert done.returncode == 1
+    lines = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert [re.match(r"t.yaml:(\d+):", line)[1] for line in lines] == ["31", "39"]  # type: ignore[index]
+    assert "Unresolved resource dependencies [Rpo]" in lines[0]
+    assert "Srk" in lines[1]

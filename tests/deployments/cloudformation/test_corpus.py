@@ -21,7 +21,7 @@ from prefect_codepipeline.deployments.cloudformation.pipelines import (
 from prefect_codepipeline.deployments.definition_file import read_file
 from prefect_codepipeline.deployments.document import parse_document
 from prefect_codepipeline.deployments.resources_file import as_yaml
-from prefect_codepipeline.model.validation import Problem, declare_or_problems, validate
+from prefect_codepipeline.model.validation import Problem, validate
 
 DATA = Path(__file__).parents[2] / "data"
 FILES = [
@@ -33,8 +33,11 @@ if CORPUS := os.environ.get("CODEPIPELINE_CORPUS"):
     FILES = [path for kind in ("cfn", "json") for path in (Path(CORPUS) / kind).iterdir()]
 # What AWS would refuse: the end of the file's name, then each problem's path and a part of its message.
 REFUSED = {
-    # The role's ARN has no account.
-    "bad~resources~codepipeline~stages_second_stage.yaml": [("roleArn", "regular expression")],
+    # The role's ARN has no account, and the second stage has a source.
+    "bad~resources~codepipeline~stages_second_stage.yaml": [
+        ("roleArn", "regular expression"),
+        ("stages[1].actions[0]", "Source actions can only be included in the first stage"),
+    ],
     # Parameter pConnectionArn has an empty default, and AWS takes no empty value.
     "identitycenter-codepipeline-auto-assignment__templates~codepipeline-stack.template": [
         ("stages[0].actions[0].configuration.ConnectionArn", "greater than or equal to 1")
@@ -43,12 +46,16 @@ REFUSED = {
     "labs~ecs~ecs-pipeline.json": [
         ("stages[1].actions[0].actionTypeId.provider", "less than or equal to 35")
     ],
-    # A key that AWS's reference of OpsWorks, which is retired, does not list: App, Stack, Layer.
+    # AWS's reference of OpsWorks, which is retired, lists App, Stack and Layer; these say AppId, StackId, LayerId.
     "samples~opsworks~pipeline.yml": [
-        ("stages[2].actions[0].configuration.DeploymentType", "unknown configuration 'DeploymentType'")
+        ("stages[2].actions[0].configuration.DeploymentType", "unknown configuration 'DeploymentType'"),
+        ("stages[2].actions[0].configuration", "missing required configuration 'App'"),
+        ("stages[2].actions[0].configuration", "missing required configuration 'Stack'"),
     ],
     "labs~opsworks~codepipeline-opsworks.json": [
-        ("stages[1].actions[0].configuration.DeploymentType", "unknown configuration 'DeploymentType'")
+        ("stages[1].actions[0].configuration.DeploymentType", "unknown configuration 'DeploymentType'"),
+        ("stages[1].actions[0].configuration", "missing required configuration 'App'"),
+        ("stages[1].actions[0].configuration", "missing required configuration 'Stack'"),
     ],
     # Without `OAuthToken`, and with an input that is called otherwise where it is made.
     "utiliware+cloudformation-differential-pipeline__cloudformation~pipeline.yaml": [
@@ -164,12 +171,8 @@ def _undefined(imported: Imported) -> set[str]:
 
 def _errors(pipeline: ImportedPipeline) -> list[Problem]:
     """What AWS would refuse, but for values that wait to be given."""
-    declaration, problems = declare_or_problems(pipeline.wire)
-    if declaration:
-        problems = validate(declaration, stored=declaration)
-    return [
-        problem for problem in problems if problem.severity == "error" and not pipeline.lacks(problem.path)
-    ]
+    problems = pipeline.problems(lambda declaration: validate(declaration, stored=declaration))
+    return [problem for problem in problems if problem.severity == "error"]
 
 
 def test_yaml_of_exports_is_yaml() -> None:
