@@ -60,7 +60,7 @@ def test_functions_fit_on_a_screen() -> None:
 
 
 def test_files_keep_to_one_subject() -> None:
-    assert [str(path.relative_to(ROOT)) for path in SOURCES if len(path.read_text().splitlines()) > 420] == []
+    assert [str(path.relative_to(ROOT)) for path in SOURCES if len(path.read_text().splitlines()) > 480] == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
