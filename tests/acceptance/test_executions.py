@@ -13,11 +13,11 @@ from uuid import UUID
 import pytest
 from prefect.states import Cancelling
 
-from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment, start_pipeline_execution
+from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.model.execution import ProcessLost
-from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.definitions import find_version
+from prefect_codepipeline.tasks.gate import read_gates
 from prefect_codepipeline.tasks.lease import server_time
 from prefect_codepipeline.tasks.prefect_api import call, client
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
@@ -154,26 +154,6 @@ def test_a_retry_of_what_succeeded_changes_nothing(world: Any) -> None:
     assert world.ran() == ["Source/Src", "S1/Once"]
 
 
-def test_a_second_execution_waits_for_the_first(world: Any) -> None:
-    go = world.folder / "go"
-    declaration = world.declare([world.action("Work", 1, Until=go)])
-    first = world.start(declaration)
-    world.wait(first, lambda _: "S1/Work" in world.ran(first))
-    second = start_pipeline_execution(world.name, {}, {}, "tester")
-    third = start_pipeline_execution(world.name, {}, {}, "tester")
-    world.wait(third, lambda _: len(gate.waiting(world.name)) == 2)
-    order = gate.waiting(world.name)
-    assert set(order) == {second, third}
-    assert world.ran(second) == []
-    go.touch()
-
-    ended = [world.ended(execution_id) for execution_id in order]
-
-    assert [known.status for known in ended] == ["Succeeded", "Succeeded"]
-    assert ended[0].state.final.at < ended[1].state.stage("Source").entered.at
-    assert gate.holder_of(world.name) is None
-
-
 def test_kill_9_in_the_middle_of_an_action_and_a_retry_run_nothing_twice_that_finished(
     world: Any, gone: Any
 ) -> None:
@@ -205,7 +185,7 @@ def test_an_execution_whose_process_died_is_failed_by_reconcile_and_lets_the_nex
     assert known.status == "Failed"
     assert "the worker died while it ran" in known.state.summary
     assert world.ran(first) == ["Source/Src", "S1/Stuck"]
-    assert gate.holder_of(world.name) is None
+    assert read_gates(world.name).holder("S1") is None
 
 
 def test_an_execution_that_cannot_be_taken_on_either_is_ended_and_not_tried_for_ever(world: Any) -> None:
@@ -235,7 +215,7 @@ def test_cancel_in_prefect_ends_the_work_and_frees_the_pipeline(world: Any, gone
     reconcile_once()
 
     assert known.status == "Stopped"
-    assert gate.holder_of(world.name) is None
+    assert read_gates(world.name).holder("S1") is None
 
 
 def test_prefects_own_command_starts_it_with_variables(world: Any) -> None:
