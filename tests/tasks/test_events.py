@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from prefect.blocks.webhook import Webhook
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_codepipeline.errors import PrefectUnavailable
@@ -190,3 +196,44 @@ def test_what_could_not_be_sent_is_sent_next_time(ids: dict[str, str]) -> None:
 
 def test_a_herald_follows_an_execution_while_it_runs(ids: dict[str, str]) -> None:
     assert names(received(ids["followed"], 3)) == FIRST
+
+
+@pytest.fixture
+def pager(prefect_server: str) -> Iterator[list[str]]:
+    """What is sent to the webhook block `pager`."""
+    got: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(self.rfile.read(int(self.headers["content-length"])).decode())
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    Webhook(method="POST", url=f"http://127.0.0.1:{server.server_port}/").save("pager", overwrite=True)
+    yield got
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_automation_of_the_documentation_fires(pager: list[str]) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "events.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(code.replace('"shop"', '"Events.Shop"'), "docs/events.md", "exec"), {})
+    *known, finished, _ = facts()
+    known.append(finished.model_copy(update={"status": "Failed"}))
+
+    executions = []
+    until = time.monotonic() + 20
+    while not pager and time.monotonic() < until:
+        # The server takes a moment to take note of an automation: each second another execution fails.
+        executions.append(str(uuid4()))
+        tell_the_rest(executions[-1], DECLARATION, known)
+        second = time.monotonic() + 1
+        while not pager and time.monotonic() < second:
+            time.sleep(0.05)
+
+    assert pager[0].strip('"') in [f"{execution_id} failed" for execution_id in executions]
