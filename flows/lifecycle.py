@@ -30,6 +30,7 @@ from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ExecutionState, StageState
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block
+from prefect_codepipeline.tasks.events import Herald
 from prefect_codepipeline.tasks.execution import Execution, claim_process, set_current_execution
 from prefect_codepipeline.tasks.lease import holding_lease
 from prefect_codepipeline.tasks.prefect_api import call, flow_run
@@ -72,7 +73,12 @@ def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> 
     )
     _settle(execution, facts, run.run_count)
     set_current_execution(execution)
-    with holding_lease(execution.id, process.process), watching_for_stop(execution), Reporter(execution):
+    with (
+        holding_lease(execution.id, process.process),
+        watching_for_stop(execution),
+        Reporter(execution),
+        Herald(execution),
+    ):
         try:
             yield execution
         except TerminationSignal:

@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/detect-state-changes-c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
@@ -55,7 +55,7 @@ _STATES: dict[str, EventState] = {
 class StateChange(Record):
     """One event. The same facts give the same `id`, so that telling it twice does no harm.
 
-    `cause` is the key of the fact that it comes from; `detail` is AWS's.
+    No two events of an execution have the same `time`, which sorts them in their order. `cause` is the key of the fact that it comes from; `detail` is AWS's.
     """
 
     id: UUID
@@ -131,6 +131,7 @@ class EventTeller:
         self._retries: list[RetryRequested] = []
         self._ended = False
         self._stopping = False
+        self._last: datetime | None = None
 
     def tell(self, fact: AnyFact) -> list[StateChange]:
         """The state changes that this fact is, after those told before; most facts are none."""
@@ -233,9 +234,12 @@ class EventTeller:
             "pipeline-execution-attempt": 1.0 + len(self._retries),
         }
         name = f"{self.execution_id}/{fact.key}/{level}/{detail.get('stage', '')}/{state}"
+        # Clocks of several processes may disagree about what their facts were written after.
+        time = max(fact.at, self._last + timedelta(microseconds=1)) if self._last else fact.at
+        self._last = time
         return StateChange(
             id=uuid5(_EVENTS, name),
-            time=fact.at,
+            time=time,
             level=level,
             state=state,
             cause=fact.key,

@@ -282,6 +282,7 @@ def test_the_events_come_in_the_order_of_aws(script: str, events: list[str]) -> 
 
     assert lines(changes) == SOURCE_EVENTS + events
     assert len({change.id for change in changes}) == len(changes)
+    assert sorted({change.time for change in changes}) == [change.time for change in changes]
     assert events_of("e1", DECLARATION, everything) == changes, "the same facts, the same events"
     assert {change.id for change in events_of("e2", DECLARATION, everything)}.isdisjoint(
         change.id for change in changes
@@ -298,6 +299,15 @@ def test_told_one_by_one_they_are_the_same() -> None:
     assert all(
         change.cause == fact.key for fact, changes in zip(known, told, strict=True) for change in changes
     )
+
+
+def test_a_fact_of_a_clock_that_goes_slow_is_told_after_those_written_before() -> None:
+    known = facts("pin\nenter Deploy\nstop")
+    known[2] = known[2].model_copy(update={"at": NOW})
+
+    times = [change.time for change in events_of("e1", DECLARATION, known)]
+
+    assert times == sorted(set(times))
 
 
 def test_the_detail_of_a_pipeline_event() -> None:
