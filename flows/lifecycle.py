@@ -268,10 +268,13 @@ def _settle(execution: Execution, known: list[AnyFact], run_count: int) -> None:
 
 
 def _is_retried_by_a_person(known: list[AnyFact], run_count: int) -> bool:
-    """Prefect counts a run up with each retry; whoever did it otherwise has left a note since the last process."""
-    processes = [position for position, fact in enumerate(known) if isinstance(fact, ProcessStarted)]
-    if not processes:
+    """Prefect counts a run up with each retry; whoever asked for it otherwise has left a note since the last process."""
+    started = [fact for fact in known if isinstance(fact, ProcessStarted)]
+    if not started or run_count <= started[-1].run_count:
         return False
-    last, since = known[processes[-1]], known[processes[-1] :]
-    assert isinstance(last, ProcessStarted), "only these were looked for"
-    return run_count > last.run_count and not any(isinstance(f, ProcessLost | RetryRequested) for f in since)
+    if any(isinstance(fact, ProcessLost) and fact.process == started[-1].process for fact in known):
+        return False
+    end = next(
+        (n for n, f in enumerate(known) if f.key == f"process-{started[-1].process}-ended"), len(known)
+    )
+    return not any(isinstance(fact, RetryRequested) for fact in known[end:])

@@ -21,6 +21,8 @@ from prefect_codepipeline.model.execution import (
 from prefect_codepipeline.model.state import ExecutionState
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.decision import WAKE_ONLY
+from prefect_codepipeline.tasks.definitions import read_definition_block
+from prefect_codepipeline.tasks.events import tell_the_rest
 from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.suspension import resume
@@ -92,6 +94,8 @@ def wind_up(state: ExecutionState, by: str, reason: str) -> None:
                 )
             )
     record.write(ExecutionFinished(at=now, epoch=state.epoch, status="Stopped", summary=f"{by}: {reason}"))
+    declaration = read_definition_block(state.pinned.definition_id).masked()
+    tell_the_rest(state.execution_id, declaration, record.read())
     gate.leave_all(state.pinned.pipeline_name, state.execution_id)
 
 

@@ -82,7 +82,9 @@ def test_the_rules_are_found_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "provider", [known for known in rule_providers().values() if known.rule_type.owner == "AWS"], ids=str
+    "provider",
+    [known for known in rule_providers().values() if known.rule_type.owner == "AWS"],
+    ids=lambda provider: str(provider.rule_type),
 )
 def test_a_rule_has_the_keys_of_the_table(provider: RuleProvider) -> None:
     row = rule_types()[provider.rule_type.provider]
