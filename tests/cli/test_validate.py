@@ -165,6 +165,7 @@ def test_the_caret_stands_below_its_column_after_tabs_and_in_long_lines(
         marks = next(i for i, line in enumerate(lines) if re.fullmatch(r" +\|\s+\^{10}", line))
         at = lines[marks].index("^")
         assert lines[marks - 1][at : at + 10] == '"Surprise"'
+        assert lines[marks][:at].count("\t") == lines[marks - 1][:at].count("\t")
 
 
 def test_validating_imports_no_prefect() -> None:

@@ -173,6 +173,11 @@ CASES = [
         on_build(commands("A", region="us-east-1"), commands("B", region="eu-west-1")),
         "artifactStore", STRUCTURE, "Your pipeline contains actions in more than one region. Use 'pipeline.artifactStores' instead of 'pipeline.artifactStore' to declare an artifact store, such as an artifact bucket, for each region where you have an action.",
     ),
+    ("one-store-for-several-regions", on_build(commands("A", region="eu-west-1")), "artifactStore", STRUCTURE, "actions in more than one region"),
+    (
+        "region-without-store", {"artifactStore": None, "artifactStores": {"eu-west-1": STORE}}, "artifactStores", STRUCTURE,
+        "The following region is missing in 'pipeline.artifactStores': us-east-1.",
+    ),
     (
         "region-without-store",
         {"artifactStore": None, "artifactStores": {"us-east-1": STORE}, **on_build(commands("A", region="eu-west-1"))},
@@ -509,6 +514,19 @@ def test_wrong_fields_hide_no_other_problem() -> None:
         "name",
         "stages[0].actions[0].runOrder",
         "stages[1].actions[0].inputArtifacts[0].name",
+    ]
+
+
+def test_what_a_wrong_field_makes_wrong_elsewhere_is_not_said_again() -> None:
+    wire = copy.deepcopy(GOOD)
+    del wire["stages"][1]["actions"][2]["actionTypeId"]["provider"]
+    wire["stages"][1]["actions"][2]["commands"] = "make"
+
+    _, found = declare_or_problems(wire)
+
+    assert [problem.path for problem in found if problem.severity == "error"] == [
+        "stages[1].actions[2].actionTypeId.provider",
+        "stages[1].actions[2].commands",
     ]
 
 
