@@ -268,6 +268,7 @@ CASES = [
         "configuration-value", on_build(action("D", "Deploy", "Lambda", configuration={"FunctionName": "f", "DeployStrategy": "Canary"})),
         "stages[1].actions[0].configuration.DeployStrategy", ACTION, "'Canary' is not of the form AllAtOnce|",
     ),
+    ("configuration-value", on_build(deploy(ActionMode="DELETE_ONLY", StackName="s", RoleArn="deployer")), "stages[1].actions[0].configuration.RoleArn", ACTION, "'deployer' is not an ARN"),
     ("configuration-artifact", on_build(deploy(ActionMode="CREATE_UPDATE", StackName="s", TemplatePath="SrcOutptu::t.yaml")), "stages[1].actions[0].configuration.TemplatePath", ACTION, "'SrcOutptu', which is not an input artifact"),
     ("configuration-artifact", on_build(codebuild("B", {"PrimarySource": "Other"})), "stages[1].actions[0].configuration.PrimarySource", ACTION, "'Other', which is not an input artifact"),
     (
