@@ -554,7 +554,7 @@ def test_thousands_of_wrong_names_do_not_take_long_for_proposals() -> None:
 
     found = problems(stages(SOURCE, build(*wrong), {"name": "More", "actions": wrong}))
 
-    assert sum(problem.rule == "artifact-made-before" for problem in found) == 6000
+    assert len(found) == 1000
     assert sum("did you mean" in problem.hint for problem in found) <= 20
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,6 +54,30 @@ def wires(draw: st.DrawFn) -> Any:
         except (KeyError, IndexError, TypeError):
             continue  # an earlier change took the place away
     return wire
+
+
+def action(number: int, **more: Any) -> dict[str, Any]:
+    kind = {"category": "Build", "owner": "AWS", "provider": "CodeBuild", "version": "1"}
+    return {"name": f"A{number}", "actionTypeId": kind, **more}
+
+
+HOSTILE = {
+    "300,000 references": [action(n, configuration={f"K{k}": "".join(f"#{{a.{k}{j}}}" for j in range(110)) for k in range(3)}) for n in range(900)],
+    "20,000 unknown keys": [action(n, conf=1, inputArtifact=2, nam=3, x={}) for n in range(5000)],
+    "60,000 configuration keys": [action(1, configuration={f"K{n}": "v" for n in range(60_000)})],
+    "30,000 artifacts": [action(1, outputArtifacts=[{"name": f"x{n}"} for n in range(20_000)], inputArtifacts=[{"name": f"y{n}"} for n in range(10_000)])],
+    "a key of 2 MB": [action(1, configuration={"K" * 2_000_000: "v"})],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_definition_made_to_be_slow_is_judged_in_no_time(name: str) -> None:
+    start = time.process_time()
+
+    _, problems = declare_or_problems({**SHOP, "stages": [{"name": "S", "actions": HOSTILE[name]}]})
+
+    assert time.process_time() - start < 3  # some tenths of a second, on a machine that does nothing else
+    assert 0 < len(problems) <= 2000
 
 
 @settings(max_examples=300, deadline=1000)
