@@ -11,7 +11,7 @@ from typing import Any
 from prefect_codepipeline.deployments.definition_file import pipeline_in, read_file
 from prefect_codepipeline.deployments.document import MAX_BYTES, Document, Place
 from prefect_codepipeline.deployments.runnable import check_runnable
-from prefect_codepipeline.errors import UnreadableDefinition
+from prefect_codepipeline.errors import InvalidDefinition, UnreadableDefinition
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation import Problem, declare_or_problems
 
@@ -66,6 +66,24 @@ def check_file(path: Path, look: Look = check_runnable, region: str | None = Non
     except UnreadableDefinition as error:
         return CheckedFile(str(path), unreadable=str(error), line=error.line or 0, column=error.column or 0)
     return CheckedFile(str(path), tuple(problems), tuple(document.lines) if problems else ())
+
+
+def read_runnable(path: Path) -> tuple[PipelineDeclaration, list[Problem]]:
+    """The definition in a file that can run here, and the warnings about it.
+
+    Raises:
+        UnreadableDefinition: the file cannot be read, or holds no pipeline.
+        InvalidDefinition: it breaks rules or cannot run here; every error is listed with its line.
+    """
+    written = pipeline_in(read_file(path))
+    declaration, problems = declare_or_problems(written.wire, check_runnable)
+    if declaration is not None:
+        problems = check_runnable(declaration)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors or declaration is None:
+        placed = [_placed(problem, written.place_of(problem.path)) for problem in errors]
+        raise InvalidDefinition(sorted(placed, key=lambda problem: problem.line), str(path))
+    return declaration, problems
 
 
 def check_wire(wire: Any, look: Look = check_runnable) -> list[Problem]:

@@ -128,7 +128,7 @@ def _check_configuration(action: ActionDeclaration, provider: ActionProvider, pa
     try:
         provider.configuration.model_validate(action.configuration)
     except ValidationError as error:
-        for problem, details in zip(problems_of(error, provider.configuration), error.errors(), strict=True):
+        for problem, details in zip(problems_of(error, provider.configuration), error.errors(), strict=False):
             key = str(details["loc"][0]) if details["loc"] else ""
             if any(find_references(action.configuration.get(key, ""))):
                 continue  # known only when its variables are

@@ -86,7 +86,7 @@ def _check_configuration(rule: RuleDeclaration, provider: RuleProvider, path: st
     try:
         provider.configuration.model_validate(configuration)
     except ValidationError as error:
-        for problem, details in zip(problems_of(error, provider.configuration), error.errors(), strict=True):
+        for problem, details in zip(problems_of(error, provider.configuration), error.errors(), strict=False):
             key = str(details["loc"][0]) if details["loc"] else ""
             values = [configuration.get(key, "")] if key else configuration.values()
             if any(any(find_references(value)) for value in values):

@@ -74,7 +74,10 @@ class InvalidDefinition(CodePipelineError):
     def __init__(self, problems: Sequence[Problem], name: str = "the definition") -> None:
         self.problems = list(problems)
         count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
-        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        lines = "\n".join(
+            f"  line {problem.line}: {problem}" if problem.line else f"  {problem}"
+            for problem in self.problems
+        )
         super().__init__(f"{name} cannot run: {count}\n{lines}")
 
 

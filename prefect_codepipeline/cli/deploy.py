@@ -11,7 +11,7 @@ from rich.text import Text
 
 from prefect_codepipeline.cli.output import print_json
 from prefect_codepipeline.cli.session import connect, console, pairs, who
-from prefect_codepipeline.errors import CodePipelineError, InvalidDefinition
+from prefect_codepipeline.errors import CodePipelineError
 
 
 def deploy(
@@ -34,21 +34,18 @@ def deploy(
     variable:
         NAME=VALUE for executions that `--start` starts.
     """
-    from prefect_codepipeline.deployments.definition_file import read_definition
+    from prefect_codepipeline.deployments.checking import read_runnable
     from prefect_codepipeline.deployments.resources_file import read_beside
-    from prefect_codepipeline.deployments.runnable import check_runnable
     from prefect_codepipeline.deployments.settings_file import read_settings_beside
 
     if not files:
         raise CodePipelineError("deploy takes one or more files")
-    declarations = [read_definition(file) for file in files]
+    checked = [read_runnable(file) for file in files]
+    declarations = [declaration for declaration, _ in checked]
     settings = [read_settings_beside(file) for file in files]
     beside = [read_beside(file) for file in files]
-    for file, declaration in zip(files, declarations, strict=True):
-        problems = check_runnable(declaration)
-        if errors := [problem for problem in problems if problem.severity == "error"]:
-            raise InvalidDefinition(errors, str(file))
-        for problem in problems:
+    for file, (_, warnings) in zip(files, checked, strict=True):
+        for problem in warnings:
             console.print(Text(f"{file}: warning: {problem}", "yellow"))
     connect()
     from prefect_codepipeline.deployments.blocks_beside import make_blocks

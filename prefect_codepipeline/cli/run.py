@@ -11,7 +11,6 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from prefect_codepipeline.cli.session import console, pairs, use, who
-from prefect_codepipeline.errors import InvalidDefinition
 
 
 def run(
@@ -34,16 +33,13 @@ def run(
     approve:
         Approve everything without a question.
     """
-    from prefect_codepipeline.deployments.definition_file import read_definition
-    from prefect_codepipeline.deployments.runnable import check_runnable
+    from prefect_codepipeline.deployments.checking import read_runnable
     from prefect_codepipeline.deployments.settings_file import read_settings_beside
 
     variables = pairs(variable, "--variable")
     revisions = pairs(source_revision, "--source-revision")
-    declaration = read_definition(file)
+    declaration, _ = read_runnable(file)
     settings = read_settings_beside(file)
-    if errors := [problem for problem in check_runnable(declaration) if problem.severity == "error"]:
-        raise InvalidDefinition(errors, str(file))
     with _server() as api_url:
         use(api_url)
         from prefect_codepipeline.deployments.foreground import create_run

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from prefect_codepipeline.cli import app
+from prefect_codepipeline.errors import InvalidDefinition
 from prefect_codepipeline.model.validation import RULES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -165,6 +166,7 @@ def test_the_caret_stands_below_its_column_after_tabs_and_in_long_lines(
         marks = next(i for i, line in enumerate(lines) if re.fullmatch(r" +\|\s+\^{10}", line))
         at = lines[marks].index("^")
         assert lines[marks - 1][at : at + 10] == '"Surprise"'
+        assert lines[marks][:at].count("\t") == lines[marks - 1][:at].count("\t")
 
 
 def test_validating_imports_no_prefect() -> None:
@@ -249,3 +251,16 @@ def test_problems_of_a_template_itself_are_named_too(
     (result,) = json.loads(out)["runs"][0]["results"]
     assert result["ruleId"] == "template"
     assert "Brnch" in result["message"]["text"]
+
+
+@pytest.mark.parametrize("verb", ["deploy", "run"])
+def test_what_keeps_a_pipeline_from_being_deployed_or_run_is_said_with_its_line(
+    verb: str, broken: Path
+) -> None:
+    with pytest.raises(InvalidDefinition) as caught:
+        app([verb, str(broken)], result_action="return_value")
+
+    assert f"{broken} cannot run: 2 problems" in str(caught.value)
+    assert "  line 20: stages[1].actions[0].inputArtifacts[0].name: Input Artifact Bundle" in str(
+        caught.value
+    )

@@ -6,7 +6,9 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/reference-pipeline-str
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,7 +20,7 @@ from prefect_codepipeline.model.validation.conditions import check_conditions, c
 from prefect_codepipeline.model.validation.configuration import check_configurations
 from prefect_codepipeline.model.validation.fields import problems_of
 from prefect_codepipeline.model.validation.lenient import declare_anyway
-from prefect_codepipeline.model.validation.problem import Problem, Severity, nearest
+from prefect_codepipeline.model.validation.problem import MOST_PROBLEMS, Problem, Severity, nearest
 from prefect_codepipeline.model.validation.rules import RULES, Check, Pipeline, Rule
 from prefect_codepipeline.model.validation.structure import (
     check_names,
@@ -78,13 +80,16 @@ def validate(
 ) -> list[Problem]:
     """Every rule between fields that the definition breaks, and warnings about what will surprise.
 
+    At most 1,000 of them.
+
     Args:
         declaration: what `CreatePipeline` or `UpdatePipeline` would be given.
         region: the pipeline's own; rules that need it are left out when it is None.
         stored: the declaration that an update replaces; None for a new pipeline.
     """
     pipeline = Pipeline(declaration, region, stored)
-    return [problem for look in _CHECKS for problem in look(pipeline)]
+    found = (problem for look in _CHECKS for problem in look(pipeline))
+    return list(islice(found, MOST_PROBLEMS))
 
 
 def declare_or_problems(
@@ -100,16 +105,27 @@ def declare_or_problems(
         return PipelineDeclaration.model_validate(wire), []
     except ValidationError as error:
         of_fields = problems_of(error, PipelineDeclaration)
-    seen = [problem.path for problem in of_fields]
+    wrong = {problem.path for problem in of_fields}
+    above = {parent for path in wrong for parent in _parents(path)}
     between = look(declare_anyway(wire))
-    return None, [*of_fields, *(problem for problem in between if not _is_explained(problem.path, seen))]
+    return None, [*of_fields, *(found for found in between if not _is_explained(found.path, wrong, above))]
 
 
-def _is_explained(path: str, seen: list[str]) -> bool:
-    """Whether a field at, above or (inside one action) below that place is wrong, so that this is its echo."""
-    return any(
-        path == other
-        or path.startswith((f"{other}.", f"{other}["))
-        or (".actions[" in path and other.startswith((f"{path}.", f"{path}[")))
-        for other in seen
+def _is_explained(path: str, wrong: set[str], above: set[str]) -> bool:
+    """Whether a field at, above or (inside one action) below that place is wrong, so that this is its echo.
+
+    Args:
+        path: the place.
+        wrong: the places of wrong fields.
+        above: all places above those.
+    """
+    return (
+        path in wrong
+        or (".actions[" in path and path in above)
+        or any(parent in wrong for parent in _parents(path))
     )
+
+
+def _parents(path: str) -> Iterator[str]:
+    """`a[0].b` lies in `a[0]` and in `a`."""
+    return (path[: match.start()] for match in re.finditer(r"[.\[]", path))

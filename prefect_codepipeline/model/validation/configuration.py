@@ -190,6 +190,8 @@ def _demand_of_type(key: ConfigurationKey, value: str) -> str:
         return _demand_of_reader(_READERS[key.type], value)
     if key.type == "json":
         return "" if _is_json(value) else "JSON"
+    if key.type == "arn":
+        return "" if _ARN.fullmatch(value) else "an ARN"
     if key.type == "artifact-file":
         return "of the form ArtifactName::FileName"
     if key.pattern and not re.fullmatch(key.pattern, value):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from prefect_codepipeline.model.declaration import Declared
-from prefect_codepipeline.model.validation.problem import Problem, nearest
+from prefect_codepipeline.model.validation.problem import MOST_PROBLEMS, Problem, nearest
 
 Location = tuple[int | str, ...]
 
@@ -36,14 +36,15 @@ _CONSTRAINTS = {
 
 
 def problems_of(error: ValidationError, model: type[BaseModel] | None = None) -> list[Problem]:
-    """What pydantic found, in words for people, without the values of secrets.
+    """What pydantic found, in words for people, without the values of secrets. At most 1,000 problems.
 
     Args:
         error: of validating wire data.
         model: what was validated, to name the nearest key for an unknown one. Problems of a declaration's fields
             have AWS's words.
     """
-    return [_problem_of(details, model) for details in error.errors(include_url=False)]
+    details = error.errors(include_url=False)[:MOST_PROBLEMS]
+    return [_problem_of(detail, model) for detail in details]
 
 
 def _problem_of(details: Any, model: type[BaseModel] | None) -> Problem:

@@ -10,6 +10,9 @@ from pydantic.fields import FieldInfo
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation.fields import bare, hints_of
 
+# More than any list may have; what is wrong with a list of thousands is its length.
+_MOST_ITEMS = 1500
+
 
 def declare_anyway(wire: Any) -> PipelineDeclaration:
     """The declaration without its checks: values of the right type stay, all others become absent or empty.
@@ -43,7 +46,9 @@ def _value(annotation: Any, value: Any) -> Any:
         return _model(annotation, value) if isinstance(value, dict) else None
     if get_origin(annotation) is list:
         (inner,) = get_args(annotation)
-        return [_member(bare(inner), item) for item in value] if isinstance(value, list) else None
+        return (
+            [_member(bare(inner), item) for item in value[:_MOST_ITEMS]] if isinstance(value, list) else None
+        )
     if get_origin(annotation) is dict:
         _, inner = get_args(annotation)
         return _map(bare(inner), value) if isinstance(value, dict) else None

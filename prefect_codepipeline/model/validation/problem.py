@@ -8,6 +8,9 @@ from difflib import get_close_matches
 from typing import Literal
 
 Severity = Literal["error", "warning"]
+# Nobody reads more of one definition, and what a hostile one could make of it would take long.
+MOST_PROBLEMS = 1000
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -34,5 +37,7 @@ class Problem:
 
 def nearest(name: str, known: Collection[str]) -> str:
     """`did you mean 'x'?`, empty when nothing is near."""
+    if len(name) > _LONGEST_NAME:
+        return ""
     found = get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     return f"did you mean {found[0]!r}?" if found else ""
