@@ -95,7 +95,7 @@ class Template:
     def of_types(self, types: set[str]) -> Iterator[Resource]:
         """The resources of these types that are made, evaluated, in their order."""
         for logical_id, resource in self.resources.items():
-            if not isinstance(resource, dict) or resource.get("Type") not in types:
+            if not isinstance(resource, dict) or str(resource.get("Type")) not in types:
                 continue
             if self._is_made(logical_id, resource):
                 yield self._evaluated(logical_id, resource)
