@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,7 @@ from prefect_codepipeline.model.validation import Problem, nearest
 
 MAX_STEPS = 200_000
 MAX_TEXT = 1_000_000
+MAX_HINTS = 50
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Template:
         ask: Callable[[str, str], str | None] | None = None,
     ) -> None:
         self.document = document
-        self.problems: list[Problem] = []
+        self._problems: dict[tuple[str, str], Problem] = {}
         self.missing: dict[str, Missing] = {}
         self.origins: dict[str, str] = {}
         self.left_out: dict[str, str] = {}  # resources that are not made, with their conditions
@@ -84,7 +85,7 @@ class Template:
             problem = Problem(
                 repeated.path, f"{repeated}; the later one counts", severity="warning", rule="template"
             )
-            self.problems.append(problem)
+            self._problems[problem.path, problem.message] = problem
         self.parameters = self._section("Parameters")
         self.mappings = self._section("Mappings")
         self.conditions = self._section("Conditions")
@@ -157,7 +158,7 @@ class Template:
         if name not in self._conditions:
             if name not in self.conditions:
                 message = f"Template error: unresolved condition dependency {name}"
-                self.problem(path, message, nearest(name, set(self.conditions)))
+                self.problem(path, message, name, self.conditions)
                 return False
             with self._entering(f"condition {name}", path) as is_new:
                 if not is_new:
@@ -174,11 +175,28 @@ class Template:
         self.missing.setdefault(name, Missing(name, what))
         return unknown(name)
 
-    def problem(self, path: str, message: str, hint: str = "") -> None:
-        """Note what CloudFormation would refuse."""
-        problem = Problem(path, message, hint=hint, rule="template")
-        if problem not in self.problems:
-            self.problems.append(problem)
+    @property
+    def problems(self) -> list[Problem]:
+        """What CloudFormation would refuse, in the order in which it was found."""
+        return list(self._problems.values())
+
+    def problem(
+        self, path: str, message: str, meant: str = "", known: Iterable[str] = (), hint: str = ""
+    ) -> None:
+        """Note what CloudFormation would refuse.
+
+        Args:
+            path: in the document.
+            message: what is wrong.
+            meant: a name that is not known, for a hint at the nearest of those that are.
+            known: the names that it may be.
+            hint: instead of that.
+        """
+        key = (path, message)
+        if key not in self._problems:
+            # Who has that many mistakes is not helped by hints, which take long to find.
+            near = nearest(meant, set(known)) if meant and len(self._problems) < MAX_HINTS else hint
+            self._problems[key] = Problem(path, message, hint=near, rule="template")
 
     # --- how it is found ---
 
@@ -219,7 +237,7 @@ class Template:
         if name in self.resources:
             return self._resource_ref(name)
         message = f"Template format error: Unresolved resource dependencies [{name}] in the Resources block of the template"
-        self.problem(path, message, nearest(name, {*self.parameters, *self.resources}))
+        self.problem(path, message, name, (*self.parameters, *self.resources))
         return self.lacking(name, "neither a parameter nor a resource of the template")
 
     def _parameter(self, name: str, declared: Any) -> Any:
@@ -241,7 +259,9 @@ class Template:
         if allowed and value not in allowed:
             choices = ", ".join(str(each) for each in allowed)
             self.problem(
-                f"Parameters.{name}", f"Parameter '{name}' must be one of AllowedValues", f"one of {choices}"
+                f"Parameters.{name}",
+                f"Parameter '{name}' must be one of AllowedValues",
+                hint=f"one of {choices}",
             )
         is_list = kind == "CommaDelimitedList" or "List<" in kind
         return [item.strip() for item in value.split(",")] if is_list else value

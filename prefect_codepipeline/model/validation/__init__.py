@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/reference-pipeline-str
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pydantic import ValidationError
@@ -100,16 +100,21 @@ def declare_or_problems(
         return PipelineDeclaration.model_validate(wire), []
     except ValidationError as error:
         of_fields = problems_of(error, PipelineDeclaration)
-    seen = [problem.path for problem in of_fields]
-    between = look(declare_anyway(wire))
-    return None, [*of_fields, *(problem for problem in between if not _is_explained(problem.path, seen))]
+    wrong = {problem.path for problem in of_fields}
+    around = {part for path in wrong for part in _path_and_around(path)}
+    between = [
+        problem for problem in look(declare_anyway(wire)) if not _is_explained(problem.path, wrong, around)
+    ]
+    return None, [*of_fields, *between]
 
 
-def _is_explained(path: str, seen: list[str]) -> bool:
+def _is_explained(path: str, wrong: set[str], around: set[str]) -> bool:
     """Whether a field at, above or (inside one action) below that place is wrong, so that this is its echo."""
-    return any(
-        path == other
-        or path.startswith((f"{other}.", f"{other}["))
-        or (".actions[" in path and other.startswith((f"{path}.", f"{path}[")))
-        for other in seen
-    )
+    return (".actions[" in path and path in around) or any(part in wrong for part in _path_and_around(path))
+
+
+def _path_and_around(path: str) -> Iterator[str]:
+    """A path and those of all parts around it, but for the whole: `a[0].b`, `a[0]`, `a`."""
+    while path:
+        yield path
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from prefect_codepipeline.deployments.checking import check_file
 from prefect_codepipeline.deployments.cloudformation.template import Template
 from prefect_codepipeline.deployments.cloudformation.unknown import NO_VALUE, shown
 from prefect_codepipeline.deployments.document import parse_document
@@ -243,3 +245,18 @@ def test_what_grows_without_an_end_is_stopped(text: str) -> None:
         template.value(template.document.content["Value"], "Value")
 
     assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("stage", ["!Ref a{}", "!GetAtt Other.a{}", "!Sub '${{b{}}}${{Other.a}}'"])
+def test_thousands_of_mistakes_and_missing_values_are_found_at_once(stage: str, tmp_path: Path) -> None:
+    stages = ",".join(stage.format(number) for number in range(4000))
+    path = tmp_path / "t.yaml"
+    path.write_text(
+        "Resources:\n  Other: {Type: x}\n  P:\n    Type: AWS::CodePipeline::Pipeline\n"
+        f"    Properties: {{Name: p, Stages: [{stages}]}}\n"
+    )
+    start = time.process_time()
+    checked = check_file(path)
+
+    assert checked.has_errors
+    assert time.process_time() - start < 3  # it was half a minute when each looked at all others
