@@ -354,4 +354,7 @@ def stack_name_of(file_name: str) -> str:
     Short, since names and buckets are often made of it.
     """
     stem = re.split(r"[\\/]", file_name)[-1].partition(".")[0]
-    return re.sub(r"[^A-Za-z0-9]+", "-", stem)[-40:].strip("-") or "stack"
+    words = re.findall(r"[A-Za-z0-9]+", stem)
+    while len(words) > 1 and len("-".join(words)) > 40:
+        words.pop(0)
+    return "-".join(words)[:40] or "stack"
