@@ -26,11 +26,16 @@ lint: $(STAMP)  ## ruff, mypy --strict, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)  ## Measure beside bare Prefect, tar and cfn-lint, in one run
+bench: $(STAMP) $(VENV)/bench/bin/cfn-lint  ## Measure beside bare Prefect, tar and cfn-lint, in one run
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/artifacts.py
 	$(BIN)/python benchmarks/validation.py
-	$(BIN)/python benchmarks/importing.py
+	$(BIN)/python benchmarks/importing.py --cfn-lint $(VENV)/bench/bin/cfn-lint
+
+# What is measured against has a place of its own: its dependencies are none of ours.
+$(VENV)/bench/bin/cfn-lint: $(STAMP)
+	$(BIN)/python -m venv $(VENV)/bench
+	$(VENV)/bench/bin/pip install --quiet cfn-lint
 
 fuzz: $(STAMP)  ## Look for files that end in a traceback, one minute in each of two ways
 	$(BIN)/python -m pip install --quiet atheris || true  # not for every Python and system

@@ -255,7 +255,8 @@ class Template:
             value = self._ask(name, what)
         if value is None:
             return self.lacking(name, what)
-        allowed = [as_text(each) for each in declared.get("AllowedValues") or []]
+        choice = declared.get("AllowedValues")
+        allowed = [as_text(each) for each in choice] if isinstance(choice, list) else []
         if allowed and value not in allowed:
             choices = ", ".join(str(each) for each in allowed)
             self.problem(

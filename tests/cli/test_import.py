@@ -270,9 +270,9 @@ def test_deploy_makes_the_blocks_and_export_gives_the_pipeline_back(
         in deployed.stdout
     )
     assert "Other (AWS::CodeBuild::Project): kept as data" in deployed.stdout
-    assert "connection 'hub' is there" in cli("deploy", str(path)).stdout
     planned = cli("plan", str(path), "--variable", "Tag=1")
     assert (planned.returncode, "block git-connection/hub: present" in planned.stdout) == (0, True)
+    assert "Hub (AWS::CodeConnections::Connection): connection 'hub' is there" in planned.stdout
 
     again = json.loads(cli("export", "shop-import").stdout)["pipeline"]
     assert [stage["name"] for stage in again["stages"]] == ["Source", "Build"]

@@ -189,6 +189,15 @@ def test_a_value_that_is_not_allowed_is_a_problem() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "declared", ["{Default: a, AllowedValues: 5}", "text", "{Default: [a]}", "{Type: {a: b}}"]
+)
+def test_a_parameter_that_is_declared_oddly_is_no_traceback(declared: str) -> None:
+    document = parse_document(f"Parameters: {{A: {declared}}}\nResources: {{}}", "t")
+
+    assert shown(str(Template(document).ref("A", ""))) in ("a", "${A}")
+
+
 def test_missing_values_say_what_they_are() -> None:
     _, template = evaluate("[!Ref Secret, !Ref Unnamed, !GetAtt Repo.Arn, !ImportValue x]")
 
