@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup run stop test lint bench docs lock clean
+.PHONY: help setup run stop test lint bench fuzz docs lock clean
 help:  ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -26,10 +26,20 @@ lint: $(STAMP)  ## ruff, mypy --strict, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)  ## Measure beside bare Prefect and tar, in one run
+bench: $(STAMP) $(VENV)/bench/bin/cfn-lint  ## Measure beside bare Prefect, tar and cfn-lint, in one run
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/artifacts.py
 	$(BIN)/python benchmarks/validation.py
+	$(BIN)/python benchmarks/importing.py --cfn-lint $(VENV)/bench/bin/cfn-lint
+
+# What is measured against has a place of its own: its dependencies are none of ours.
+$(VENV)/bench/bin/cfn-lint: $(STAMP)
+	$(BIN)/python -m venv $(VENV)/bench
+	$(VENV)/bench/bin/pip install --quiet cfn-lint
+
+fuzz: $(STAMP)  ## Look for files that end in a traceback, one minute in each of two ways
+	$(BIN)/python -m pip install --quiet atheris || true  # not for every Python and system
+	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
 
 docs: $(STAMP)  ## Write the documents that are made from the code
 	$(BIN)/python -m prefect_codepipeline.model.validation.reference > docs/validation.md

@@ -94,8 +94,22 @@ def check_wire(wire: Any, look: Look = check_runnable) -> list[Problem]:
 
 def _of_definition(document: Document, look: Look) -> Iterator[Problem]:
     written = pipeline_in(document)
+    missing = _missing_beside(Path(document.name))
     for problem in check_wire(written.wire, look):
+        if name := missing.get(problem.path):
+            problem = replace(
+                problem, hint=f"import it again with --parameter {name}=VALUE, or write the value here"
+            )
         yield _placed(problem, written.place_of(problem.path))
+
+
+def _missing_beside(definition: Path) -> dict[str, str]:
+    """For each path of an imported definition that waits for a value, the value's name."""
+    if not definition.with_name(f"{definition.stem}.resources.yaml").is_file():
+        return {}
+    from prefect_codepipeline.deployments.resources_file import read_beside
+
+    return {path: name for name, missing in read_beside(definition).missing.items() for path in missing.paths}
 
 
 def _of_template(document: Document, look: Look, region: str | None) -> Iterator[Problem]:

@@ -23,7 +23,6 @@ from prefect_codepipeline.deployments.cloudformation.unknown import (
     shown,
     unknown,
 )
-from prefect_codepipeline.model.validation import nearest
 
 if TYPE_CHECKING:
     from prefect_codepipeline.deployments.cloudformation.template import Template
@@ -45,7 +44,7 @@ def call(template: Template, name: str, argument: Any, path: str, out: str) -> A
     """
     if name not in FUNCTIONS:
         message = f"Template error: there is no function {name}"
-        template.problem(path, message, nearest(name, set(FUNCTIONS)))
+        template.problem(path, message, name, FUNCTIONS)
         return template.lacking(name, "a function that is not known")
     return FUNCTIONS[name](template, argument, path, out)
 
@@ -167,7 +166,7 @@ def _find_in_map(template: Template, argument: Any, path: str, out: str) -> Any:
             if default is not None:
                 return template.value(default, f"{path}[3].DefaultValue", out)
             message = f"Template error: Unable to get mapping for {'::'.join(names)}"
-            template.problem(path, message, nearest(name, set(found)) if isinstance(found, dict) else "")
+            template.problem(path, message, name, found if isinstance(found, dict) else ())
             return template.lacking("FindInMap." + ".".join(names), "a value that Mappings do not have")
         found = found[name]
     return template.value(found, "Mappings." + ".".join(names), out)

@@ -38,6 +38,9 @@ BESIDE = {
 }
 # Properties that the API's declaration has no key for; they are kept beside it as they are.
 EXTRAS = ("DisableInboundStageTransitions", "RestartExecutionOnUpdate", "Tags")
+_PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
+_STAND_INS = {"AWS::AccountId": "111122223333"}
+_STAND_IN = re.compile(r"unknown-[0-9]+|111122223333")
 _DYNAMIC = re.compile(r"\{\{(resolve:[^{}]+)\}\}")
 
 
@@ -81,8 +84,9 @@ class ImportedPipeline:
         Args:
             look: finds what is wrong between fields.
         """
-        stand_ins = {name: f"unknown-{number}" for number, name in enumerate(self.missing)}
-        stand_ins |= {"AWS::AccountId": "111122223333"} if "AWS::AccountId" in stand_ins else {}
+        stand_ins = {
+            name: _STAND_INS.get(name, f"unknown-{number}") for number, name in enumerate(self.missing)
+        }
         declaration, problems = declare_or_problems(_with_stand_ins(self.wire, stand_ins), look)
         if declaration:
             problems = look(declaration)
@@ -90,7 +94,7 @@ class ImportedPipeline:
         return [
             problem
             for problem in problems
-            if problem.path not in waiting and not any(each in problem.message for each in stand_ins.values())
+            if problem.path not in waiting and not _STAND_IN.search(problem.message)
         ]
 
 
@@ -169,9 +173,7 @@ def _with_stand_ins(part: Any, stand_ins: Mapping[str, str], key: str = "") -> A
         return [_with_stand_ins(item, stand_ins, key) for item in part]
     if not isinstance(part, str) or "${" not in part:
         return part
-    text = part
-    for name, stand_in in stand_ins.items():
-        text = text.replace("${" + name + "}", stand_in)
+    text = _PLACEHOLDER.sub(lambda match: stand_ins.get(match[1], match[0]), part)
     is_whole = part.startswith("${") and part.endswith("}") and text != part
     return f"arn:aws:iam::111122223333:role/{text}" if is_whole and key == "roleArn" else text
 

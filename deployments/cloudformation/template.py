@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,7 @@ from prefect_codepipeline.model.validation import Problem, nearest
 
 MAX_STEPS = 200_000
 MAX_TEXT = 1_000_000
+MAX_HINTS = 50
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Template:
         ask: Callable[[str, str], str | None] | None = None,
     ) -> None:
         self.document = document
-        self.problems: list[Problem] = []
+        self._problems: dict[tuple[str, str], Problem] = {}
         self.missing: dict[str, Missing] = {}
         self.origins: dict[str, str] = {}
         self.left_out: dict[str, str] = {}  # resources that are not made, with their conditions
@@ -84,7 +85,7 @@ class Template:
             problem = Problem(
                 repeated.path, f"{repeated}; the later one counts", severity="warning", rule="template"
             )
-            self.problems.append(problem)
+            self._problems[problem.path, problem.message] = problem
         self.parameters = self._section("Parameters")
         self.mappings = self._section("Mappings")
         self.conditions = self._section("Conditions")
@@ -95,7 +96,7 @@ class Template:
     def of_types(self, types: set[str]) -> Iterator[Resource]:
         """The resources of these types that are made, evaluated, in their order."""
         for logical_id, resource in self.resources.items():
-            if not isinstance(resource, dict) or resource.get("Type") not in types:
+            if not isinstance(resource, dict) or str(resource.get("Type")) not in types:
                 continue
             if self._is_made(logical_id, resource):
                 yield self._evaluated(logical_id, resource)
@@ -157,7 +158,7 @@ class Template:
         if name not in self._conditions:
             if name not in self.conditions:
                 message = f"Template error: unresolved condition dependency {name}"
-                self.problem(path, message, nearest(name, set(self.conditions)))
+                self.problem(path, message, name, self.conditions)
                 return False
             with self._entering(f"condition {name}", path) as is_new:
                 if not is_new:
@@ -174,11 +175,28 @@ class Template:
         self.missing.setdefault(name, Missing(name, what))
         return unknown(name)
 
-    def problem(self, path: str, message: str, hint: str = "") -> None:
-        """Note what CloudFormation would refuse."""
-        problem = Problem(path, message, hint=hint, rule="template")
-        if problem not in self.problems:
-            self.problems.append(problem)
+    @property
+    def problems(self) -> list[Problem]:
+        """What CloudFormation would refuse, in the order in which it was found."""
+        return list(self._problems.values())
+
+    def problem(
+        self, path: str, message: str, meant: str = "", known: Iterable[str] = (), hint: str = ""
+    ) -> None:
+        """Note what CloudFormation would refuse.
+
+        Args:
+            path: in the document.
+            message: what is wrong.
+            meant: a name that is not known, for a hint at the nearest of those that are.
+            known: the names that it may be.
+            hint: instead of that.
+        """
+        key = (path, message)
+        if key not in self._problems:
+            # Who has that many mistakes is not helped by hints, which take long to find.
+            near = nearest(meant, set(known)) if meant and len(self._problems) < MAX_HINTS else hint
+            self._problems[key] = Problem(path, message, hint=near, rule="template")
 
     # --- how it is found ---
 
@@ -219,7 +237,7 @@ class Template:
         if name in self.resources:
             return self._resource_ref(name)
         message = f"Template format error: Unresolved resource dependencies [{name}] in the Resources block of the template"
-        self.problem(path, message, nearest(name, {*self.parameters, *self.resources}))
+        self.problem(path, message, name, (*self.parameters, *self.resources))
         return self.lacking(name, "neither a parameter nor a resource of the template")
 
     def _parameter(self, name: str, declared: Any) -> Any:
@@ -237,11 +255,14 @@ class Template:
             value = self._ask(name, what)
         if value is None:
             return self.lacking(name, what)
-        allowed = [as_text(each) for each in declared.get("AllowedValues") or []]
+        choice = declared.get("AllowedValues")
+        allowed = [as_text(each) for each in choice] if isinstance(choice, list) else []
         if allowed and value not in allowed:
             choices = ", ".join(str(each) for each in allowed)
             self.problem(
-                f"Parameters.{name}", f"Parameter '{name}' must be one of AllowedValues", f"one of {choices}"
+                f"Parameters.{name}",
+                f"Parameter '{name}' must be one of AllowedValues",
+                hint=f"one of {choices}",
             )
         is_list = kind == "CommaDelimitedList" or "List<" in kind
         return [item.strip() for item in value.split(",")] if is_list else value
@@ -334,4 +355,7 @@ def stack_name_of(file_name: str) -> str:
     Short, since names and buckets are often made of it.
     """
     stem = re.split(r"[\\/]", file_name)[-1].partition(".")[0]
-    return re.sub(r"[^A-Za-z0-9]+", "-", stem)[-40:].strip("-") or "stack"
+    words = re.findall(r"[A-Za-z0-9]+", stem)
+    while len(words) > 1 and len("-".join(words)) > 40:
+        words.pop(0)
+    return "-".join(words)[:40] or "stack"

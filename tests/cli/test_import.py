@@ -270,9 +270,9 @@ def test_deploy_makes_the_blocks_and_export_gives_the_pipeline_back(
         in deployed.stdout
     )
     assert "Other (AWS::CodeBuild::Project): kept as data" in deployed.stdout
-    assert "connection 'hub' is there" in cli("deploy", str(path)).stdout
     planned = cli("plan", str(path), "--variable", "Tag=1")
     assert (planned.returncode, "block git-connection/hub: present" in planned.stdout) == (0, True)
+    assert "Hub (AWS::CodeConnections::Connection): connection 'hub' is there" in planned.stdout
 
     again = json.loads(cli("export", "shop-import").stdout)["pipeline"]
     assert [stage["name"] for stage in again["stages"]] == ["Source", "Build"]
@@ -295,3 +295,14 @@ def test_validate_reads_templates_and_shows_the_lines_of_both(tmp_path: Path, he
     assert [re.match(r"t.yaml:(\d+):", line)[1] for line in lines] == ["31", "39"]  # type: ignore[index]
     assert "Unresolved resource dependencies [Rpo]" in lines[0]
     assert "Srk" in lines[1]
+
+
+def test_validate_of_an_imported_definition_says_how_to_give_what_is_missing(
+    tmp_path: Path, here: Here
+) -> None:
+    imported(tmp_path)
+    done = here("validate", "shop-import.json")
+
+    assert done.returncode == 1
+    assert "error: roleArn: " in done.stdout
+    assert "import it again with --parameter Role.Arn=VALUE, or write the value here" in done.stdout

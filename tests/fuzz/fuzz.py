@@ -1,0 +1,178 @@
+"""Look for files that end in a traceback, or take long: `make fuzz`.
+
+    python tests/fuzz/fuzz.py [--seconds 60] [--seed N]
+
+Real files are changed in structure (hypothesis) and in bytes (atheris, where it can be installed), and go through the
+loaders, the import, the validator and the export. Whatever is not a document ends in a `CodePipelineError`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prefect_codepipeline.deployments.cloudformation.export import as_template
+from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
+from prefect_codepipeline.deployments.document import Document, parse_document, read_document
+from prefect_codepipeline.deployments.planning import plan
+from prefect_codepipeline.deployments.resources_file import Beside, as_yaml
+from prefect_codepipeline.deployments.runnable import check_runnable
+from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.model.validation.lenient import declare_anyway
+
+DATA = Path(__file__).parent.parent / "data"
+LIMIT = 5.0  # seconds; 1 s is meant, on a machine that does nothing else
+ODD: list[Any] = [
+    None, "", "~", "x" * 5000, "${", "${}", "${A}", "${A.B}", "#{", "#{a.b}", "\ud7ff\uf8f0\uf8f1\uf8f2", "{{resolve:ssm:a}}",
+    0, -1, 10**30, 1.5, True, False, [], {}, [[]], {"": ""}, {"a": None}, {"Ref": None}, {"Ref": "AWS::NoValue"},
+    {"Ref": "AWS::Region"}, {"Ref": "nowhere"}, {"Fn::GetAtt": "a.b"}, {"Fn::GetAtt": []}, {"Fn::Sub": []},
+    {"Fn::Sub": ["${a}", {"a": {"Ref": "AWS::StackName"}}]}, {"Fn::If": ["a", "b", "c"]}, {"Fn::Join": ["", 1]},
+    {"Fn::Select": ["99999999999", [1]]}, {"Fn::Select": [-1, [1]]}, {"Fn::Split": ["", "a"]},
+    {"Fn::FindInMap": ["a", "b", "c", {"DefaultValue": []}]}, {"Fn::ForEach::A": ["a", ["b"], {"${a}": 1}]},
+    {"Fn::Transform": "x"}, {"Fn::ImportValue": {"Ref": "x"}}, {"Fn::Base64": {}}, {"Fn::Length": {}},
+    {"Fn::ToJsonString": {"Ref": "AWS::NoValue"}}, {"Condition": "x"}, {"Fn::Equals": [1]}, {"Fn::Cidr": 1},
+]  # fmt: skip
+
+
+def look_at(content: bytes) -> None:
+    """Everything that is done with a file before something runs. Raises nothing but a `CodePipelineError`."""
+    document = read_document(content, "file")
+    imported = import_document(document, {"AWS::Region": "eu-west-1"})
+    for problem in imported.problems:
+        document.place_of(problem.path)
+    for pipeline in imported.pipelines:
+        for problem in pipeline.problems(lambda declaration: check_runnable(declaration)):
+            place = pipeline.place_of(problem.path)
+            assert 1 <= place.line <= len(document.lines), problem
+            str(problem).encode()
+        beside = Beside(pipeline.extras, pipeline.missing, pipeline.resources)
+        plan(declare_anyway(pipeline.wire), {}, {}, beside, {})
+        template = as_template(pipeline.wire, "P", pipeline.extras, pipeline.resources, pipeline.missing)
+        with contextlib.suppress(CodePipelineError):
+            import_document(parse_document(as_yaml(template), "again"))
+        json.dumps(template).encode()
+
+
+def attempt(content: bytes) -> None:
+    """Look at a file; say which it was when it ends badly. Raises `AssertionError`."""
+    start = time.process_time()
+    try:
+        with contextlib.suppress(CodePipelineError):
+            look_at(content)
+    except Exception as error:
+        raise AssertionError(f"{type(error).__name__}: {error}\n{content[:3000]!r}") from error
+    took = time.process_time() - start
+    assert took < LIMIT, f"{took:.1f} s for {content[:3000]!r}"
+
+
+def seeds() -> list[Document]:
+    """Real templates and definitions of moderate size."""
+    paths = [*(DATA / "templates").iterdir(), *(DATA / "pipelines").iterdir()]
+    return [
+        read_document(path.read_bytes(), path.name)
+        for path in sorted(paths)
+        if path.suffix != ".md" and path.stat().st_size < 20_000
+    ]
+
+
+def changed(seed: Document, choose: random.Random) -> bytes:
+    """A file with some of its parts replaced, removed, repeated or exchanged, as JSON or YAML; maybe torn."""
+    content = json.loads(json.dumps(seed.content))
+    for _ in range(choose.randint(1, 6)):
+        _change(content, choose)
+    if choose.random() < 0.5:
+        text = json.dumps(content, ensure_ascii=choose.random() < 0.5)
+    else:
+        text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+    data = bytearray(text.encode("utf-8", "surrogatepass"))
+    for _ in range(choose.choice([0, 0, 0, 1, 3])):
+        if data:
+            data[choose.randrange(len(data))] = choose.randrange(256)
+    return bytes(data)
+
+
+def _change(content: Any, choose: random.Random) -> None:
+    holders = list(_holders(content))
+    holder = choose.choice(holders)
+    keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+    if not keys:
+        return
+    key = choose.choice(keys)
+    kind = choose.random()
+    if kind < 0.5:
+        holder[key] = json.loads(json.dumps(choose.choice(ODD)))
+    elif kind < 0.65:
+        del holder[key]
+    elif kind < 0.8:
+        other = choose.choice(holders)
+        holder[key] = json.loads(json.dumps(other))
+    elif kind < 0.9 and isinstance(holder, list):
+        holder.extend(json.loads(json.dumps(holder[key])) for _ in range(choose.choice([1, 60])))
+    elif isinstance(holder, dict):
+        holder[choose.choice(["", "a.b", "a[0]", "Fn::If", "Ref", "Type", "Name", "ü", "<<"])] = holder.pop(
+            key
+        )
+
+
+def _holders(part: Any) -> Iterator[Any]:
+    if isinstance(part, (dict, list)):
+        yield part
+        for inner in part.values() if isinstance(part, dict) else part:
+            yield from _holders(inner)
+
+
+def run_structured(seconds: float, seed: int) -> int:
+    """Change real files until the time is over; how many were tried."""
+    choose = random.Random(seed)
+    known, tried, end = seeds(), 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        attempt(changed(choose.choice(known), choose))
+        tried += 1
+    return tried
+
+
+def run_bytes(seconds: int, seed: int) -> int:
+    """Let atheris change bytes, guided by what code they reach; the exit code of its process."""
+    with tempfile.TemporaryDirectory(prefix="codepipeline-fuzz-") as folder:
+        for document in seeds():
+            (Path(folder) / document.name).write_text(document.text, encoding="utf-8")
+        bounds = [
+            f"-max_total_time={seconds}",
+            f"-seed={seed}",
+            "-max_len=8192",
+            f"-artifact_prefix={folder}-",
+        ]
+        command = [sys.executable, str(Path(__file__).with_name("fuzz_bytes.py")), *bounds, folder]
+        return subprocess.run(command, check=False).returncode
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=int, default=60, help="for each of the two ways")
+    parser.add_argument("--seed", type=int, default=0, help="another one each time when it is 0")
+    arguments = parser.parse_args()
+    seed = arguments.seed or random.SystemRandom().randrange(1, 2**31)
+    print(f"seed {seed}", flush=True)
+    print(f"{run_structured(arguments.seconds, seed)} changed files, no traceback", flush=True)
+    if find_spec("atheris") is None:
+        print("atheris is not installed, so bytes are not fuzzed: pip install atheris")
+        return
+    sys.exit(run_bytes(arguments.seconds, seed))
+
+
+if __name__ == "__main__":
+    main()
