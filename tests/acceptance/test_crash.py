@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,69 +13,9 @@ from typing import Any
 
 import pytest
 from postgres import postgres, programs
+from set_up import SetUp
 
 pytestmark = pytest.mark.live
-ROOT = Path(__file__).parent.parent.parent
-
-
-class SetUp:
-    """An embedded set-up in a folder of the test's own, only ever reached through the command line."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.home = folder / "home"
-        plugin = ROOT / "tests" / "plugin"
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
-        self.environment = {
-            **kept,
-            "PYTHONPATH": str(plugin),
-            "PREFECT_CODEPIPELINE_HOME": str(self.home),
-            "PREFECT_CODEPIPELINE_ARTIFACTS": str(folder / "artifacts"),
-            "PREFECT_CODEPIPELINE_RECONCILE_SECONDS": "1",
-            "PREFECT_HOME": str(self.home / "prefect"),
-        }
-
-    def cli(self, *arguments: str, check: bool = True) -> str:
-        command = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *arguments]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=200, env=self.environment, check=False
-        )
-        assert done.returncode == 0 or not check, done.stdout + done.stderr
-        return done.stdout
-
-    def pids(self) -> list[int]:
-        state = json.loads((self.home / "state.json").read_text())
-        return [state[part]["pid"] for part in ("server", "worker", "reconcile")]
-
-    def processes(self) -> list[int]:
-        """Every process that was started with this home, whatever became of its parents."""
-        mark = f"PREFECT_CODEPIPELINE_HOME={self.home}".encode()
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if mark in path.read_bytes().split(b"\0"):
-                    found.append(int(path.parent.name))
-            except OSError:
-                continue
-        return found
-
-    def kill_everything(self) -> None:
-        for pid in self.processes():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        self.wait(lambda: not self.processes())
-
-    def status(self, name: str) -> dict[str, Any]:
-        status: dict[str, Any] = json.loads(self.cli("status", name, "--json"))
-        return status
-
-    def wait(self, condition: Any, seconds: float = 90) -> None:
-        until = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < until, "it did not happen in time"
-            time.sleep(0.2)
 
 
 @pytest.fixture

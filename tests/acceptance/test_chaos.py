@@ -1,0 +1,31 @@
+"""The short form of `make chaos`: kills at random, and a crowd at the gates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chaos import crowd, storm
+from set_up import SetUp
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def set_up(tmp_path: Path) -> Iterator[SetUp]:
+    own = SetUp(tmp_path)
+    yield own
+    own.cli("down", check=False)
+    left = own.processes()
+    own.kill_everything()
+    assert left == [], "`codepipeline down` left processes"
+
+
+def test_nothing_is_lost_or_done_twice_or_left_behind_by_kills(set_up: SetUp) -> None:
+    storm(set_up, kills=3, seed=7)
+
+
+@pytest.mark.parametrize("mode", ["SUPERSEDED", "QUEUED"])
+def test_a_crowd_passes_the_gates_one_at_a_time(set_up: SetUp, mode: str) -> None:
+    crowd(set_up, 5, mode)

@@ -1,0 +1,252 @@
+"""Kill whatever runs, at random, and see that nothing is lost, done twice or left behind; and crowd the gates.
+
+`python tests/support/chaos.py [--kills N] [--crowd N] [--times N] [--seed N]` is the long form: `make chaos`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from set_up import SetUp
+
+DEADLINE_SECONDS = 300.0
+
+
+def pipeline(name: str, folder: Path, *stages: list[dict[str, Any]], mode: str = "SUPERSEDED") -> Path:
+    """The file of a pipeline of scripted actions that leave a line in `folder/trace` each time they run."""
+
+    def action(name: str, run_order: int = 1, category: str = "Test", **configuration: str) -> dict[str, Any]:
+        owner, provider = ("AWS", "Manual") if category == "Approval" else ("Custom", "Scripted")
+        kind = {"category": category, "owner": owner, "provider": provider, "version": "1"}
+        if category != "Approval":
+            configuration["Trace"] = str(folder / "trace")
+        return {"name": name, "runOrder": run_order, "actionTypeId": kind, "configuration": configuration}
+
+    declared = {
+        "name": name,
+        "roleArn": "arn:aws:iam::111122223333:role/p",
+        "pipelineType": "V2",
+        "executionMode": mode,
+        "artifactStore": {"type": "S3", "location": "bucket"},
+        "stages": [
+            {"name": "Source", "actions": [action("Src", category="Source")]},
+            *(
+                {"name": f"S{n}", "actions": [action(**each) for each in each_stage]}
+                for n, each_stage in enumerate(stages, 1)
+            ),
+        ],
+    }
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(declared))
+    return path
+
+
+def storm(set_up: SetUp, kills: int, seed: int) -> str:
+    """Kill `kills` processes while executions with an approval run; what was seen, as a sentence.
+
+    Raises:
+        AssertionError: something was lost, done twice or left behind.
+    """
+    chance = random.Random(seed)
+    folder = set_up.folder
+    set_up.environment["PREFECT_CODEPIPELINE_LEASE_SECONDS"] = "1"
+    set_up.cli("up")
+    work = [{"name": "A", "SleepSeconds": "0.4"}, {"name": "B", "SleepSeconds": "0.7"}]
+    release = [
+        {"name": "Ok", "category": "Approval"},
+        {"name": "Deploy", "run_order": 2, "SleepSeconds": "0.3"},
+    ]
+    set_up.cli("deploy", str(pipeline("storm", folder, work, release)))
+    victims: Counter[str] = Counter()
+    for number in range(kills):
+        if number % 3 == 0:
+            set_up.cli("start", "storm")
+        time.sleep(chance.uniform(0.3, 3.0))  # when, is chance
+        victims[_kill_one(set_up, chance)] += 1
+        set_up.cli("up")
+        if chance.random() < 0.5:
+            set_up.cli("approve", "storm", "-m", "go", check=False)
+    set_up.wait(lambda: _all_over(set_up), DEADLINE_SECONDS)
+    executions = json.loads(set_up.cli("executions", "storm", "--limit", "200", "--json"))
+    _check_facts(set_up, executions)
+    _check_nothing_is_left(set_up)
+    ends = Counter(execution["status"] for execution in executions)
+    return f"{kills} kills ({dict(victims)}), {len(executions)} executions: {dict(ends)}"
+
+
+def crowd(set_up: SetUp, count: int, mode: str) -> str:
+    """Start `count` executions at once through three stages; how they ended, as a sentence.
+
+    Raises:
+        AssertionError: two were in a stage at once, one was overtaken, or the newest did not survive.
+    """
+    name = f"crowd-{mode.lower()}-{random.randrange(10**6)}"
+    stages = [[{"name": "Work", "SleepSeconds": "0.2"}]] * 2
+    set_up.cli("up")
+    set_up.cli("deploy", str(pipeline(name, set_up.folder, *stages, mode=mode)))
+    began = time.monotonic()
+    ids = json.loads(
+        set_up.python(
+            "import sys, json\n"
+            "from concurrent.futures import ThreadPoolExecutor\n"
+            "from prefect_codepipeline.cli.session import connect\n"
+            "connect()\n"
+            "from prefect_codepipeline.deployments.create import start_pipeline_execution as start\n"
+            f"with ThreadPoolExecutor(5) as pool: ids = list(pool.map(lambda _: start({name!r}, {{}}, {{}}, 'crowd'), range({count})))\n"
+            "print(json.dumps(ids))"
+        )
+    )
+
+    def executions() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(set_up.cli("executions", name, "--limit", "200", "--json"))
+        return found
+
+    set_up.wait(
+        lambda: all(e["status"] in ("Succeeded", "Superseded") for e in executions()), DEADLINE_SECONDS
+    )
+    took = time.monotonic() - began
+    facts = {each: set_up.facts(each) for each in ids}
+    ends = Counter(execution["status"] for execution in executions())
+    assert sum(ends.values()) == count
+    if mode != "PARALLEL":
+        _check_one_at_a_time(facts)
+    if mode == "QUEUED":
+        orders = {tuple(_entered(facts, stage)) for stage in ("Source", "S1", "S2")}
+        assert len(orders) == 1, f"somebody was overtaken: {orders}"
+    if mode == "SUPERSEDED":
+        statuses = {e["pipelineExecutionId"]: e["status"] for e in executions()}
+        through = _entered(facts, "S2")
+        assert statuses[through[-1]] == "Succeeded"
+    else:
+        assert ends["Succeeded"] == count
+    return f"{mode}: {count} executions of 3 stages in {took:.0f} s: {dict(ends)}"
+
+
+def _kill_one(set_up: SetUp, chance: random.Random) -> str:
+    state = json.loads((set_up.home / "state.json").read_text())
+    parts = {state[part]["pid"]: part for part in ("server", "worker", "reconcile")}
+    running = [pid for pid in set_up.processes() if pid not in parts]
+    who = chance.choice(["server", "worker", "flow", "flow"])
+    pid = (
+        chance.choice(running)
+        if who == "flow" and running
+        else state["worker" if who == "flow" else who]["pid"]
+    )
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return "gone already"
+    return parts.get(pid, "flow")
+
+
+def _all_over(set_up: SetUp) -> bool:
+    executions = json.loads(set_up.cli("executions", "storm", "--limit", "200", "--json"))
+    if any(execution["status"] in ("InProgress", "Stopping") for execution in executions):
+        set_up.cli("approve", "storm", "-m", "go", check=False)
+        return False
+    return True
+
+
+def _check_facts(set_up: SetUp, executions: list[dict[str, Any]]) -> None:
+    lines = Counter((set_up.folder / "trace").read_text().splitlines())
+    for execution in executions:
+        execution_id = execution["pipelineExecutionId"]
+        facts = set_up.facts(execution_id)
+        started = Counter(f"{f['stage']}/{f['action']}" for f in facts if f["kind"] == "action-started")
+        finished = Counter(
+            f"{f['stage']}/{f['action']}"
+            for f in facts
+            if f["kind"] == "action-finished" and f["status"] == "Succeeded"
+        )
+        for what, times in started.items():
+            ran = lines[f"{execution_id} {what}"]
+            is_source = what.startswith(
+                "Source/"
+            )  # a source is fetched again after a crash: it has no effect
+            assert ran <= times or is_source, (
+                f"{what} of {execution_id} ran {ran} times, started {times} times"
+            )
+            assert ran >= finished[what], f"{what} of {execution_id} is Succeeded, but did not run"
+        assert all(times == 1 for times in finished.values()), f"{execution_id}: done twice: {finished}"
+        ends = [f for f in facts if f["kind"] == "execution-finished"]
+        assert ends, f"{execution_id} has no end"
+
+
+def _check_nothing_is_left(set_up: SetUp) -> None:
+    def left() -> list[str]:
+        text = set_up.python(
+            "import json\n"
+            "from prefect_codepipeline.cli.session import connect\n"
+            "connect()\n"
+            "from prefect_codepipeline.tasks.prefect_api import call\n"
+            "found = call('POST', '/variables/filter', {'limit': 200})[1]\n"
+            "kinds = ('-lock', '-ticket-', 'codepipeline-lease-')\n"
+            "print(json.dumps([v['name'] for v in found if any(kind in v['name'] for kind in kinds)]))"
+        )
+        names: list[str] = json.loads(text)
+        return names
+
+    set_up.wait(lambda: not left(), 60)
+
+
+def _check_one_at_a_time(facts: dict[str, list[dict[str, Any]]]) -> None:
+    for stage in ("Source", "S1", "S2"):
+        inside = sorted(
+            (next(f["at"] for f in known if _is(f, "stage-entered", stage)),
+             next(f["at"] for f in known if _is(f, "stage-finished", stage)))
+            for known in facts.values()
+            if any(_is(f, "stage-finished", stage) for f in known)
+        )  # fmt: skip
+        for (_, left), (entered, _) in pairwise(inside):
+            assert left <= entered, f"two executions were in stage {stage}"
+
+
+def _entered(facts: dict[str, list[dict[str, Any]]], stage: str) -> list[str]:
+    at = {
+        each: next((f["at"] for f in known if _is(f, "stage-entered", stage)), None)
+        for each, known in facts.items()
+    }
+    return sorted((each for each, when in at.items() if when), key=lambda each: str(at[each]))
+
+
+def _is(fact: dict[str, Any], kind: str, stage: str) -> bool:
+    return bool(fact["kind"] == kind and fact["stage"] == stage)
+
+
+def main() -> int:
+    """The long form."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--crowd", type=int, default=20)
+    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="codepipeline-chaos-") as folder:
+        set_up = SetUp(Path(folder))
+        try:
+            for _ in range(options.times):
+                for mode in ("SUPERSEDED", "QUEUED", "PARALLEL"):
+                    print(crowd(set_up, options.crowd, mode), flush=True)
+            print(storm(set_up, options.kills, options.seed), flush=True)
+        finally:
+            set_up.cli("down", check=False)
+            left = set_up.processes()
+            set_up.kill_everything()
+        assert not left, f"`codepipeline down` left processes: {left}"
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

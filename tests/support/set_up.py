@@ -1,0 +1,101 @@
+"""An embedded set-up of a test's own, to be killed and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class SetUp:
+    """An embedded set-up in a folder of the test's own, only ever reached through the command line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        plugin = ROOT / "tests" / "plugin"
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+        self.environment = {
+            **kept,
+            "PYTHONPATH": str(plugin),
+            "PREFECT_CODEPIPELINE_HOME": str(self.home),
+            "PREFECT_CODEPIPELINE_ARTIFACTS": str(folder / "artifacts"),
+            "PREFECT_CODEPIPELINE_RECONCILE_SECONDS": "1",
+            "PREFECT_HOME": str(self.home / "prefect"),
+        }
+
+    def cli(self, *arguments: str, check: bool = True) -> str:
+        command = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *arguments]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=200, env=self.environment, check=False
+        )
+        assert done.returncode == 0 or not check, done.stdout + done.stderr
+        return done.stdout
+
+    def python(self, program: str) -> str:
+        """What a program prints that talks to this set-up."""
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            env=self.environment,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def facts(self, execution_id: str) -> list[dict[str, Any]]:
+        """The record of an execution."""
+        found: list[dict[str, Any]] = json.loads(
+            self.python(
+                "import json\n"
+                "from prefect_codepipeline.cli.session import connect\n"
+                "connect()\n"
+                "from prefect_codepipeline.tasks.record import RecordOf\n"
+                f"facts = RecordOf({execution_id!r}).read()\n"
+                "print(json.dumps([fact.model_dump(mode='json') for fact in facts]))"
+            )
+        )
+        return found
+
+    def pids(self) -> list[int]:
+        state = json.loads((self.home / "state.json").read_text())
+        return [state[part]["pid"] for part in ("server", "worker", "reconcile")]
+
+    def processes(self) -> list[int]:
+        """Every process that was started with this home, whatever became of its parents."""
+        mark = f"PREFECT_CODEPIPELINE_HOME={self.home}".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if mark in path.read_bytes().split(b"\0"):
+                    found.append(int(path.parent.name))
+            except OSError:
+                continue
+        return found
+
+    def kill_everything(self) -> None:
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.wait(lambda: not self.processes())
+
+    def status(self, name: str) -> dict[str, Any]:
+        status: dict[str, Any] = json.loads(self.cli("status", name, "--json"))
+        return status
+
+    def wait(self, condition: Any, seconds: float = 90) -> None:
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, "it did not happen in time"
+            time.sleep(0.2)
