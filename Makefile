@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup run stop test lint bench fuzz docs lock clean
+.PHONY: help setup run stop test lint bench chaos fuzz docs lock clean
 help:  ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -36,6 +36,9 @@ bench: $(STAMP) $(VENV)/bench/bin/cfn-lint  ## Measure beside bare Prefect, tar 
 $(VENV)/bench/bin/cfn-lint: $(STAMP)
 	$(BIN)/python -m venv $(VENV)/bench
 	$(VENV)/bench/bin/pip install --quiet cfn-lint
+
+chaos: $(STAMP)  ## Kill at random and crowd the gates, the long form: some 15 minutes
+	PYTHONPATH=tests/plugin:tests/support $(BIN)/python tests/support/chaos.py $(ARGS)
 
 fuzz: $(STAMP)  ## Look for files that end in a traceback, one minute in each of two ways
 	$(BIN)/python -m pip install --quiet atheris || true  # not for every Python and system
