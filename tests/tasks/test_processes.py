@@ -151,12 +151,14 @@ class Broken(BaseException):
 )
 def test_no_process_survives(tmp_path, seconds_to_sleep, ending, error):
     context = make_context(tmp_path)
-    last = "exit 3" if ending == "end" else "sleep $SECONDS_TO_SLEEP"
+    go = tmp_path / "go"
+    last = f"until [ -e {go} ]; do sleep 0.05; done; exit 3" if ending == "end" else "sleep $SECONDS_TO_SLEEP"
     found = []
 
     def end_it(chunk):
         if b"ready" in chunk:
             found.extend(sleepers(seconds_to_sleep))
+            go.touch()
             if ending == "cancel":
                 context.cancellation.cancel()
             if ending == "deadline":
