@@ -48,14 +48,17 @@ def main() -> None:
 
 
 def _measure(repeat: int) -> None:
-    ours, bare = [], []
-    for _ in range(repeat):  # in turn, so that both meet the same machine
-        ours.append(_run_pipeline())
+    ours, bare, ungated = [], [], []
+    for _ in range(repeat):  # in turn, so that all meet the same machine
+        ours.append(_run_pipeline("SUPERSEDED"))
         bare.append(_run_bare())
+        ungated.append(_run_pipeline("PARALLEL"))
     print(f"{'seconds, medians of ' + str(repeat):42} {'this':>8} {'bare':>8} {'more':>8}")
     for row, name in enumerate(("one stage of one action", "one action, one after another")):
         this, that = (statistics.median(run[row] for run in runs) for runs in (ours, bare))
         print(f"{name:42} {this:8.3f} {that:8.3f} {this - that:+8.3f}")
+    gated, free = (statistics.median(run[0] for run in runs) for runs in (ours, ungated))
+    print(f"{'the gate of a stage, nobody waiting':42} {gated - free:8.3f}")
     start, resume = _latencies(repeat)
     print(f"{'start to first action, by the worker':42} {start:8.3f}")
     print(f"{'approval to next action, by the worker':42} {resume:8.3f}")
@@ -64,12 +67,14 @@ def _measure(repeat: int) -> None:
 STAGES, ACTIONS = 6, 20
 
 
-def _run_pipeline() -> tuple[float, float]:
+def _run_pipeline(mode: str) -> tuple[float, float]:
     """Seconds a stage and an action, from the times of the facts."""
     from prefect_codepipeline.deployments.foreground import create_run, run_here
     from prefect_codepipeline.tasks.executions import read_execution
 
-    flow_run = create_run(_declaration("bench-in-process", STAGES, ACTIONS), {}, {}, "bench")
+    declaration = _declaration(f"bench-{mode.lower()}", STAGES, ACTIONS)
+    declaration = declaration.model_copy(update={"execution_mode": mode})
+    flow_run = create_run(declaration, {}, {}, "bench")
     run_here(flow_run)
     state = read_execution(str(flow_run.id)).state
     assert state, "it ran"

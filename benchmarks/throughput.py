@@ -1,0 +1,127 @@
+"""Many executions at once: 100 of a pipeline of 3 stages and 6 actions, on SQLite and on PostgreSQL.
+
+    python benchmarks/throughput.py [--executions 100]
+
+Each is started by `codepipeline start`'s own function, all within a minute; what is told is how long it takes until the
+last has ended, how they ended, and what the server complained of meanwhile. PostgreSQL is left out where it is not
+installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+PIPELINES = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--executions", type=int, default=100)
+    count = parser.parse_args().executions
+    sys.path[:0] = [str(TESTS / "plugin"), str(TESTS / "support")]
+    from postgres import postgres, programs
+
+    print(f"{count} executions of 3 stages and 6 actions, in {PIPELINES} QUEUED pipelines")
+    _measure("SQLite", count)
+    if found := programs():
+        with postgres(found) as url:
+            os.environ["PREFECT_CODEPIPELINE_DATABASE_URL"] = url
+            _measure("PostgreSQL", count)
+    else:
+        print("PostgreSQL is not installed, and left out")
+
+
+def _measure(database: str, count: int) -> None:
+    from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
+    from prefect_codepipeline.tasks.executions import read_execution
+
+    with _set_up() as home:
+        names = [f"bench-{number}" for number in range(PIPELINES)]
+        for name in names:
+            deploy_pipeline(_declaration(name))
+        began = time.monotonic()
+        with ThreadPoolExecutor(4) as pool:
+            ids = list(
+                pool.map(
+                    lambda n: start_pipeline_execution(names[n % PIPELINES], {}, {}, "bench"), range(count)
+                )
+            )
+        started = time.monotonic() - began
+        ends: Counter[str] = Counter()
+        waiting = set(ids)
+        while waiting and time.monotonic() - began < 1800:
+            for execution_id in list(waiting):
+                known = read_execution(execution_id)
+                if known.state and known.state.final:
+                    waiting.discard(execution_id)
+                    ends[known.state.final.status] += 1
+            time.sleep(1)
+        took = time.monotonic() - began
+        log = (home / "logs" / "server.log").read_text(errors="replace")
+        locked, errors = log.count("database is locked"), log.count("ERROR")
+        print(
+            f"{database:12} started in {started:5.1f} s, over after {took:6.1f} s ({60 * count / took:5.1f} a minute): "
+            f"{dict(ends)}, {len(waiting)} never ended; server: {locked} x database is locked, {errors} errors",
+            flush=True,
+        )
+
+
+@contextlib.contextmanager
+def _set_up() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="codepipeline-bench-") as home:
+        plugin = str(TESTS / "plugin")
+        os.environ.update(
+            PYTHONPATH=os.pathsep.join(filter(None, [plugin, os.environ.get("PYTHONPATH")])),
+            PREFECT_CODEPIPELINE_HOME=home,
+            PREFECT_CODEPIPELINE_ARTIFACTS=f"{home}/artifacts",
+            PREFECT_LOGGING_LEVEL="ERROR",
+        )
+        for name in ("PREFECT_API_URL", "PREFECT_PROFILE"):
+            os.environ.pop(name, None)
+        from prefect_codepipeline.deployments import embedded
+
+        embedded.point_at(embedded.up().api_url)
+        try:
+            yield Path(home)
+        finally:
+            embedded.down()
+
+
+def _declaration(name: str) -> Any:
+    from prefect_codepipeline.model.declaration import PipelineDeclaration
+
+    def action(name: str, category: str = "Test") -> dict[str, Any]:
+        kind = {"category": category, "owner": "Custom", "provider": "Scripted", "version": "1"}
+        return {"name": name, "actionTypeId": kind}
+
+    return PipelineDeclaration.model_validate(
+        {
+            "name": name,
+            "roleArn": "arn:aws:iam::111122223333:role/pipeline",
+            "artifactStore": {"type": "S3", "location": "bench"},
+            "pipelineType": "V2",
+            "executionMode": "QUEUED",
+            "stages": [
+                {"name": "Source", "actions": [action("Src", "Source")]},
+                {"name": "Build", "actions": [action("A"), action("B"), action("C")]},
+                {"name": "Deploy", "actions": [action("D"), action("E")]},
+            ],
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
