@@ -134,6 +134,10 @@ def _stage_as_json(stage: Any) -> dict[str, Any]:
         "status": stage.status,
         "attempt": stage.attempt,
         "actions": [_action_as_json(action) for action in stage.actions],
+        "conditions": [
+            {"conditionType": each.kind, "status": each.status, "summary": each.summary}
+            for each in stage.conditions
+        ],
     }
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from prefect_codepipeline.model.page import symbol
-from prefect_codepipeline.model.state import ActionState, ExecutionState, StageState
+from prefect_codepipeline.model.state import ActionState, ConditionState, ExecutionState, StageState
 from prefect_codepipeline.tasks.gate import Gates, TransitionType
 
 _STYLES = {
@@ -34,8 +34,14 @@ def execution_tree(state: ExecutionState, status: str | None = None) -> Tree:
     tree = Tree(title, guide_style="dim")
     for stage in state.stages:
         branch = tree.add(_stage_line(stage))
+        for condition in stage.conditions:
+            if condition.kind == "beforeEntry" and condition.status:
+                branch.add(_condition_line(condition))
         for action in stage.actions:
             branch.add(_action_line(action))
+        for condition in stage.conditions:
+            if condition.kind != "beforeEntry" and condition.status:
+                branch.add(_condition_line(condition))
     return tree
 
 
@@ -80,6 +86,13 @@ def _stage_line(stage: StageState) -> Text:
         (stage.name, "bold"),
         (attempt, "dim"),
     )
+
+
+def _condition_line(condition: ConditionState) -> Text:
+    line = Text(f"{condition.kind}: {condition.status}", _STYLES.get(condition.status or "", "yellow"))
+    if condition.summary:
+        line.append(f"  {condition.summary}", "dim")
+    return line
 
 
 def _action_line(action: ActionState) -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from datetime import datetime
 
 from prefect_codepipeline.model.execution import SourceRevision
@@ -18,6 +19,10 @@ _SYMBOLS = {
     "Abandoned": "■",
     "Cancelled": "■",
     "Skipped": "↷",
+    "Superseded": "■",
+    "Stopping": "■",
+    "Errored": "✖",
+    "Overridden": "↷",
 }
 _ESCAPED = {character: f"\\{character}" for character in "\\`*_[]|#"} | {"<": "&lt;", ">": "&gt;", "\n": " "}
 
@@ -57,7 +62,7 @@ def execution_page(state: ExecutionState) -> str:
         "",
         "| Stage | Action | Status | Took | |",
         "|---|---|---|---|---|",
-        *(_row(stage, action) for stage, action in state.actions),
+        *(row for stage in state.stages for row in _rows(stage)),
     ]
     return "\n".join(lines)
 
@@ -67,6 +72,14 @@ def revision_text(revision: SourceRevision) -> str:
     first_line = revision.revision_summary.partition("\n")[0]
     text = f"`{plain(revision.revision_id[:12])}` {plain(first_line)}"
     return f"[{text}]({revision.revision_url})" if revision.revision_url else text
+
+
+def _rows(stage: StageState) -> Iterator[str]:
+    yield from (_row(stage, action) for action in stage.actions)
+    for condition in stage.conditions:
+        if status := condition.status:
+            why = plain(condition.summary[:200])
+            yield f"| | *{condition.kind}* | {symbol(status)} {status} | | {why} |"
 
 
 def _row(stage: StageState, action: ActionState) -> str:

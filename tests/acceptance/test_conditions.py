@@ -123,6 +123,7 @@ def test_a_condition_that_waits_can_be_overridden(world: Any) -> None:
     assert done.returncode == 0, done.stderr
     assert known.status == "Succeeded"
     assert known.state.stage("S1").condition("beforeEntry").status == "Overridden"
+    assert "beforeEntry: Overridden  overridden by" in world.cli("status", world.name).stdout
     with pytest.raises(ConditionNotOverridableException, match="is Overridden"):
         override_stage_condition(world.name, "S1", execution_id, "BEFORE_ENTRY", "ana")
 
