@@ -51,18 +51,27 @@ def deploy(
     from prefect_codepipeline.deployments.blocks_beside import make_blocks
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
     from prefect_codepipeline.deployments.settings_file import save_settings
+    from prefect_codepipeline.deployments.transitions_beside import disable_declared
 
     for declaration, own_settings, own_beside in zip(declarations, settings, beside, strict=True):
         if own_settings:
             save_settings(declaration.name, own_settings)
         made = make_blocks(own_beside.resources)
-        deployed = deploy_pipeline(declaration, pool)
+        deployed = deploy_pipeline(declaration, pool, who())
         what = "created" if deployed.created else "updated" if deployed.changes else "unchanged"
         console.print(Text(f"{deployed.name}: {what}, version {deployed.version}"))
         for change in deployed.changes if not deployed.created else []:
             console.print(Text(f"  {change}"))
         for sentence in made:
             console.print(Text(f"  {sentence}"))
+        for execution_id in deployed.cancelled:
+            console.print(
+                Text(f"  execution {execution_id} of an earlier version ends after its actions in progress")
+            )
+        for stage in disable_declared(deployed, own_beside.properties, who()):
+            console.print(
+                Text(f"  the inbound transition of stage {stage} is disabled, as the template says")
+            )
         if start:
             execution_id = start_pipeline_execution(deployed.name, pairs(variable, "--variable"), {}, who())
             console.print(Text(f"  started: {execution_id}"))

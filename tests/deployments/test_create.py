@@ -14,6 +14,7 @@ from prefect_codepipeline.deployments.create import (
     list_deployments,
     start_pipeline_execution,
 )
+from prefect_codepipeline.deployments.transitions_beside import disable_declared
 from prefect_codepipeline.errors import (
     ConcurrentModificationException,
     InvalidDefinition,
@@ -22,6 +23,7 @@ from prefect_codepipeline.errors import (
 )
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.tasks.definitions import find_version, newest_version
+from prefect_codepipeline.tasks.gate import read_gates
 from prefect_codepipeline.tasks.prefect_api import call
 
 pytestmark = pytest.mark.live
@@ -164,3 +166,18 @@ def test_deployed_pipelines_are_listed(name: str) -> None:
     deploy_pipeline(declare(name))
 
     assert name in [pipeline["name"] for pipeline in list_deployments()]
+
+
+def test_transitions_that_a_template_disables_are_disabled_when_the_pipeline_is_created(name: str) -> None:
+    properties = {"DisableInboundStageTransitions": [{"StageName": "Build", "Reason": "it's early; wait"}]}
+    created = deploy_pipeline(declare(name))
+
+    assert disable_declared(created, properties, "ana") == ["Build"]
+    transition = read_gates(name).transition("Build", "Inbound")
+    assert transition
+    assert (transition.enabled, transition.changed_by, transition.reason) == (
+        False,
+        "ana",
+        "it s early  wait",
+    )
+    assert disable_declared(deploy_pipeline(declare(name, "make all")), properties, "ana") == []
