@@ -238,8 +238,8 @@ class SupersededMachine(PipelineMachine):
     mode = "SUPERSEDED"
 
 
-# Both together 20,000 steps; `HYPOTHESIS_PROFILE` may ask for more.
-_steps = settings(max_examples=200, stateful_step_count=50, deadline=None)
+# Both together more than 20,000 steps.
+_steps = settings(max_examples=300, stateful_step_count=50, deadline=None)
 TestQueued = PipelineMachine.TestCase
 TestQueued.settings = _steps
 TestSuperseded = SupersededMachine.TestCase
