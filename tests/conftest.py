@@ -23,6 +23,21 @@ def pytest_configure(config: pytest.Config) -> None:
     _keep_the_users_own_out(config)
 
 
+LONG = (
+    "test_chaos.py",
+    "test_crash.py",
+    "test_tutorial.py",
+    "test_worker.py",
+    "test_hello.py",
+    "test_modes.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first, so that nobody waits for it in the end."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 def _keep_the_users_own_out(config: pytest.Config) -> None:
     """What the user has configured must not be what is tested, nor the user's Prefect what tests write to."""
     # A test run that a git hook starts finds the hook's repository in its environment.
