@@ -8,6 +8,7 @@ import pytest
 
 from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
 from prefect_codepipeline.errors import ConcurrentPipelineExecutionsLimitExceededException
+from prefect_codepipeline.model.execution_modes import MAX_PARALLEL_ACTIONS
 from prefect_codepipeline.tasks.gate import read_gates
 
 pytestmark = pytest.mark.live
@@ -140,3 +141,21 @@ def test_a_disabled_transition_holds_executions_until_it_is_enabled(world: Any, 
     assert world.ran(first) == ["Source/Src", "S1/One"]
     refused = world.cli("transition", "disable", world.name, stage, "-m", "what's this")
     assert (refused.returncode, "1 to 300 letters" in refused.stderr) == (1, True)
+
+
+def test_a_parallel_execution_runs_five_actions_at_once_and_goes_on_after_an_update(world: Any) -> None:
+    go = world.folder / "go"
+    stage = [world.action(f"A{number}", Until=go) for number in range(7)]
+    execution_id = world.start(world.declare(stage, executionMode="PARALLEL"))
+    world.wait(execution_id, lambda _: len(world.ran(execution_id)) == 1 + MAX_PARALLEL_ACTIONS)
+
+    deployed = deploy_pipeline(world.declare(stage, [world.action("New")], executionMode="PARALLEL"))
+    go.touch()
+    known = world.ended(execution_id)
+
+    assert deployed.cancelled == []
+    assert (known.status, known.state.pinned.pipeline_version) == ("Succeeded", 1)
+    actions = known.state.stage("S1").actions
+    for action in actions:
+        begun = [each for each in actions if each.started.at <= action.started.at < each.finished.at]
+        assert len(begun) <= MAX_PARALLEL_ACTIONS
