@@ -13,8 +13,14 @@ from prefect_codepipeline.model.execution import ProcessLost, ProcessStarted
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.decision import WAKE_ONLY, answer_of, put_approval_result
 from prefect_codepipeline.tasks.executions import KnownExecution, find_runs, known_execution
-from prefect_codepipeline.tasks.lease import STALE_SECONDS, fresh_leases, is_stale, server_time
-from prefect_codepipeline.tasks.prefect_api import client
+from prefect_codepipeline.tasks.lease import (
+    STALE_SECONDS,
+    drop_stale_leases,
+    fresh_leases,
+    is_stale,
+    server_time,
+)
+from prefect_codepipeline.tasks.prefect_api import call, client
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.stopping import wind_up
 from prefect_codepipeline.tasks.suspension import resume
@@ -26,6 +32,7 @@ START_GRACE = timedelta(seconds=STALE_SECONDS)
 # How long a run that was cancelled in Prefect is looked for, and a waiting one left alone.
 CANCELLED_LATELY = timedelta(hours=1)
 LOOK_AGAIN = timedelta(minutes=1)
+OTHER_START_GRACE = timedelta(minutes=15)
 _PAGE = 200
 _CANCELLER, _CANCELLED = "Prefect UI or API", "cancelled in Prefect"
 _OPEN_STATES = ["RUNNING", "PAUSED", "CRASHED", "CANCELLING"]
@@ -62,11 +69,14 @@ def reconcile_once(now: datetime | None = None, memory: Memory | None = None) ->
             repaired += _look_at_waiting(run, now, memory)
         elif _may_be_lost(run, now, leased):
             repaired += _take_on(known_execution(run))
+    for run in _all_runs(state_types=["PENDING"]):
+        repaired += _schedule_again(run, now, leased)
     for run in _all_runs(state_names=["Cancelled"], ended_after=now - CANCELLED_LATELY):
         if memory.get(run["id"], ("",))[0] != run["state_id"]:
             repaired += _name_its_end(known_execution(run))
             memory[run["id"]] = (run["state_id"], now)
     alive = frozenset(run["id"] for run in open_runs)
+    drop_stale_leases(now, alive)
     for pipeline_name, gates in gate.read_all_gates().items():
         freed = gate.tidy(pipeline_name, gates, alive)
         repaired += freed
@@ -135,6 +145,22 @@ def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:
     return done
 
 
+def _schedule_again(run: dict[str, Any], now: datetime, leased: set[str]) -> list[str]:
+    """Have a run taken anew whose worker died after it had taken it, before there was a process."""
+    changed = datetime.fromisoformat(run["state"]["timestamp"].replace("Z", "+00:00"))
+    # Another type of work pool may pull an image first, and that takes what it takes.
+    grace = START_GRACE if _starts_at_once(run["work_pool_name"]) else OTHER_START_GRACE
+    if not run["deployment_id"] or now - changed <= grace or run["id"] in leased:
+        return []
+    client().set_flow_run_state(UUID(run["id"]), Scheduled(name="AwaitingRetry"), force=True)
+    return [f"execution {run['id']}: the worker that had taken it is gone; it is scheduled again"]
+
+
+def _starts_at_once(work_pool_name: str | None) -> bool:
+    status, pool = call("GET", f"/work_pools/{work_pool_name}", expected=(404,))
+    return status == 200 and pool["type"] == "codepipeline"
+
+
 def _may_be_lost(run: dict[str, Any], now: datetime, leased: set[str]) -> bool:
     """Whether nobody works on a run that should go on."""
     changed = datetime.fromisoformat(run["state"]["timestamp"].replace("Z", "+00:00"))
@@ -146,11 +172,10 @@ def _may_be_lost(run: dict[str, Any], now: datetime, leased: set[str]) -> bool:
 def _take_on(execution: KnownExecution) -> list[str]:
     """Let an execution whose process died go on from its record; its action in flight then fails."""
     run = execution.run
-    if execution.state is None:
-        return []
     if run["state_type"] != "CRASHED":
         client().set_flow_run_state(UUID(execution.id), Crashed(message="its process died"), force=True)
-    process = [fact.process for fact in execution.facts if isinstance(fact, ProcessStarted)][-1]
+    # 0: it died before it could write anything down.
+    process = max((fact.process for fact in execution.facts if isinstance(fact, ProcessStarted)), default=0)
     is_first_try = RecordOf(execution.id).write(ProcessLost(at=utc_now(), process=process))
     if is_first_try and run["deployment_id"]:
         client().set_flow_run_state(UUID(execution.id), Scheduled(name="AwaitingRetry"))

@@ -30,6 +30,7 @@ from prefect_codepipeline.model.validation import problems_of
 from prefect_codepipeline.model.variables import resolve_action
 from prefect_codepipeline.tasks.artifacts import fetch_tree, store_tree
 from prefect_codepipeline.tasks.execution import Execution, current_execution
+from prefect_codepipeline.tasks.prefect_api import flow_run
 from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.registry import (
     ActionConfiguration,
@@ -66,7 +67,7 @@ def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionF
     try:
         outcome = _attempt(execution, stage, known.action, identity, scratch)
     except ActionAbandoned as error:
-        outcome = {"status": "Abandoned", "summary": str(error)}
+        outcome = _ended_early(execution, error)
     except CodePipelineError as error:
         outcome = _failure(error)
     except Exception as error:  # the one outer place: whatever a provider did not foresee is our error
@@ -78,6 +79,16 @@ def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionF
     finished = ActionFinished(**identity, at=utc_now(), **outcome)
     _log_end(finished)
     return finished
+
+
+def _ended_early(execution: Execution, error: ActionAbandoned) -> dict[str, Any]:
+    """Abandoned when somebody wanted that; a worker that is shut down fails what it had in flight, as if it had died."""
+    run = flow_run(execution.id)
+    is_cancelled = run is not None and run["state_type"] in ("CANCELLING", "CANCELLED")
+    if is_cancelled or execution.look_for_stop() or not execution.can_suspend:
+        return {"status": "Abandoned", "summary": str(error)}
+    details = ErrorDetails(code="InternalError", message="the worker was shut down while it ran")
+    return {"status": "Failed", "error_details": details}
 
 
 def _attempt(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -49,13 +49,28 @@ def is_stale(execution_id: str, now: datetime) -> bool:
 
 def fresh_leases(now: datetime) -> set[str]:
     """The ids of the executions that somebody works on, by one request for up to 200 of them."""
+    return {_execution_of(lease) for lease in _all() if _is_fresh(lease, now)}
+
+
+def drop_stale_leases(now: datetime, alive: Collection[str]) -> None:
+    """Delete what dead processes left behind, but for executions that are to be taken on."""
+    for lease in _all():
+        if not _is_fresh(lease, now) and _execution_of(lease) not in alive:
+            call("DELETE", f"/variables/{lease['id']}", expected=(404,))
+
+
+def _all() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while True:
         like = {"variables": {"name": {"like_": f"{_name('')}%"}}}
         _, page = call("POST", "/variables/filter", {**like, "limit": 200, "offset": len(found)})
         found += page
         if len(page) < 200:
-            return {str(v["name"]).removeprefix(_name("")) for v in found if _is_fresh(v, now)}
+            return found
+
+
+def _execution_of(lease: dict[str, Any]) -> str:
+    return str(lease["name"]).removeprefix(_name(""))
 
 
 def _is_fresh(lease: dict[str, Any], now: datetime) -> bool:

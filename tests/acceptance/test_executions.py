@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Crashed, Pending
 
 from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment
 from prefect_codepipeline.flows.reconcile import reconcile_once
@@ -200,6 +200,32 @@ def test_an_execution_that_cannot_be_taken_on_either_is_ended_and_not_tried_for_
     known = world.ended(execution_id)
     assert "its process died, and so did the one that took it over" in known.run["state"]["message"]
     assert known.state.processes == 1
+
+
+@pytest.mark.parametrize("state", [Pending(), Crashed()], ids=lambda state: state.name)
+def test_a_run_whose_worker_died_before_it_began_is_taken_anew(world: Any, state: Any) -> None:
+    deploy_pipeline(world.declare([world.action("Work")]))
+    deployment_id = UUID(find_deployment(world.name)["id"])
+    run = client().create_flow_run_from_deployment(deployment_id, parameters={}, state=state)
+    assert not [said for said in reconcile_once() if str(run.id) in said], "it may still begin"
+
+    repaired = reconcile_once(server_time() + timedelta(seconds=70))
+
+    assert [said for said in repaired if str(run.id) in said]
+    assert world.ended(str(run.id)).status == "Succeeded"
+
+
+def test_a_worker_that_is_shut_down_fails_what_it_had_in_flight(world: Any) -> None:
+    execution_id = world.start(world.declare([world.action("Long", Until=world.folder / "never")]))
+    world.wait(execution_id, lambda _: "S1/Long" in world.ran())
+
+    os.kill(world.process_of(execution_id), signal.SIGTERM)
+    world.wait(execution_id, lambda k: k.run["state_type"] == "CRASHED")
+    reconcile_once(server_time() + timedelta(seconds=30))
+    known = world.ended(execution_id)
+
+    assert known.status == "Failed"
+    assert known.state.summary == "action 'Long' of stage 'S1' failed: the worker was shut down while it ran"
 
 
 def test_cancel_in_prefect_ends_the_work_and_frees_the_pipeline(world: Any, gone: Any) -> None:
