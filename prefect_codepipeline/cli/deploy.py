@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.table import Table
@@ -12,6 +12,9 @@ from rich.text import Text
 from prefect_codepipeline.cli.output import print_json
 from prefect_codepipeline.cli.session import connect, console, pairs, who
 from prefect_codepipeline.errors import CodePipelineError
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.deployments.create import Deployed
 
 
 def deploy(
@@ -58,16 +61,7 @@ def deploy(
             save_settings(declaration.name, own_settings)
         made = make_blocks(own_beside.resources)
         deployed = deploy_pipeline(declaration, pool, who())
-        what = "created" if deployed.created else "updated" if deployed.changes else "unchanged"
-        console.print(Text(f"{deployed.name}: {what}, version {deployed.version}"))
-        for change in deployed.changes if not deployed.created else []:
-            console.print(Text(f"  {change}"))
-        for sentence in made:
-            console.print(Text(f"  {sentence}"))
-        for execution_id in deployed.cancelled:
-            console.print(
-                Text(f"  execution {execution_id} of an earlier version ends after its actions in progress")
-            )
+        _tell(deployed, made)
         for stage in disable_declared(deployed, own_beside.properties, who()):
             console.print(
                 Text(f"  the inbound transition of stage {stage} is disabled, as the template says")
@@ -78,6 +72,20 @@ def deploy(
         else:
             console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
     return 0
+
+
+def _tell(deployed: Deployed, made: list[str]) -> None:
+    """Say what a deploy did, and what blocks were made for it."""
+    what = "created" if deployed.created else "updated" if deployed.changes else "unchanged"
+    console.print(Text(f"{deployed.name}: {what}, version {deployed.version}"))
+    for change in deployed.changes if not deployed.created else []:
+        console.print(Text(f"  {change}"))
+    for sentence in made:
+        console.print(Text(f"  {sentence}"))
+    for execution_id in deployed.cancelled:
+        console.print(
+            Text(f"  execution {execution_id} of an earlier version ends after its actions in progress")
+        )
 
 
 def list_pipelines(*, json: bool = False) -> int:
