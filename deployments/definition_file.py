@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect_codepipeline.deployments.document import (
+from prefect_codepipeline.errors import InvalidDefinition, UnreadableDefinition
+from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.validation import declare_or_problems
+from prefect_codepipeline.tasks.document import (
     MAX_BYTES,
     Document,
     Place,
@@ -14,9 +17,6 @@ from prefect_codepipeline.deployments.document import (
     read_document,
     unreadable,
 )
-from prefect_codepipeline.errors import InvalidDefinition, UnreadableDefinition
-from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.model.validation import declare_or_problems
 
 # Keys whose values are numbers; every other scalar of a definition is a text.
 _NUMBERS = {"runOrder", "timeoutInMinutes"}

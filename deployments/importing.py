@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from prefect_codepipeline.deployments.definition_file import read_file
-from prefect_codepipeline.deployments.document import MAX_BYTES, Document, read_document
 from prefect_codepipeline.errors import UnreadableDefinition
+from prefect_codepipeline.tasks.document import MAX_BYTES, Document, read_document
 
 
 def documents_at(source: Path) -> list[Document]:

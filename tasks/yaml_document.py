@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from prefect_codepipeline.deployments.document import (
+from prefect_codepipeline.errors import UnreadableDefinition
+from prefect_codepipeline.tasks.document import (
     MAX_DEPTH,
     MAX_NODES,
     Document,
@@ -18,7 +19,6 @@ from prefect_codepipeline.deployments.document import (
     too_many,
     unreadable,
 )
-from prefect_codepipeline.errors import UnreadableDefinition
 
 MAX_YAML_BYTES = 1_048_576  # as much as CloudFormation takes
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

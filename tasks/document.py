@@ -109,7 +109,7 @@ def parse_document(text: str, name: str) -> Document:
 
 def _read_yaml(text: str, name: str) -> Document:
     # PyYAML takes a while to import, and most definitions are JSON.
-    from prefect_codepipeline.deployments.yaml_document import read_yaml
+    from prefect_codepipeline.tasks.yaml_document import read_yaml
 
     return read_yaml(text, name)
 

@@ -12,8 +12,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_codepipeline.deployments.document import Document, Place, parse_document, read_document
 from prefect_codepipeline.errors import UnreadableDefinition
+from prefect_codepipeline.tasks.document import Document, Place, parse_document, read_document
 
 YAML = """\
 name: p

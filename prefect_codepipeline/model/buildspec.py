@@ -1,0 +1,143 @@
+"""A buildspec: what it says, what is wrong with it, and which phase follows which.
+
+https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+PhaseName = Literal["install", "pre_build", "build", "post_build"]
+PHASES: tuple[PhaseName, ...] = ("install", "pre_build", "build", "post_build")
+VERSIONS = ("0.1", "0.2")
+DEFAULT_RETRIES = 3
+MAX_RETRIES = 100
+
+
+@dataclass(frozen=True)
+class OnFailure:
+    """What happens when a phase fails: `ABORT`, `CONTINUE`, or `RETRY` where the message matches `pattern`."""
+
+    action: Literal["ABORT", "CONTINUE", "RETRY"]
+    retries: int = 0
+    pattern: str = ".*"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase. `run_as` is None when the buildspec's own holds."""
+
+    name: PhaseName
+    commands: tuple[str, ...] = ()
+    finally_commands: tuple[str, ...] = ()
+    on_failure: OnFailure | None = None
+    run_as: str | None = None
+    runtime_versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BuildEnv:
+    """`env`: `parameter_store` and `secrets_manager` hold references, not values."""
+
+    shell: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    parameter_store: Mapping[str, str] = field(default_factory=dict)
+    secrets_manager: Mapping[str, str] = field(default_factory=dict)
+    exported_variables: tuple[str, ...] = ()
+    git_credential_helper: bool = False
+
+
+@dataclass(frozen=True)
+class ArtifactFiles:
+    """Which files become an artifact. `name` is expanded by the shell; CodePipeline ignores it."""
+
+    files: tuple[str, ...]
+    name: str | None = None
+    discard_paths: bool = False
+    base_directory: str | None = None
+    exclude_paths: tuple[str, ...] = ()
+    enable_symlinks: bool = False
+    s3_prefix: str | None = None
+
+
+@dataclass(frozen=True)
+class ReportGroup:
+    """`reports.<name>`; `file_format` in AWS's upper case (`JUNITXML`)."""
+
+    name: str
+    files: tuple[str, ...]
+    base_directory: str | None = None
+    discard_paths: bool = False
+    file_format: str = "JUNITXML"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """`cache`: `action` is None where it is restored and saved."""
+
+    paths: tuple[str, ...]
+    key: str | None = None
+    fallback_keys: tuple[str, ...] = ()
+    action: Literal["restore", "save"] | None = None
+
+
+@dataclass(frozen=True)
+class BatchEnv:
+    """What one build of a batch has otherwise than its project."""
+
+    compute_type: str | None = None
+    image: str | None = None
+    privileged_mode: bool | None = None
+    type: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BatchBuild:
+    """One build of a batch. `buildspec` is a path in the source, or the text of one; None is the batch's own."""
+
+    identifier: str
+    buildspec: str | None = None
+    env: BatchEnv = BatchEnv()
+    depend_on: tuple[str, ...] = ()
+    ignore_failure: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`batch` with its list, graph, matrix or fanout written out as builds."""
+
+    kind: Literal["build-list", "build-graph", "build-matrix", "build-fanout"]
+    builds: tuple[BatchBuild, ...]
+    fast_fail: bool = False
+
+
+@dataclass(frozen=True)
+class Buildspec:
+    """A buildspec with its phases in the order in which they run; those that it leaves out are not in it."""
+
+    version: Literal["0.1", "0.2"]
+    phases: tuple[Phase, ...]
+    env: BuildEnv = BuildEnv()
+    artifacts: ArtifactFiles | None = None
+    secondary_artifacts: Mapping[str, ArtifactFiles] = field(default_factory=dict)
+    reports: tuple[ReportGroup, ...] = ()
+    cache: Cache | None = None
+    batch: Batch | None = None
+    run_as: str | None = None
+
+
+def next_phase(phase: str, succeeded: bool, on_failure: OnFailure | None = None) -> str:
+    """The phase after one of `DOWNLOAD_SOURCE` to `FINALIZING`; a retry begins the build anew and is not asked here.
+
+    https://docs.aws.amazon.com/codebuild/latest/userguide/view-build-details-phases.html
+    """
+    order = ("DOWNLOAD_SOURCE", *map(str.upper, PHASES), "UPLOAD_ARTIFACTS", "FINALIZING", "COMPLETED")
+    following = order[order.index(phase) + 1]
+    if succeeded:
+        return following
+    if on_failure and phase.lower() in PHASES:
+        return following if on_failure.action == "CONTINUE" else "FINALIZING"
+    return "FINALIZING" if phase in ("DOWNLOAD_SOURCE", "INSTALL", "PRE_BUILD") else following
