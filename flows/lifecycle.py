@@ -159,9 +159,28 @@ def finish_stage(
 
 
 def leave_stage(execution: Execution, stage_name: str) -> None:
-    """Let the next execution into the stage."""
-    if execution.declaration.execution_mode != "PARALLEL":
-        gate.leave(execution.visit(stage_name))
+    """Arrive at the next stage, and let the next execution into this one."""
+    if execution.declaration.execution_mode == "PARALLEL":
+        return
+    following = _goes_on_to(execution, stage_name)
+    gate.leave(execution.visit(stage_name), execution.visit(following) if following else None)
+
+
+def _goes_on_to(execution: Execution, stage_name: str) -> str | None:
+    state = execution.state
+    finished = state.stage(stage_name).finished
+    if state.stop or finished is None or finished.status not in ("Succeeded", "Skipped"):
+        return None
+    names = [stage.name for stage in state.stages]
+    following = names[names.index(stage_name) + 1 :][:1]
+    return following[0] if following and not state.stage(following[0]).entered else None
+
+
+def _leave_behind(execution: Execution) -> None:
+    """Leave the stage that an earlier process had finished, and may have died in before it left."""
+    finished = [stage.name for stage in execution.state.stages if stage.finished]
+    if finished and not execution.state.final:
+        leave_stage(execution, finished[-1])
 
 
 def finish_execution(execution: Execution) -> State[Any]:
@@ -265,6 +284,8 @@ def _settle(execution: Execution, known: list[AnyFact], run_count: int) -> None:
     if _is_retried_by_a_person(known, run_count):
         write_retry(execution.record, execution.state, "Prefect UI or API")
         execution.refresh()
+    if execution.process > 1 and execution.declaration.execution_mode != "PARALLEL":
+        _leave_behind(execution)
 
 
 def _is_retried_by_a_person(known: list[AnyFact], run_count: int) -> bool:

@@ -195,8 +195,14 @@ def wait_in_process(
     return None
 
 
-def leave(visit: Visit) -> None:
-    """Give the lock back and wake whoever is next. Only the holder's own lock is touched."""
+def leave(visit: Visit, following: Visit | None = None) -> None:
+    """Give the lock back and wake whoever is next. Only the holder's own lock is touched.
+
+    An execution that goes on to another stage arrives there before it lets anybody in behind it, who could otherwise
+    overtake it on the way.
+    """
+    if following:
+        try_enter(following)
     gates = read_gates(visit.pipeline)
     lock = gates.lock(visit.stage)
     if lock and lock["value"]["execution"] == visit.execution:

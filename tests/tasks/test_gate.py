@@ -106,6 +106,26 @@ def test_a_disabled_transition_lets_nobody_in(pipeline_name: str, kind: Any, sta
     assert enters(one)
 
 
+@pytest.mark.parametrize("is_free", [True, False])
+def test_who_goes_on_to_the_next_stage_is_there_before_anybody_is_let_in_behind_it(
+    pipeline_name: str, is_free: bool
+) -> None:
+    ahead, first, second = (visit(pipeline_name, mode="QUEUED") for _ in range(3))
+    enters(first)
+    assert not enters(second)
+    if not is_free:
+        enters(replace(ahead, stage="Live"))
+
+    gate.leave(first, following=replace(first, stage="Live", previous_stage="Prod"))
+
+    assert enters(second)
+    gate.leave(second, following=replace(second, stage="Live", previous_stage="Prod"))
+    gates = read_gates(pipeline_name)
+    waiting = [second] if is_free else [first, second]
+    assert gates.holder("Live") == (first if is_free else ahead).execution
+    assert [ticket.execution for ticket in gates.tickets("Live")] == [each.execution for each in waiting]
+
+
 def test_only_the_holder_gives_the_lock_back(pipeline_name: str) -> None:
     first, second = visit(pipeline_name), visit(pipeline_name)
     enters(first)
