@@ -20,8 +20,8 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_pascal
 
-from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
+from prefect_codepipeline.model.action_settings import ActionSettings
 from prefect_codepipeline.model.declaration import (
     ActionCategory,
     ActionDeclaration,

@@ -20,7 +20,6 @@ from prefect.states import Cancelled, Completed, Failed
 from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.pipeline_definition import MASK
-from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
 from prefect_codepipeline.errors import (
     ActionAbandoned,
     ActionFailed,
@@ -28,6 +27,7 @@ from prefect_codepipeline.errors import (
     PrefectUnavailable,
     UnresolvedVariable,
 )
+from prefect_codepipeline.model.action_settings import ActionSettings
 from prefect_codepipeline.model.conditions import ConditionKind, RuleOutcome, RuleWait
 from prefect_codepipeline.model.declaration import RuleDeclaration
 from prefect_codepipeline.model.records import ErrorDetails

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_type_hints
 
-from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
+from prefect_codepipeline.model.action_settings import ActionSettings
 from prefect_codepipeline.model.conditions import ConditionKind
 from prefect_codepipeline.model.declaration import RuleDeclaration, RuleTypeId
 from prefect_codepipeline.tasks.provider_names import RULES_NOT_YET
