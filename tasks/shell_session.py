@@ -75,10 +75,15 @@ def read_output_variables(session: ShellSession) -> dict[str, str]:
     return found
 
 
+def check_command(command: str, what: str) -> None:
+    """Refuse a command that no shell can be given. Raises `ActionFailed` with code `ConfigurationError`."""
+    if "\0" in command:
+        raise ActionFailed(f"{what} contains a NUL character", code="ConfigurationError")
+
+
 def _check(commands: Sequence[str], output_variables: Sequence[str]) -> None:
     for number, command in enumerate(commands, 1):
-        if "\0" in command:
-            raise ActionFailed(f"command {number} contains a NUL character", code="ConfigurationError")
+        check_command(command, f"command {number}")
     for name in output_variables:
         if not _VARIABLE.fullmatch(name):
             raise ActionFailed(
@@ -98,7 +103,7 @@ def _script(commands: Sequence[str], output_variables: Sequence[str], mark: str,
         f'{{ __codepipeline_next {number} "$?"; }} 2>/dev/null || exit "$__codepipeline_status"'
         for number, command in enumerate(commands, 2)
     ]
-    kept = "".join(_keep(name, variables) for name in output_variables)
+    kept = "".join(keep_variable(name, variables) for name in output_variables)
     prologue = (
         "set --; exec 7>&1 2>&1; "
         "__codepipeline_next() { __codepipeline_status=$2; "
@@ -110,7 +115,8 @@ def _script(commands: Sequence[str], output_variables: Sequence[str], mark: str,
     return prologue + "\n".join([*lines, f"{_KEEP}; exit 0", ""])
 
 
-def _keep(name: str, variables: Path) -> str:
+def keep_variable(name: str, variables: Path) -> str:
+    """The shell code that writes a variable down in the directory `variables`, when it is set."""
     # The final dot tells an empty value from one that did not fit on the disk.
     file = shlex.quote(str(variables / name))
     return f'if [ -n "${{{name}+x}}" ]; then printf "%s." "${name}" >{file}; fi; '
