@@ -13,17 +13,15 @@ from prefect.exceptions import ObjectNotFound
 from prefect_codepipeline.deployments.runnable import check_runnable
 from prefect_codepipeline.errors import (
     ConcurrentModificationException,
-    ConcurrentPipelineExecutionsLimitExceededException,
     InvalidDefinition,
     PipelineNotFoundException,
     ValidationException,
 )
 from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.model.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
 from prefect_codepipeline.tasks.definitions import claim_version, newest_version, read_definition_block
 from prefect_codepipeline.tasks.executions import (
     TAG,
-    count_in_flight,
+    check_limit,
     find_runs,
     known_execution,
     pipeline_tag,
@@ -176,11 +174,7 @@ def start_pipeline_execution(
     _, definition = newest_version(name, int(deployment["version"] or 1))
     declaration = definition.masked()
     check_start(declaration, variables, source_revisions)
-    if declaration.execution_mode != "SUPERSEDED" and count_in_flight(name) >= MAX_EXECUTIONS_IN_FLIGHT:
-        raise ConcurrentPipelineExecutionsLimitExceededException(
-            f"pipeline {name!r} is {declaration.execution_mode} and has {MAX_EXECUTIONS_IN_FLIGHT} executions in "
-            "flight; wait for some to end, or stop them"
-        )
+    check_limit(name, declaration.execution_mode)
     run = client().create_flow_run_from_deployment(
         UUID(deployment["id"]),
         parameters={"variables": dict(variables), "source_revisions": dict(source_revisions)},

@@ -32,6 +32,7 @@ from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block
 from prefect_codepipeline.tasks.events import Herald
 from prefect_codepipeline.tasks.execution import Execution, claim_process, set_current_execution
+from prefect_codepipeline.tasks.executions import check_limit_before
 from prefect_codepipeline.tasks.lease import holding_lease
 from prefect_codepipeline.tasks.prefect_api import call, flow_run
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
@@ -241,9 +242,12 @@ def _pin(run: Any, variables: dict[str, str], source_revisions: dict[str, str]) 
         _, deployment = call("GET", f"/deployments/{run.deployment_id}")
         found_id, definition = newest_version(deployment["name"], int(deployment["version"] or 1))
         definition_id = str(found_id)
-    declared = definition.masked().variables or []
-    defaults = {variable.name: variable.default_value for variable in declared if variable.default_value}
+    declaration = definition.masked()
     target, stage = labels.get("codepipeline.rollback-target"), labels.get("codepipeline.rollback-stage")
+    if run.deployment_id and not target:  # a rollback puts right what is broken
+        check_limit_before(definition.pipeline_name, declaration.execution_mode, _started(run))
+    declared = declaration.variables or []
+    defaults = {variable.name: variable.default_value for variable in declared if variable.default_value}
     return ExecutionPinned(
         at=utc_now(),
         pipeline_name=definition.pipeline_name,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
+from prefect.states import Running
 
-from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
+from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment, start_pipeline_execution
 from prefect_codepipeline.errors import ConcurrentPipelineExecutionsLimitExceededException
-from prefect_codepipeline.model.execution_modes import MAX_PARALLEL_ACTIONS
+from prefect_codepipeline.model.execution_modes import MAX_EXECUTIONS_IN_FLIGHT, MAX_PARALLEL_ACTIONS
 from prefect_codepipeline.tasks.gate import read_gates
+from prefect_codepipeline.tasks.prefect_api import client
+from prefect_codepipeline.tasks.retrying import retry_stage_execution
 
 pytestmark = pytest.mark.live
 
@@ -106,17 +110,27 @@ def test_an_update_cancels_what_runs_after_its_action_in_progress(world: Any) ->
     assert "S1/Later" not in world.ran()
 
 
-def test_the_fifty_first_execution_in_flight_is_refused(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_codepipeline.deployments.create.MAX_EXECUTIONS_IN_FLIGHT", 1)
-    go = world.folder / "go"
-    first = world.start(world.declare([world.action("Work", Until=go)], executionMode="QUEUED"))
-    world.wait(first, lambda _: "S1/Work" in world.ran())
+def test_the_fifty_first_execution_in_flight_is_refused(world: Any) -> None:
+    over = world.start(
+        world.declare([world.action("Work", FailUnless=world.folder / "no")], executionMode="QUEUED")
+    )
+    world.ended(over)
+    deployment_id = UUID(find_deployment(world.name)["id"])
+    for _ in range(MAX_EXECUTIONS_IN_FLIGHT):
+        client().create_flow_run_from_deployment(deployment_id, parameters={}, state=Running())
+    refusal = f"pipeline {world.name!r} is QUEUED and has 50 executions in flight"
 
-    with pytest.raises(ConcurrentPipelineExecutionsLimitExceededException, match="1 executions in flight"):
+    with pytest.raises(ConcurrentPipelineExecutionsLimitExceededException, match=refusal):
         start_pipeline_execution(world.name, {}, {}, "tester")
+    with pytest.raises(ConcurrentPipelineExecutionsLimitExceededException, match=refusal):
+        retry_stage_execution(world.name, "S1", over, "FAILED_ACTIONS", "tester")
+    # As a schedule or `prefect deployment run` starts it, which ask nobody.
+    run = client().create_flow_run_from_deployment(deployment_id, parameters={})
+    known = world.ended(str(run.id))
 
-    go.touch()
-    world.ended(first)
+    assert (known.status, known.facts) == ("Failed", [])
+    assert known.run["state"]["message"].startswith(refusal)
+    assert world.ran(known.id) == []
 
 
 @pytest.mark.parametrize("outbound", [False, True])
