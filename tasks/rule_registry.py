@@ -115,11 +115,16 @@ class WaitUntil:
 
 
 RuleFunction = Callable[[Any, RuleContext], RuleResult | WaitUntil]
+# Given the memory of its last `WaitUntil`.
+AbandonFunction = Callable[[Mapping[str, str]], None]
 
 
 @dataclass(frozen=True)
 class RuleProvider:
-    """One rule type that can run here. `commands`: it has the field `commands`."""
+    """One rule type that can run here. `commands`: it has the field `commands`.
+
+    `abandon` ends what the rule has under way elsewhere, when it waits and nobody wants its answer any more.
+    """
 
     rule_type: RuleType
     configuration: type[RuleConfiguration]
@@ -128,6 +133,7 @@ class RuleProvider:
     commands: bool
     timeout_in_minutes: int
     secrets: frozenset[str]
+    abandon: AbandonFunction | None = None
 
 
 _registered: dict[RuleType, RuleProvider] = {}
@@ -142,12 +148,14 @@ def rule_provider(
     commands: bool = False,
     timeout_in_minutes: int = 60,
     secrets: Sequence[str] = (),
+    abandon: AbandonFunction | None = None,
 ) -> Callable[[RuleFunction], RuleFunction]:
     """Register the decorated function as the provider of a rule type.
 
     Its first parameter must be annotated with a subclass of `RuleConfiguration`. `inputs` are the least and the
     greatest number of input artifacts. `timeout_in_minutes` holds for rules that set none. `secrets` are
-    configuration keys that are never shown.
+    configuration keys that are never shown. `abandon` is called with the last memory of a rule that waits when its
+    execution is stopped, or its condition overridden; a rule that is at work sees that by `context.cancellation`.
 
     Raises:
         ValueError: another function has the rule type already.
@@ -167,6 +175,7 @@ def rule_provider(
             commands=commands,
             timeout_in_minutes=timeout_in_minutes,
             secrets=frozenset(secrets),
+            abandon=abandon,
         )
         return function
 
