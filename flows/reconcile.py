@@ -21,6 +21,7 @@ from prefect_codepipeline.tasks.lease import (
     server_time,
 )
 from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.tasks.projection import count_of_everything, project_missing
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.stopping import wind_up
 from prefect_codepipeline.tasks.suspension import resume
@@ -38,7 +39,8 @@ _CANCELLER, _CANCELLED = "Prefect UI or API", "cancelled in Prefect"
 _OPEN_STATES = ["RUNNING", "PAUSED", "CRASHED", "CANCELLING"]
 
 
-# Of each waiting execution: the state that was looked at, and when to look again though it is the same.
+# Of each waiting execution: the state that was looked at, and when to look again though it is the same. Of the
+# deployments: how many there were, of how many definitions.
 Memory = dict[str, tuple[str, datetime]]
 
 
@@ -52,7 +54,9 @@ def reconcile() -> State[Any]:
 
 
 def reconcile_once(now: datetime | None = None, memory: Memory | None = None) -> list[str]:
-    """Expire approvals, wake who need not wait, take lost executions on, open gates; what was done, as sentences.
+    """Expire approvals, wake who need not wait, take lost executions on, open gates, make lost deployments anew.
+
+    Says what was done, as sentences.
 
     Args:
         now: the server's time when nothing else is said.
@@ -81,7 +85,7 @@ def reconcile_once(now: datetime | None = None, memory: Memory | None = None) ->
         freed = gate.tidy(pipeline_name, gates, alive)
         repaired += freed
         gate.wake_waiting(pipeline_name, None if freed else gates)
-    return repaired
+    return repaired + _repair_deployments(now, memory)
 
 
 def _all_runs(**wanted: Any) -> list[dict[str, Any]]:
@@ -91,6 +95,17 @@ def _all_runs(**wanted: Any) -> list[dict[str, Any]]:
         if len(page) < _PAGE:
             break
     return found
+
+
+def _repair_deployments(now: datetime, memory: Memory) -> list[str]:
+    """Make the deployments anew that somebody deleted, or that a deploy which was cut off left behind."""
+    count = count_of_everything()
+    if memory.get("deployments", ("",))[0] == count:
+        return []
+    done = project_missing()
+    if not done:
+        memory["deployments"] = (count, now)
+    return done
 
 
 def _look_at_waiting(run: dict[str, Any], now: datetime, memory: Memory) -> list[str]:
