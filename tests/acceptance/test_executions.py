@@ -75,6 +75,30 @@ def test_a_failed_action_ends_the_execution_and_says_which_and_why(world: Any) -
     assert sorted(world.ran()) == ["S1/Bad", "S1/Good", "Source/Src"]
 
 
+def test_a_sibling_of_a_failed_action_goes_on_and_says_how_far_it_is(world: Any) -> None:
+    go = world.folder / "go"
+    stage = [
+        world.action("Slow", Until=go, Report="uploading"),
+        world.action("Bad", FailUnless=world.folder / "no"),
+        world.action("Later", 2),
+    ]
+    execution_id = world.start(world.declare(stage))
+
+    known = world.wait(
+        execution_id, lambda k: k.state and k.state.failure and k.state.stage("S1").action("Slow").progress
+    )
+    assert (known.status, known.state.stage("S1").status) == ("InProgress", "Failed")
+    assert read_gates(world.name).holder("S1") == execution_id, "nobody else enters while it runs"
+    assert "50%  uploading" in world.cli("status", world.name).stdout
+    go.touch()
+    known = world.ended(execution_id)
+
+    assert known.status == "Failed"
+    slow = known.state.stage("S1").action("Slow")
+    assert (slow.status, slow.summary, slow.external_execution_id) == ("Succeeded", "as ordered", "x1")
+    assert "S1/Later" not in world.ran()
+
+
 def test_what_a_provider_did_not_foresee_is_an_internal_error(world: Any) -> None:
     known = world.ended(world.start(world.declare([world.action("Odd", RaiseError="oh")])))
 

@@ -7,6 +7,7 @@ import pytest
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import (
     ActionFinished,
+    ActionProgressed,
     ActionStarted,
     ApprovalDecided,
     ApprovalRequested,
@@ -164,6 +165,24 @@ def test_the_last_attempt_of_an_action_is_its_state(declaration):
     lint = fold("x", declaration, facts).stage("Build").action("Lint")
 
     assert (lint.status, lint.attempt) == ("Succeeded", 2)
+
+
+def test_an_action_that_runs_says_how_far_it_is(declaration):
+    def says(number, summary, **more):
+        return ActionProgressed(
+            at=NOW, stage="Build", action="Unit", attempt=1, action_execution_id="Unit-1",
+            number=number, summary=summary, **more,
+        )  # fmt: skip
+
+    facts = [PINNED, started("Unit"), says(1, "queued"), says(10, "half", percent_complete=50), says(9, "x")]
+    link = {"external_execution_id": "b7", "external_execution_url": "https://example.com/b7"}
+
+    runs = fold("x", declaration, [*facts, says(11, "more", **link)]).stage("Build").action("Unit")
+    over = fold("x", declaration, [*facts, finished("Unit", summary="done")]).stage("Build").action("Unit")
+
+    assert (runs.summary, runs.external_execution_id) == ("more", "b7")
+    assert fold("x", declaration, facts).stage("Build").action("Unit").percent_complete == 50
+    assert (over.summary, over.percent_complete) == ("done", None)
 
 
 def test_a_stage_is_what_its_current_attempt_says(declaration):
