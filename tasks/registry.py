@@ -29,6 +29,7 @@ from prefect_codepipeline.model.declaration import (
     ActionTypeId,
 )
 from prefect_codepipeline.model.execution import ArtifactFormat, SourceRevision
+from prefect_codepipeline.model.timeouts import timeout_in_minutes as default_timeout
 from prefect_codepipeline.tasks.provider_names import PLUGINS
 
 
@@ -165,14 +166,14 @@ def action_provider(
     outputs: tuple[int, int],
     owner: ActionOwner = "AWS",
     version: str = "1",
-    timeout_in_minutes: int = 60,
+    timeout_in_minutes: int | None = None,
     restartable: bool = False,
     secrets: Sequence[str] = (),
 ) -> Callable[[ProviderFunction], ProviderFunction]:
     """Register the decorated function as the provider of an action type.
 
     Its first parameter must be annotated with a subclass of `ActionConfiguration`. `inputs` and `outputs` are the
-    least and the greatest number of artifacts. `secrets` are configuration keys that are never shown.
+    least and the greatest number of artifacts. `timeout_in_minutes` is AWS's for the type when None. `secrets` are configuration keys that are never shown.
 
     Raises:
         ValueError: another function has the action type already.
@@ -190,7 +191,9 @@ def action_provider(
             run=function,
             inputs=inputs,
             outputs=outputs,
-            timeout_in_minutes=timeout_in_minutes,
+            timeout_in_minutes=(
+                default_timeout(action_type) if timeout_in_minutes is None else timeout_in_minutes
+            ),
             restartable=restartable,
             secrets=frozenset(secrets),
         )

@@ -99,11 +99,16 @@ def test_a_sibling_of_a_failed_action_goes_on_and_says_how_far_it_is(world: Any)
     assert "S1/Later" not in world.ran()
 
 
-def test_what_a_provider_did_not_foresee_is_an_internal_error(world: Any) -> None:
-    known = world.ended(world.start(world.declare([world.action("Odd", RaiseError="oh")])))
+def test_what_a_provider_did_not_foresee_and_the_end_of_its_time_have_codes_of_their_own(world: Any) -> None:
+    late = world.action("Late", Until=world.folder / "never")
+    late["actionTypeId"]["provider"] = "Impatient"
+    known = world.ended(world.start(world.declare([world.action("Odd", RaiseError="oh"), late])))
 
-    assert known.state.stage("S1").action("Odd").finished.error_details.code == "InternalError"
+    stage = known.state.stage("S1")
+    assert stage.action("Odd").finished.error_details.code == "InternalError"
     assert "RuntimeError: oh" in known.state.summary
+    assert stage.action("Late").finished.error_details.code == "Timeout"
+    assert stage.action("Late").summary == "action 'Late' ran out of time and was ended"
 
 
 def test_a_variable_that_no_action_made_fails_the_action_and_says_what_there_is(world: Any) -> None:

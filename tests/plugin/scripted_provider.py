@@ -1,4 +1,4 @@
-"""`Source/Custom/Scripted/1` and `Test/Custom/Scripted/1`: actions ordered about by their own configuration."""
+"""`Source/Custom/Scripted/1`, `Test/Custom/Scripted/1` and `…/Impatient/1`: actions ordered about by their own configuration."""
 
 from __future__ import annotations
 
@@ -52,6 +52,14 @@ def fetch(configuration: ScriptedConfiguration, context: ActionContext) -> Actio
 @action_provider(category="Test", owner="Custom", provider="Scripted", inputs=(0, 5), outputs=(0, 5))
 def test(configuration: ScriptedConfiguration, context: ActionContext) -> ActionResult:
     """Behave as ordered."""
+    return _behave(configuration, context)
+
+
+@action_provider(
+    category="Test", owner="Custom", provider="Impatient", inputs=(0, 0), outputs=(0, 0), timeout_in_minutes=0
+)
+def run_out_of_time(configuration: ScriptedConfiguration, context: ActionContext) -> ActionResult:
+    """Behave as ordered, though there is no time."""
     return _behave(configuration, context)
 
 
