@@ -131,7 +131,8 @@ def _request(state: ExecutionState, stage_name: str, retry_mode: RetryMode, by: 
 
 def _is_asked_for(known: KnownExecution) -> bool:
     """Whether a retry was written down that no process has begun, of a run that is over."""
-    last = [fact for fact in known.facts if isinstance(fact, ProcessStarted | RetryRequested)][-1]
+    starts = (fact for fact in reversed(known.facts) if isinstance(fact, ProcessStarted | RetryRequested))
+    last = next(starts, None)  # none when its first process died at once
     is_over = known.run["state_type"] in ("FAILED", "CANCELLED")
     return isinstance(last, RetryRequested) and last.trigger == "ManualStageRetry" and is_over
 
