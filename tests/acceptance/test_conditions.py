@@ -74,6 +74,22 @@ def test_an_entry_condition_that_is_not_met_fails_or_skips_the_stage(
     assert ("S2/After" in world.ran()) == (result == "SKIP")
 
 
+def test_what_a_skipped_stage_did_not_make_is_missing_later(world: Any) -> None:
+    made = {**world.action("Make"), "outputArtifacts": [{"name": "Package"}], "namespace": "Made"}
+    uses = {**world.action("Unpack"), "inputArtifacts": [{"name": "Package"}]}
+    tells = world.action("Tell", RaiseError="#{Made.PID}")
+    pipeline = declared(world, [made], [uses, tells], beforeEntry=condition("SKIP", check("1" * 40)))
+
+    known = world.ended(world.start(pipeline))
+
+    assert (known.status, known.state.stage("S1").status) == ("Failed", "Skipped")
+    assert (
+        known.state.stage("S2").action("Unpack").summary
+        == "input artifact 'Package' does not exist: the action that makes it produced none"
+    )
+    assert "#{Made.PID} could not be resolved" in known.state.stage("S2").action("Tell").summary
+
+
 def test_rules_run_in_order_and_stop_at_the_first_that_is_not_met(world: Any) -> None:
     pipeline = declared(
         world,
