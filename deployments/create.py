@@ -146,7 +146,8 @@ def start_pipeline_execution(
     run = client().create_flow_run_from_deployment(
         UUID(deployment["id"]),
         parameters={"variables": dict(variables), "source_revisions": dict(source_revisions)},
-        idempotency_key=client_request_token or str(uuid4()),
+        # All pipelines are deployments of one flow, for which Prefect keeps these keys.
+        idempotency_key=f"{name}/{client_request_token}" if client_request_token else str(uuid4()),
         labels={"codepipeline.started-by": started_by},
     )
     return str(run.id)

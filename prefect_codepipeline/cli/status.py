@@ -133,6 +133,11 @@ def _stage_as_json(stage: Any) -> dict[str, Any]:
         "stageName": stage.name,
         "status": stage.status,
         "attempt": stage.attempt,
+        "retryStageMetadata": {
+            "autoStageRetryAttempt": stage.automatic_retries,
+            "manualStageRetryAttempt": stage.manual_retries,
+            "latestRetryTrigger": stage.latest_retry_trigger,
+        },
         "actions": [_action_as_json(action) for action in stage.actions],
         "conditions": [
             {"conditionType": each.kind, "status": each.status, "summary": each.summary}

@@ -41,6 +41,7 @@ from prefect_codepipeline.model.execution import (
     PipelineExecutionStatus,
     ProcessStarted,
     RetryRequested,
+    RetryTrigger,
     RuleAnswered,
     RuleAsked,
     RuleWaits,
@@ -202,6 +203,15 @@ class StageState:
     @property
     def automatic_retries(self) -> int:
         return sum(retry.trigger == "AutomatedStageRetry" for retry in self.retries)
+
+    @property
+    def manual_retries(self) -> int:
+        return len(self.retries) - self.automatic_retries
+
+    @property
+    def latest_retry_trigger(self) -> RetryTrigger | None:
+        """Who asked for the latest retry, as AWS's `retryStageMetadata` says it."""
+        return self.retries[-1].trigger if self.retries else None
 
     def condition(self, kind: ConditionKind) -> ConditionState | None:
         """The condition of that kind; None when the stage declares none."""

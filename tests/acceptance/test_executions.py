@@ -13,7 +13,11 @@ from uuid import UUID
 import pytest
 from prefect.states import Cancelling, Crashed, Pending
 
-from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment
+from prefect_codepipeline.deployments.create import (
+    deploy_pipeline,
+    find_deployment,
+    start_pipeline_execution,
+)
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.model.execution import ProcessLost
 from prefect_codepipeline.tasks.definitions import find_version
@@ -73,6 +77,28 @@ def test_a_failed_action_ends_the_execution_and_says_which_and_why(world: Any) -
     assert known.state.stage("S1").status == "Failed"
     assert known.state.stage("S2").status is None
     assert sorted(world.ran()) == ["S1/Bad", "S1/Good", "Source/Src"]
+
+
+def test_a_start_may_name_its_revision_and_its_token_starts_one_execution(world: Any) -> None:
+    deploy_pipeline(world.declare([world.action("Work")]))
+
+    def start() -> str:
+        return start_pipeline_execution(world.name, {}, {"Src": "f" * 40}, "ana", "token-1")
+
+    execution_id = start()
+    assert start() == execution_id
+    mine, world.name = world.name, f"{world.name}.2"
+    deploy_pipeline(world.declare([world.action("Work")]))
+    assert start() != execution_id, "a token is one pipeline's"
+    known = world.ended(execution_id)
+
+    assert known.state.pinned.pipeline_name == mine
+    assert (known.state.pinned.trigger_type, known.state.pinned.trigger_detail) == (
+        "StartPipelineExecution",
+        "ana",
+    )
+    assert known.state.source_revisions["Src"].revision_id == "f" * 40
+    assert known.state.namespaces["SourceVariables"] == {"CommitId": "f" * 40}
 
 
 def test_a_sibling_of_a_failed_action_goes_on_and_says_how_far_it_is(world: Any) -> None:
