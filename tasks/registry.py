@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -84,8 +85,36 @@ def _no_progress(
     """Nobody looks."""
 
 
+class TimedWork(ABC):
+    """What ends the work of an action or a rule early: the end of its execution, and that of its time."""
+
+    deadline: float
+    cancellation: CancellationToken
+
+    @property
+    @abstractmethod
+    def what(self) -> str:
+        """What works, for messages."""
+
+    @property
+    def remaining_seconds(self) -> float:
+        return self.deadline - time.monotonic()
+
+    def check(self) -> None:
+        """Leave when there is no point in going on.
+
+        Raises:
+            ActionAbandoned: the execution was cancelled.
+            ActionFailed: with code `Timeout`, the deadline is past.
+        """
+        if self.cancellation.cancelled:
+            raise ActionAbandoned(f"{self.what} was abandoned: its execution was cancelled")
+        if self.remaining_seconds <= 0:
+            raise ActionFailed(f"{self.what} ran out of time and was ended", code="Timeout")
+
+
 @dataclass(frozen=True)
-class ActionContext:
+class ActionContext(TimedWork):
     """All that a provider knows of the execution it works for.
 
     `action` has its variables resolved. `scratch` is an empty directory that goes away after the action.
@@ -110,20 +139,8 @@ class ActionContext:
     report_progress: Callable[..., None] = _no_progress
 
     @property
-    def remaining_seconds(self) -> float:
-        return self.deadline - time.monotonic()
-
-    def check(self) -> None:
-        """Leave when there is no point in going on.
-
-        Raises:
-            ActionAbandoned: the execution was cancelled.
-            ActionFailed: with code `Timeout`, the deadline is past.
-        """
-        if self.cancellation.cancelled:
-            raise ActionAbandoned(f"action {self.action.name!r} was abandoned: its execution was cancelled")
-        if self.remaining_seconds <= 0:
-            raise ActionFailed(f"action {self.action.name!r} ran out of time and was ended", code="Timeout")
+    def what(self) -> str:
+        return f"action {self.action.name!r}"
 
 
 @dataclass(frozen=True)
