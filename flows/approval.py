@@ -113,7 +113,7 @@ def conclude_approval(stage_name: str, action_name: str) -> State[Any]:
     if known.decision is None:
         stop = execution.state.stop
         assert stop, "an approval is concluded after it was decided, or because the execution is stopped"
-        execution.write(_abandoned(known.started, f"{stop.by}: {stop.reason}"))
+        execution.write(_abandoned(known.started, stop.summary))
         return Cancelled(name="Abandoned", message=stop.reason)
     finished = execution.write(known.finished or _finished(known.started, known.decision))
     message = finished.error_details.message if finished.error_details else finished.summary

@@ -60,7 +60,7 @@ def meet_condition(
     if ended is None or ended.consequence == "Proceed":
         return "Succeeded", ""
     if ended.consequence == "Stop" and (stop := execution.state.stop):
-        return "Cancelled" if stop.how == "cancel" else "Stopped", f"{stop.by}: {stop.reason}"
+        return stop.ends_as, stop.summary
     summary = f"condition {_WHEN[kind]} of stage {stage_name!r} was not met: {ended.summary}"
     return _STAGE_STATUS[ended.consequence], summary
 

@@ -208,7 +208,7 @@ def _outcome(state: ExecutionState) -> tuple[PipelineExecutionStatus, str]:
         if stage.finished and stage.finished.status == "Failed":
             return "Failed", stage.finished.summary
     if stop := state.stop:
-        return "Cancelled" if stop.how == "cancel" else "Stopped", f"{stop.by}: {stop.reason}"
+        return stop.ends_as, stop.summary
     for stage in state.stages:
         if stage.finished and stage.finished.status == "Stopped":
             return "Stopped", stage.finished.summary

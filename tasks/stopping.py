@@ -77,7 +77,8 @@ def cancel_for_update(execution: KnownExecution, by: str, reason: str) -> bool:
 def wind_up(state: ExecutionState, by: str, reason: str) -> None:
     """Write down that an execution was stopped that no process will end: somebody cancelled its run in Prefect."""
     record, now = RecordOf(state.execution_id), utc_now()
-    record.write(StopRequested(at=now, epoch=state.epoch, how="abandon", reason=reason, by=by))
+    stop = StopRequested(at=now, epoch=state.epoch, how="abandon", reason=reason, by=by)
+    record.write(stop)
     for stage, action in state.actions:
         if action.status == "InProgress" and action.started:
             record.write(
@@ -100,7 +101,7 @@ def wind_up(state: ExecutionState, by: str, reason: str) -> None:
                     at=now, stage=stage.name, attempt=stage.attempt, status="Stopped", summary=reason
                 )
             )
-    record.write(ExecutionFinished(at=now, epoch=state.epoch, status="Stopped", summary=f"{by}: {reason}"))
+    record.write(ExecutionFinished(at=now, epoch=state.epoch, status=stop.ends_as, summary=stop.summary))
     declaration = read_definition_block(state.pinned.definition_id).masked()
     tell_the_rest(state.execution_id, declaration, record.read())
     gate.leave_all(state.pinned.pipeline_name, state.execution_id)

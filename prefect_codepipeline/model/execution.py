@@ -280,6 +280,16 @@ class StopRequested(Fact):
     def key(self) -> str:
         return f"stop-{self.epoch}-{self.how}"
 
+    @property
+    def ends_as(self) -> Literal["Cancelled", "Stopped"]:
+        """What execution and stage become by it."""
+        return "Cancelled" if self.how == "cancel" else "Stopped"
+
+    @property
+    def summary(self) -> str:
+        """Who wanted it, and why."""
+        return f"{self.by}: {self.reason}"
+
 
 class RuleAsked(Fact):
     """A rule of a condition was asked for the first time in this attempt of the stage."""
