@@ -20,7 +20,7 @@ from prefect_codepipeline.tasks.lease import (
     is_stale,
     server_time,
 )
-from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.tasks.prefect_api import call, client, moment
 from prefect_codepipeline.tasks.projection import count_of_everything, project_missing
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.stopping import wind_up
@@ -162,7 +162,7 @@ def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:
 
 def _schedule_again(run: dict[str, Any], now: datetime, leased: set[str]) -> list[str]:
     """Have a run taken anew whose worker died after it had taken it, before there was a process."""
-    changed = datetime.fromisoformat(run["state"]["timestamp"].replace("Z", "+00:00"))
+    changed = moment(run["state"]["timestamp"])
     # Another type of work pool may pull an image first, and that takes what it takes.
     grace = START_GRACE if _starts_at_once(run["work_pool_name"]) else OTHER_START_GRACE
     if not run["deployment_id"] or now - changed <= grace or run["id"] in leased:
@@ -178,7 +178,7 @@ def _starts_at_once(work_pool_name: str | None) -> bool:
 
 def _may_be_lost(run: dict[str, Any], now: datetime, leased: set[str]) -> bool:
     """Whether nobody works on a run that should go on."""
-    changed = datetime.fromisoformat(run["state"]["timestamp"].replace("Z", "+00:00"))
+    changed = moment(run["state"]["timestamp"])
     if run["state_type"] == "CRASHED":
         return now - changed > CRASH_SETTLES
     return now - changed > START_GRACE and run["id"] not in leased and run["state_type"] == "RUNNING"

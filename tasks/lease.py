@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from prefect_codepipeline.errors import PrefectUnavailable
-from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.tasks.prefect_api import call, client, moment
 
 # A lease is renewed so often, and given up after six times that.
 RENEW_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_LEASE_SECONDS") or 10.0)
@@ -74,8 +74,7 @@ def _execution_of(lease: dict[str, Any]) -> str:
 
 
 def _is_fresh(lease: dict[str, Any], now: datetime) -> bool:
-    renewed = datetime.fromisoformat(lease["updated"].replace("Z", "+00:00"))
-    return (now - renewed).total_seconds() <= STALE_SECONDS
+    return (now - moment(lease["updated"])).total_seconds() <= STALE_SECONDS
 
 
 def server_time() -> datetime:

@@ -10,6 +10,7 @@ import os
 import random
 import threading
 import time
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -107,6 +108,12 @@ def call_all(path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
         found += page
         if len(page) < PAGE:
             return found
+
+
+def moment(text: str) -> datetime:
+    """A time as the API gives it."""
+    # Python 3.10 does not read a Z.
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def flow_run(flow_run_id: str | UUID) -> dict[str, Any] | None:
