@@ -149,14 +149,11 @@ def _end_as_superseded(execution: Execution, stage_name: str, newer: str) -> Non
     execution.write(ExecutionFinished(at=utc_now(), epoch=state.epoch, status="Superseded", summary=summary))
 
 
-def finish_stage(
-    execution: Execution, stage: StageState, status: StageExecutionStatus, summary: str
-) -> StageExecutionStatus:
-    """Write down how the attempt of the stage ended; the status that counts."""
-    fact = StageFinished(
-        at=utc_now(), stage=stage.name, attempt=stage.attempt, status=status, summary=summary
+def finish_stage(execution: Execution, stage: StageState, status: StageExecutionStatus, summary: str) -> None:
+    """Write down how the attempt of the stage ended."""
+    execution.write(
+        StageFinished(at=utc_now(), stage=stage.name, attempt=stage.attempt, status=status, summary=summary)
     )
-    return execution.write(fact).status
 
 
 def leave_stage(execution: Execution, stage_name: str) -> None:
