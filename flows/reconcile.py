@@ -1,5 +1,6 @@
 """Repair what a lost wake-up or a dead process left behind. Each step may run twice, and at the same time."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,12 +13,12 @@ from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
 from prefect_codepipeline.model.execution import ProcessLost, ProcessStarted
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.decision import WAKE_ONLY, answer_of, put_approval_result
-from prefect_codepipeline.tasks.executions import KnownExecution, find_runs, known_execution
+from prefect_codepipeline.tasks.executions import KnownExecution, find_all_runs, known_execution
 from prefect_codepipeline.tasks.lease import (
     STALE_SECONDS,
     drop_stale_leases,
-    fresh_leases,
     is_stale,
+    read_leases,
     server_time,
 )
 from prefect_codepipeline.tasks.prefect_api import call, client, moment
@@ -34,7 +35,6 @@ START_GRACE = timedelta(seconds=STALE_SECONDS)
 CANCELLED_LATELY = timedelta(hours=1)
 LOOK_AGAIN = timedelta(minutes=1)
 OTHER_START_GRACE = timedelta(minutes=15)
-_PAGE = 200
 _CANCELLER, _CANCELLED = "Prefect UI or API", "cancelled in Prefect"
 _OPEN_STATES = ["RUNNING", "PAUSED", "CRASHED", "CANCELLING"]
 
@@ -66,35 +66,26 @@ def reconcile_once(now: datetime | None = None, memory: Memory | None = None) ->
     now = now or server_time()
     memory = {} if memory is None else memory
     repaired: list[str] = []
-    open_runs = _all_runs(state_types=_OPEN_STATES)
-    leased = fresh_leases(now)
+    open_runs = find_all_runs(state_types=_OPEN_STATES)
+    leases = read_leases(now)
     for run in open_runs:
         if run["state_type"] == "PAUSED":
             repaired += _look_at_waiting(run, now, memory)
-        elif _may_be_lost(run, now, leased):
+        elif _may_be_lost(run, now, leases.fresh):
             repaired += _take_on(known_execution(run))
-    for run in _all_runs(state_types=["PENDING"]):
-        repaired += _schedule_again(run, now, leased)
-    for run in _all_runs(state_names=["Cancelled"], ended_after=now - CANCELLED_LATELY):
+    for run in find_all_runs(state_types=["PENDING"]):
+        repaired += _schedule_again(run, now, leases.fresh)
+    for run in find_all_runs(state_names=["Cancelled"], ended_after=now - CANCELLED_LATELY):
         if memory.get(run["id"], ("",))[0] != run["state_id"]:
             repaired += _name_its_end(known_execution(run))
             memory[run["id"]] = (run["state_id"], now)
     alive = frozenset(run["id"] for run in open_runs)
-    drop_stale_leases(now, alive)
+    drop_stale_leases(leases, alive)
     for pipeline_name, gates in gate.read_all_gates().items():
         freed = gate.tidy(pipeline_name, gates, alive)
         repaired += freed
         gate.wake_waiting(pipeline_name, None if freed else gates)
     return repaired + _repair_deployments(now, memory)
-
-
-def _all_runs(**wanted: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    while page := find_runs(**wanted, limit=_PAGE, offset=len(found)):
-        found += page
-        if len(page) < _PAGE:
-            break
-    return found
 
 
 def _repair_deployments(now: datetime, memory: Memory) -> list[str]:
@@ -160,7 +151,7 @@ def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:
     return done
 
 
-def _schedule_again(run: dict[str, Any], now: datetime, leased: set[str]) -> list[str]:
+def _schedule_again(run: dict[str, Any], now: datetime, leased: Collection[str]) -> list[str]:
     """Have a run taken anew whose worker died after it had taken it, before there was a process."""
     changed = moment(run["state"]["timestamp"])
     # Another type of work pool may pull an image first, and that takes what it takes.
@@ -176,7 +167,7 @@ def _starts_at_once(work_pool_name: str | None) -> bool:
     return status == 200 and pool["type"] == "codepipeline"
 
 
-def _may_be_lost(run: dict[str, Any], now: datetime, leased: set[str]) -> bool:
+def _may_be_lost(run: dict[str, Any], now: datetime, leased: Collection[str]) -> bool:
     """Whether nobody works on a run that should go on."""
     changed = moment(run["state"]["timestamp"])
     if run["state_type"] == "CRASHED":

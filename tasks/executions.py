@@ -16,7 +16,7 @@ from prefect_codepipeline.model.execution import AnyFact, ExecutionPinned
 from prefect_codepipeline.model.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
 from prefect_codepipeline.model.state import ExecutionState, fold
 from prefect_codepipeline.tasks.definitions import read_definition_block
-from prefect_codepipeline.tasks.prefect_api import call, flow_run
+from prefect_codepipeline.tasks.prefect_api import call, call_all, flow_run
 from prefect_codepipeline.tasks.record import RecordOf
 
 TAG = "codepipeline"
@@ -57,8 +57,6 @@ def find_runs(
     pipeline_name: str | None = None,
     *,
     state_types: list[str] | None = None,
-    state_names: list[str] | None = None,
-    ended_after: datetime | None = None,
     limit: int = 50,
     offset: int = 0,
 ) -> list[dict[str, Any]]:
@@ -67,11 +65,30 @@ def find_runs(
     Args:
         pipeline_name: of one pipeline only.
         state_types: Prefect's state types, any when None.
-        state_names: Prefect's state names, any when None.
-        ended_after: those that ended later.
         limit: at most so many, up to 200.
         offset: leave out so many.
     """
+    body = {**_wanted_runs(pipeline_name, state_types), "limit": limit, "offset": offset}
+    _, found = call("POST", "/flow_runs/filter", body)
+    runs: list[dict[str, Any]] = found
+    return runs
+
+
+def find_all_runs(
+    state_types: list[str] | None = None,
+    state_names: list[str] | None = None,
+    ended_after: datetime | None = None,
+) -> list[dict[str, Any]]:
+    """All flow runs of all pipelines with these states; `ended_after`: that ended later."""
+    return call_all("/flow_runs/filter", _wanted_runs(None, state_types, state_names, ended_after))
+
+
+def _wanted_runs(
+    pipeline_name: str | None,
+    state_types: list[str] | None,
+    state_names: list[str] | None = None,
+    ended_after: datetime | None = None,
+) -> dict[str, Any]:
     tags = [TAG] if pipeline_name is None else [TAG, pipeline_tag(pipeline_name)]
     flow_runs: dict[str, Any] = {"tags": {"all_": tags}, "parent_task_run_id": {"is_null_": True}}
     if state_types:
@@ -80,10 +97,7 @@ def find_runs(
         flow_runs["state"] = {**flow_runs.get("state", {}), "name": {"any_": state_names}}
     if ended_after:
         flow_runs["end_time"] = {"after_": ended_after.isoformat()}
-    body = {"flow_runs": flow_runs, "sort": "EXPECTED_START_TIME_DESC", "limit": limit, "offset": offset}
-    _, found = call("POST", "/flow_runs/filter", body)
-    runs: list[dict[str, Any]] = found
-    return runs
+    return {"flow_runs": flow_runs, "sort": "EXPECTED_START_TIME_DESC"}
 
 
 def count_in_flight(pipeline_name: str) -> int:

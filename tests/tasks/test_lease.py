@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -10,7 +11,7 @@ from prefect import flow
 from prefect.states import Failed, Running
 
 from prefect_codepipeline.flows.reconcile import reconcile_once
-from prefect_codepipeline.tasks import gate
+from prefect_codepipeline.tasks import gate, lease
 from prefect_codepipeline.tasks.lease import STALE_SECONDS, is_stale, server_time
 from prefect_codepipeline.tasks.prefect_api import call, client
 
@@ -50,3 +51,18 @@ def test_reconcile_frees_locks_tickets_and_leases_of_the_dead_and_of_nobody_else
         assert call("GET", f"/variables/name/codepipeline-lease-{each.execution}", expected=(404,))[0] == 404
     assert gate.try_enter(alive)[0]
     assert is_stale(str(uuid4()), server_time()), "without a lease nobody is at work"
+
+
+def test_a_process_whose_lease_was_taken_for_that_of_a_dead_one_takes_it_again(
+    prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
+    execution_id = str(uuid4())
+    with lease.holding_lease(execution_id, 1):
+        call("DELETE", f"/variables/name/codepipeline-lease-{execution_id}")
+        until = time.monotonic() + 10
+        while is_stale(execution_id, server_time()):
+            assert time.monotonic() < until, "nobody took it again"
+            time.sleep(0.02)
+
+    assert is_stale(execution_id, server_time()), "it is given back at the end"
