@@ -241,7 +241,8 @@ def _pin(run: Any, variables: dict[str, str], source_revisions: dict[str, str]) 
         definition_id = str(found_id)
     declaration = definition.masked()
     target, stage = labels.get("codepipeline.rollback-target"), labels.get("codepipeline.rollback-stage")
-    if run.deployment_id and not target:  # a rollback puts right what is broken
+    is_limited = declaration.execution_mode != "SUPERSEDED" and run.deployment_id
+    if is_limited and not target:  # a rollback puts right what is broken
         check_limit_before(definition.pipeline_name, declaration.execution_mode, _started(run))
     declared = declaration.variables or []
     defaults = {variable.name: variable.default_value for variable in declared if variable.default_value}

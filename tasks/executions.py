@@ -127,12 +127,11 @@ def check_limit(pipeline_name: str, mode: ExecutionMode) -> None:
 
 
 def check_limit_before(pipeline_name: str, mode: ExecutionMode, started: str) -> None:
-    """The same for an execution that runs already, however it was started: only those before it count.
+    """The same for an execution of such a pipeline that runs already, however it was started.
 
-    So of many that begin at once the first ones go on. Raises as `check_limit` does.
+    Only those count that `started` (the server's time) before it, so of many that begin at once the first go on.
+    Raises as `check_limit` does.
     """
-    if mode == "SUPERSEDED":
-        return
     going_on = {"state": {"type": {"any_": _GOING_ON}}, "start_time": {"before_": started}}
     if _count(pipeline_name, going_on) > MAX_EXECUTIONS_IN_FLIGHT:  # it is one of them itself
         raise _too_many(pipeline_name, mode)
