@@ -13,27 +13,21 @@ from prefect.exceptions import ObjectNotFound
 from prefect_codepipeline.deployments.runnable import check_runnable
 from prefect_codepipeline.errors import (
     ConcurrentModificationException,
-    ConcurrentPipelineExecutionsLimitExceededException,
     InvalidDefinition,
     PipelineNotFoundException,
     ValidationException,
 )
 from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.model.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
 from prefect_codepipeline.tasks.definitions import claim_version, newest_version, read_definition_block
 from prefect_codepipeline.tasks.executions import (
     TAG,
-    count_in_flight,
+    check_limit,
     find_runs,
     known_execution,
-    pipeline_tag,
 )
-from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.tasks.prefect_api import call, call_all, client
+from prefect_codepipeline.tasks.projection import DEFAULT_WORK_POOL, FLOW_NAME, project, source_actions
 from prefect_codepipeline.tasks.stopping import cancel_for_update
-
-FLOW_NAME = "pipeline"
-ENTRYPOINT = "prefect_codepipeline.flows.pipeline.pipeline"
-DEFAULT_WORK_POOL = "codepipeline"
 
 
 @dataclass(frozen=True)
@@ -106,24 +100,6 @@ def check_work_pool(work_pool: str) -> WorkPool:
         ) from None
 
 
-def project(declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL) -> UUID:
-    """Make the deployment `pipeline/<name>` say what the definition says; the deployment's id."""
-    flow_id = client().create_flow_from_name(FLOW_NAME)
-    deployment_id = client().create_deployment(
-        flow_id=flow_id,
-        name=declaration.name,
-        version=str(declaration.version),
-        entrypoint=ENTRYPOINT,
-        work_pool_name=work_pool,
-        tags=[TAG, pipeline_tag(declaration.name)],
-        description=_description(declaration),
-        parameters={},
-        parameter_openapi_schema=parameter_schema(declaration),
-        enforce_parameter_schema=True,
-    )
-    return UUID(str(deployment_id))
-
-
 def find_deployment(name: str) -> dict[str, Any]:
     """The deployment of a pipeline. Raises `PipelineNotFoundException`."""
     status, body = call("GET", f"/deployments/name/{FLOW_NAME}/{name}", expected=(404,))
@@ -137,18 +113,8 @@ def find_deployment(name: str) -> dict[str, Any]:
 
 def list_deployments() -> list[dict[str, Any]]:
     """Every deployed pipeline by name: `name`, `version`, `updated`."""
-    found: list[dict[str, Any]] = []
-    while True:
-        body = {
-            "deployments": {"tags": {"all_": [TAG]}},
-            "sort": "NAME_ASC",
-            "limit": 200,
-            "offset": len(found),
-        }
-        _, page = call("POST", "/deployments/filter", body)
-        found += [{key: item[key] for key in ("name", "version", "updated")} for item in page]
-        if len(page) < 200:
-            return found
+    found = call_all("/deployments/filter", {"deployments": {"tags": {"all_": [TAG]}}, "sort": "NAME_ASC"})
+    return [{key: item[key] for key in ("name", "version", "updated")} for item in found]
 
 
 def start_pipeline_execution(
@@ -176,15 +142,12 @@ def start_pipeline_execution(
     _, definition = newest_version(name, int(deployment["version"] or 1))
     declaration = definition.masked()
     check_start(declaration, variables, source_revisions)
-    if declaration.execution_mode != "SUPERSEDED" and count_in_flight(name) >= MAX_EXECUTIONS_IN_FLIGHT:
-        raise ConcurrentPipelineExecutionsLimitExceededException(
-            f"pipeline {name!r} is {declaration.execution_mode} and has {MAX_EXECUTIONS_IN_FLIGHT} executions in "
-            "flight; wait for some to end, or stop them"
-        )
+    check_limit(name, declaration.execution_mode)
     run = client().create_flow_run_from_deployment(
         UUID(deployment["id"]),
         parameters={"variables": dict(variables), "source_revisions": dict(source_revisions)},
-        idempotency_key=client_request_token or str(uuid4()),
+        # All pipelines are deployments of one flow, for which Prefect keeps these keys.
+        idempotency_key=f"{name}/{client_request_token}" if client_request_token else str(uuid4()),
         labels={"codepipeline.started-by": started_by},
     )
     return str(run.id)
@@ -200,63 +163,6 @@ def check_start(
     ]
     if mistakes:
         raise ValidationException(f"pipeline {declaration.name!r} was not started: {'; '.join(mistakes)}")
-
-
-def parameter_schema(declaration: PipelineDeclaration) -> dict[str, Any]:
-    """The run form of the pipeline: its variables and source actions as fields, nothing else accepted."""
-    variables = {
-        variable.name: {
-            "type": "string",
-            "title": variable.name,
-            "minLength": 1,
-            "maxLength": 1000,
-            **({"default": variable.default_value} if variable.default_value else {}),
-            **({"description": variable.description} if variable.description else {}),
-            "position": position,
-        }
-        for position, variable in enumerate(declaration.variables or [])
-    }
-    required = [variable.name for variable in declaration.variables or [] if not variable.default_value]
-    revisions = {
-        name: {
-            "type": "string",
-            "title": name,
-            "description": "A commit, tag or branch.",
-            "position": position,
-        }
-        for position, name in enumerate(_source_actions(declaration))
-    }
-    return {
-        "title": "Parameters",
-        "type": "object",
-        "properties": {
-            "variables": _object("variables", "Pipeline variables.", 0, variables, required),
-            "source_revisions": _object(
-                "source_revisions",
-                "Source revision overrides, by action; the branch's head without one.",
-                1,
-                revisions,
-                [],
-            ),
-        },
-        "required": ["variables"] if required else [],
-        "additionalProperties": False,
-    }
-
-
-def _object(
-    title: str, description: str, position: int, properties: dict[str, Any], required: list[str]
-) -> dict[str, Any]:
-    schema: dict[str, Any] = {
-        "title": title,
-        "description": description,
-        "type": "object",
-        "position": position,
-        "properties": properties,
-        "required": required,
-        "additionalProperties": False,
-    }
-    return schema if required else {**schema, "default": {}}
 
 
 def _claim(declaration: PipelineDeclaration) -> Deployed:
@@ -311,15 +217,6 @@ def _by_name(items: list[Any]) -> dict[str, Any]:
     return {item["name"]: item for item in items}
 
 
-def _source_actions(declaration: PipelineDeclaration) -> list[str]:
-    return [
-        action.name
-        for stage in declaration.stages
-        for action in stage.actions
-        if action.action_type_id.category == "Source"
-    ]
-
-
 def _mistakes_in_variables(declaration: PipelineDeclaration, given: Mapping[str, str]) -> Iterator[str]:
     declared = {variable.name: variable for variable in declaration.variables or []}
     for name, value in given.items():
@@ -333,14 +230,9 @@ def _mistakes_in_variables(declaration: PipelineDeclaration, given: Mapping[str,
 
 
 def _mistakes_in_revisions(declaration: PipelineDeclaration, given: Mapping[str, str]) -> Iterator[str]:
-    sources = _source_actions(declaration)
+    sources = source_actions(declaration)
     for name, value in given.items():
         if name not in sources:
             yield f"it has no source action {name!r} (it has: {', '.join(sources)})"
         elif not value:
             yield f"the source revision of {name!r} is empty"
-
-
-def _description(declaration: PipelineDeclaration) -> str:
-    stages = " → ".join(stage.name for stage in declaration.stages)
-    return f"CodePipeline pipeline **{declaration.name}**, version {declaration.version}: {stages}"

@@ -24,6 +24,7 @@ from prefect_codepipeline.model.execution import (
 from prefect_codepipeline.model.page import plain, revision_text
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ActionState, ExecutionState
+from prefect_codepipeline.model.timeouts import timeout_in_minutes
 from prefect_codepipeline.model.variables import resolve_action
 from prefect_codepipeline.tasks.action import configuration_of
 from prefect_codepipeline.tasks.decision import WAKE_ONLY, answer_of, is_decision
@@ -33,7 +34,6 @@ from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.registry import get_provider
 from prefect_codepipeline.tasks.suspension import Form, Wake, answers, suspend
 
-DEFAULT_TIMEOUT_IN_MINUTES = 7 * 24 * 60
 POLL_SECONDS = 0.5
 FORM_SCHEMA: dict[str, Any] = {
     "title": "Review",
@@ -86,7 +86,7 @@ def request_approval(stage_name: str, action_name: str) -> State[Any]:
         execution.write(finished)
         return Failed(message=str(error))
     execution.write(_started(identity, action_execution_id, resolved))
-    minutes = known.action.timeout_in_minutes or DEFAULT_TIMEOUT_IN_MINUTES
+    minutes = known.action.timeout_in_minutes or timeout_in_minutes(known.action.action_type_id)
     request = execution.write(
         ApprovalRequested(
             **identity,
@@ -113,7 +113,7 @@ def conclude_approval(stage_name: str, action_name: str) -> State[Any]:
     if known.decision is None:
         stop = execution.state.stop
         assert stop, "an approval is concluded after it was decided, or because the execution is stopped"
-        execution.write(_abandoned(known.started, f"{stop.by}: {stop.reason}"))
+        execution.write(_abandoned(known.started, stop.summary))
         return Cancelled(name="Abandoned", message=stop.reason)
     finished = execution.write(known.finished or _finished(known.started, known.decision))
     message = finished.error_details.message if finished.error_details else finished.summary

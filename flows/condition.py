@@ -36,7 +36,7 @@ from prefect_codepipeline.model.state import ConditionState
 from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.registry import CancellationToken
-from prefect_codepipeline.tasks.rule import RuleQuestion, as_task_state, place_of, run_rule
+from prefect_codepipeline.tasks.rule import RuleQuestion, abandon_rule, as_task_state, place_of, run_rule
 from prefect_codepipeline.tasks.suspension import Wake, suspend
 
 # Shorter waits than this are not worth a suspension.
@@ -60,7 +60,7 @@ def meet_condition(
     if ended is None or ended.consequence == "Proceed":
         return "Succeeded", ""
     if ended.consequence == "Stop" and (stop := execution.state.stop):
-        return "Cancelled" if stop.how == "cancel" else "Stopped", f"{stop.by}: {stop.reason}"
+        return stop.ends_as, stop.summary
     summary = f"condition {_WHEN[kind]} of stage {stage_name!r} was not met: {ended.summary}"
     return _STAGE_STATUS[ended.consequence], summary
 
@@ -140,8 +140,10 @@ def _evaluate(execution: Execution, stage_name: str, kind: ConditionKind) -> Con
     while not (known := _condition(execution, stage_name, kind)).ended:
         override = execution.record.get(override_key(kind, stage_name, attempt))
         if isinstance(override, OverrideRequested):
+            _abandon(execution, stage_name, known, f"overridden by {override.by}")
             _end(execution, stage_name, known, "Overridden", f"overridden by {override.by}")
         elif execution.look_for_stop():
+            _abandon(execution, stage_name, known, "the execution was stopped")
             _end(execution, stage_name, known, "Abandoned", "the execution was stopped")
         elif known.by_its_rules != "InProgress":
             _end(
@@ -178,6 +180,17 @@ def _wait(execution: Execution, stage_name: str, known: ConditionState, wait: Ru
 
 def _seconds_until(at: datetime) -> float:
     return (at - utc_now()).total_seconds()
+
+
+def _abandon(execution: Execution, stage_name: str, known: ConditionState, why: str) -> None:
+    """End the rule that waits for its answer."""
+    attempt = execution.state.stage(stage_name).attempt
+    if known.next_rule and (outcome := abandon_rule(known.next_rule, why)):
+        execution.write(
+            RuleAnswered(
+                at=utc_now(), stage=stage_name, condition=known.kind, attempt=attempt, outcome=outcome
+            )
+        )
 
 
 def _end(

@@ -56,13 +56,13 @@ def _wanted_after_failure(execution: Execution, stage_name: str) -> str | None:
     return engaged_by_failure(execution, stage_name)
 
 
-def roll_back(execution: Execution, stage_name: str) -> str | None:
-    """Start a rollback of the stage; the new execution's id, None when there is nothing to go back to."""
+def roll_back(execution: Execution, stage_name: str) -> None:
+    """Start a rollback of the stage, where there is something to go back to."""
     state = execution.state
     logger = get_run_logger()
     if state.pinned.execution_type == "ROLLBACK" or not execution.can_suspend:
         logger.warning("Stage %r is not rolled back: %s", stage_name, _why_not(execution))
-        return None
+        return
     target = latest_success(
         execution.declaration.name, stage_name, state.pinned.pipeline_version, execution.id
     )
@@ -70,11 +70,10 @@ def roll_back(execution: Execution, stage_name: str) -> str | None:
         logger.warning(
             "Stage %r is not rolled back: no execution of this version has succeeded there", stage_name
         )
-        return None
+        return
     token = f"rollback-{execution.id}-{stage_name}-{state.stage(stage_name).attempt}"
     rollback = start_rollback(target, stage_name, "AutomatedRollback", execution.id, token)
     logger.warning("Stage %r is rolled back to execution %s by execution %s", stage_name, target.id, rollback)
-    return rollback
 
 
 def _why_not(execution: Execution) -> str:

@@ -32,6 +32,7 @@ from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block
 from prefect_codepipeline.tasks.events import Herald
 from prefect_codepipeline.tasks.execution import Execution, claim_process, set_current_execution
+from prefect_codepipeline.tasks.executions import check_limit_before
 from prefect_codepipeline.tasks.lease import holding_lease
 from prefect_codepipeline.tasks.prefect_api import call, flow_run
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
@@ -148,14 +149,11 @@ def _end_as_superseded(execution: Execution, stage_name: str, newer: str) -> Non
     execution.write(ExecutionFinished(at=utc_now(), epoch=state.epoch, status="Superseded", summary=summary))
 
 
-def finish_stage(
-    execution: Execution, stage: StageState, status: StageExecutionStatus, summary: str
-) -> StageExecutionStatus:
-    """Write down how the attempt of the stage ended; the status that counts."""
-    fact = StageFinished(
-        at=utc_now(), stage=stage.name, attempt=stage.attempt, status=status, summary=summary
+def finish_stage(execution: Execution, stage: StageState, status: StageExecutionStatus, summary: str) -> None:
+    """Write down how the attempt of the stage ended."""
+    execution.write(
+        StageFinished(at=utc_now(), stage=stage.name, attempt=stage.attempt, status=status, summary=summary)
     )
-    return execution.write(fact).status
 
 
 def leave_stage(execution: Execution, stage_name: str) -> None:
@@ -207,7 +205,7 @@ def _outcome(state: ExecutionState) -> tuple[PipelineExecutionStatus, str]:
         if stage.finished and stage.finished.status == "Failed":
             return "Failed", stage.finished.summary
     if stop := state.stop:
-        return "Cancelled" if stop.how == "cancel" else "Stopped", f"{stop.by}: {stop.reason}"
+        return stop.ends_as, stop.summary
     for stage in state.stages:
         if stage.finished and stage.finished.status == "Stopped":
             return "Stopped", stage.finished.summary
@@ -241,9 +239,13 @@ def _pin(run: Any, variables: dict[str, str], source_revisions: dict[str, str]) 
         _, deployment = call("GET", f"/deployments/{run.deployment_id}")
         found_id, definition = newest_version(deployment["name"], int(deployment["version"] or 1))
         definition_id = str(found_id)
-    declared = definition.masked().variables or []
-    defaults = {variable.name: variable.default_value for variable in declared if variable.default_value}
+    declaration = definition.masked()
     target, stage = labels.get("codepipeline.rollback-target"), labels.get("codepipeline.rollback-stage")
+    is_limited = declaration.execution_mode != "SUPERSEDED" and run.deployment_id
+    if is_limited and not target:  # a rollback puts right what is broken
+        check_limit_before(definition.pipeline_name, declaration.execution_mode, _started(run))
+    declared = declaration.variables or []
+    defaults = {variable.name: variable.default_value for variable in declared if variable.default_value}
     return ExecutionPinned(
         at=utc_now(),
         pipeline_name=definition.pipeline_name,

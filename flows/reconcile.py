@@ -1,5 +1,6 @@
 """Repair what a lost wake-up or a dead process left behind. Each step may run twice, and at the same time."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,15 +13,16 @@ from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
 from prefect_codepipeline.model.execution import ProcessLost, ProcessStarted
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.decision import WAKE_ONLY, answer_of, put_approval_result
-from prefect_codepipeline.tasks.executions import KnownExecution, find_runs, known_execution
+from prefect_codepipeline.tasks.executions import KnownExecution, find_all_runs, known_execution
 from prefect_codepipeline.tasks.lease import (
     STALE_SECONDS,
     drop_stale_leases,
-    fresh_leases,
     is_stale,
+    read_leases,
     server_time,
 )
-from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.tasks.prefect_api import call, client, moment
+from prefect_codepipeline.tasks.projection import count_of_everything, project_missing
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.stopping import wind_up
 from prefect_codepipeline.tasks.suspension import resume
@@ -33,12 +35,12 @@ START_GRACE = timedelta(seconds=STALE_SECONDS)
 CANCELLED_LATELY = timedelta(hours=1)
 LOOK_AGAIN = timedelta(minutes=1)
 OTHER_START_GRACE = timedelta(minutes=15)
-_PAGE = 200
 _CANCELLER, _CANCELLED = "Prefect UI or API", "cancelled in Prefect"
 _OPEN_STATES = ["RUNNING", "PAUSED", "CRASHED", "CANCELLING"]
 
 
-# Of each waiting execution: the state that was looked at, and when to look again though it is the same.
+# Of each waiting execution: the state that was looked at, and when to look again though it is the same. Of the
+# deployments: how many there were, of how many definitions.
 Memory = dict[str, tuple[str, datetime]]
 
 
@@ -52,7 +54,9 @@ def reconcile() -> State[Any]:
 
 
 def reconcile_once(now: datetime | None = None, memory: Memory | None = None) -> list[str]:
-    """Expire approvals, wake who need not wait, take lost executions on, open gates; what was done, as sentences.
+    """Expire approvals, wake who need not wait, take lost executions on, open gates, make lost deployments anew.
+
+    Says what was done, as sentences.
 
     Args:
         now: the server's time when nothing else is said.
@@ -62,35 +66,37 @@ def reconcile_once(now: datetime | None = None, memory: Memory | None = None) ->
     now = now or server_time()
     memory = {} if memory is None else memory
     repaired: list[str] = []
-    open_runs = _all_runs(state_types=_OPEN_STATES)
-    leased = fresh_leases(now)
+    open_runs = find_all_runs(state_types=_OPEN_STATES)
+    leases = read_leases(now)
     for run in open_runs:
         if run["state_type"] == "PAUSED":
             repaired += _look_at_waiting(run, now, memory)
-        elif _may_be_lost(run, now, leased):
+        elif _may_be_lost(run, now, leases.fresh):
             repaired += _take_on(known_execution(run))
-    for run in _all_runs(state_types=["PENDING"]):
-        repaired += _schedule_again(run, now, leased)
-    for run in _all_runs(state_names=["Cancelled"], ended_after=now - CANCELLED_LATELY):
+    for run in find_all_runs(state_types=["PENDING"]):
+        repaired += _schedule_again(run, now, leases.fresh)
+    for run in find_all_runs(state_names=["Cancelled"], ended_after=now - CANCELLED_LATELY):
         if memory.get(run["id"], ("",))[0] != run["state_id"]:
             repaired += _name_its_end(known_execution(run))
             memory[run["id"]] = (run["state_id"], now)
     alive = frozenset(run["id"] for run in open_runs)
-    drop_stale_leases(now, alive)
+    drop_stale_leases(leases, alive)
     for pipeline_name, gates in gate.read_all_gates().items():
         freed = gate.tidy(pipeline_name, gates, alive)
         repaired += freed
         gate.wake_waiting(pipeline_name, None if freed else gates)
-    return repaired
+    return repaired + _repair_deployments(now, memory)
 
 
-def _all_runs(**wanted: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    while page := find_runs(**wanted, limit=_PAGE, offset=len(found)):
-        found += page
-        if len(page) < _PAGE:
-            break
-    return found
+def _repair_deployments(now: datetime, memory: Memory) -> list[str]:
+    """Make the deployments anew that somebody deleted, or that a deploy which was cut off left behind."""
+    count = count_of_everything()
+    if memory.get("deployments", ("",))[0] == count:
+        return []
+    done = project_missing()
+    if not done:
+        memory["deployments"] = (count, now)
+    return done
 
 
 def _look_at_waiting(run: dict[str, Any], now: datetime, memory: Memory) -> list[str]:
@@ -145,9 +151,9 @@ def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:
     return done
 
 
-def _schedule_again(run: dict[str, Any], now: datetime, leased: set[str]) -> list[str]:
+def _schedule_again(run: dict[str, Any], now: datetime, leased: Collection[str]) -> list[str]:
     """Have a run taken anew whose worker died after it had taken it, before there was a process."""
-    changed = datetime.fromisoformat(run["state"]["timestamp"].replace("Z", "+00:00"))
+    changed = moment(run["state"]["timestamp"])
     # Another type of work pool may pull an image first, and that takes what it takes.
     grace = START_GRACE if _starts_at_once(run["work_pool_name"]) else OTHER_START_GRACE
     if not run["deployment_id"] or now - changed <= grace or run["id"] in leased:
@@ -161,9 +167,9 @@ def _starts_at_once(work_pool_name: str | None) -> bool:
     return status == 200 and pool["type"] == "codepipeline"
 
 
-def _may_be_lost(run: dict[str, Any], now: datetime, leased: set[str]) -> bool:
+def _may_be_lost(run: dict[str, Any], now: datetime, leased: Collection[str]) -> bool:
     """Whether nobody works on a run that should go on."""
-    changed = datetime.fromisoformat(run["state"]["timestamp"].replace("Z", "+00:00"))
+    changed = moment(run["state"]["timestamp"])
     if run["state_type"] == "CRASHED":
         return now - changed > CRASH_SETTLES
     return now - changed > START_GRACE and run["id"] not in leased and run["state_type"] == "RUNNING"

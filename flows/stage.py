@@ -60,7 +60,7 @@ def outcome_of(execution: Execution, stage_name: str, group: Group) -> tuple[Sta
     state = execution.state.stage(stage_name)
     actions = [state.action(action.name) for action in group]
     if stop := execution.look_for_stop():
-        return "Cancelled" if stop.how == "cancel" else "Stopped", f"{stop.by}: {stop.reason}"
+        return stop.ends_as, stop.summary
     for action in actions:
         if action.status == "Failed":
             return "Failed", f"action {action.name!r} of stage {stage_name!r} failed: {action.summary}"

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,6 +32,7 @@ from prefect_codepipeline.model.variables import resolve_action
 from prefect_codepipeline.tasks.artifacts import fetch_tree, store_tree
 from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.prefect_api import flow_run
+from prefect_codepipeline.tasks.progress import ProgressReport
 from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.registry import (
     ActionConfiguration,
@@ -65,7 +67,7 @@ def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionF
     identity = _identity(stage, known)
     scratch = _make_scratch()
     try:
-        outcome = _attempt(execution, stage, known.action, identity, scratch)
+        outcome = _attempt(execution, stage, known, identity, scratch)
     except ActionAbandoned as error:
         outcome = _ended_early(execution, error)
     except CodePipelineError as error:
@@ -94,12 +96,12 @@ def _ended_early(execution: Execution, error: ActionAbandoned) -> dict[str, Any]
 def _attempt(
     execution: Execution,
     stage: StageState,
-    action: ActionDeclaration,
+    known: ActionState,
     identity: dict[str, Any],
     scratch: Path,
 ) -> dict[str, Any]:
     """Everything between the started and the finished fact; the fields of the latter."""
-    resolved = action
+    resolved = action = known.action
     try:
         provider = get_provider(action.action_type_id)
         resolved = resolve_action(action, execution.state.namespaces)
@@ -122,7 +124,10 @@ def _attempt(
         cancellation=execution.cancellation,
         logger=get_run_logger(),
     )
-    result = provider.run(configuration, context)
+    with ProgressReport(
+        execution.write, known.progress.number if known.progress else 0, **identity
+    ) as report:
+        result = provider.run(configuration, replace(context, report_progress=report))
     context.check()
     return _success(result, _store_outputs(execution, resolved, result))
 

@@ -7,10 +7,11 @@ from typing import Any, Literal
 from prefect_codepipeline.errors import (
     ActionNotFoundException,
     ApprovalAlreadyCompletedException,
+    InvalidApprovalTokenException,
     StageNotFoundException,
     ValidationException,
 )
-from prefect_codepipeline.model.execution import ApprovalDecided, ApprovalRequested
+from prefect_codepipeline.model.execution import ActionFinished, ApprovalDecided, ApprovalRequested
 from prefect_codepipeline.model.state import ExecutionState
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.suspension import resume
@@ -39,12 +40,14 @@ def put_approval_result(
 
     Raises:
         ValidationException: the summary is too long.
+        InvalidApprovalTokenException: the execution asks no such thing, or not any more.
         ApprovalAlreadyCompletedException: somebody was faster; says who, and what they decided.
     """
     if len(summary) > SUMMARY_LENGTH:
         raise ValidationException(f"the comment has {len(summary)} characters; the limit is {SUMMARY_LENGTH}")
     fact = ApprovalDecided(at=utc_now(), token=token, status=status, by=by, summary=summary)
     record = RecordOf(execution_id)
+    _check_token(record, token)
     is_first = record.write(fact)
     decided = fact if is_first else record.get(fact.key)
     assert isinstance(decided, ApprovalDecided), f"key {fact.key!r} holds {decided!r}"
@@ -52,6 +55,24 @@ def put_approval_result(
     if not is_first:
         raise ApprovalAlreadyCompletedException(f"{decided.by} has decided already: {decided.status}")
     return decided
+
+
+def _check_token(record: RecordOf, token: str) -> None:
+    facts = record.read()
+    request = next((f for f in facts if isinstance(f, ApprovalRequested) and f.token == token), None)
+    if request is None:
+        raise InvalidApprovalTokenException(
+            f"execution {record.execution_id} has no approval with that token"
+        )
+    ended = {
+        (f.stage, f.action, f.attempt)
+        for f in facts
+        if isinstance(f, ActionFinished) and f.status == "Abandoned"
+    }
+    if (request.stage, request.action, request.attempt) in ended:
+        raise InvalidApprovalTokenException(
+            f"approval {request.action!r} of stage {request.stage!r} was abandoned when the execution was stopped"
+        )
 
 
 def answer_of(decision: ApprovalDecided) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 from uuid import UUID
 
@@ -12,10 +13,10 @@ from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.errors import PipelineNotFoundException
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.tasks.prefect_api import call, call_all, client
 from prefect_codepipeline.tasks.registry import providers
 
-_TYPE = "pipeline-definition"
+DEFINITION_TYPE = "pipeline-definition"
 
 
 def claim_version(declaration: PipelineDeclaration) -> UUID | None:
@@ -45,10 +46,30 @@ def find_version(pipeline_name: str, version: int) -> tuple[UUID, PipelineDefini
     name = document_name(pipeline_name, version)
     status, document = call(
         "GET",
-        f"/block_types/slug/{_TYPE}/block_documents/name/{name}?include_secrets=true",
+        f"/block_types/slug/{DEFINITION_TYPE}/block_documents/name/{name}?include_secrets=true",
         expected=(404,),
     )
     return None if status == 404 else _parsed(document)
+
+
+def pipeline_names() -> list[str]:
+    """The names of all pipelines that have a definition."""
+    firsts = call_all("/block_documents/filter", _named(like_="-v1"))
+    return sorted({document["data"]["pipeline_name"] for document in firsts})
+
+
+def updated_since(versions: Mapping[str, int]) -> list[str]:
+    """Those pipelines that have a newer definition than these versions, by name."""
+    following = {document_name(name, version + 1): name for name, version in versions.items()}
+    found = call_all("/block_documents/filter", _named(any_=sorted(following))) if following else []
+    return sorted(following[document["name"]] for document in found)
+
+
+def _named(**name: Any) -> dict[str, Any]:
+    return {
+        "block_types": {"slug": {"any_": [DEFINITION_TYPE]}},
+        "block_documents": {"is_anonymous": {"eq_": False}, "name": name},
+    }
 
 
 def newest_version(pipeline_name: str, at_least: int = 1) -> tuple[UUID, PipelineDefinition]:

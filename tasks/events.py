@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 from prefect_codepipeline.errors import CodePipelineError
@@ -17,46 +15,27 @@ from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.events import EventTeller, StateChange
 from prefect_codepipeline.model.execution import AnyFact, ProcessEnded
 from prefect_codepipeline.tasks.execution import Execution
+from prefect_codepipeline.tasks.follower import Follower
 from prefect_codepipeline.tasks.prefect_api import call
 
-_PAUSE_SECONDS = 0.2  # facts come in bursts, and one request tells them all
+_PAUSE_SECONDS = 0.2  # one request tells all facts of a burst
 _DEFAULT_REGION = "us-east-1"
 _logger = logging.getLogger(__name__)
 
 
-class Herald:
-    """Tells what happens in one execution, in order, from a thread of its own: nothing waits for it.
+class Herald(Follower):
+    """Tells what happens in one execution, in order.
 
     It begins after the last process that left by itself, which has told what there was. So what a process did
     before it was killed is told by the next one, perhaps for the second time, with the same ids.
     """
 
     def __init__(self, execution: Execution) -> None:
-        self._execution = execution
+        super().__init__(execution, "codepipeline-events", _PAUSE_SECONDS)
         self._messenger = Messenger(execution.id, execution.declaration, execution.facts)
-        self._changed = threading.Event()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="codepipeline-events", daemon=True)
-
-    def __enter__(self) -> Herald:
-        self._execution.listeners.append(lambda _: self._changed.set())
-        self._changed.set()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._changed.set()
-        self._thread.join(timeout=10)
 
     def _follow(self) -> None:
-        over = False
-        while not over:
-            self._changed.wait()
-            over = self._over.wait(_PAUSE_SECONDS)
-            self._changed.clear()
+        for _ in self._changes():
             try:
                 self._messenger.tell(self._execution.facts)
             except CodePipelineError as error:  # it is tried again with the next change

@@ -6,14 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from prefect_codepipeline.errors import PipelineExecutionNotFoundException, PipelineNotFoundException
+from prefect_codepipeline.errors import (
+    ConcurrentPipelineExecutionsLimitExceededException,
+    PipelineExecutionNotFoundException,
+    PipelineNotFoundException,
+)
+from prefect_codepipeline.model.declaration import ExecutionMode
 from prefect_codepipeline.model.execution import AnyFact, ExecutionPinned
+from prefect_codepipeline.model.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
 from prefect_codepipeline.model.state import ExecutionState, fold
 from prefect_codepipeline.tasks.definitions import read_definition_block
-from prefect_codepipeline.tasks.prefect_api import call, flow_run
+from prefect_codepipeline.tasks.prefect_api import call, call_all, flow_run
 from prefect_codepipeline.tasks.record import RecordOf
 
 TAG = "codepipeline"
+_GOING_ON = ["PENDING", "RUNNING", "PAUSED", "CANCELLING", "CRASHED"]
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,6 @@ def find_runs(
     pipeline_name: str | None = None,
     *,
     state_types: list[str] | None = None,
-    state_names: list[str] | None = None,
-    ended_after: datetime | None = None,
     limit: int = 50,
     offset: int = 0,
 ) -> list[dict[str, Any]]:
@@ -60,11 +65,30 @@ def find_runs(
     Args:
         pipeline_name: of one pipeline only.
         state_types: Prefect's state types, any when None.
-        state_names: Prefect's state names, any when None.
-        ended_after: those that ended later.
         limit: at most so many, up to 200.
         offset: leave out so many.
     """
+    body = {**_wanted_runs(pipeline_name, state_types), "limit": limit, "offset": offset}
+    _, found = call("POST", "/flow_runs/filter", body)
+    runs: list[dict[str, Any]] = found
+    return runs
+
+
+def find_all_runs(
+    state_types: list[str] | None = None,
+    state_names: list[str] | None = None,
+    ended_after: datetime | None = None,
+) -> list[dict[str, Any]]:
+    """All flow runs of all pipelines with these states; `ended_after`: that ended later."""
+    return call_all("/flow_runs/filter", _wanted_runs(None, state_types, state_names, ended_after))
+
+
+def _wanted_runs(
+    pipeline_name: str | None,
+    state_types: list[str] | None,
+    state_names: list[str] | None = None,
+    ended_after: datetime | None = None,
+) -> dict[str, Any]:
     tags = [TAG] if pipeline_name is None else [TAG, pipeline_tag(pipeline_name)]
     flow_runs: dict[str, Any] = {"tags": {"all_": tags}, "parent_task_run_id": {"is_null_": True}}
     if state_types:
@@ -73,10 +97,7 @@ def find_runs(
         flow_runs["state"] = {**flow_runs.get("state", {}), "name": {"any_": state_names}}
     if ended_after:
         flow_runs["end_time"] = {"after_": ended_after.isoformat()}
-    body = {"flow_runs": flow_runs, "sort": "EXPECTED_START_TIME_DESC", "limit": limit, "offset": offset}
-    _, found = call("POST", "/flow_runs/filter", body)
-    runs: list[dict[str, Any]] = found
-    return runs
+    return {"flow_runs": flow_runs, "sort": "EXPECTED_START_TIME_DESC"}
 
 
 def count_in_flight(pipeline_name: str) -> int:
@@ -84,11 +105,42 @@ def count_in_flight(pipeline_name: str) -> int:
     # A run that a schedule made for later is not an execution yet.
     now = datetime.now(timezone.utc).isoformat()
     about_to = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": now}}
-    going_on = {"state": {"type": {"any_": ["PENDING", "RUNNING", "PAUSED", "CANCELLING", "CRASHED"]}}}
-    tags = {"tags": {"all_": [TAG, pipeline_tag(pipeline_name)]}}
-    return sum(
-        int(call("POST", "/flow_runs/count", {"flow_runs": {**tags, **each}})[1])
-        for each in (about_to, going_on)
+    going_on = {"state": {"type": {"any_": _GOING_ON}}}
+    return _count(pipeline_name, about_to) + _count(pipeline_name, going_on)
+
+
+def _count(pipeline_name: str, wanted: dict[str, Any]) -> int:
+    body = {"flow_runs": {"tags": {"all_": [TAG, pipeline_tag(pipeline_name)]}, **wanted}}
+    return int(call("POST", "/flow_runs/count", body)[1])
+
+
+def check_limit(pipeline_name: str, mode: ExecutionMode) -> None:
+    """Refuse one more execution of a QUEUED or PARALLEL pipeline that has as many in flight as it may.
+
+    https://docs.aws.amazon.com/codepipeline/latest/userguide/limits.html
+
+    Raises:
+        ConcurrentPipelineExecutionsLimitExceededException: says how many there are.
+    """
+    if mode != "SUPERSEDED" and count_in_flight(pipeline_name) >= MAX_EXECUTIONS_IN_FLIGHT:
+        raise _too_many(pipeline_name, mode)
+
+
+def check_limit_before(pipeline_name: str, mode: ExecutionMode, started: str) -> None:
+    """The same for an execution of such a pipeline that runs already, however it was started.
+
+    Only those count that `started` (the server's time) before it, so of many that begin at once the first go on.
+    Raises as `check_limit` does.
+    """
+    going_on = {"state": {"type": {"any_": _GOING_ON}}, "start_time": {"before_": started}}
+    if _count(pipeline_name, going_on) > MAX_EXECUTIONS_IN_FLIGHT:  # it is one of them itself
+        raise _too_many(pipeline_name, mode)
+
+
+def _too_many(pipeline_name: str, mode: ExecutionMode) -> ConcurrentPipelineExecutionsLimitExceededException:
+    return ConcurrentPipelineExecutionsLimitExceededException(
+        f"pipeline {pipeline_name!r} is {mode} and has {MAX_EXECUTIONS_IN_FLIGHT} executions in flight; "
+        "wait for some to end, or stop them"
     )
 
 

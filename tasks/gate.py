@@ -16,12 +16,11 @@ from prefect_codepipeline.model.declaration import ExecutionMode
 from prefect_codepipeline.model.execution_modes import Gate, Ticket
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.tasks.lease import is_stale, server_time
-from prefect_codepipeline.tasks.prefect_api import call, flow_run
+from prefect_codepipeline.tasks.prefect_api import call, call_all, flow_run
 from prefect_codepipeline.tasks.record import RecordOf
 from prefect_codepipeline.tasks.suspension import resume
 
 TransitionType = Literal["Inbound", "Outbound"]
-_PAGE = 200
 _TAG = "codepipeline-gate"
 _TIDY_SECONDS = 5.0
 
@@ -347,18 +346,7 @@ def _delete(variable: dict[str, Any]) -> bool:
 
 
 def _read(tags: list[str]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    while True:
-        body = {
-            "variables": {"tags": {"all_": tags}},
-            "limit": _PAGE,
-            "offset": len(found),
-            "sort": "NAME_ASC",
-        }
-        _, page = call("POST", "/variables/filter", body)
-        found += page
-        if len(page) < _PAGE:
-            return found
+    return call_all("/variables/filter", {"variables": {"tags": {"all_": tags}}, "sort": "NAME_ASC"})
 
 
 def _name(pipeline_name: str, stage: str, suffix: str) -> str:

@@ -11,12 +11,13 @@ import os
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from prefect_codepipeline.errors import PrefectUnavailable
-from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.tasks.prefect_api import call, call_all, client, moment
 
 # A lease is renewed so often, and given up after six times that.
 RENEW_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_LEASE_SECONDS") or 10.0)
@@ -27,10 +28,10 @@ _logger = logging.getLogger(__name__)
 @contextmanager
 def holding_lease(execution_id: str, process: int) -> Iterator[None]:
     """Hold the lease of an execution for as long as the block runs."""
-    variable_id = _take(execution_id, process)
+    held = [_take(execution_id, process)]
     stop = threading.Event()
     renewer = threading.Thread(
-        target=_renew, args=(variable_id, process, stop), name="codepipeline-lease", daemon=True
+        target=_renew, args=(execution_id, held, process, stop), name="codepipeline-lease", daemon=True
     )
     renewer.start()
     try:
@@ -38,7 +39,7 @@ def holding_lease(execution_id: str, process: int) -> Iterator[None]:
     finally:
         stop.set()
         renewer.join()
-        call("DELETE", f"/variables/{variable_id}", expected=(404,))
+        call("DELETE", f"/variables/{held[0]}", expected=(404,))
 
 
 def is_stale(execution_id: str, now: datetime) -> bool:
@@ -47,26 +48,26 @@ def is_stale(execution_id: str, now: datetime) -> bool:
     return lease is None or not _is_fresh(lease, now)
 
 
-def fresh_leases(now: datetime) -> set[str]:
-    """The ids of the executions that somebody works on, by one request for up to 200 of them."""
-    return {_execution_of(lease) for lease in _all() if _is_fresh(lease, now)}
+@dataclass(frozen=True)
+class Leases:
+    """All leases at one moment: the ids of executions that somebody works on, and what dead processes left behind."""
+
+    fresh: frozenset[str]
+    stale: tuple[dict[str, Any], ...]
 
 
-def drop_stale_leases(now: datetime, alive: Collection[str]) -> None:
+def read_leases(now: datetime) -> Leases:
+    """All leases, by one request for up to 200 of them."""
+    found = call_all("/variables/filter", {"variables": {"name": {"like_": f"{_name('')}%"}}})
+    fresh = frozenset(_execution_of(lease) for lease in found if _is_fresh(lease, now))
+    return Leases(fresh, tuple(lease for lease in found if not _is_fresh(lease, now)))
+
+
+def drop_stale_leases(leases: Leases, alive: Collection[str]) -> None:
     """Delete what dead processes left behind, but for executions that are to be taken on."""
-    for lease in _all():
-        if not _is_fresh(lease, now) and _execution_of(lease) not in alive:
+    for lease in leases.stale:
+        if _execution_of(lease) not in alive:
             call("DELETE", f"/variables/{lease['id']}", expected=(404,))
-
-
-def _all() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    while True:
-        like = {"variables": {"name": {"like_": f"{_name('')}%"}}}
-        _, page = call("POST", "/variables/filter", {**like, "limit": 200, "offset": len(found)})
-        found += page
-        if len(page) < 200:
-            return found
 
 
 def _execution_of(lease: dict[str, Any]) -> str:
@@ -74,8 +75,7 @@ def _execution_of(lease: dict[str, Any]) -> str:
 
 
 def _is_fresh(lease: dict[str, Any], now: datetime) -> bool:
-    renewed = datetime.fromisoformat(lease["updated"].replace("Z", "+00:00"))
-    return (now - renewed).total_seconds() <= STALE_SECONDS
+    return (now - moment(lease["updated"])).total_seconds() <= STALE_SECONDS
 
 
 def server_time() -> datetime:
@@ -106,9 +106,11 @@ def _read(execution_id: str) -> dict[str, Any] | None:
     return body if status == 200 else None
 
 
-def _renew(variable_id: str, process: int, stop: threading.Event) -> None:
+def _renew(execution_id: str, held: list[str], process: int, stop: threading.Event) -> None:
     while not stop.wait(RENEW_SECONDS):
         try:
-            call("PATCH", f"/variables/{variable_id}", {"value": process}, expected=(404,))
+            status, _ = call("PATCH", f"/variables/{held[0]}", {"value": process}, expected=(404,))
+            if status == 404:  # it was taken for that of a dead process
+                held[0] = _take(execution_id, process)
         except PrefectUnavailable as error:
             _logger.warning("the lease could not be renewed, which is tried again: %s", error)

@@ -14,7 +14,7 @@ from prefect_codepipeline.model.conditions import KIND_OF_TYPE, ConditionType, i
 from prefect_codepipeline.model.execution import OverrideRequested
 from prefect_codepipeline.tasks.executions import read_execution
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
-from prefect_codepipeline.tasks.retrying import check_retryable, go_on_with
+from prefect_codepipeline.tasks.retrying import check_retryable, check_room, go_on_with
 from prefect_codepipeline.tasks.suspension import resume
 
 
@@ -34,6 +34,7 @@ def override_stage_condition(
         PipelineExecutionNotFoundException, StageNotFoundException: there is no such thing.
         ConditionNotOverridableException: there is no such condition, or it is over.
         NotLatestPipelineExecutionException, StageNotRetryableException: the execution can go on no more.
+        ConcurrentPipelineExecutionsLimitExceededException: as many executions as may be are in flight.
     """
     state = read_execution(execution_id).state
     if state is None or state.pinned.pipeline_name != pipeline_name:
@@ -53,6 +54,7 @@ def override_stage_condition(
     is_over = condition.ended is not None
     if is_over:
         check_retryable(state, stage_name, "ALL_ACTIONS")
+        check_room(state)
     attempt = stage.attempt + (1 if is_over else 0)
     request = OverrideRequested(at=utc_now(), stage=stage_name, condition=kind, attempt=attempt, by=by)
     RecordOf(execution_id).write(request)

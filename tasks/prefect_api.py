@@ -10,6 +10,7 @@ import os
 import random
 import threading
 import time
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from prefect.settings import PREFECT_API_URL
 
 from prefect_codepipeline.errors import PrefectUnavailable
 
+PAGE = 200  # the most that Prefect's API gives at once
 BUSY_SECONDS = 20.0
 AWAY_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_AWAY_SECONDS") or 90.0)
 _BUSY = {429, 502, 503}
@@ -96,6 +98,22 @@ def call(method: str, path: str, json: Any = None, *, expected: tuple[int, ...] 
         ) from error
     is_json = response.headers.get("content-type", "").startswith("application/json")
     return response.status_code, response.json() if is_json and response.content else response.text
+
+
+def call_all(path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Everything that a `filter` endpoint finds, page by page. Raises `PrefectUnavailable`."""
+    found: list[dict[str, Any]] = []
+    while True:
+        _, page = call("POST", path, {**body, "limit": PAGE, "offset": len(found)})
+        found += page
+        if len(page) < PAGE:
+            return found
+
+
+def moment(text: str) -> datetime:
+    """A time as the API gives it."""
+    # Python 3.10 does not read a Z.
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def flow_run(flow_run_id: str | UUID) -> dict[str, Any] | None:

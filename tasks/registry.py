@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,6 +30,7 @@ from prefect_codepipeline.model.declaration import (
     ActionTypeId,
 )
 from prefect_codepipeline.model.execution import ArtifactFormat, SourceRevision
+from prefect_codepipeline.model.timeouts import timeout_in_minutes as default_timeout
 from prefect_codepipeline.tasks.provider_names import PLUGINS
 
 
@@ -83,8 +85,36 @@ def _no_progress(
     """Nobody looks."""
 
 
+class TimedWork(ABC):
+    """What ends the work of an action or a rule early: the end of its execution, and that of its time."""
+
+    deadline: float
+    cancellation: CancellationToken
+
+    @property
+    @abstractmethod
+    def what(self) -> str:
+        """What works, for messages."""
+
+    @property
+    def remaining_seconds(self) -> float:
+        return self.deadline - time.monotonic()
+
+    def check(self) -> None:
+        """Leave when there is no point in going on.
+
+        Raises:
+            ActionAbandoned: the execution was cancelled.
+            ActionFailed: with code `Timeout`, the deadline is past.
+        """
+        if self.cancellation.cancelled:
+            raise ActionAbandoned(f"{self.what} was abandoned: its execution was cancelled")
+        if self.remaining_seconds <= 0:
+            raise ActionFailed(f"{self.what} ran out of time and was ended", code="Timeout")
+
+
 @dataclass(frozen=True)
-class ActionContext:
+class ActionContext(TimedWork):
     """All that a provider knows of the execution it works for.
 
     `action` has its variables resolved. `scratch` is an empty directory that goes away after the action.
@@ -109,20 +139,8 @@ class ActionContext:
     report_progress: Callable[..., None] = _no_progress
 
     @property
-    def remaining_seconds(self) -> float:
-        return self.deadline - time.monotonic()
-
-    def check(self) -> None:
-        """Leave when there is no point in going on.
-
-        Raises:
-            ActionAbandoned: the execution was cancelled.
-            ActionFailed: with code `Timeout`, the deadline is past.
-        """
-        if self.cancellation.cancelled:
-            raise ActionAbandoned(f"action {self.action.name!r} was abandoned: its execution was cancelled")
-        if self.remaining_seconds <= 0:
-            raise ActionFailed(f"action {self.action.name!r} ran out of time and was ended", code="Timeout")
+    def what(self) -> str:
+        return f"action {self.action.name!r}"
 
 
 @dataclass(frozen=True)
@@ -165,14 +183,14 @@ def action_provider(
     outputs: tuple[int, int],
     owner: ActionOwner = "AWS",
     version: str = "1",
-    timeout_in_minutes: int = 60,
+    timeout_in_minutes: int | None = None,
     restartable: bool = False,
     secrets: Sequence[str] = (),
 ) -> Callable[[ProviderFunction], ProviderFunction]:
     """Register the decorated function as the provider of an action type.
 
     Its first parameter must be annotated with a subclass of `ActionConfiguration`. `inputs` and `outputs` are the
-    least and the greatest number of artifacts. `secrets` are configuration keys that are never shown.
+    least and the greatest number of artifacts. `timeout_in_minutes` is AWS's for the type when None. `secrets` are configuration keys that are never shown.
 
     Raises:
         ValueError: another function has the action type already.
@@ -190,7 +208,9 @@ def action_provider(
             run=function,
             inputs=inputs,
             outputs=outputs,
-            timeout_in_minutes=timeout_in_minutes,
+            timeout_in_minutes=(
+                default_timeout(action_type) if timeout_in_minutes is None else timeout_in_minutes
+            ),
             restartable=restartable,
             secrets=frozenset(secrets),
         )

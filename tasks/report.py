@@ -1,8 +1,6 @@
 """Show how an execution stands while it runs: the run's name and tags, a page in Prefect's UI, Slack."""
 
 import logging
-import threading
-from types import TracebackType
 
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.execution import ExecutionPinned
@@ -11,47 +9,24 @@ from prefect_codepipeline.model.page import execution_page
 from prefect_codepipeline.model.state import ExecutionState
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.executions import run_url
+from prefect_codepipeline.tasks.follower import Follower
 from prefect_codepipeline.tasks.notifications import Notifier, load_slack_channel
 from prefect_codepipeline.tasks.prefect_api import call, flow_run
 
-_PAUSE_SECONDS = 0.4
+_PAUSE_SECONDS = 0.4  # each showing costs the server more than a fact does
 _logger = logging.getLogger(__name__)
 
 
-class Reporter:
-    """Follows one execution in a thread of its own: what it shows may lag, what it follows never waits.
-
-    States that come while one is being shown are skipped but for the last.
-    """
+class Reporter(Follower):
+    """Shows how one execution stands; states that come while one is being shown are skipped but for the last."""
 
     def __init__(self, execution: Execution) -> None:
-        self._execution = execution
-        self._changed = threading.Event()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="codepipeline-report", daemon=True)
-
-    def __enter__(self) -> "Reporter":
-        self._execution.listeners.append(lambda _: self._changed.set())
-        self._changed.set()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._changed.set()
-        self._thread.join(timeout=10)
+        super().__init__(execution, "codepipeline-report", _PAUSE_SECONDS)
 
     def _follow(self) -> None:
         page = _Page(self._execution.id)
         notifier = self._notifier()
-        over = False
-        while not over:
-            self._changed.wait()
-            # Facts come in bursts, and each showing costs the server more than a fact does.
-            over = self._over.wait(_PAUSE_SECONDS)
-            self._changed.clear()
+        for _ in self._changes():
             state = self._execution.state
             if notifier:
                 notifier.tell(state, run_url(state.execution_id))

@@ -20,8 +20,8 @@ from prefect_codepipeline.model.declaration import RetryMode
 from prefect_codepipeline.model.execution import ProcessStarted, RetryRequested
 from prefect_codepipeline.model.state import ExecutionState, StageState
 from prefect_codepipeline.tasks import gate
-from prefect_codepipeline.tasks.definitions import newest_version
-from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
+from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block
+from prefect_codepipeline.tasks.executions import KnownExecution, check_limit, read_execution
 from prefect_codepipeline.tasks.prefect_api import client
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 
@@ -42,6 +42,7 @@ def retry_stage_execution(
         PipelineExecutionNotFoundException, StageNotFoundException: there is no such thing.
         StageNotRetryableException: nothing failed there, or the pipeline has changed since, or it runs.
         NotLatestPipelineExecutionException: a later execution has been in the stage.
+        ConcurrentPipelineExecutionsLimitExceededException: as many executions as may be are in flight.
         ValidationException: the execution runs at a terminal, not by a worker.
     """
     known = read_execution(execution_id)
@@ -54,6 +55,7 @@ def retry_stage_execution(
         _schedule(execution_id)  # whoever asked was cut off before the run was told
         return execution_id
     check_retryable(state, stage_name, retry_mode)
+    check_room(state)
     if not RecordOf(execution_id).write(_request(state, stage_name, retry_mode, by)):
         raise StageNotRetryableException(f"stage {stage_name!r} of execution {execution_id} is being retried")
     _schedule(execution_id)
@@ -109,6 +111,13 @@ def check_retryable(state: ExecutionState, stage_name: str, retry_mode: RetryMod
         )
 
 
+def check_room(state: ExecutionState) -> None:
+    """Raise ConcurrentPipelineExecutionsLimitExceededException when an execution that is over finds no room again."""
+    pinned = state.pinned
+    mode = read_definition_block(pinned.definition_id).masked().execution_mode
+    check_limit(pinned.pipeline_name, mode)
+
+
 def _is_over_badly(state: ExecutionState, stage: StageState) -> bool:
     """Ended badly, or left by a process that died before it could say so."""
     if stage.finished:
@@ -122,7 +131,8 @@ def _request(state: ExecutionState, stage_name: str, retry_mode: RetryMode, by: 
 
 def _is_asked_for(known: KnownExecution) -> bool:
     """Whether a retry was written down that no process has begun, of a run that is over."""
-    last = [fact for fact in known.facts if isinstance(fact, ProcessStarted | RetryRequested)][-1]
+    starts = (fact for fact in reversed(known.facts) if isinstance(fact, ProcessStarted | RetryRequested))
+    last = next(starts, None)  # none when its first process died at once
     is_over = known.run["state_type"] in ("FAILED", "CANCELLED")
     return isinstance(last, RetryRequested) and last.trigger == "ManualStageRetry" and is_over
 

@@ -31,6 +31,7 @@ from prefect_codepipeline.model.action_settings import ActionSettings
 from prefect_codepipeline.model.conditions import ConditionKind, RuleOutcome, RuleWait
 from prefect_codepipeline.model.declaration import RuleDeclaration
 from prefect_codepipeline.model.records import ErrorDetails
+from prefect_codepipeline.model.state import RuleState
 from prefect_codepipeline.model.validation import problems_of
 from prefect_codepipeline.model.variables import Namespaces, resolve
 from prefect_codepipeline.tasks.artifacts import fetch_tree
@@ -54,6 +55,7 @@ MESSAGE_LENGTH = 5000
 LAST_ANSWER_SECONDS = 30.0
 # A prefix of scratch directories of actions, which removes those of processes that were killed.
 _SCRATCH = "codepipeline-action-"
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,29 @@ def run_rule(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWait
         answer = answer.model_copy(update={"resolved_configuration": _shown(rule, place.namespaces)})
     _log(answer, place)
     return answer
+
+
+def abandon_rule(known: RuleState, why: str) -> RuleOutcome | None:
+    """End a rule that waits, and what it has under way elsewhere; None when it was not asked, or has answered."""
+    if known.asked is None or known.outcome:
+        return None
+    wait = known.wait
+    provider = rule_providers().get(RuleType.of(known.rule.rule_type_id))
+    if wait and provider and provider.abandon:
+        try:
+            provider.abandon(wait.memory)
+        except CodePipelineError as error:  # the execution ends all the same
+            _logger.warning("what rule %r has under way could not be ended: %s", known.rule.name, error)
+    return RuleOutcome(
+        rule=known.rule.name,
+        rule_execution_id=known.asked.rule_execution_id,
+        started_at=known.asked.at,
+        ended_at=utc_now(),
+        status="Abandoned",
+        summary=why,
+        external_execution_id=wait.external_execution_id if wait else None,
+        external_execution_url=wait.external_execution_url if wait else None,
+    )
 
 
 def resolve_rule(rule: RuleDeclaration, namespaces: Namespaces) -> RuleDeclaration:

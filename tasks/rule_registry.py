@@ -7,7 +7,6 @@ packages add theirs by the entry-point group `prefect_codepipeline.rules`, with 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,12 +17,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_type_hints
 
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
+from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.action_settings import ActionSettings
 from prefect_codepipeline.model.conditions import ConditionKind
 from prefect_codepipeline.model.declaration import RuleDeclaration, RuleTypeId
 from prefect_codepipeline.tasks.provider_names import RULES_NOT_YET
-from prefect_codepipeline.tasks.registry import ActionConfiguration, CancellationToken, InputTree
+from prefect_codepipeline.tasks.registry import ActionConfiguration, CancellationToken, InputTree, TimedWork
 
 
 class RuleConfiguration(ActionConfiguration):
@@ -47,7 +46,7 @@ class RuleType(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RuleContext:
+class RuleContext(TimedWork):
     """All that a provider knows of the execution it judges.
 
     `rule` has its variables resolved. A rule may be asked several times: `started_at` is when it was first asked,
@@ -77,20 +76,8 @@ class RuleContext:
     )
 
     @property
-    def remaining_seconds(self) -> float:
-        return self.deadline - time.monotonic()
-
-    def check(self) -> None:
-        """Leave when there is no point in going on.
-
-        Raises:
-            ActionAbandoned: the execution was cancelled.
-            ActionFailed: with code `Timeout`, the deadline is past.
-        """
-        if self.cancellation.cancelled:
-            raise ActionAbandoned(f"rule {self.rule.name!r} was abandoned: its execution was cancelled")
-        if self.remaining_seconds <= 0:
-            raise ActionFailed(f"rule {self.rule.name!r} ran out of time and was ended", code="Timeout")
+    def what(self) -> str:
+        return f"rule {self.rule.name!r}"
 
 
 @dataclass(frozen=True)
@@ -115,11 +102,16 @@ class WaitUntil:
 
 
 RuleFunction = Callable[[Any, RuleContext], RuleResult | WaitUntil]
+# Given the memory of its last `WaitUntil`.
+AbandonFunction = Callable[[Mapping[str, str]], None]
 
 
 @dataclass(frozen=True)
 class RuleProvider:
-    """One rule type that can run here. `commands`: it has the field `commands`."""
+    """One rule type that can run here. `commands`: it has the field `commands`.
+
+    `abandon` ends what the rule has under way elsewhere, when it waits and nobody wants its answer any more.
+    """
 
     rule_type: RuleType
     configuration: type[RuleConfiguration]
@@ -128,6 +120,7 @@ class RuleProvider:
     commands: bool
     timeout_in_minutes: int
     secrets: frozenset[str]
+    abandon: AbandonFunction | None = None
 
 
 _registered: dict[RuleType, RuleProvider] = {}
@@ -142,12 +135,14 @@ def rule_provider(
     commands: bool = False,
     timeout_in_minutes: int = 60,
     secrets: Sequence[str] = (),
+    abandon: AbandonFunction | None = None,
 ) -> Callable[[RuleFunction], RuleFunction]:
     """Register the decorated function as the provider of a rule type.
 
     Its first parameter must be annotated with a subclass of `RuleConfiguration`. `inputs` are the least and the
     greatest number of input artifacts. `timeout_in_minutes` holds for rules that set none. `secrets` are
-    configuration keys that are never shown.
+    configuration keys that are never shown. `abandon` is called with the last memory of a rule that waits when its
+    execution is stopped, or its condition overridden; a rule that is at work sees that by `context.cancellation`.
 
     Raises:
         ValueError: another function has the rule type already.
@@ -167,6 +162,7 @@ def rule_provider(
             commands=commands,
             timeout_in_minutes=timeout_in_minutes,
             secrets=frozenset(secrets),
+            abandon=abandon,
         )
         return function
 

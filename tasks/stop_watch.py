@@ -42,7 +42,7 @@ def _watch(execution: Execution, over: threading.Event) -> None:
             if stop and not is_shown and not execution.state.final:
                 is_shown = True
                 # Only a name for people: the run goes on running until it ends by itself.
-                state: State[Any] = Running(name="Stopping", message=f"{stop.by}: {stop.reason}")
+                state: State[Any] = Running(name="Stopping", message=stop.summary)
                 client().set_flow_run_state(UUID(execution.id), state)
         except CodePipelineError as error:
             _logger.warning(

@@ -5,6 +5,8 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-stop.html
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect_codepipeline.errors import (
     DuplicatedStopRequestException,
     PipelineExecutionNotFoundException,
@@ -13,18 +15,21 @@ from prefect_codepipeline.errors import (
 )
 from prefect_codepipeline.model.execution import (
     ActionFinished,
+    ConditionEnded,
     ExecutionFinished,
+    RuleAnswered,
     StageFinished,
     StopKind,
     StopRequested,
 )
-from prefect_codepipeline.model.state import ExecutionState
+from prefect_codepipeline.model.state import ConditionState, ExecutionState, StageState
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.decision import WAKE_ONLY
 from prefect_codepipeline.tasks.definitions import read_definition_block
 from prefect_codepipeline.tasks.events import tell_the_rest
 from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
+from prefect_codepipeline.tasks.rule import abandon_rule
 from prefect_codepipeline.tasks.suspension import resume
 
 REASON_LENGTH = 200
@@ -72,7 +77,8 @@ def cancel_for_update(execution: KnownExecution, by: str, reason: str) -> bool:
 def wind_up(state: ExecutionState, by: str, reason: str) -> None:
     """Write down that an execution was stopped that no process will end: somebody cancelled its run in Prefect."""
     record, now = RecordOf(state.execution_id), utc_now()
-    record.write(StopRequested(at=now, epoch=state.epoch, how="abandon", reason=reason, by=by))
+    stop = StopRequested(at=now, epoch=state.epoch, how="abandon", reason=reason, by=by)
+    record.write(stop)
     for stage, action in state.actions:
         if action.status == "InProgress" and action.started:
             record.write(
@@ -87,16 +93,27 @@ def wind_up(state: ExecutionState, by: str, reason: str) -> None:
                 )
             )
     for stage in state.stages:
+        for condition in stage.conditions:
+            _abandon_condition(record, stage, condition, reason)
         if stage.entered and not stage.finished:
             record.write(
                 StageFinished(
                     at=now, stage=stage.name, attempt=stage.attempt, status="Stopped", summary=reason
                 )
             )
-    record.write(ExecutionFinished(at=now, epoch=state.epoch, status="Stopped", summary=f"{by}: {reason}"))
+    record.write(ExecutionFinished(at=now, epoch=state.epoch, status=stop.ends_as, summary=stop.summary))
     declaration = read_definition_block(state.pinned.definition_id).masked()
     tell_the_rest(state.execution_id, declaration, record.read())
     gate.leave_all(state.pinned.pipeline_name, state.execution_id)
+
+
+def _abandon_condition(record: RecordOf, stage: StageState, condition: ConditionState, reason: str) -> None:
+    if condition.status != "InProgress" or condition.ended:
+        return
+    identity: dict[str, Any] = {"stage": stage.name, "condition": condition.kind, "attempt": stage.attempt}
+    if condition.next_rule and (outcome := abandon_rule(condition.next_rule, reason)):
+        record.write(RuleAnswered(**identity, at=utc_now(), outcome=outcome))
+    record.write(ConditionEnded(**identity, at=utc_now(), status="Abandoned", summary=reason))
 
 
 def _stoppable(pipeline_name: str, execution_id: str) -> ExecutionState:

@@ -27,10 +27,9 @@ def stop(name: str, execution: str | None = None, *, abandon: bool = False, mess
         The reason, up to 200 characters.
     """
     connect()
-    from prefect_codepipeline.tasks.executions import latest_execution
     from prefect_codepipeline.tasks.stopping import stop_pipeline_execution
 
-    execution_id = execution or latest_execution(name).id
+    execution_id = execution or _latest(name)
     stop_pipeline_execution(
         name, execution_id, abandon=abandon, reason=message or "stopped at the command line", by=who()
     )
@@ -54,10 +53,9 @@ def retry(name: str, stage: str, *, execution: str | None = None, all_actions: b
         Begin at the first action of the stage; what failed only, without it.
     """
     connect()
-    from prefect_codepipeline.tasks.executions import latest_execution
     from prefect_codepipeline.tasks.retrying import retry_stage_execution
 
-    execution_id = execution or latest_execution(name).id
+    execution_id = execution or _latest(name)
     mode: Literal["FAILED_ACTIONS", "ALL_ACTIONS"] = "ALL_ACTIONS" if all_actions else "FAILED_ACTIONS"
     retry_stage_execution(name, stage, execution_id, mode, who())
     console.print(Text(f"{name}: stage {stage} of execution {execution_id} is retried"))
@@ -161,3 +159,9 @@ def enable_transition(name: str, stage: str, *, outbound: bool = False) -> int:
     enable_stage_transition(name, stage, kind, who())
     console.print(Text(f"{name}: the {kind.lower()} transition of stage {stage} is enabled"))
     return 0
+
+
+def _latest(name: str) -> str:
+    from prefect_codepipeline.tasks.executions import latest_execution
+
+    return latest_execution(name).id

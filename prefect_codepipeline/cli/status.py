@@ -133,6 +133,11 @@ def _stage_as_json(stage: Any) -> dict[str, Any]:
         "stageName": stage.name,
         "status": stage.status,
         "attempt": stage.attempt,
+        "retryStageMetadata": {
+            "autoStageRetryAttempt": stage.automatic_retries,
+            "manualStageRetryAttempt": stage.manual_retries,
+            "latestRetryTrigger": stage.latest_retry_trigger,
+        },
         "actions": [_action_as_json(action) for action in stage.actions],
         "conditions": [
             {"conditionType": each.kind, "status": each.status, "summary": each.summary}
@@ -149,6 +154,9 @@ def _action_as_json(action: Any) -> dict[str, Any]:
         "attempt": action.attempt,
         "actionExecutionId": action.started.action_execution_id if action.started else None,
         "summary": action.summary,
+        "percentComplete": action.percent_complete,
+        "externalExecutionId": action.external_execution_id,
+        "externalExecutionUrl": action.external_execution_url,
         "errorDetails": finished.error_details.model_dump() if finished and finished.error_details else None,
         "token": action.request.token if action.is_waiting_for_approval else None,
         "outputVariables": finished.output_variables if finished else {},

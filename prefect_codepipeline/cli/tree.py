@@ -101,6 +101,8 @@ def _action_line(action: ActionState) -> Text:
     line = Text.assemble((f"{symbol(action.status, waits)} ", style), action.name)
     if took := _took(action):
         line.append(f"  {took}", "dim")
+    if action.percent_complete is not None:
+        line.append(f"  {action.percent_complete}%", "dim")
     if action.summary:
         line.append(f"  {action.summary.strip()}", "red" if action.status == "Failed" else "dim")
     return line

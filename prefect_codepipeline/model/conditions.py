@@ -21,7 +21,7 @@ ConditionStatus = Literal[
     "InProgress", "Failed", "Errored", "Succeeded", "Cancelled", "Abandoned", "Overridden"
 ]
 RuleStatus = Literal["InProgress", "Abandoned", "Succeeded", "Failed"]
-Consequence = Literal["Wait", "Proceed", "Fail", "Skip", "Rollback", "Retry", "Stop"]
+Consequence = Literal["Wait", "Proceed", "Fail", "Skip", "Rollback", "Stop"]
 Operator = Literal["EQ", "NE", "CONTAINS", "MATCHES"]
 
 KIND_OF_TYPE: dict[ConditionType, ConditionKind] = {
@@ -31,7 +31,8 @@ KIND_OF_TYPE: dict[ConditionType, ConditionKind] = {
 RESULTS: dict[ConditionKind, tuple[ConditionResult, ...]] = {
     "beforeEntry": ("FAIL", "SKIP"),
     "onSuccess": ("FAIL", "ROLLBACK"),
-    "onFailure": ("ROLLBACK", "FAIL", "RETRY"),
+    # RETRY is a result of `onFailure` itself, never of a condition.
+    "onFailure": ("ROLLBACK", "FAIL"),
 }
 PROVIDERS_WITH_SKIP = ("LambdaInvoke", "VariableCheck")
 # A rule that fails with one of these was not answered "no": it could not be asked.
@@ -40,7 +41,6 @@ _ENGAGED: dict[ConditionResult, Consequence] = {
     "FAIL": "Fail",
     "SKIP": "Skip",
     "ROLLBACK": "Rollback",
-    "RETRY": "Retry",
 }
 
 

@@ -179,6 +179,25 @@ class ActionStarted(Fact):
         return f"action-{slug(self.stage, self.action)}-{self.attempt}-started"
 
 
+class ActionProgressed(Fact):
+    """What an action that runs says of itself; the fact with the highest `number` counts."""
+
+    kind: Literal["action-progressed"] = "action-progressed"
+    stage: str
+    action: str
+    attempt: int
+    action_execution_id: str
+    number: int
+    summary: str = ""
+    percent_complete: int | None = None
+    external_execution_id: str | None = None
+    external_execution_url: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"action-{slug(self.stage, self.action)}-{self.attempt}-progress-{self.number}"
+
+
 class ActionFinished(Fact):
     kind: Literal["action-finished"] = "action-finished"
     stage: str
@@ -260,6 +279,16 @@ class StopRequested(Fact):
     @property
     def key(self) -> str:
         return f"stop-{self.epoch}-{self.how}"
+
+    @property
+    def ends_as(self) -> Literal["Cancelled", "Stopped"]:
+        """What execution and stage become by it."""
+        return "Cancelled" if self.how == "cancel" else "Stopped"
+
+    @property
+    def summary(self) -> str:
+        """Who wanted it, and why."""
+        return f"{self.by}: {self.reason}"
 
 
 class RuleAsked(Fact):
@@ -375,6 +404,7 @@ AnyFact = Annotated[
     | StageEntered
     | StageFinished
     | ActionStarted
+    | ActionProgressed
     | ActionFinished
     | ApprovalRequested
     | ApprovalDecided

@@ -87,8 +87,9 @@ def _row(stage: StageState, action: ActionState) -> str:
     name = f"{symbol(stage.status)} {plain(stage.name)}" if is_first else ""
     attempt = f" (attempt {action.attempt})" if action.attempt > 1 else ""
     status = f"{symbol(action.status, action.is_waiting_for_approval)} {action.status or ''}{attempt}"
-    url = action.finished.external_execution_url if action.finished else None
-    summary = plain(action.summary.partition("\n")[0][:200])
+    url = action.external_execution_url
+    percent = f"{action.percent_complete}% " if action.percent_complete is not None else ""
+    summary = percent + plain(action.summary.partition("\n")[0][:200])
     summary = (
         f"[{summary or 'details'}]({url})" if url and url.startswith(("http://", "https://")) else summary
     )

@@ -29,6 +29,7 @@ from prefect_codepipeline.model.declaration import (
 from prefect_codepipeline.model.execution import (
     ActionExecutionStatus,
     ActionFinished,
+    ActionProgressed,
     ActionStarted,
     AnyFact,
     ApprovalDecided,
@@ -40,6 +41,7 @@ from prefect_codepipeline.model.execution import (
     PipelineExecutionStatus,
     ProcessStarted,
     RetryRequested,
+    RetryTrigger,
     RuleAnswered,
     RuleAsked,
     RuleWaits,
@@ -62,6 +64,7 @@ class ActionState:
     finished: ActionFinished | None = None
     request: ApprovalRequested | None = None
     decision: ApprovalDecided | None = None
+    progress: ActionProgressed | None = None
 
     @property
     def name(self) -> str:
@@ -83,11 +86,30 @@ class ActionState:
 
     @property
     def summary(self) -> str:
-        """One line that says how it went, or what it waits for."""
+        """One line that says how it went, how far it is, or what it waits for."""
         if self.finished:
             details = self.finished.error_details
             return details.message if details else self.finished.summary
-        return "waiting for approval" if self.is_waiting_for_approval else ""
+        if self.is_waiting_for_approval:
+            return "waiting for approval"
+        return self.progress.summary if self.progress else ""
+
+    @property
+    def percent_complete(self) -> int | None:
+        """How far it is, where it says so."""
+        return self.progress.percent_complete if self.progress and not self.finished else None
+
+    @property
+    def external_execution_id(self) -> str | None:
+        """The id of its work elsewhere, from when it is known."""
+        known = self.finished and self.finished.external_execution_id
+        return known or (self.progress.external_execution_id if self.progress else None)
+
+    @property
+    def external_execution_url(self) -> str | None:
+        """Where its work can be seen, from when that is known."""
+        known = self.finished and self.finished.external_execution_url
+        return known or (self.progress.external_execution_url if self.progress else None)
 
 
 @dataclass(frozen=True)
@@ -181,6 +203,15 @@ class StageState:
     @property
     def automatic_retries(self) -> int:
         return sum(retry.trigger == "AutomatedStageRetry" for retry in self.retries)
+
+    @property
+    def manual_retries(self) -> int:
+        return len(self.retries) - self.automatic_retries
+
+    @property
+    def latest_retry_trigger(self) -> RetryTrigger | None:
+        """Who asked for the latest retry, as AWS's `retryStageMetadata` says it."""
+        return self.retries[-1].trigger if self.retries else None
 
     def condition(self, kind: ConditionKind) -> ConditionState | None:
         """The condition of that kind; None when the stage declares none."""
@@ -316,6 +347,8 @@ class _Index:
         self.entered = {(f.stage, f.attempt): f for f in facts if isinstance(f, StageEntered)}
         self.left = {(f.stage, f.attempt): f for f in facts if isinstance(f, StageFinished)}
         self.started = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ActionStarted)}
+        told = sorted((f for f in facts if isinstance(f, ActionProgressed)), key=lambda fact: fact.number)
+        self.progress = {(f.stage, f.action, f.attempt): f for f in told}
         self.finished = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ActionFinished)}
         self.requests = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ApprovalRequested)}
         self.asked = {(f.condition, f.stage, f.rule, f.attempt): f for f in facts if isinstance(f, RuleAsked)}
@@ -391,5 +424,6 @@ def _fold_action(stage: str, action: ActionDeclaration, index: _Index, last: int
         if key in index.started and not runs_again:
             request = index.requests.get(key)
             decision = index.decisions.get(request.token) if request else None
-            return ActionState(action, index.started[key], finished, request, decision)
+            progress = index.progress.get(key)
+            return ActionState(action, index.started[key], finished, request, decision, progress)
     return ActionState(action)

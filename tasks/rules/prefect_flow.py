@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
+from prefect.states import Cancelled, Cancelling
 from pydantic import field_validator
 
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.tasks.executions import run_url
-from prefect_codepipeline.tasks.prefect_api import call, flow_run
+from prefect_codepipeline.tasks.prefect_api import call, client, flow_run
 from prefect_codepipeline.tasks.rule_registry import (
     RuleConfiguration,
     RuleContext,
@@ -56,9 +59,19 @@ class PrefectFlowConfiguration(RuleConfiguration):
         return parameters
 
 
-@rule_provider(provider="PrefectFlow", owner="Custom")
+def cancel_run(memory: Mapping[str, str]) -> None:
+    """Cancel the run of a rule whose answer nobody wants any more, unless it is over."""
+    run = flow_run(memory["flow_run_id"])
+    if run is None or run["state_type"] in _FINAL:
+        return
+    # What no worker has taken yet is nobody's to cancel.
+    state = Cancelled if run["state_type"] == "SCHEDULED" else Cancelling
+    client().set_flow_run_state(UUID(run["id"]), state(message="the rule that started it was abandoned"))
+
+
+@rule_provider(provider="PrefectFlow", owner="Custom", abandon=cancel_run)
 def run_deployment(configuration: PrefectFlowConfiguration, context: RuleContext) -> RuleResult | WaitUntil:
-    """Met when the run is Completed. It is started once for each rule execution, and goes on when the rule ends early."""
+    """Met when the run is Completed. It is started once for each rule execution, and cancelled with it."""
     run_id = context.memory.get("flow_run_id") or _start(configuration, context)
     url = run_url(run_id)
     until = time.monotonic() + min(WATCHED_SECONDS, context.remaining_seconds)
@@ -74,6 +87,7 @@ def run_deployment(configuration: PrefectFlowConfiguration, context: RuleContext
         if run["state_type"] in _FINAL or time.monotonic() >= until:
             break
         if context.cancellation.wait(_LOOK_SECONDS):
+            cancel_run({"flow_run_id": run_id})
             context.check()
     what = f"flow run {run['name']!r} of deployment {configuration.deployment!r} is {run['state_name']}"
     if run["state_type"] not in _FINAL:

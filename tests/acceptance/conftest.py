@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from prefect.states import Scheduled
+from set_up import SetUp
 
 from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
 from prefect_codepipeline.model.declaration import PipelineDeclaration
@@ -125,6 +126,17 @@ class World:
 def world(prefect_server: str, tmp_path: Path) -> World:
     """A pipeline to declare and run on the session's server and worker."""
     return World(tmp_path)
+
+
+@pytest.fixture
+def set_up(tmp_path: Path) -> Iterator[SetUp]:
+    """An embedded set-up of the test's own, which must leave nothing behind."""
+    own = SetUp(tmp_path)
+    yield own
+    own.cli("down", check=False)
+    left = own.processes()
+    own.kill_everything()
+    assert left == [], "`codepipeline down` left processes"
 
 
 def is_gone(pid: int) -> bool:

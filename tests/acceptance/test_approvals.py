@@ -10,11 +10,14 @@ from uuid import UUID
 import pytest
 from prefect.states import Scheduled
 
-from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
+from prefect_codepipeline.deployments.create import start_pipeline_execution
+from prefect_codepipeline.errors import ApprovalAlreadyCompletedException, NotLatestPipelineExecutionException
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
+from prefect_codepipeline.tasks.gate import read_gates
 from prefect_codepipeline.tasks.lease import server_time
 from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.tasks.retrying import retry_stage_execution
 
 pytestmark = pytest.mark.live
 
@@ -181,3 +184,30 @@ def test_an_approval_beside_other_actions_is_asked_for_at_once_and_awaited_after
 
     assert world.ended(execution_id).status == "Succeeded"
     assert world.ran() == ["Source/Src", "S1/Work", "S1/After"]
+
+
+def test_an_approval_keeps_its_stage_and_a_retry_asks_anew(world: Any) -> None:
+    approval = {**world.action("Ok", 1, "Approval"), "timeoutInMinutes": 30}
+    first = world.start(world.declare([approval], executionMode="QUEUED"))
+    asked = open_approval(world.suspended(first).state)
+    second = start_pipeline_execution(world.name, {}, {}, "tester")
+    world.wait(second, lambda _: read_gates(world.name).tickets("S1"))
+    assert read_gates(world.name).holder("S1") == first, "nobody enters while it waits"
+    requested = world.suspended(first).state.stage("S1").action("Ok").started.at
+    assert 0 <= (asked.expires_at - requested).total_seconds() - 30 * 60 < 10
+
+    put_approval_result(first, asked.token, "Rejected", "ana")
+    assert world.ended(first).status == "Failed"
+    rejected = open_approval(world.suspended(second).state)
+    with pytest.raises(NotLatestPipelineExecutionException, match=second):
+        retry_stage_execution(world.name, "S1", first, "FAILED_ACTIONS", "ana")
+    put_approval_result(second, rejected.token, "Rejected", "ana")
+    world.ended(second)
+    retry_stage_execution(world.name, "S1", second, "FAILED_ACTIONS", "ana")
+    again = open_approval(world.suspended(second).state)
+
+    assert len({asked.token, rejected.token, again.token}) == 3
+    with pytest.raises(ApprovalAlreadyCompletedException):
+        put_approval_result(second, rejected.token, "Approved", "ana")
+    put_approval_result(second, again.token, "Approved", "ana")
+    assert world.ended(second).status == "Succeeded"

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from chaos import crowd, storm
 from set_up import SetUp
 
 pytestmark = pytest.mark.live
-
-
-@pytest.fixture
-def set_up(tmp_path: Path) -> Iterator[SetUp]:
-    own = SetUp(tmp_path)
-    yield own
-    own.cli("down", check=False)
-    left = own.processes()
-    own.kill_everything()
-    assert left == [], "`codepipeline down` left processes"
 
 
 def test_nothing_is_lost_or_done_twice_or_left_behind_by_kills(set_up: SetUp) -> None:

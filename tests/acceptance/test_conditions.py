@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
+from prefect.states import Cancelling
 
 from prefect_codepipeline.deployments.create import start_pipeline_execution
 from prefect_codepipeline.errors import ConditionNotOverridableException
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.tasks.executions import find_runs
 from prefect_codepipeline.tasks.overriding import override_stage_condition
+from prefect_codepipeline.tasks.prefect_api import client
 
 pytestmark = pytest.mark.live
 
@@ -71,6 +74,22 @@ def test_an_entry_condition_that_is_not_met_fails_or_skips_the_stage(
     assert ("S2/After" in world.ran()) == (result == "SKIP")
 
 
+def test_what_a_skipped_stage_did_not_make_is_missing_later(world: Any) -> None:
+    made = {**world.action("Make"), "outputArtifacts": [{"name": "Package"}], "namespace": "Made"}
+    uses = {**world.action("Unpack"), "inputArtifacts": [{"name": "Package"}]}
+    tells = world.action("Tell", RaiseError="#{Made.PID}")
+    pipeline = declared(world, [made], [uses, tells], beforeEntry=condition("SKIP", check("1" * 40)))
+
+    known = world.ended(world.start(pipeline))
+
+    assert (known.status, known.state.stage("S1").status) == ("Failed", "Skipped")
+    assert (
+        known.state.stage("S2").action("Unpack").summary
+        == "input artifact 'Package' does not exist: the action that makes it produced none"
+    )
+    assert "#{Made.PID} could not be resolved" in known.state.stage("S2").action("Tell").summary
+
+
 def test_rules_run_in_order_and_stop_at_the_first_that_is_not_met(world: Any) -> None:
     pipeline = declared(
         world,
@@ -122,7 +141,8 @@ def test_a_condition_that_waits_can_be_overridden(world: Any) -> None:
 
     assert done.returncode == 0, done.stderr
     assert known.status == "Succeeded"
-    assert known.state.stage("S1").condition("beforeEntry").status == "Overridden"
+    overridden = known.state.stage("S1").condition("beforeEntry")
+    assert (overridden.status, overridden.rules[0].outcome.status) == ("Overridden", "Abandoned")
     assert "beforeEntry: Overridden  overridden by" in world.cli("status", world.name).stdout
     with pytest.raises(ConditionNotOverridableException, match="is Overridden"):
         override_stage_condition(world.name, "S1", execution_id, "BEFORE_ENTRY", "ana")
@@ -161,17 +181,27 @@ def test_a_success_condition_that_failed_the_stage_can_be_overridden_later(world
     assert world.ran() == ["Source/Src", "S1/Work", "S2/After"]
 
 
-def test_a_stop_ends_a_condition_that_waits(world: Any) -> None:
-    waits = rule("window", Until=world.folder / "never", WaitSeconds=3600)
+@pytest.mark.parametrize("by", ["stop", "Prefect's Cancel button"])
+def test_a_stop_ends_a_condition_that_waits(world: Any, by: str) -> None:
+    abandoned = world.folder / "abandoned"
+    waits = rule("window", Until=world.folder / "never", WaitSeconds=3600, Abandoned=abandoned)
     execution_id = world.start(declared(world, [world.action("Work")], beforeEntry=condition("FAIL", waits)))
     world.wait(execution_id, lambda k: k.is_suspended)
 
-    world.cli("stop", world.name, "-m", "enough")
+    if by == "stop":
+        world.cli("stop", world.name, "-m", "enough")
+    else:
+        client().set_flow_run_state(UUID(execution_id), Cancelling())
+        world.wait(
+            execution_id, lambda _: reconcile_once() is not None and world.is_named(execution_id, "Stopped")
+        )
     known = world.ended(execution_id)
 
     assert known.status == "Stopped"
     assert known.state.stage("S1").status == "Stopped"
-    assert known.state.stage("S1").condition("beforeEntry").status == "Abandoned"
+    ended = known.state.stage("S1").condition("beforeEntry")
+    assert (ended.status, ended.rules[0].outcome.status) == ("Abandoned", "Abandoned")
+    assert abandoned.exists(), "what the rule has under way is told"
 
 
 @pytest.mark.parametrize("kind", ["onSuccess", "onFailure"])

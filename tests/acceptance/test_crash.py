@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,6 @@ from postgres import postgres, programs
 from set_up import SetUp
 
 pytestmark = pytest.mark.live
-
-
-@pytest.fixture
-def set_up(tmp_path: Path) -> Iterator[SetUp]:
-    own = SetUp(tmp_path)
-    yield own
-    own.cli("down", check=False)
-    left = own.processes()
-    own.kill_everything()
-    assert left == [], "`codepipeline down` left processes"
 
 
 def declare(folder: Path) -> Path:

@@ -13,7 +13,11 @@ from uuid import UUID
 import pytest
 from prefect.states import Cancelling, Crashed, Pending
 
-from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment
+from prefect_codepipeline.deployments.create import (
+    deploy_pipeline,
+    find_deployment,
+    start_pipeline_execution,
+)
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.model.execution import ProcessLost
 from prefect_codepipeline.tasks.definitions import find_version
@@ -75,11 +79,62 @@ def test_a_failed_action_ends_the_execution_and_says_which_and_why(world: Any) -
     assert sorted(world.ran()) == ["S1/Bad", "S1/Good", "Source/Src"]
 
 
-def test_what_a_provider_did_not_foresee_is_an_internal_error(world: Any) -> None:
-    known = world.ended(world.start(world.declare([world.action("Odd", RaiseError="oh")])))
+def test_a_start_may_name_its_revision_and_its_token_starts_one_execution(world: Any) -> None:
+    deploy_pipeline(world.declare([world.action("Work")]))
 
-    assert known.state.stage("S1").action("Odd").finished.error_details.code == "InternalError"
+    def start() -> str:
+        return start_pipeline_execution(world.name, {}, {"Src": "f" * 40}, "ana", "token-1")
+
+    execution_id = start()
+    assert start() == execution_id
+    mine, world.name = world.name, f"{world.name}.2"
+    deploy_pipeline(world.declare([world.action("Work")]))
+    assert start() != execution_id, "a token is one pipeline's"
+    known = world.ended(execution_id)
+
+    assert known.state.pinned.pipeline_name == mine
+    assert (known.state.pinned.trigger_type, known.state.pinned.trigger_detail) == (
+        "StartPipelineExecution",
+        "ana",
+    )
+    assert known.state.source_revisions["Src"].revision_id == "f" * 40
+    assert known.state.namespaces["SourceVariables"] == {"CommitId": "f" * 40}
+
+
+def test_a_sibling_of_a_failed_action_goes_on_and_says_how_far_it_is(world: Any) -> None:
+    go = world.folder / "go"
+    stage = [
+        world.action("Slow", Until=go, Report="uploading"),
+        world.action("Bad", FailUnless=world.folder / "no"),
+        world.action("Later", 2),
+    ]
+    execution_id = world.start(world.declare(stage))
+
+    known = world.wait(
+        execution_id, lambda k: k.state and k.state.failure and k.state.stage("S1").action("Slow").progress
+    )
+    assert (known.status, known.state.stage("S1").status) == ("InProgress", "Failed")
+    assert read_gates(world.name).holder("S1") == execution_id, "nobody else enters while it runs"
+    assert "50%  uploading" in world.cli("status", world.name).stdout
+    go.touch()
+    known = world.ended(execution_id)
+
+    assert known.status == "Failed"
+    slow = known.state.stage("S1").action("Slow")
+    assert (slow.status, slow.summary, slow.external_execution_id) == ("Succeeded", "as ordered", "x1")
+    assert "S1/Later" not in world.ran()
+
+
+def test_what_a_provider_did_not_foresee_and_the_end_of_its_time_have_codes_of_their_own(world: Any) -> None:
+    late = world.action("Late", Until=world.folder / "never")
+    late["actionTypeId"]["provider"] = "Impatient"
+    known = world.ended(world.start(world.declare([world.action("Odd", RaiseError="oh"), late])))
+
+    stage = known.state.stage("S1")
+    assert stage.action("Odd").finished.error_details.code == "InternalError"
     assert "RuntimeError: oh" in known.state.summary
+    assert stage.action("Late").finished.error_details.code == "Timeout"
+    assert stage.action("Late").summary == "action 'Late' ran out of time and was ended"
 
 
 def test_a_variable_that_no_action_made_fails_the_action_and_says_what_there_is(world: Any) -> None:

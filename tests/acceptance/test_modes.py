@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
+from prefect.states import Running
 
-from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
+from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment, start_pipeline_execution
 from prefect_codepipeline.errors import ConcurrentPipelineExecutionsLimitExceededException
-from prefect_codepipeline.model.execution_modes import MAX_PARALLEL_ACTIONS
+from prefect_codepipeline.model.execution_modes import MAX_EXECUTIONS_IN_FLIGHT, MAX_PARALLEL_ACTIONS
+from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
+from prefect_codepipeline.tasks.executions import read_execution
 from prefect_codepipeline.tasks.gate import read_gates
+from prefect_codepipeline.tasks.prefect_api import client
+from prefect_codepipeline.tasks.retrying import retry_stage_execution
+from prefect_codepipeline.tasks.transitions import disable_stage_transition, enable_stage_transition
 
 pytestmark = pytest.mark.live
 
@@ -106,17 +113,27 @@ def test_an_update_cancels_what_runs_after_its_action_in_progress(world: Any) ->
     assert "S1/Later" not in world.ran()
 
 
-def test_the_fifty_first_execution_in_flight_is_refused(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_codepipeline.deployments.create.MAX_EXECUTIONS_IN_FLIGHT", 1)
-    go = world.folder / "go"
-    first = world.start(world.declare([world.action("Work", Until=go)], executionMode="QUEUED"))
-    world.wait(first, lambda _: "S1/Work" in world.ran())
+def test_the_fifty_first_execution_in_flight_is_refused(world: Any) -> None:
+    over = world.start(
+        world.declare([world.action("Work", FailUnless=world.folder / "no")], executionMode="QUEUED")
+    )
+    world.ended(over)
+    deployment_id = UUID(find_deployment(world.name)["id"])
+    for _ in range(MAX_EXECUTIONS_IN_FLIGHT):
+        client().create_flow_run_from_deployment(deployment_id, parameters={}, state=Running())
+    refusal = f"pipeline {world.name!r} is QUEUED and has 50 executions in flight"
 
-    with pytest.raises(ConcurrentPipelineExecutionsLimitExceededException, match="1 executions in flight"):
+    with pytest.raises(ConcurrentPipelineExecutionsLimitExceededException, match=refusal):
         start_pipeline_execution(world.name, {}, {}, "tester")
+    with pytest.raises(ConcurrentPipelineExecutionsLimitExceededException, match=refusal):
+        retry_stage_execution(world.name, "S1", over, "FAILED_ACTIONS", "tester")
+    # As a schedule or `prefect deployment run` starts it, which ask nobody.
+    run = client().create_flow_run_from_deployment(deployment_id, parameters={})
+    known = world.ended(str(run.id))
 
-    go.touch()
-    world.ended(first)
+    assert (known.status, known.facts) == ("Failed", [])
+    assert known.run["state"]["message"].startswith(refusal)
+    assert world.ran(known.id) == []
 
 
 @pytest.mark.parametrize("outbound", [False, True])
@@ -141,6 +158,41 @@ def test_a_disabled_transition_holds_executions_until_it_is_enabled(world: Any, 
     assert world.ran(first) == ["Source/Src", "S1/One"]
     refused = world.cli("transition", "disable", world.name, stage, "-m", "what's this")
     assert (refused.returncode, "1 to 300 letters" in refused.stderr) == (1, True)
+
+
+def test_queued_executions_at_a_disabled_transition_all_go_on_in_their_order(world: Any) -> None:
+    deploy_pipeline(world.declare([world.action("Work")], executionMode="QUEUED"))
+    disable_stage_transition(world.name, "S1", "Inbound", "freeze", "ana")
+    ids = []
+    for number in range(2):
+        ids.append(start_pipeline_execution(world.name, {}, {}, "tester"))
+        world.wait(ids[-1], lambda _, n=number: len(read_gates(world.name).tickets("S1")) == n + 1)
+    waits = read_execution(ids[1])
+    assert (waits.status, waits.state.stage("S1").status) == ("InProgress", None)
+
+    enable_stage_transition(world.name, "S1", "Inbound", "ana")
+    ended = [world.ended(each) for each in ids]
+
+    assert [known.status for known in ended] == ["Succeeded"] * 2, "nobody is superseded"
+    assert ended[0].state.stage("S1").finished.at <= ended[1].state.stage("S1").entered.at
+
+
+def test_a_change_of_the_mode_ends_all_but_executions_that_began_as_parallel(world: Any) -> None:
+    stage = [world.action("Ok", 1, "Approval")]
+    parallel = world.start(world.declare(stage, executionMode="PARALLEL"))
+    world.suspended(parallel)
+    to_queued = deploy_pipeline(world.declare(stage, executionMode="QUEUED"), deployed_by="ana")
+    active = start_pipeline_execution(world.name, {}, {}, "tester")
+    world.suspended(active)
+    pending = start_pipeline_execution(world.name, {}, {}, "tester")
+    world.wait(pending, lambda _: read_gates(world.name).tickets("S1"))
+
+    to_parallel = deploy_pipeline(world.declare(stage, executionMode="PARALLEL"), deployed_by="ana")
+
+    assert (to_queued.cancelled, sorted(to_parallel.cancelled)) == ([], sorted([active, pending]))
+    assert [world.ended(each).status for each in (active, pending)] == ["Cancelled"] * 2
+    put_approval_result(parallel, open_approval(read_execution(parallel).state).token, "Approved", "ana")
+    assert world.ended(parallel).status == "Succeeded"
 
 
 def test_a_parallel_execution_runs_five_actions_at_once_and_goes_on_after_an_update(world: Any) -> None:

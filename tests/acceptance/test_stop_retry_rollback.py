@@ -20,6 +20,7 @@ from prefect_codepipeline.errors import (
     UnableToRollbackStageException,
 )
 from prefect_codepipeline.flows.reconcile import reconcile_once
+from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.tasks.executions import find_runs
 from prefect_codepipeline.tasks.gate import read_gates
 from prefect_codepipeline.tasks.prefect_api import client
@@ -190,6 +191,18 @@ def test_what_may_not_be_retried_says_why(world: Any) -> None:
         retry(world, second)
 
 
+def test_a_source_stage_is_retried_by_itself_too_and_without_a_mode_what_failed_is(world: Any) -> None:
+    wire = world.declare([world.action("Never")]).to_wire()
+    wire["stages"][0]["onFailure"] = {"result": "RETRY"}
+    wire["stages"][0]["actions"][0]["configuration"]["FailUnless"] = str(world.folder / "no")
+
+    known = world.ended(world.start(PipelineDeclaration.model_validate(wire)))
+
+    assert world.ran() == ["Source/Src", "Source/Src"]
+    assert known.state.stage("Source").retries[0].retry_mode == "FAILED_ACTIONS"
+    assert known.state.stage("Source").latest_retry_trigger == "AutomatedStageRetry"
+
+
 @pytest.mark.parametrize(
     ("mode", "ran"),
     [
@@ -262,8 +275,13 @@ def test_a_failed_stage_rolls_back_by_itself_once(world: Any) -> None:
     wire = declaration.to_wire()
     wire["stages"][1]["onFailure"] = {"result": "ROLLBACK"}
     declaration = type(declaration).model_validate(wire)
-    good = world.start(declaration)
-    world.ended(good)
+    gate_file.unlink()
+    first = world.start(declaration)
+    assert world.ended(first).status == "Failed"
+    gate_file.touch()
+    good = start_pipeline_execution(world.name, {}, {}, "tester")
+    assert world.ended(good).status == "Succeeded"
+    assert rollbacks(world) == [], "there was nothing to go back to"
     gate_file.unlink()
     bad = start_pipeline_execution(world.name, {}, {}, "tester")
 

@@ -21,8 +21,9 @@ from prefect_codepipeline.errors import (
     PipelineNotFoundException,
     ValidationException,
 )
+from prefect_codepipeline.flows.reconcile import Memory, reconcile_once
 from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.tasks.definitions import find_version, newest_version
+from prefect_codepipeline.tasks.definitions import claim_version, find_version, newest_version
 from prefect_codepipeline.tasks.gate import read_gates
 from prefect_codepipeline.tasks.prefect_api import call
 
@@ -75,6 +76,27 @@ def test_a_pipeline_is_created_updated_and_left_alone(name: str) -> None:
     first = find_version(name, 1)
     assert first
     assert first[1].masked().stages[1].actions[0].commands == ["make"]
+
+
+def test_a_deployment_that_is_missing_or_old_is_made_anew_by_reconcile(name: str) -> None:
+    memory: Memory = {}
+    old = f"{name}.old"
+    deploy_pipeline(declare(name))
+    deploy_pipeline(declare(old))
+    while reconcile_once(memory=memory):
+        pass
+    call("DELETE", f"/deployments/{find_deployment(name)['id']}")
+    claim_version(declare(old, "make all", version=2))  # and its deploy was cut off
+
+    repaired = reconcile_once(memory=memory)
+
+    assert repaired == [
+        f"pipeline {name!r}: its deployment was missing and is made anew",
+        f"pipeline {old!r}: its deployment was older than its definition and is made anew",
+    ]
+    assert [find_deployment(each)["version"] for each in (name, old)] == ["1", "2"]
+    assert find_deployment(name)["parameter_openapi_schema"]["properties"]["variables"]["required"] == ["Env"]
+    assert reconcile_once(memory=memory) == []
 
 
 def test_secrets_are_kept_apart_and_shown_masked(name: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import (
     ActionFinished,
+    ActionProgressed,
     ActionStarted,
     ApprovalDecided,
     ApprovalRequested,
@@ -17,6 +18,7 @@ from prefect_codepipeline.model.execution import (
     SourceRevision,
     StageEntered,
     StageFinished,
+    StopRequested,
     StoredArtifact,
     parse_fact,
 )
@@ -151,6 +153,33 @@ def test_a_retry_keeps_what_succeeded_unless_all_is_asked_for(declaration, mode,
     assert stage.action("Lint").status is None
 
 
+def test_retries_are_counted_by_who_asked_for_them(declaration):
+    by_itself = retry().model_copy(update={"trigger": "AutomatedStageRetry", "by": "codepipeline"})
+
+    def counted(*retries):
+        stage = fold("x", declaration, [PINNED, *retries]).stage("Build")
+        return stage.automatic_retries, stage.manual_retries, stage.latest_retry_trigger
+
+    assert counted() == (0, 0, None)
+    assert counted(by_itself) == (1, 0, "AutomatedStageRetry")
+    assert counted(by_itself, retry(2), retry(3)) == (1, 2, "ManualStageRetry")
+    assert counted(retry(stage="Source")) == (0, 0, None), "of that stage"
+
+
+def test_only_stops_of_the_current_epoch_hold_and_the_strongest_counts(declaration):
+    def stop(how, epoch=0):
+        return StopRequested(at=NOW, epoch=epoch, how=how, reason="why", by="me")
+
+    def known(*facts):
+        state = fold("x", declaration, [PINNED, StageEntered(at=NOW, stage="Build", attempt=1), *facts])
+        return state.status, state.stage("Build").status, state.stop and state.stop.how
+
+    assert known(stop("cancel")) == ("InProgress", "Stopping", "cancel")
+    assert known(stop("stop")) == ("Stopping", "Stopping", "stop")
+    assert known(stop("cancel"), stop("stop"), stop("abandon")) == ("Stopping", "Stopping", "abandon")
+    assert known(stop("abandon"), retry()) == ("InProgress", None, None), "an old stop stops no retry"
+
+
 def test_the_last_attempt_of_an_action_is_its_state(declaration):
     facts = [
         PINNED,
@@ -164,6 +193,24 @@ def test_the_last_attempt_of_an_action_is_its_state(declaration):
     lint = fold("x", declaration, facts).stage("Build").action("Lint")
 
     assert (lint.status, lint.attempt) == ("Succeeded", 2)
+
+
+def test_an_action_that_runs_says_how_far_it_is(declaration):
+    def says(number, summary, **more):
+        return ActionProgressed(
+            at=NOW, stage="Build", action="Unit", attempt=1, action_execution_id="Unit-1",
+            number=number, summary=summary, **more,
+        )  # fmt: skip
+
+    facts = [PINNED, started("Unit"), says(1, "queued"), says(10, "half", percent_complete=50), says(9, "x")]
+    link = {"external_execution_id": "b7", "external_execution_url": "https://example.com/b7"}
+
+    runs = fold("x", declaration, [*facts, says(11, "more", **link)]).stage("Build").action("Unit")
+    over = fold("x", declaration, [*facts, finished("Unit", summary="done")]).stage("Build").action("Unit")
+
+    assert (runs.summary, runs.external_execution_id) == ("more", "b7")
+    assert fold("x", declaration, facts).stage("Build").action("Unit").percent_complete == 50
+    assert (over.summary, over.percent_complete) == ("done", None)
 
 
 def test_a_stage_is_what_its_current_attempt_says(declaration):

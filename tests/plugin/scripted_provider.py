@@ -1,4 +1,4 @@
-"""`Source/Custom/Scripted/1` and `Test/Custom/Scripted/1`: actions ordered about by their own configuration."""
+"""`Source/Custom/Scripted/1`, `Test/Custom/Scripted/1` and `…/Impatient/1`: actions ordered about by their own configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from prefect_codepipeline.tasks.registry import (
 
 
 class ScriptedConfiguration(ActionConfiguration):
-    """`trace` gets a line for each run; `until` is a file that is waited for; `fail_unless` one that must exist."""
+    """`trace` gets a line for each run; `until` is a file that is waited for; `fail_unless` one that must exist.
+
+    `report` is said while it runs.
+    """
 
     trace: Path | None = None
     sleep_seconds: float = 0
@@ -26,6 +29,7 @@ class ScriptedConfiguration(ActionConfiguration):
     fail_unless: Path | None = None
     raise_error: str | None = None
     output: str | None = None
+    report: str | None = None
 
 
 @action_provider(
@@ -51,10 +55,20 @@ def test(configuration: ScriptedConfiguration, context: ActionContext) -> Action
     return _behave(configuration, context)
 
 
+@action_provider(
+    category="Test", owner="Custom", provider="Impatient", inputs=(0, 0), outputs=(0, 0), timeout_in_minutes=0
+)
+def run_out_of_time(configuration: ScriptedConfiguration, context: ActionContext) -> ActionResult:
+    """Behave as ordered, though there is no time."""
+    return _behave(configuration, context)
+
+
 def _behave(configuration: ScriptedConfiguration, context: ActionContext) -> ActionResult:
     if configuration.trace:
         with configuration.trace.open("a") as trace:
             trace.write(f"{context.pipeline_execution_id} {context.stage_name}/{context.action.name}\n")
+    if configuration.report:
+        context.report_progress(configuration.report, 50, "x1", "https://example.com/x1")
     until = time.monotonic() + configuration.sleep_seconds
     while time.monotonic() < until or (configuration.until and not configuration.until.exists()):
         context.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from prefect_codepipeline.tasks.rule_registry import (
 class ScriptedRuleConfiguration(RuleConfiguration):
     """`trace` gets a line for each asking; it waits until the file `until` is there; `fail_unless` must exist.
 
-    `hold` is a file that is waited for within the asking.
+    `hold` is a file that is waited for within the asking, `abandoned` one that is made when it waits in vain.
     """
 
     trace: Path | None = None
@@ -29,9 +30,16 @@ class ScriptedRuleConfiguration(RuleConfiguration):
     raise_error: str | None = None
     refuse: str | None = None
     secret: str | None = None
+    abandoned: Path | None = None
 
 
-@rule_provider(provider="Scripted", owner="Custom", inputs=(0, 2), secrets=("Secret",))
+def leave(memory: Mapping[str, str]) -> None:
+    """Say that it was abandoned."""
+    if "abandoned" in memory:
+        Path(memory["abandoned"]).touch()
+
+
+@rule_provider(provider="Scripted", owner="Custom", inputs=(0, 2), secrets=("Secret",), abandon=leave)
 def ask(configuration: ScriptedRuleConfiguration, context: RuleContext) -> RuleResult | WaitUntil:
     """Behave as ordered."""
     times = int(context.memory.get("times", "0")) + 1
@@ -47,7 +55,10 @@ def ask(configuration: ScriptedRuleConfiguration, context: RuleContext) -> RuleR
         raise ActionFailed("refused as ordered", code=configuration.refuse, external_execution_id="x1")
     if configuration.until and not configuration.until.exists():
         at = context.now + timedelta(seconds=configuration.wait_seconds)
-        return WaitUntil(at, f"there is no {configuration.until.name}", {"times": str(times)}, "x1")
+        memory = {"times": str(times)}
+        if configuration.abandoned:
+            memory["abandoned"] = str(configuration.abandoned)
+        return WaitUntil(at, f"there is no {configuration.until.name}", memory, "x1")
     is_met = not configuration.fail_unless or configuration.fail_unless.exists()
     return RuleResult(
         "Succeeded" if is_met else "Failed", f"as ordered, asked {times} times", "x1", "http://x/1"

@@ -137,6 +137,21 @@ def test_on_success_an_alarm_that_rings_already_may_end_and_then_not_begin_again
     assert asker.ask_again().status == "Failed"
 
 
+@pytest.mark.parametrize("timeout", [None, 5])
+def test_the_last_look_is_at_the_very_end_of_the_wait_time(
+    asker: Any, alarm: Alarm, timeout: int | None
+) -> None:
+    asker.ask("CloudWatchAlarm", ALARM | {"WaitTime": "5"}, condition="onSuccess", timeoutInMinutes=timeout)
+    last = asker.ask_again(after=4 * MINUTE + timedelta(seconds=59))
+    assert isinstance(last, RuleWait)
+    assert last.at == asker.clock + 5 * MINUTE
+
+    alarm.goes("ALARM")
+    answer = asker.ask_again()
+
+    assert (answer.status, answer.error_details) == ("Failed", None), "an answer, not the end of its time"
+
+
 def test_on_failure_it_waits_for_the_alarm_to_go_off(asker: Any, alarm: Alarm) -> None:
     asker.ask("CloudWatchAlarm", ALARM | {"WaitTime": "5"}, condition="onFailure")
     assert isinstance(asker.ask_again(), RuleWait)

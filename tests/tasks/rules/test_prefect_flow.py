@@ -10,6 +10,8 @@ from uuid import uuid4
 import pytest
 
 from prefect_codepipeline.model.conditions import RuleOutcome, RuleWait
+from prefect_codepipeline.tasks.prefect_api import call, flow_run
+from prefect_codepipeline.tasks.rules.prefect_flow import cancel_run
 
 pytestmark = pytest.mark.live
 
@@ -93,8 +95,6 @@ def test_a_run_that_takes_long_is_looked_at_more_seldom_and_in_the_end_given_up(
 
 
 def test_a_run_that_was_deleted_is_an_error(asker: Any, ask: Any) -> None:
-    from prefect_codepipeline.tasks.prefect_api import call
-
     wait = ask()
     call("DELETE", f"/flow_runs/{wait.memory['flow_run_id']}")
 
@@ -117,6 +117,18 @@ def test_a_cancelled_execution_does_not_wait_for_the_run(
 
     thread.join(5)
     assert answers[0].status == "Abandoned"
+    started = next(line for line in asker.lines if "was started" in line).split("'")[1]
+    found = call("POST", "/flow_runs/filter", {"flow_runs": {"name": {"any_": [started]}}})[1]
+    assert [run["state_name"] for run in found] == ["Cancelled"], "nobody wants its answer"
+
+
+def test_a_run_whose_rule_waits_is_cancelled_when_it_is_abandoned(ask: Any) -> None:
+    wait = ask()
+
+    cancel_run(wait.memory)
+    cancel_run(wait.memory)  # a second time there is nothing to do
+
+    assert flow_run(wait.memory["flow_run_id"])["state_name"] == "Cancelled"
 
 
 def test_parameters_that_the_flow_has_not_are_an_error(ask: Any) -> None:
