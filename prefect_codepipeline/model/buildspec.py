@@ -92,6 +92,7 @@ class BatchEnv:
     privileged_mode: bool | None = None
     type: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    fleet: str | None = None
 
 
 @dataclass(frozen=True)
