@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefect_codepipeline.model.buildspec import PHASES
 from prefect_codepipeline.model.validation import buildspecs
 from prefect_codepipeline.model.validation.problem import MOST_PROBLEMS, Problem, nearest
 from prefect_codepipeline.model.validation.rules import Rule
@@ -15,6 +16,11 @@ _MOST_PROPOSALS = 20
 _SHOWN = 100
 _YES = {"yes", "true", "on", "y"}
 _NO = {"no", "false", "off", "n", ""}
+# Known keys that people write elsewhere.
+_ELSEWHERE = {
+    "environment_variables": "since version 0.2 it is 'variables' inside of 'env'",
+    **dict.fromkeys(PHASES, "phases stand inside of 'phases'"),
+}
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_]{1,128}")
 
 
@@ -53,7 +59,8 @@ class Reading:
         if known is not None:
             for key in data:
                 if key not in known:
-                    hint = self.propose(str(key), known)
+                    hint = "" if path else _ELSEWHERE.get(str(key), "")
+                    hint = hint or self.propose(str(key), known)
                     self.note(buildspecs.UNKNOWN, below(path, key), hint=hint, key=cut(str(key)))
         return {str(key): value for key, value in data.items()}
 
