@@ -55,6 +55,7 @@ def _listed(path: str, data: object, reading: Reading, *, is_graph: bool) -> tup
         return ()
     if not 1 <= len(items) <= MAX_BUILDS:
         reading.note(buildspecs.BATCH_SIZE, path, count=len(items))
+        return ()  # a graph of thousands would take long, for nothing
     builds = tuple(
         _build(f"{path}[{index}]", item, reading, is_graph=is_graph) for index, item in enumerate(items)
     )

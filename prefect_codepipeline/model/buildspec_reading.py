@@ -19,7 +19,7 @@ _NO = {"no", "false", "off", "n", ""}
 # Known keys that people write elsewhere.
 _ELSEWHERE = {
     "environment_variables": "since version 0.2 it is 'variables' inside of 'env'",
-    **dict.fromkeys(PHASES, "phases stand inside of 'phases'"),
+    **{str(phase): "phases stand inside of 'phases'" for phase in PHASES},
 }
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_]{1,128}")
 

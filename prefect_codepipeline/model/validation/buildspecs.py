@@ -66,6 +66,12 @@ UNKNOWN = _rule(
     "'{key}' is not known and is ignored",
     severity="warning",
 )
+REPEATED = _rule(
+    "buildspec-repeated-key",
+    "A key stands once in its mapping.",
+    "'{key}' stood in line {line} already; this one counts",
+    severity="warning",
+)
 FLAG = _rule(
     "buildspec-flag",
     "A switch is yes or no.",
