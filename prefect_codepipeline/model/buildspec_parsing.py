@@ -44,6 +44,7 @@ REPORT_FORMATS = (
 )  # fmt: skip
 MAX_REPORT_GROUPS = 5
 MAX_FALLBACK_KEYS = 5
+MAX_PATTERN = 4096  # characters; compiling a much longer regex takes seconds
 SHELLS = ("bash", "/bin/sh", "powershell.exe", "cmd.exe")
 
 _TOP_KEYS = {"version", "run-as", "env", "proxy", "batch", "phases", "reports", "artifacts", "cache"}
@@ -95,7 +96,10 @@ def parse_buildspec(data: object) -> tuple[Buildspec | None, list[Problem]]:
 
 
 def parse_on_failure(value: str) -> OnFailure | None:
-    """`ABORT`, `CONTINUE`, `RETRY`, `RETRY-n`, `RETRY-regex` or `RETRY-n-regex`; None for anything else."""
+    """`ABORT`, `CONTINUE`, `RETRY`, `RETRY-n`, `RETRY-regex` or `RETRY-n-regex`; None for anything else.
+
+    The regex is one of Python, of at most 4,096 characters. CodeBuild does not say whose syntax it takes.
+    """
     if value in ("ABORT", "CONTINUE"):
         return OnFailure(cast("Literal['ABORT', 'CONTINUE']", value))
     match = _ON_FAILURE.fullmatch(value)
@@ -105,6 +109,8 @@ def parse_on_failure(value: str) -> OnFailure | None:
     if count and (len(count) > len(str(MAX_RETRIES)) or int(count) > MAX_RETRIES):
         return None
     pattern = match["regex"] or ".*"
+    if len(pattern) > MAX_PATTERN:
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a later Python will read otherwise

@@ -162,7 +162,10 @@ def test_a_graph_of_builds_with_buildspecs_of_their_own_needs_no_phases() -> Non
 
 def test_a_matrix_is_the_product_of_what_varies() -> None:
     matrix = {
-        "static": {"ignore-failure": "true", "env": {"type": "ARM_CONTAINER", "privileged-mode": "false"}},
+        "static": {
+            "ignore-failure": "true",
+            "env": {"type": "ARM_CONTAINER", "privileged-mode": "false", "variables": {"V": "0", "X": "x"}},
+        },
         "dynamic": {
             "buildspec": ["one.yml", "two.yml"],
             "env": {"image": ["i"], "compute-type": "c", "variables": {"V": ["1", "2"], "W": ["3"]}},
@@ -170,10 +173,10 @@ def test_a_matrix_is_the_product_of_what_varies() -> None:
     }
     batch = _read(_spec(batch={"build-matrix": matrix})).batch
     assert [(b.identifier, b.buildspec, b.env.variables, b.ignore_failure) for b in batch.builds] == [
-        ("build_1", "one.yml", {"V": "1", "W": "3"}, True),
-        ("build_2", "one.yml", {"V": "2", "W": "3"}, True),
-        ("build_3", "two.yml", {"V": "1", "W": "3"}, True),
-        ("build_4", "two.yml", {"V": "2", "W": "3"}, True),
+        ("build_1", "one.yml", {"V": "1", "W": "3", "X": "x"}, True),
+        ("build_2", "one.yml", {"V": "2", "W": "3", "X": "x"}, True),
+        ("build_3", "two.yml", {"V": "1", "W": "3", "X": "x"}, True),
+        ("build_4", "two.yml", {"V": "2", "W": "3", "X": "x"}, True),
     ]
     assert {(b.env.image, b.env.compute_type, b.env.type, b.env.privileged_mode) for b in batch.builds} == {
         ("i", "c", "ARM_CONTAINER", False)
@@ -306,9 +309,11 @@ def test_every_rule_has_a_case() -> None:
 
 def test_what_is_ignored_is_not_in_the_buildspec() -> None:
     spec, _ = parse_buildspec(
-        _spec(env={"exported-variables": ["AWS_X", "A"]}, cache={"paths": ["p"], "fallback-keys": ["f"]})
+        _phase(runtime_versions={"java": "8"})
+        | {"env": {"exported-variables": ["AWS_X", "A"]}, "cache": {"paths": ["p"], "fallback-keys": ["f"]}}
     )
     assert spec
+    assert spec.phases[0].runtime_versions == {}
     assert spec.env.exported_variables == ("A",)
     assert spec.cache == Cache(("p",))
 
@@ -356,7 +361,7 @@ def test_no_text_makes_on_failure_raise(text: str) -> None:
 
 
 def test_a_large_buildspec_takes_no_time() -> None:
-    builds = [{"identifier": f"b{n}", "depend-on": [f"b{n - 1}", "x" * 50]} for n in range(2000)]
+    builds = [{"identifier": f"b{n}", "depend-on": [f"b{n - 1}", "x" * 50]} for n in range(20_000)]
     data = _list(*builds, kind="build-graph") | {f"unknown-{n}": "x" for n in range(20_000)}
     start = time.process_time()
     parse_buildspec(data)
@@ -379,6 +384,8 @@ ON_FAILURE: list[tuple[str, OnFailure | None]] = [
     ("RETRY-101", None),
     ("RETRY-" + "9" * 5000, None),
     ("RETRY-(", None),
+    ("RETRY-a{99999999999999}", None),
+    ("RETRY-" + "(a|b)" * 100_000, None),
     ("RETRY-2-(", None),
     ("RETRY-", None),
     ("retry", None),
