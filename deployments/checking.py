@@ -6,8 +6,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from prefect_codepipeline.deployments.buildspec_checking import (
+    check_buildspec,
+    has_buildspec_name,
+    is_something_else,
+    looks_like_buildspec,
+)
 from prefect_codepipeline.deployments.definition_file import pipeline_in, read_file
 from prefect_codepipeline.deployments.runnable import check_runnable
 from prefect_codepipeline.errors import InvalidDefinition, UnreadableDefinition
@@ -16,16 +22,21 @@ from prefect_codepipeline.model.validation import Problem, declare_or_problems
 from prefect_codepipeline.tasks.document import MAX_BYTES, Document, Place
 
 Look = Callable[[PipelineDeclaration], list[Problem]]
+Kind = Literal["pipeline", "buildspec"]
 
 _ENDINGS = {".json", ".template", ".yaml", ".yml"}
 _NOT_ENTERED = {"node_modules", "__pycache__"}
 # What a file in a folder says somewhere when it is meant for us; others there are nobody's mistake.
 _MEANT = re.compile(rb"\bstages\b|AWS::CodePipeline::Pipeline|\A(?:\xff\xfe|\xfe\xff)")
+_MEANT_BUILDSPEC = re.compile(rb"\b(?:phases|batch)\b|\A(?:\xff\xfe|\xfe\xff)")
 
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """A file with everything that is wrong in it. `unreadable` says why there was nothing to check, else empty."""
+    """A file with everything that is wrong in it. `unreadable` says why there was nothing to check, else empty.
+
+    `outcome` says of a buildspec what CodeBuild would do with it.
+    """
 
     name: str
     problems: tuple[Problem, ...] = ()
@@ -33,6 +44,7 @@ class CheckedFile:
     unreadable: str = ""
     line: int = 0
     column: int = 0
+    outcome: str = ""
 
     @property
     def has_errors(self) -> bool:
@@ -40,32 +52,49 @@ class CheckedFile:
 
 
 def check_files(
-    paths: Iterable[Path], look: Look = check_runnable, region: str | None = None
+    paths: Iterable[Path],
+    look: Look = check_runnable,
+    region: str | None = None,
+    kind: Kind | None = None,
 ) -> Iterator[CheckedFile]:
-    """Each file, and each definition in each folder and below it, in the order of names.
+    """Each file, and each definition and buildspec in each folder and below it, in the order of names.
 
     Args:
-        paths: files and folders. Files in folders that hold no pipeline are left out.
+        paths: files and folders. Files in folders that are neither a pipeline nor a buildspec are left out.
         look: finds what is wrong with a declaration, beside its fields.
         region: what templates are evaluated for.
+        kind: what the files are, and what is looked for in folders. Without it, names tell buildspecs.
     """
     for path in paths:
         if path.is_dir():
-            yield from (check_file(found, look, region) for found in _definitions_below(path))
+            yield from (check_file(found, look, region, kind) for found in _files_below(path, kind))
         else:
-            yield check_file(path, look, region)
+            yield check_file(path, look, region, kind)
 
 
-def check_file(path: Path, look: Look = check_runnable, region: str | None = None) -> CheckedFile:
-    """What is wrong in one file, a definition or a CloudFormation template."""
+def check_file(
+    path: Path, look: Look = check_runnable, region: str | None = None, kind: Kind | None = None
+) -> CheckedFile:
+    """What is wrong in one file, a definition, a CloudFormation template or a buildspec."""
     try:
         document = read_file(path)
+        if _is_buildspec(path, document, kind):
+            return _checked_buildspec(document)
         is_template = _is_template(document)
         found = _of_template(document, look, region) if is_template else _of_definition(document, look)
         problems = sorted(found, key=lambda problem: (problem.line, problem.column))
     except UnreadableDefinition as error:
         return CheckedFile(str(path), unreadable=str(error), line=error.line or 0, column=error.column or 0)
     return CheckedFile(str(path), tuple(problems), tuple(document.lines) if problems else ())
+
+
+def _checked_buildspec(document: Document) -> CheckedFile:
+    found, outcome = check_buildspec(document)
+    placed = (_placed(problem, document.place_of(problem.path)) for problem in found)
+    problems = sorted(placed, key=lambda problem: (problem.line, problem.column))
+    return CheckedFile(
+        document.name, tuple(problems), tuple(document.lines) if problems else (), outcome=outcome
+    )
 
 
 def read_runnable(path: Path) -> tuple[PipelineDeclaration, list[Problem]]:
@@ -131,29 +160,39 @@ def _placed(problem: Problem, place: Place) -> Problem:
     return replace(problem, line=place.line, column=place.column, rule=rule)
 
 
-def _definitions_below(folder: Path) -> Iterator[Path]:
+def _files_below(folder: Path, kind: Kind | None) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name in _NOT_ENTERED or path.is_symlink():
             continue
         if path.is_dir():
-            yield from _definitions_below(path)
-        elif path.suffix.lower() in _ENDINGS and _is_meant(path):
+            yield from _files_below(path, kind)
+        elif path.suffix.lower() in _ENDINGS and _is_meant(path, kind):
             yield path
 
 
-def _is_meant(path: Path) -> bool:
+def _is_meant(path: Path, kind: Kind | None) -> bool:
+    is_named = kind != "pipeline" and has_buildspec_name(path)
+    said = _MEANT_BUILDSPEC if kind == "buildspec" else _MEANT
     try:
         with path.open("rb") as file:
             start = file.read(MAX_BYTES + 1)
     except OSError:
         return True  # to be reported
-    if len(start) > MAX_BYTES or not _MEANT.search(start):
+    if len(start) > MAX_BYTES or not (is_named or said.search(start)):
         return False
     try:
         document = read_file(path)
     except UnreadableDefinition:
+        return kind != "buildspec" or is_named
+    if is_named and not is_something_else(document):
         return True
-    return _holds_pipeline(document)
+    return looks_like_buildspec(document) if kind == "buildspec" else _holds_pipeline(document)
+
+
+def _is_buildspec(path: Path, document: Document, kind: Kind | None) -> bool:
+    if kind:
+        return kind == "buildspec"
+    return has_buildspec_name(path) and not is_something_else(document)
 
 
 def _is_template(document: Document) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prefect_codepipeline.model.validation import Problem
 
 Format = Literal["text", "json", "sarif", "github"]
+Kind = Literal["pipeline", "buildspec"]
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|\'(?:[^\']|\'\')*\'?|[^\s:,{}\[\]]+')
 _WIDTH = 160
@@ -29,20 +30,23 @@ def validate(
     format: Format = "text",
     region: str | None = None,
     only_aws: Annotated[bool, Parameter(negative=())] = False,
+    kind: Kind | None = None,
 ) -> int:
-    """Check pipeline definitions without a server. Exits with 1 for errors, 2 for files that cannot be read.
+    """Check pipeline definitions and buildspecs without a server. Exits with 1 for errors, 2 for files that cannot be read.
 
     Parameters
     ----------
     files:
         Definitions in JSON or YAML, as `aws codepipeline get-pipeline` prints them or bare, CloudFormation templates,
-        and folders of them.
+        buildspecs, and folders of them.
     format:
         For people, for programs, for code scanning, or as annotations of a GitHub workflow.
     region:
         The region that the pipelines are meant for, to check what depends on it.
     only_aws:
         Check AWS's rules alone, not whether this version can run the pipelines.
+    kind:
+        What the files are. Without it, files with `buildspec` in their names are buildspecs, the others pipelines.
     """
     from prefect_codepipeline.deployments.checking import check_files
     from prefect_codepipeline.deployments.runnable import check_rules, check_runnable
@@ -50,7 +54,7 @@ def validate(
     if not files:
         raise CodePipelineError("validate takes one or more files or folders")
     look = partial(check_rules if only_aws else check_runnable, region=region)
-    checked = list(check_files(files, look, region))
+    checked = list(check_files(files, look, region, kind))
     _WRITERS[format](checked)
     if any(file.unreadable for file in checked):
         return 2
@@ -65,9 +69,11 @@ def _write_text(checked: Sequence[CheckedFile]) -> None:
         if file.unreadable:
             print_line((file.unreadable.replace("\n", " "), "red"))
         elif not file.problems:
-            print_line((f"{file.name}: no problems", "green"))
+            print_line((f"{file.name}: no problems{file.outcome and '; '}{file.outcome}", "green"))
         for problem in file.problems:
             _write_problem(file, problem)
+        if file.problems and file.outcome:
+            print_line((f"{file.name}: ", "bold"), file.outcome)
     errors, warnings = _count(checked, "error"), _count(checked, "warning")
     if errors + warnings:
         print_line(f"{_plural(errors, 'error')}, {_plural(warnings, 'warning')}")
@@ -122,7 +128,8 @@ def _write_json(checked: Sequence[CheckedFile]) -> None:
 def _entry(file: CheckedFile) -> dict[str, Any]:
     if file.unreadable:
         return {"file": file.name, "unreadable": file.unreadable, "line": file.line, "column": file.column}
-    return {"file": file.name, "problems": [vars(problem) for problem in file.problems]}
+    entry: dict[str, Any] = {"file": file.name, "problems": [vars(problem) for problem in file.problems]}
+    return {**entry, "outcome": file.outcome} if file.outcome else entry
 
 
 def _write_sarif(checked: Sequence[CheckedFile]) -> None:

@@ -14,6 +14,8 @@ PHASES: tuple[PhaseName, ...] = ("install", "pre_build", "build", "post_build")
 VERSIONS = ("0.1", "0.2")
 DEFAULT_RETRIES = 3
 MAX_RETRIES = 100
+# A build that fails in one of these has nothing to finish.
+_BEFORE = ("SUBMITTED", "QUEUED", "PROVISIONING")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class BatchEnv:
     privileged_mode: bool | None = None
     type: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    fleet: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,14 +133,23 @@ class Buildspec:
 
 
 def next_phase(phase: str, succeeded: bool, on_failure: OnFailure | None = None) -> str:
-    """The phase after one of `DOWNLOAD_SOURCE` to `FINALIZING`; a retry begins the build anew and is not asked here.
+    """The phase after one of `SUBMITTED` to `FINALIZING`; a retry begins the build anew and is not asked here.
 
     https://docs.aws.amazon.com/codebuild/latest/userguide/view-build-details-phases.html
     """
-    order = ("DOWNLOAD_SOURCE", *map(str.upper, PHASES), "UPLOAD_ARTIFACTS", "FINALIZING", "COMPLETED")
+    order = (
+        *_BEFORE,
+        "DOWNLOAD_SOURCE",
+        *map(str.upper, PHASES),
+        "UPLOAD_ARTIFACTS",
+        "FINALIZING",
+        "COMPLETED",
+    )
     following = order[order.index(phase) + 1]
     if succeeded:
         return following
+    if phase in _BEFORE:
+        return "COMPLETED"
     if on_failure and phase.lower() in PHASES:
         return following if on_failure.action == "CONTINUE" else "FINALIZING"
     return "FINALIZING" if phase in ("DOWNLOAD_SOURCE", "INSTALL", "PRE_BUILD") else following

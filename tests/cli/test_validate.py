@@ -264,3 +264,108 @@ def test_what_keeps_a_pipeline_from_being_deployed_or_run_is_said_with_its_line(
     assert "  line 20: stages[1].actions[0].inputArtifacts[0].name: Input Artifact Bundle" in str(
         caught.value
     )
+
+
+BUILDSPEC = """\
+version: 0.2
+phases:
+  build:
+    commands:
+      - make
+      - echo "Hello: world"
+artifacts:
+  file: a
+  files: a
+  files: b
+"""
+
+
+def test_buildspecs_are_known_by_their_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "buildspec.yml"
+    path.write_text(BUILDSPEC)
+
+    code, out = validate(capsys, path)
+
+    assert code == 1
+    lines = out.splitlines()
+    assert lines[0].startswith(
+        f"{path}:6:9: error: phases.build.commands[1]: Expected Commands[1] to be of string"
+    )
+    assert lines[0].endswith("[YAML_FILE_ERROR: buildspec-command]")
+    assert lines[1:3] == ['     6 |       - echo "Hello: world"', "       |         ^^^^"]
+    assert lines[3].startswith(f"{path}:8:3: warning: artifacts.file: 'file' is not known")
+    assert lines[6].startswith(f"{path}:10:3: warning: artifacts.files: 'files' stood in line 9 already")
+    assert lines[-2].endswith(
+        "CodeBuild would fail the build in DOWNLOAD_SOURCE with YAML_FILE_ERROR, before any command"
+    )
+    assert lines[-1] == "1 error, 2 warnings"
+
+
+@pytest.mark.parametrize(
+    "name", ["buildspec.yml", "BuildSpec_debug.yaml", "buildspec-x.json", "api-buildspec.yml"]
+)
+def test_what_codebuild_would_do_is_said(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    path.write_text('{"version": 0.2, "phases": {"install": {}, "build": {"commands": ["make"]}}}')
+
+    assert validate(capsys, path) == (0, f"{path}: no problems; CodeBuild would run build\n")
+    _, out = validate(capsys, path, "--format", "json")
+    assert json.loads(out) == [{"file": str(path), "problems": [], "outcome": "CodeBuild would run build"}]
+
+
+@pytest.mark.parametrize(
+    ("batch", "outcome"),
+    [
+        ("build-fanout: {parallelism: 2}", "2 builds (build_1, build_2) as a batch"),
+        ("build-list: [{identifier: a}]", "1 build (a) as a batch"),
+        (
+            "build-fanout: {parallelism: 9}",
+            "9 builds (build_1, build_2, build_3, build_4, build_5, …) as a batch",
+        ),
+    ],
+)
+def test_batches_say_their_builds(
+    batch: str, outcome: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "buildspec.yml"
+    path.write_text(f"version: 0.2\nphases: {{build: {{commands: a}}}}\nbatch: {{{batch}}}\n")
+    assert validate(capsys, path) == (0, f"{path}: no problems; CodeBuild would run {outcome}\n")
+
+
+def test_folders_are_searched_for_buildspecs_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = "version: 0.2\nphases: {build: {commands: [make]}}\n"
+    files = {
+        "a/buildspec.yml": BUILDSPEC, "a/odd.yml": good, "notes.yml": "version: 0.2\n", "pipeline.yaml": BROKEN,
+        "buildspec-project.yml": "Resources: {P: {Type: 'AWS::CodeBuild::Project'}}\n", "buildspec-wrong.yml": "a: [\n",
+    }  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    def found(*arguments: str) -> list[str]:
+        _, out = validate(capsys, tmp_path, "--format", "json", *arguments)
+        return [str(Path(entry["file"]).relative_to(tmp_path)) for entry in json.loads(out)]
+
+    assert found() == ["a/buildspec.yml", "buildspec-wrong.yml", "pipeline.yaml"]
+    assert found("--kind", "buildspec") == ["a/buildspec.yml", "a/odd.yml", "buildspec-wrong.yml"]
+    assert found("--kind", "pipeline") == ["pipeline.yaml"]
+    assert validate(capsys, tmp_path)[0] == 2
+
+
+def test_kind_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "build.yml"
+    path.write_text(BUILDSPEC)
+
+    code, out = validate(capsys, path, "--kind", "buildspec", "--format", "sarif")
+    assert code == 1
+    results = json.loads(out)["runs"][0]["results"]
+    assert [(result["ruleId"], result["level"]) for result in results] == [
+        ("buildspec-command", "error"), ("buildspec-unknown-key", "warning"), ("buildspec-repeated-key", "warning"),
+    ]  # fmt: skip
+    code, out = validate(capsys, path, "--kind", "buildspec", "--format", "github")
+    assert out.startswith(
+        f"::error file={path},line=6,col=9,title=buildspec-command::phases.build.commands[1]: "
+    )
+    assert validate(capsys, path)[0] == 2

@@ -3,7 +3,8 @@
     python tests/fuzz/fuzz.py [--seconds 60] [--seed N]
 
 Real files are changed in structure (hypothesis) and in bytes (atheris, where it can be installed), and go through the
-loaders, the import, the validator and the export. Whatever is not a document ends in a `CodePipelineError`.
+loaders, the import, the validator, the export and the reader of buildspecs. Whatever is not a document ends in a
+`CodePipelineError`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 import yaml
 
+from prefect_codepipeline.deployments.buildspec_checking import check_buildspec
 from prefect_codepipeline.deployments.cloudformation.export import as_template
 from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
 from prefect_codepipeline.deployments.planning import plan
@@ -49,6 +51,10 @@ ODD: list[Any] = [
 def look_at(content: bytes) -> None:
     """Everything that is done with a file before something runs. Raises nothing but a `CodePipelineError`."""
     document = read_document(content, "file")
+    of_buildspec, _ = check_buildspec(document)
+    for problem in of_buildspec:
+        assert 1 <= document.place_of(problem.path).line <= len(document.lines), problem
+        str(problem).encode()
     imported = import_document(document, {"AWS::Region": "eu-west-1"})
     for problem in imported.problems:
         document.place_of(problem.path)
@@ -78,12 +84,13 @@ def attempt(content: bytes) -> None:
 
 
 def seeds() -> list[Document]:
-    """Real templates and definitions of moderate size."""
-    paths = [*(DATA / "templates").iterdir(), *(DATA / "pipelines").iterdir()]
+    """Real templates, definitions and buildspecs of moderate size."""
+    folders = ("templates", "pipelines", "buildspec")
+    paths = [path for folder in folders for path in (DATA / folder).iterdir()]
     return [
         read_document(path.read_bytes(), path.name)
         for path in sorted(paths)
-        if path.suffix != ".md" and path.stat().st_size < 20_000
+        if path.suffix not in (".md", ".csv") and path.stat().st_size < 20_000
     ]
 
 

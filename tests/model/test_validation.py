@@ -428,7 +428,8 @@ def test_a_broken_rule_is_found_with_its_place(
 
 
 def test_every_rule_has_a_case() -> None:
-    assert {case[0] for case in CASES} == set(RULES)
+    of_pipelines = {name for name, rule in RULES.items() if rule.subject != "Buildspecs"}
+    assert {case[0] for case in CASES} == of_pipelines
 
 
 NO_PROBLEM = [

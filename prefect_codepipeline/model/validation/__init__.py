@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.validation import buildspecs  # noqa: F401  its rules are listed with the others
 from prefect_codepipeline.model.validation.actions import check_action_types, check_counts, check_fields
 from prefect_codepipeline.model.validation.artifacts import check_artifacts
 from prefect_codepipeline.model.validation.conditions import check_conditions, check_rules

@@ -32,6 +32,14 @@ of a set. The exception is `ValidationException`, in AWS's words:
 `codepipeline schema` prints all bounds as a JSON Schema. An unknown field is an error, with the nearest known one.
 Fields that are wrong do not keep the rules below from being checked.
 """
+# Said below the heading of a subject.
+_ABOUT = {
+    "Buildspecs": """\
+Files with `buildspec` in their names, and with `--kind buildspec` all files, are checked as CodeBuild's buildspecs. An
+error is what makes CodeBuild fail the build in its phase DOWNLOAD_SOURCE, before any command. A build from such a
+buildspec fails here in the same way.
+""",
+}
 _TYPES = """\
 ## The action types there are
 
@@ -45,7 +53,8 @@ def reference() -> str:
     parts = [_HEAD, _FIELDS]
     for subject in SUBJECTS:
         rules = [rule for rule in RULES.values() if rule.subject == subject]
-        parts.append("\n".join([f"## {subject}", "", *_table_of_rules(rules), ""]))
+        about = [_ABOUT[subject]] if subject in _ABOUT else []
+        parts.append("\n".join([f"## {subject}", "", *about, *_table_of_rules(rules), ""]))
     parts += [_TYPES, "\n".join([*_table_of_types(list(action_types().values())), ""])]
     parts += ["## The rule types there are\n", "\n".join([*_table_of_types(list(rule_types().values())), ""])]
     return "\n".join(parts)

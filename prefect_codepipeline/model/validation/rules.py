@@ -43,6 +43,7 @@ SUBJECTS = (
     "Artifact stores and regions", "Stages and their order", "Names", "Pipeline types", "Action types",
     "Fields of some action types", "Configuration of actions", "Numbers of artifacts", "Artifacts", "Namespaces",
     "References to variables", "Triggers", "Conditions", "Rules of conditions", "Configuration of rules", "Surprises",
+    "Buildspecs",
 )  # fmt: skip
 
 
