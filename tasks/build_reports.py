@@ -1,0 +1,228 @@
+"""Collect the reports that a build wrote, show them in Prefect's UI, and keep their files.
+
+https://docs.aws.amazon.com/codebuild/latest/userguide/test-reporting.html
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from prefect.context import TaskRunContext
+
+from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+from prefect_codepipeline.errors import ActionFailed, CodePipelineError
+from prefect_codepipeline.model.build_reports import (
+    CoverageReport,
+    Report,
+    TestReport,
+    merge_coverage,
+    merge_tests,
+    one_line,
+    table,
+)
+from prefect_codepipeline.model.buildspec import ReportGroup
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.tasks.artifact_places import keep_file
+from prefect_codepipeline.tasks.globs import select_files
+from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.tasks.report_formats import UnfitFileError, UnreadableReportError, read_report
+
+# A build must end: what is not read by then is warned of.
+MAX_FILES = 5000
+MAX_SECONDS = 60.0
+_MAX_WARNINGS = 50
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReportFile:
+    """A file of a report: where it lies, and its name among the kept files, `<group>/<path>`."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class CollectedReports:
+    """All reports of a build. `warnings` are whole sentences for the log; nothing here fails a build."""
+
+    reports: tuple[Report, ...] = ()
+    warnings: tuple[str, ...] = ()
+    files: tuple[ReportFile, ...] = ()
+
+    @property
+    def one_line(self) -> str:
+        """`412 passed, 2 failed: test_login, test_logout; line coverage 83.1 %`; empty without reports."""
+        return one_line(self.reports)
+
+
+def collect_reports(
+    groups: Sequence[ReportGroup], root: Path, mask: Callable[[str], str] | None = None
+) -> CollectedReports:
+    """Read what `reports` of a buildspec names below `root`, the source directory after the build.
+
+    `mask` hides secrets in what is shown of a test. What cannot be read becomes a warning, as on AWS.
+    """
+    root = root.resolve()
+    deadline = time.monotonic() + MAX_SECONDS
+    reports: list[Report] = []
+    warnings: list[str] = []
+    files: list[ReportFile] = []
+    for group in groups:
+        report, kept, problems = _read_group(group, root, deadline)
+        reports += [_mask_report(report, mask) if mask else report] if report else []
+        warnings += [f"report group {group.name!r}: {problem}" for problem in problems]
+        files += kept
+    shown = _bounded(warnings)
+    return CollectedReports(tuple(reports), tuple(map(mask, shown) if mask else shown), tuple(files))
+
+
+def publish_reports(collected: CollectedReports, pipeline_name: str, action_name: str) -> list[str]:
+    """Make a table artifact of each report in Prefect, linked to the task run this is called in; the artifacts' ids.
+
+    Each group of an action has one key, under which Prefect keeps the reports of all runs. A server that does not
+    answer is warned of in the log.
+    """
+    context = TaskRunContext.get()
+    run = {"task_run_id": context.task_run.id, "flow_run_id": context.task_run.flow_run_id} if context else {}
+    made: list[str] = []
+    for report in collected.reports:
+        body = {
+            "key": artifact_key(pipeline_name, action_name, report.group),
+            "type": "table",
+            "description": f"**{report.group}** of action {action_name}: {one_line([report])}",
+            "data": json.dumps(table(report), ensure_ascii=False),
+            **{key: str(value) for key, value in run.items() if value},
+        }
+        try:
+            _, answer = call("POST", "/artifacts/", body)
+            made.append(str(answer["id"]))
+        except CodePipelineError as error:
+            _logger.warning("the report %r is not shown in Prefect's UI: %s", report.group, error)
+    return made
+
+
+def artifact_key(pipeline_name: str, action_name: str, group: str) -> str:
+    """The key under which Prefect's UI lists the reports of a group."""
+    return f"report-{slug(pipeline_name, action_name, group)}"
+
+
+def keep_report_files(store: ArtifactStore, collected: CollectedReports, *place: str) -> str | None:
+    """Keep the reports' files as `<store>/reports/<place…>/<group>/<path>`; the folder, None without files.
+
+    `place` says whose they are: pipeline, execution id, stage, action. What is there under the same name is
+    replaced.
+
+    Raises:
+        ActionFailed: the store does not answer, or its disk is full.
+    """
+    if not collected.files:
+        return None
+    folder = "/".join(["reports", *map(_safe, place)])
+    for file in collected.files:
+        keep_file(store, file.path, f"{folder}/{file.name}")
+    return f"{store.url}/{folder}"
+
+
+def _read_group(
+    group: ReportGroup, root: Path, deadline: float
+) -> tuple[Report | None, list[ReportFile], list[str]]:
+    """The group's report, None when no file could be read; the files that are to be kept; what went wrong."""
+    try:
+        found = _find(group, root)
+    except (ActionFailed, OSError, RecursionError) as error:
+        return None, [], [_why_none(error, group)]
+    format = group.file_format.upper()
+    reports: list[Report] = []
+    kept: list[ReportFile] = []
+    problems: list[str] = []
+    for place, file in enumerate(found):
+        if place >= MAX_FILES or time.monotonic() > deadline:
+            problems.append(f"{place} of its {len(found)} files were read, more would take too long")
+            break
+        try:
+            reports.append(_read(file, group.name, format, root))
+            kept.append(file)
+        except UnreadableReportError as error:
+            problems.append(f"{file.path.relative_to(root)} {error}, so it does not count as {format}")
+            if not isinstance(error, UnfitFileError):
+                kept.append(file)
+    return _merge(group.name, format, reports), kept, problems
+
+
+def _find(group: ReportGroup, root: Path) -> list[ReportFile]:
+    """The group's files, sorted.
+
+    Raises:
+        ActionFailed: a pattern or the base directory leaves the tree, or nothing matches.
+        OSError: the base directory cannot be read.
+    """
+    base = (root / (group.base_directory or ".")).resolve()
+    if not base.is_relative_to(root):
+        raise ActionFailed(
+            f"base-directory {group.base_directory!r} lies outside the source directory",
+            code="ConfigurationError",
+        )
+    found: dict[str, ReportFile] = {}
+    for path in select_files(base, group.files):
+        name = PurePosixPath(path).name if group.discard_paths else path
+        taken = 1
+        while name in found:  # without their folders two files may bear one name
+            taken += 1
+            name = f"{taken}-{PurePosixPath(path).name}"
+        found[name] = ReportFile(base / path, f"{_safe(group.name)}/{name}")
+    return list(found.values())
+
+
+def _read(file: ReportFile, group: str, format: str, root: Path) -> Report:
+    if not file.path.resolve().is_relative_to(root):
+        raise UnfitFileError("is a link that leads out of the source directory")
+    return read_report(group, format, file.path)
+
+
+def _merge(group: str, format: str, reports: Sequence[Report]) -> Report | None:
+    tests = [report for report in reports if isinstance(report, TestReport)]
+    coverage = [report for report in reports if isinstance(report, CoverageReport)]
+    if tests:
+        return merge_tests(group, format, tests)
+    return merge_coverage(group, format, coverage) if coverage else None
+
+
+def _why_none(error: Exception, group: ReportGroup) -> str:
+    below = f" below {group.base_directory!r}" if group.base_directory else ""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return f"there is no directory {group.base_directory!r} after the build, so there is no report"
+    if isinstance(error, OSError):
+        return f"its files cannot be looked for: {error.filename}: {error.strerror}"
+    if isinstance(error, ActionFailed) and error.code == "ConfigurationError":
+        return str(error)
+    if isinstance(error, ActionFailed):
+        patterns = ", ".join(map(repr, group.files))
+        return f"no file matches {patterns}{below}, so there is no report; compare with what the tests write"
+    return f"its folders are nested too deeply{below}"
+
+
+def _mask_report(report: Report, mask: Callable[[str], str]) -> Report:
+    if isinstance(report, CoverageReport):
+        return report
+    cases = [
+        replace(case, name=mask(case.name), suite=mask(case.suite), message=mask(case.message))
+        for case in report.cases
+    ]
+    return replace(report, cases=tuple(cases))
+
+
+def _bounded(warnings: list[str]) -> list[str]:
+    more = len(warnings) - _MAX_WARNINGS
+    return warnings if more <= 0 else [*warnings[:_MAX_WARNINGS], f"reports: {more} more warnings like these"]
+
+
+def _safe(name: str) -> str:
+    """A name as one part of a path, in a folder and in S3 alike."""
+    return re.sub(r"[^\w.@+=-]", "-", name)[:100].lstrip(".") or "-"
