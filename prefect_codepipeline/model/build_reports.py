@@ -28,12 +28,12 @@ _SHOWN_FILES = 100
 _NAMED_FAILED = 3
 _SHORT_NAME = 60
 _SHORT_MESSAGE = 300
-_WORDS: dict[Status, str] = {
-    "Succeeded": "passed",
-    "Skipped": "skipped",
-    "Unknown": "unknown",
-    "Error": "broken",
-    "Failed": "failed",
+# What went wrong comes last, so that names can follow.
+_WORDS: Mapping[str, tuple[Status, ...]] = {
+    "passed": ("Succeeded",),
+    "skipped": ("Skipped",),
+    "unknown": ("Unknown",),
+    "failed": ("Failed", "Error"),
 }
 _TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|#x1B\[[0-9;]*m")
 # A database refuses NUL and lone surrogates; nobody can read the others.
@@ -130,6 +130,8 @@ Report = TestReport | CoverageReport
 
 def clean(text: str, limit: int) -> str:
     """Text that a tool wrote, without colours and what a database refuses, at most `limit` characters."""
+    if len(text) <= limit and text.isprintable():
+        return text.strip()  # nearly always
     text = _UNFIT.sub("", _TERMINAL.sub("", text[: 4 * limit])).strip()
     return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
@@ -217,12 +219,8 @@ def _tests_line(reports: Sequence[TestReport]) -> str:
 
 
 def _counted(counts: Mapping[Status, int]) -> str:
-    """What went wrong comes last, so that names can follow."""
-    return ", ".join(
-        f"{counts.get(status, 0)} {word}"
-        for status, word in _WORDS.items()
-        if counts.get(status) or status == "Succeeded"
-    )
+    sums = {word: sum(counts.get(status, 0) for status in statuses) for word, statuses in _WORDS.items()}
+    return ", ".join(f"{number} {word}" for word, number in sums.items() if number or word == "passed")
 
 
 def _coverage_line(reports: Sequence[CoverageReport]) -> str:
@@ -255,7 +253,7 @@ def _test_rows(report: TestReport) -> list[Row]:
 
 
 def _case_row(kind: str, case: TestCase) -> Row:
-    name = f"{case.suite} > {case.name}" if case.suite else case.name
+    name = f"{case.suite} > {case.name}" if case.suite not in ("", case.name) else case.name
     message = clean(case.message, _SHORT_MESSAGE) if kind == "failed" else ""
     return _test_row(kind, name, case.status, case.seconds, case.place, message)
 

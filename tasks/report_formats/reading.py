@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from defusedxml.ElementTree import DefusedXMLParser
 
 MAX_XML_BYTES = 100 << 20
 MAX_JSON_BYTES = 50 << 20
+MAX_SECONDS = 20.0
 MAX_ELEMENTS = 3_000_000
 MAX_JSON_PARTS = 2_000_000
 _MAX_DEPTH = 200
@@ -105,13 +107,18 @@ def nodes(path: Path, roots: tuple[str, ...], wanted: tuple[str, ...]) -> Iterat
     with open_report(path, MAX_XML_BYTES) as file:
         try:
             taken = 0
+            deadline = time.monotonic() + MAX_SECONDS
             while (chunk := file.read(_CHUNK)) and taken <= MAX_XML_BYTES:  # it may grow while it is read
                 taken += len(chunk)
                 parser.feed(chunk)
                 yield from target.take()
                 # Older expat reads an unfinished tag from its beginning again with each piece.
                 if taken - parser.parser.CurrentByteIndex > _MAX_TAG_BYTES:
-                    raise UnreadableReportError(f"has a single tag of more than {_MAX_TAG_BYTES >> 20} MiB")
+                    raise UnreadableReportError(
+                        f"has a single tag or comment of more than {_MAX_TAG_BYTES >> 20} MiB"
+                    )
+                if time.monotonic() > deadline:
+                    raise UnreadableReportError(f"takes more than {MAX_SECONDS:.0f} s to read")
             parser.close()
             yield from target.take()
         except DefusedXmlException:
@@ -142,7 +149,7 @@ def read_json(path: Path) -> Any:
             raise UnreadableReportError(f"cannot be read: {error.strerror}") from None
     # Each part takes some hundred bytes of memory, however short it is written.
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_JSON_PARTS:
-        raise UnreadableReportError(f"has more than {MAX_JSON_PARTS} parts")
+        raise UnreadableReportError(f"has more than {MAX_JSON_PARTS:,} parts")
     try:
         return json.loads(raw)
     except RecursionError:
@@ -177,7 +184,7 @@ class _Target:
         self._depth += 1
         if self._elements > MAX_ELEMENTS or self._depth > _MAX_DEPTH:
             raise UnreadableReportError(
-                f"has more than {MAX_ELEMENTS} elements or {_MAX_DEPTH} levels of them"
+                f"has more than {MAX_ELEMENTS:,} elements, or more than {_MAX_DEPTH} within one another"
             )
         node = Node(name, attributes, self._open)
         if self._inside and self._open and self._held < _MAX_HELD:

@@ -39,7 +39,8 @@ def junit(path: Path) -> Iterator[TestCase]:
             seconds=_seconds(node.get("time")),
             message=_told(problem.get("message"), problem.text) if problem else "",
             trace=problem.text if problem and status in ("Failed", "Error") else "",
-            place=_file_line(node.get("file"), node.get("line", "lineno")),
+            # pytest counts these lines from 0, others from 1; who failed is found by the stack trace.
+            place=node.get("file"),
         )
 
 
@@ -226,8 +227,8 @@ def _case(
 
 
 def _told(message: str, text: str) -> str:
-    """The message, else the first lines of what is told at length."""
-    return message or "\n".join(text.strip().splitlines()[:5])
+    """The message, else the first lines of what is told at length; go-junit-report's message is always `Failed`."""
+    return (message if message != "Failed" else "") or "\n".join(text.strip().splitlines()[:5])
 
 
 def _place(trace: str) -> str:
