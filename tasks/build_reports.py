@@ -18,9 +18,12 @@ from prefect.context import TaskRunContext
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed, CodePipelineError
 from prefect_codepipeline.model.build_reports import (
+    MAX_MESSAGE,
+    MAX_NAME,
     CoverageReport,
     Report,
     TestReport,
+    clean,
     merge_coverage,
     merge_tests,
     one_line,
@@ -28,7 +31,7 @@ from prefect_codepipeline.model.build_reports import (
 )
 from prefect_codepipeline.model.buildspec import ReportGroup
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.tasks.artifact_places import keep_file
+from prefect_codepipeline.tasks.artifact_places import FULL_DISK, keep_file
 from prefect_codepipeline.tasks.globs import select_files
 from prefect_codepipeline.tasks.prefect_api import call
 from prefect_codepipeline.tasks.report_formats import UnfitFileError, UnreadableReportError, read_report
@@ -36,16 +39,18 @@ from prefect_codepipeline.tasks.report_formats import UnfitFileError, Unreadable
 # A build must end: what is not read by then is warned of.
 MAX_FILES = 5000
 MAX_SECONDS = 60.0
+MAX_KEPT_BYTES = 500 << 20
 _MAX_WARNINGS = 50
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ReportFile:
-    """A file of a report: where it lies, and its name among the kept files, `<group>/<path>`."""
+    """A file of a report: where it lies, its name among the kept files, `<group>/<path>`, and its bytes."""
 
     path: Path
     name: str
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class CollectedReports:
 
 
 def collect_reports(
-    groups: Sequence[ReportGroup], root: Path, mask: Callable[[str], str] | None = None
+    groups: Sequence[ReportGroup], root: Path, mask: Callable[[str], str] = str
 ) -> CollectedReports:
     """Read what `reports` of a buildspec names below `root`, the source directory after the build.
 
@@ -76,11 +81,16 @@ def collect_reports(
     files: list[ReportFile] = []
     for group in groups:
         report, kept, problems = _read_group(group, root, deadline)
-        reports += [_mask_report(report, mask) if mask else report] if report else []
+        reports += [_shown(report, mask)] if report else []
         warnings += [f"report group {group.name!r}: {problem}" for problem in problems]
         files += kept
-    shown = _bounded(warnings)
-    return CollectedReports(tuple(reports), tuple(map(mask, shown) if mask else shown), tuple(files))
+    while files and sum(file.size for file in files) > MAX_KEPT_BYTES:
+        left = max(files, key=lambda file: file.size)
+        files.remove(left)
+        warnings.append(
+            f"{left.name} is not kept: the files of all reports are more than {MAX_KEPT_BYTES >> 20} MiB"
+        )
+    return CollectedReports(tuple(reports), tuple(map(mask, _bounded(warnings))), tuple(files))
 
 
 def publish_reports(collected: CollectedReports, pipeline_name: str, action_name: str) -> list[str]:
@@ -125,8 +135,14 @@ def keep_report_files(store: ArtifactStore, collected: CollectedReports, *place:
     if not collected.files:
         return None
     folder = "/".join(["reports", *map(_safe, place)])
-    for file in collected.files:
-        keep_file(store, file.path, f"{folder}/{file.name}")
+    try:
+        for file in collected.files:
+            keep_file(store, file.path, f"{folder}/{file.name}")
+    except OSError as error:
+        why = "the disk is full; make room" if error.errno in FULL_DISK else error.strerror or str(error)
+        raise ActionFailed(
+            f"keeping the files of reports failed at {error.filename or store.url}: {why}"
+        ) from error
     return f"{store.url}/{folder}"
 
 
@@ -176,7 +192,7 @@ def _find(group: ReportGroup, root: Path) -> list[ReportFile]:
         while name in found:  # without their folders two files may bear one name
             taken += 1
             name = f"{taken}-{PurePosixPath(path).name}"
-        found[name] = ReportFile(base / path, f"{_safe(group.name)}/{name}")
+        found[name] = ReportFile(base / path, f"{_safe(group.name)}/{name}", (base / path).lstat().st_size)
     return list(found.values())
 
 
@@ -208,11 +224,17 @@ def _why_none(error: Exception, group: ReportGroup) -> str:
     return f"its folders are nested too deeply{below}"
 
 
-def _mask_report(report: Report, mask: Callable[[str], str]) -> Report:
+def _shown(report: Report, mask: Callable[[str], str]) -> Report:
+    """Without secrets, and then cut: half a secret would not be known for one."""
     if isinstance(report, CoverageReport):
         return report
     cases = [
-        replace(case, name=mask(case.name), suite=mask(case.suite), message=mask(case.message))
+        replace(
+            case,
+            name=clean(mask(case.name), MAX_NAME),
+            suite=clean(mask(case.suite), MAX_NAME),
+            message=clean(mask(case.message), MAX_MESSAGE),
+        )
         for case in report.cases
     ]
     return replace(report, cases=tuple(cases))
