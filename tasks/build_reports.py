@@ -162,11 +162,13 @@ def _read_group(
         if place >= MAX_FILES or time.monotonic() > deadline:
             problems.append(f"{place} of its {len(found)} files were read, more would take too long")
             break
+        name = file.path.relative_to(root)
         try:
-            reports.append(_read(file, group.name, format, root))
+            file = _resolve(file, root)
+            reports.append(read_report(group.name, format, file.path))
             kept.append(file)
         except UnreadableReportError as error:
-            problems.append(f"{file.path.relative_to(root)} {error}, so it does not count as {format}")
+            problems.append(f"{name} {error}, so it does not count as {format}")
             if not isinstance(error, UnfitFileError):
                 kept.append(file)
     return _merge(group.name, format, reports), kept, problems
@@ -192,14 +194,20 @@ def _find(group: ReportGroup, root: Path) -> list[ReportFile]:
         while name in found:  # without their folders two files may bear one name
             taken += 1
             name = f"{taken}-{PurePosixPath(path).name}"
-        found[name] = ReportFile(base / path, f"{_safe(group.name)}/{name}", (base / path).lstat().st_size)
+        found[name] = ReportFile(base / path, f"{_safe(group.name)}/{name}")
     return list(found.values())
 
 
-def _read(file: ReportFile, group: str, format: str, root: Path) -> Report:
-    if not file.path.resolve().is_relative_to(root):
+def _resolve(file: ReportFile, root: Path) -> ReportFile:
+    """What a link leads to in its place."""
+    try:
+        path = file.path.resolve(strict=True)
+        size = path.stat().st_size
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that go round, before Python 3.13
+        raise UnfitFileError(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+    if not path.is_relative_to(root):
         raise UnfitFileError("is a link that leads out of the source directory")
-    return read_report(group, format, file.path)
+    return replace(file, path=path, size=size)
 
 
 def _merge(group: str, format: str, reports: Sequence[Report]) -> Report | None:

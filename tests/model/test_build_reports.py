@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_codepipeline.model import build_reports
-from prefect_codepipeline.model.build_reports import Covered, CoverageReport, FileCoverage
+from prefect_codepipeline.model.build_reports import CoverageReport, Covered, FileCoverage
 
 STATUSES = ("Succeeded", "Failed", "Error", "Skipped", "Unknown")
 
