@@ -1,22 +1,17 @@
-"""Collect the reports that a build wrote, show them in Prefect's UI, and keep their files.
+"""Collect the reports that a build wrote. Nothing here needs Prefect.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/test-reporting.html
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from prefect.context import TaskRunContext
-
-from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-from prefect_codepipeline.errors import ActionFailed, CodePipelineError
+from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.build_reports import (
     MAX_MESSAGE,
     MAX_NAME,
@@ -27,13 +22,9 @@ from prefect_codepipeline.model.build_reports import (
     merge_coverage,
     merge_tests,
     one_line,
-    table,
 )
 from prefect_codepipeline.model.buildspec import ReportGroup
-from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.tasks.artifact_places import FULL_DISK, keep_file
 from prefect_codepipeline.tasks.globs import select_files
-from prefect_codepipeline.tasks.prefect_api import call
 from prefect_codepipeline.tasks.report_formats import UnfitFileError, UnreadableReportError, read_report
 
 # A build must end: what is not read by then is warned of.
@@ -41,7 +32,6 @@ MAX_FILES = 5000
 MAX_SECONDS = 60.0
 MAX_KEPT_BYTES = 500 << 20
 _MAX_WARNINGS = 50
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,59 +83,6 @@ def collect_reports(
     return CollectedReports(tuple(reports), tuple(map(mask, _bounded(warnings))), tuple(files))
 
 
-def publish_reports(collected: CollectedReports, pipeline_name: str, action_name: str) -> list[str]:
-    """Make a table artifact of each report in Prefect, linked to the task run this is called in; the artifacts' ids.
-
-    Each group of an action has one key, under which Prefect keeps the reports of all runs. A server that does not
-    answer is warned of in the log.
-    """
-    context = TaskRunContext.get()
-    run = {"task_run_id": context.task_run.id, "flow_run_id": context.task_run.flow_run_id} if context else {}
-    made: list[str] = []
-    for report in collected.reports:
-        body = {
-            "key": artifact_key(pipeline_name, action_name, report.group),
-            "type": "table",
-            "description": f"**{report.group}** of action {action_name}: {one_line([report])}",
-            "data": json.dumps(table(report), ensure_ascii=False),
-            **{key: str(value) for key, value in run.items() if value},
-        }
-        try:
-            _, answer = call("POST", "/artifacts/", body)
-            made.append(str(answer["id"]))
-        except CodePipelineError as error:
-            _logger.warning("the report %r is not shown in Prefect's UI: %s", report.group, error)
-    return made
-
-
-def artifact_key(pipeline_name: str, action_name: str, group: str) -> str:
-    """The key under which Prefect's UI lists the reports of a group."""
-    return f"report-{slug(pipeline_name, action_name, group)}"
-
-
-def keep_report_files(store: ArtifactStore, collected: CollectedReports, *place: str) -> str | None:
-    """Keep the reports' files as `<store>/reports/<place…>/<group>/<path>`; the folder, None without files.
-
-    `place` says whose they are: pipeline, execution id, stage, action. What is there under the same name is
-    replaced.
-
-    Raises:
-        ActionFailed: the store does not answer, or its disk is full.
-    """
-    if not collected.files:
-        return None
-    folder = "/".join(["reports", *map(_safe, place)])
-    try:
-        for file in collected.files:
-            keep_file(store, file.path, f"{folder}/{file.name}")
-    except OSError as error:
-        why = "the disk is full; make room" if error.errno in FULL_DISK else error.strerror or str(error)
-        raise ActionFailed(
-            f"keeping the files of reports failed at {error.filename or store.url}: {why}"
-        ) from error
-    return f"{store.url}/{folder}"
-
-
 def _read_group(
     group: ReportGroup, root: Path, deadline: float
 ) -> tuple[Report | None, list[ReportFile], list[str]]:
@@ -194,7 +131,7 @@ def _find(group: ReportGroup, root: Path) -> list[ReportFile]:
         while name in found:  # without their folders two files may bear one name
             taken += 1
             name = f"{taken}-{PurePosixPath(path).name}"
-        found[name] = ReportFile(base / path, f"{_safe(group.name)}/{name}")
+        found[name] = ReportFile(base / path, f"{path_part(group.name)}/{name}")
     return list(found.values())
 
 
@@ -253,6 +190,6 @@ def _bounded(warnings: list[str]) -> list[str]:
     return warnings if more <= 0 else [*warnings[:_MAX_WARNINGS], f"reports: {more} more warnings like these"]
 
 
-def _safe(name: str) -> str:
+def path_part(name: str) -> str:
     """A name as one part of a path, in a folder and in S3 alike."""
     return re.sub(r"[^\w.@+=-]", "-", name)[:100].lstrip(".") or "-"

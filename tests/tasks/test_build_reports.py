@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,8 +18,9 @@ from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec import ReportGroup
 from prefect_codepipeline.tasks import build_reports
-from prefect_codepipeline.tasks.build_reports import collect_reports, keep_report_files, publish_reports
+from prefect_codepipeline.tasks.build_reports import collect_reports
 from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.tasks.report_publishing import artifact_key, keep_report_files, publish_reports
 
 REPORTS = Path(__file__).parent.parent / "data/reports"
 FAILS = "<testsuite><testcase name='{name}'><failure message='{message}'/></testcase></testsuite>"
@@ -191,6 +194,12 @@ def test_warnings_are_bounded(tmp_path):
     assert warnings[-1] == "reports: 150 more warnings like these"
 
 
+def test_reports_are_collected_without_prefect():
+    code = "import sys, prefect_codepipeline.tasks.build_reports; print('prefect' in sys.modules)"
+
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+
+
 def test_reports_are_tables_in_prefect_linked_to_the_task_run(prefect_server, source):
     collected = collect_reports(
         [
@@ -218,7 +227,7 @@ def test_reports_are_tables_in_prefect_linked_to_the_task_run(prefect_server, so
     assert tests["flow_run_id"] == run["flow_run_id"]
     assert (tests["type"], tests["key"]) == (
         "table",
-        build_reports.artifact_key(pipeline, "Build", "Unit Tests"),
+        artifact_key(pipeline, "Build", "Unit Tests"),
     )
     assert tests["description"] == (
         "**Unit Tests** of action Build: 2 passed, 1 skipped, 2 failed: test_rebate, test_saved"

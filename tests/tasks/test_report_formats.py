@@ -35,6 +35,11 @@ MIB = 1 << 20
             id="Maven Surefire: a thousands separator, JUnit's own frames first, a flaky test that passed",
         ),
         pytest.param(
+            "JUNITXML", "surefire-3.2.xml", "2 passed, 1 skipped, 2 failed: tooMuch, rebate", 0.284,
+            ("com.example.shop.CartTest", "tooMuch", "Error", "rebate", "Cart.java:6"),
+            id="Maven Surefire as it ran: it broke outside of the test",
+        ),
+        pytest.param(
             "JUNITXML", "go-junit-report.xml", "2 passed, 1 skipped, 1 failed: TestRebate", 0.01,
             ("example.com/shop/cart", "TestRebate", "Failed",
              "cart_test.go:17: rebate is taken twice: got 25, want 30", "cart_test.go:17"),
