@@ -23,6 +23,7 @@ MAX_JSON_PARTS = 2_000_000
 _MAX_DEPTH = 200
 _MAX_TEXT = 8000
 _MAX_HELD = 10_000
+_MAX_NAMES = 100_000
 _MAX_TAG_BYTES = 4 << 20
 _CHUNK = 1 << 16
 
@@ -117,6 +118,9 @@ def nodes(path: Path, roots: tuple[str, ...], wanted: tuple[str, ...]) -> Iterat
                     raise UnreadableReportError(
                         f"has a single tag or comment of more than {_MAX_TAG_BYTES >> 20} MiB"
                     )
+                # The parser remembers every name that it has seen.
+                if len(getattr(parser, "_names", ())) > _MAX_NAMES:
+                    raise UnreadableReportError(f"has more than {_MAX_NAMES:,} different names of elements")
                 if time.monotonic() > deadline:
                     raise UnreadableReportError(f"takes more than {MAX_SECONDS:.0f} s to read")
             parser.close()
@@ -127,10 +131,7 @@ def nodes(path: Path, roots: tuple[str, ...], wanted: tuple[str, ...]) -> Iterat
             ) from None
         except ElementTree.ParseError as error:
             raise UnreadableReportError(f"is not well-formed XML: {error}") from None
-        except (
-            ValueError,
-            LookupError,
-        ) as error:  # an encoding that is not known, or is not that of the file
+        except (ValueError, LookupError) as error:  # an encoding that nobody knows
             raise UnreadableReportError(f"is not XML that can be read: {error}") from None
         except OSError as error:
             raise UnreadableReportError(f"cannot be read: {error.strerror}") from None
