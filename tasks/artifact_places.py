@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -60,7 +61,7 @@ def keep(store: ArtifactStore, archive: Path, digest: str) -> None:
     if _size(store, digest) == size:
         return
     if store.folder is None:
-        filesystem, path = _remote(store, digest)
+        filesystem, path = _remote(store, _key(digest))
         options = _transfer_options(filesystem, size)
         with suppress(FileExistsError):  # Azure's client refuses what somebody else has just put there
             _ask(store, lambda: filesystem.put_file(str(archive), path, **options))
@@ -69,6 +70,25 @@ def keep(store: ArtifactStore, archive: Path, digest: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     archive.chmod(stat.S_IMODE(archive.stat().st_mode) & ~0o222)
     os.replace(archive, target)
+
+
+def keep_file(store: ArtifactStore, source: Path, key: str) -> None:
+    """Copy a file to `<store>/<key>`, where people can open it; what is there is replaced.
+
+    Raises:
+        ActionFailed: the store did not do it.
+        OSError: the file cannot be read, or the disk is full.
+    """
+    if store.folder is None:
+        filesystem, path = _remote(store, key)
+        options = _transfer_options(filesystem, source.stat().st_size)
+        _ask(store, lambda: filesystem.put_file(str(source), path, **options))
+        return
+    target = store.folder / key
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with work_file(store) as copy:
+        shutil.copyfile(source, copy)
+        os.replace(copy, target)
 
 
 @contextmanager
@@ -88,7 +108,7 @@ def local_archive(store: ArtifactStore, digest: str, size: int) -> Iterator[Path
         yield store.folder / _key(digest)
         return
     with work_file(store) as copy:
-        filesystem, path = _remote(store, digest)
+        filesystem, path = _remote(store, _key(digest))
         options = _transfer_options(filesystem, size)
         _ask(store, lambda: filesystem.get_file(path, str(copy), **options))
         yield copy
@@ -106,7 +126,7 @@ def _key(digest: str) -> str:
 def _size(store: ArtifactStore, digest: str) -> int | None:
     """How many bytes the stored archive has, None when there is none."""
     if store.folder is None:
-        filesystem, path = _remote(store, digest)
+        filesystem, path = _remote(store, _key(digest))
         return _ask(store, lambda: _object_size(filesystem, path))
     try:
         return (store.folder / _key(digest)).stat().st_size
@@ -121,7 +141,7 @@ def _object_size(filesystem: Any, path: str) -> int | None:
         return None
 
 
-def _remote(store: ArtifactStore, digest: str) -> tuple[Any, str]:
+def _remote(store: ArtifactStore, key: str) -> tuple[Any, str]:
     """The client of an object store, which has no types, and the object's path."""
     try:
         filesystem, root = _ask(store, lambda: fsspec.url_to_fs(store.url, **store.options()))
@@ -131,7 +151,7 @@ def _remote(store: ArtifactStore, digest: str) -> tuple[Any, str]:
             f"the artifact store {store.url!r} needs a package that is not installed here: {advice}",
             code="ConfigurationError",
         ) from None
-    return filesystem, f"{root.rstrip('/')}/{_key(digest)}"
+    return filesystem, f"{root.rstrip('/')}/{key}"
 
 
 def _ask(store: ArtifactStore, question: Callable[[], Result]) -> Result:
