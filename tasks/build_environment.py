@@ -150,7 +150,7 @@ def secret_value(text: str, of: str) -> str:
         )
     value = _load_secret(reference, what)
     if reference.json_key:
-        value = _pick(value, reference.json_key, what)
+        value = pick_key(value, reference.json_key, what, "`codepipeline secret add` replaces it")
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -188,13 +188,17 @@ def _load_secret(reference: SecretReference, what: str) -> Any:  # Any: a Secret
     )
 
 
-def _pick(value: Any, key: str, what: str) -> Any:
+def pick_key(value: Any, key: str, what: str, remedy: str) -> Any:
+    """The value of a key in a secret that is a JSON object, as text or as it is.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, it is none, or has no such key; says `what` and the `remedy`.
+    """
     try:
         return (json.loads(value) if isinstance(value, str) else value)[key]
     except (ValueError, TypeError, KeyError):
         raise ActionFailed(
-            f"{what}: it is not a JSON object with the key {key!r}; `codepipeline secret add` replaces it",
-            code="ConfigurationError",
+            f"{what}: it is not a JSON object with the key {key!r}; {remedy}", code="ConfigurationError"
         ) from None
 
 

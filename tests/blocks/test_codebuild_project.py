@@ -113,6 +113,6 @@ def test_a_block_that_cannot_be_used_says_why(prefect_server):
     call("PATCH", f"/block_documents/{saved}", {"data": {"timeout_in_minutes": 0}})
 
     with pytest.raises(
-        ActionFailed, match="block 'broken' cannot be used: timeout_in_minutes: .*; correct it"
+        ActionFailed, match=r"block 'broken' cannot be used: timeout_in_minutes: .*; correct it"
     ):
         find_project("Broken")
