@@ -21,6 +21,7 @@ from prefect_codepipeline.tasks.registry import ActionContext, ActionResult, Inp
 from prefect_codepipeline.tasks.zip_trees import unzip_tree, zip_tree
 
 POLL_SECONDS = 5.0
+SETTLE_SECONDS = 2.0
 _UNANSWERED_POLLS = 60  # in a row: what CodeBuild does not answer for five minutes has failed
 _RECORD_LINES = 500
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -214,16 +215,16 @@ def _artifacts(
     for tree in build.inputs:
         context.check()
         _upload(clients, tree, context, place)
-    first, *others = [f"{place.bucket}/{place.key('in', tree.name)}" for tree in build.inputs]
+    locations = [f"{place.bucket}/{place.key('in', tree.name)}" for tree in build.inputs]
     secondary = [
         {"type": "S3", "location": location, "sourceIdentifier": tree.name}
-        for tree, location in zip(build.inputs[1:], others, strict=True)
+        for tree, location in zip(build.inputs[1:], locations[1:], strict=True)
     ]
     outputs = [_output(place, name) for name in build.outputs]
     alone = len(outputs) == 1
     return {
-        "sourceTypeOverride": "S3",
-        "sourceLocationOverride": first,
+        "sourceTypeOverride": "S3" if locations else None,
+        "sourceLocationOverride": locations[0] if locations else None,
         "secondarySourcesOverride": secondary,
         "artifactsOverride": outputs[0] if alone else {"type": "NO_ARTIFACTS"},
         "secondaryArtifactsOverride": []
@@ -283,6 +284,7 @@ def _follow(watch: _Watch) -> None:
                     raise
                 watch.context.logger.warning("Build %s goes on unseen: %s", watch.id, error)
             if not unanswered and watch.status != "IN_PROGRESS":
+                _look_once_more(watch)
                 return
             watch.context.cancellation.wait(min(POLL_SECONDS, max(watch.context.remaining_seconds, 0.0)))
     except ActionFailed as error:
@@ -293,6 +295,14 @@ def _follow(watch: _Watch) -> None:
     except BaseException:
         _stop(watch)
         raise
+
+
+def _look_once_more(watch: _Watch) -> None:
+    """CloudWatch has the last lines a little after CodeBuild has the end."""
+    if watch.tokens:
+        watch.context.cancellation.wait(SETTLE_SECONDS)
+        with suppress(ActionFailed):
+            _look(watch)
 
 
 def _look(watch: _Watch) -> None:
