@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator, mod
 
 from prefect_codepipeline.model.action_settings import AWS_STANDARD_IMAGE
 from prefect_codepipeline.model.compute_types import COMPUTE_SIZES, ComputeSize, ComputeType
-from prefect_codepipeline.model.names import slug
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\x00-\x1f]*)?")
 _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/.+")
@@ -204,16 +203,3 @@ class CodeBuildProject(Block):
         if self.cache_location and not self.cache:
             raise ValueError("cache_location is used with cache='local' only")
         return self
-
-
-def block_names(project_name: str) -> tuple[str, ...]:
-    """The names of the blocks that may stand for a project, best first.
-
-    `slug` tells 'My_App' from 'my-app', for whoever has both.
-
-    Example:
-        >>> block_names("My_App")
-        ('my-app-0e86b84b', 'my-app', 'default')
-    """
-    readable = re.sub(r"[^a-z0-9]+", "-", project_name.lower()).strip("-")
-    return tuple(name for name in dict.fromkeys((slug(project_name), readable, "default")) if name)

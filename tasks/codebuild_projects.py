@@ -6,8 +6,9 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, block_names
+from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.names import project_block_names
 from prefect_codepipeline.tasks.prefect_api import call
 
 
@@ -17,7 +18,7 @@ def find_project(project_name: str) -> CodeBuildProject | None:
     Raises:
         ActionFailed: with code `ConfigurationError`, the block's values cannot be used.
     """
-    for name in block_names(project_name):
+    for name in project_block_names(project_name):
         path = f"/block_types/slug/codebuild-project/block_documents/name/{quote(name, safe='')}"
         status, document = call("GET", f"{path}?include_secrets=true", expected=(404, 422))
         if status == 200:

@@ -7,9 +7,9 @@ from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from pydantic import ValidationError
 
-from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, block_names
+from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.names import project_block_names, slug
 from prefect_codepipeline.tasks.codebuild_projects import find_project
 from prefect_codepipeline.tasks.prefect_api import call
 
@@ -86,7 +86,7 @@ def test_refuses_what_cannot_be(fields, message):
     ],
 )
 def test_a_project_may_have_several_blocks_best_first(project, names):
-    assert block_names(project) == names
+    assert project_block_names(project) == names
 
 
 @pytest.mark.live
