@@ -277,6 +277,26 @@ def test_the_log_and_the_phases_are_told_as_they_come(codebuild, make_context, s
     assert codebuild.asked("StartBuild")[0]["sourceVersion"] == COMMIT
 
 
+def test_a_build_that_has_ended_when_it_is_looked_at_has_its_whole_log(
+    codebuild, make_context, source, caplog
+):
+    caplog.set_level(logging.INFO)
+    codebuild.answers["BatchGetBuilds"] = lambda _: {"builds": [BUILD | LOGS | {"buildStatus": "SUCCEEDED"}]}
+
+    def events(request: dict[str, Any]) -> dict[str, Any]:
+        page = int(request.get("nextToken", "0"))
+        events = [{"message": f"line {page}\n"}] if page < 9 else []
+        return {"events": events, "nextForwardToken": str(min(page + 1, 9))}
+
+    codebuild.answers["GetLogEvents"] = events
+
+    run_in_codebuild(CodeBuildProject(where="aws"), ServiceBuild("shop", [source]), make_context())
+
+    assert [record.getMessage() for record in caplog.records if "line" in record.getMessage()] == [
+        f"line {page}" for page in range(9)
+    ]
+
+
 @pytest.mark.parametrize(
     ("state", "code"),
     [("FAILED", "JobFailed"), ("FAULT", "JobFailed"), ("STOPPED", "JobFailed"), ("TIMED_OUT", "Timeout")],

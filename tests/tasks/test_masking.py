@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_codepipeline.tasks.command_log import CommandLog
@@ -111,6 +111,7 @@ def test_words_that_look_like_base64_are_left():
     assert Masker([SECRET, LONG]).mask(log) == log
 
 
+@settings(deadline=None)
 @given(secret=texts, before=st.binary(max_size=7), after=st.binary(max_size=7))
 def test_base64_of_any_secret_anywhere_says_nothing_of_it(secret, before, after):
     data = before + secret.encode() + after
@@ -119,12 +120,14 @@ def test_base64_of_any_secret_anywhere_says_nothing_of_it(secret, before, after)
         assert len(left) * 6 <= (len(before) + len(after)) * 8 + 6
 
 
+@settings(deadline=None)
 @given(secret=texts, before=texts, after=texts)
 def test_any_secret_is_masked_as_it_is_and_escaped(secret, before, after):
     for form in (secret, quote(secret), quote_plus(secret), json.dumps(secret)[1:-1], html.escape(secret)):
         assert form not in Masker([secret]).mask(f"{before}{form}{after}").replace("***", "")
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_output_that_comes_in_pieces_is_masked_as_a_whole(data):
     secret = data.draw(st.text("abc-", min_size=4, max_size=12))
