@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.deployments.project_fields import project_fields
+from prefect_codepipeline.model.names import project_block_names, slug
 
 CONNECTIONS = {"AWS::CodeConnections::Connection", "AWS::CodeStarConnections::Connection"}
 _BLOCK_NAME = re.compile(r"[a-z0-9-]{1,49}")
@@ -21,7 +22,9 @@ _HOSTS = {
 
 @dataclass(frozen=True)
 class BlockOf:
-    """The Git Connection block that stands for a resource; without `url_template` it stays data, for a `reason`."""
+    """The block that stands for a resource: a Git Connection with its `url_template`, or a CodeBuild Project with its
+    `fields`; without either it stays data, for a `reason`. Of a project the `reason` is what its block leaves out.
+    """
 
     logical_id: str
     type: str
@@ -29,6 +32,7 @@ class BlockOf:
     url_template: str = ""
     connection_arn: str | None = None
     reason: str = ""
+    fields: Mapping[str, Any] | None = None
 
 
 def blocks_of(resources: Mapping[str, Mapping[str, Any]]) -> list[BlockOf]:
@@ -43,6 +47,10 @@ def _block_of(logical_id: str, resource: Mapping[str, Any]) -> BlockOf:
         return _of_connection(logical_id, kind, properties, str(attributes.get("Ref", "")))
     if kind == "AWS::CodeCommit::Repository":
         return _of_repository(logical_id, kind, str(attributes.get("CloneUrlHttp", "")))
+    if kind == "AWS::CodeBuild::Project":
+        return _of_project(
+            logical_id, kind, properties, str(properties.get("Name") or attributes.get("Ref", ""))
+        )
     return BlockOf(logical_id, kind, reason="kept as data: this version has no block for it")
 
 
@@ -73,6 +81,16 @@ def _of_repository(logical_id: str, kind: str, url: str) -> BlockOf:
         )
     # CodeCommit actions look for a block of this name; it serves every repository of the region.
     return BlockOf(logical_id, kind, "codecommit", base + "/{RepositoryName}")
+
+
+def _of_project(logical_id: str, kind: str, properties: Mapping[str, Any], project_name: str) -> BlockOf:
+    if not project_name or "${" in project_name:
+        reason = f"kept as data: its name is not known; give --parameter {logical_id}=NAME when importing"
+        return BlockOf(logical_id, kind, reason=reason)
+    exact, *others = project_block_names(project_name)
+    name = others[0] if _BLOCK_NAME.fullmatch(others[0]) and others[0] != "default" else exact
+    fields, left_out = project_fields(properties)
+    return BlockOf(logical_id, kind, name, reason="; ".join(left_out), fields=fields)
 
 
 def _mapping(resource: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
+from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.deployments.beside_kinds import BlockOf, blocks_of
 from prefect_codepipeline.deployments.listing import list_blocks
@@ -36,6 +39,8 @@ def present(block: BlockOf) -> str | None:
 
 
 def _make(block: BlockOf) -> str:
+    if block.fields is not None:
+        return _make_project(block, block.fields)
     if not block.url_template:
         return f"{block.logical_id} ({block.type}): {block.reason}"
     if there := present(block):
@@ -51,3 +56,19 @@ def _make(block: BlockOf) -> str:
         + (f" --arn {block.connection_arn}" if block.connection_arn else "")
         + " --token"
     )
+
+
+def _make_project(block: BlockOf, fields: Mapping[str, Any]) -> str:
+    what = f"{block.logical_id} ({block.type})"
+    if block.name in dict(list_blocks("codebuild-project")):
+        return f"{what}: project {block.name!r} is there"
+    try:
+        project = CodeBuildProject(**fields)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        return f"{what}: kept as data: {problems}"
+    try:
+        project.save(block.name)
+    except ValueError as error:  # of Prefect, for names
+        raise CodePipelineError(f"{block.logical_id}: block {block.name!r} was not saved: {error}") from None
+    return f"{what}: made project {block.name!r}" + (f"; {block.reason}" if block.reason else "")

@@ -1,6 +1,7 @@
 """Loaded by Prefect (entry point `prefect.collections`): importing it registers the worker type and the blocks."""
 
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
@@ -9,6 +10,7 @@ from prefect_codepipeline.deployments.warm_worker import CodePipelineWorker
 
 __all__ = [
     "ArtifactStore",
+    "CodeBuildProject",
     "CodePipelineWorker",
     "GitConnection",
     "PipelineDefinition",

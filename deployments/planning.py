@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefect_codepipeline.deployments.beside_kinds import blocks_of
+from prefect_codepipeline.deployments.beside_kinds import BlockOf, blocks_of
 from prefect_codepipeline.deployments.resources_file import Beside
 from prefect_codepipeline.model.declaration import ActionDeclaration, PipelineDeclaration, StageDeclaration
 from prefect_codepipeline.model.plan import cut_into_segments
@@ -269,15 +269,23 @@ def _store(name: str, blocks: Blocks | None) -> Iterator[Need]:
 def _resources(beside: Beside, blocks: Blocks | None) -> Iterator[str]:
     for block in blocks_of(beside.resources):
         what = f"{block.logical_id} ({block.type})"
-        if not block.url_template:
+        if block.fields is not None:
+            kind, need = "project", _by_name("codebuild-project", (block.name,), blocks)
+        elif block.url_template:
+            kind, need = "connection", _connection(block, blocks)
+        else:
             yield f"{what}: {block.reason}"
             continue
-        need = _by_arn(block.connection_arn, blocks) if block.connection_arn else None
-        if need is None or need.state == "missing":
-            need = _by_name("git-connection", (block.name,), blocks)
         does = {
             "present": "is there",
             "missing": "would be made by deploy",
             "unknown": "made by deploy if missing",
         }
-        yield f"{what}: connection {need.name!r} {does[need.state]}"
+        yield f"{what}: {kind} {need.name!r} {does[need.state]}"
+
+
+def _connection(block: BlockOf, blocks: Blocks | None) -> Need:
+    need = _by_arn(block.connection_arn, blocks) if block.connection_arn else None
+    if need is None or need.state == "missing":
+        return _by_name("git-connection", (block.name,), blocks)
+    return need

@@ -24,10 +24,13 @@ _CREDENTIALS = (
 )
 
 
-def aws_client(service: str, region: str | None = None, role_arn: str | None = None) -> Any:
+def aws_client(
+    service: str, region: str | None = None, role_arn: str | None = None, profile: str | None = None
+) -> Any:
     """A boto3 client; with `role_arn`, with the credentials of that role.
 
-    Region and credentials are those of the environment, of `~/.aws` or of the machine where none are given.
+    Region and credentials are those of the profile, of the environment, of `~/.aws` or of the machine where none
+    are given.
 
     Raises:
         ActionFailed: with code `ConfigurationError`, boto3 is not installed.
@@ -45,7 +48,7 @@ def aws_client(service: str, region: str | None = None, role_arn: str | None = N
         read_timeout=READ_SECONDS,
         retries={"mode": "standard", "max_attempts": ATTEMPTS},
     )
-    session = boto3.session.Session(region_name=region)
+    session = boto3.session.Session(region_name=region, profile_name=profile)
     if not role_arn:
         return session.client(service, config=config)
     assumed = session.client("sts", config=config).assume_role(

@@ -11,7 +11,6 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -19,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.declaration import EnvironmentVariable
+from prefect_codepipeline.tasks.masking import parts_of_secret
 from prefect_codepipeline.tasks.processes import CLEAN_PATH
 from prefect_codepipeline.tasks.registry import ActionContext
 
@@ -33,7 +33,6 @@ CERTIFICATES = (
     "PIP_CERT",
     "AWS_CA_BUNDLE",
 )
-_SHORTEST_SECRET = 4  # of the parts of a secret: shorter ones are ordinary words of a log
 
 
 @dataclass(frozen=True)
@@ -150,25 +149,8 @@ def secret_value(text: str, of: str) -> str:
         )
     value = _load_secret(reference, what)
     if reference.json_key:
-        value = _pick(value, reference.json_key, what)
+        value = pick_key(value, reference.json_key, what, "`codepipeline secret add` replaces it")
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def parts_of_secret(secret: str) -> Iterator[str]:
-    """What of a secret gives it away: the whole, its lines, and the texts in it when it is JSON."""
-    yield secret
-    pieces = secret.splitlines()
-    with suppress(ValueError):
-        pieces += _texts(json.loads(secret))
-    yield from (piece for piece in map(str.strip, pieces) if len(piece) >= _SHORTEST_SECRET)
-
-
-def _texts(value: Any) -> list[str]:  # Any: whatever JSON can hold
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list):
-        return [text for item in value for text in _texts(item)]
-    return [value] if isinstance(value, str) else []
 
 
 def _load_secret(reference: SecretReference, what: str) -> Any:  # Any: a Secret block holds any JSON
@@ -188,13 +170,17 @@ def _load_secret(reference: SecretReference, what: str) -> Any:  # Any: a Secret
     )
 
 
-def _pick(value: Any, key: str, what: str) -> Any:
+def pick_key(value: Any, key: str, what: str, remedy: str) -> Any:
+    """The value of a key in a secret that is a JSON object, as text or as it is.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, it is none, or has no such key; says `what` and the `remedy`.
+    """
     try:
         return (json.loads(value) if isinstance(value, str) else value)[key]
     except (ValueError, TypeError, KeyError):
         raise ActionFailed(
-            f"{what}: it is not a JSON object with the key {key!r}; `codepipeline secret add` replaces it",
-            code="ConfigurationError",
+            f"{what}: it is not a JSON object with the key {key!r}; {remedy}", code="ConfigurationError"
         ) from None
 
 

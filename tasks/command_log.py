@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+from prefect_codepipeline.tasks.masking import Masker
 from prefect_codepipeline.tasks.shell_session import ShellSession, split_at_marks
 
 RECORD_CHARACTERS = 65_536
@@ -35,7 +36,7 @@ class CommandLog:
     Args:
         logger: where the lines go.
         session: what runs; its marks are taken out and its commands shown as `$ command`.
-        secrets: texts that become `***` wherever they appear.
+        secrets: texts that become `***` wherever they appear, encoded too (`Masker`); less than four characters stay.
     """
 
     def __init__(
@@ -49,8 +50,7 @@ class CommandLog:
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._logger = logger
         self.session = session
-        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-        self._secret = re.compile("|".join(map(re.escape, self._secrets)) or r"(?!)")
+        self._masker = Masker(secrets)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = b""
         self._line = ""
@@ -65,7 +65,7 @@ class CommandLog:
 
     def mask(self, text: str) -> str:
         """The text without secrets."""
-        return self._secret.sub("***", text)
+        return self._masker.mask(text)
 
     def receive(self, output: bytes) -> None:
         """Take the next piece; an empty one lets what is due be logged."""
@@ -110,7 +110,7 @@ class CommandLog:
     def _cut_line(self) -> None:
         # The end of the piece may be the beginning of a secret or of an escape sequence.
         text = self._clean(self._line)
-        kept = max(len(self._secrets[0]) if self._secrets else 0, 64)
+        kept = max(self._masker.longest, 64)
         if len(text) > kept:
             self._add(text[:-kept])
             self._line = text[-kept:]

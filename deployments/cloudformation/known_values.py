@@ -61,6 +61,7 @@ PSEUDO_PARAMETERS = {
 }
 # Kept with a resource that comes along, as its block is made of them.
 KEPT_ATTRIBUTES = {
+    "AWS::CodeBuild::Project": "Ref",
     "AWS::CodeCommit::Repository": "CloneUrlHttp",
     "AWS::CodeConnections::Connection": "Ref",
     "AWS::CodeStarConnections::Connection": "Ref",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prefect_codepipeline.deployments.planning import Blocks, Need, Plan, PlannedAction, PlannedStage
     from prefect_codepipeline.model.declaration import PipelineDeclaration
 
-_KINDS = ("git-connection", "secret", "artifact-store")
+_KINDS = ("git-connection", "secret", "artifact-store", "codebuild-project")
 _COLOURS: dict[str, Style] = {"present": "green", "missing": "red", "unknown": "yellow"}
 _LONGEST = 100
 Line = tuple[str | tuple[str, Style], ...]

@@ -20,3 +20,16 @@ def slug(*names: str) -> str:
     readable = re.sub(r"[^a-z0-9]+", "-", "-".join(names).lower()).strip("-")[:40].rstrip("-")
     digest = hashlib.sha256("\x00".join(names).encode()).hexdigest()[:8]
     return f"{readable}-{digest}" if readable else digest
+
+
+def project_block_names(project_name: str) -> tuple[str, ...]:
+    """The names of the CodeBuildProject blocks that may stand for a project, best first.
+
+    `slug` tells 'My_App' from 'my-app', for whoever has both.
+
+    Example:
+        >>> project_block_names("My_App")
+        ('my-app-0e86b84b', 'my-app', 'default')
+    """
+    readable = re.sub(r"[^a-z0-9]+", "-", project_name.lower()).strip("-")
+    return tuple(name for name in dict.fromkeys((slug(project_name), readable, "default")) if name)

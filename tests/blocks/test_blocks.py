@@ -64,5 +64,11 @@ def test_prefect_registers_every_block_of_the_package(prefect_server: str) -> No
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     assert done.returncode == 0, done.stderr
-    for name in ("Artifact Store", "Git Connection", "Pipeline Settings", "Slack Channel"):
+    for name in (
+        "Artifact Store",
+        "CodeBuild Project",
+        "Git Connection",
+        "Pipeline Settings",
+        "Slack Channel",
+    ):
         assert name in done.stdout

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from prefect_codepipeline.cli import main
+from prefect_codepipeline.tasks.codebuild_projects import find_project
 
 DATA = Path(__file__).parent.parent / "data"
 TEMPLATE = """\
@@ -32,7 +33,7 @@ Resources:
     Properties: {RepositoryName: shop}
   Other:
     Type: AWS::CodeBuild::Project
-    Properties: {TimeoutInMinutes: 5}
+    Properties: {Name: Shop_Build, TimeoutInMinutes: 5, Environment: {Image: 'aws/codebuild/standard:7.0'}}
   Role: {Type: AWS::IAM::Role}
   Release:
     Type: AWS::CodePipeline::Pipeline
@@ -209,7 +210,7 @@ def test_plan_shows_order_places_variables_and_what_is_missing(tmp_path: Path) -
         "Ship  Approval/AWS/Manual/1  waits for a person",
         "Hub (AWS::CodeConnections::Connection): kept as data: give --parameter Hub=ARN, or =NAME of a block, when "
         "importing",
-        "Other (AWS::CodeBuild::Project): kept as data: this version has no block for it",
+        "Other (AWS::CodeBuild::Project): project 'shop-build' made by deploy if missing",
         "Role.Arn: roleArn",
     ):
         assert line in shown
@@ -269,7 +270,12 @@ def test_deploy_makes_the_blocks_and_export_gives_the_pipeline_back(
         "made connection 'codecommit' for https://git-codecommit.eu-west-1.amazonaws.com/v1/repos/"
         in deployed.stdout
     )
-    assert "Other (AWS::CodeBuild::Project): kept as data" in deployed.stdout
+    assert (
+        "Other (AWS::CodeBuild::Project): made project 'shop-build'; image aws/codebuild/" in deployed.stdout
+    )
+    project = find_project("Shop_Build")
+    assert project is not None
+    assert project.timeout_in_minutes == 5
     planned = cli("plan", str(path), "--variable", "Tag=1")
     assert (planned.returncode, "block git-connection/hub: present" in planned.stdout) == (0, True)
     assert "Hub (AWS::CodeConnections::Connection): connection 'hub' is there" in planned.stdout

@@ -11,9 +11,9 @@ from prefect_codepipeline.model.declaration import ActionDeclaration, Environmen
 from prefect_codepipeline.tasks.build_environment import (
     build_environment,
     parse_secret_reference,
-    parts_of_secret,
     resolve_secret,
 )
+from prefect_codepipeline.tasks.masking import parts_of_secret
 from prefect_codepipeline.tasks.registry import ActionContext, InputTree
 
 

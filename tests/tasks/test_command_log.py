@@ -114,4 +114,4 @@ def test_a_secret_is_masked_where_a_long_line_is_cut(make_log, caplog, offset):
 
 
 def test_the_longest_secret_is_masked_first(make_log):
-    assert make_log("abc", "abcdef", "").mask("abcdef abc") == "*** ***"
+    assert make_log("abcd", "abcdef", "").mask("abcdef abcd") == "*** ***"
