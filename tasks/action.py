@@ -123,6 +123,7 @@ def _attempt(
         source_revision_override=execution.state.pinned.source_revisions.get(action.name),
         cancellation=execution.cancellation,
         logger=get_run_logger(),
+        store=execution.store,
     )
     with ProgressReport(
         execution.write, known.progress.number if known.progress else 0, **identity

@@ -56,18 +56,34 @@ def build_environment(context: ActionContext, image: str | None = None) -> Build
         ActionFailed: with code `ConfigurationError`, a variable is reserved or a secret is not to be had.
     """
     declared = list(context.action.environment_variables or ())
-    _refuse_reserved(declared)
+    refuse_reserved(variable.name for variable in declared)
     secrets = {
         variable.name: resolve_secret(variable) for variable in declared if variable.type == "SECRETS_MANAGER"
     }
     variables = {
-        **_from_the_worker(),
-        **(_copied_certificates(context) if image else {**_certificates(), "PATH": CLEAN_PATH}),
-        **{name: str(_made(context.scratch / name.lower())) for name in ("HOME", "TMPDIR")},
+        **surroundings(context, in_container=image is not None),
         **codebuild_variables(context, image),
         **{variable.name: secrets.get(variable.name, variable.value) for variable in declared},
     }
-    masked = [part for secret in secrets.values() for part in parts_of_secret(secret)]
+    return environment_of(variables, secrets.values())
+
+
+def surroundings(context: ActionContext, *, in_container: bool) -> dict[str, str]:
+    """What commands have whatever is declared: of the worker's environment and of the scratch directory.
+
+    They are the locale, the time zone, proxies and certificates; HOME and TMPDIR, which are new directories; and on
+    the host a clean PATH.
+    """
+    return {
+        **_from_the_worker(),
+        **(_copied_certificates(context) if in_container else {**_certificates(), "PATH": CLEAN_PATH}),
+        **{name: str(_made(context.scratch / name.lower())) for name in ("HOME", "TMPDIR")},
+    }
+
+
+def environment_of(variables: Mapping[str, str], secrets: Iterable[str]) -> BuildEnvironment:
+    """The environment, and all that is to be masked in what its commands print."""
+    masked = [part for secret in secrets for part in parts_of_secret(secret)]
     return BuildEnvironment(variables, [*masked, *_proxy_passwords(variables)])
 
 
@@ -184,8 +200,9 @@ def pick_key(value: Any, key: str, what: str, remedy: str) -> Any:
         ) from None
 
 
-def _refuse_reserved(variables: Iterable[EnvironmentVariable]) -> None:
-    reserved = [variable.name for variable in variables if variable.name.startswith("CODEBUILD_")]
+def refuse_reserved(names: Iterable[str]) -> None:
+    """Raises `ActionFailed` with code `ConfigurationError` when one of the names is CodeBuild's own."""
+    reserved = [name for name in names if name.startswith("CODEBUILD_")]
     if reserved:
         raise ActionFailed(
             f"environmentVariables: {', '.join(map(repr, reserved))}: names that begin with CODEBUILD_ are "

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import secrets
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from prefect_codepipeline.model.buildspec import PHASES, Buildspec, Phase, PhaseName, next_phase
 from prefect_codepipeline.tasks.shell_session import ShellSession, check_command, keep_variable
 
 BlockKind = Literal["commands", "finally"]
+# Where the program is, and the exported variables and the directory of the shell that ended last.
+_SHARED = ("at", "environment", "directory")
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,19 @@ class BuildScript(ShellSession):
 def write_build(
     directory: Path,
     spec: Buildspec,
-    shell: str,
-    texts: Mapping[str, str],
-    users: Sequence[str] = (),
+    *,
+    shell: str | None = None,
+    texts: Mapping[str, str] = MappingProxyType({}),
+    prelude: str = "",
 ) -> BuildScript:
     """Write the program of a build. It exits with 0 when it came to its end, whatever its phases did.
 
     Args:
         directory: where it is written to; what it leaves behind stands below it.
         spec: the phases that it runs.
-        shell: the program that runs the commands, one of `bash` and `sh`.
+        shell: the program that runs the commands, `bash` or `sh`; bash where there is one when None.
         texts: texts that the shell expands when all phases have ended, by a name for each.
-        users: on a machine where the program is root, those that it may become for `run-as`.
+        prelude: shell code that runs before the first command.
 
     Raises:
         ActionFailed: with code `ConfigurationError`, a command is none for a shell.
@@ -85,14 +89,27 @@ def write_build(
     variables = directory / "variables"
     for made in (state, variables, directory / "texts"):
         made.mkdir(parents=True)
-        if users:
-            made.chmod(0o777)
+    for name in _SHARED:
+        (state / name).touch()
+    if users_of(spec):
+        _open_to_all(directory)
     mark = secrets.token_hex(16)
     script = directory / "build"
-    text = _Program(spec, blocks, directory, shell, mark, texts).text()
+    text = _Program(spec, blocks, directory, shell, mark, texts, prelude).text()
     script.write_text(text, encoding="utf-8", errors="replace")
     commands = tuple(command for block in blocks for command in block.commands)
     return BuildScript(script, commands, f"\x1e{mark} ".encode(), variables, blocks, state)
+
+
+def users_of(spec: Buildspec) -> list[str]:
+    """The users of `run-as`, each once."""
+    return list(dict.fromkeys(user for phase in spec.phases if (user := phase.run_as or spec.run_as)))
+
+
+def _open_to_all(directory: Path) -> None:
+    """Every user of the build writes the same state; nobody else can reach the directory."""
+    for each in directory.rglob("*"):
+        each.chmod(0o777 if each.is_dir() else 0o666)
 
 
 def read_failures(build: BuildScript) -> list[CommandFailure]:
@@ -142,9 +159,10 @@ class _Program:
     spec: Buildspec
     blocks: tuple[Block, ...]
     directory: Path
-    shell: str
+    shell: str | None
     mark: str
     texts: Mapping[str, str]
+    prelude: str
 
     def text(self) -> str:
         state = shlex.quote(str(self.directory / "state"))
@@ -154,11 +172,12 @@ class _Program:
         return _TEMPLATE.format(
             state=state,
             mark=self.mark,
-            shell=shlex.quote(self.shell),
+            shell=shlex.quote(self.shell) if self.shell else '"$(command -v bash || command -v sh)"',
             script=shlex.quote(str(self.directory / "build")),
             next="\n".join(self._transitions()),
             users="\n".join(self._users()),
             keep=keep,
+            prelude=self.prelude,
             cases="\n".join(self._cases()),
             end=len(self.blocks) + 1,
             expand="\n".join(self._expansions()),
@@ -238,20 +257,25 @@ __codepipeline_newline='
 __codepipeline_start() {{
 __codepipeline_user_of
 if [ -z "$__codepipeline_user" ] || [ "$__codepipeline_user" = "$(id -un)" ]; then
-__codepipeline_at=$__codepipeline_at {shell} -c "$__codepipeline_read" {shell} {script} "$__codepipeline_newline"
+__codepipeline_at=$__codepipeline_at "$__codepipeline_shell" -c "$__codepipeline_read" "$__codepipeline_name" {script} "$__codepipeline_newline" 2>&1
 elif command -v setpriv >/dev/null 2>&1; then
-__codepipeline_at=$__codepipeline_at setpriv --reuid="$__codepipeline_user" --regid="$(id -g "$__codepipeline_user")" --init-groups {shell} -c "$__codepipeline_read" {shell} {script} "$__codepipeline_newline"
+__codepipeline_at=$__codepipeline_at setpriv --reuid="$__codepipeline_user" --regid="$(id -g "$__codepipeline_user")" --init-groups "$__codepipeline_shell" -c "$__codepipeline_read" "$__codepipeline_name" {script} "$__codepipeline_newline" 2>&1
 else
-__codepipeline_at=$__codepipeline_at su -m "$__codepipeline_user" -c 'exec {shell} -c "$0" {shell} "$1" "$2"' "$__codepipeline_read" {script} "$__codepipeline_newline"
+__codepipeline_at=$__codepipeline_at su -m -s /bin/sh -c 'exec "$3" -c "$0" sh "$1" "$2"' "$__codepipeline_user" "$__codepipeline_read" {script} "$__codepipeline_newline" "$__codepipeline_shell" 2>&1
 fi
 }}
+__codepipeline_shell={shell}
+__codepipeline_name=${{__codepipeline_shell##*/}}
+exec 2>/dev/null
 __codepipeline_at=1
 while [ "$__codepipeline_at" -gt 0 ]; do
 echo "$__codepipeline_at" >{state}/at
 __codepipeline_start
 __codepipeline_status=$?
+__codepipeline_was=$__codepipeline_at
 read -r __codepipeline_at __codepipeline_begun <{state}/at || exit 70
 if [ -z "$__codepipeline_begun" ] && [ "$__codepipeline_status" -ne 0 ]; then exit "$__codepipeline_status"; fi
+if [ -z "$__codepipeline_begun" ] && [ "$__codepipeline_at" = "$__codepipeline_was" ]; then exit 70; fi
 if [ -n "$__codepipeline_begun" ]; then
 if [ "$__codepipeline_status" -ne 0 ]; then echo "$__codepipeline_begun $__codepipeline_status" >{state}/failed-"$__codepipeline_at"; fi
 __codepipeline_settle
@@ -274,9 +298,12 @@ __codepipeline_variables() {{ :; {keep}}}
 exec 7>&1 2>&1
 __codepipeline_own=$__codepipeline_at
 unset __codepipeline_at
-if [ -e {state}/environment ]; then
+if [ -s {state}/environment ]; then
 eval "$(cat {state}/environment)" 2>/dev/null
 cd "$(cat {state}/directory)" 2>/dev/null
+else
+:
+{prelude}
 fi
 __codepipeline_at=$__codepipeline_own
 for __codepipeline_own in {state}/failed-*; do

@@ -72,7 +72,7 @@ class CommandLog:
         first, *rest = self._cut(output)
         self._write(first)
         for number, text in zip(rest[::2], rest[1::2], strict=True):
-            self._begin(int(number))
+            self.begin(int(number))
             self._write(text)
         if self._lines and time.monotonic() - self._since >= RECORD_SECONDS:
             self._flush()
@@ -87,12 +87,13 @@ class CommandLog:
         pieces, self._held = split_at_marks(self.session, self._held + output)
         return pieces
 
-    def _begin(self, number: int) -> None:
+    def begin(self, number: int) -> None:
+        """A command begins; one more than there are when all have ended."""
         self._end_line()
         self._tail.clear()
         self.command = number
         if number <= len(self.session.commands):
-            self._add(f"$ {self.mask(self.session.commands[number - 1])}")
+            self.add(f"$ {self.mask(self.session.commands[number - 1])}")
             self._tail.clear()
 
     def _write(self, output: bytes) -> None:
@@ -101,7 +102,7 @@ class CommandLog:
         self._line = rest
         if newline:
             for line in self._clean(whole).split("\n"):
-                self._add(line)
+                self.add(line)
         if "\r" in rest:
             self._line = _last_state(rest)
         if len(self._line) > LINE_CHARACTERS:
@@ -112,13 +113,13 @@ class CommandLog:
         text = self._clean(self._line)
         kept = max(self._masker.longest, 64)
         if len(text) > kept:
-            self._add(text[:-kept])
+            self.add(text[:-kept])
             self._line = text[-kept:]
 
     def _end_line(self) -> None:
         self._line += self._decoder.decode(b"", final=True)
         if self._line:
-            self._add(self._clean(self._line))
+            self.add(self._clean(self._line))
         self._line = ""
 
     def _clean(self, text: str) -> str:
@@ -128,7 +129,8 @@ class CommandLog:
             text = "\n".join(_last_state(line).rstrip("\r") for line in text.split("\n"))
         return self.mask(text.translate(_CONTROLS))
 
-    def _add(self, line: str) -> None:
+    def add(self, line: str) -> None:
+        """Log a line at its place among the output; it is not masked any more."""
         for start in range(0, max(len(line), 1), LINE_CHARACTERS):
             piece = line[start : start + LINE_CHARACTERS]
             if self._characters + len(piece) + 1 > RECORD_CHARACTERS:

@@ -1,21 +1,18 @@
-"""Run a shell script in a container, which ends with it and with the process that started it."""
+"""The engine of an action's container: found, with the image at hand and able to do what is asked for."""
 
 from __future__ import annotations
 
 import os
 import socket
-import struct
 import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.processes import OnOutput, Script, follow_output, shell_command
 from prefect_codepipeline.tasks.registry import ActionContext
 
 if TYPE_CHECKING:  # importing docker takes 0.2 s, which a pipeline on the host need not spend
@@ -23,23 +20,6 @@ if TYPE_CHECKING:  # importing docker takes 0.2 s, which a pipeline on the host 
     from docker.models.containers import Container
 
 LABEL = "prefect-codepipeline"
-# Without these, root in the container still does what builds do as root: install packages, change owners and users.
-DROPPED_CAPABILITIES = ["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP"]
-
-# Standard input is the lifeline: a line on it asks for the end, and the engine closes it when its client dies.
-# When this shell ends the container does, and the kernel ends whatever else is in it.
-_WRAPPER = """trap : TERM
-exec 8<&0 </dev/null
-{ if read -r _ <&8; then kill -TERM -1; sleep 2; fi; kill -KILL -1; } >/dev/null 2>&1 &
-shell=$(command -v bash || command -v sh)
-shift; "$shell" "$@" 8<&-
-exit "$?"
-"""
-_GRACE_SECONDS = 4.0
-_REMOTE = (
-    "it is remote and does not see this worker's files; use an engine on the worker's own machine, through its "
-    "socket, or run the action on the host"
-)
 
 
 @dataclass(frozen=True)
@@ -51,17 +31,45 @@ class Compute:
 
 
 @dataclass(frozen=True)
+class ContainerOptions:
+    """How a container differs from that of the Commands action.
+
+    `as_root` runs the script as root, as CodeBuild does; what it wrote is the worker's again when it has ended.
+    `registry_credentials` names a prefect-docker DockerRegistryCredentials block. Without `fall_back` the action
+    fails where there is no engine or no image.
+    """
+
+    privileged: bool = False
+    docker_socket: bool = False
+    registry_credentials: str | None = None
+    as_root: bool = False
+    fall_back: bool = True
+
+
+@dataclass(frozen=True)
 class Engine:
-    """A container engine that answers and has the image; `info` is what it says of itself."""
+    """A container engine that answers and has the image; `info` is what it says of itself.
+
+    `mounts` are directories of this machine by the place that the container has them at, beside the action's own.
+    """
 
     client: DockerClient
     image: str
     info: dict[str, Any]
     compute: Compute
+    options: ContainerOptions = ContainerOptions()
+    mounts: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def is_rootless(self) -> bool:
+        """Whether root in its containers is the user whose engine it is."""
+        return any("rootless" in option for option in self.info.get("SecurityOptions") or ())
 
 
 @contextmanager
-def container_engine(context: ActionContext, compute: Compute = Compute()) -> Iterator[Engine | None]:
+def container_engine(
+    context: ActionContext, compute: Compute = Compute(), options: ContainerOptions = ContainerOptions()
+) -> Iterator[Engine | None]:
     """The engine for the action's container, its image at hand; None when the action runs on the host.
 
     When the settings want a container and there is no engine or no image, a warning in the log says why it is the
@@ -70,49 +78,53 @@ def container_engine(context: ActionContext, compute: Compute = Compute()) -> It
     Args:
         context: its settings name the engine, the image and the limits.
         compute: the bounds where the settings have none and the engine's machine has more.
+        options: how the container differs from that of the Commands action.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, the DockerHost block named in the settings does not exist.
+        ActionFailed: with code `ConfigurationError`, a block that is named does not exist, the engine cannot do what
+            the options ask for, or there is no engine or image and the action must not fall back to the host.
         ActionAbandoned: the execution was cancelled while the image was pulled.
     """
     if context.settings.run_on == "host":
         yield None
         return
-    with _connected(context) as client:
-        if client is None or not _has_image(client, context):
+    with _connected(context, options) as client:
+        if client is None or not _has_image(client, context, options):
             yield None
             return
         remove_orphaned_containers(client)
         info = client.info()
-        yield Engine(client, context.settings.image, info, _bounds(context, compute, info))
+        engine = Engine(client, context.settings.image, info, _bounds(context, compute, info), options)
+        _refuse_what_cannot_be(engine)
+        yield engine
 
 
-def run_in_container(engine: Engine, script: Script, on_output: OnOutput, context: ActionContext) -> int:
-    """Run a shell script in a container of its own and return its exit code, as `run_on_host` does.
+def _refuse_what_cannot_be(engine: Engine) -> None:
+    asked, reason = "", ""
+    if engine.options.privileged and engine.is_rootless:
+        asked, reason = (
+            "privileged",
+            "it runs without root itself, so it has no more rights to give than its user",
+        )
+    elif engine.options.docker_socket and not socket_of(engine):
+        asked, reason = (
+            "docker_socket",
+            f"it is reached at {engine.client.api.base_url}, not through a socket",
+        )
+    if asked:
+        raise ActionFailed(
+            f"the project asks for {asked}, which container engine {engine.info.get('Name')!r} cannot give: {reason}",
+            code="ConfigurationError",
+        )
 
-    The input trees and the scratch directory are mounted where they are on the host, and the script runs as the
-    worker's own user, so that its files are the worker's. The container is gone when this returns or raises; when
-    this process is killed it stops at once, and `remove_orphaned_containers` clears it away.
 
-    Raises:
-        ActionFailed: with code `Timeout`, the deadline came first; `JobFailed`, the memory was not enough;
-            `ConfigurationError`, the engine does not see this machine's files or cannot run the image;
-            `InternalError`, the engine went away.
-        ActionAbandoned: the execution was cancelled.
-    """
-    if engine.client.api.base_url.startswith(("https:", "http+docker://ssh")):
-        raise ActionFailed(_cannot_run(engine, _REMOTE), code="ConfigurationError")
-    with _translated_errors(engine), _created(engine, script, context) as container:
-        lifeline = _attach(engine, container)
-        try:
-            container.start()
-            _follow(lifeline, on_output, context)
-            code = int(container.wait()["StatusCode"])
-        finally:
-            lifeline.close()
-        if code:
-            _check_memory(container, engine)
-        return code
+def socket_of(engine: Engine) -> str | None:
+    """The engine's socket on this machine."""
+    address = str(engine.client.api.base_url)
+    path = (
+        engine.client.api._custom_adapter.socket_path if address.startswith("http+docker://localhost") else ""
+    )
+    return str(path) or None
 
 
 def remove_orphaned_containers(client: DockerClient | None = None) -> int:
@@ -121,11 +133,11 @@ def remove_orphaned_containers(client: DockerClient | None = None) -> int:
     Args:
         client: the engine; the default one (DOCKER_HOST, or the local socket) when None.
     """
+    import docker
     from docker.errors import DockerException
-    from prefect_docker.host import DockerHost
 
     try:
-        client = client or DockerHost().get_client()
+        client = client or docker.from_env()
         found = client.containers.list(
             all=True, filters={"label": f"{LABEL}.machine={_machine()}"}, ignore_removed=True
         )
@@ -133,20 +145,21 @@ def remove_orphaned_containers(client: DockerClient | None = None) -> int:
         return 0
     orphans = [each for each in found if not _is_running(each.labels.get(f"{LABEL}.process", ""))]
     for container in orphans:
-        _remove(container)
+        remove(container)
     return len(orphans)
 
 
 @contextmanager
-def _connected(context: ActionContext) -> Iterator[DockerClient | None]:
+def _connected(context: ActionContext, options: ContainerOptions) -> Iterator[DockerClient | None]:
+    import docker
     from docker.errors import DockerException
-    from prefect_docker.host import DockerHost
 
-    host = _named_host(context) if context.settings.docker_host else DockerHost()
     try:
-        client = host.get_client()
+        # The same as an empty DockerHost block, without the second that it takes to import Prefect.
+        client = _named_host(context).get_client() if context.settings.docker_host else docker.from_env()
+        client.ping()
     except DockerException as error:
-        _say_host(context, "no container engine answers", error)
+        _say_host(context, options, "no container engine answers", error)
         yield None
         return
     try:
@@ -169,7 +182,7 @@ def _named_host(context: ActionContext) -> Any:  # Any: prefect_docker is import
         ) from None
 
 
-def _has_image(client: DockerClient, context: ActionContext) -> bool:
+def _has_image(client: DockerClient, context: ActionContext, options: ContainerOptions) -> bool:
     from docker.errors import DockerException, ImageNotFound
 
     image = context.settings.image
@@ -177,23 +190,24 @@ def _has_image(client: DockerClient, context: ActionContext) -> bool:
         client.images.get(image)
     except ImageNotFound:
         context.logger.info("Pulling image %s", image)
-        error = _pull(client, context)
+        error = _pull(client, context, options)
         if error:
-            _say_host(context, f"image {image!r} is not there and cannot be pulled", error)
+            _say_host(context, options, f"image {image!r} is not there and cannot be pulled", error)
         return error is None
     except DockerException as error:
-        _say_host(context, "the container engine fails", error)
+        _say_host(context, options, "the container engine fails", error)
         return False
     return True
 
 
-def _pull(client: DockerClient, context: ActionContext) -> Exception | None:
+def _pull(client: DockerClient, context: ActionContext, options: ContainerOptions) -> Exception | None:
     """Pull in a thread, so that a cancellation need not wait for a registry that does not answer."""
     errors: list[Exception] = []
+    credentials = _registry_credentials(options)
 
     def pull() -> None:
         try:
-            client.images.pull(context.settings.image)
+            client.images.pull(context.settings.image, auth_config=credentials)
         except Exception as error:  # whatever it is, there is no image
             errors.append(error)
 
@@ -205,8 +219,32 @@ def _pull(client: DockerClient, context: ActionContext) -> Exception | None:
     return errors[0] if errors else None
 
 
-def _say_host(context: ActionContext, what: str, error: Exception) -> None:
+def _registry_credentials(options: ContainerOptions) -> dict[str, str] | None:
+    """What opens the registry, for this pull alone: nothing is written to a configuration."""
+    if not options.registry_credentials:
+        return None
+    from prefect_docker.credentials import DockerRegistryCredentials
+
+    name = options.registry_credentials
+    try:
+        block = DockerRegistryCredentials.load(name)
+    except ValueError:
+        raise ActionFailed(
+            f"the project names the DockerRegistryCredentials block {name!r}, which does not exist; create it in "
+            "Prefect's UI, or leave registry_credentials empty",
+            code="ConfigurationError",
+        ) from None
+    return {"username": block.username, "password": block.password.get_secret_value()}
+
+
+def _say_host(context: ActionContext, options: ContainerOptions, what: str, error: Exception) -> None:
     reason = getattr(error, "explanation", None) or error
+    if not options.fall_back:
+        raise ActionFailed(
+            f"action {context.action.name!r} is to run in a container: {what}: {reason}; start the engine or correct "
+            "the image, or let it run on the host",
+            code="ConfigurationError",
+        ) from error
     context.logger.warning(
         "Action %r runs on the host, without the limits and the network setting of a container: %s: %s",
         context.action.name,
@@ -226,48 +264,8 @@ def _bounds(context: ActionContext, compute: Compute, info: dict[str, Any]) -> C
     )
 
 
-@contextmanager
-def _created(engine: Engine, script: Script, context: ActionContext) -> Iterator[Container]:
-    from docker.types import LogConfig, Mount
-
-    directories = {context.scratch, *(artifact.directory for artifact in context.input_artifacts)}
-    bounds = engine.compute
-    memory = f"{bounds.memory_mib}m" if bounds.memory_mib else None
-    container = engine.client.containers.create(
-        engine.image,
-        entrypoint=["sh", "-c", _WRAPPER, "sh"],
-        command=shell_command("sh", script),
-        environment=dict(script.environment),
-        working_dir=str(script.directory),
-        user=_user(engine),
-        # Unlike a volume of the form a:b, a mount is refused when the engine does not have the directory.
-        mounts=[Mount(str(path), str(path), type="bind") for path in sorted(directories)],
-        labels=_labels(context),
-        nano_cpus=int(bounds.cpus * 1e9) if bounds.cpus else None,
-        mem_limit=memory,
-        memswap_limit=memory,
-        network_mode=None if context.settings.network else "none",
-        security_opt=["no-new-privileges", "label=disable"],
-        cap_drop=DROPPED_CAPABILITIES,
-        log_config=LogConfig(type="none"),
-        init=True,
-        stdin_open=True,
-        tty=False,
-    )
-    try:
-        context.logger.info("Running in container %s of image %s", container.short_id, engine.image)
-        yield container
-    finally:
-        _remove(container)
-
-
-def _user(engine: Engine) -> str:
-    # In a rootless engine the container's root is the user whose engine it is.
-    rootless = any("rootless" in option for option in engine.info.get("SecurityOptions") or ())
-    return "0:0" if rootless else f"{os.getuid()}:{os.getgid()}"
-
-
-def _labels(context: ActionContext) -> dict[str, str]:
+def labels(context: ActionContext) -> dict[str, str]:
+    """The labels by which a container is known as ours, and whose it is."""
     return {
         f"{LABEL}.machine": _machine(),
         f"{LABEL}.process": f"{os.getpid()} {_started(os.getpid())}",
@@ -278,80 +276,14 @@ def _labels(context: ActionContext) -> dict[str, str]:
     }
 
 
-def _attach(engine: Engine, container: Container) -> Any:  # Any: a socket or what looks like one
-    # Before the start, or the first and the last of the output may be lost.
-    return engine.client.api.attach_socket(container.id, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-
-
-def _follow(lifeline: Any, on_output: OnOutput, context: ActionContext) -> None:
-    on_frames = _frames(on_output)
-    try:
-        follow_output(lifeline.fileno(), on_frames, context.check, lambda: False)
-    except ActionFailed:
-        os.write(lifeline.fileno(), b"end\n")
-        patience = time.monotonic() + _GRACE_SECONDS
-        follow_output(lifeline.fileno(), on_frames, lambda: None, lambda: time.monotonic() > patience)
-        raise
-
-
-def _frames(on_output: OnOutput) -> OnOutput:
-    """Take the engine's stream apart: a byte that names the stream, three of nothing, the length, the output."""
-    buffer = bytearray()
-
-    def receive(chunk: bytes) -> None:
-        buffer.extend(chunk)
-        while len(buffer) >= 8:
-            end = 8 + struct.unpack(">I", buffer[4:8])[0]
-            if len(buffer) < end:
-                break
-            on_output(bytes(buffer[8:end]))
-            del buffer[:end]
-        on_output(b"")
-
-    return receive
-
-
-def _check_memory(container: Container, engine: Engine) -> None:
-    container.reload()
-    if container.attrs["State"]["OOMKilled"]:
-        limit = (
-            f"its limit of {engine.compute.memory_mib} MiB" if engine.compute.memory_mib else "all there is"
-        )
-        raise ActionFailed(
-            f"the container ran out of memory: a process used more than {limit}; raise memory_mib in the "
-            "pipeline's settings, or ComputeType"
-        )
-
-
-def _remove(container: Container) -> None:
+def remove(container: Container) -> None:
+    """Remove a container, whatever it does."""
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
     # One that cannot be removed now is an orphan later.
     with suppress(DockerException, RequestException):
         container.remove(force=True, v=True)
-
-
-@contextmanager
-def _translated_errors(engine: Engine) -> Iterator[None]:
-    from docker.errors import APIError, DockerException
-    from requests.exceptions import RequestException
-
-    try:
-        yield
-    except APIError as error:
-        unseen = "bind source path does not exist" in str(error)
-        reason = _REMOTE if unseen else str(error.explanation or error)
-        raise ActionFailed(_cannot_run(engine, reason), code="ConfigurationError") from error
-    except (DockerException, RequestException) as error:
-        raise ActionFailed(
-            f"container engine {engine.info.get('Name')!r} went away while the action ran: {error}",
-            code="InternalError",
-        ) from error
-
-
-def _cannot_run(engine: Engine, reason: str) -> str:
-    return f"container engine {engine.info.get('Name')!r} cannot run image {engine.image!r}: {reason}"
 
 
 def _machine() -> str:

@@ -66,7 +66,11 @@ class Mirror:
 
     def git(self, *arguments: str, environment: dict[str, str] | None = None) -> bytes:
         """Run git in the mirror. Raises as `GitProcesses.run`."""
-        return self._processes.run(f"--git-dir={self.repository}", *arguments, environment=environment)
+        return self.run(f"--git-dir={self.repository}", *arguments, environment=environment)
+
+    def run(self, *arguments: str, environment: dict[str, str] | None = None) -> bytes:
+        """Run git somewhere else, with what opens the repository. Raises as `GitProcesses.run`."""
+        return self._processes.run(*arguments, environment=environment)
 
     def create(self) -> None:
         """Make an empty one in place of whatever is there."""
@@ -147,6 +151,17 @@ def remote_references(mirror: Mirror) -> dict[str, str]:
     output = mirror.git("ls-remote", "--quiet", "--refs", "--heads", "--tags", "--", mirror.access.url)
     lines = (line.split("\t", 1) for line in os.fsdecode(output).splitlines())
     return {name: object_id for object_id, name in lines}
+
+
+def clone(mirror: Mirror, commit_id: str, destination: Path) -> None:
+    """Clone the whole repository, with its branches, tags and history, at a commit; `origin` is where it came from.
+
+    What the mirror has is not fetched again, and the clone needs the mirror no more.
+    """
+    options = ("--quiet", "--no-checkout", "--no-recurse-submodules", "--template=", "--dissociate")
+    reference = ("--reference", str(mirror.repository))
+    mirror.run("clone", *options, *reference, "--", mirror.access.url, str(destination))
+    mirror.run("-C", str(destination), "checkout", "--quiet", "--detach", commit_id, "--")
 
 
 def read_commit(mirror: Mirror, commit_id: str) -> Commit:

@@ -6,18 +6,20 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import SecretStr, ValidationError
 
-from prefect_codepipeline.blocks.git_connection import GitConnection, host_and_path
+from prefect_codepipeline.blocks.git_connection import GitConnection, check_url, host_and_path
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
 from prefect_codepipeline.model.execution import ArtifactFormat, SourceRevision
-from prefect_codepipeline.tasks.git_mirror import Commit, Mirror, pin, read_commit, with_mirror
+from prefect_codepipeline.tasks.git_mirror import Commit, Mirror, clone, pin, read_commit, with_mirror
 from prefect_codepipeline.tasks.git_process import Access
 from prefect_codepipeline.tasks.git_tree import Export, export_commit
 from prefect_codepipeline.tasks.prefect_api import call
@@ -132,6 +134,50 @@ def commit_url(source: GitSource, commit: Commit) -> str | None:
     return source.connection.commit_url(source.repository, commit.id)
 
 
+def clone_reference(reference: Path, destination: Path, context: ActionContext) -> Access:
+    """Clone what an artifact of format CODEBUILD_CLONE_REF refers to, at its commit; where from, and what opens it.
+
+    Args:
+        reference: the directory of the artifact.
+        destination: of the clone; whatever is there goes.
+        context: of the action that builds.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, `PermissionError`, `RevisionUnavailable`, `Timeout` or
+            `JobFailed`.
+        ActionAbandoned: the execution was cancelled.
+    """
+    try:
+        known = json.loads((reference / CLONE_REFERENCE_FILE).read_text())
+        url, repository = str(known["cloneUrl"]), str(known["fullRepositoryId"])
+        branch, commit = str(known["branch"]), str(known["commitId"])
+        check_url(url)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ActionFailed(
+            f"an input artifact holds no reference for a full clone in {CLONE_REFERENCE_FILE}: {error}; run the "
+            "source action again",
+            code="ConfigurationError",
+        ) from None
+    access = Access.to(_connection_of(url, repository), url)
+    context.report_progress(f"Cloning {access.url}")
+    with_mirror(access, context, lambda mirror: _clone(mirror, branch, commit, destination))
+    return access
+
+
+def _clone(mirror: Mirror, branch: str, commit: str, destination: Path) -> None:
+    shutil.rmtree(destination, ignore_errors=True)
+    clone(mirror, pin(mirror, branch, commit), destination)
+
+
+def _connection_of(url: str, repository: str) -> GitConnection:
+    """The connection whose template gives that URL; one that has nothing but the URL when there is none."""
+    for name, data in _connections():
+        with suppress(ValueError, LookupError):  # pydantic's refusals are ValueErrors
+            if GitConnection(url_template=data["url_template"]).repository_url(repository) == url:
+                return find_named_connection(name)
+    return GitConnection(url_template=url)
+
+
 def commit_variables(commit: Commit) -> dict[str, str]:
     """The output variables that all git sources have; the message is cut at 100 KiB."""
     message = commit.message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")
@@ -213,7 +259,11 @@ def _some(paths: tuple[str, ...]) -> str:
 
 
 def _names_of_connections_with(arn: str) -> list[str]:
-    names: list[str] = []
+    return [name for name, data in _connections() if data.get("connection_arn") == arn]
+
+
+def _connections() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The name of each connection, and what it says except for its secrets."""
     for offset in range(0, 100_000, _PAGE_SIZE):
         _, documents = call(
             "POST",
@@ -225,10 +275,9 @@ def _names_of_connections_with(arn: str) -> list[str]:
                 "offset": offset,
             },
         )
-        names += [each["name"] for each in documents if each["data"].get("connection_arn") == arn]
+        yield from ((each["name"], each["data"]) for each in documents)
         if len(documents) < _PAGE_SIZE:
             break
-    return names
 
 
 def _read_connection(name: str) -> GitConnection | None:

@@ -28,6 +28,14 @@ class Glob(NamedTuple):
     files: re.Pattern[str]
     directories: re.Pattern[str] | None
 
+    def takes(self, path: str) -> bool:
+        """Whether it takes a file, by its relative POSIX path."""
+        if self.files.fullmatch(path):
+            return True
+        directories = self.directories
+        ends = (match.end() for match in re.finditer("/", path))
+        return bool(directories and any(directories.fullmatch(path[:end]) for end in (0, *ends)))
+
 
 def compile_glob(text: str) -> Glob:
     """Read one pattern.

@@ -16,7 +16,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_pascal
@@ -32,6 +32,9 @@ from prefect_codepipeline.model.declaration import (
 from prefect_codepipeline.model.execution import ArtifactFormat, SourceRevision
 from prefect_codepipeline.model.timeouts import timeout_in_minutes as default_timeout
 from prefect_codepipeline.tasks.provider_names import PLUGINS
+
+if TYPE_CHECKING:  # a block, and so Prefect
+    from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 
 
 class ActionConfiguration(BaseModel):
@@ -119,7 +122,7 @@ class ActionContext(TimedWork):
 
     `action` has its variables resolved. `scratch` is an empty directory that goes away after the action.
     `deadline` is in `time.monotonic()` seconds. `started_by` and `source_revision_override` are None when
-    nobody set them.
+    nobody set them. `store` keeps the pipeline's artifacts.
     """
 
     pipeline_name: str
@@ -137,6 +140,7 @@ class ActionContext(TimedWork):
         default_factory=lambda: logging.getLogger(__name__)
     )
     report_progress: Callable[..., None] = _no_progress
+    store: ArtifactStore | None = None
 
     @property
     def what(self) -> str:

@@ -17,6 +17,7 @@ _VERBS = {
         "graph": ("graph:graph", "Draw a pipeline as SVG or Mermaid."),
         "schema": ("schema:schema", "Print the JSON Schema of pipeline files, for editors."),
         "import": ("import_:import_pipelines", "Make definitions of CloudFormation, CDK and AWS pipelines."),
+        "build": ("build:build", "Run a buildspec on this machine."),
         "plan": ("plan:plan", "What an execution would do, and what it lacks."),
         "export": ("export:export", "Print a pipeline for AWS: JSON, YAML or a template."),
         "deploy": ("deploy:deploy", "Create or update pipelines."),

@@ -5,19 +5,17 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-Comma
 
 from __future__ import annotations
 
-import errno
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Literal
 
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.tasks.build_environment import BuildEnvironment, build_environment
+from prefect_codepipeline.tasks.command_failures import clear_about_a_full_disk, last_lines, shortened, why
 from prefect_codepipeline.tasks.command_log import CommandLog
-from prefect_codepipeline.tasks.containers import Compute, Engine, container_engine, run_in_container
+from prefect_codepipeline.tasks.container_run import run_in_container
+from prefect_codepipeline.tasks.containers import Compute, Engine, container_engine
 from prefect_codepipeline.tasks.globs import compile_glob, select_files
-from prefect_codepipeline.tasks.processes import CLEAN_PATH, Script, run_on_host
+from prefect_codepipeline.tasks.processes import Script, run_on_host
 from prefect_codepipeline.tasks.registry import (
     ActionConfiguration,
     ActionContext,
@@ -37,7 +35,6 @@ COMPUTE: dict[ComputeType | None, Compute] = {
     "BUILD_GENERAL1_LARGE": Compute(cpus=8, memory_mib=16384),
 }
 MAX_OUTPUT_VARIABLES_BYTES = 122_880
-_SHOWN_CHARACTERS = 200
 
 
 class CommandsComputeConfiguration(ActionConfiguration):
@@ -64,7 +61,7 @@ def run_commands(configuration: CommandsComputeConfiguration, context: ActionCon
     """
     _check(configuration, context)
     with (
-        _clear_about_a_full_disk(context),
+        clear_about_a_full_disk(context),
         container_engine(context, COMPUTE[configuration.compute_type]) as engine,
     ):
         environment = build_environment(context, engine.image if engine else None)
@@ -125,24 +122,14 @@ def _run(
         return run(Script(log.session.script, directory, environment.variables), log.receive, context)
     except ActionFailed as error:
         log.close()
-        raise ActionFailed(f"{_which(log)}: {error}{_last_lines(log)}", code=error.code) from error
+        raise ActionFailed(f"{_which(log)}: {error}{last_lines(log.tail)}", code=error.code) from error
     finally:
         log.close()
 
 
 def _failure(code: int, log: CommandLog, engine: Engine | None) -> str:
-    what = f"{_which(log)} failed with exit code {code}"
-    if code == 127:
-        what += f": {_not_found(log, engine)}"
-    if any("No space left on device" in line for line in log.tail):
-        what += ": the disk is full"
-    return what + _last_lines(log)
-
-
-def _not_found(log: CommandLog, engine: Engine | None) -> str:
-    found = re.search(r"([^\s:]+): (?:command )?not found", "\n".join(log.tail))
-    place = f"image {engine.image!r}" if engine else f"the clean PATH that commands have, {CLEAN_PATH}"
-    return f"{found[1]!r} was not found in {place}" if found else f"a program was not found in {place}"
+    reason = why(code, log.tail, engine.image if engine else None)
+    return f"{_which(log)} failed with exit code {code}{reason}{last_lines(log.tail)}"
 
 
 def _which(log: CommandLog) -> str:
@@ -151,17 +138,7 @@ def _which(log: CommandLog) -> str:
     if not 1 <= log.command <= count:
         return "the shell of the commands"
     text = log.mask(log.session.commands[log.command - 1])
-    return f"command {log.command} of {count} ({_shortened(text)!r})"
-
-
-def _last_lines(log: CommandLog) -> str:
-    if not log.tail:
-        return ""
-    return "\nThe last lines of its output:\n" + "\n".join(map(_shortened, log.tail))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} [...]"
+    return f"command {log.command} of {count} ({shortened(text)!r})"
 
 
 def _summary(log: CommandLog, context: ActionContext) -> str:
@@ -200,16 +177,3 @@ def _output_artifacts(context: ActionContext) -> dict[str, OutputTree]:
         )
         for artifact in context.action.output_artifacts
     }
-
-
-@contextmanager
-def _clear_about_a_full_disk(context: ActionContext) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ActionFailed(
-            f"action {context.action.name!r} could not write to {context.scratch}: the disk is full; "
-            "free some space there, or point TMPDIR of the worker elsewhere, and retry"
-        ) from error

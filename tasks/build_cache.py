@@ -1,0 +1,225 @@
+"""The local cache of builds: what one leaves in the paths of `cache`, the next one of the project finds there.
+
+An archive for each key lies in a folder of the project on this machine; nothing that is wrong with it fails a build.
+
+https://docs.aws.amazon.com/codebuild/latest/userguide/caching-local.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.buildspec import Cache
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.tasks.globs import compile_glob, select_files
+
+# Of each project, the newest so many are kept.
+KEPT_ENTRIES = 10
+_ENDING = ".tar"
+_HASHED = re.compile(r"\$\(\s*codebuild-hash-files\s+([^)]*)\)")
+_HOME = re.compile(r"^(?:~|\$HOME|\$\{HOME\}|/root)(?=/|$)")
+_WITHOUT_KEY = "without a key"
+
+
+@dataclass(frozen=True)
+class CachePlace:
+    """Where the caches of one project lie."""
+
+    directory: Path
+
+
+def cache_place(project_name: str, location: str | None) -> CachePlace:
+    """The place of a project's caches, below `location`, or in the cache folder of this user when None."""
+    folder = Path(location) if location else platformdirs.user_cache_path("prefect-codepipeline") / "builds"
+    return CachePlace(folder / slug(project_name))
+
+
+def home_folders(cache: Cache) -> list[str]:
+    """The files and folders of the home directory that paths of the cache begin with, such as `.m2`."""
+    paths = (_HOME.sub("", path).strip("/") for path in cache.paths if _HOME.match(path))
+    firsts = dict.fromkeys(path.partition("/")[0] for path in paths)
+    return [first for first in firsts if first and not re.search(r"[*?\[{]", first)]
+
+
+@dataclass(frozen=True)
+class BuildCache:
+    """The cache of one build.
+
+    `root` is CODEBUILD_SRC_DIR and `home` the build's home directory; nothing outside of them is kept or restored.
+    `expand` puts variables into a text, and `tell` and `warn` get a sentence for the log.
+    """
+
+    cache: Cache
+    place: CachePlace
+    root: Path
+    home: Path
+    expand: Callable[[str], str]
+    tell: Callable[[str], None]
+    warn: Callable[[str], None]
+
+    def restore(self) -> None:
+        """Put back what the exact key has, or the newest entry that begins with a fallback key."""
+        if self.cache.action == "save":
+            return
+        found = self._find()
+        if found is None:
+            self.tell("Cache: there is none yet")
+            return
+        key, archive = found
+        try:
+            with tarfile.open(archive) as tar:
+                count = self._extract(tar)
+            os.utime(archive)
+        except (OSError, tarfile.TarError) as error:
+            self.warn(f"the cache {key!r} could not be restored: {error}")
+        else:
+            self.tell(f"Cache: {count} files restored from {key!r}")
+
+    def save(self) -> None:
+        """Keep what lies in the paths now. What is kept under a key already stays as it is."""
+        if self.cache.action == "restore":
+            return
+        key = self._key()
+        archive = self._archive(key)
+        if self.cache.key and archive.exists():
+            return
+        try:
+            self.place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            count = self._write(archive)
+            archive.with_suffix(".key").write_text(key)
+            self._prune()
+        except (OSError, tarfile.TarError) as error:
+            self.warn(f"the cache could not be kept in {self.place.directory}: {error}")
+        else:
+            self.tell(f"Cache: {count} files kept as {key!r}")
+
+    def _key(self) -> str:
+        return self._keyed(self.cache.key) if self.cache.key else _WITHOUT_KEY
+
+    def _keyed(self, text: str) -> str:
+        return self.expand(_HASHED.sub(lambda match: self._hash(match[1]), text))
+
+    def _hash(self, patterns: str) -> str:
+        """What `codebuild-hash-files` gives for patterns: the hash of the files' content."""
+        digest = hashlib.sha256()
+        with suppress(ActionFailed):  # nothing matches
+            for name in select_files(self.root, shlex.split(patterns)):
+                path = self.root / name
+                if path.is_file() and not path.is_symlink():
+                    digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+    def _archive(self, key: str) -> Path:
+        return self.place.directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}{_ENDING}"
+
+    def _find(self) -> tuple[str, Path] | None:
+        key = self._key()
+        if (archive := self._archive(key)).exists():
+            return key, archive
+        for prefix in self.cache.fallback_keys if self.cache.key else ():
+            wanted = self._keyed(prefix)
+            for archive in self._newest_first():
+                with suppress(OSError):
+                    known = archive.with_suffix(".key").read_text()
+                    if known.startswith(wanted):
+                        return known, archive
+        return None
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.place.directory.glob(f"*{_ENDING}"), key=_age)
+
+    def _prune(self) -> None:
+        for archive in self._newest_first()[KEPT_ENTRIES:]:
+            archive.unlink(missing_ok=True)
+            archive.with_suffix(".key").unlink(missing_ok=True)
+
+    def _write(self, archive: Path) -> int:
+        handle, name = tempfile.mkstemp(dir=self.place.directory)
+        count = 0
+        try:
+            with os.fdopen(handle, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+                for path, kept in self._files():
+                    tar.add(path, kept, recursive=False)
+                    count += 1
+            os.replace(name, archive)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        return count
+
+    def _files(self) -> Iterator[tuple[Path, str]]:
+        """The files that the paths take, and their names in the archive."""
+        for folder, name, patterns in (
+            (self.root, "source", self._patterns()),
+            (self.home, "home", self._of_home()),
+        ):
+            if patterns:
+                with suppress(ActionFailed):  # nothing matches
+                    yield from ((folder / file, f"{name}/{file}") for file in select_files(folder, patterns))
+
+    def _patterns(self) -> list[str]:
+        found = []
+        for path in self.cache.paths:
+            if _HOME.match(path):
+                continue
+            text = self.expand(path)
+            if text.startswith(f"{self.root}/"):
+                text = text[len(str(self.root)) + 1 :]
+            if text.startswith("/") or ".." in text.split("/"):
+                self.warn(
+                    f"cache path {path!r} is not kept: it is neither in the source nor in the home directory"
+                )
+            else:
+                found.append(text)
+        return self._sound(found)
+
+    def _of_home(self) -> list[str]:
+        paths = (
+            self.expand(_HOME.sub("", path)).lstrip("/") for path in self.cache.paths if _HOME.match(path)
+        )
+        return self._sound([path or "." for path in paths])
+
+    def _sound(self, patterns: Sequence[str]) -> list[str]:
+        """Without those that are no patterns."""
+        found = []
+        for pattern in patterns:
+            try:
+                compile_glob(pattern)
+                found.append(pattern)
+            except ActionFailed as error:
+                self.warn(f"cache path {pattern!r}: {error}")
+        return found
+
+    def _extract(self, tar: tarfile.TarFile) -> int:
+        folders: Mapping[str, Path] = {"source": self.root, "home": self.home}
+        count = 0
+        for member in tar:
+            folder, _, member.name = member.name.partition("/")
+            if folder not in folders or not member.name:
+                continue
+            try:
+                # Refuses what would leave the directory, also through links that are there already.
+                tar.extract(member, folders[folder], filter="data")
+                count += 1
+            except (tarfile.FilterError, OSError) as error:
+                self.warn(f"cache: {member.name} is not restored: {error}")
+        return count
+
+
+def _age(archive: Path) -> float:
+    try:
+        return -archive.stat().st_mtime
+    except OSError:  # somebody removed it just now
+        return 0.0

@@ -1,0 +1,210 @@
+"""Run a shell script in a container, which ends with it and with the process that started it."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.tasks.containers import Engine, labels, remove, socket_of
+from prefect_codepipeline.tasks.processes import OnOutput, Script, follow_output, shell_command
+from prefect_codepipeline.tasks.registry import ActionContext
+
+if TYPE_CHECKING:  # importing docker takes 0.2 s, which a pipeline on the host need not spend
+    from docker.models.containers import Container
+
+# Without these, root in the container still does what builds do as root: install packages, change owners and users.
+DROPPED_CAPABILITIES = ["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP"]
+
+# Standard input is the lifeline: a line on it asks for the end, and the engine closes it when its client dies.
+# When this shell ends the container does, and the kernel ends whatever else is in it.
+_WRAPPER = """trap : TERM
+exec 8<&0 </dev/null
+{ if read -r _ <&8; then kill -TERM -1; sleep 2; fi; kill -KILL -1; } >/dev/null 2>&1 &
+shell=$(command -v bash || command -v sh)
+shift; "$shell" "$@" 8<&-
+exit "$?"
+"""
+_GRACE_SECONDS = 4.0
+_REMOTE = (
+    "it is remote and does not see this worker's files; use an engine on the worker's own machine, through its "
+    "socket, or run the action on the host"
+)
+
+
+def run_in_container(engine: Engine, script: Script, on_output: OnOutput, context: ActionContext) -> int:
+    """Run a shell script in a container of its own and return its exit code, as `run_on_host` does.
+
+    The input trees and the scratch directory are mounted where they are on the host, and the script runs as the
+    worker's own user, so that its files are the worker's. The container is gone when this returns or raises; when
+    this process is killed it stops at once, and `remove_orphaned_containers` clears it away.
+
+    Raises:
+        ActionFailed: with code `Timeout`, the deadline came first; `JobFailed`, the memory was not enough;
+            `ConfigurationError`, the engine does not see this machine's files or cannot run the image;
+            `InternalError`, the engine went away.
+        ActionAbandoned: the execution was cancelled.
+    """
+    if engine.client.api.base_url.startswith(("https:", "http+docker://ssh")):
+        raise ActionFailed(_cannot_run(engine, _REMOTE), code="ConfigurationError")
+    with _translated_errors(engine):
+        try:
+            with _created(engine, script, context) as container:
+                return _run(engine, container, on_output, context)
+        finally:
+            _give_back(engine, context)
+
+
+def _run(engine: Engine, container: Container, on_output: OnOutput, context: ActionContext) -> int:
+    lifeline = _attach(engine, container)
+    try:
+        container.start()
+        _follow(lifeline, on_output, context)
+        code = int(container.wait()["StatusCode"])
+    finally:
+        lifeline.close()
+    if code:
+        _check_memory(container, engine)
+    return code
+
+
+@contextmanager
+def _created(engine: Engine, script: Script, context: ActionContext) -> Iterator[Container]:
+    from docker.types import LogConfig, Mount
+
+    own = {context.scratch, *(artifact.directory for artifact in context.input_artifacts)}
+    mounts = {**{str(path): path for path in own}, **engine.mounts}
+    if engine.options.docker_socket:
+        mounts["/var/run/docker.sock"] = Path(socket_of(engine) or "")
+    bounds, as_root = engine.compute, engine.options.as_root
+    memory = f"{bounds.memory_mib}m" if bounds.memory_mib else None
+    container = engine.client.containers.create(
+        engine.image,
+        entrypoint=["sh", "-c", _WRAPPER, "sh"],
+        command=shell_command("sh", script),
+        environment=dict(script.environment),
+        working_dir=str(script.directory),
+        user=_user(engine),
+        # Unlike a volume of the form a:b, a mount is refused when the engine does not have the directory.
+        mounts=[Mount(place, str(path), type="bind") for place, path in sorted(mounts.items())],
+        labels=labels(context),
+        nano_cpus=int(bounds.cpus * 1e9) if bounds.cpus else None,
+        mem_limit=memory,
+        memswap_limit=memory,
+        network_mode=None if context.settings.network else "none",
+        # Who is root by right may also become somebody else.
+        security_opt=["label=disable"] if as_root else ["no-new-privileges", "label=disable"],
+        cap_drop=[] if engine.options.privileged else DROPPED_CAPABILITIES,
+        privileged=engine.options.privileged,
+        log_config=LogConfig(type="none"),
+        init=True,
+        stdin_open=True,
+        tty=False,
+    )
+    try:
+        context.logger.info("Running in container %s of image %s", container.short_id, engine.image)
+        yield container
+    finally:
+        remove(container)
+
+
+def _user(engine: Engine) -> str:
+    return "0:0" if engine.is_rootless or engine.options.as_root else f"{os.getuid()}:{os.getgid()}"
+
+
+def _give_back(engine: Engine, context: ActionContext) -> None:
+    """Make what root of a container wrote the worker's, who reads, stores and removes it."""
+    if not engine.options.as_root or engine.is_rootless or os.getuid() == 0:
+        return
+    from docker.types import Mount
+
+    own = [
+        context.scratch,
+        *(artifact.directory for artifact in context.input_artifacts),
+        *engine.mounts.values(),
+    ]
+    container = engine.client.containers.create(
+        engine.image,
+        entrypoint=["chown", "-hR", f"{os.getuid()}:{os.getgid()}", *map(str, own)],
+        user="0:0",
+        mounts=[Mount(str(path), str(path), type="bind") for path in own],
+        labels=labels(context),
+        network_mode="none",
+    )
+    try:
+        container.start()
+        container.wait()
+    finally:
+        remove(container)
+
+
+def _attach(engine: Engine, container: Container) -> Any:  # Any: a socket or what looks like one
+    # Before the start, or the first and the last of the output may be lost.
+    return engine.client.api.attach_socket(container.id, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+
+
+def _follow(lifeline: Any, on_output: OnOutput, context: ActionContext) -> None:
+    on_frames = _frames(on_output)
+    try:
+        follow_output(lifeline.fileno(), on_frames, context.check, lambda: False)
+    except ActionFailed:
+        os.write(lifeline.fileno(), b"end\n")
+        patience = time.monotonic() + _GRACE_SECONDS
+        follow_output(lifeline.fileno(), on_frames, lambda: None, lambda: time.monotonic() > patience)
+        raise
+
+
+def _frames(on_output: OnOutput) -> OnOutput:
+    """Take the engine's stream apart: a byte that names the stream, three of nothing, the length, the output."""
+    buffer = bytearray()
+
+    def receive(chunk: bytes) -> None:
+        buffer.extend(chunk)
+        while len(buffer) >= 8:
+            end = 8 + struct.unpack(">I", buffer[4:8])[0]
+            if len(buffer) < end:
+                break
+            on_output(bytes(buffer[8:end]))
+            del buffer[:end]
+        on_output(b"")
+
+    return receive
+
+
+def _check_memory(container: Container, engine: Engine) -> None:
+    container.reload()
+    if container.attrs["State"]["OOMKilled"]:
+        limit = (
+            f"its limit of {engine.compute.memory_mib} MiB" if engine.compute.memory_mib else "all there is"
+        )
+        raise ActionFailed(
+            f"the container ran out of memory: a process used more than {limit}; raise memory_mib in the "
+            "pipeline's settings, or ComputeType"
+        )
+
+
+@contextmanager
+def _translated_errors(engine: Engine) -> Iterator[None]:
+    from docker.errors import APIError, DockerException
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except APIError as error:
+        unseen = "bind source path does not exist" in str(error)
+        reason = _REMOTE if unseen else str(error.explanation or error)
+        raise ActionFailed(_cannot_run(engine, reason), code="ConfigurationError") from error
+    except (DockerException, RequestException) as error:
+        raise ActionFailed(
+            f"container engine {engine.info.get('Name')!r} went away while the action ran: {error}",
+            code="InternalError",
+        ) from error
+
+
+def _cannot_run(engine: Engine, reason: str) -> str:
+    return f"container engine {engine.info.get('Name')!r} cannot run image {engine.image!r}: {reason}"

@@ -1,0 +1,202 @@
+"""The batch of a CodeBuild project: each build with its own directories, and what comes out of all of them.
+
+https://docs.aws.amazon.com/codebuild/latest/userguide/batch-build-buildspec.html
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.action_settings import ActionSettings
+from prefect_codepipeline.model.buildspec import Batch, BatchBuild, BatchEnv
+from prefect_codepipeline.model.compute_types import COMPUTE_SIZES
+from prefect_codepipeline.tasks.build import BuildResult
+from prefect_codepipeline.tasks.build_batch import BatchResult, run_batch
+from prefect_codepipeline.tasks.buildspec_files import read_buildspec
+from prefect_codepipeline.tasks.registry import ActionContext, CancellationToken, OutputTree
+from prefect_codepipeline.tasks.single_build import SingleBuild
+
+
+@dataclass(frozen=True)
+class ProjectBatchResult:
+    """How a batch ended: `failure` is None when it succeeded; the results of the builds that ran to their ends."""
+
+    failure: str | None
+    results: Mapping[str, BuildResult]
+    output_artifacts: Mapping[str, OutputTree]
+
+
+def run_project_batch(common: SingleBuild) -> ProjectBatchResult:
+    """Run the batch of a buildspec. `common` is what its builds have in common.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, the buildspec has no batch; `Timeout`, its time was over.
+        ActionAbandoned: the execution was cancelled.
+    """
+    batch = common.spec.batch
+    if batch is None:
+        raise ActionFailed(
+            "BatchEnabled is set, and the buildspec has no `batch`; add one, or leave BatchEnabled out",
+            code="ConfigurationError",
+        )
+    context = common.context
+    done = run_batch(batch, partial(_run, common), context)
+    for identifier, why in done.skipped.items():
+        context.logger.warning("Build %s of the batch did not run: %s", identifier, why)
+    failure = _failure_of(batch, done)
+    trees = {} if failure else _outputs(done, common)
+    return ProjectBatchResult(failure, done.results, trees)
+
+
+def _run(common: SingleBuild, build: BatchBuild, token: CancellationToken) -> BuildResult:
+    scratch = common.context.scratch / f"batch-{build.identifier}"
+    scratch.mkdir()
+    inputs = tuple(
+        replace(tree, directory=_copied(tree.directory, scratch / "inputs" / tree.name))
+        for tree in common.context.input_artifacts
+    )
+    context = replace(
+        common.context,
+        scratch=_made(scratch / "scratch"),
+        input_artifacts=inputs,
+        settings=_settings(common.context.settings, build.env),
+        cancellation=token,
+        logger=_BuildLogger(common.context.logger, build.identifier),
+        report_progress=_progress(common.context, build.identifier),
+    )
+    spec = common.spec
+    if build.buildspec:
+        spec = read_buildspec(build.buildspec, inputs[0].directory, context.logger)
+    own = {
+        **common.own_variables,
+        "CODEBUILD_BUILD_ID": f"{common.own_variables['CODEBUILD_BUILD_ID']}-{build.identifier}",
+        "CODEBUILD_BATCH_BUILD_IDENTIFIER": build.identifier,
+    }
+    single = replace(
+        common, spec=spec, context=context, own_variables=own, project=_project(common.project, build.env)
+    )
+    return single.run(
+        list(_wanted(common.wanted.outputs, build.identifier, spec.secondary_artifacts)), build.env.variables
+    )
+
+
+def _project(project: CodeBuildProject, env: BatchEnv) -> CodeBuildProject:
+    if env.privileged_mode is None:
+        return project
+    return project.model_copy(update={"privileged": env.privileged_mode})
+
+
+def _settings(settings: ActionSettings, env: BatchEnv) -> ActionSettings:
+    if env.type and env.type.startswith("WINDOWS"):
+        raise ActionFailed(
+            f"batch: env.type {env.type} is not available here: builds run on Linux or macOS",
+            code="ConfigurationError",
+        )
+    changes: dict[str, Any] = {"image": env.image} if env.image else {}
+    if size := COMPUTE_SIZES.get(env.compute_type or ""):
+        changes.update(cpus=size.cpus, memory_mib=size.memory_mib)
+    return settings.model_copy(update=changes)
+
+
+def _progress(context: ActionContext, identifier: str) -> Any:
+    def report(summary: str = "", *_: object, **__: object) -> None:
+        context.report_progress(f"{identifier}: {summary}")
+
+    return report
+
+
+# -- artifacts
+
+# An output is named like a build, or like `<build>_<secondary artifact>`; one with another name gets all builds'.
+
+
+def _wanted(outputs: Sequence[str], identifier: str, secondary: Mapping[str, object]) -> Iterator[str]:
+    """The names of the outputs that a build makes, as its buildspec knows them."""
+    own = [name for name in outputs if name == identifier]
+    others = [name for name in secondary if f"{identifier}_{name}" in outputs]
+    if own or others:
+        yield from own
+        yield from others
+        return
+    yield from outputs
+
+
+def _outputs(done: BatchResult, common: SingleBuild) -> dict[str, OutputTree]:
+    """The outputs of the action: those of single builds by their names, or one with all of them.
+
+    With CombineArtifacts all trees are laid over one another; without it each build has a folder, by its identifier.
+    """
+    found: dict[str, OutputTree] = {}
+    shared: dict[str, Path] = {}
+    for identifier, result in done.results.items():
+        for name, tree in result.output_artifacts.items():
+            alone = next(
+                (
+                    each
+                    for each in (name, f"{identifier}_{name}")
+                    if each in common.wanted.outputs and each != name
+                ),
+                name if name == identifier else None,
+            )
+            if alone:
+                found[alone] = tree
+                continue
+            directory = shared.setdefault(name, _made(common.context.scratch / f"output-{name}"))
+            target = directory if common.wanted.combine_artifacts else directory / identifier
+            _lay(tree, target)
+    return {**found, **{name: OutputTree(directory) for name, directory in shared.items()}}
+
+
+def _lay(tree: OutputTree, target: Path) -> None:
+    """Put a tree into a directory, over what is there."""
+    if tree.files is None:
+        shutil.copytree(tree.directory, target, symlinks=True, dirs_exist_ok=True)
+        return
+    for name in tree.files:
+        place = target / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        shutil.copy2(tree.directory / name, place, follow_symlinks=False)
+
+
+def _failure_of(batch: Batch, done: BatchResult) -> str | None:
+    """Why the batch failed, None when it succeeded: failures that are ignored do not count."""
+    counted = [
+        f"{build.identifier}: {why}"
+        for build in batch.builds
+        if not build.ignore_failure
+        and (why := done.failures.get(build.identifier) or done.skipped.get(build.identifier))
+    ]
+    if not counted:
+        return None
+    first = f"{len(counted)} of {len(batch.builds)} builds of the batch did not succeed"
+    return "\n".join([first, *counted])
+
+
+class _BuildLogger(logging.LoggerAdapter[Any]):
+    """Puts the identifier of a build before each line."""
+
+    def __init__(self, logger: logging.Logger | logging.LoggerAdapter[Any], identifier: str) -> None:
+        super().__init__(logger, {})
+        self._prefix = f"[{identifier}] "
+
+    def log(self, level: int, msg: object, *args: object, **_: Any) -> None:
+        text = str(msg) % args if args else str(msg)
+        self.logger.log(level, "%s", "\n".join(self._prefix + line for line in text.split("\n")))
+
+
+def _copied(directory: Path, target: Path) -> Path:
+    return Path(shutil.copytree(directory, target, symlinks=True))
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(exist_ok=True)
+    return directory

@@ -1,0 +1,86 @@
+"""Build/AWS/CodeBuild/1 and Test/AWS/CodeBuild/1: run the buildspec of a project, here or in AWS.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-CodeBuild.html
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from prefect_codepipeline.blocks.codebuild_project import ProjectVariable
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.tasks.codebuild_service import ServiceBuild
+from prefect_codepipeline.tasks.project_build import run_project_build
+from prefect_codepipeline.tasks.registry import (
+    ActionConfiguration,
+    ActionContext,
+    ActionResult,
+    InputTree,
+    action_provider,
+)
+
+
+class CodeBuildConfiguration(ActionConfiguration):
+    """A project, and what this action has otherwise than it.
+
+    `ServiceRoleArnOverride` counts for projects that run in AWS no more than here: the worker's own credentials and
+    the block's `aws_role_arn` do.
+    """
+
+    project_name: str = Field(min_length=1)
+    primary_source: str | None = None
+    batch_enabled: bool = False
+    combine_artifacts: bool = False
+    buildspec_override: str | None = None
+    environment_variables: list[ProjectVariable] = Field(default_factory=list)
+    service_role_arn_override: str | None = None
+
+    @field_validator("environment_variables", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        """A JSON array in a text, as every value of a configuration is a text."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f'not a JSON array of {{"name", "value", "type"}} objects: {error}') from None
+
+
+@action_provider(category="Build", provider="CodeBuild", inputs=(1, 5), outputs=(0, 5))
+@action_provider(category="Test", provider="CodeBuild", inputs=(1, 5), outputs=(0, 5))
+def run_codebuild(configuration: CodeBuildConfiguration, context: ActionContext) -> ActionResult:
+    """Run the build and wait for its end."""
+    if configuration.service_role_arn_override:
+        context.logger.warning("ServiceRoleArnOverride of action %r has no effect here", context.action.name)
+    wanted = ServiceBuild(
+        project_name=configuration.project_name,
+        inputs=_sources(configuration, context),
+        outputs=[artifact.name for artifact in context.action.output_artifacts],
+        variables=configuration.environment_variables,
+        buildspec=configuration.buildspec_override,
+        batch=configuration.batch_enabled,
+        combine_artifacts=configuration.combine_artifacts,
+    )
+    return run_project_build(wanted, context)
+
+
+def _sources(configuration: CodeBuildConfiguration, context: ActionContext) -> list[InputTree]:
+    """The input artifacts, the primary one first."""
+    trees = list(context.input_artifacts)
+    primary = configuration.primary_source
+    names = [tree.name for tree in trees]
+    if primary is None and len(trees) > 1:
+        raise ActionFailed(
+            f"PrimarySource is needed with more than one input artifact: one of {', '.join(names)}",
+            code="ConfigurationError",
+        )
+    if primary is not None and primary not in names:
+        raise ActionFailed(
+            f"PrimarySource {primary!r} is no input artifact of the action: {', '.join(names)}",
+            code="ConfigurationError",
+        )
+    return sorted(trees, key=lambda tree: tree.name != (primary or tree.name))

@@ -1,0 +1,34 @@
+"""Rule/AWS/CodeBuild/1: a build of a project that must succeed, run as that of the CodeBuild action is.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/rule-reference-CodeBuild.html
+"""
+
+from __future__ import annotations
+
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.tasks.providers.codebuild import CodeBuildConfiguration, run_codebuild
+from prefect_codepipeline.tasks.rule_as_action import as_action
+from prefect_codepipeline.tasks.rule_registry import (
+    RuleConfiguration,
+    RuleContext,
+    RuleResult,
+    rule_provider,
+)
+
+
+class CodeBuildRuleConfiguration(CodeBuildConfiguration, RuleConfiguration):
+    """As that of the action."""
+
+
+@rule_provider(provider="CodeBuild", inputs=(0, 10), timeout_in_minutes=60)
+def run_rule_codebuild(configuration: CodeBuildRuleConfiguration, context: RuleContext) -> RuleResult:
+    """Met when the build succeeds. Without an input artifact its source is an empty directory."""
+    try:
+        result = run_codebuild(configuration, as_action(context, "Build", "CodeBuild"))
+    except ActionFailed as error:
+        if error.code != "JobFailed":
+            raise
+        return RuleResult("Failed", str(error), error.external_execution_id, error.external_execution_url)
+    return RuleResult(
+        "Succeeded", result.summary, result.external_execution_id, result.external_execution_url
+    )
