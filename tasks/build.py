@@ -20,7 +20,7 @@ from pathlib import Path
 
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec import Buildspec, PhaseName
-from prefect_codepipeline.tasks.build_artifacts import artifact_texts, collect_artifacts
+from prefect_codepipeline.tasks.build_artifacts import Outputs, artifact_texts, collect_artifacts
 from prefect_codepipeline.tasks.build_cache import BuildCache, CachePlace, home_folders
 from prefect_codepipeline.tasks.build_environment import (
     BuildEnvironment,
@@ -67,7 +67,7 @@ class Build:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: Sequence[str] = field(default=(), repr=False)
     own_variables: Mapping[str, str] = field(default_factory=dict)
-    outputs: Sequence[str] | None = ()
+    outputs: Outputs = ()
     cache: CachePlace | None = None
 
 

@@ -19,6 +19,8 @@ from prefect_codepipeline.tasks.globs import compile_glob, select_files
 from prefect_codepipeline.tasks.registry import OutputTree
 
 ALL_OF_IT = "artifacts"
+# Names of output artifacts, or each with the block that it is made of.
+Outputs = Sequence[str] | Mapping[str, str] | None
 _EXPANDS = re.compile(r"[$`]")
 
 
@@ -34,7 +36,7 @@ def artifact_texts(spec: Buildspec) -> dict[str, str]:
 
 def collect_artifacts(
     spec: Buildspec,
-    outputs: Sequence[str] | None,
+    outputs: Outputs,
     root: Path,
     texts: Mapping[str, str],
     scratch: Path,
@@ -45,7 +47,7 @@ def collect_artifacts(
     Args:
         spec: what the build says of them. Without `artifacts` there is none.
         outputs: those of the action: one gets `artifacts` itself, several those of `secondary-artifacts` that are
-            named like them. None stands for whatever the buildspec has.
+            named like them. A mapping says the block of each, None stands for whatever the buildspec has.
         root: CODEBUILD_SRC_DIR, after the build.
         texts: those of `artifact_texts`, expanded; one that is missing could not be.
         scratch: where trees are laid out that do not lie as they are to be.
@@ -70,13 +72,15 @@ def _blocks(spec: Buildspec) -> dict[str, ArtifactFiles]:
     return {ALL_OF_IT: spec.artifacts, **spec.secondary_artifacts}
 
 
-def _wanted(spec: Buildspec, outputs: Sequence[str] | None) -> dict[str, str]:
+def _wanted(spec: Buildspec, outputs: Outputs) -> dict[str, str]:
     """The block of each output."""
     blocks = _blocks(spec)
     if outputs is None:
         return {name: name for name in blocks}
     if spec.artifacts is None or not outputs:
         return {}
+    if isinstance(outputs, Mapping):
+        return {output: name for output, name in outputs.items() if name in blocks}
     if len(outputs) == 1:
         return {outputs[0]: ALL_OF_IT}
     missing = [name for name in outputs if name not in spec.secondary_artifacts]

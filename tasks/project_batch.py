@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import Any
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.action_settings import ActionSettings
-from prefect_codepipeline.model.buildspec import Batch, BatchBuild, BatchEnv
+from prefect_codepipeline.model.buildspec import Batch, BatchBuild, BatchEnv, Buildspec
 from prefect_codepipeline.model.compute_types import COMPUTE_SIZES
 from prefect_codepipeline.tasks.build import BuildResult
+from prefect_codepipeline.tasks.build_artifacts import ALL_OF_IT
 from prefect_codepipeline.tasks.build_batch import BatchResult, run_batch
 from prefect_codepipeline.tasks.buildspec_files import read_buildspec
 from prefect_codepipeline.tasks.registry import ActionContext, CancellationToken, OutputTree
@@ -83,9 +84,7 @@ def _run(common: SingleBuild, build: BatchBuild, token: CancellationToken) -> Bu
     single = replace(
         common, spec=spec, context=context, own_variables=own, project=_project(common.project, build.env)
     )
-    return single.run(
-        list(_wanted(common.wanted.outputs, build.identifier, spec.secondary_artifacts)), build.env.variables
-    )
+    return single.run(_outputs_of(build, common, spec), build.env.variables)
 
 
 def _project(project: CodeBuildProject, env: BatchEnv) -> CodeBuildProject:
@@ -115,44 +114,48 @@ def _progress(context: ActionContext, identifier: str) -> Any:
 
 # -- artifacts
 
-# An output is named like a build, or like `<build>_<secondary artifact>`; one with another name gets all builds'.
+# An output is named like a build, or `<build>_<secondary artifact>`; what has another name gets a part from each build.
 
 
-def _wanted(outputs: Sequence[str], identifier: str, secondary: Mapping[str, object]) -> Iterator[str]:
-    """The names of the outputs that a build makes, as its buildspec knows them."""
-    own = [name for name in outputs if name == identifier]
-    others = [name for name in secondary if f"{identifier}_{name}" in outputs]
-    if own or others:
-        yield from own
-        yield from others
-        return
-    yield from outputs
+def _outputs_of(build: BatchBuild, common: SingleBuild, spec: Buildspec) -> dict[str, str]:
+    """The outputs that a build has a part in, each with the block of its buildspec that it is made of."""
+    shared = _shared(common)
+    own = {
+        build.identifier: ALL_OF_IT,
+        **{f"{build.identifier}_{name}": name for name in spec.secondary_artifacts},
+    }
+    return {
+        **{output: name for output, name in own.items() if output in common.wanted.outputs},
+        **({shared[0]: ALL_OF_IT} if len(shared) == 1 else {name: name for name in shared}),
+    }
+
+
+def _shared(common: SingleBuild) -> list[str]:
+    batch = common.spec.batch
+    names = [build.identifier for build in batch.builds] if batch else []
+    return [
+        output
+        for output in common.wanted.outputs
+        if not any(output == name or output.startswith(f"{name}_") for name in names)
+    ]
 
 
 def _outputs(done: BatchResult, common: SingleBuild) -> dict[str, OutputTree]:
-    """The outputs of the action: those of single builds by their names, or one with all of them.
+    """The outputs of the action. Of one that several builds have a part in, each has a folder, by its identifier.
 
-    With CombineArtifacts all trees are laid over one another; without it each build has a folder, by its identifier.
+    With CombineArtifacts the parts are laid over one another.
     """
+    shared = _shared(common)
     found: dict[str, OutputTree] = {}
-    shared: dict[str, Path] = {}
     for identifier, result in done.results.items():
         for name, tree in result.output_artifacts.items():
-            alone = next(
-                (
-                    each
-                    for each in (name, f"{identifier}_{name}")
-                    if each in common.wanted.outputs and each != name
-                ),
-                name if name == identifier else None,
-            )
-            if alone:
-                found[alone] = tree
+            if name not in shared:
+                found[name] = tree
                 continue
-            directory = shared.setdefault(name, _made(common.context.scratch / f"output-{name}"))
-            target = directory if common.wanted.combine_artifacts else directory / identifier
-            _lay(tree, target)
-    return {**found, **{name: OutputTree(directory) for name, directory in shared.items()}}
+            directory = _made(common.context.scratch / f"output-{name}")
+            _lay(tree, directory if common.wanted.combine_artifacts else directory / identifier)
+            found[name] = OutputTree(directory)
+    return found
 
 
 def _lay(tree: OutputTree, target: Path) -> None:

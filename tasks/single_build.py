@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
@@ -11,6 +11,7 @@ from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, Proj
 from prefect_codepipeline.model.action_settings import ActionSettings
 from prefect_codepipeline.model.buildspec import Buildspec
 from prefect_codepipeline.tasks.build import Build, BuildResult, run_build
+from prefect_codepipeline.tasks.build_artifacts import Outputs
 from prefect_codepipeline.tasks.build_cache import CachePlace, cache_place
 from prefect_codepipeline.tasks.build_runtimes import runtimes_of
 from prefect_codepipeline.tasks.build_secrets import SecretSource, WantedSecret, resolve_secrets
@@ -37,7 +38,7 @@ class SingleBuild:
     own_variables: Mapping[str, str]
     access: Access | None
 
-    def run(self, outputs: Sequence[str], more: Mapping[str, str] = MappingProxyType({})) -> BuildResult:
+    def run(self, outputs: Outputs, more: Mapping[str, str] = MappingProxyType({})) -> BuildResult:
         """Run it. `more` are variables that win over all others."""
         project, context = self.project, self.context
         variables, secrets = self._variables(more)
