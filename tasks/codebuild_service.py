@@ -7,8 +7,8 @@ https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuildBatch.ht
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, Proj
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.tasks.archive_member import UnfitTreeError
 from prefect_codepipeline.tasks.aws_client import aws_client, translated
+from prefect_codepipeline.tasks.codebuild_place import Place, clear, transfer
 from prefect_codepipeline.tasks.registry import ActionContext, ActionResult, InputTree, OutputTree
 from prefect_codepipeline.tasks.zip_trees import unzip_tree, zip_tree
 
@@ -57,17 +58,6 @@ class _Clients:
     def _client(self, service: str) -> Any:
         with translated(f"connecting to {service}"):
             return aws_client(service, self.region, self.project.aws_role_arn, self.project.aws_profile)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where the artifacts of one action execution lie in S3: `prefix` ends with a slash."""
-
-    bucket: str
-    prefix: str
-
-    def key(self, kind: str, name: str) -> str:
-        return f"{self.prefix}{kind}/{name}.zip"
 
 
 @dataclass
@@ -130,15 +120,15 @@ def run_in_codebuild(project: CodeBuildProject, build: ServiceBuild, context: Ac
         )
     finally:
         if place:
-            _clear(clients, place)
+            clear(clients.s3, place)
 
 
-def _place(project: CodeBuildProject, context: ActionContext) -> _Place | None:
+def _place(project: CodeBuildProject, context: ActionContext) -> Place | None:
     if not project.aws_location:
         return None
     bucket, _, prefix = project.aws_location.removeprefix("s3://").partition("/")
     folder = "/".join(filter(None, [prefix.strip("/"), context.action_execution_id]))
-    return _Place(bucket, f"{folder}/")
+    return Place(bucket, f"{folder}/")
 
 
 def _request(
@@ -146,7 +136,7 @@ def _request(
     project: CodeBuildProject,
     build: ServiceBuild,
     context: ActionContext,
-    place: _Place | None,
+    place: Place | None,
 ) -> dict[str, Any]:
     name = project.aws_project_name or build.project_name
     known = _project_in_aws(clients, name)
@@ -210,7 +200,7 @@ def _own_source(known: Mapping[str, Any], build: ServiceBuild, context: ActionCo
 
 
 def _artifacts(
-    clients: _Clients, build: ServiceBuild, context: ActionContext, place: _Place
+    clients: _Clients, build: ServiceBuild, context: ActionContext, place: Place
 ) -> dict[str, Any]:
     for tree in build.inputs:
         context.check()
@@ -235,7 +225,7 @@ def _artifacts(
     }
 
 
-def _output(place: _Place, name: str) -> dict[str, str]:
+def _output(place: Place, name: str) -> dict[str, str]:
     return {
         "type": "S3",
         "location": place.bucket,
@@ -246,12 +236,12 @@ def _output(place: _Place, name: str) -> dict[str, str]:
     }
 
 
-def _upload(clients: _Clients, tree: InputTree, context: ActionContext, place: _Place) -> None:
+def _upload(clients: _Clients, tree: InputTree, context: ActionContext, place: Place) -> None:
     archive = context.scratch / f"input-{tree.name}.zip"
     key = place.key("in", tree.name)
     try:
         zip_tree(tree.directory, archive)
-        with _transfer(f"uploading input artifact {tree.name!r} to s3://{place.bucket}/{key}"):
+        with transfer(f"uploading input artifact {tree.name!r} to s3://{place.bucket}/{key}"):
             clients.s3.upload_file(str(archive), place.bucket, key)
     finally:
         archive.unlink(missing_ok=True)
@@ -430,7 +420,7 @@ def _exported(watch: _Watch) -> dict[str, str]:
     return exported
 
 
-def _outputs(watch: _Watch, build: ServiceBuild, place: _Place | None) -> dict[str, OutputTree]:
+def _outputs(watch: _Watch, build: ServiceBuild, place: Place | None) -> dict[str, OutputTree]:
     """The outputs that the build made; one that its buildspec does not name is none, and a warning says so."""
     if place is None:
         return {}
@@ -447,7 +437,7 @@ def _outputs(watch: _Watch, build: ServiceBuild, place: _Place | None) -> dict[s
     return found
 
 
-def _archives(watch: _Watch, build: ServiceBuild, place: _Place, name: str) -> Iterator[tuple[str, str]]:
+def _archives(watch: _Watch, build: ServiceBuild, place: Place, name: str) -> Iterator[tuple[str, str]]:
     """Folder and key of each archive of an output: of a batch that does not combine them, one of each build."""
     if not build.batch or build.combine_artifacts:
         yield "", place.key("out", name)
@@ -462,13 +452,13 @@ def _archives(watch: _Watch, build: ServiceBuild, place: _Place, name: str) -> I
                 yield re.sub(r"[^A-Za-z0-9_-]", "_", str(group.get("identifier") or "build")), key
 
 
-def _fetch(watch: _Watch, place: _Place, key: str, directory: Path, name: str) -> bool:
+def _fetch(watch: _Watch, place: Place, key: str, directory: Path, name: str) -> bool:
     from botocore.exceptions import ClientError
 
     archive = watch.context.scratch / "output.zip"
     what = f"fetching output artifact {name!r} from s3://{place.bucket}/{key}"
     try:
-        with _transfer(what):
+        with transfer(what):
             try:
                 watch.clients.s3.download_file(place.bucket, key, str(archive))
             except ClientError as error:
@@ -484,26 +474,3 @@ def _fetch(watch: _Watch, place: _Place, key: str, directory: Path, name: str) -
     finally:
         archive.unlink(missing_ok=True)
     return True
-
-
-@contextmanager
-def _transfer(doing: str) -> Iterator[None]:
-    from boto3.exceptions import Boto3Error
-
-    try:
-        with translated(doing):
-            yield
-    except Boto3Error as error:  # of its transfers, which wrap what AWS said into text
-        raise ActionFailed(f"{doing}: {error}", code="ConfigurationError") from error
-
-
-def _clear(clients: _Clients, place: _Place) -> None:
-    """Remove what went through S3; what cannot be removed stays, as the bucket's own rules allow."""
-    with suppress(ActionFailed), translated(f"clearing s3://{place.bucket}/{place.prefix}"):
-        pages: Iterable[Mapping[str, Any]] = clients.s3.get_paginator("list_objects_v2").paginate(
-            Bucket=place.bucket, Prefix=place.prefix
-        )
-        for page in pages:
-            keys = [{"Key": each["Key"]} for each in page.get("Contents", ())]
-            if keys:
-                clients.s3.delete_objects(Bucket=place.bucket, Delete={"Objects": keys, "Quiet": True})

@@ -16,7 +16,6 @@ _WORDS = {"category", "owner", "provider", "version"}
 # Rules of AWS that will come, and what they wait for.
 RULES_NOT_YET = {
     "LambdaInvoke": "it answers through the job result API, which this version does not have",
-    "CodeBuild": "it runs what the CodeBuild action runs, which this version does not have",
 }
 
 
@@ -48,8 +47,9 @@ def _decorated(folder: str, decorator: str) -> Iterator[dict[str, Any]]:
         text = path.read_text("utf-8")
         start = text.find(f"\n@{decorator}(")
         while start >= 0:
-            end = text.find("\ndef ", start)
+            after = text.find(f"\n@{decorator}(", start + 1)
+            end = min(place for place in (after, text.find("\ndef ", start)) if place > 0)
             call = ast.parse(text[start + 2 : end].strip(), mode="eval").body
             assert isinstance(call, ast.Call)
             yield {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg in _WORDS}
-            start = text.find(f"\n@{decorator}(", end)
+            start = after

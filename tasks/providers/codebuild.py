@@ -23,20 +23,14 @@ from prefect_codepipeline.tasks.registry import (
 )
 
 
-class CodeBuildConfiguration(ActionConfiguration):
-    """A project, and what this action has otherwise than it.
-
-    `ServiceRoleArnOverride` counts for projects that run in AWS no more than here: the worker's own credentials and
-    the block's `aws_role_arn` do.
-    """
+class ProjectConfiguration(ActionConfiguration):
+    """A project, and what an action or a rule has otherwise than it."""
 
     project_name: str = Field(min_length=1)
     primary_source: str | None = None
     batch_enabled: bool = False
     combine_artifacts: bool = False
-    buildspec_override: str | None = None
     environment_variables: list[ProjectVariable] = Field(default_factory=list)
-    service_role_arn_override: str | None = None
 
     @field_validator("environment_variables", mode="before")
     @classmethod
@@ -48,6 +42,17 @@ class CodeBuildConfiguration(ActionConfiguration):
             return json.loads(value)
         except ValueError as error:
             raise ValueError(f'not a JSON array of {{"name", "value", "type"}} objects: {error}') from None
+
+
+class CodeBuildConfiguration(ProjectConfiguration):
+    """That of an action.
+
+    `ServiceRoleArnOverride` counts for projects that run in AWS no more than here: the worker's own credentials and
+    the block's `aws_role_arn` do.
+    """
+
+    buildspec_override: str | None = None
+    service_role_arn_override: str | None = None
 
 
 @action_provider(category="Build", provider="CodeBuild", inputs=(1, 5), outputs=(0, 5))

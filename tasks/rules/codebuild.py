@@ -6,7 +6,11 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/rule-reference-CodeBui
 from __future__ import annotations
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.providers.codebuild import CodeBuildConfiguration, run_codebuild
+from prefect_codepipeline.tasks.providers.codebuild import (
+    CodeBuildConfiguration,
+    ProjectConfiguration,
+    run_codebuild,
+)
 from prefect_codepipeline.tasks.rule_as_action import as_action
 from prefect_codepipeline.tasks.rule_registry import (
     RuleConfiguration,
@@ -16,15 +20,16 @@ from prefect_codepipeline.tasks.rule_registry import (
 )
 
 
-class CodeBuildRuleConfiguration(CodeBuildConfiguration, RuleConfiguration):
+class CodeBuildRuleConfiguration(ProjectConfiguration, RuleConfiguration):
     """As that of the action."""
 
 
-@rule_provider(provider="CodeBuild", inputs=(0, 10), timeout_in_minutes=60)
+@rule_provider(provider="CodeBuild", inputs=(1, 5), timeout_in_minutes=60)
 def run_rule_codebuild(configuration: CodeBuildRuleConfiguration, context: RuleContext) -> RuleResult:
-    """Met when the build succeeds. Without an input artifact its source is an empty directory."""
+    """Met when the build succeeds."""
+    wanted = CodeBuildConfiguration.model_construct(**dict(configuration))
     try:
-        result = run_codebuild(configuration, as_action(context, "Build", "CodeBuild"))
+        result = run_codebuild(wanted, as_action(context, "Build", "CodeBuild"))
     except ActionFailed as error:
         if error.code != "JobFailed":
             raise

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.cli import main
 from prefect_codepipeline.tasks.codebuild_projects import find_project
 
@@ -286,6 +287,8 @@ def test_deploy_makes_the_blocks_and_export_gives_the_pipeline_back(
         1,
         HUB.partition("=")[2],
     )
+    # Other tests of the session mean to have no such connection.
+    GitConnection.delete("codecommit")
 
 
 def test_validate_reads_templates_and_shows_the_lines_of_both(tmp_path: Path, here: Here) -> None:

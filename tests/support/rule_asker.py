@@ -24,6 +24,7 @@ class Asker:
         self.cancellation = CancellationToken()
         self.settings = ActionSettings(run_on="host")
         self.lines: list[str] = []
+        self.files: dict[str, str] = {}
         self.artifacts = artifacts
         self._question: RuleQuestion | None = None
         self._wait: RuleWait | None = None
@@ -78,5 +79,6 @@ class Asker:
         return answer
 
     def _fetch(self, name: str, directory: Path) -> InputTree:
-        (directory / "name.txt").write_text(name)
+        for file, content in {"name.txt": name, **self.files}.items():
+            (directory / file).write_text(content)
         return InputTree(name, directory, revision_id="abc")
