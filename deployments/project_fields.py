@@ -27,7 +27,6 @@ def project_fields(properties: Mapping[str, Any]) -> tuple[dict[str, Any], list[
     fields = {
         "image": _image(environment, left_out),
         "compute_type": _compute_type(environment, left_out),
-        "privileged": _is_true(environment.get("PrivilegedMode")) or None,
         "environment_variables": _variables(environment, left_out) or None,
         "buildspec": source.get("BuildSpec") if isinstance(source.get("BuildSpec"), str) else None,
         "timeout_in_minutes": _number(properties.get("TimeoutInMinutes")),
@@ -35,6 +34,11 @@ def project_fields(properties: Mapping[str, Any]) -> tuple[dict[str, Any], list[
         "concurrent_build_limit": _number(properties.get("ConcurrentBuildLimit")),
         "cache": "local" if _mapping(properties, "Cache").get("Type") in ("LOCAL", "S3") else None,
     }
+    if _is_true(environment.get("PrivilegedMode")):
+        # Outside of AWS that is root on the engine's machine, which a template does not decide.
+        left_out.append(
+            "PrivilegedMode is left out: whoever runs the engine sets privileged or docker_socket"
+        )
     return {name: value for name, value in fields.items() if value is not None}, left_out
 
 

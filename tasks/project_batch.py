@@ -88,9 +88,18 @@ def _run(common: SingleBuild, build: BatchBuild, token: CancellationToken) -> Bu
 
 
 def _project(project: CodeBuildProject, env: BatchEnv) -> CodeBuildProject:
-    if env.privileged_mode is None:
-        return project
-    return project.model_copy(update={"privileged": env.privileged_mode})
+    """The project; a buildspec may do without privileges that its block gives, and not take any."""
+    if env.privileged_mode and not project.privileged:
+        raise ActionFailed(
+            "batch: env.privileged-mode is set, and the CodeBuildProject block does not allow it; set privileged there, "
+            "or leave privileged-mode out",
+            code="ConfigurationError",
+        )
+    return (
+        project
+        if env.privileged_mode is None
+        else project.model_copy(update={"privileged": env.privileged_mode})
+    )
 
 
 def _settings(settings: ActionSettings, env: BatchEnv) -> ActionSettings:

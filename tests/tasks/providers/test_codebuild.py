@@ -439,3 +439,15 @@ def test_a_matrix_builds_every_combination(builds):
     assert [line for line in printed if not line.startswith(("$", "Phase"))] == [
         "linux 3.10", "linux 3.13", "mac 3.10", "mac 3.13"
     ]  # fmt: skip
+
+
+def test_a_buildspec_cannot_give_itself_privileges(builds):
+    builds.source(
+        "{version: 0.2, batch: {build-list: [{identifier: a, env: {privileged-mode: true}}]}, "
+        "phases: {build: {commands: [echo ran]}}}"
+    )
+
+    assert "a: batch: env.privileged-mode is set, and the CodeBuildProject block does not allow it" in str(
+        builds.failure(BatchEnabled="true")
+    )
+    assert "ran" not in "".join(builds.records)
