@@ -48,10 +48,10 @@ def _measure(database: str, count: int) -> None:
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
     from prefect_codepipeline.tasks.executions import read_execution
 
-    with _set_up() as home:
+    with set_up() as home:
         names = [f"bench-{number}" for number in range(PIPELINES)]
         for name in names:
-            deploy_pipeline(_declaration(name))
+            deploy_pipeline(declaration(name))
         began = time.monotonic()
         with ThreadPoolExecutor(4) as pool:
             ids = list(
@@ -80,7 +80,7 @@ def _measure(database: str, count: int) -> None:
 
 
 @contextlib.contextmanager
-def _set_up() -> Iterator[Path]:
+def set_up() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="codepipeline-bench-") as home:
         plugin = str(TESTS / "plugin")
         os.environ.update(
@@ -100,7 +100,7 @@ def _set_up() -> Iterator[Path]:
             embedded.down()
 
 
-def _declaration(name: str) -> Any:
+def declaration(name: str) -> Any:
     from prefect_codepipeline.model.declaration import PipelineDeclaration
 
     def action(name: str, category: str = "Test") -> dict[str, Any]:

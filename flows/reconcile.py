@@ -18,7 +18,8 @@ from prefect_codepipeline.tasks.lease import (
     STALE_SECONDS,
     drop_stale_leases,
     is_stale,
-    read_leases,
+    leases_among,
+    read_variables,
     server_time,
 )
 from prefect_codepipeline.tasks.prefect_api import call, client, moment
@@ -36,11 +37,12 @@ CANCELLED_LATELY = timedelta(hours=1)
 LOOK_AGAIN = timedelta(minutes=1)
 OTHER_START_GRACE = timedelta(minutes=15)
 _CANCELLER, _CANCELLED = "Prefect UI or API", "cancelled in Prefect"
-_OPEN_STATES = ["RUNNING", "PAUSED", "CRASHED", "CANCELLING"]
+_OPEN_STATES = ["RUNNING", "PAUSED", "CRASHED", "CANCELLING", "PENDING"]
 
 
 # Of each waiting execution: the state that was looked at, and when to look again though it is the same. Of the
-# deployments: how many there were, of how many definitions.
+# deployments: how many there were, of how many definitions, and when to look again. Of the open runs: their ids, and
+# when to look for cancelled ones though none has ended.
 Memory = dict[str, tuple[str, datetime]]
 
 
@@ -66,36 +68,51 @@ def reconcile_once(now: datetime | None = None, memory: Memory | None = None) ->
     now = now or server_time()
     memory = {} if memory is None else memory
     repaired: list[str] = []
+    # Where nothing is to be repaired, these two are all that is asked of the server.
     open_runs = find_all_runs(state_types=_OPEN_STATES)
-    leases = read_leases(now)
+    variables = read_variables()
+    leases = leases_among(variables, now)
     for run in open_runs:
         if run["state_type"] == "PAUSED":
             repaired += _look_at_waiting(run, now, memory)
+        elif run["state_type"] == "PENDING":
+            repaired += _schedule_again(run, now, leases.fresh)
         elif _may_be_lost(run, now, leases.fresh):
             repaired += _take_on(known_execution(run))
-    for run in find_all_runs(state_types=["PENDING"]):
-        repaired += _schedule_again(run, now, leases.fresh)
-    for run in find_all_runs(state_names=["Cancelled"], ended_after=now - CANCELLED_LATELY):
-        if memory.get(run["id"], ("",))[0] != run["state_id"]:
-            repaired += _name_its_end(known_execution(run))
-            memory[run["id"]] = (run["state_id"], now)
-    alive = frozenset(run["id"] for run in open_runs)
+    repaired += _look_at_cancelled(open_runs, now, memory)
+    alive = frozenset(run["id"] for run in open_runs if run["state_type"] != "PENDING")
     drop_stale_leases(leases, alive)
-    for pipeline_name, gates in gate.read_all_gates().items():
+    for pipeline_name, gates in gate.gates_among(variables).items():
         freed = gate.tidy(pipeline_name, gates, alive)
         repaired += freed
         gate.wake_waiting(pipeline_name, None if freed else gates)
     return repaired + _repair_deployments(now, memory)
 
 
-def _repair_deployments(now: datetime, memory: Memory) -> list[str]:
-    """Make the deployments anew that somebody deleted, or that a deploy which was cut off left behind."""
-    count = count_of_everything()
-    if memory.get("deployments", ("",))[0] == count:
+def _look_at_cancelled(open_runs: list[dict[str, Any]], now: datetime, memory: Memory) -> list[str]:
+    """Name the ends of runs that were cancelled in Prefect: asked for when a run has ended, or a minute has gone."""
+    still_open = " ".join(sorted(run["id"] for run in open_runs))
+    before, look_again = memory.get("open", ("", now))
+    if now < look_again and set(before.split()) <= set(still_open.split()):
+        memory["open"] = (still_open, look_again)
         return []
-    done = project_missing()
-    if not done:
-        memory["deployments"] = (count, now)
+    memory["open"] = (still_open, now + LOOK_AGAIN)
+    repaired: list[str] = []
+    for run in find_all_runs(state_names=["Cancelled"], ended_after=now - CANCELLED_LATELY):
+        if memory.get(run["id"], ("",))[0] != run["state_id"]:
+            repaired += _name_its_end(known_execution(run))
+            memory[run["id"]] = (run["state_id"], now)
+    return repaired
+
+
+def _repair_deployments(now: datetime, memory: Memory) -> list[str]:
+    """Make the deployments anew that somebody deleted, or that a deploy which was cut off left; asked every minute."""
+    before, look_again = memory.get("deployments", ("", now))
+    if now < look_again:
+        return []
+    count = count_of_everything()
+    done = project_missing() if count != before else []
+    memory["deployments"] = ("" if done else count, now + (timedelta(0) if done else LOOK_AGAIN))
     return done
 
 

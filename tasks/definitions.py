@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 from uuid import UUID
@@ -56,6 +57,13 @@ def pipeline_names() -> list[str]:
     """The names of all pipelines that have a definition."""
     firsts = call_all("/block_documents/filter", _named(like_="-v1"))
     return sorted({document["data"]["pipeline_name"] for document in firsts})
+
+
+def definition_documents(pipeline_name: str) -> list[dict[str, Any]]:
+    """The blocks of all versions of a pipeline, as Prefect's API gives them."""
+    found = call_all("/block_documents/filter", _named(like_=f"{slug(pipeline_name)}-v"))
+    versions = re.compile(re.escape(slug(pipeline_name)) + r"-v\d+")
+    return [document for document in found if versions.fullmatch(document["name"])]
 
 
 def updated_since(versions: Mapping[str, int]) -> list[str]:

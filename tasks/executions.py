@@ -100,6 +100,13 @@ def _wanted_runs(
     return {"flow_runs": flow_runs, "sort": "EXPECTED_START_TIME_DESC"}
 
 
+def find_in_flight(pipeline_name: str) -> list[dict[str, Any]]:
+    """The flow runs of executions that have begun, or were started, and have not ended; at most 200."""
+    runs = find_runs(pipeline_name, state_types=[*_GOING_ON, "SCHEDULED"], limit=200)
+    # A run that a schedule made for later is not an execution yet.
+    return [run for run in runs if run["state_type"] != "SCHEDULED" or not run["auto_scheduled"]]
+
+
 def count_in_flight(pipeline_name: str) -> int:
     """How many executions of the pipeline have started, or are about to, and have not ended."""
     # A run that a schedule made for later is not an execution yet.

@@ -144,10 +144,12 @@ def read_gates(pipeline_name: str) -> Gates:
     return Gates(_read([_TAG, _pipeline_tag(pipeline_name)]))
 
 
-def read_all_gates() -> dict[str, Gates]:
-    """The gates of every pipeline that has any, by name."""
+def gates_among(variables: list[dict[str, Any]]) -> dict[str, Gates]:
+    """The gates among Prefect variables, by the names of their pipelines."""
     found: dict[str, Gates] = {}
-    for variable in _read([_TAG]):
+    for variable in variables:
+        if _TAG not in variable["tags"]:
+            continue
         found.setdefault(variable["value"]["pipeline"], Gates()).variables.append(variable)
     return found
 

@@ -56,9 +56,16 @@ class Leases:
     stale: tuple[dict[str, Any], ...]
 
 
-def read_leases(now: datetime) -> Leases:
-    """All leases, by one request for up to 200 of them."""
-    found = call_all("/variables/filter", {"variables": {"name": {"like_": f"{_name('')}%"}}})
+def read_variables() -> list[dict[str, Any]]:
+    """Everything that executions keep in Prefect variables, leases and gates, by one request for up to 200."""
+    return call_all(
+        "/variables/filter", {"variables": {"name": {"like_": "codepipeline-%"}}, "sort": "NAME_ASC"}
+    )
+
+
+def leases_among(variables: list[dict[str, Any]], now: datetime) -> Leases:
+    """The leases among variables."""
+    found = [each for each in variables if each["name"].startswith(_name(""))]
     fresh = frozenset(_execution_of(lease) for lease in found if _is_fresh(lease, now))
     return Leases(fresh, tuple(lease for lease in found if not _is_fresh(lease, now)))
 

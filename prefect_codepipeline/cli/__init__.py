@@ -21,6 +21,7 @@ _VERBS = {
         "plan": ("plan:plan", "What an execution would do, and what it lacks."),
         "export": ("export:export", "Print a pipeline for AWS: JSON, YAML or a template."),
         "deploy": ("deploy:deploy", "Create or update pipelines."),
+        "delete": ("deploy:delete", "Delete a pipeline."),
         "list": ("deploy:list_pipelines", "The pipelines that are deployed."),
     },
     "Executions": {
@@ -53,6 +54,7 @@ _FAMILIES = {
         "Connections to git hosts.",
         {
             "add": ("blocks:add_connection", "Add or replace a connection."),
+            "delete": ("deploy:delete", "Delete a pipeline."),
             "list": ("blocks:list_connections", "The connections there are."),
         },
     ),

@@ -88,6 +88,22 @@ def _tell(deployed: Deployed, made: list[str]) -> None:
         )
 
 
+def delete(name: str) -> int:
+    """Delete a pipeline: all versions of its definition, its deployment, its gates. Its executions stay visible.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    """
+    connect()
+    from prefect_codepipeline.deployments.delete import delete_pipeline
+
+    versions = delete_pipeline(name)
+    console.print(Text(f"{name}: deleted, {versions} version{'s' if versions != 1 else ''}"))
+    return 0
+
+
 def list_pipelines(*, json: bool = False) -> int:
     """The pipelines that are deployed.
 

@@ -14,6 +14,7 @@ from prefect_codepipeline.deployments.create import (
     list_deployments,
     start_pipeline_execution,
 )
+from prefect_codepipeline.deployments.delete import delete_pipeline
 from prefect_codepipeline.deployments.transitions_beside import disable_declared
 from prefect_codepipeline.errors import (
     ConcurrentModificationException,
@@ -85,6 +86,7 @@ def test_a_deployment_that_is_missing_or_old_is_made_anew_by_reconcile(name: str
     deploy_pipeline(declare(old))
     while reconcile_once(memory=memory):
         pass
+    del memory["deployments"]  # as after a minute
     call("DELETE", f"/deployments/{find_deployment(name)['id']}")
     claim_version(declare(old, "make all", version=2))  # and its deploy was cut off
 
@@ -203,3 +205,23 @@ def test_transitions_that_a_template_disables_are_disabled_when_the_pipeline_is_
         "it s early  wait",
     )
     assert disable_declared(deploy_pipeline(declare(name, "make all")), properties, "ana") == []
+
+
+def test_a_deleted_pipeline_is_gone_and_may_be_made_again(name: str) -> None:
+    near = f"{name}-v1"  # whose blocks are named much alike
+    for each in (name, near):
+        deploy_pipeline(declare(each))
+    deploy_pipeline(declare(name, "make all"))
+    run_id = start_pipeline_execution(name, {"Env": "x"}, {}, "tester")
+
+    with pytest.raises(ValidationException, match=f"executions in flight \\({run_id}\\)"):
+        delete_pipeline(name)
+    call("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+    assert delete_pipeline(name) == 2
+
+    with pytest.raises(PipelineNotFoundException):
+        delete_pipeline(name)
+    assert call("GET", f"/deployments/name/pipeline/{name}", expected=(404,))[0] == 404
+    assert find_version(near, 1)
+    assert [found for found in reconcile_once() if repr(name) in found] == []
+    assert deploy_pipeline(declare(name)).version == 1
