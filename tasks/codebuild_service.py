@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, ProjectVariable
+from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.tasks.archive_member import UnfitTreeError
 from prefect_codepipeline.tasks.aws_client import aws_client, translated
 from prefect_codepipeline.tasks.codebuild_place import Place, clear, transfer
 from prefect_codepipeline.tasks.registry import ActionContext, ActionResult, InputTree, OutputTree
+from prefect_codepipeline.tasks.wanted_build import WantedBuild
 from prefect_codepipeline.tasks.zip_trees import unzip_tree, zip_tree
 
 POLL_SECONDS = 5.0
@@ -27,22 +28,6 @@ _UNANSWERED_POLLS = 60  # in a row: what CodeBuild does not answer for five minu
 _RECORD_LINES = 500
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LEAST_MINUTES = 5  # AWS takes no shorter timeout
-
-
-@dataclass(frozen=True)
-class ServiceBuild:
-    """What to build: the ProjectName of the action, its artifacts, and what it overrides of the project.
-
-    `inputs` begin with the primary source. `variables` win over the project's.
-    """
-
-    project_name: str
-    inputs: Sequence[InputTree] = ()
-    outputs: Sequence[str] = ()
-    variables: Sequence[ProjectVariable] = ()
-    buildspec: str | None = None
-    batch: bool = False
-    combine_artifacts: bool = False
 
 
 @dataclass
@@ -91,7 +76,7 @@ class _Watch:
         )
 
 
-def run_in_codebuild(project: CodeBuildProject, build: ServiceBuild, context: ActionContext) -> ActionResult:
+def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: ActionContext) -> ActionResult:
     """Build in AWS, and wait for the end.
 
     With `aws_location` of the project the inputs are uploaded there, and the outputs fetched from there; both are
@@ -134,7 +119,7 @@ def _place(project: CodeBuildProject, context: ActionContext) -> Place | None:
 def _request(
     clients: _Clients,
     project: CodeBuildProject,
-    build: ServiceBuild,
+    build: WantedBuild,
     context: ActionContext,
     place: Place | None,
 ) -> dict[str, Any]:
@@ -183,7 +168,7 @@ def _overrides(project: CodeBuildProject, timeout: str) -> dict[str, Any]:
     return overrides
 
 
-def _own_source(known: Mapping[str, Any], build: ServiceBuild, context: ActionContext) -> dict[str, Any]:
+def _own_source(known: Mapping[str, Any], build: WantedBuild, context: ActionContext) -> dict[str, Any]:
     if known.get("source", {}).get("type") == "CODEPIPELINE":
         raise ActionFailed(
             f"CodeBuild project {known.get('name')!r} takes its source from CodePipeline; set aws_location of the "
@@ -199,9 +184,7 @@ def _own_source(known: Mapping[str, Any], build: ServiceBuild, context: ActionCo
     return {"sourceVersion": revision if revision and _COMMIT.fullmatch(revision) else None}
 
 
-def _artifacts(
-    clients: _Clients, build: ServiceBuild, context: ActionContext, place: Place
-) -> dict[str, Any]:
+def _artifacts(clients: _Clients, build: WantedBuild, context: ActionContext, place: Place) -> dict[str, Any]:
     for tree in build.inputs:
         context.check()
         _upload(clients, tree, context, place)
@@ -247,7 +230,7 @@ def _upload(clients: _Clients, tree: InputTree, context: ActionContext, place: P
         archive.unlink(missing_ok=True)
 
 
-def _start(clients: _Clients, request: dict[str, Any], build: ServiceBuild, context: ActionContext) -> _Watch:
+def _start(clients: _Clients, request: dict[str, Any], build: WantedBuild, context: ActionContext) -> _Watch:
     name = request["projectName"]
     with translated(f"starting a build of CodeBuild project {name!r}"):
         if build.batch:
@@ -420,7 +403,7 @@ def _exported(watch: _Watch) -> dict[str, str]:
     return exported
 
 
-def _outputs(watch: _Watch, build: ServiceBuild, place: Place | None) -> dict[str, OutputTree]:
+def _outputs(watch: _Watch, build: WantedBuild, place: Place | None) -> dict[str, OutputTree]:
     """The outputs that the build made; one that its buildspec does not name is none, and a warning says so."""
     if place is None:
         return {}
@@ -437,7 +420,7 @@ def _outputs(watch: _Watch, build: ServiceBuild, place: Place | None) -> dict[st
     return found
 
 
-def _archives(watch: _Watch, build: ServiceBuild, place: Place, name: str) -> Iterator[tuple[str, str]]:
+def _archives(watch: _Watch, build: WantedBuild, place: Place, name: str) -> Iterator[tuple[str, str]]:
     """Folder and key of each archive of an output: of a batch that does not combine them, one of each build."""
     if not build.batch or build.combine_artifacts:
         yield "", place.key("out", name)

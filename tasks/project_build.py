@@ -19,7 +19,7 @@ from prefect_codepipeline.tasks.build_queue import turn_of
 from prefect_codepipeline.tasks.build_reports import CollectedReports
 from prefect_codepipeline.tasks.buildspec_files import read_buildspec
 from prefect_codepipeline.tasks.codebuild_projects import find_project
-from prefect_codepipeline.tasks.codebuild_service import ServiceBuild, run_in_codebuild
+from prefect_codepipeline.tasks.codebuild_service import run_in_codebuild
 from prefect_codepipeline.tasks.command_failures import clear_about_a_full_disk
 from prefect_codepipeline.tasks.executions import run_url
 from prefect_codepipeline.tasks.git_process import Access
@@ -28,9 +28,10 @@ from prefect_codepipeline.tasks.project_batch import run_project_batch
 from prefect_codepipeline.tasks.registry import ActionContext, ActionResult, InputTree, OutputTree
 from prefect_codepipeline.tasks.report_publishing import keep_report_files, publish_reports
 from prefect_codepipeline.tasks.single_build import SingleBuild
+from prefect_codepipeline.tasks.wanted_build import WantedBuild
 
 
-def run_project_build(wanted: ServiceBuild, context: ActionContext) -> ActionResult:
+def run_project_build(wanted: WantedBuild, context: ActionContext) -> ActionResult:
     """Run what an action wants of a project, by the block that stands for it, to its end.
 
     Raises:
@@ -64,7 +65,7 @@ def _settings(block: CodeBuildProject | None, context: ActionContext) -> ActionS
 class ProjectBuild:
     """A build of a project that runs here."""
 
-    wanted: ServiceBuild
+    wanted: WantedBuild
     project: CodeBuildProject
     settings: ActionSettings
     context: ActionContext

@@ -15,10 +15,10 @@ from prefect_codepipeline.tasks.build_artifacts import Outputs
 from prefect_codepipeline.tasks.build_cache import CachePlace, cache_place
 from prefect_codepipeline.tasks.build_runtimes import runtimes_of
 from prefect_codepipeline.tasks.build_secrets import SecretSource, WantedSecret, resolve_secrets
-from prefect_codepipeline.tasks.codebuild_service import ServiceBuild
 from prefect_codepipeline.tasks.containers import Compute, ContainerOptions, container_engine
 from prefect_codepipeline.tasks.git_process import Access
 from prefect_codepipeline.tasks.registry import ActionContext
+from prefect_codepipeline.tasks.wanted_build import WantedBuild
 
 # Gives git the credentials that the build has in its environment, for the one host that they are meant for.
 _HELPER = (
@@ -31,7 +31,7 @@ _HELPER = (
 class SingleBuild:
     """One build of a project; for a batch, what its builds have in common."""
 
-    wanted: ServiceBuild
+    wanted: WantedBuild
     project: CodeBuildProject
     spec: Buildspec
     context: ActionContext

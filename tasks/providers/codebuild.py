@@ -12,7 +12,6 @@ from pydantic import Field, field_validator
 
 from prefect_codepipeline.blocks.codebuild_project import ProjectVariable
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.codebuild_service import ServiceBuild
 from prefect_codepipeline.tasks.project_build import run_project_build
 from prefect_codepipeline.tasks.registry import (
     ActionConfiguration,
@@ -21,6 +20,7 @@ from prefect_codepipeline.tasks.registry import (
     InputTree,
     action_provider,
 )
+from prefect_codepipeline.tasks.wanted_build import WantedBuild
 
 
 class ProjectConfiguration(ActionConfiguration):
@@ -61,7 +61,7 @@ def run_codebuild(configuration: CodeBuildConfiguration, context: ActionContext)
     """Run the build and wait for its end."""
     if configuration.service_role_arn_override:
         context.logger.warning("ServiceRoleArnOverride of action %r has no effect here", context.action.name)
-    wanted = ServiceBuild(
+    wanted = WantedBuild(
         project_name=configuration.project_name,
         inputs=_sources(configuration, context),
         outputs=[artifact.name for artifact in context.action.output_artifacts],

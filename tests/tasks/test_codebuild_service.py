@@ -18,8 +18,9 @@ from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, Proj
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.declaration import ActionDeclaration
 from prefect_codepipeline.tasks import codebuild_service
-from prefect_codepipeline.tasks.codebuild_service import ServiceBuild, run_in_codebuild
+from prefect_codepipeline.tasks.codebuild_service import run_in_codebuild
 from prefect_codepipeline.tasks.registry import ActionContext, InputTree
+from prefect_codepipeline.tasks.wanted_build import WantedBuild
 
 ID = "shop:0f1e"
 ARN = "arn:aws:codebuild:us-east-1:123456789012:build/shop:0f1e"
@@ -130,7 +131,7 @@ def test_moto_runs_a_build_and_nothing_is_left_in_the_bucket(aws, make_context, 
     )  # fmt: skip
     project = CodeBuildProject(where="aws", aws_location="s3://exchange/here")
 
-    result = run_in_codebuild(project, ServiceBuild("shop", [source], ["Out"]), make_context())
+    result = run_in_codebuild(project, WantedBuild("shop", [source], ["Out"]), make_context())
 
     assert result.summary == "Build terminated with state: SUCCEEDED"
     assert result.external_execution_id.startswith("shop:")
@@ -143,7 +144,7 @@ def test_a_project_that_is_not_there_is_told(aws, make_context, source):
     with pytest.raises(
         ActionFailed, match="no CodeBuild project 'nobody' in us-east-1; correct ProjectName"
     ) as failed:
-        run_in_codebuild(CodeBuildProject(where="aws"), ServiceBuild("nobody", [source]), make_context())
+        run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("nobody", [source]), make_context())
     assert failed.value.code == "ConfigurationError"
 
 
@@ -153,7 +154,7 @@ def test_a_project_of_codepipeline_needs_a_place_for_its_artifacts(codebuild, ma
     }
 
     with pytest.raises(ActionFailed, match="set aws_location of the CodeBuildProject block"):
-        run_in_codebuild(CodeBuildProject(where="aws"), ServiceBuild("shop", [source]), make_context())
+        run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
     assert not codebuild.asked("StartBuild")
 
 
@@ -186,7 +187,7 @@ def test_inputs_go_up_overrides_are_asked_for_and_outputs_come_back(
         timeout_in_minutes=2,
         environment_variables=[ProjectVariable(name="A", value="1"), ProjectVariable(name="B", value="1")],
     )
-    build = ServiceBuild(
+    build = WantedBuild(
         "shop",
         [source, extra],
         ["Out", "Docs", "Missing"],
@@ -267,7 +268,7 @@ def test_the_log_and_the_phases_are_told_as_they_come(codebuild, make_context, s
     told: list[str] = []
     context = make_context(report_progress=lambda **progress: told.append(progress["summary"]))
 
-    result = run_in_codebuild(CodeBuildProject(where="aws"), ServiceBuild("shop", [source]), context)
+    result = run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), context)
 
     lines = [record.getMessage() for record in caplog.records if record.name == "codebuild-service"]
     assert lines == [f"Started build {ID}: {PAGE}", "one", "two"]
@@ -290,7 +291,7 @@ def test_a_build_that_has_ended_when_it_is_looked_at_has_its_whole_log(
 
     codebuild.answers["GetLogEvents"] = events
 
-    run_in_codebuild(CodeBuildProject(where="aws"), ServiceBuild("shop", [source]), make_context())
+    run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
 
     assert [record.getMessage() for record in caplog.records if "line" in record.getMessage()] == [
         f"line {page}" for page in range(9)
@@ -312,7 +313,7 @@ def test_any_other_end_is_a_failure_with_its_phase_and_reason(codebuild, make_co
     }
 
     with pytest.raises(ActionFailed) as failed:
-        run_in_codebuild(CodeBuildProject(where="aws"), ServiceBuild("shop", [source]), make_context())
+        run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
 
     assert str(failed.value) == f"Build terminated with state: {state}: BUILD FAILED ({reason})"
     assert failed.value.code == code
@@ -329,7 +330,7 @@ def test_a_cancelled_build_is_stopped(codebuild, make_context, source):
 
     codebuild.answers["BatchGetBuilds"] = running
     with pytest.raises(ActionAbandoned):
-        run_in_codebuild(CodeBuildProject(where="aws"), ServiceBuild("shop", [source]), context)
+        run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), context)
     assert codebuild.asked("StopBuild") == [{"id": ID}]
 
 
@@ -341,7 +342,7 @@ def test_a_build_that_takes_too_long_is_stopped_and_said_so_when_it_cannot(
 
     with pytest.raises(ActionFailed) as failed:
         run_in_codebuild(
-            CodeBuildProject(where="aws"), ServiceBuild("shop", [source]), make_context(seconds=0.5)
+            CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context(seconds=0.5)
         )
 
     assert (failed.value.code, failed.value.external_execution_id) == ("Timeout", ID)
@@ -358,7 +359,7 @@ def test_a_service_that_fails_for_a_while_is_asked_again(codebuild, make_context
 
     codebuild.answers["BatchGetBuilds"] = failing
 
-    result = run_in_codebuild(CodeBuildProject(where="aws"), ServiceBuild("shop", [source]), make_context())
+    result = run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
 
     assert result.summary == "Build terminated with state: SUCCEEDED"
     assert "goes on unseen" in caplog.text
@@ -370,14 +371,14 @@ def test_who_may_not_start_a_build_is_told(codebuild, make_context, source):
     with pytest.raises(
         ActionFailed, match="starting a build of CodeBuild project 'shop': AWS refused"
     ) as failed:
-        run_in_codebuild(CodeBuildProject(where="aws"), ServiceBuild("shop", [source]), make_context())
+        run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
     assert failed.value.code == "PermissionError"
 
 
 def test_who_may_not_read_the_log_has_a_build_without(codebuild, make_context, source, caplog):
     codebuild.answers["BatchGetBuilds"] = lambda _: {"builds": [BUILD | LOGS | {"buildStatus": "SUCCEEDED"}]}
 
-    run_in_codebuild(CodeBuildProject(where="aws"), ServiceBuild("shop", [source]), make_context())
+    run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
 
     assert "cannot be read: An error occurred (AccessDeniedException)" in caplog.text
 
@@ -395,7 +396,7 @@ def test_an_output_cannot_leave_its_directory(codebuild, aws, make_context, sour
     project = CodeBuildProject(where="aws", aws_location="s3://exchange")
 
     with pytest.raises(ActionFailed, match="leaves the tree") as failed:
-        run_in_codebuild(project, ServiceBuild("shop", [source], ["Out"]), make_context())
+        run_in_codebuild(project, WantedBuild("shop", [source], ["Out"]), make_context())
 
     assert failed.value.external_execution_id == ID
     assert not list(tmp_path.rglob("evil"))
@@ -435,7 +436,7 @@ def test_a_batch_is_watched_build_by_build(codebuild, aws, make_context, source,
     }
     told: list[str] = []
     project = CodeBuildProject(where="aws", aws_location="s3://exchange/ci")
-    build = ServiceBuild("shop", [source], ["Out"], batch=True, combine_artifacts=combined)
+    build = WantedBuild("shop", [source], ["Out"], batch=True, combine_artifacts=combined)
 
     result = run_in_codebuild(
         project, build, make_context(report_progress=lambda **progress: told.append(progress["summary"]))
