@@ -71,7 +71,7 @@ case "$runtime" in
 java)
 eval "home=\${JAVA_${wanted}_HOME:-}"
 for each in "$home" /usr/lib/jvm/*-"$wanted"-* /usr/lib/jvm/*-"$wanted"; do
-if [ -n "$wanted" ] && [ -x "$each/bin/java" ]; then export JAVA_HOME="$each" PATH="$each/bin:$PATH"; return; fi
+if [ -n "$wanted" ] && [ -n "$each" ] && [ -x "$each/bin/java" ]; then export JAVA_HOME="$each" PATH="$each/bin:$PATH"; return; fi
 done;;
 nodejs)
 eval "exact=\${NODE_${wanted}_VERSION:-}"
@@ -93,7 +93,7 @@ fi
 __codepipeline_select() {
 runtime=$1 wanted=$2 look=$3 mise=$4 manager=$5 variable=$6 tool=${3%% *}
 asked=$wanted
-wanted=${wanted#corretto}; wanted=${wanted%.x}; wanted=${wanted%.x}
+wanted=${wanted#corretto}; wanted=${wanted#openjdk}; wanted=${wanted%.x}; wanted=${wanted%.x}
 if [ "$wanted" = latest ]; then wanted=; fi
 if [ "$tool" = python3 ] && ! command -v python3 >/dev/null 2>&1; then tool=python; fi
 if ! __codepipeline_fits; then __codepipeline_switch; fi

@@ -103,6 +103,7 @@ class ProjectBuild:
         own = {
             "CODEBUILD_BUILD_ID": self.id,
             "CODEBUILD_BUILD_NUMBER": str(next_number(self.wanted.project_name)),
+            **self._region(),
             **_source_variables(sources, access),
         }
         single = SingleBuild(self.wanted, self.project, spec, context, own, access)
@@ -111,6 +112,11 @@ class ProjectBuild:
             return self._finished([result], result.failure, result.output_artifacts)
         done = run_project_batch(single)
         return self._finished(list(done.results.values()), done.failure, done.output_artifacts)
+
+    def _region(self) -> dict[str, str]:
+        """The region of an action that names none is the project's."""
+        region = self.context.action.region or self.project.aws_region
+        return {"AWS_REGION": region, "AWS_DEFAULT_REGION": region} if region else {}
 
     def _sources(self) -> tuple[tuple[InputTree, ...], Access | None]:
         """The inputs, references for a full clone replaced by the clones; how the primary one is opened."""
