@@ -195,10 +195,8 @@ class _Collection:
     def _leading_away(self, base: Path, files: Sequence[str]) -> bool:
         """Whether a link leads to what is not in the artifact; CodeBuild gives the content in its place."""
         taken = set(files)
-        for file in files:
+        for file in taken.intersection(_links_below(str(base))):
             path = base / file
-            if not path.is_symlink():
-                continue
             target = Path(os.path.normpath(path.parent / os.readlink(path)))
             self._check_link(file, path)
             if not target.is_relative_to(base):
@@ -231,6 +229,15 @@ class _Collection:
             _link(path.resolve(), place)
         else:
             self.warn(f"artifact {self.name!r}: {file} is a link to nothing and is left out")
+
+
+def _links_below(directory: str, prefix: str = "") -> Iterator[str]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                yield prefix + entry.name
+            elif entry.is_dir():
+                yield from _links_below(entry.path, f"{prefix}{entry.name}/")
 
 
 def _link(path: Path, place: Path) -> None:
