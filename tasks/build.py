@@ -179,9 +179,14 @@ class _Attempts:
         finally:
             log.close()
         if code:
-            raise ActionFailed(
-                f"{_where(log)}: the shell of the build ended with exit status {code}{last_lines(log.tail)}"
-            )
+            raise ActionFailed(self._why_the_shell_ended(code, log))
+
+    def _why_the_shell_ended(self, code: int, log: BuildLog) -> str:
+        engine = self._engine
+        if engine and not log.command and "exec sh failed" in "".join(log.tail):
+            return f"image {engine.image!r} has no `sh`, which every build needs; use an image with a shell"
+        before = f"{_where(log)}: " if log.command else ""
+        return f"{before}the shell of the build ended with exit status {code}{last_lines(log.tail)}"
 
     def _keep(self) -> None:
         for number, directory in enumerate(self._directories()):
@@ -283,7 +288,10 @@ def _refuse_what_cannot_be(spec: Buildspec, engine: Engine | None) -> None:
             "use bash or /bin/sh, or run the project in AWS",
             code="ConfigurationError",
         )
-    own = pwd.getpwuid(os.getuid()).pw_name
+    try:
+        own = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a worker in a container may have no name
+        own = str(os.getuid())
     others = [user for user in users_of(spec) if user != own]
     if others and not engine:
         raise ActionFailed(

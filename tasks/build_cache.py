@@ -24,6 +24,7 @@ from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec import Cache
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.tasks.globs import compile_glob, select_files
+from prefect_codepipeline.tasks.tar_trees import UnfitMemberError, extract_member
 
 # Of each project, the newest so many are kept.
 KEPT_ENTRIES = 10
@@ -151,7 +152,7 @@ class BuildCache:
         try:
             with os.fdopen(handle, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
                 for path, kept in self._files():
-                    tar.add(path, kept, recursive=False)
+                    _add(tar, path, kept)
                     count += 1
             os.replace(name, archive)
         except BaseException:
@@ -206,15 +207,14 @@ class BuildCache:
         folders: Mapping[str, Path] = {"source": self.root, "home": self.home}
         count = 0
         for member in tar:
-            folder, _, member.name = member.name.partition("/")
-            if folder not in folders or not member.name:
+            folder, _, name = member.name.partition("/")
+            if folder not in folders or not name:
                 continue
             try:
-                # Refuses what would leave the directory, also through links that are there already.
-                tar.extract(member, folders[folder], filter="data")
+                extract_member(tar, member, name, folders[folder])
                 count += 1
-            except (tarfile.FilterError, OSError) as error:
-                self.warn(f"cache: {member.name} is not restored: {error}")
+            except (UnfitMemberError, OSError) as error:
+                self.warn(f"cache: {name} is not restored: {error}")
         return count
 
 
@@ -223,3 +223,14 @@ def _age(archive: Path) -> float:
         return -archive.stat().st_mtime
     except OSError:  # somebody removed it just now
         return 0.0
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
+    """Add a file with its content, also where it has other names: what is restored is restored alone."""
+    member = tar.gettarinfo(path, name)
+    if member.isreg() or member.islnk():
+        member.type, member.linkname, member.size = tarfile.REGTYPE, "", path.stat().st_size
+        with path.open("rb") as file:
+            tar.addfile(member, file)
+    else:
+        tar.addfile(member)

@@ -258,7 +258,7 @@ __codepipeline_start() {{
 __codepipeline_user_of
 if [ -z "$__codepipeline_user" ] || [ "$__codepipeline_user" = "$(id -un)" ]; then
 __codepipeline_at=$__codepipeline_at "$__codepipeline_shell" -c "$__codepipeline_read" "$__codepipeline_name" {script} "$__codepipeline_newline" 2>&1
-elif command -v setpriv >/dev/null 2>&1; then
+elif setpriv --help 2>&1 | grep -q -e --reuid; then
 __codepipeline_at=$__codepipeline_at setpriv --reuid="$__codepipeline_user" --regid="$(id -g "$__codepipeline_user")" --init-groups "$__codepipeline_shell" -c "$__codepipeline_read" "$__codepipeline_name" {script} "$__codepipeline_newline" 2>&1
 else
 __codepipeline_at=$__codepipeline_at su -m -s /bin/sh -c 'exec "$3" -c "$0" sh "$1" "$2"' "$__codepipeline_user" "$__codepipeline_read" {script} "$__codepipeline_newline" "$__codepipeline_shell" 2>&1

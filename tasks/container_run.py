@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.tasks.container_copy import copy_in, copy_out
+from prefect_codepipeline.tasks.container_stream import readable, send
 from prefect_codepipeline.tasks.containers import Engine, labels, remove, socket_of
 from prefect_codepipeline.tasks.processes import OnOutput, Script, follow_output, shell_command
 from prefect_codepipeline.tasks.registry import ActionContext
@@ -31,40 +34,65 @@ shift; "$shell" "$@" 8<&-
 exit "$?"
 """
 _GRACE_SECONDS = 4.0
-_REMOTE = (
-    "it is remote and does not see this worker's files; use an engine on the worker's own machine, through its "
-    "socket, or run the action on the host"
-)
+# What engines say of a directory that they do not have.
+_UNSEEN = ("bind source path does not exist", "mounts denied", "is not shared from the host")
 
 
 def run_in_container(engine: Engine, script: Script, on_output: OnOutput, context: ActionContext) -> int:
     """Run a shell script in a container of its own and return its exit code, as `run_on_host` does.
 
     The input trees and the scratch directory are mounted where they are on the host, and the script runs as the
-    worker's own user, so that its files are the worker's. The container is gone when this returns or raises; when
+    worker's own user, so that its files are the worker's. An engine that does not see this machine's files is given
+    copies, which are fetched back when the script has ended. The container is gone when this returns or raises; when
     this process is killed it stops at once, and `remove_orphaned_containers` clears it away.
 
     Raises:
         ActionFailed: with code `Timeout`, the deadline came first; `JobFailed`, the memory was not enough;
-            `ConfigurationError`, the engine does not see this machine's files or cannot run the image;
-            `InternalError`, the engine went away.
+            `ConfigurationError`, the engine cannot run the image; `InternalError`, the engine went away.
         ActionAbandoned: the execution was cancelled.
     """
-    if engine.client.api.base_url.startswith(("https:", "http+docker://ssh")):
-        raise ActionFailed(_cannot_run(engine, _REMOTE), code="ConfigurationError")
+    from docker.errors import APIError
+
     with _translated_errors(engine):
         try:
-            with _created(engine, script, context) as container:
-                return _run(engine, container, on_output, context)
-        finally:
-            _give_back(engine, context)
+            return _run_with_mounts(engine, script, on_output, context)
+        except APIError as error:
+            if not any(text in str(error) for text in _UNSEEN):
+                raise
+        context.logger.info("The container engine does not see this machine's files: they are copied")
+        return _run_with_copies(engine, script, on_output, context)
+
+
+def _run_with_mounts(engine: Engine, script: Script, on_output: OnOutput, context: ActionContext) -> int:
+    try:
+        with _created(engine, script, context, _directories(engine, context)) as container:
+            return _run(engine, container, on_output, context)
+    finally:
+        _give_back(engine, context)
+
+
+def _run_with_copies(engine: Engine, script: Script, on_output: OnOutput, context: ActionContext) -> int:
+    directories = _directories(engine, context)
+    owner = (0, 0) if engine.options.as_root else (os.getuid(), os.getgid())
+    with _created(engine, script, context, {}) as container:
+        copy_in(container, directories, owner)
+        code = _run(engine, container, on_output, context)
+        copy_out(container, directories, partial(context.logger.warning, "%s"))
+        return code
+
+
+def _directories(engine: Engine, context: ActionContext) -> dict[str, Path]:
+    """What the container has of this machine, by its place in there."""
+    own = {context.scratch, *(artifact.directory for artifact in context.input_artifacts)}
+    return {**{str(path): path for path in own}, **engine.mounts}
 
 
 def _run(engine: Engine, container: Container, on_output: OnOutput, context: ActionContext) -> int:
     lifeline = _attach(engine, container)
     try:
         container.start()
-        _follow(lifeline, on_output, context)
+        with readable(lifeline) as output:
+            _follow(lifeline, output, on_output, context)
         code = int(container.wait()["StatusCode"])
     finally:
         lifeline.close()
@@ -74,11 +102,12 @@ def _run(engine: Engine, container: Container, on_output: OnOutput, context: Act
 
 
 @contextmanager
-def _created(engine: Engine, script: Script, context: ActionContext) -> Iterator[Container]:
+def _created(
+    engine: Engine, script: Script, context: ActionContext, directories: Mapping[str, Path]
+) -> Iterator[Container]:
     from docker.types import LogConfig, Mount
 
-    own = {context.scratch, *(artifact.directory for artifact in context.input_artifacts)}
-    mounts = {**{str(path): path for path in own}, **engine.mounts}
+    mounts = dict(directories)
     if engine.options.docker_socket:
         mounts["/var/run/docker.sock"] = Path(socket_of(engine) or "")
     bounds, as_root = engine.compute, engine.options.as_root
@@ -148,14 +177,14 @@ def _attach(engine: Engine, container: Container) -> Any:  # Any: a socket or wh
     return engine.client.api.attach_socket(container.id, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
 
 
-def _follow(lifeline: Any, on_output: OnOutput, context: ActionContext) -> None:
+def _follow(lifeline: Any, output: int, on_output: OnOutput, context: ActionContext) -> None:
     on_frames = _frames(on_output)
     try:
-        follow_output(lifeline.fileno(), on_frames, context.check, lambda: False)
+        follow_output(output, on_frames, context.check, lambda: False)
     except ActionFailed:
-        os.write(lifeline.fileno(), b"end\n")
+        send(lifeline, b"end\n")
         patience = time.monotonic() + _GRACE_SECONDS
-        follow_output(lifeline.fileno(), on_frames, lambda: None, lambda: time.monotonic() > patience)
+        follow_output(output, on_frames, lambda: None, lambda: time.monotonic() > patience)
         raise
 
 
@@ -196,8 +225,7 @@ def _translated_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        unseen = "bind source path does not exist" in str(error)
-        reason = _REMOTE if unseen else str(error.explanation or error)
+        reason = str(error.explanation or error)
         raise ActionFailed(_cannot_run(engine, reason), code="ConfigurationError") from error
     except (DockerException, RequestException) as error:
         raise ActionFailed(

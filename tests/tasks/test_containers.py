@@ -261,19 +261,6 @@ def test_a_container_stops_when_its_worker_is_killed_and_is_cleared_away(
 
 
 @needs_engine
-def test_an_engine_that_does_not_see_the_files_is_refused(docker_client, make_context):
-    context = make_context()
-    object.__setattr__(
-        context, "input_artifacts", (*context.input_artifacts, InputTree("B", context.scratch / "no"))
-    )
-
-    with pytest.raises(ActionFailed, match="is remote and does not see this worker's files") as refused:
-        run(context, "true")
-
-    assert refused.value.code == "ConfigurationError"
-
-
-@needs_engine
 def test_a_missing_image_means_the_host_and_a_warning_says_so(docker_client, make_context, warnings):
     with container_engine(make_context(image="127.0.0.1:9/nothing/here:1")) as engine:
         assert engine is None

@@ -1,0 +1,81 @@
+"""Give a container copies of directories, and take back what it made of them: for engines that see no file of ours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+from prefect_codepipeline.tasks.tar_trees import UnfitMemberError, extract_member, link_member
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+
+def copy_in(container: Container, directories: Mapping[str, Path], owner: tuple[int, int]) -> None:
+    """Put directories into a container that has not started, at the places that are their keys."""
+    with tempfile.TemporaryFile() as archive:
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for place, directory in directories.items():
+                _add(tar, place, directory, owner)
+        archive.seek(0)
+        container.put_archive("/", archive)
+
+
+def copy_out(container: Container, directories: Mapping[str, Path], warn: Callable[[str], None]) -> None:
+    """Make the directories hold what they hold in a container that has ended; `warn` of what cannot be."""
+    for place, directory in directories.items():
+        with tempfile.TemporaryFile() as archive:
+            stream, _ = container.get_archive(place)
+            for chunk in stream:
+                archive.write(chunk)
+            archive.seek(0)
+            _replace(archive, directory, warn)
+
+
+def _add(tar: tarfile.TarFile, place: str, directory: Path, owner: tuple[int, int]) -> None:
+    def owned(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid, member.gid = owner
+        member.uname = member.gname = ""
+        return member
+
+    name = place.lstrip("/")
+    for parent in reversed(PurePosixPath(name).parents[:-1]):
+        # Those that are there, such as /root and /tmp, stay as they are: only a folder of ours needs an entry.
+        if str(parent) not in ("root", "tmp"):
+            folder = tarfile.TarInfo(str(parent))
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(folder)
+    tar.add(directory, name, filter=owned)
+
+
+def _replace(archive: IO[bytes], directory: Path, warn: Callable[[str], None]) -> None:
+    for child in directory.iterdir():
+        shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
+    with tarfile.open(fileobj=archive) as tar:
+        for member in tar:
+            # Its first part is the name of the directory itself.
+            name = member.name.partition("/")[2]
+            if not name:
+                continue
+            try:
+                if member.islnk():
+                    link_member(member, name, member.linkname.partition("/")[2], directory)
+                else:
+                    extract_member(tar, member, name, directory)
+            except UnfitMemberError as error:
+                warn(f"{name} is not copied back from the container: {error}")
+    _make_ours(directory)
+
+
+def _make_ours(directory: Path) -> None:
+    """A folder without rights could neither be read nor removed."""
+    for folder, _, _ in os.walk(directory):
+        with suppress(OSError):
+            os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | stat.S_IRWXU)

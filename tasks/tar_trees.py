@@ -1,0 +1,73 @@
+"""Trees in tar archives that are not ours alone: whatever is in one, nothing is written outside of a directory.
+
+Artifacts have a stricter form of their own, see `archive_member`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+from pathlib import Path, PurePosixPath
+
+
+class UnfitMemberError(ValueError):
+    """A member of an archive cannot be written below the directory; says why."""
+
+
+def extract_member(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, directory: Path) -> None:
+    """Write a member below a directory under a relative name, over a file or link that is there.
+
+    Links become links, wherever they lead: nothing is ever written through one.
+
+    Raises:
+        UnfitMemberError: the name leaves the directory, or the member is neither file, folder nor link.
+        OSError: it could not be written.
+    """
+    place = _place(name, directory)
+    if member.isdir():
+        _make_room(place, for_folder=True)
+        place.mkdir(exist_ok=True)
+        return
+    if not (member.isreg() or member.issym() or member.islnk()):
+        raise UnfitMemberError("it is neither a file, a folder nor a link")
+    _make_room(place)
+    if member.issym():
+        os.symlink(member.linkname, place)
+        return
+    source = tar.extractfile(member) if member.isreg() else None
+    if source is None:
+        raise UnfitMemberError("it is a hard link to what is not there")
+    with source, place.open("xb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+    place.chmod(member.mode & 0o777)
+
+
+def link_member(member: tarfile.TarInfo, name: str, target: str, directory: Path) -> None:
+    """Make a hard link to what was written below the directory before. Raises as `extract_member` does."""
+    place, source = _place(name, directory), _place(target, directory)
+    if source.is_symlink() or not source.is_file():
+        raise UnfitMemberError(f"it is a hard link to {member.linkname!r}, which is no file")
+    _make_room(place)
+    os.link(source, place, follow_symlinks=False)
+
+
+def _place(name: str, directory: Path) -> Path:
+    """Where a name lies, the folders on the way there and none of them a link."""
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise UnfitMemberError("its name leaves the directory, or is none")
+    place = directory
+    for part in path.parts[:-1]:
+        place = place / part
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            raise UnfitMemberError(f"it lies below {part!r}, which is no folder")
+        place.mkdir(exist_ok=True)
+    return place / path.name
+
+
+def _make_room(place: Path, for_folder: bool = False) -> None:
+    if place.is_symlink() or (place.exists() and not place.is_dir()):
+        place.unlink()
+    elif place.exists() and not for_folder:
+        raise UnfitMemberError("there is a folder in its place")
