@@ -26,7 +26,7 @@ from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ActionState, ExecutionState
 from prefect_codepipeline.model.timeouts import timeout_in_minutes
 from prefect_codepipeline.model.variables import resolve_action
-from prefect_codepipeline.tasks.action import configuration_of
+from prefect_codepipeline.tasks.action_context import configuration_of
 from prefect_codepipeline.tasks.decision import WAKE_ONLY, answer_of, is_decision
 from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration

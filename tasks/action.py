@@ -3,7 +3,6 @@
 import os
 import shutil
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
-from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.pipeline_definition import MASK
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, CodePipelineError
@@ -27,22 +25,14 @@ from prefect_codepipeline.model.execution import (
 )
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ActionState, StageState
-from prefect_codepipeline.model.validation import problems_of
 from prefect_codepipeline.model.variables import resolve_action
-from prefect_codepipeline.tasks.artifacts import fetch_tree, store_tree
+from prefect_codepipeline.tasks.action_context import configuration_of, make_context
+from prefect_codepipeline.tasks.artifacts import store_tree
 from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.prefect_api import flow_run
 from prefect_codepipeline.tasks.progress import ProgressReport
 from prefect_codepipeline.tasks.record import utc_now
-from prefect_codepipeline.tasks.registry import (
-    ActionConfiguration,
-    ActionContext,
-    ActionProvider,
-    ActionResult,
-    InputTree,
-    get_provider,
-    providers,
-)
+from prefect_codepipeline.tasks.registry import ActionResult, get_provider, providers
 
 MAX_OUTPUT_VARIABLES_BYTES = 122_880
 SUMMARY_LENGTH = 2048
@@ -110,38 +100,15 @@ def _attempt(
         execution.write(_started(resolved, identity))
     configuration = configuration_of(provider, resolved)
     get_run_logger().info("Action %r of stage %r started", action.name, stage.name)
-    context = ActionContext(
-        pipeline_name=execution.declaration.name,
-        pipeline_execution_id=execution.id,
-        stage_name=stage.name,
-        action=resolved,
-        action_execution_id=identity["action_execution_id"],
-        scratch=_made(scratch / "scratch"),
-        deadline=time.monotonic() + 60 * provider.timeout_in_minutes,
-        input_artifacts=_fetch_inputs(execution, provider, resolved, scratch),
-        settings=execution.settings.for_action(stage.name, action.name),
-        source_revision_override=execution.state.pinned.source_revisions.get(action.name),
-        cancellation=execution.cancellation,
-        logger=get_run_logger(),
-        store=execution.store,
-    )
+    context = make_context(execution, stage.name, resolved, identity["action_execution_id"], scratch)
     with ProgressReport(
         execution.write, known.progress.number if known.progress else 0, **identity
     ) as report:
-        result = provider.run(configuration, replace(context, report_progress=report))
+        result = provider.run(
+            configuration, replace(context, logger=get_run_logger(), report_progress=report)
+        )
     context.check()
     return _success(result, _store_outputs(execution, resolved, result))
-
-
-def configuration_of(provider: ActionProvider, action: ActionDeclaration) -> ActionConfiguration:
-    """The action's configuration as its provider reads it. Raises `ActionFailed`, naming every problem."""
-    try:
-        return provider.configuration.model_validate(action.configuration)
-    except ValidationError as error:
-        problems = "; ".join(str(problem) for problem in problems_of(error))
-        raise ActionFailed(
-            f"configuration of action {action.name!r}: {problems}", code="ConfigurationError"
-        ) from None
 
 
 def _identity(stage: StageState, known: ActionState) -> dict[str, Any]:
@@ -164,32 +131,6 @@ def _started(action: ActionDeclaration, identity: dict[str, Any]) -> ActionStart
     return ActionStarted(
         **identity, at=utc_now(), resolved_configuration=shown, input_artifacts=inputs, task_run_id=run_id
     )
-
-
-def _fetch_inputs(
-    execution: Execution, provider: ActionProvider, action: ActionDeclaration, scratch: Path
-) -> tuple[InputTree, ...]:
-    return tuple(
-        _fetch_input(execution, provider, artifact.name, scratch / "inputs" / artifact.name)
-        for artifact in action.input_artifacts
-    )
-
-
-def _fetch_input(execution: Execution, provider: ActionProvider, name: str, directory: Path) -> InputTree:
-    stored = execution.state.artifacts.get(name)
-    if stored is None:
-        raise ActionFailed(
-            f"input artifact {name!r} does not exist: the action that makes it produced none",
-            code="ConfigurationError",
-        )
-    if stored.format == "CODEBUILD_CLONE_REF" and provider.action_type.provider != "CodeBuild":
-        raise ActionFailed(
-            f"input artifact {name!r} is a reference for a full clone (OutputArtifactFormat CODEBUILD_CLONE_REF), "
-            "which only CodeBuild actions can use; set CODE_ZIP on the source action",
-            code="ConfigurationError",
-        )
-    fetch_tree(execution.store, stored, _made(directory))
-    return InputTree(name, directory, stored.format, stored.revision_id)
 
 
 def _store_outputs(
@@ -280,8 +221,3 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _made(directory: Path) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory

@@ -92,10 +92,10 @@ def run_build(build: Build, context: ActionContext, engine: Engine | None = None
         ActionAbandoned: the execution was cancelled.
     """
     _refuse_what_cannot_be(build.spec, engine)
-    environment = _environment(build, context, engine)
+    environment = environment_of_build(build, context, engine)
     cache = _cache_of(build, context, environment)
     if engine:
-        engine = _with_mounts(engine, build.spec, context)
+        engine = with_mounts(engine, build.spec, context)
     if cache:
         cache.restore()
     attempts = _Attempts(build, context, engine, environment)
@@ -206,7 +206,7 @@ class _Attempts:
         yield from (self._context.scratch / name for name in ("home", "tmpdir"))
 
 
-def _with_mounts(engine: Engine, spec: Buildspec, context: ActionContext) -> Engine:
+def with_mounts(engine: Engine, spec: Buildspec, context: ActionContext) -> Engine:
     """What the cache keeps of the home directory lies on this machine, where the next build finds it."""
     folders = home_folders(spec.cache) if spec.cache else []
     for folder in folders:
@@ -270,7 +270,8 @@ def _exported(build: Build, done: _Done, context: ActionContext) -> dict[str, st
     return {name: done.log.mask(value) for name, value in found.items()}
 
 
-def _environment(build: Build, context: ActionContext, engine: Engine | None) -> BuildEnvironment:
+def environment_of_build(build: Build, context: ActionContext, engine: Engine | None) -> BuildEnvironment:
+    """What the commands of a build see."""
     around = surroundings(context, in_container=engine is not None)
     if engine:
         # The image's own: its version managers and tools are there.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -65,30 +65,30 @@ def run_in_container(engine: Engine, script: Script, on_output: OnOutput, contex
 
 def _run_with_mounts(engine: Engine, script: Script, on_output: OnOutput, context: ActionContext) -> int:
     try:
-        with _created(engine, script, context, _directories(engine, context)) as container:
+        with _running(engine, script, context, directories_of(engine, context)) as container:
             return _run(engine, container, on_output, context)
     finally:
         _give_back(engine, context)
 
 
 def _run_with_copies(engine: Engine, script: Script, on_output: OnOutput, context: ActionContext) -> int:
-    directories = _directories(engine, context)
+    directories = directories_of(engine, context)
     owner = (0, 0) if engine.options.as_root else (os.getuid(), os.getgid())
-    with _created(engine, script, context, {}) as container:
+    with _running(engine, script, context, {}) as container:
         copy_in(container, directories, owner)
         code = _run(engine, container, on_output, context)
         copy_out(container, directories, partial(context.logger.warning, "%s"))
         return code
 
 
-def _directories(engine: Engine, context: ActionContext) -> dict[str, Path]:
+def directories_of(engine: Engine, context: ActionContext) -> dict[str, Path]:
     """What the container has of this machine, by its place in there."""
     own = {context.scratch, *(artifact.directory for artifact in context.input_artifacts)}
     return {**{str(path): path for path in own}, **engine.mounts}
 
 
 def _run(engine: Engine, container: Container, on_output: OnOutput, context: ActionContext) -> int:
-    lifeline = _attach(engine, container)
+    lifeline = attached(engine, container)
     try:
         container.start()
         with readable(lifeline) as output:
@@ -102,9 +102,28 @@ def _run(engine: Engine, container: Container, on_output: OnOutput, context: Act
 
 
 @contextmanager
-def _created(
+def _running(
     engine: Engine, script: Script, context: ActionContext, directories: Mapping[str, Path]
 ) -> Iterator[Container]:
+    """The container of a script, not started."""
+    command = ["sh", "-c", _WRAPPER, "sh", *shell_command("sh", script)]
+    with created(engine, command, script.environment, script.directory, context, directories) as container:
+        context.logger.info("Running in container %s of image %s", container.short_id, engine.image)
+        yield container
+
+
+@contextmanager
+def created(
+    engine: Engine,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    working_directory: Path,
+    context: ActionContext,
+    directories: Mapping[str, Path],
+    *,
+    tty: bool = False,
+) -> Iterator[Container]:
+    """A container that has not started, and is gone when the block ends; `directories` are mounted, by their places."""
     from docker.types import LogConfig, Mount
 
     mounts = dict(directories)
@@ -114,10 +133,10 @@ def _created(
     memory = f"{bounds.memory_mib}m" if bounds.memory_mib else None
     container = engine.client.containers.create(
         engine.image,
-        entrypoint=["sh", "-c", _WRAPPER, "sh"],
-        command=shell_command("sh", script),
-        environment=dict(script.environment),
-        working_dir=str(script.directory),
+        entrypoint=command[:1],
+        command=command[1:],
+        environment=dict(environment),
+        working_dir=str(working_directory),
         user=_user(engine),
         # Unlike a volume of the form a:b, a mount is refused when the engine does not have the directory.
         mounts=[Mount(place, str(path), type="bind") for place, path in sorted(mounts.items())],
@@ -133,10 +152,9 @@ def _created(
         log_config=LogConfig(type="none"),
         init=True,
         stdin_open=True,
-        tty=False,
+        tty=tty,
     )
     try:
-        context.logger.info("Running in container %s of image %s", container.short_id, engine.image)
         yield container
     finally:
         remove(container)
@@ -172,13 +190,14 @@ def _give_back(engine: Engine, context: ActionContext) -> None:
         remove(container)
 
 
-def _attach(engine: Engine, container: Container) -> Any:  # Any: a socket or what looks like one
+def attached(engine: Engine, container: Container) -> Any:  # Any: a socket or what looks like one
+    """The stream to and from a container."""
     # Before the start, or the first and the last of the output may be lost.
     return engine.client.api.attach_socket(container.id, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
 
 
 def _follow(lifeline: Any, output: int, on_output: OnOutput, context: ActionContext) -> None:
-    on_frames = _frames(on_output)
+    on_frames = frames(on_output)
     try:
         follow_output(output, on_frames, context.check, lambda: False)
     except ActionFailed:
@@ -188,7 +207,7 @@ def _follow(lifeline: Any, output: int, on_output: OnOutput, context: ActionCont
         raise
 
 
-def _frames(on_output: OnOutput) -> OnOutput:
+def frames(on_output: OnOutput) -> OnOutput:
     """Take the engine's stream apart: a byte that names the stream, three of nothing, the length, the output."""
     buffer = bytearray()
 

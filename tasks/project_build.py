@@ -42,7 +42,7 @@ def run_project_build(wanted: WantedBuild, context: ActionContext) -> ActionResu
     block = find_project(wanted.project_name)
     if block and block.where == "aws":
         return run_in_codebuild(block, wanted, context)
-    build = ProjectBuild(wanted, block or CodeBuildProject(), _settings(block, context), context)
+    build = ProjectBuild.of(block, wanted, context)
     with clear_about_a_full_disk(context), build.turn():
         return build.run()
 
@@ -70,6 +70,11 @@ class ProjectBuild:
     settings: ActionSettings
     context: ActionContext
 
+    @classmethod
+    def of(cls, block: CodeBuildProject | None, wanted: WantedBuild, context: ActionContext) -> ProjectBuild:
+        """The build of a project by its block; by the defaults of one, and the pipeline's settings, without."""
+        return cls(wanted, block or CodeBuildProject(), _settings(block, context), context)
+
     @property
     def id(self) -> str:
         """As CodeBuild makes it: the project and a unique id."""
@@ -91,6 +96,19 @@ class ProjectBuild:
             ActionFailed: it failed, as `run_project_build` has it.
             ActionAbandoned: the execution was cancelled.
         """
+        single = self.single(str(next_number(self.wanted.project_name)))
+        if not self.wanted.batch:
+            result = single.run(self.wanted.outputs)
+            return self._finished([result], result.failure, result.output_artifacts)
+        done = run_project_batch(single)
+        return self._finished(list(done.results.values()), done.failure, done.output_artifacts)
+
+    def single(self, number: str | None = None) -> SingleBuild:
+        """The build, its sources at hand and its buildspec read; `number` is CODEBUILD_BUILD_NUMBER.
+
+        Raises:
+            ActionFailed: with code `ConfigurationError`, there is no buildspec that could run; others of git.
+        """
         sources, access = self._sources()
         context = replace(
             self.context,
@@ -102,16 +120,11 @@ class ProjectBuild:
         spec = read_buildspec(wanted, sources[0].directory, context.logger)
         own = {
             "CODEBUILD_BUILD_ID": self.id,
-            "CODEBUILD_BUILD_NUMBER": str(next_number(self.wanted.project_name)),
+            **({"CODEBUILD_BUILD_NUMBER": number} if number else {}),
             **self._region(),
             **_source_variables(sources, access),
         }
-        single = SingleBuild(self.wanted, self.project, spec, context, own, access)
-        if not self.wanted.batch:
-            result = single.run(self.wanted.outputs)
-            return self._finished([result], result.failure, result.output_artifacts)
-        done = run_project_batch(single)
-        return self._finished(list(done.results.values()), done.failure, done.output_artifacts)
+        return SingleBuild(self.wanted, self.project, spec, context, own, access)
 
     def _region(self) -> dict[str, str]:
         """The region of an action that names none is the project's."""

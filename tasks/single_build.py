@@ -40,6 +40,14 @@ class SingleBuild:
 
     def run(self, outputs: Outputs, more: Mapping[str, str] = MappingProxyType({})) -> BuildResult:
         """Run it. `more` are variables that win over all others."""
+        build, context, options = self.prepared(outputs, more)
+        with container_engine(context, Compute(), options) as engine:
+            return run_build(build, context, engine)
+
+    def prepared(
+        self, outputs: Outputs, more: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[Build, ActionContext, ContainerOptions]:
+        """What `run_build` and `container_engine` are given. Raises `ActionFailed` as `resolve_secrets` does."""
         project, context = self.project, self.context
         variables, secrets = self._variables(more)
         own, token = self._git_credentials()
@@ -51,7 +59,6 @@ class SingleBuild:
             outputs=outputs,
             cache=self._cache(),
         )
-        context = replace(context, settings=_with_runtime_image(context.settings, self.spec, project))
         options = ContainerOptions(
             privileged=project.privileged,
             docker_socket=project.docker_socket,
@@ -59,8 +66,8 @@ class SingleBuild:
             as_root=True,
             fall_back=project.where != "docker",
         )
-        with container_engine(context, Compute(), options) as engine:
-            return run_build(build, context, engine)
+        settings = _with_runtime_image(context.settings, self.spec, project)
+        return build, replace(context, settings=settings), options
 
     def _cache(self) -> CachePlace | None:
         if self.project.cache != "local":

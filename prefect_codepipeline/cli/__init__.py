@@ -30,6 +30,7 @@ _VERBS = {
         "status": ("status:status", "How the latest execution of a pipeline stands."),
         "executions": ("status:executions", "The executions of a pipeline."),
         "logs": ("logs:logs", "The log of an execution, or of one action."),
+        "shell": ("shell:shell", "Open a shell where an action ran."),
         "approve": ("approve:approve", "Approve what a pipeline waits for."),
         "reject": ("approve:reject", "Reject what a pipeline waits for."),
         "stop": ("release:stop", "Stop an execution."),

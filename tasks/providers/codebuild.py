@@ -61,7 +61,12 @@ def run_codebuild(configuration: CodeBuildConfiguration, context: ActionContext)
     """Run the build and wait for its end."""
     if configuration.service_role_arn_override:
         context.logger.warning("ServiceRoleArnOverride of action %r has no effect here", context.action.name)
-    wanted = WantedBuild(
+    return run_project_build(wanted_build(configuration, context), context)
+
+
+def wanted_build(configuration: CodeBuildConfiguration, context: ActionContext) -> WantedBuild:
+    """What an action wants of its project. Raises `ActionFailed` for a PrimarySource that is none."""
+    return WantedBuild(
         project_name=configuration.project_name,
         inputs=_sources(configuration, context),
         outputs=[artifact.name for artifact in context.action.output_artifacts],
@@ -70,7 +75,6 @@ def run_codebuild(configuration: CodeBuildConfiguration, context: ActionContext)
         batch=configuration.batch_enabled,
         combine_artifacts=configuration.combine_artifacts,
     )
-    return run_project_build(wanted, context)
 
 
 def _sources(configuration: CodeBuildConfiguration, context: ActionContext) -> list[InputTree]:
