@@ -50,6 +50,7 @@ from prefect_codepipeline.tasks.shell_session import read_output_variables
 _MATCH_SECONDS = 5
 _MATCH = "import re, sys; sys.exit(not re.search(sys.argv[1], sys.stdin.read(), re.S))"
 
+_LEAST_FREE_BYTES = 65_536
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
 
 
@@ -126,7 +127,10 @@ class _Done:
         phase, number = failed.block.phase.name.upper(), failed.number
         place = "" if failed.block.kind == "commands" else " of finally"
         if not number:
-            return f"phase {phase}: its shell ended with exit status {failed.exit_code}"
+            # What the shell could not write down either.
+            full = shutil.disk_usage(self.script.state).free < _LEAST_FREE_BYTES
+            why_not = ": the disk is full" if full else ""
+            return f"phase {phase}: its shell ended with exit status {failed.exit_code}{why_not}"
         at = failed.block.first + number - 1
         tail = self.log.tails.get(at, [])
         command = self.log.mask(self.script.commands[at - 1])
