@@ -128,14 +128,22 @@ class _Collection:
     def tree(self) -> OutputTree:
         bases = self._bases()
         selected = {base: self._selected(base, needed=len(bases) == 1) for base in bases}
-        if not any(selected.values()):
+        taken = [file for files in selected.values() for file in files]
+        if not taken:
             raise ActionFailed(self._nothing(self.wanted.files))
+        self._warn_of_unmatched(taken)
         [base, *others] = bases
-        if not others and not self.wanted.discard_paths and not self._leading_away(base, selected[base]):
+        away = {base: set(self._leading_away(base, files)) for base, files in selected.items()}
+        if not others and not self.wanted.discard_paths and not away[base]:
             return OutputTree(base, selected[base])
-        for base, files in selected.items():
-            for file in files:
-                self._lay(base, file)
+        replaced = [
+            file for base in bases for file in selected[base] if self._lay(base, file, file in away[base])
+        ]
+        if replaced:
+            more = f" and {len(replaced) - 3} more" if len(replaced) > 3 else ""
+            self.warn(
+                f"artifact {self.name!r}: {', '.join(replaced[:3])}{more} took the place of another file of that name"
+            )
         return OutputTree(self.laid)
 
     def _bases(self) -> list[Path]:
@@ -145,16 +153,21 @@ class _Collection:
             return [self.root]
         relative = self._inside(text, "base-directory")
         found = [self.root / relative] if (self.root / relative).is_dir() else []
-        if not found and re.search(r"[*?\[]", relative):
-            found = sorted(path for path in self.root.glob(relative) if path.is_dir())
+        if not found and re.search(r"[*?\[{]", relative):
+            glob = compile_glob(relative.rstrip("/"))
+            found = [self.root / path for path in _directories_below(self.root) if glob.files.fullmatch(path)]
         for path in found:
-            if not path.resolve().is_relative_to(self.root.resolve()):
+            if not self._is_inside(path):
                 raise self._refused("base-directory", text, "it leads out of the source")
         if not found:
             raise ActionFailed(
                 f"artifact {self.name!r}: no matching base directory path found for {text!r}: the commands left none"
             )
         return found
+
+    def _is_inside(self, path: Path) -> bool:
+        """Whether a path leads to a place in the source; `realpath` knows an end of links that lead to themselves."""
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root))
 
     def _inside(self, text: str, what: str, base: Path | None = None) -> str:
         """A path or pattern relative to the source, or to a base directory in it, where it is absolute."""
@@ -170,7 +183,8 @@ class _Collection:
         return ActionFailed(f"artifact {self.name!r}: {what} {text!r}: {why}", code="ConfigurationError")
 
     def _selected(self, base: Path, needed: bool) -> list[str]:
-        patterns = [self._inside(text, "files", base) for text in self.wanted.files]
+        # An empty one is a variable that was not set; it does not stand for everything.
+        patterns = [self._inside(text, "files", base) for text in self.wanted.files if text.strip()]
         excluded = [
             compile_glob(self._inside(text, "exclude-paths", base)) for text in self.wanted.exclude_paths
         ]
@@ -180,10 +194,6 @@ class _Collection:
             if error.code == "ConfigurationError" or needed:
                 raise ActionFailed(f"artifact {self.name!r}: {error}", code=error.code) from None
             return []
-        for pattern in patterns if len(patterns) > 1 else ():
-            glob = compile_glob(pattern)
-            if not any(glob.takes(file) for file in found):
-                self.warn(f"artifact {self.name!r}: {pattern!r} matches nothing")
         return [file for file in found if not any(glob.takes(file) for glob in excluded)]
 
     def _nothing(self, patterns: Sequence[str]) -> str:
@@ -192,43 +202,83 @@ class _Collection:
             "that exclude-paths leaves"
         )
 
-    def _leading_away(self, base: Path, files: Sequence[str]) -> bool:
-        """Whether a link leads to what is not in the artifact; CodeBuild gives the content in its place."""
+    def _warn_of_unmatched(self, taken: Sequence[str]) -> None:
+        if len(self.wanted.files) < 2:
+            return
+        for text in self.wanted.files:
+            pattern = self._inside(text, "files") if text.strip() else text
+            # An absolute one has matched below its base, or nothing has.
+            if text == pattern and not (text.strip() and any(map(compile_glob(pattern).takes, taken))):
+                self.warn(f"artifact {self.name!r}: {text!r} matches nothing")
+
+    def _leading_away(self, base: Path, files: Sequence[str]) -> Iterator[str]:
+        """The links that lead to what is not in the artifact; CodeBuild gives the content in their places."""
         taken = set(files)
+        folders = {file[:end] for file in files for end in _slashes(file)}
         for file in taken.intersection(_links_below(str(base))):
             path = base / file
-            target = Path(os.path.normpath(path.parent / os.readlink(path)))
             self._check_link(file, path)
-            if not target.is_relative_to(base):
-                return True
-            inside = target.relative_to(base).as_posix()
-            if inside not in taken and not any(each.startswith(f"{inside}/") for each in taken):
-                return True
-        return False
+            target = os.readlink(path)
+            place = Path(os.path.normpath(path.parent / target))
+            inside = place.relative_to(base).as_posix() if place.is_relative_to(base) else None
+            if target.startswith("/") or inside is None or (inside not in taken and inside not in folders):
+                yield file
 
     def _check_link(self, file: str, path: Path) -> None:
-        if not path.resolve().is_relative_to(self.root.resolve()):
+        if not self._is_inside(path):
             raise ActionFailed(
                 f"artifact {self.name!r}: {file} is a link that leads out of the source, to {os.readlink(path)}"
             )
 
-    def _lay(self, base: Path, file: str) -> None:
+    def _lay(self, base: Path, file: str, leads_away: bool) -> bool:
+        """Put a file where it belongs in the tree that is laid out; True when another one was there."""
         path = base / file
         place = self.laid / (PurePosixPath(file).name if self.wanted.discard_paths else file)
-        if os.path.lexists(place):
-            self.warn(f"artifact {self.name!r}: {file} takes the place of another file {place.name!r}")
-            place.unlink()
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if not path.is_symlink():
-            _link(path, place)
-            return
-        self._check_link(file, path)
-        if path.is_dir():
+        replaces = self._make_room(place, file)
+        if leads_away and path.is_dir():
             shutil.copytree(path, place, symlinks=True)  # what leads out of it is found when it is stored
-        elif path.exists():
-            _link(path.resolve(), place)
-        else:
+        elif leads_away and path.exists():
+            _link(Path(os.path.realpath(path)), place)
+        elif leads_away:
             self.warn(f"artifact {self.name!r}: {file} is a link to nothing and is left out")
+        elif path.is_symlink():
+            os.symlink(os.readlink(path), place)
+        else:
+            _link(path, place)
+        return replaces
+
+    def _make_room(self, place: Path, file: str) -> bool:
+        """Make the folders of a place, through no link, and take away a file that is there: True when one was."""
+        self.laid.mkdir(parents=True, exist_ok=True)
+        folder = self.laid
+        for part in place.relative_to(self.laid).parts[:-1]:
+            folder = folder / part
+            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+                raise ActionFailed(
+                    f"artifact {self.name!r}: {file} would lie below {part!r}, which another base directory has as a file "
+                    "or a link"
+                )
+            folder.mkdir(exist_ok=True)
+        if place.is_dir() and not place.is_symlink():
+            raise ActionFailed(
+                f"artifact {self.name!r}: {file} is a file here and a folder in another base directory"
+            )
+        if os.path.lexists(place):
+            place.unlink()
+            return True
+        return False
+
+
+def _slashes(path: str) -> Iterator[int]:
+    return (place for place, character in enumerate(path) if character == "/")
+
+
+def _directories_below(root: Path) -> list[str]:
+    return sorted(
+        Path(folder, name).relative_to(root).as_posix()
+        for folder, folders, _ in os.walk(root)
+        for name in folders
+    )
 
 
 def _links_below(directory: str, prefix: str = "") -> Iterator[str]:

@@ -13,6 +13,7 @@ import re
 import shlex
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from prefect_codepipeline.tasks.tar_trees import UnfitMemberError, extract_membe
 
 # Of each project, the newest so many are kept.
 KEPT_ENTRIES = 10
+_ABANDONED_SECONDS = 86_400
 _ENDING = ".tar"
 _HASHED = re.compile(r"\$\(\s*codebuild-hash-files\s+([^)]*)\)")
 _HOME = re.compile(r"^(?:~|\$HOME|\$\{HOME\}|/root)(?=/|$)")
@@ -74,17 +76,17 @@ class BuildCache:
         """Put back what the exact key has, or the newest entry that begins with a fallback key."""
         if self.cache.action == "save":
             return
-        found = self._find()
-        if found is None:
-            self.tell("Cache: there is none yet")
-            return
-        key, archive = found
         try:
+            found = self._find()
+            if found is None:
+                self.tell("Cache: there is none yet")
+                return
+            key, archive = found
             with tarfile.open(archive) as tar:
                 count = self._extract(tar)
             os.utime(archive)
         except (OSError, tarfile.TarError) as error:
-            self.warn(f"the cache {key!r} could not be restored: {error}")
+            self.warn(f"the cache could not be restored: {error}")
         else:
             self.tell(f"Cache: {count} files restored from {key!r}")
 
@@ -92,13 +94,16 @@ class BuildCache:
         """Keep what lies in the paths now. What is kept under a key already stays as it is."""
         if self.cache.action == "restore":
             return
-        key = self._key()
-        archive = self._archive(key)
-        if self.cache.key and archive.exists():
-            return
         try:
+            key = self._key()
+            archive = self._archive(key)
+            if self.cache.key and archive.exists():
+                return
             self.place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             count = self._write(archive)
+            if not count:
+                self.tell("Cache: its paths hold nothing to keep")
+                return
             archive.with_suffix(".key").write_text(key)
             self._prune()
         except (OSError, tarfile.TarError) as error:
@@ -110,13 +115,19 @@ class BuildCache:
         return self._keyed(self.cache.key) if self.cache.key else _WITHOUT_KEY
 
     def _keyed(self, text: str) -> str:
-        return self.expand(_HASHED.sub(lambda match: self._hash(match[1]), text))
+        key = self.expand(_HASHED.sub(lambda match: self._hash(match[1]), text))
+        if "$(" in key or "`" in key:
+            self.warn(
+                f"cache key {text!r}: commands other than codebuild-hash-files are not run, and stay as they are"
+            )
+        return key
 
     def _hash(self, patterns: str) -> str:
         """What `codebuild-hash-files` gives for patterns: the hash of the files' content."""
         digest = hashlib.sha256()
-        with suppress(ActionFailed):  # nothing matches
-            for name in select_files(self.root, shlex.split(patterns)):
+        with suppress(ActionFailed, ValueError):  # nothing matches, or a quote is not closed
+            wanted = [self._relative(self.expand(pattern)) for pattern in shlex.split(patterns)]
+            for name in select_files(self.root, wanted):
                 path = self.root / name
                 if path.is_file() and not path.is_symlink():
                     digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -142,6 +153,9 @@ class BuildCache:
         return sorted(self.place.directory.glob(f"*{_ENDING}"), key=_age)
 
     def _prune(self) -> None:
+        for unfinished in self.place.directory.glob("tmp*"):
+            if -_age(unfinished) < time.time() - _ABANDONED_SECONDS:
+                unfinished.unlink(missing_ok=True)
         for archive in self._newest_first()[KEPT_ENTRIES:]:
             archive.unlink(missing_ok=True)
             archive.with_suffix(".key").unlink(missing_ok=True)
@@ -152,12 +166,11 @@ class BuildCache:
         try:
             with os.fdopen(handle, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
                 for path, kept in self._files():
-                    _add(tar, path, kept)
-                    count += 1
-            os.replace(name, archive)
-        except BaseException:
+                    count += _add(tar, path, kept)
+            if count:
+                os.replace(name, archive)
+        finally:
             Path(name).unlink(missing_ok=True)
-            raise
         return count
 
     def _files(self) -> Iterator[tuple[Path, str]]:
@@ -175,9 +188,7 @@ class BuildCache:
         for path in self.cache.paths:
             if _HOME.match(path):
                 continue
-            text = self.expand(path)
-            if text.startswith(f"{self.root}/"):
-                text = text[len(str(self.root)) + 1 :]
+            text = self._relative(self.expand(path))
             if text.startswith("/") or ".." in text.split("/"):
                 self.warn(
                     f"cache path {path!r} is not kept: it is neither in the source nor in the home directory"
@@ -185,6 +196,9 @@ class BuildCache:
             else:
                 found.append(text)
         return self._sound(found)
+
+    def _relative(self, text: str) -> str:
+        return text.removeprefix(f"{self.root}/")
 
     def _of_home(self) -> list[str]:
         paths = (
@@ -225,12 +239,15 @@ def _age(archive: Path) -> float:
         return 0.0
 
 
-def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> bool:
     """Add a file with its content, also where it has other names: what is restored is restored alone."""
     member = tar.gettarinfo(path, name)
+    if member is None or not (member.isreg() or member.islnk() or member.issym()):
+        return False  # a socket and the like
     if member.isreg() or member.islnk():
         member.type, member.linkname, member.size = tarfile.REGTYPE, "", path.stat().st_size
         with path.open("rb") as file:
             tar.addfile(member, file)
     else:
         tar.addfile(member)
+    return True

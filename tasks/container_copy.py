@@ -23,6 +23,8 @@ def copy_in(container: Container, directories: Mapping[str, Path], owner: tuple[
     with tempfile.TemporaryFile() as archive:
         with tarfile.open(fileobj=archive, mode="w") as tar:
             for place, directory in directories.items():
+                for folder in _missing_folders(container, place):
+                    tar.addfile(_folder(folder))
                 _add(tar, place, directory, owner)
         archive.seek(0)
         container.put_archive("/", archive)
@@ -45,14 +47,25 @@ def _add(tar: tarfile.TarFile, place: str, directory: Path, owner: tuple[int, in
         member.uname = member.gname = ""
         return member
 
-    name = place.lstrip("/")
-    for parent in reversed(PurePosixPath(name).parents[:-1]):
-        # Those that are there, such as /root and /tmp, stay as they are: only a folder of ours needs an entry.
-        if str(parent) not in ("root", "tmp"):
-            folder = tarfile.TarInfo(str(parent))
-            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
-            tar.addfile(folder)
-    tar.add(directory, name, filter=owned)
+    tar.add(directory, place.lstrip("/"), filter=owned)
+
+
+def _missing_folders(container: Container, place: str) -> list[str]:
+    """The folders above a place that the image does not have; those that it has stay as they are."""
+    parents = [str(parent) for parent in reversed(PurePosixPath(place).parents)][1:]
+    return [parent for parent in parents if not _has(container, parent)]
+
+
+def _has(container: Container, path: str) -> bool:
+    api = container.client.api
+    url = api._url("/containers/{0}/archive", container.id)
+    return bool(api.head(url, params={"path": path}, timeout=api.timeout).status_code == 200)
+
+
+def _folder(path: str) -> tarfile.TarInfo:
+    folder = tarfile.TarInfo(path.lstrip("/"))
+    folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+    return folder
 
 
 def _replace(archive: IO[bytes], directory: Path, warn: Callable[[str], None]) -> None:

@@ -64,21 +64,33 @@ def run_in_container(engine: Engine, script: Script, on_output: OnOutput, contex
 
 
 def _run_with_mounts(engine: Engine, script: Script, on_output: OnOutput, context: ActionContext) -> int:
+    made = False
     try:
         with _running(engine, script, context, directories_of(engine, context)) as container:
+            made = True
             return _run(engine, container, on_output, context)
     finally:
-        _give_back(engine, context)
+        if made:
+            _give_back(engine, context)
 
 
 def _run_with_copies(engine: Engine, script: Script, on_output: OnOutput, context: ActionContext) -> int:
     directories = directories_of(engine, context)
     owner = (0, 0) if engine.options.as_root else (os.getuid(), os.getgid())
     with _running(engine, script, context, {}) as container:
-        copy_in(container, directories, owner)
+        _copy_in(container, directories, owner)
         code = _run(engine, container, on_output, context)
         copy_out(container, directories, partial(context.logger.warning, "%s"))
         return code
+
+
+def _copy_in(container: Container, directories: Mapping[str, Path], owner: tuple[int, int]) -> None:
+    try:
+        copy_in(container, directories, owner)
+    except OSError as error:
+        raise ActionFailed(
+            f"{error.filename or 'a file'} cannot be copied to the container: {error.strerror or error}"
+        ) from error
 
 
 def directories_of(engine: Engine, context: ActionContext) -> dict[str, Path]:
@@ -168,26 +180,31 @@ def _give_back(engine: Engine, context: ActionContext) -> None:
     """Make what root of a container wrote the worker's, who reads, stores and removes it."""
     if not engine.options.as_root or engine.is_rootless or os.getuid() == 0:
         return
+    from docker.errors import DockerException
     from docker.types import Mount
+    from requests.exceptions import RequestException
 
     own = [
         context.scratch,
         *(artifact.directory for artifact in context.input_artifacts),
         *engine.mounts.values(),
     ]
-    container = engine.client.containers.create(
-        engine.image,
-        entrypoint=["chown", "-hR", f"{os.getuid()}:{os.getgid()}", *map(str, own)],
-        user="0:0",
-        mounts=[Mount(str(path), str(path), type="bind") for path in own],
-        labels=labels(context),
-        network_mode="none",
-    )
     try:
-        container.start()
-        container.wait()
-    finally:
-        remove(container)
+        container = engine.client.containers.create(
+            engine.image,
+            entrypoint=["chown", "-hR", f"{os.getuid()}:{os.getgid()}", *map(str, own)],
+            user="0:0",
+            mounts=[Mount(str(path), str(path), type="bind") for path in own],
+            labels=labels(context),
+            network_mode="none",
+        )
+        try:
+            container.start()
+            container.wait()
+        finally:
+            remove(container)
+    except (DockerException, RequestException) as error:  # why the build ended is what counts
+        context.logger.warning("What root wrote in the container could not be given back: %s", error)
 
 
 def attached(engine: Engine, container: Container) -> Any:  # Any: a socket or what looks like one

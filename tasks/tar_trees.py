@@ -41,6 +41,8 @@ def extract_member(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, dir
     with source, place.open("xb") as file:
         shutil.copyfileobj(source, file, 1 << 20)
     place.chmod(member.mode & 0o777)
+    # Build tools compare them.
+    os.utime(place, (member.mtime, member.mtime))
 
 
 def link_member(member: tarfile.TarInfo, name: str, target: str, directory: Path) -> None:

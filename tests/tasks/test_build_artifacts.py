@@ -158,4 +158,70 @@ def test_of_two_files_of_one_name_the_last_stays_and_that_is_said(collect, root,
     (root / "src/x/app.jar").write_text("other")
 
     assert collect("{files: ['src/**/*.jar', 'target/*'], discard-paths: yes}") == {"Out": ["app.jar"]}
-    assert collect.warnings == ["artifact 'Out': target/app.jar takes the place of another file 'app.jar'"]
+    assert collect.warnings == ["artifact 'Out': target/app.jar took the place of another file of that name"]
+
+
+def test_bases_that_are_merged_write_nothing_outside(collect, root, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (root / "target/lib/evil").symlink_to(outside)
+    (root / "dist-a/lib").symlink_to("../target/lib")
+    (root / "dist-b/lib/evil").mkdir(parents=True)
+    (root / "dist-b/lib/evil/file").write_text("x")
+
+    with pytest.raises(
+        ActionFailed, match="would lie below 'evil', which another base directory has as a file or a link"
+    ):
+        collect("{files: ['**/*'], base-directory: 'dist-*'}")
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "artifacts", "message"),
+    [
+        (lambda root: (root / "loop").symlink_to("loop"), "{files: ['**/*']}", None),
+        (
+            lambda root: None,
+            "{files: ['**/*'], base-directory: 'a**b'}",
+            "no matching base directory path found",
+        ),
+        (
+            lambda root: (root / "dist-b/index.html").mkdir(),
+            "{files: ['**/*'], base-directory: 'dist-*'}",
+            None,
+        ),
+        (lambda root: None, "{files: ['']}", "no matching artifact paths found"),
+    ],
+    ids=["a link to itself", "stars", "an empty folder", "an empty pattern"],
+)
+def test_odd_trees_and_patterns_end_in_a_sentence(collect, root, make, artifacts, message):
+    make(root)
+    if message:
+        with pytest.raises(ActionFailed, match=message):
+            collect(artifacts)
+    else:
+        assert collect(artifacts)
+
+
+def test_a_file_here_and_a_folder_there_cannot_be_merged(collect, root):
+    (root / "dist-b/index.html").mkdir()
+    (root / "dist-b/index.html/x").write_text("x")
+
+    with pytest.raises(ActionFailed, match=r"index\.html"):
+        collect("{files: ['**/*'], base-directory: 'dist-*'}")
+
+
+def test_an_absolute_link_becomes_what_it_leads_to(collect, root, tmp_path):
+    (root / "target/absolute").symlink_to(root / "target/app.jar")
+    (root / "target/lib/link").symlink_to("dep.jar")
+
+    assert collect("{files: ['target/**/*']}")["Out"] == [
+        "target/absolute",
+        "target/app.jar",
+        "target/lib/dep.jar",
+        "target/lib/link",
+    ]
+    laid = tmp_path / "scratch/artifact-0/target"
+    assert (laid / "absolute").read_text() == "target/app.jar"
+    assert not (laid / "absolute").is_symlink()
+    assert os.readlink(laid / "lib/link") == "dep.jar"

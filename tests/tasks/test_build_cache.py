@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import tarfile
 import threading
 from pathlib import Path
@@ -173,8 +174,8 @@ def test_damage_and_a_full_disk_fail_no_build(machine):
     build._archive("without a key").write_bytes(b"no archive" * 100)
     build.restore()
 
-    assert [line.split(" ", 5)[:5] for line in machine.said] == [
-        ["the", "cache", "could", "not", "be"], ["the", "cache", "'without", "a", "key'"]
+    assert [line.split(" ", 6)[:6] for line in machine.said] == [
+        ["the", "cache", "could", "not", "be", "kept"], ["the", "cache", "could", "not", "be", "restored:"]
     ]  # fmt: skip
 
 
@@ -196,3 +197,27 @@ def test_builds_side_by_side_find_whole_entries(machine):
         thread.join()
 
     assert all("kept as" in line or "50 files restored" in line for line in machine.said)
+
+
+def test_what_is_restored_is_as_old_as_it_was(machine):
+    write(first := machine.build("first", Cache(paths=("a",))), a="1")
+    os.utime(first.root / "a", (1000, 1000))
+    first.save()
+    second = machine.build("second", Cache(paths=("a",)))
+    second.restore()
+
+    assert (second.root / "a").stat().st_mtime == 1000
+
+
+def test_odd_content_and_odd_keys_fail_no_build(machine):
+    cache = Cache(paths=("a/**/*",), key="k-$(codebuild-hash-files 'unclosed)-$(date)")
+    build = machine.build("b", cache)
+    build.save()  # nothing there: and so nothing takes the key
+    write(build, a__f="1")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(build.root / "a/s"))
+        build.save()
+
+    assert machine.said[1] == "Cache: its paths hold nothing to keep"
+    assert machine.said[-1].startswith("Cache: 1 files kept as 'k-")
+    assert "stay as they are" in machine.said[0]

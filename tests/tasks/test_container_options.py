@@ -308,7 +308,7 @@ phases:
     commands:
       - cat in.txt link
       - mkdir out; echo made >out/new; ln -s new out/link; ln out/new out/hard; rm in.txt; mkfifo pipe
-      - ln -s /etc out/away; export V=$(ls /root/.m2 | wc -l); echo jar >/root/.m2/jar
+      - ls -ld /tmp | cut -c1-10; ln -s /etc out/away; export V=$(ls /root/.m2 | wc -l); echo jar >/root/.m2/jar
 artifacts: {files: ['out/new', 'out/hard', 'out/link']}
 cache: {paths: ['/root/.m2/**/*']}
 '''
@@ -342,6 +342,10 @@ def test_an_engine_that_sees_no_file_of_this_machine_gets_copies(client, tmp_pat
     assert told["failure"] is None
     assert "The container engine does not see this machine's files: they are copied" in told["lines"]
     assert "hellohello" in told["lines"]
+    assert (
+        client.containers.run(IMAGE, ["sh", "-c", "ls -ld /tmp | cut -c1-10"], remove=True).decode().strip()
+        in told["lines"]
+    )
     assert sorted(told["files"]) == ["out/hard", "out/link", "out/new"]
     assert (told["hard"], told["link"], told["away"], told["gone"]) == ("made\n", "new", "/etc", True)
     assert told["variables"] == [{"V": "0"}, {"V": "1"}]
