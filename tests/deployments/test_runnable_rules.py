@@ -44,6 +44,7 @@ def check_rule(declared: RuleDeclaration) -> list[Problem]:
         rule("DeploymentWindow", {"Cron": "* * 9-17 ? * MON-FRI *", "TimeZone": "PST"}),
         rule("DeploymentWindow", {"Cron": "#{variables.Window}"}),
         rule("Commands", commands=["make check"], inputArtifacts=[{"name": "App"}]),
+        rule("CodeBuild", {"ProjectName": "p"}, inputArtifacts=[{"name": "App"}]),
         rule("CloudWatchAlarm", {"AlarmName": "Errors", "WaitTime": "60"}),
         rule("Http", {"Url": "https://example.com/health"}, owner="Custom"),
         rule("Http", {"Url": "#{variables.Url}", "Query": "a", "Value": "#{variables.V}"}, owner="Custom"),
@@ -61,10 +62,6 @@ def test_what_can_run_has_no_problem(declared: RuleDeclaration) -> None:
         (
             rule("LambdaInvoke", {"FunctionName": "f"}),
             "ruleTypeId: rule type Rule/AWS/LambdaInvoke/1 is not available",
-        ),
-        (
-            rule("CodeBuild", {"ProjectName": "p"}, inputArtifacts=[{"name": "App"}]),
-            "ruleTypeId: rule type Rule/AWS/CodeBuild/1 is not available yet",
         ),
         (rule("VariableChek", CHECK), "is not available (did you mean 'VariableCheck'?)"),
         (

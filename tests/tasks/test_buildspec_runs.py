@@ -1,6 +1,6 @@
 """Real buildspecs that run for real, on the host; the tools they call are programs on PATH that note how they were called.
 
-`tests/data/buildspec/RUNS.yml` says of each file what the source holds, what the tools do beside, which calls are made in
+`tests/data/buildspec-runs.yml` says of each file what the source holds, what the tools do beside, which calls are made in
 which order, how the build ends and what becomes of it. ORIGINS.csv says where each file is from.
 """
 
@@ -25,7 +25,7 @@ from prefect_codepipeline.tasks.buildspec_files import read_buildspec
 from prefect_codepipeline.tasks.registry import ActionContext, InputTree
 
 FILES = Path(__file__).parent.parent / "data" / "buildspec"
-RUNS: dict[str, dict[str, Any]] = yaml.safe_load((FILES / "RUNS.yml").read_text())
+RUNS: dict[str, dict[str, Any]] = yaml.safe_load((FILES.parent / "buildspec-runs.yml").read_text())
 TOOLS = [
     "ansible-inventory",
     "ansible-playbook",

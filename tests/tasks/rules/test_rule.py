@@ -124,7 +124,6 @@ def test_whatever_it_raises_becomes_the_outcome(
     ("owner", "provider", "message"),
     [
         ("AWS", "LambdaInvoke", "rule type Rule/AWS/LambdaInvoke/1 is not available yet: it answers through"),
-        ("AWS", "CodeBuild", "rule type Rule/AWS/CodeBuild/1 is not available yet: it runs what"),
         (
             "Custom",
             "LambdaInvoke",
