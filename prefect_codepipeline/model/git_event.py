@@ -43,10 +43,11 @@ class GitEvent:
         server: the host's name, such as `github.com`; empty when it is not known.
         repository: its full name, `owner/name`, groups of groups possible.
         commit: the commit to run: the pushed one, the one a tag leads to, the head of a pull request's source branch.
+            Its full id, or the beginning of it where the host says no more, as Bitbucket does of pull requests.
         branch: that was pushed to, without `refs/heads/`.
         tag: that was pushed, without `refs/tags/`.
-        base: what the changes are counted from: the commit before a push, the target of a pull request. None: there is
-            none, as for the first push of a branch.
+        base: what the changes are counted from: the commit before a push, the target of a pull request. None for a push:
+            there is none, as for the first one of a branch; for a pull request: the head of its target branch.
         changed_files: paths from the root of the repository, those of renamed files old and new. None: the host does
             not list them all, so they are to be read from git.
         author: who did it, for people.

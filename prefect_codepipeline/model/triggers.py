@@ -272,7 +272,7 @@ def _files_match(patterns: GitFilter | None, event: GitEvent) -> tuple[Answer, s
         return "matches", "any file"
     if problem := _problem_in(patterns):
         return "differs", problem
-    if event.base is None and event.changed_files is None:
+    if event.base is None and event.changed_files is None and not event.pull_request:
         return (
             "differs",
             "there is nothing to compare with, as on the first push of a branch, so no file has changed",
