@@ -247,7 +247,7 @@ def _push_parts(found: GitPushFilter, event: GitEvent) -> Iterator[tuple[Answer,
 
 def _matches_name(patterns: GitFilter, what: str, name: str | None) -> tuple[Answer, str]:
     if name is None:
-        return "differs", f"it is for pushes of a {what}, and this is none"
+        return "differs", f"it wants a {what}, and this push is of none"
     return _matches(patterns, what, name)
 
 

@@ -183,7 +183,7 @@ def test_every_filter_says_why_it_does_not_match() -> None:
     assert reasons == [
         "branch 'main' matches none of 'dev'",
         "branch 'main' is excluded by 'ma?n'",
-        "it is for pushes of a tag, and this is none",
+        "it wants a tag, and this push is of none",
         "it is for pull requests",
     ]
 
