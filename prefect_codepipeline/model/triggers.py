@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-filter.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -93,7 +93,12 @@ class Decision:
         return any(each.answer == "unknown" for each in self.considered)
 
 
-def decide(declaration: PipelineDeclaration, event: GitEvent, way: Way = "webhook") -> Decision:
+def decide(
+    declaration: PipelineDeclaration,
+    event: GitEvent,
+    way: Way = "webhook",
+    actions: Collection[str] | None = None,
+) -> Decision:
     """Whether `event` starts an execution of the pipeline: one at most, however many filters match.
 
     Args:
@@ -101,11 +106,16 @@ def decide(declaration: PipelineDeclaration, event: GitEvent, way: Way = "webhoo
         event: of a repository. When its `changed_files` are None and they matter, the decision says that it needs them.
         way: a webhook starts what AWS starts by connections, webhooks and event rules; a poll sees pushes only, and
             heeds `PollForSourceChanges`.
+        actions: the source actions that read the event's repository, when it is known better than by its name: two
+            hosts may have one of the same name.
     """
-    places = git_places(declaration)
+    places = [each for each in git_places(declaration) if actions is None or each.action.name in actions]
     considered: list[Considered] = []
     for place in places:
-        considered += _consider(declaration, place, event, way)
+        if actions is None and not _is_of(place, event):
+            considered.append(_elsewhere(declaration, place, event))
+        else:
+            considered += _consider(declaration, place, event, way)
     matching = {each.source_action for each in considered if each.answer == "matches"}
     # Sources of the same repository may share the commit; which branch each asked for has been looked at.
     chosen = [place for place in places if place.action.name in matching]
@@ -123,6 +133,23 @@ def git_places(declaration: PipelineDeclaration) -> list[GitPlace]:
     """The git source actions of a pipeline, in their order."""
     actions = (action for stage in declaration.stages for action in stage.actions)
     return [place for action in actions if (place := _git_place(action))]
+
+
+def is_polled(declaration: PipelineDeclaration, place: GitPlace, connections: bool = True) -> bool:
+    """Whether pushes can start the pipeline through that source action when polling sees them.
+
+    Args:
+        declaration: of the pipeline.
+        place: one of its source actions.
+        connections: also what connections detect, which AWS is told of by its hosts.
+    """
+    _, git = _trigger_of(declaration, place.action.name)
+    if place.provider == CONNECTION and not connections:
+        return False
+    if git is None:
+        return place.detects
+    # A trigger without filters is for pushes to the branch.
+    return bool(git.push) or not git.pull_request
 
 
 def _git_place(action: ActionDeclaration) -> GitPlace | None:
@@ -155,22 +182,28 @@ def _trigger_type(place: GitPlace, way: Way) -> TriggerType:
     return "Webhook" if place.provider == GITHUB else "CloudWatchEvent"
 
 
+def _elsewhere(declaration: PipelineDeclaration, place: GitPlace, event: GitEvent) -> Considered:
+    reason = f"the event is of repository {event.repository!r}, the action reads {place.repository!r}"
+    return Considered(place.action.name, _path_of(declaration, place), "differs", reason)
+
+
 def _consider(
     declaration: PipelineDeclaration, place: GitPlace, event: GitEvent, way: Way
 ) -> Iterator[Considered]:
     """Each filter of the source action's trigger; without filters, its own detection of changes."""
-    name = place.action.name
-    index, git = _trigger_of(declaration, name)
-    path = f"triggers[{index}].gitConfiguration"
+    path = _path_of(declaration, place)
+    _, git = _trigger_of(declaration, place.action.name)
     filters = _filters_of(git, path) if git else []
-    if not _is_of(place, event):
-        reason = f"the event is of repository {event.repository!r}, the action reads {place.repository!r}"
-        yield Considered(name, path if git else f"action {name}", "differs", reason)
-    elif filters:
-        for where, found in filters:
-            yield Considered(name, where, *_ask(found, event))
-    else:
-        yield Considered(name, path if git else f"action {name}", *_detect(place, event, way, bool(git)))
+    for where, found in filters:
+        yield Considered(place.action.name, where, *_ask(found, event))
+    if not filters:
+        yield Considered(place.action.name, path, *_detect(place, event, way, bool(git)))
+
+
+def _path_of(declaration: PipelineDeclaration, place: GitPlace) -> str:
+    """Of the action's trigger in the definition; the action itself when it has none."""
+    index, git = _trigger_of(declaration, place.action.name)
+    return f"triggers[{index}].gitConfiguration" if git else f"action {place.action.name}"
 
 
 def _trigger_of(declaration: PipelineDeclaration, action: str) -> tuple[int, GitConfiguration | None]:

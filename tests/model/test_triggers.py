@@ -9,7 +9,7 @@ import pytest
 
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.git_event import GitEvent, PullRequest
-from prefect_codepipeline.model.triggers import decide
+from prefect_codepipeline.model.triggers import decide, git_places, is_polled
 
 OLD, NEW = "a" * 40, "b" * 40
 ARN = "arn:aws:codeconnections:eu-west-1:111111111111:connection/1"
@@ -256,3 +256,30 @@ def test_only_the_sources_that_match_take_the_commit() -> None:
     assert [each.reason for each in decision.considered if each.answer == "differs"] == [
         "its branch is 'dev'"
     ]
+
+
+def test_an_event_of_one_host_is_none_of_another_with_a_repository_of_that_name() -> None:
+    declaration = pipeline(connection("Source"), connection("Other"))
+
+    assert decide(declaration, push("main"), actions=["Other"]).source_revisions == {"Other": NEW}
+    assert not decide(declaration, push("main"), actions=[]).starts
+
+
+@pytest.mark.parametrize(
+    ("declaration", "connections", "polled"),
+    [
+        (pipeline(connection()), True, True),
+        (pipeline(connection()), False, False),
+        (pipeline(connection(DetectChanges="false")), True, False),
+        (pipeline(connection(DetectChanges="false"), push=[{"branches": includes("x")}]), True, True),
+        (pipeline(connection(), pullRequest=[{"events": ["OPEN"]}]), True, False),
+        (pipeline(connection(), push=None), True, True),
+        (pipeline(source("Source", "AWS", "CodeCommit", CODECOMMIT)), False, True),
+        (pipeline(source("Source", "AWS", "CodeCommit", {**CODECOMMIT, "PollForSourceChanges": "false"})), True, False),
+        (pipeline(source("Source", "ThirdParty", "GitHub", GITHUB)), False, True),
+    ],
+)  # fmt: skip
+def test_what_is_polled(declaration: PipelineDeclaration, connections: bool, polled: bool) -> None:
+    (place,) = git_places(declaration)
+
+    assert is_polled(declaration, place, connections) == polled
