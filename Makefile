@@ -43,7 +43,7 @@ $(VENV)/bench/bin/cfn-lint: $(STAMP)
 chaos: $(STAMP)  ## Kill at random and crowd the gates, the long form: some 15 minutes
 	PYTHONPATH=tests/plugin:tests/support $(BIN)/python tests/support/chaos.py $(ARGS)
 
-fuzz: $(STAMP)  ## Look for files that end in a traceback, one minute in each of two ways
+fuzz: $(STAMP)  ## Look for files that end in a traceback, one minute in each of two ways, and for webhooks
 	$(BIN)/python -m pip install --quiet atheris || true  # not for every Python and system
 	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
 

@@ -3,6 +3,7 @@
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.blocks.git_connection import GitConnection
+from prefect_codepipeline.blocks.git_poll_state import GitPollState
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
@@ -13,6 +14,7 @@ __all__ = [
     "CodeBuildProject",
     "CodePipelineWorker",
     "GitConnection",
+    "GitPollState",
     "PipelineDefinition",
     "PipelineSettings",
     "SlackChannel",

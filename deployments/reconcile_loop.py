@@ -1,4 +1,4 @@
-"""`python -m prefect_codepipeline.deployments.reconcile_loop`: repair every few seconds, until told to stop."""
+"""`python -m prefect_codepipeline.deployments.reconcile_loop`: repair and poll every so often, until told to stop."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import signal
 import threading
 import time
 
-from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.flows.reconcile import Memory, reconcile_once
 from prefect_codepipeline.tasks.containers import remove_orphaned_containers
+from prefect_codepipeline.tasks.polling import EVERY_SECONDS, poll_once
 
 SECONDS_VARIABLE = "PREFECT_CODEPIPELINE_RECONCILE_SECONDS"
 DEFAULT_SECONDS = 5.0
@@ -23,6 +24,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     stop = threading.Event()
+    # By itself: a repository may take its time, and repairs must not wait for it.
+    threading.Thread(target=_poll, args=(stop,), name="codepipeline-poll", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     seconds = float(os.environ.get(SECONDS_VARIABLE) or DEFAULT_SECONDS)
@@ -40,6 +43,24 @@ def main() -> None:
             _logger.warning("%s", error)
         except Exception:  # one odd execution must not end the repair of all others
             _logger.exception("reconcile met a defect")
+
+
+def _poll(stop: threading.Event) -> None:
+    """Look at repositories at the beginning of each minute."""
+    said: set[str] = set()
+    while EVERY_SECONDS and not stop.wait(EVERY_SECONDS - time.time() % EVERY_SECONDS):
+        try:
+            sentences = poll_once()
+        except PrefectUnavailable as error:
+            sentences = [str(error)]
+        except Exception:  # one odd repository must not end the looking at all others
+            _logger.exception("polling met a defect")
+            continue
+        for sentence in sentences:
+            # What is wrong is so each minute; it is said once.
+            if sentence not in said:
+                _logger.info("%s", sentence)
+        said = set(sentences)
 
 
 if __name__ == "__main__":

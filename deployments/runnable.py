@@ -56,13 +56,14 @@ def _check_conditions(stage: StageDeclaration, path: str) -> Iterator[Problem]:
 
 
 def _not_available(declaration: PipelineDeclaration) -> Iterator[Problem]:
-    if declaration.triggers:
-        yield Problem(
-            "triggers",
-            f"starting executions by git triggers {_LATER}",
-            hint="remove 'triggers'",
-            rule="not-available",
-        )
+    for index, trigger in enumerate(declaration.triggers or []):
+        if trigger.git_configuration.pull_request:
+            yield Problem(
+                f"triggers[{index}].gitConfiguration.pullRequest",
+                "polling sees pushes, not pull requests: nothing starts executions for these yet",
+                severity="warning",
+                rule="not-available",
+            )
     if declaration.artifact_stores and len(declaration.artifact_stores) > 1:
         yield Problem("artifactStores", f"more than one region {_LATER}", rule="not-available")
 

@@ -85,6 +85,10 @@ class MissingBlock(CodePipelineError):
     """A block that the pipeline leans on does not exist; the text names the command that makes it."""
 
 
+class WebhookRefused(CodePipelineError):
+    """A webhook's request is not from whom it should be; the text says which check failed, and no secret."""
+
+
 class PrefectUnavailable(CodePipelineError):
     """Prefect's API did not answer, or refused."""
 
@@ -145,3 +149,9 @@ class PipelineExecutionOutdatedException(PipelineServiceError): ...
 
 
 class ConditionNotOverridableException(PipelineServiceError): ...
+
+
+class InvalidWebhookAuthenticationParametersException(PipelineServiceError): ...
+
+
+class InvalidWebhookFilterPatternException(PipelineServiceError): ...

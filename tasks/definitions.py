@@ -14,7 +14,7 @@ from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.errors import PipelineNotFoundException
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.tasks.prefect_api import call, call_all, client
+from prefect_codepipeline.tasks.prefect_api import PAGE, call, call_all, client
 from prefect_codepipeline.tasks.registry import providers
 
 DEFINITION_TYPE = "pipeline-definition"
@@ -98,6 +98,17 @@ def newest_version(pipeline_name: str, at_least: int = 1) -> tuple[UUID, Pipelin
     while following := find_version(pipeline_name, newest[1].version + 1):
         newest = following
     return newest
+
+
+def read_definitions(versions: Mapping[str, int]) -> list[PipelineDefinition]:
+    """These versions of pipelines, by name, secrets included; a few requests for all of them."""
+    names = [document_name(name, version) for name, version in sorted(versions.items())]
+    found: dict[str, PipelineDefinition] = {}
+    for start in range(0, len(names), PAGE):
+        body = {**_named(any_=names[start : start + PAGE]), "include_secrets": True}
+        for document in call_all("/block_documents/filter", body):
+            found[document["name"]] = PipelineDefinition.model_validate(document["data"])
+    return [found[name] for name in names if name in found]
 
 
 def settings_of(pipeline_name: str, settings_id: str | None = None) -> PipelineSettings:

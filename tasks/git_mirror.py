@@ -28,7 +28,7 @@ from platformdirs import user_cache_path
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.tasks.git_failures import damaged, failure_of, known_failure, unavailable
 from prefect_codepipeline.tasks.git_process import Access, GitError, GitProcesses, git_processes
-from prefect_codepipeline.tasks.registry import ActionContext
+from prefect_codepipeline.tasks.registry import TimedWork
 
 Result = TypeVar("Result")
 _COMMIT_ID = re.compile(r"[0-9a-fA-F]{40}")
@@ -93,7 +93,7 @@ def cache_folder() -> Path:
     return (Path(configured) if configured else user_cache_path("prefect-codepipeline")) / "git"
 
 
-def with_mirror(access: Access, context: ActionContext, work: Callable[[Mirror], Result]) -> Result:
+def with_mirror(access: Access, context: TimedWork, work: Callable[[Mirror], Result]) -> Result:
     """Do `work` with the mirror of a repository; once again with a new one when the mirror is damaged.
 
     Raises:
@@ -138,7 +138,7 @@ def pin(mirror: Mirror, branch: str, override: str | None = None) -> str:
     _check_reference("source revision", override)
     # Asked for even when the mirror has the commit: who may not read the repository may not read our copy.
     references = remote_references(mirror)
-    if _COMMIT_ID.fullmatch(override) and (found := _fetch_commit(mirror, override.lower())):
+    if _COMMIT_ID.fullmatch(override) and (found := fetch_commit(mirror, override.lower())):
         return found
     for reference in (f"refs/tags/{override}", f"refs/heads/{override}", override):
         if reference in references:
@@ -201,7 +201,7 @@ def _transfer(mirror: Mirror, *refspecs: str, prune: bool = False) -> None:
     mirror.git("fetch", *options, *(["--prune"] if prune else []), "--", mirror.access.url, *refspecs)
 
 
-def _fetch_commit(mirror: Mirror, commit_id: str) -> str | None:
+def fetch_commit(mirror: Mirror, commit_id: str) -> str | None:
     """Fetch a commit wherever it is, None when it is nowhere."""
     try:
         return _fetch(mirror, commit_id)
@@ -267,7 +267,7 @@ def _refuse_unless_damaged(mirror: Mirror, error: GitError) -> None:
 
 
 @contextmanager
-def _open(folder: Path, access: Access, context: ActionContext) -> Iterator[Mirror]:
+def _open(folder: Path, access: Access, context: TimedWork) -> Iterator[Mirror]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     repository = folder / "repository.git"
     with _locked(folder / "lock", access.url, context) as lock:
@@ -282,7 +282,7 @@ def _open(folder: Path, access: Access, context: ActionContext) -> Iterator[Mirr
 
 
 @contextmanager
-def _locked(path: Path, url: str, context: ActionContext) -> Iterator[int]:
+def _locked(path: Path, url: str, context: TimedWork) -> Iterator[int]:
     """The open lock file, locked; the operating system unlocks it when our process ends, however it ends."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     waited = False

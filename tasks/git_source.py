@@ -108,7 +108,7 @@ def read_source(
             `JobFailed`.
         ActionAbandoned: the execution was cancelled.
     """
-    access = _access(source)
+    access = access_to(source)
     _warn_of_plain_http(access, context)
     context.report_progress(f"Fetching {access.url}")
     commit, tree = with_mirror(access, context, lambda mirror: _pin_and_write(mirror, source, context))
@@ -194,7 +194,8 @@ def with_token(connection: GitConnection, token: SecretStr) -> GitConnection:
     return connection.model_copy(update={"token": token})
 
 
-def _access(source: GitSource) -> Access:
+def access_to(source: GitSource) -> Access:
+    """The repository of a source action and what opens it. Raises `ActionFailed` for a name that is none."""
     try:
         return Access.to(source.connection, source.connection.repository_url(source.repository))
     except ValueError as error:

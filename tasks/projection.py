@@ -9,11 +9,13 @@ import logging
 from typing import Any
 from uuid import UUID
 
+from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.tasks.definitions import (
     DEFINITION_TYPE,
     newest_version,
     pipeline_names,
+    read_definitions,
     updated_since,
 )
 from prefect_codepipeline.tasks.executions import TAG, find_runs, pipeline_tag
@@ -50,6 +52,12 @@ def count_of_everything() -> str:
     _, definitions = call("POST", "/block_documents/count", of_ours)
     _, deployments = call("POST", "/deployments/count", _DEPLOYMENTS)
     return f"{definitions} {deployments}"
+
+
+def deployed_definitions() -> list[PipelineDefinition]:
+    """What every deployed pipeline runs now, by name, secrets included."""
+    deployments = call_all("/deployments/filter", _DEPLOYMENTS)
+    return read_definitions({each["name"]: int(each["version"] or 1) for each in deployments})
 
 
 def project_missing() -> list[str]:

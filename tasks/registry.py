@@ -93,6 +93,7 @@ class TimedWork(ABC):
 
     deadline: float
     cancellation: CancellationToken
+    logger: logging.Logger | logging.LoggerAdapter[Any]
 
     @property
     @abstractmethod

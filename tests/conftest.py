@@ -65,6 +65,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         PREFECT_CODEPIPELINE_HOME=str(home),
         PREFECT_CODEPIPELINE_ARTIFACTS=str(home / "artifacts"),
         PREFECT_CODEPIPELINE_RECONCILE_SECONDS="3600",
+        PREFECT_CODEPIPELINE_POLL_SECONDS="0",
         PREFECT_CODEPIPELINE_WAIT_SECONDS="3",
         PREFECT_HOME=str(home / "prefect"),
     )

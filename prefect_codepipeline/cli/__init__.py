@@ -51,6 +51,10 @@ _FAMILIES = {
             "enable": ("release:enable_transition", "Let executions pass again."),
         },
     ),
+    "trigger": (
+        "What starts pipelines.",
+        {"test": ("trigger:try_event", "Which filters an event matches, and why not.")},
+    ),
     "connection": (
         "Connections to git hosts.",
         {

@@ -26,7 +26,7 @@ from prefect_codepipeline.tasks.registry import (
     action_provider,
 )
 
-_URL_TEMPLATE = "https://git-codecommit.us-east-1.amazonaws.com/v1/repos/{RepositoryName}"
+URL_TEMPLATE = "https://git-codecommit.us-east-1.amazonaws.com/v1/repos/{RepositoryName}"
 
 
 class CodeCommitSourceConfiguration(ActionConfiguration):
@@ -48,7 +48,7 @@ def read_from_codecommit(
     CodeCommit's Git credentials there.
     """
     source = GitSource(
-        connection=required(lambda: find_named_connection("codecommit", "default", url=_URL_TEMPLATE)),
+        connection=required(lambda: find_named_connection("codecommit", "default", url=URL_TEMPLATE)),
         repository=configuration.repository_name,
         branch=configuration.branch_name,
         format=configuration.output_artifact_format,

@@ -31,18 +31,24 @@ def test_the_example_can_run() -> None:
     assert check(hello()) == []
 
 
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        pytest.param(
-            {"triggers": json.loads(SHOP.read_text())["pipeline"]["triggers"]},
-            "triggers: starting",
-            id="triggers",
-        ),
-    ],
-)
-def test_what_comes_later_is_refused_by_its_place(change: Any, problem: str) -> None:
-    assert any(found.startswith(problem) for found in check(hello() | change))
+def test_what_comes_later_is_refused_by_its_place() -> None:
+    store = {"type": "S3", "location": "bucket"}
+    stores = {"artifactStore": None, "artifactStores": {"eu-west-1": store, "us-east-1": store}}
+
+    assert any(found.startswith("artifactStores: more than one region") for found in check(hello() | stores))
+
+
+def test_triggers_for_pushes_can_run_and_those_for_pull_requests_are_warned_of() -> None:
+    wire = json.loads(SHOP.read_text())["pipeline"]
+    problems = [
+        problem
+        for problem in check_runnable(PipelineDeclaration.model_validate(wire))
+        if problem.path.startswith("triggers")
+    ]
+
+    assert [(problem.path, problem.severity) for problem in problems] == [
+        ("triggers[0].gitConfiguration.pullRequest", "warning")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 """Look for files that end in a traceback, or take long: `make fuzz`.
 
-    python tests/fuzz/fuzz.py [--seconds 60] [--seed N]
+    python tests/fuzz/fuzz.py [--seconds 60] [--webhooks 10000] [--seed N]
 
 Real files are changed in structure (hypothesis) and in bytes (atheris, where it can be installed), and go through the
 loaders, the import, the validator, the export and the reader of buildspecs. Whatever is not a document ends in a
-`CodePipelineError`.
+`CodePipelineError`. Bodies of webhooks are changed likewise: see `webhook_fuzz.py`.
 """
 
 from __future__ import annotations
@@ -103,6 +103,18 @@ def changed(seed: Document, choose: random.Random) -> bytes:
         text = json.dumps(content, ensure_ascii=choose.random() < 0.5)
     else:
         text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+    return _torn(text, choose)
+
+
+def changed_json(seed: Document, choose: random.Random) -> bytes:
+    """The same, always as JSON."""
+    content = json.loads(json.dumps(seed.content))
+    for _ in range(choose.randint(0, 4)):
+        _change(content, choose)
+    return _torn(json.dumps(content, ensure_ascii=choose.random() < 0.5), choose)
+
+
+def _torn(text: str, choose: random.Random) -> bytes:
     data = bytearray(text.encode("utf-8", "surrogatepass"))
     for _ in range(choose.choice([0, 0, 0, 1, 3])):
         if data:
@@ -171,10 +183,17 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=int, default=60, help="for each of the two ways")
     parser.add_argument("--seed", type=int, default=0, help="another one each time when it is 0")
+    parser.add_argument("--webhooks", type=int, default=10_000, help="how many bodies of webhooks")
     arguments = parser.parse_args()
     seed = arguments.seed or random.SystemRandom().randrange(1, 2**31)
     print(f"seed {seed}", flush=True)
     print(f"{run_structured(arguments.seconds, seed)} changed files, no traceback", flush=True)
+    from webhook_fuzz import run_payloads
+
+    print(
+        f"{arguments.webhooks} changed webhooks, no traceback: {run_payloads(arguments.webhooks, seed)}",
+        flush=True,
+    )
     if find_spec("atheris") is None:
         print("atheris is not installed, so bytes are not fuzzed: pip install atheris")
         return

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fuzz import attempt, changed, seeds
+from webhook_fuzz import payloads, run_payloads
 
 SEEDS = seeds()
 
@@ -26,3 +27,13 @@ def test_no_changed_file_ends_in_a_traceback(which: int, seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: seed.name)
 def test_the_files_that_are_changed_are_right_themselves(seed: object) -> None:
     assert getattr(seed, "content", None)
+
+
+def test_no_changed_webhook_ends_in_a_traceback() -> None:
+    results = run_payloads(2000, 1)
+
+    assert min(results["events"], results["ignored"], results["refused"]) > 50, results
+
+
+def test_the_webhooks_that_are_changed_are_read() -> None:
+    assert len(payloads()) > 15

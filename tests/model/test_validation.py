@@ -343,6 +343,8 @@ CASES = [
     ),
     ("filter-tags-alone", {"triggers": [trigger(push=[{"tags": {"includes": ["v*"]}, **BRANCH}])], **stages(GIT, build(commands("B")))}, "triggers[0].gitConfiguration.push[0].tags", STRUCTURE, "never starts"),
     ("filter-files-with-branches", {"triggers": [trigger(push=[{"filePaths": {"includes": ["a/**"]}}])], **stages(GIT, build(commands("B")))}, "triggers[0].gitConfiguration.push[0].filePaths", STRUCTURE, "only together with branches"),
+    ("filter-glob", {"triggers": [trigger(push=[{"branches": {"includes": ["main", "rel["]}}])], **stages(GIT, build(commands("B")))}, "triggers[0].gitConfiguration.push[0].branches.includes[1]", STRUCTURE, "'rel[' is not a glob, so its filter never starts an execution: a bracket is not closed"),
+    ("filter-glob", {"triggers": [trigger(pullRequest=[{"branches": {"includes": ["main"]}, "filePaths": {"excludes": ["{a"]}}])], **stages(GIT, build(commands("B")))}, "triggers[0].gitConfiguration.pullRequest[0].filePaths.excludes[0]", STRUCTURE, "a brace is not closed"),
     # 1.5 (13, 14, 16, 17), 1.9, 2.14: conditions and their rules
     ("result-or-conditions", on_build(commands("B"), onFailure={"result": "ROLLBACK", **conditions("ROLLBACK", rule())}), "stages[1].onFailure", STAGE, "The following stage cannot have a failure exit gate configured with both top level result and conditions: 'Build'"),
     (

@@ -6,9 +6,10 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-filter.html
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from prefect_codepipeline.model.declaration import Declared, PipelineTriggerDeclaration
+from prefect_codepipeline.model.declaration import Declared, GitFilter, PipelineTriggerDeclaration
+from prefect_codepipeline.model.git_globs import GlobError, compile_glob
 from prefect_codepipeline.model.validation.problem import Problem
 from prefect_codepipeline.model.validation.rules import Pipeline, repeated, rules_of
 
@@ -49,6 +50,12 @@ FILES_ALONE = _trigger(
     "AWS describes file paths only together with branches",
     severity="warning",
 )
+NO_GLOB = _trigger(
+    "filter-glob",
+    "The patterns of a filter are globs.",
+    "{pattern!r} is not a glob, so its filter never starts an execution: {reason}",
+    severity="warning",
+)
 
 
 def check_triggers(pipeline: Pipeline) -> Iterator[Problem]:
@@ -84,9 +91,27 @@ def _filters(trigger: PipelineTriggerDeclaration, path: str) -> Iterator[Problem
             yield NEVER_FIRES.at(f"{path}.push[{index}].tags")
         elif push.file_paths and not push.branches:
             yield FILES_ALONE.at(f"{path}.push[{index}].filePaths")
+        yield from _patterns(
+            {"tags": push.tags, "branches": push.branches, "filePaths": push.file_paths},
+            f"{path}.push[{index}]",
+        )
     for index, request in enumerate(git.pull_request or []):
+        yield from _patterns(
+            {"branches": request.branches, "filePaths": request.file_paths}, f"{path}.pullRequest[{index}]"
+        )
         if request.file_paths and not request.branches:
             yield FILES_ALONE.at(f"{path}.pullRequest[{index}].filePaths")
+
+
+def _patterns(filters: Mapping[str, GitFilter | None], path: str) -> Iterator[Problem]:
+    for kind, found in filters.items():
+        lists = {"includes": found.includes, "excludes": found.excludes} if found else {}
+        for name, patterns in lists.items():
+            for index, text in enumerate(patterns or []):
+                try:
+                    compile_glob(text)
+                except GlobError as error:
+                    yield NO_GLOB.at(f"{path}.{kind}.{name}[{index}]", pattern=text, reason=str(error))
 
 
 def _repeated_filters(filters: Sequence[Declared], path: str) -> Iterator[Problem]:

@@ -1,0 +1,207 @@
+"""The globs of trigger filters: Java's `glob:` language over whole names of branches, tags and files.
+
+A pattern is read into an automaton that takes each character of a name once, so no pattern and no name can make it
+slow: a regular expression of several stars can. Everything is compared as it is written, case included.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/syntax-glob.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+# An automaton's remembered steps are forgotten beyond this many; they only save time.
+_MOST_STEPS = 10_000
+_Test = Callable[[str], bool]
+
+
+class GlobError(ValueError):
+    """A pattern is no glob; the text says why."""
+
+
+@dataclass
+class Glob:
+    """A pattern that was read. Made by `compile_glob`.
+
+    A state leads to its successor by a character that passes its test, or for nothing: `free` are such steps, and those
+    in `at_start` are only for the beginning of a name's component, where `**/` may stand for no folder at all.
+    """
+
+    text: str
+    tests: list[tuple[_Test, int] | None] = field(default_factory=lambda: [None])
+    free: dict[int, list[int]] = field(default_factory=dict)
+    at_start: dict[int, list[int]] = field(default_factory=dict)
+    _steps: dict[tuple[frozenset[int], str], frozenset[int]] = field(default_factory=dict)
+
+    def matches(self, name: str) -> bool:
+        """Whether the pattern stands for the whole name."""
+        states = self._closed({0}, at_start=True)
+        for character in name:
+            if not states:
+                return False
+            states = self._step(states, character)
+        return len(self.tests) - 1 in states
+
+    def _step(self, states: frozenset[int], character: str) -> frozenset[int]:
+        known = self._steps.get((states, character))
+        if known is None:
+            if len(self._steps) >= _MOST_STEPS:
+                self._steps.clear()
+            arcs = (self.tests[state] for state in states)
+            taken = {arc[1] for arc in arcs if arc and arc[0](character)}
+            known = self._steps[states, character] = self._closed(taken, at_start=character == "/")
+        return known
+
+    def _closed(self, states: set[int], at_start: bool) -> frozenset[int]:
+        found, waiting = set(states), list(states)
+        while waiting:
+            state = waiting.pop()
+            after = self.free.get(state, []) + (self.at_start.get(state, []) if at_start else [])
+            waiting += [each for each in after if each not in found]
+            found.update(after)
+        return frozenset(found)
+
+    def new_state(self) -> int:
+        self.tests.append(None)
+        return len(self.tests) - 1
+
+    def take(self, test: _Test) -> None:
+        """The newest state leads to a new one by a character that passes."""
+        state = len(self.tests) - 1
+        self.tests[state] = (test, self.new_state())
+
+    def repeat(self, test: _Test) -> None:
+        """Any run of characters that pass, the empty one too."""
+        before = len(self.tests) - 1
+        loop = self.new_state()
+        after = self.new_state()
+        self.tests[loop] = (test, loop)
+        self.free[before] = [*self.free.get(before, []), loop]
+        self.free[loop] = [after]
+
+    def folders(self) -> None:
+        """`**/`: any run that ends in a slash, or nothing at the beginning of a component."""
+        before = len(self.tests) - 1
+        self.repeat(_any)
+        self.take("/".__eq__)
+        self.at_start[before] = [len(self.tests) - 1]
+
+
+@lru_cache(maxsize=4096)
+def compile_glob(text: str) -> Glob:
+    """Read a pattern.
+
+    Raises:
+        GlobError: brackets or braces are not closed or nest, a range is backwards, nothing follows a backslash.
+    """
+    return _Reader(text).read()
+
+
+class _Reader:
+    """Reads one pattern from left to right; `_begin` is where the alternatives of the open braces begin."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._glob = Glob(text)
+        self._begin: int | None = None
+        self._ends: list[int] = []
+
+    def read(self) -> Glob:
+        while self._at < len(self._text):
+            self._read_one()
+        if self._begin is not None:
+            raise GlobError("a brace is not closed")
+        return self._glob
+
+    def _read_one(self) -> None:
+        glob = self._glob
+        if self._skip("**/"):
+            glob.folders()
+        elif self._skip("**"):
+            glob.repeat(_any)
+        elif self._skip("*"):
+            glob.repeat(_not_slash)
+        elif self._skip("?"):
+            glob.take(_not_slash)
+        elif self._skip("["):
+            glob.take(self._read_brackets())
+        elif self._skip("{"):
+            self._open()
+        elif self._begin is not None and self._skip(","):
+            self._next_alternative(self._begin)
+        elif self._begin is not None and self._skip("}"):
+            self._close()
+        else:
+            glob.take(self._read_literal().__eq__)
+
+    def _skip(self, token: str) -> bool:
+        if not self._text.startswith(token, self._at):
+            return False
+        self._at += len(token)
+        return True
+
+    def _read_literal(self) -> str:
+        if self._skip("\\") and self._at == len(self._text):
+            raise GlobError("a backslash has nothing to escape")
+        self._at += 1
+        return self._text[self._at - 1]
+
+    def _open(self) -> None:
+        if self._begin is not None:
+            raise GlobError("braces do not nest")
+        self._begin, self._ends = len(self._glob.tests) - 1, []
+        self._next_alternative(self._begin, is_first=True)
+
+    def _next_alternative(self, begin: int, is_first: bool = False) -> None:
+        if not is_first:
+            self._ends.append(len(self._glob.tests) - 1)
+        entry = self._glob.new_state()
+        self._glob.free.setdefault(begin, []).append(entry)
+
+    def _close(self) -> None:
+        self._ends.append(len(self._glob.tests) - 1)
+        after = self._glob.new_state()
+        for end in self._ends:
+            self._glob.free.setdefault(end, []).append(after)
+        self._begin = None
+
+    def _read_brackets(self) -> _Test:
+        is_negated = self._skip("!")
+        end = self._text.find("]", self._at)
+        members, self._at = self._text[self._at : end], end + 1
+        if end < 0 or not members:
+            raise GlobError("a bracket is not closed" if end < 0 else "brackets have nothing between them")
+        if "/" in members:
+            raise GlobError("brackets hold a slash, which they never match")
+        ranges = list(_ranges(members))
+        return lambda character: (
+            character != "/" and any(low <= character <= high for low, high in ranges) is not is_negated
+        )
+
+
+def _ranges(members: str) -> list[tuple[str, str]]:
+    """First and last character of each range; `-` is itself in the first and the last place."""
+    found, at = [], 0
+    while at < len(members):
+        low = high = members[at]
+        if low == "-" and 0 < at < len(members) - 1:
+            raise GlobError("a range has no beginning")
+        if members[at + 1 : at + 2] == "-" and at + 2 < len(members):
+            high = members[at + 2]
+            at += 2
+        if high < low:
+            raise GlobError(f"the range {low}-{high} is backwards")
+        found.append((low, high))
+        at += 1
+    return found
+
+
+def _any(_: str) -> bool:
+    return True
+
+
+def _not_slash(character: str) -> bool:
+    return character != "/"
