@@ -21,7 +21,8 @@ _logger = logging.getLogger("codepipeline.reconcile")
 
 def main() -> None:
     """Reconcile until SIGTERM; a server that is away for a while is waited for."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    # By force: Prefect has set up the root logger for warnings when it was imported.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     stop = threading.Event()
     # By itself: a repository may take its time, and repairs must not wait for it.
