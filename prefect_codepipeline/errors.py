@@ -85,6 +85,10 @@ class MissingBlock(CodePipelineError):
     """A block that the pipeline leans on does not exist; the text names the command that makes it."""
 
 
+class ApprovalNotAllowed(CodePipelineError):
+    """The approval's policy does not let this answer count; the text says why."""
+
+
 class PrefectUnavailable(CodePipelineError):
     """Prefect's API did not answer, or refused."""
 
