@@ -10,9 +10,11 @@ from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.blocks.pipeline_settings import ActionOverride, PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.model.approval_policy import ApprovalPolicy
 
 
 class _Suite(BlockStandardTestSuite):
@@ -38,6 +40,12 @@ class TestPipelineDefinition(_Suite):
         return PipelineDefinition
 
 
+class TestGateway(_Suite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return Gateway
+
+
 class TestSlackChannel(_Suite):
     @pytest.fixture
     def block(self) -> type[Block]:
@@ -57,6 +65,21 @@ def test_overrides_of_an_action_win_over_those_of_its_stage() -> None:
     )
 
 
+def test_the_narrowest_policy_of_an_approval_counts_as_a_whole() -> None:
+    settings = PipelineSettings(
+        approvals={
+            "*": ApprovalPolicy(quorum=2),
+            "Prod": ApprovalPolicy(quorum=3),
+            "Prod/Ok": ApprovalPolicy(not_who_started=True),
+        }
+    )
+
+    assert settings.approval_policy("Beta", "Ok").quorum == 2
+    assert settings.approval_policy("Prod", "Other").quorum == 3
+    assert settings.approval_policy("Prod", "Ok").quorum == 1
+    assert PipelineSettings().approval_policy("Prod", "Ok") == ApprovalPolicy()
+
+
 @pytest.mark.live
 def test_prefect_registers_every_block_of_the_package(prefect_server: str) -> None:
     command = [sys.executable, "-m", "prefect", "block", "register", "-m", "prefect_codepipeline"]
@@ -67,6 +90,7 @@ def test_prefect_registers_every_block_of_the_package(prefect_server: str) -> No
     for name in (
         "Artifact Store",
         "CodeBuild Project",
+        "CodePipeline Gateway",
         "Git Connection",
         "Pipeline Settings",
         "Slack Channel",
