@@ -8,6 +8,7 @@ from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl
 
 from prefect_codepipeline.model.action_settings import ActionOverride, ActionSettings
+from prefect_codepipeline.model.approval_policy import AWS_POLICY, EVERYWHERE, ApprovalPolicy
 
 
 class PipelineSettings(Block):
@@ -36,6 +37,17 @@ class PipelineSettings(Block):
     slack_channel: str | None = Field(
         None, description="Name of the SlackChannel block to report to; nobody is told when empty."
     )
+
+    approvals: dict[str, ApprovalPolicy] = Field(
+        default_factory=dict,
+        description="Who may approve: of one action ('Prod/Ok'), a stage ('Prod') or everywhere ('*'); the narrowest "
+        "counts, as a whole. As in AWS, where nothing is said.",
+    )
+
+    def approval_policy(self, stage_name: str, action_name: str) -> ApprovalPolicy:
+        """The policy of one approval: the action's own, else its stage's, else the pipeline's, else AWS's."""
+        names = (f"{stage_name}/{action_name}", stage_name, EVERYWHERE)
+        return next((self.approvals[name] for name in names if name in self.approvals), AWS_POLICY)
 
     def for_action(self, stage_name: str, action_name: str) -> ActionSettings:
         """The settings of one action: the defaults, changed by its stage's override, then by its own."""

@@ -30,6 +30,7 @@ def read_settings_beside(definition: Path) -> PipelineSettings | None:
         "overrides",
         "artifact_store",
         "slack_channel",
+        "approvals",
     }
     if not isinstance(content, dict) or content.keys() - fields:
         raise UnreadableDefinition(f"{path}: a mapping with some of {', '.join(sorted(fields))} is expected")

@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/approvals.html
 """
 
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -13,12 +14,19 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import (
+    ActionFailed,
+    ApprovalAlreadyCompletedException,
+    ApprovalNotAllowed,
+    InvalidApprovalTokenException,
+)
+from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.model.declaration import ActionDeclaration
 from prefect_codepipeline.model.execution import (
     ActionFinished,
     ActionStarted,
     ApprovalDecided,
+    ApprovalRefused,
     ApprovalRequested,
 )
 from prefect_codepipeline.model.page import plain, revision_text
@@ -27,7 +35,14 @@ from prefect_codepipeline.model.state import ActionState, ExecutionState
 from prefect_codepipeline.model.timeouts import timeout_in_minutes
 from prefect_codepipeline.model.variables import resolve_action
 from prefect_codepipeline.tasks.action_context import configuration_of
-from prefect_codepipeline.tasks.decision import WAKE_ONLY, answer_of, is_decision
+from prefect_codepipeline.tasks.decision import (
+    WAKE_ONLY,
+    answer_of,
+    expire_approval,
+    is_decision,
+    put_approval_result,
+    settle_votes,
+)
 from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
 from prefect_codepipeline.tasks.record import utc_now
@@ -35,6 +50,8 @@ from prefect_codepipeline.tasks.registry import get_provider
 from prefect_codepipeline.tasks.suspension import Form, Wake, answers, suspend
 
 POLL_SECONDS = 0.5
+# Prefect's Resume button takes an answer and does not say from whom.
+FORM = Approver(via="prefect")
 FORM_SCHEMA: dict[str, Any] = {
     "title": "Review",
     "type": "object",
@@ -152,17 +169,37 @@ def _look(execution: Execution, stage_name: str, action_name: str) -> ActionStat
     known = execution.refresh().stage(stage_name).action(action_name)
     if known.finished or known.decision or not known.request:
         return known
-    token = known.request.token
-    given = [answer for answer in answers(execution.id, token) if is_decision(answer)]
-    if given:
-        answer = given[0]
-        status, by, comment = answer["decision"], "Prefect UI or API", answer.get("comment") or ""
-    elif utc_now() >= known.request.expires_at:
-        status, by, comment = "Expired", "codepipeline", ""
-    else:
-        return known
-    execution.write(ApprovalDecided(at=utc_now(), token=token, status=status, by=by, summary=comment[:512]))
-    return execution.state.stage(stage_name).action(action_name)
+    policy = execution.settings.approval_policy(stage_name, action_name)
+    for key, answer in _unread(execution, known).items():
+        comment = (answer.get("comment") or "")[:512]
+        try:
+            put_approval_result(execution.id, known.request.token, answer["decision"], FORM, comment)
+        except ApprovalNotAllowed as refusal:
+            _refuse(execution, known.request, key, str(refusal))
+        except (ApprovalAlreadyCompletedException, InvalidApprovalTokenException):
+            break  # somebody was faster, or its time is over
+    with suppress(ApprovalAlreadyCompletedException):
+        settled = known.votes and settle_votes(execution.id, known.request.token, policy)
+        if not settled and utc_now() >= known.request.expires_at:
+            expire_approval(execution.id, known.request.token, policy)
+    return execution.refresh().stage(stage_name).action(action_name)
+
+
+def _unread(execution: Execution, known: ActionState) -> dict[str, dict[str, Any]]:
+    """What was put into the form, by its key, but for what was refused before."""
+    assert known.request, "only a requested approval has answers"
+    refused = {refusal.answer for refusal in known.refusals}
+    given = answers(execution.id, known.request.token)
+    return {key: answer for key, answer in given.items() if is_decision(answer) and key not in refused}
+
+
+def _refuse(execution: Execution, request: ApprovalRequested, answer_key: str, reason: str) -> None:
+    execution.write(
+        ApprovalRefused(at=utc_now(), token=request.token, by=FORM.label, reason=reason, answer=answer_key)
+    )
+    get_run_logger().warning(
+        "The answer to action %r of stage %r does not count: %s", request.action, request.stage, reason
+    )
 
 
 def _suspend(execution: Execution, stage_name: str, known: ActionState) -> None:
@@ -194,6 +231,9 @@ def describe(state: ExecutionState, stage_name: str, request: ApprovalRequested)
     lines += [
         f"- {plain(name)}: {revision_text(revision)}" for name, revision in state.source_revisions.items()
     ]
+    asked = state.stage(stage_name).action(request.action)
+    lines += [f"- approved by {plain(vote.approver.label)}" for vote in asked.votes]
+    lines += ["", *(f"The last answer does not count: {plain(r.reason)}." for r in asked.refusals[-1:])]
     lines += [
         "",
         f"Open until {request.expires_at:%Y-%m-%d %H:%M} UTC. If nobody answers by then, it counts as rejected.",

@@ -10,9 +10,16 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Crashed, Failed, Scheduled
 
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
-from prefect_codepipeline.model.execution import ProcessLost, ProcessStarted
+from prefect_codepipeline.model.execution import ApprovalRequested, ProcessLost, ProcessStarted
+from prefect_codepipeline.model.state import ActionState
 from prefect_codepipeline.tasks import gate
-from prefect_codepipeline.tasks.decision import WAKE_ONLY, answer_of, put_approval_result
+from prefect_codepipeline.tasks.decision import (
+    WAKE_ONLY,
+    answer_of,
+    approval_policy,
+    expire_approval,
+    settle_votes,
+)
 from prefect_codepipeline.tasks.executions import KnownExecution, find_all_runs, known_execution
 from prefect_codepipeline.tasks.lease import (
     STALE_SECONDS,
@@ -156,16 +163,30 @@ def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:
     done: list[str] = []
     for _, action in execution.state.open_approvals:
         request = action.request
-        if request and request.expires_at <= now:
-            try:
-                put_approval_result(execution.id, request.token, "Expired", by="codepipeline")
-            except ApprovalAlreadyCompletedException:
-                continue
-            done.append(f"execution {execution.id}: approval {action.name!r} expired")
+        if request and (action.votes or request.expires_at <= now):
+            done += _end_approval(execution, action, request, now)
     for _, action in execution.state.actions:
         if action.decision and not action.finished and resume(execution.id, answer_of(action.decision)):
             done.append(f"execution {execution.id}: woken, approval {action.name!r} was decided")
     return done
+
+
+def _end_approval(
+    execution: KnownExecution, action: ActionState, request: ApprovalRequested, now: datetime
+) -> list[str]:
+    """Decide what its votes have decided, and what nobody did in time."""
+    assert execution.state, "looked at before"
+    what = f"execution {execution.id}: approval {action.name!r}"
+    policy = approval_policy(execution.state, action)
+    try:
+        if settle_votes(execution.id, request.token, policy):
+            return [f"{what} has the votes that it needs"]
+        if request.expires_at <= now:
+            expire_approval(execution.id, request.token, policy)
+            return [f"{what} expired"]
+    except ApprovalAlreadyCompletedException:
+        pass
+    return []
 
 
 def _schedule_again(run: dict[str, Any], now: datetime, leased: Collection[str]) -> list[str]:

@@ -89,6 +89,10 @@ class WebhookRefused(CodePipelineError):
     """A webhook's request is not from whom it should be; the text says which check failed, and no secret."""
 
 
+class ApprovalNotAllowed(CodePipelineError):
+    """The approval's policy does not let this answer count; the text says why."""
+
+
 class PrefectUnavailable(CodePipelineError):
     """Prefect's API did not answer, or refused."""
 

@@ -1,4 +1,4 @@
-"""Decide an approval from outside its flow: write the decision once, then wake the execution."""
+"""Decide an approval from outside its flow: judge the answer, write the decision once, then wake the execution."""
 
 from __future__ import annotations
 
@@ -7,15 +7,26 @@ from typing import Any, Literal
 from prefect_codepipeline.errors import (
     ActionNotFoundException,
     ApprovalAlreadyCompletedException,
+    ApprovalNotAllowed,
     InvalidApprovalTokenException,
     StageNotFoundException,
     ValidationException,
 )
-from prefect_codepipeline.model.execution import ActionFinished, ApprovalDecided, ApprovalRequested
-from prefect_codepipeline.model.state import ExecutionState
+from prefect_codepipeline.model.approval_policy import ApprovalPolicy, is_fulfilled, judge
+from prefect_codepipeline.model.approver import Approver
+from prefect_codepipeline.model.execution import (
+    ActionFinished,
+    ApprovalDecided,
+    ApprovalRequested,
+    ApprovalVoted,
+)
+from prefect_codepipeline.model.state import ActionState, ExecutionState
+from prefect_codepipeline.tasks.definitions import settings_of
+from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.suspension import resume
 
+Answer = Literal["Approved", "Rejected"]
 SUMMARY_LENGTH = 512
 DECIDED_ELSEWHERE = "decided_elsewhere"
 # Fits every form, wakes the run, and decides nothing.
@@ -23,31 +34,112 @@ WAKE_ONLY = {"decision": "Rejected", "comment": "", DECIDED_ELSEWHERE: "-"}
 
 
 def put_approval_result(
-    execution_id: str,
-    token: str,
-    status: Literal["Approved", "Rejected", "Expired"],
-    by: str,
-    summary: str = "",
-) -> ApprovalDecided:
-    """Answer an approval; the first answer counts.
+    execution_id: str, token: str, status: Answer, by: Approver | str, summary: str = ""
+) -> ApprovalDecided | ApprovalVoted:
+    """Answer an approval; the first answer counts, unless a policy asks for more.
 
     Args:
         execution_id: the pipeline execution that asks.
         token: of the approval, from its state.
-        status: `Expired` when nobody answered in time.
-        by: who decides.
+        status: the answer.
+        by: who decides; a text is a user at a terminal, `name@host`.
         summary: why, up to 512 characters.
+
+    Returns:
+        The decision, or the vote where the policy waits for more of them.
 
     Raises:
         ValidationException: the summary is too long.
         InvalidApprovalTokenException: the execution asks no such thing, or not any more.
+        ApprovalNotAllowed: the policy does not let this answer count; says why.
         ApprovalAlreadyCompletedException: somebody was faster; says who, and what they decided.
     """
     if len(summary) > SUMMARY_LENGTH:
         raise ValidationException(f"the comment has {len(summary)} characters; the limit is {SUMMARY_LENGTH}")
+    approver = Approver(via="cli", name=by) if isinstance(by, str) else by
+    known = read_execution(execution_id)
+    asked = _asked(known, token)
+    if asked.decision is None:
+        _check_time(asked)
+        assert known.state, "what asks for an approval has begun"
+        policy = approval_policy(known.state, asked)
+        verdict = judge(policy, known.state, asked.votes, approver, status, utc_now())
+        if verdict.kind == "refused":
+            raise ApprovalNotAllowed(verdict.reason)
+        if status == "Approved" and policy.quorum > 1:
+            vote = ApprovalVoted(at=utc_now(), token=token, approver=approver)
+            RecordOf(execution_id).write_or_read(vote)
+            return settle_votes(execution_id, token, policy, summary) or vote
+    return _decide(execution_id, token, status, approver.label, summary)
+
+
+def settle_votes(
+    execution_id: str, token: str, policy: ApprovalPolicy, summary: str = ""
+) -> ApprovalDecided | None:
+    """Decide when those who have voted are enough. Of several who vote at once, the last sees them all.
+
+    Raises as `put_approval_result` does.
+    """
+    facts = RecordOf(execution_id).read(f"approval-{token}-vote-")
+    votes = [fact for fact in facts if isinstance(fact, ApprovalVoted)]
+    if not is_fulfilled(policy, votes):
+        return None
+    label = ", ".join(vote.approver.label for vote in votes)
+    return _decide(execution_id, token, "Approved", label, summary)
+
+
+def expire_approval(execution_id: str, token: str, policy: ApprovalPolicy) -> ApprovalDecided:
+    """Write down that nobody decided in time, which means what the policy says.
+
+    Raises:
+        ApprovalAlreadyCompletedException: somebody did.
+    """
+    if policy.on_expiry == "Approve":
+        return _decide(
+            execution_id,
+            token,
+            "Approved",
+            "codepipeline",
+            "nobody decided in time, which the policy takes for a yes",
+        )
+    return _decide(execution_id, token, "Expired", "codepipeline", "")
+
+
+def approval_policy(state: ExecutionState, action: ActionState) -> ApprovalPolicy:
+    """The policy that an approval is under, as the pipeline's settings say it now."""
+    assert action.request, "only what was asked for has a policy"
+    settings = settings_of(state.pinned.pipeline_name, state.pinned.settings_id)
+    return settings.approval_policy(action.request.stage, action.request.action)
+
+
+def find_approval(known: KnownExecution, token: str) -> ActionState | None:
+    """The approval with that token, of whichever attempt of its stage; None when there is none."""
+    request = next((f for f in known.facts if isinstance(f, ApprovalRequested) and f.token == token), None)
+    if request is None or known.state is None:
+        return None
+    stage = next((stage for stage in known.state.stages if stage.name == request.stage), None)
+    action = next((a for a in stage.actions if a.name == request.action), None) if stage else None
+    if action is None or (action.request and action.request.token == token):
+        return action
+    # An earlier attempt: what the current one stands at is not its affair.
+    decision = next((f for f in known.facts if isinstance(f, ApprovalDecided) and f.token == token), None)
+    where = (request.stage, request.action, request.attempt)
+    finished = next(
+        (f for f in known.facts if isinstance(f, ActionFinished) and (f.stage, f.action, f.attempt) == where),
+        None,
+    )
+    return ActionState(action.action, None, finished, request, decision)
+
+
+def _decide(
+    execution_id: str,
+    token: str,
+    status: Literal["Approved", "Rejected", "Expired"],
+    by: str,
+    summary: str,
+) -> ApprovalDecided:
     fact = ApprovalDecided(at=utc_now(), token=token, status=status, by=by, summary=summary)
     record = RecordOf(execution_id)
-    _check_token(record, token)
     is_first = record.write(fact)
     decided = fact if is_first else record.get(fact.key)
     assert isinstance(decided, ApprovalDecided), f"key {fact.key!r} holds {decided!r}"
@@ -57,21 +149,26 @@ def put_approval_result(
     return decided
 
 
-def _check_token(record: RecordOf, token: str) -> None:
-    facts = record.read()
-    request = next((f for f in facts if isinstance(f, ApprovalRequested) and f.token == token), None)
-    if request is None:
-        raise InvalidApprovalTokenException(
-            f"execution {record.execution_id} has no approval with that token"
-        )
-    ended = {
-        (f.stage, f.action, f.attempt)
-        for f in facts
-        if isinstance(f, ActionFinished) and f.status == "Abandoned"
-    }
-    if (request.stage, request.action, request.attempt) in ended:
+def _asked(known: KnownExecution, token: str) -> ActionState:
+    asked = find_approval(known, token)
+    if asked is None:
+        raise InvalidApprovalTokenException(f"execution {known.id} has no approval with that token")
+    request = asked.request
+    assert request, "it was found by its request"
+    if asked.finished and asked.finished.status == "Abandoned":
         raise InvalidApprovalTokenException(
             f"approval {request.action!r} of stage {request.stage!r} was abandoned when the execution was stopped"
+        )
+    return asked
+
+
+def _check_time(asked: ActionState) -> None:
+    request = asked.request
+    assert request, "it was found by its request"
+    if utc_now() >= request.expires_at:
+        raise InvalidApprovalTokenException(
+            f"approval {request.action!r} of stage {request.stage!r} expired at "
+            f"{request.expires_at:%Y-%m-%d %H:%M} UTC"
         )
 
 

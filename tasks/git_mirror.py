@@ -49,6 +49,7 @@ class Commit:
     author: str
     authored: datetime | None
     committed: datetime | None
+    author_email: str = ""
 
     @property
     def summary(self) -> str:
@@ -166,10 +167,15 @@ def clone(mirror: Mirror, commit_id: str, destination: Path) -> None:
 
 def read_commit(mirror: Mirror, commit_id: str) -> Commit:
     """Message, author and dates of a commit that the mirror has."""
-    options = ("--format=%an%x00%at%x00%ct%x00%B", "--encoding=UTF-8", "--no-show-signature", "--no-mailmap")
+    options = (
+        "--format=%an%x00%ae%x00%at%x00%ct%x00%B",
+        "--encoding=UTF-8",
+        "--no-show-signature",
+        "--no-mailmap",
+    )
     output = mirror.git("log", "-1", *options, "--end-of-options", commit_id, "--")
-    author, authored, committed, message = output.decode(errors="replace").split("\0", 3)
-    return Commit(commit_id, message.rstrip("\n"), author, _date(authored), _date(committed))
+    author, email, authored, committed, message = output.decode(errors="replace").split("\0", 4)
+    return Commit(commit_id, message.rstrip("\n"), author, _date(authored), _date(committed), email)
 
 
 def _fetch_branch(mirror: Mirror, branch: str) -> str:

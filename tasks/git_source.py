@@ -124,6 +124,7 @@ def read_source(
             revision_summary=commit.summary[:SUMMARY_LENGTH],
             revision_url=commit_url(source, commit),
             author=commit.author,
+            author_email=commit.author_email or None,
             created=commit.authored,
         ),
     )

@@ -85,11 +85,11 @@ def resume(execution_id: str, answer: dict[str, Any] | None = None) -> bool:
     return status < 400 and result["status"] == SetStateStatus.ACCEPT.value
 
 
-def answers(execution_id: str, subject: str) -> list[dict[str, Any]]:
-    """What people put into the forms of that subject, oldest first."""
+def answers(execution_id: str, subject: str) -> dict[str, dict[str, Any]]:
+    """What people put into the forms of that subject, oldest first, each by its key."""
     body = {"prefix": f"suspended-{subject}-", "limit": 1000, "exclude_keys": []}
     _, found = call("POST", f"/flow_runs/{execution_id}/input/filter", body)
-    return [_decoded(item["value"]) for item in found if item["key"].endswith("-response")]
+    return {item["key"]: _decoded(item["value"]) for item in found if item["key"].endswith("-response")}
 
 
 def _decoded(value: Any) -> dict[str, Any]:

@@ -74,6 +74,7 @@ def _decide(
 ) -> int:
     connect()
     from prefect_codepipeline.errors import ValidationException
+    from prefect_codepipeline.model.execution import ApprovalVoted
     from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
     from prefect_codepipeline.tasks.executions import read_execution, waiting_execution
 
@@ -81,8 +82,8 @@ def _decide(
     if known.state is None:
         raise ValidationException(f"execution {known.id} of pipeline {name!r} has not begun")
     request = open_approval(known.state, stage, action)
-    put_approval_result(known.id, request.token, status, who(), message)
-    console.print(
-        Text(f"{status.lower()}: action {request.action!r} of stage {request.stage!r} of pipeline {name!r}")
-    )
+    written = put_approval_result(known.id, request.token, status, who(), message)
+    more = "; the policy asks for more approvals" if isinstance(written, ApprovalVoted) else ""
+    what = f"action {request.action!r} of stage {request.stage!r} of pipeline {name!r}"
+    console.print(Text(f"{status.lower()}: {what}{more}"))
     return 0

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.model.conditions import ConditionKind, ConditionStatus, RuleOutcome, RuleWait
 from prefect_codepipeline.model.declaration import RetryMode
 from prefect_codepipeline.model.names import slug
@@ -49,6 +50,7 @@ class SourceRevision(Record):
     revision_url: str | None = None
     revision_change_identifier: str | None = None
     author: str | None = None
+    author_email: str | None = None
     created: datetime | None = None
 
 
@@ -248,6 +250,32 @@ class ApprovalDecided(Fact):
         return f"approval-{self.token}-decision"
 
 
+class ApprovalVoted(Fact):
+    """One of several approvals that the policy asks for; once for each person."""
+
+    kind: Literal["approval-voted"] = "approval-voted"
+    token: str
+    approver: Approver
+
+    @property
+    def key(self) -> str:
+        return f"approval-{self.token}-vote-{slug(self.approver.identity)}"
+
+
+class ApprovalRefused(Fact):
+    """An answer to Prefect's form that the policy does not let count; `answer` is the answer's own key."""
+
+    kind: Literal["approval-refused"] = "approval-refused"
+    token: str
+    by: str
+    reason: str
+    answer: str
+
+    @property
+    def key(self) -> str:
+        return f"approval-{self.token}-refused-{slug(self.answer)}"
+
+
 class RetryRequested(Fact):
     """The execution goes on after an end; `epoch` counts these, and a new attempt of `stage` begins."""
 
@@ -408,6 +436,8 @@ AnyFact = Annotated[
     | ActionFinished
     | ApprovalRequested
     | ApprovalDecided
+    | ApprovalVoted
+    | ApprovalRefused
     | RetryRequested
     | StopRequested
     | RuleAsked

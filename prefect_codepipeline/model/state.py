@@ -33,7 +33,9 @@ from prefect_codepipeline.model.execution import (
     ActionStarted,
     AnyFact,
     ApprovalDecided,
+    ApprovalRefused,
     ApprovalRequested,
+    ApprovalVoted,
     ConditionEnded,
     ExecutionFinished,
     ExecutionPinned,
@@ -65,6 +67,8 @@ class ActionState:
     request: ApprovalRequested | None = None
     decision: ApprovalDecided | None = None
     progress: ActionProgressed | None = None
+    votes: tuple[ApprovalVoted, ...] = ()
+    refusals: tuple[ApprovalRefused, ...] = ()
 
     @property
     def name(self) -> str:
@@ -91,7 +95,8 @@ class ActionState:
             details = self.finished.error_details
             return details.message if details else self.finished.summary
         if self.is_waiting_for_approval:
-            return "waiting for approval"
+            voters = ", ".join(vote.approver.label for vote in self.votes)
+            return f"waiting for approval; approved by {voters} so far" if voters else "waiting for approval"
         return self.progress.summary if self.progress else ""
 
     @property
@@ -365,6 +370,8 @@ class _Index:
             (f.condition, f.stage, f.attempt): f for f in facts if isinstance(f, OverrideRequested)
         }
         self.decisions = {f.token: f for f in facts if isinstance(f, ApprovalDecided)}
+        self.votes = [f for f in facts if isinstance(f, ApprovalVoted)]
+        self.refusals = [f for f in facts if isinstance(f, ApprovalRefused)]
 
 
 def _fold_stage(
@@ -425,5 +432,15 @@ def _fold_action(stage: str, action: ActionDeclaration, index: _Index, last: int
             request = index.requests.get(key)
             decision = index.decisions.get(request.token) if request else None
             progress = index.progress.get(key)
-            return ActionState(action, index.started[key], finished, request, decision, progress)
+            token = request.token if request else None
+            return ActionState(
+                action,
+                index.started[key],
+                finished,
+                request,
+                decision,
+                progress,
+                tuple(vote for vote in index.votes if vote.token == token),
+                tuple(refusal for refusal in index.refusals if refusal.token == token),
+            )
     return ActionState(action)
