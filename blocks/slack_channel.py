@@ -28,11 +28,19 @@ class SlackChannel(Block):
 
     bot_token: SecretStr = Field(description="The bot's token, xoxb-…; its app needs the scope chat:write.")
     channel: str = Field(min_length=1, description="The channel's id, such as C0123456789.")
+    signing_secret: SecretStr | None = Field(
+        None, description="The app's signing secret, for buttons whose answers Slack sends to the gateway."
+    )
+    app_token: SecretStr | None = Field(
+        None, description="The app's token for Socket Mode, xapp-…, for buttons without a public address."
+    )
     api_url: str = Field(SLACK_API, description="Slack's API; another address for a proxy or a test.")
 
-    @field_validator("bot_token")
+    @field_validator("bot_token", "app_token", "signing_secret")
     @classmethod
-    def _fits_a_header(cls, token: SecretStr) -> SecretStr:
+    def _fits_a_header(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is None:
+            return None
         value = token.get_secret_value().strip()
         if not value or not value.isascii() or not value.isprintable() or " " in value:
             raise ValueError("not a token: it is empty, or holds a space or a character that no token has")
@@ -43,6 +51,11 @@ class SlackChannel(Block):
     def _is_a_web_address(cls, url: str) -> str:
         HttpUrl(url)
         return url
+
+    @property
+    def has_buttons(self) -> bool:
+        """Whether what people press can come back to us."""
+        return bool(self.signing_secret or self.app_token)
 
     def post(self, text: str, blocks: list[dict[str, Any]], thread_ts: str | None = None) -> tuple[str, str]:
         """Post a message; the id of the channel it stands in, and its own.
@@ -75,9 +88,28 @@ class SlackChannel(Block):
             channel=channel_id, ts=ts, text=text, blocks=blocks, parse="none", link_names=False
         )
 
-    def _client(self) -> WebClient:
+    def open_dialog(self, trigger_id: str, view: dict[str, Any]) -> None:
+        """Show a modal to who pressed a button, within three seconds of that. Raises as `post` does."""
+        self._client().views_open(trigger_id=trigger_id, view=view)
+
+    def user(self, user_id: str) -> tuple[str, str]:
+        """A user's name, and their e-mail address where the app may see it. Raises as `post` does."""
+        profile = self._client().users_info(user=user_id)["user"]
+        known = profile.get("profile") or {}
+        return str(profile.get("real_name") or profile.get("name") or ""), str(known.get("email") or "")
+
+    def has_member(self, group_id: str, user_id: str) -> bool:
+        """Whether a user is in a group. Raises as `post` does."""
+        return user_id in self._client().usergroups_users_list(usergroup=group_id)["users"]
+
+    def socket_client(self) -> WebClient:
+        """What opens Socket Mode's connections, with the app's own token."""
+        assert self.app_token, "Socket Mode needs an app token"
+        return self._client(self.app_token)
+
+    def _client(self, token: SecretStr | None = None) -> WebClient:
         return WebClient(
-            token=self.bot_token.get_secret_value(),
+            token=(token or self.bot_token).get_secret_value(),
             base_url=self.api_url,
             timeout=TIMEOUT_SECONDS,
             retry_handlers=[],  # the notifier knows what is worth sending by then

@@ -13,6 +13,12 @@ from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
 from prefect_codepipeline.model.execution import ApprovalRequested, ProcessLost, ProcessStarted
 from prefect_codepipeline.model.state import ActionState
 from prefect_codepipeline.tasks import gate
+from prefect_codepipeline.tasks.approval_messages import (
+    is_reminded,
+    remind,
+    reminder_due,
+    withdraw_buttons,
+)
 from prefect_codepipeline.tasks.decision import (
     WAKE_ONLY,
     answer_of,
@@ -155,6 +161,7 @@ def _name_its_end(execution: KnownExecution) -> list[str]:
         return []
     message = state.final.summary if state.final else f"{_CANCELLER}: {_CANCELLED}"
     client().set_flow_run_state(UUID(execution.id), Cancelled(name="Stopped", message=message), force=True)
+    withdraw_buttons(execution)
     return [f"execution {execution.id}: it was cancelled in Prefect and is Stopped"]
 
 
@@ -165,6 +172,8 @@ def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:
         request = action.request
         if request and (action.votes or request.expires_at <= now):
             done += _end_approval(execution, action, request, now)
+        elif request and not is_reminded(execution, request.token):
+            done += _remind(execution, action, request, now)
     for _, action in execution.state.actions:
         if action.decision and not action.finished and resume(execution.id, answer_of(action.decision)):
             done.append(f"execution {execution.id}: woken, approval {action.name!r} was decided")
@@ -186,6 +195,16 @@ def _end_approval(
             return [f"{what} expired"]
     except ApprovalAlreadyCompletedException:
         pass
+    return []
+
+
+def _remind(
+    execution: KnownExecution, action: ActionState, request: ApprovalRequested, now: datetime
+) -> list[str]:
+    assert execution.state, "looked at before"
+    due = reminder_due(request, approval_policy(execution.state, action))
+    if due and due <= now and remind(execution, request):
+        return [f"execution {execution.id}: reminded of approval {action.name!r}"]
     return []
 
 

@@ -115,3 +115,15 @@ def _decode(text: bytes) -> bytes:
         return base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except binascii.Error as error:
         raise ValueError(str(error)) from None
+
+
+def form_token(gateway: Gateway, nonce: str, link: str) -> str:
+    """What a form of the link's page carries, which goes with the cookie that holds `nonce`, and with no other."""
+    return _signer(gateway, "form").get_signature(f"{nonce}:{link}").decode()
+
+
+def is_form_token(gateway: Gateway, given: str, nonce: str, link: str) -> bool:
+    """Whether `form_token` made it; compared in constant time."""
+    signer = _signer(gateway, "form")
+    is_plain = bool(nonce) and len(given) <= LONGEST and given.isascii()
+    return is_plain and signer.verify_signature(f"{nonce}:{link}", given)

@@ -11,26 +11,35 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import ValidationError
 
+from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.errors import MissingBlock
-from prefect_codepipeline.model.execution import AnyFact, NotificationSent
+from prefect_codepipeline.model.approval_standing import sentence_of, standing_of
+from prefect_codepipeline.model.approval_target import ApprovalTarget
+from prefect_codepipeline.model.execution import AnyFact, ApprovalRequested, NotificationSent
 from prefect_codepipeline.model.slack_message import (
     Message,
+    Ways,
     approval_reply,
+    decided_reply,
     execution_message,
     failure_reply,
 )
 from prefect_codepipeline.model.state import ExecutionState
-from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.tasks.approval_links import approval_link, sign
+from prefect_codepipeline.tasks.prefect_api import call, call_all
 from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.slack_failures import SlackFailure, read_failure
 
 FLUSH_SECONDS = 8.0
 EXECUTION = "execution"
+# What is posted about an approval, each with its token: that it is asked for, and what became of it.
+ASKED, DECIDED, REMINDED = "approval:", "decided:", "reminded:"
 # Slack takes some fifty edits a minute; an approval must not wait behind them.
 _BETWEEN_EDITS = 1.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
@@ -53,12 +62,18 @@ class Notifier:
         channel: where to.
         facts: what the record says was posted by earlier processes.
         on_posted: writes down what was posted.
+        gateway: through which readers of the channel can decide approvals.
     """
 
     def __init__(
-        self, channel: SlackChannel, facts: list[AnyFact], on_posted: Callable[[NotificationSent], object]
+        self,
+        channel: SlackChannel,
+        facts: list[AnyFact],
+        on_posted: Callable[[NotificationSent], object],
+        gateway: Gateway | None = None,
     ) -> None:
         self._channel = channel
+        self._gateway = gateway
         self._on_posted = on_posted
         self._sent = {
             fact.subject: Sent(*fact.message_id.split("/", 1))
@@ -84,7 +99,8 @@ class Notifier:
 
     def tell(self, state: ExecutionState, run_url: str | None) -> None:
         """Take note of how the execution stands; returns at once."""
-        message, replies = execution_message(state, run_url), _replies_of(state, run_url)
+        message = execution_message(state, run_url)
+        replies = _replies_of(state, run_url, self._channel, self._gateway)
         with self._changed:
             self._message = message
             # A failure stays worth telling; an approval that was decided meanwhile does not.
@@ -140,10 +156,17 @@ class Notifier:
         if message and EXECUTION not in self._sent and EXECUTION not in self._given_up:
             return {EXECUTION: message}
         edit = {EXECUTION: message} if message and self._can_edit and message != self._shown else {}
-        return {**self._replies, **edit}
+        # The reply that asked is what tells of the decision; where none was posted, the execution's message does.
+        replies = {
+            subject: reply
+            for subject, reply in self._replies.items()
+            if not subject.startswith(DECIDED) or _asked_by(subject) in self._sent
+        }
+        return {**replies, **edit}
 
     def _method(self, subject: str) -> str:
-        return _UPDATE if subject == EXECUTION and EXECUTION in self._sent else _POST
+        is_edit = subject.startswith(DECIDED) or (subject == EXECUTION and EXECUTION in self._sent)
+        return _UPDATE if is_edit else _POST
 
     def _due(self, subject: str) -> float:
         method = self._method(subject)
@@ -156,6 +179,12 @@ class Notifier:
         if subject == EXECUTION and parent:
             self._channel.update(parent.channel_id, parent.ts, text, blocks)
             self._take_note(subject, message, parent)
+            return
+        if subject.startswith(DECIDED):
+            asked = self._sent[_asked_by(subject)]
+            self._channel.update(asked.channel_id, asked.ts, text, blocks)
+            self._take_note(subject, message, asked)
+            self._write_down(subject, asked)
             return
         thread_ts = parent.ts if parent and self._can_reply else None
         sent = Sent(*self._channel.post(text, blocks, thread_ts))
@@ -182,7 +211,7 @@ class Notifier:
             self._warn("record", f"a later process may post to Slack again what this one did: {error}")
 
     def _after_failure(self, subject: str, failure: SlackFailure) -> None:
-        is_edit = self._method(subject) == _UPDATE
+        is_edit = subject == EXECUTION and EXECUTION in self._sent
         if failure.meaning == "limited":
             self._limited_until[self._method(subject)] = time.monotonic() + self._rest(failure.seconds)
         elif failure.meaning == "over":
@@ -191,6 +220,8 @@ class Notifier:
         elif failure.meaning == "malformed" and subject not in self._without_blocks:
             self._without_blocks.add(subject)
             self._warn("malformed", f"{failure.text}, and is sent its text only; please report this")
+        elif failure.meaning in ("gone", "fixed") and subject.startswith(DECIDED):
+            self._give_up(subject, failure)
         elif failure.meaning == "gone" and (is_edit or self._can_reply):
             self._can_reply, self._can_edit = False, self._can_edit and not is_edit
             self._warn("gone", f"{failure.text}; replies are posted in the channel")
@@ -237,8 +268,24 @@ def load_slack_channel(name: str) -> SlackChannel | None:
     status, document = call("GET", path, expected=(404, 422))
     if status != 200:
         return None
+    return _parsed(name, document["data"])
+
+
+def all_slack_channels() -> list[SlackChannel]:
+    """Every block that can be used. Raises `PrefectUnavailable`."""
+    wanted = {"block_types": {"slug": {"any_": ["slack-channel"]}}, "include_secrets": True}
+    found = []
+    for document in call_all("/block_documents/filter", wanted):
+        try:
+            found.append(_parsed(document["name"], document["data"]))
+        except MissingBlock as error:
+            _logger.warning("%s", error)
+    return found
+
+
+def _parsed(name: str, data: Any) -> SlackChannel:
     try:
-        return SlackChannel.model_validate(document["data"])
+        return SlackChannel.model_validate(data)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise MissingBlock(
@@ -246,13 +293,35 @@ def load_slack_channel(name: str) -> SlackChannel | None:
         ) from None
 
 
-def _replies_of(state: ExecutionState, run_url: str | None) -> dict[str, Message]:
-    replies = {
-        f"approval:{action.request.token}": approval_reply(action.request, state, run_url)
-        for _, action in state.open_approvals
-        if action.request
-    }
+def ways_to_decide(
+    state: ExecutionState, request: ApprovalRequested, channel: SlackChannel, gateway: Gateway | None
+) -> Ways:
+    """How the readers of a channel can decide an approval."""
+    if gateway is None:
+        return Ways()
+    target = ApprovalTarget(state.execution_id, request.token, request.expires_at)
+    value = sign(gateway, target, "slack-button") if channel.has_buttons else None
+    return Ways(value, approval_link(gateway, state.execution_id, request.token, request.expires_at))
+
+
+def _replies_of(
+    state: ExecutionState, run_url: str | None, channel: SlackChannel, gateway: Gateway | None
+) -> dict[str, Message]:
+    replies = {}
+    for _, action in state.actions:
+        request = action.request
+        if request and action.is_waiting_for_approval and not state.stop:
+            ways = ways_to_decide(state, request, channel, gateway)
+            replies[f"{ASKED}{request.token}"] = approval_reply(request, state, run_url, ways)
+        elif request:
+            now = utc_now()
+            standing, sentence = standing_of(action, state, now), sentence_of(action, state, now)
+            replies[f"{DECIDED}{request.token}"] = decided_reply(request, state, run_url, standing, sentence)
     if state.failure:
         stage, action = state.failure
         replies[f"failure:{stage.name}:{stage.attempt}"] = failure_reply(stage, action, state, run_url)
     return replies
+
+
+def _asked_by(subject: str) -> str:
+    return ASKED + subject.removeprefix(DECIDED)

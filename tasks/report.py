@@ -2,11 +2,13 @@
 
 import logging
 
+from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.execution import ExecutionPinned
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.page import execution_page
 from prefect_codepipeline.model.state import ExecutionState
+from prefect_codepipeline.tasks.approval_links import load_gateway
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.executions import run_url
 from prefect_codepipeline.tasks.follower import Follower
@@ -51,7 +53,17 @@ class Reporter(Follower):
                 "Slack is not told anything: there is no SlackChannel block %r; make it with "
                 "`codepipeline slack add %s --channel ID`", name, name,
             )  # fmt: skip
-        return Notifier(channel, execution.facts, execution.record.write) if channel else None
+        return (
+            Notifier(channel, execution.facts, execution.record.write, self._gateway()) if channel else None
+        )
+
+    def _gateway(self) -> Gateway | None:
+        """Through which approvals can be decided from Slack, when there is one."""
+        try:
+            return load_gateway()
+        except CodePipelineError as error:
+            _logger.warning("Slack gets no buttons: %s", error)
+            return None
 
 
 class _Page:

@@ -80,9 +80,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def slack_server() -> Iterator[Any]:
     """A server that speaks Slack's API and checks what it is sent; `token` is what it lets in."""
-    from slack_server import TOKEN, SlackServer
+    from slack_server import APP_TOKEN, SIGNING_SECRET, TOKEN, SlackServer
 
     server = SlackServer()
-    server.token = TOKEN
+    server.token, server.APP_TOKEN, server.SIGNING_SECRET = TOKEN, APP_TOKEN, SIGNING_SECRET
     yield server
     server.stop()

@@ -33,6 +33,7 @@ _VERBS = {
         "shell": ("shell:shell", "Open a shell where an action ran."),
         "approve": ("approve:approve", "Approve what a pipeline waits for."),
         "reject": ("approve:reject", "Reject what a pipeline waits for."),
+        "approval-link": ("approve:approval_link", "Print the link that decides an approval."),
         "stop": ("release:stop", "Stop an execution."),
         "retry": ("release:retry", "Run a failed or stopped stage again."),
         "override": ("release:override", "Let a stage go on whatever its condition says."),
@@ -41,6 +42,7 @@ _VERBS = {
     "Set-up": {
         "up": ("up:up", "Start a Prefect server, a worker and the reconcile loop."),
         "down": ("up:down", "Stop them."),
+        "gateway": ("gateway:gateway", "Serve approvals from Slack and from links."),
     },
 }
 _FAMILIES = {

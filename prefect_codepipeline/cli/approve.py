@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.text import Text
 
 from prefect_codepipeline.cli.session import connect, console, who
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.model.execution import ApprovalRequested
 
 Comment = Annotated[str, Parameter(name=["--message", "-m"])]
 
@@ -64,6 +67,59 @@ def reject(
     return _decide("Rejected", name, stage, action, message, execution)
 
 
+def approval_link(
+    name: str,
+    stage: str | None = None,
+    action: str | None = None,
+    *,
+    to: str | None = None,
+    execution: str | None = None,
+) -> int:
+    """Print the link to the page that decides an approval. Whoever has it can decide.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    stage:
+        The stage; needed when several approvals are open.
+    action:
+        The action; needed when several approvals of the stage are open.
+    to:
+        The e-mail address of the one person whom the link is for, who then counts as the one who decided.
+    execution:
+        The id of another execution than the latest.
+    """
+    connect()
+    from prefect_codepipeline.errors import MissingBlock
+    from prefect_codepipeline.tasks.approval_links import approval_link, load_gateway
+
+    execution_id, request = _open(name, stage, action, execution)
+    gateway = load_gateway()
+    link = (
+        approval_link(gateway, execution_id, request.token, request.expires_at, to or "") if gateway else None
+    )
+    if link is None:
+        raise MissingBlock(
+            "where the gateway is reached is not known; start it with `codepipeline gateway --url URL`"
+        )
+    print(link)
+    return 0
+
+
+def _open(
+    name: str, stage: str | None, action: str | None, execution: str | None
+) -> tuple[str, ApprovalRequested]:
+    from prefect_codepipeline.errors import ValidationException
+    from prefect_codepipeline.tasks.decision import open_approval
+    from prefect_codepipeline.tasks.executions import read_execution, waiting_execution
+
+    known = read_execution(execution) if execution else waiting_execution(name)
+    if known.state is None:
+        raise ValidationException(f"execution {known.id} of pipeline {name!r} has not begun")
+    return known.id, open_approval(known.state, stage, action)
+
+
 def _decide(
     status: Literal["Approved", "Rejected"],
     name: str,
@@ -73,16 +129,11 @@ def _decide(
     execution: str | None,
 ) -> int:
     connect()
-    from prefect_codepipeline.errors import ValidationException
     from prefect_codepipeline.model.execution import ApprovalVoted
-    from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
-    from prefect_codepipeline.tasks.executions import read_execution, waiting_execution
+    from prefect_codepipeline.tasks.decision import put_approval_result
 
-    known = read_execution(execution) if execution else waiting_execution(name)
-    if known.state is None:
-        raise ValidationException(f"execution {known.id} of pipeline {name!r} has not begun")
-    request = open_approval(known.state, stage, action)
-    written = put_approval_result(known.id, request.token, status, who(), message)
+    execution_id, request = _open(name, stage, action, execution)
+    written = put_approval_result(execution_id, request.token, status, who(), message)
     more = "; the policy asks for more approvals" if isinstance(written, ApprovalVoted) else ""
     what = f"action {request.action!r} of stage {request.stage!r} of pipeline {name!r}"
     console.print(Text(f"{status.lower()}: {what}{more}"))

@@ -11,11 +11,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-from prefect_codepipeline.model.execution import ApprovalRequested, SourceRevision
+from prefect_codepipeline.model.approval_standing import Standing
+from prefect_codepipeline.model.execution import ApprovalRequested, ApprovalVoted, SourceRevision
 from prefect_codepipeline.model.state import ActionState, ExecutionState, StageState
+from prefect_codepipeline.model.web_links import SLACK_TOKEN, web_link
 
 Block = dict[str, Any]
 Message = tuple[str, list[Block]]
@@ -32,19 +34,30 @@ _MARKS = {
     "Skipped": ":fast_forward:",
 }
 _WAITS = ":double_vertical_bar:"
+_STANDINGS: dict[Standing, str] = {
+    "open": _WAITS,
+    "approved": ":white_check_mark:",
+    "rejected": ":x:",
+    "expired": ":hourglass:",
+    "stopped": ":black_square_for_stop:",
+}
+# What Slack sends back when somebody presses a button, or sends the dialog.
+APPROVE, REJECT, DECIDE, COMMENT = (
+    "codepipeline-approve",
+    "codepipeline-reject",
+    "codepipeline-decide",
+    "comment",
+)
 _SECTION = 3000
-_BUTTON_URL = 3000
 _LINK_URL = 2000
 _REVISIONS_SHOWN = 10
 # A space without width: what looked like a mention, or like markup, is none any more.
 _JOINER = "\u2060"
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-_SLACK_TOKEN = re.compile(r"\b(?:xox[a-z]|xapp|xwfp)-[\w.-]+")
 _GROUP_MENTION = re.compile(r"@(?=channel|here|everyone)", re.IGNORECASE)
 _ANY_MENTION = re.compile(r"@(?=\w)")
 _MARKUP = re.compile(r"[`*~]|(?<!\w)_|_(?!\w)")
-_WEB_URL = re.compile(r"https?://[!#-;=?-\[\]^_a-z~]+")
 
 
 def defuse(text: str, length: int = 500) -> str:
@@ -89,27 +102,141 @@ def failure_reply(
         f"{title.format(*(plain(name, 100) for name in names))} in {plain(state.pinned.pipeline_name, 100)}"
     )
     first_line = reason.partition("\n")[0]
-    return f"{text}: {first_line}", blocks + _buttons([("Open in Prefect", _web_link(run_url), None)])
+    return f"{text}: {first_line}", blocks + _buttons([("Open in Prefect", web_link(run_url), None)])
 
 
-def approval_reply(request: ApprovalRequested, state: ExecutionState, run_url: str | None) -> Message:
-    """The reply that asks for a decision, which is made in Prefect's UI."""
+@dataclass(frozen=True)
+class Ways:
+    """How the readers of a message can decide: by buttons, which bear `button_value`, and on the page at `link`."""
+
+    button_value: str | None = None
+    link: str | None = None
+
+
+def approval_reply(
+    request: ApprovalRequested, state: ExecutionState, run_url: str | None, ways: Ways | None = None
+) -> Message:
+    """The reply that asks for a decision: here, on the gateway's page, or in Prefect's UI."""
+    ways = ways or Ways()
     title = "Approval needed: {} in stage {}"
-    names = (request.action, request.stage)
-    blocks = [_section(f"{_WAITS} *{title.format(*(defuse(name, 100) for name in names))}*")]
+    blocks = [_section(f"{_WAITS} *{title.format(*(defuse(name, 100) for name in _names(request)))}*")]
+    blocks += _what_is_asked(request, state)
+    until = f"Open until {request.expires_at:%Y-%m-%d %H:%M} UTC."
+    voters = [vote.approver.label for vote in _votes(request, state)]
+    approved = f" Approved by {plain(', '.join(voters), 500)} so far." if voters else ""
+    blocks.append({"type": "context", "elements": [_plain_text(until + approved)]})
+    can_decide = ways.button_value or ways.link
+    buttons = [
+        ("Review and decide", ways.link, None if ways.button_value else "primary"),
+        (
+            "Open in Prefect" if can_decide else "Decide in Prefect",
+            run_url,
+            None if can_decide else "primary",
+        ),
+        ("What is to be reviewed", request.external_entity_link, None),
+    ]
+    decisions = _decision_buttons(ways.button_value) if ways.button_value else []
+    text = _approval_title(title, request, state)
+    return text, blocks + _buttons(
+        [(label, web_link(url), style) for label, url, style in buttons], decisions
+    )
+
+
+def decided_reply(
+    request: ApprovalRequested, state: ExecutionState, run_url: str | None, standing: Standing, sentence: str
+) -> Message:
+    """What takes the place of the reply that asked, once nobody can decide any more; its buttons are gone."""
+    title = "Approval {} in stage {}"
+    names = tuple(defuse(name, 100) for name in _names(request))
+    blocks = [
+        _section(f"{_STANDINGS[standing]} *{title.format(*names)}*"),
+        _plain_section(plain(sentence, 1500)),
+    ]
+    blocks += _what_is_asked(request, state)
+    text = f"{_approval_title(title, request, state)}: {plain(sentence, 1500)}"
+    return text, blocks + _buttons([("Open in Prefect", web_link(run_url), None)])
+
+
+def reminder_reply(request: ApprovalRequested, state: ExecutionState, left: str) -> Message:
+    """The reply that reminds of an approval that nobody has decided."""
+    title = "{} in stage {} is still to be decided"
+    names = tuple(defuse(name, 100) for name in _names(request))
+    until = f"It expires in {left}, at {request.expires_at:%Y-%m-%d %H:%M} UTC."
+    blocks = [_section(f":hourglass_flowing_sand: *{title.format(*names)}*"), _plain_section(until)]
+    return f"{_approval_title(title, request, state)}. {until}", blocks
+
+
+def decision_modal(
+    request: ApprovalRequested, state: ExecutionState, status: str, private_metadata: str
+) -> dict[str, Any]:
+    """The dialog in which somebody who pressed a button says why, and confirms.
+
+    https://docs.slack.dev/reference/views/modal-views
+    """
+    verb = "Approve" if status == "Approved" else "Reject"
+    what = f"*{verb}* {defuse(request.action, 100)} in stage {defuse(request.stage, 100)} of {defuse(state.pinned.pipeline_name, 100)}?"
+    comment = {
+        "type": "input",
+        "block_id": COMMENT,
+        "optional": True,
+        "label": _plain_text("Comment"),
+        "element": {"type": "plain_text_input", "action_id": COMMENT, "multiline": True, "max_length": 512},
+    }
+    return {
+        "type": "modal",
+        "callback_id": DECIDE,
+        "private_metadata": private_metadata,
+        "title": _plain_text(f"{verb} a release"),
+        "submit": _plain_text(verb),
+        "close": _plain_text("Not now"),
+        "blocks": [_section(what), *_revisions(state), comment],
+    }
+
+
+def notice_modal(title: str, text: str) -> dict[str, Any]:
+    """A dialog that only says something."""
+    return {
+        "type": "modal",
+        "title": _plain_text(title[:24]),
+        "close": _plain_text("Close"),
+        "blocks": [_plain_section(plain(text, 2900) or "-")],
+    }
+
+
+def _names(request: ApprovalRequested) -> tuple[str, str]:
+    return request.action, request.stage
+
+
+def _approval_title(title: str, request: ApprovalRequested, state: ExecutionState) -> str:
+    names = (plain(name, 100) for name in _names(request))
+    return f"{title.format(*names)} of {plain(state.pinned.pipeline_name, 100)}"
+
+
+def _what_is_asked(request: ApprovalRequested, state: ExecutionState) -> list[Block]:
+    blocks = []
     if request.custom_data and (custom_data := plain(request.custom_data, 2900)).strip():
         blocks.append(_plain_section(custom_data))
-    link = _web_link(request.external_entity_link)
-    if request.external_entity_link and not link:
+    if request.external_entity_link and not web_link(request.external_entity_link):
         blocks.append(_plain_section(f"To be reviewed: {plain(request.external_entity_link, 1500)}"))
-    blocks += _revisions(state)
-    until = f"Open until {request.expires_at:%Y-%m-%d %H:%M} UTC."
-    blocks.append({"type": "context", "elements": [_plain_text(until)]})
-    text = (
-        f"{title.format(*(plain(name, 100) for name in names))} of {plain(state.pinned.pipeline_name, 100)}"
-    )
-    buttons = [("Decide in Prefect", _web_link(run_url), "primary"), ("What is to be reviewed", link, None)]
-    return text, blocks + _buttons(buttons)
+    return blocks + _revisions(state)
+
+
+def _votes(request: ApprovalRequested, state: ExecutionState) -> Iterable[ApprovalVoted]:
+    return (vote for _, action in state.actions for vote in action.votes if vote.token == request.token)
+
+
+def _decision_buttons(value: str) -> list[dict[str, Any]]:
+    labels = (("Approve", APPROVE, "primary"), ("Reject", REJECT, "danger"))
+    return [
+        {
+            "type": "button",
+            "action_id": action_id,
+            "text": {"type": "plain_text", "text": label},
+            "value": value,
+            "style": style,
+        }
+        for label, action_id, style in labels
+    ]
 
 
 def _stage_line(stage: StageState) -> str:
@@ -177,8 +304,10 @@ def _plain_text(text: str) -> Block:
     return {"type": "plain_text", "text": text, "emoji": False}
 
 
-def _buttons(wanted: list[tuple[str, str | None, str | None]]) -> list[Block]:
-    elements = [
+def _buttons(
+    wanted: list[tuple[str, str | None, str | None]], first: list[dict[str, Any]] | None = None
+) -> list[Block]:
+    elements = (first or []) + [
         {
             "type": "button",
             "action_id": f"open-{number}",
@@ -193,28 +322,14 @@ def _buttons(wanted: list[tuple[str, str | None, str | None]]) -> list[Block]:
 
 
 def _link(url: str | None, label: str) -> str | None:
-    escaped = _escaped(_web_link(url) or "")
+    escaped = _escaped(web_link(url) or "")
     return f"<{escaped}|{label}>" if 0 < len(escaped) <= _LINK_URL else None
-
-
-def _web_link(url: str | None) -> str | None:
-    """The URL when it leads to a web page and says so.
-
-    Not one with a user name, which disguises where it leads, or with a token in it.
-    """
-    if not url or len(url) > _BUTTON_URL or not _WEB_URL.fullmatch(url) or _SLACK_TOKEN.search(url):
-        return None
-    try:
-        parts = urlsplit(url)
-        return url if parts.hostname and "@" not in parts.netloc else None
-    except ValueError:  # such as a bracket that opens no IPv6 address
-        return None
 
 
 def _clean(text: str) -> str:
     text = _COLOURS.sub("", text).replace("\r\n", "\n")
     spaced = (" " if c.isspace() and c not in "\n\t" else c for c in text)
-    return _SLACK_TOKEN.sub("[token]", "".join(c for c in spaced if c.isprintable() or c in "\n\t"))
+    return SLACK_TOKEN.sub("[token]", "".join(c for c in spaced if c.isprintable() or c in "\n\t"))
 
 
 def _escaped(text: str) -> str:

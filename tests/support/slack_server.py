@@ -6,15 +6,22 @@ URL; `GET /state` tells other processes what stands in the channel and what was 
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from websockets.sync.server import ServerConnection, serve
 
 TOKEN = "xoxb-1-planted-secret"
+APP_TOKEN = "xapp-1-planted-secret"
+SIGNING_SECRET = "signing-planted-secret"
 CHANNEL_ID = "C0REAL"
 Answer = tuple[int, dict[str, str], Any]
 
@@ -40,7 +47,13 @@ class SlackServer:
         self.delay = 0.0
         self.away = False
         self.attempts = 0
+        # Of users: name and e-mail address; of groups: their members; of people's dialogs: what each was shown last.
+        self.users: dict[str, tuple[str, str]] = {}
+        self.groups: dict[str, list[str]] = {}
+        self.dialogs: dict[str, dict[str, Any]] = {}
+        self.acknowledged: dict[str, dict[str, Any]] = {}
         self._posted = 0
+        self._socket: _SocketMode | None = None
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._http = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"slack": self}))
@@ -52,6 +65,8 @@ class SlackServer:
 
     def stop(self) -> None:
         self._stopped.set()
+        if self._socket:
+            self._socket.stop()
         self._http.shutdown()
         self._http.server_close()
 
@@ -97,8 +112,10 @@ class SlackServer:
                 if refusal.method in ("", method):
                     self.refusals.remove(refusal)
                     return refusal.answer
-            if token != f"Bearer {TOKEN}":
+            if token != f"Bearer {APP_TOKEN if method == 'apps.connections.open' else TOKEN}":
                 return _error("invalid_auth")
+            if method in self._OTHERS:
+                return self._OTHERS[method](self, body)
             self.problems += check_text(body)
             if malformed := check_shape(body):
                 self.problems += malformed
@@ -122,6 +139,139 @@ class SlackServer:
         self.messages[ts] = {**self.messages.get(ts, {}), **body}
         self.history.append((method, body))
         return 200, {}, {"ok": True, "channel": CHANNEL_ID, "ts": ts}
+
+    def _views_open(self, body: dict[str, Any]) -> Answer:
+        """A trigger is `<user>.<anything>`, and good once."""
+        view = body["view"] if isinstance(body["view"], dict) else json.loads(body["view"])
+        if problems := check_view(view):
+            self.problems += problems
+            return _error("invalid_arguments")
+        self.dialogs[body["trigger_id"].partition(".")[0]] = view
+        return 200, {}, {"ok": True, "view": {"id": "V1"}}
+
+    def _users_info(self, body: dict[str, Any]) -> Answer:
+        if body["user"] not in self.users:
+            return _error("user_not_found")
+        name, email = self.users[body["user"]]
+        user = {"id": body["user"], "real_name": name, "profile": {"email": email} if email else {}}
+        return 200, {}, {"ok": True, "user": user}
+
+    def _group_users(self, body: dict[str, Any]) -> Answer:
+        return 200, {}, {"ok": True, "users": self.groups.get(body["usergroup"], [])}
+
+    def _connections_open(self, _: dict[str, Any]) -> Answer:
+        self._socket = self._socket or _SocketMode(self)
+        return 200, {}, {"ok": True, "url": self._socket.url}
+
+    _OTHERS: ClassVar[dict[str, Any]] = {
+        "views.open": _views_open,
+        "users.info": _users_info,
+        "usergroups.users.list": _group_users,
+        "apps.connections.open": _connections_open,
+    }
+
+    def buttons(self, ts: str) -> dict[str, dict[str, Any]]:
+        """The buttons of a message by their texts."""
+        found = (each for block in self.messages[ts]["blocks"] for each in _elements(block, "actions"))
+        return {button["text"]["text"]: button for button in found}
+
+    def press(self, user: str, button: dict[str, Any]) -> dict[str, Any]:
+        """What Slack tells the app when somebody presses a button."""
+        return {
+            "type": "block_actions",
+            "user": {"id": user, "username": user.lower()},
+            "channel": {"id": CHANNEL_ID},
+            "trigger_id": f"{user}.{time.time_ns()}",
+            "actions": [{"type": "button", **button}],
+        }
+
+    def submit(self, user: str, comment: str = "") -> dict[str, Any]:
+        """What Slack tells the app when somebody sends the dialog that they were shown."""
+        view = self.dialogs[user]
+        values = {"comment": {"comment": {"type": "plain_text_input", "value": comment or None}}}
+        return {
+            "type": "view_submission",
+            "user": {"id": user, "username": user.lower()},
+            "view": {**view, "state": {"values": values}},
+        }
+
+    def send_over_socket(self, payload: dict[str, Any], seconds: float = 20) -> dict[str, Any]:
+        """Deliver an interaction by Socket Mode; what it was acknowledged with."""
+        envelope_id = str(time.time_ns())
+        until = time.monotonic() + seconds
+        while not (self._socket and self._socket.connections):
+            assert time.monotonic() < until, "nobody opened a connection"
+            time.sleep(0.02)
+        envelope = {"type": "interactive", "envelope_id": envelope_id, "payload": payload}
+        self._socket.connections[-1].send(json.dumps({**envelope, "accepts_response_payload": True}))
+        while envelope_id not in self.acknowledged:
+            assert time.monotonic() < until, "nobody acknowledged"
+            time.sleep(0.02)
+        return self.acknowledged[envelope_id]
+
+
+def signed(payload: dict[str, Any], secret: str = SIGNING_SECRET, at: float | None = None) -> dict[str, Any]:
+    """The body and headers with which Slack sends an interaction, for `httpx.post`.
+
+    https://docs.slack.dev/authentication/verifying-requests-from-slack
+    """
+    body = urlencode({"payload": json.dumps(payload)})
+    moment = str(int(time.time() if at is None else at))
+    digest = hmac.new(secret.encode(), f"v0:{moment}:{body}".encode(), hashlib.sha256).hexdigest()
+    headers = {
+        "content-type": "application/x-www-form-urlencoded",
+        "x-slack-request-timestamp": moment,
+        "x-slack-signature": f"v0={digest}",
+    }
+    return {"content": body, "headers": headers}
+
+
+class _SocketMode:
+    """The WebSocket that `apps.connections.open` leads to."""
+
+    def __init__(self, slack: SlackServer) -> None:
+        self._slack = slack
+        self.connections: list[ServerConnection] = []
+        self._server = serve(self._talk, "127.0.0.1", 0)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self._server.socket.getsockname()[1]}/link?ticket=planted-secret"
+
+    def stop(self) -> None:
+        for connection in self.connections:
+            connection.close()
+        self._server.shutdown()
+
+    def _talk(self, connection: ServerConnection) -> None:
+        connection.send(json.dumps({"type": "hello", "num_connections": 1}))
+        self.connections.append(connection)
+        for message in connection:
+            answer = json.loads(message)
+            self._slack.acknowledged[answer["envelope_id"]] = answer
+        self.connections.remove(connection)
+
+
+def check_view(view: dict[str, Any]) -> list[str]:
+    """What Slack would not show as a modal.
+
+    https://docs.slack.dev/reference/views/modal-views
+    """
+    problems = [] if view.get("type") == "modal" else ["no modal"]
+    for name in ("title", "submit", "close"):
+        if name in view:
+            problems += _text(view[name], 24)
+    if len(view.get("private_metadata", "")) > 3000:
+        problems.append("private_metadata too long")
+    for block in view["blocks"]:
+        if block["type"] == "input":
+            problems += _text(block["label"], 2000)
+            if "submit" not in view:
+                problems.append("an input and no submit")
+        else:
+            problems += _BLOCKS[block["type"]](block)
+    return problems
 
 
 def _error(code: str) -> Answer:
@@ -170,8 +320,13 @@ def _actions(block: dict[str, Any]) -> list[str]:
         problems += _text(button["text"], 75)
         if button["type"] != "button" or button["text"]["type"] != "plain_text":
             problems.append("not a button of plain text")
-        if not _is_web_link(button["url"]) or len(button["url"]) > 3000:
-            problems.append(f"button url {button['url'][:80]!r}")
+        url = button.get("url")
+        if url is None and not 0 < len(button.get("value", "")) <= 2000:
+            problems.append("a button that does nothing")
+        if url is not None and (not _is_web_link(url) or len(url) > 3000):
+            problems.append(f"button url {url[:80]!r}")
+        if button.get("style", "primary") not in ("primary", "danger"):
+            problems.append(f"style {button['style']}")
         if not 0 < len(button["action_id"]) <= 255:
             problems.append("action_id missing or too long")
     return problems

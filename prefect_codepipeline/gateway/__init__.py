@@ -1,0 +1,1 @@
+"""The service that people and other services reach from outside: one ASGI app, without a state of its own."""

@@ -1,0 +1,36 @@
+"""How often one source may ask."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+_SOURCES_KEPT = 10_000
+
+
+class RateLimit:
+    """Lets each source ask `burst` times at once and `per_second` times from then on.
+
+    Of the sources, as many are remembered as memory may cost; who was longest away is forgotten first.
+    """
+
+    def __init__(self, burst: float, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._burst = burst
+        self._per_second = per_second
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def wait_seconds(self, source: str, cost: float = 1) -> float:
+        """0 when the source may ask now, which then counts; else how long it has to wait."""
+        with self._lock:
+            now = self._clock()
+            left, then = self._left.pop(source, (self._burst, now))
+            left = min(self._burst, left + (now - then) * self._per_second)
+            is_allowed = left >= cost
+            self._left[source] = (left - cost if is_allowed else left, now)
+            if len(self._left) > _SOURCES_KEPT:
+                self._left.popitem(last=False)
+            return 0.0 if is_allowed else (cost - left) / self._per_second

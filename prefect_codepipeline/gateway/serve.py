@@ -1,0 +1,80 @@
+"""Run the gateway: its block, its connections to Slack, and the server."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+
+from prefect_codepipeline.blocks.gateway import Gateway
+from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.gateway.app import create_app
+from prefect_codepipeline.gateway.socket_mode import SocketModes
+from prefect_codepipeline.tasks.approval_links import GATEWAY_BLOCK, load_gateway
+
+# Beyond these, requests are turned away rather than kept waiting.
+_AT_ONCE = 500
+_QUIET = ("httpx", "httpcore", "slack_sdk", "uvicorn.access")
+
+
+def prepare_gateway(url: str | None, fallback_url: str | None = None) -> Gateway:
+    """The gateway's block, made with a key of its own when there is none, and with that address when one is given.
+
+    Args:
+        url: the address under which people reach the gateway; what the block says when None.
+        fallback_url: the address of a block that has to be made.
+
+    Raises:
+        CodePipelineError: the address is none.
+    """
+    known = load_gateway()
+    if known and (url is None or known.url == url.rstrip("/")):
+        return known
+    try:
+        kept = {"link_key": known.link_key, "former_link_key": known.former_link_key} if known else {}
+        gateway = Gateway(url=url or fallback_url, **kept)
+    except ValueError as error:
+        raise CodePipelineError(f"--url {url!r} is not the address of a web page: {error}") from None
+    try:
+        gateway.save(GATEWAY_BLOCK, overwrite=known is not None)
+    except ValueError:  # another copy, started at the same time, has made it
+        return load_gateway() or gateway
+    return gateway
+
+
+def serve(host: str, port: int, trusted_proxies: str) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        host: the address to listen on.
+        port: the port; 0 takes a free one.
+        trusted_proxies: whose `X-Forwarded-For` is believed, as uvicorn's `forwarded_allow_ips`.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    for name in _QUIET:  # their lines hold addresses, and those hold tokens
+        logging.getLogger(name).setLevel(logging.WARNING)
+    uvicorn.run(
+        _app_with_slack(),
+        host=host,
+        port=port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        forwarded_allow_ips=trusted_proxies,
+        limit_concurrency=_AT_ONCE,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def _app_with_slack() -> Starlette:
+    @asynccontextmanager
+    async def connected(_: Starlette) -> AsyncIterator[None]:
+        modes = SocketModes()
+        modes.start()
+        yield
+        modes.stop()
+
+    return create_app(lifespan=connected)

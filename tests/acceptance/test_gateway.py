@@ -1,0 +1,338 @@
+"""Approvals from Slack and from links: one decision counts, and everybody is told which."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.deployments.settings_file import save_settings
+from prefect_codepipeline.flows.reconcile import reconcile_once
+from prefect_codepipeline.gateway.app import create_app
+from prefect_codepipeline.gateway.serve import prepare_gateway
+from prefect_codepipeline.gateway.socket_mode import SocketModes
+from prefect_codepipeline.model.approval_policy import ApprovalPolicy
+from prefect_codepipeline.tasks.approval_links import approval_link, load_gateway
+from prefect_codepipeline.tasks.decision import open_approval
+from prefect_codepipeline.tasks.executions import read_execution
+from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.tasks.stopping import stop_pipeline_execution
+
+pytestmark = pytest.mark.live
+PEOPLE = 20
+
+
+@pytest.fixture
+def gateway(prefect_server: str) -> Iterator[str]:
+    """A gateway that serves on loopback; its address."""
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(), port=0, access_log=False, log_config=None, server_header=False)
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until = time.monotonic() + 20
+    while not server.started:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    prepare_gateway(url)
+    yield url
+    server.should_exit = True
+    thread.join(timeout=10)
+
+
+@pytest.fixture
+def slack(slack_server: Any, world: Any, gateway: str) -> Any:
+    """Slack, to which the world's pipeline reports."""
+    configure(world, slack_server, {})
+    yield slack_server
+    assert slack_server.problems == []
+
+
+def configure(world: Any, slack_server: Any, approvals: dict[str, ApprovalPolicy]) -> None:
+    name = world.name.lower().replace(".", "-")
+    fields = {"signing_secret": slack_server.SIGNING_SECRET, "app_token": slack_server.APP_TOKEN}
+    SlackChannel(bot_token=slack_server.token, channel="C0TEST", api_url=slack_server.url, **fields).save(
+        name, overwrite=True
+    )
+    save_settings(world.name, PipelineSettings(slack_channel=name, approvals=approvals))
+
+
+def asking(world: Any, stages: int = 1) -> Any:
+    """An execution that waits for an approval."""
+    approval = world.action("Ok", 1, "Approval", CustomData="Ship <b>1.2</b> & more?", ExternalEntityLink="https://example.com/notes")  # fmt: skip
+    return world.suspended(world.start(world.declare(*([approval],) * stages)))
+
+
+def link_of(known: Any, to: str = "") -> str:
+    request = open_approval(known.state)
+    gateway = load_gateway()
+    assert gateway
+    link = approval_link(gateway, known.id, request.token, request.expires_at, to)
+    assert link
+    return link
+
+
+def decide_on_page(link: str, decision: str, **fields: str) -> httpx.Response:
+    """What a browser does: open the page, fill the form, send it, and follow where it leads."""
+    with httpx.Client(follow_redirects=True, timeout=60) as browser:
+        page = browser.get(link)
+        token = re.search(r'name="form_token" value="([^"]+)"', page.text)
+        return browser.post(
+            link, data={"form_token": token[1] if token else "", "decision": decision, **fields}
+        )
+
+
+def interact(gateway: str, payload: dict[str, Any], **more: Any) -> httpx.Response:
+    from slack_server import signed
+
+    return httpx.post(f"{gateway}/slack/interactions", timeout=60, **signed(payload, **more))
+
+
+def decide_in_slack(
+    gateway: str, slack: Any, user: str, button: dict[str, Any], comment: str = ""
+) -> dict[str, Any]:
+    """Press, fill the dialog, send it; what Slack is answered then, or the dialog that only says something."""
+    assert interact(gateway, slack.press(user, button)).status_code == 200
+    if "submit" not in slack.dialogs[user]:
+        return {"view": slack.dialogs[user]}
+    answer: dict[str, Any] = interact(gateway, slack.submit(user, comment)).json()
+    return answer
+
+
+def message_asking(slack: Any, seconds: float = 20) -> str:
+    """The message that has the buttons, once it was posted; its ts."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for ts in list(slack.messages):
+            if "Approve" in slack.buttons(ts):
+                return ts
+        time.sleep(0.05)
+    pytest.fail(f"nothing with buttons was posted: {slack.messages}")
+
+
+def becomes(slack: Any, ts: str, *texts: str, seconds: float = 20) -> str:
+    until = time.monotonic() + seconds
+    while not all(text in str(slack.messages[ts]) for text in texts):
+        assert time.monotonic() < until, slack.messages[ts]
+        time.sleep(0.02)
+    return str(slack.messages[ts])
+
+
+def test_a_link_shows_what_is_asked_and_only_its_form_decides(world: Any, gateway: str) -> None:
+    save_settings(world.name, PipelineSettings())
+    known = asking(world)
+    link = link_of(known)
+
+    with httpx.Client() as browser:
+        page = browser.get(link)
+        refused = [
+            browser.post(link, data={"decision": "Approved"}),
+            browser.post(link, data={"decision": "Approved", "form_token": "x"}),
+            httpx.post(link, data={"decision": "Approved", "form_token": _form_token(page)}),
+            browser.post(
+                link,
+                data={"decision": "Approved", "form_token": _form_token(page)},
+                headers={"sec-fetch-site": "cross-site"},
+            ),
+        ]
+        too_long = browser.post(link, data={"decision": "Approved", "comment": "x" * 20_000})
+        unknown = browser.post(link, data={"decision": "Maybe", "form_token": _form_token(page)})
+    broken = httpx.get(link[:-3] + "AAA")
+
+    assert page.status_code == 200
+    for text in (world.name, "S1", "Ok", "Ship &lt;b&gt;1.2&lt;/b&gt; &amp; more?", "tester", "Open until"):
+        assert text in page.text
+    assert 'href="https://example.com/notes"' in page.text
+    for name, value in {
+        "x-frame-options": "DENY",
+        "referrer-policy": "no-referrer",
+        "cache-control": "no-store",
+    }.items():
+        assert page.headers[name] == value
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    assert "<script" not in page.text
+    assert "httponly" in page.headers["set-cookie"].lower()
+    assert "samesite=strict" in page.headers["set-cookie"].lower()
+    assert [each.status_code for each in refused] == [403] * 4
+    assert (too_long.status_code, unknown.status_code, broken.status_code) == (413, 400, 404)
+    assert open_approval(read_execution(known.id).state)
+
+    decided = decide_on_page(link, "Approved", name="Ana <i>", comment="looks good")
+
+    assert decided.status_code == 200
+    assert "Approved by link holder &#39;Ana &lt;i&gt;&#39;" in decided.text
+    assert "looks good" in decided.text
+    assert "<form" not in decided.text
+    assert world.ended(known.id).status == "Succeeded"
+
+
+def _form_token(page: httpx.Response) -> str:
+    found = re.search(r'name="form_token" value="([^"]+)"', page.text)
+    assert found
+    return found[1]
+
+
+def test_of_twenty_people_at_buttons_and_links_one_decides_and_all_are_told_who(
+    world: Any, slack: Any, gateway: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    known = asking(world)
+    ts = message_asking(slack)
+    buttons = slack.buttons(ts)
+    link = buttons["Review and decide"]["url"]
+    assert link.startswith(f"{gateway}/approvals/")
+
+    def decide(number: int) -> str:
+        wanted = ("Approve", "Reject")[number % 2]
+        if number < PEOPLE // 2:
+            return str(decide_in_slack(gateway, slack, f"U{number:03}", buttons[wanted], f"said {number}"))
+        status = {"Approve": "Approved", "Reject": "Rejected"}[wanted]
+        return decide_on_page(link, status, name=f"P{number:03}").text
+
+    with ThreadPoolExecutor(PEOPLE) as people:
+        told = list(people.map(decide, range(PEOPLE)))
+
+    ended = world.ended(known.id)
+    decision = ended.state.stage("S1").action("Ok").decision
+    assert ended.status == {"Approved": "Succeeded", "Rejected": "Failed"}[decision.status]
+    who = decision.by.replace("link holder ", "").strip("'").removesuffix(" (Slack)")
+    losers = [text for text in told if who in text and decision.status in text]
+    # The one who won in Slack sees the dialog close.
+    assert len(losers) + sum("'clear'" in text for text in told) == PEOPLE, told
+    assert sum("'clear'" in text for text in told) <= 1
+    shown = becomes(slack, ts, f"{decision.status} by {decision.by.split(chr(39))[0].strip()}")
+    assert set(slack.buttons(ts)) == {"Open in Prefect"}, shown
+    assert not re.search(r"planted-secret|approvals/[\w-]{30}", caplog.text)
+    again = decide_in_slack(gateway, slack, "U999", buttons["Approve"])
+    assert "Nothing to decide" in str(again)
+
+
+def test_a_policy_takes_two_people_and_neither_a_stranger_nor_a_form_without_a_name(
+    world: Any, slack: Any, gateway: str
+) -> None:
+    policy = ApprovalPolicy(approvers=("U1", "S1X", "cleo@example.com"), quorum=2)
+    configure(world, slack, {"S1/Ok": policy})
+    slack.users = {f"U{n}": (f"User {n}", f"u{n}@example.com") for n in range(1, 5)}
+    slack.groups = {"S1X": ["U2"]}
+    known = asking(world)
+    ts = message_asking(slack)
+    approve = slack.buttons(ts)["Approve"]
+
+    stranger = decide_in_slack(gateway, slack, "U3", approve)
+    first = decide_in_slack(gateway, slack, "U1", approve)
+    twice = decide_in_slack(gateway, slack, "U1", approve)
+    anonymous = httpx.get(link_of(known))
+    stolen = decide_on_page(link_of(known), "Approved")
+    call("POST", f"/flow_runs/{known.id}/resume", {"run_input": {"decision": "Approved", "comment": ""}})
+    world.wait(known.id, lambda k: k.is_suspended and k.state.stage("S1").action("Ok").refusals)
+
+    assert "not among those who may decide" in str(stranger)
+    assert "Your approval counts" in str(first)
+    assert "Your approval counts" in str(twice)
+    assert "made for nobody in particular" in anonymous.text
+    assert stolen.status_code == 403
+    waiting = read_execution(known.id).state.stage("S1").action("Ok")
+    assert [vote.approver.name for vote in waiting.votes] == ["User 1"]
+    assert "does not say who" in waiting.refusals[0].reason
+    becomes(slack, ts, "Approved by User 1 (Slack) so far")
+
+    done = decide_on_page(link_of(known, "Cleo@example.com"), "Approved")
+
+    assert done.status_code == 200, done.text
+    becomes(slack, ts, "Approved by User 1 (Slack), Cleo@example.com (link)")
+    assert world.ended(known.id).status == "Succeeded"
+
+
+def test_socket_mode_decides_and_a_stop_withdraws_the_buttons(world: Any, slack: Any, gateway: str) -> None:
+    known = asking(world, stages=2)
+    first = message_asking(slack)
+    modes = SocketModes()
+    modes.start()
+    try:
+        slack.send_over_socket(slack.press("U1", slack.buttons(first)["Approve"]))
+        _until(lambda: "U1" in slack.dialogs)
+        answer = slack.send_over_socket(slack.submit("U1", "by socket"))
+        assert answer["payload"] == {"response_action": "clear"}
+        becomes(slack, first, "Approved by u1 (Slack)", "by socket")
+    finally:
+        modes.stop()
+
+    world.wait(
+        known.id, lambda k: k.is_suspended and k.state.stage("S2").action("Ok").is_waiting_for_approval
+    )
+    second = message_asking(slack)
+    reminded = reconcile_once(open_approval(read_execution(known.id).state).expires_at - _minutes(30))
+    reminded += reconcile_once(open_approval(read_execution(known.id).state).expires_at - _minutes(29))
+    stop_pipeline_execution(world.name, known.id, by="ops", reason="wrong branch", abandon=False)
+    becomes(slack, second, "wrong branch")
+
+    assert sum("reminded" in sentence for sentence in reminded) == 1
+    assert sum("still to be decided" in str(message) for message in slack.messages.values()) == 1
+    assert set(slack.buttons(second)) == {"Open in Prefect"}
+    assert httpx.get(link_of_token(known, second, slack)).status_code == 410
+
+
+def link_of_token(known: Any, ts: str, slack: Any) -> str:
+    posted = next(body for method, body in slack.history if "Approve" in str(body) and method == "chat.postMessage" and "S2" in str(body))  # fmt: skip
+    return str(next(b["url"] for block in posted["blocks"] for b in block.get("elements", []) if b.get("text", {}).get("text") == "Review and decide"))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        pytest.param({}, 200, id="signed"),
+        pytest.param({"secret": "another"}, 401, id="signed by another"),
+        pytest.param({"at": time.time() - 301}, 401, id="older than five minutes"),
+        pytest.param({"at": time.time() + 330}, 401, id="from the future"),
+    ],
+)
+def test_only_what_slack_signed_lately_is_heard(slack: Any, gateway: str, change: Any, status: int) -> None:
+    assert interact(gateway, {"type": "shortcut"}, **change).status_code == status
+
+
+def test_the_page_fits_a_phone(world: Any, gateway: str, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("there is no Chromium on this machine; `make test FULL=1` installs it where it can")
+    save_settings(world.name, PipelineSettings())
+    known = asking(world)
+    picture = tmp_path / "page.png"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+        f"--user-data-dir={tmp_path}/chromium", "--window-size=500,1000"]  # fmt: skip
+
+    done = subprocess.run(
+        [chromium, *options, f"--screenshot={picture}", "--dump-dom", link_of(known)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+    assert ">Approve</button>" in done.stdout
+    assert "Content Security Policy" not in done.stderr
+    assert picture.stat().st_size > 10_000
+
+
+def _until(condition: Any, seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def _minutes(number: int) -> Any:
+    from datetime import timedelta
+
+    return timedelta(minutes=number)
