@@ -40,7 +40,7 @@ def show_decision(execution_id: str, token: str) -> None:
     """
     try:
         view = view_approval(execution_id, token)
-        channel = _channel_of(view.known)
+        channel = channel_of(view.known)
         asked = _sent(view.known, f"{ASKED}{token}", channel) if channel else None
         if channel is None or asked is None:
             return
@@ -77,7 +77,7 @@ def remind(known: KnownExecution, request: ApprovalRequested) -> bool:
 
     Written down before it is posted: a reminder that is lost does less harm than one that comes every minute.
     """
-    channel = _channel_of(known)
+    channel = channel_of(known)
     if channel is None or known.state is None:
         return False
     parent = _sent(known, EXECUTION, channel)
@@ -110,7 +110,8 @@ def _message(view: ApprovalView, channel: SlackChannel) -> Message:
     return decided_reply(view.request, view.state, url, view.standing, view.sentence)
 
 
-def _channel_of(known: KnownExecution) -> SlackChannel | None:
+def channel_of(known: KnownExecution) -> SlackChannel | None:
+    """The channel that the pipeline reports to, as its settings say it now."""
     assert known.state, "only an execution that has begun has reported"
     pinned = known.state.pinned
     name = settings_of(pinned.pipeline_name, pinned.settings_id).slack_channel

@@ -27,9 +27,10 @@ from prefect_codepipeline.model.slack_message import (
     notice_modal,
 )
 from prefect_codepipeline.tasks.approval_links import check, load_gateway
-from prefect_codepipeline.tasks.approval_messages import show_decision
+from prefect_codepipeline.tasks.approval_messages import channel_of, show_decision
 from prefect_codepipeline.tasks.approval_view import view_approval
 from prefect_codepipeline.tasks.decision import SUMMARY_LENGTH, Answer, put_approval_result
+from prefect_codepipeline.tasks.executions import KnownExecution
 from prefect_codepipeline.tasks.slack_failures import read_failure
 
 _logger = logging.getLogger("codepipeline.gateway")
@@ -53,24 +54,25 @@ def handle(payload: dict[str, Any], channels: list[SlackChannel]) -> Reply:
     """
     kind = payload.get("type")
     if kind == "block_actions":
-        return _pressed(payload, _channel(payload, channels))
+        return _pressed(payload, channels)
     if kind == "view_submission" and payload.get("view", {}).get("callback_id") == DECIDE:
         return _answered(payload, channels)
     return Reply()
 
 
-def _pressed(payload: dict[str, Any], channel: SlackChannel) -> Reply:
+def _pressed(payload: dict[str, Any], channels: list[SlackChannel]) -> Reply:
     """Show the dialog; the trigger is good for three seconds, so nothing comes before it that could wait."""
     action = next((each for each in payload.get("actions", []) if each.get("action_id") in _STATUS), None)
     if action is None:  # buttons that only lead somewhere tell of it too
         return Reply()
     value, status = str(action.get("value", "")), _STATUS[action["action_id"]]
-    afterwards = None
+    afterwards, channel = None, channels[0]
     try:
         target = _target(value)
         view = view_approval(target.execution_id, target.token)
+        channel = _own(view.known, channels)
         if view.standing == "open":
-            metadata = json.dumps({"value": value, "status": status, "channel": channel.channel})
+            metadata = json.dumps({"value": value, "status": status})
             dialog = decision_modal(view.request, view.state, status, metadata)
         else:
             dialog = notice_modal("Nothing to decide", f"{view.sentence}.")
@@ -96,16 +98,15 @@ def _answered(payload: dict[str, Any], channels: list[SlackChannel]) -> Reply:
         return _notice("Nothing was decided", f"{error}.")
     if status not in _STATUS.values():
         return _notice("Nothing was decided", "Slack's answer could not be read.")
-    channel = next((each for each in channels if each.channel == asked.get("channel")), channels[0])
-    return _decide(target, status, comment, payload.get("user", {}), channel)
+    return _decide(target, status, comment, payload.get("user", {}), channels)
 
 
 def _decide(
-    target: ApprovalTarget, status: Answer, comment: str, user: dict[str, Any], channel: SlackChannel
+    target: ApprovalTarget, status: Answer, comment: str, user: dict[str, Any], channels: list[SlackChannel]
 ) -> Reply:
     try:
-        policy = view_approval(target.execution_id, target.token).policy
-        approver = _approver(user, channel, policy)
+        view = view_approval(target.execution_id, target.token)
+        approver = _approver(user, _own(view.known, channels), view.policy)
         written = put_approval_result(
             target.execution_id, target.token, status, approver, comment[:SUMMARY_LENGTH]
         )
@@ -147,9 +148,10 @@ def _gateway() -> Gateway:
     return gateway
 
 
-def _channel(payload: dict[str, Any], channels: list[SlackChannel]) -> SlackChannel:
-    wanted = (payload.get("channel") or {}).get("id")
-    return next((channel for channel in channels if channel.channel == wanted), channels[0])
+def _own(known: KnownExecution, channels: list[SlackChannel]) -> SlackChannel:
+    """The pipeline's own channel, when it belongs to the app that the interaction came through."""
+    own = channel_of(known)
+    return own if own in channels else channels[0]
 
 
 def _shower(target: ApprovalTarget) -> Callable[[], None]:

@@ -31,7 +31,7 @@ class SocketModes:
     """Keeps one connection open for each app token that a SlackChannel block has; blocks may come and go."""
 
     def __init__(self, look_again_seconds: float = LOOK_AGAIN_SECONDS) -> None:
-        self._clients: dict[str, SocketModeClient] = {}
+        self._clients: dict[tuple[str, str], SocketModeClient] = {}
         self._seconds = look_again_seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="codepipeline-socket-mode", daemon=True)
@@ -53,27 +53,33 @@ class SocketModes:
                 self._look()
             except CodePipelineError as error:
                 _logger.warning("Socket Mode: %s", error)
-            except Exception as error:
-                _logger.warning("Socket Mode is not connected: %s", read_failure(error).text)
             self._stopped.wait(self._seconds)
 
     def _look(self) -> None:
-        channels: dict[str, list[SlackChannel]] = {}
-        for channel in all_slack_channels():
-            if channel.app_token:
-                channels.setdefault(channel.app_token.get_secret_value(), []).append(channel)
-        for token in self._clients.keys() - channels.keys():
-            self._clients.pop(token).close()
-        for token in channels.keys() - self._clients.keys():
-            self._clients[token] = _connected(channels[token][0])
-            _logger.info("Socket Mode: connected to Slack")
+        channels = {_app_of(channel): channel for channel in all_slack_channels() if channel.app_token}
+        for app in self._clients.keys() - channels.keys():
+            self._clients.pop(app).close()
+        for app in channels.keys() - self._clients.keys():
+            if self._stopped.is_set():
+                return
+            try:
+                self._clients[app] = _connected(channels[app])
+                _logger.info("Socket Mode: connected to Slack")
+            except Exception as error:  # another app may well be reached
+                text = read_failure(error).text
+                _logger.warning("Socket Mode: channel %s: %s", channels[app].channel, text)
+
+
+def _app_of(channel: SlackChannel) -> tuple[str, str]:
+    assert channel.app_token, "asked for before"
+    return channel.app_token.get_secret_value(), channel.api_url
 
 
 def _connected(channel: SlackChannel) -> SocketModeClient:
     assert channel.app_token, "asked for before"
     web = channel.socket_client()
     client = SocketModeClient(channel.app_token.get_secret_value(), logger=_unheard, web_client=web)
-    client.socket_mode_request_listeners.append(_listener(channel.app_token.get_secret_value()))
+    client.socket_mode_request_listeners.append(_listener(_app_of(channel)))
     try:
         client.connect()
     except Exception:
@@ -82,7 +88,7 @@ def _connected(channel: SlackChannel) -> SocketModeClient:
     return client
 
 
-def _listener(app_token: str) -> Callable[[BaseSocketModeClient, SocketModeRequest], None]:
+def _listener(app: tuple[str, str]) -> Callable[[BaseSocketModeClient, SocketModeRequest], None]:
     def listen(client: BaseSocketModeClient, request: SocketModeRequest) -> None:
         # A dialog's answer is wanted in the acknowledgement; of all else Slack only wants to know that it came.
         is_answer = request.type == "interactive" and request.payload.get("type") == "view_submission"
@@ -91,7 +97,7 @@ def _listener(app_token: str) -> Callable[[BaseSocketModeClient, SocketModeReque
         if request.type != "interactive":
             return
         try:
-            reply = handle(request.payload, _channels(app_token))
+            reply = handle(request.payload, _channels(app))
         except Exception as error:
             _logger.error("an interaction of Slack was not answered: %s", type(error).__name__)
             return
@@ -103,6 +109,5 @@ def _listener(app_token: str) -> Callable[[BaseSocketModeClient, SocketModeReque
     return listen
 
 
-def _channels(app_token: str) -> list[SlackChannel]:
-    found = all_slack_channels()
-    return [each for each in found if each.app_token and each.app_token.get_secret_value() == app_token]
+def _channels(app: tuple[str, str]) -> list[SlackChannel]:
+    return [each for each in all_slack_channels() if each.app_token and _app_of(each) == app]
