@@ -26,6 +26,7 @@ from prefect_codepipeline.errors import (
     ApprovalNotAllowed,
     CodePipelineError,
     InvalidApprovalTokenException,
+    MissingBlock,
     PrefectUnavailable,
 )
 from prefect_codepipeline.model.approval_target import ApprovalTarget
@@ -84,9 +85,10 @@ def _answered(answer: Any, *arguments: Any) -> Response:
         return cast(Response, answer(*arguments))
     except InvalidApprovalTokenException as error:
         return _page("message.html", 404, title="This link decides nothing", text=f"{error}.")
-    except PrefectUnavailable as error:
-        _logger.error("Prefect's API is away: %s", type(error).__name__)
-        text = "Prefect does not answer at the moment. Nothing was decided; try again in a minute."
+    except CodePipelineError as error:
+        is_away = isinstance(error, PrefectUnavailable)  # whose text quotes the address that was asked
+        _logger.error("no answer to a request: %s", "Prefect's API is away" if is_away else error)
+        text = "Prefect does not answer at the moment. Nothing was decided by you; try again in a minute."
         return _page("message.html", 503, title="Not now", text=text)
 
 
@@ -167,7 +169,7 @@ def _is_from_our_page(request: Request, gateway: Gateway, link: str, form: dict[
 def _gateway() -> Gateway:
     gateway = load_gateway()
     if gateway is None:
-        raise CodePipelineError("the gateway's block was deleted; start the gateway again")
+        raise MissingBlock("the gateway's block was deleted; start the gateway again")
     return gateway
 
 

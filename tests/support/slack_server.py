@@ -13,10 +13,12 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
 TOKEN = "xoxb-1-planted-secret"
@@ -247,9 +249,10 @@ class _SocketMode:
     def _talk(self, connection: ServerConnection) -> None:
         connection.send(json.dumps({"type": "hello", "num_connections": 1}))
         self.connections.append(connection)
-        for message in connection:
-            answer = json.loads(message)
-            self._slack.acknowledged[answer["envelope_id"]] = answer
+        with suppress(ConnectionClosed):
+            for message in connection:
+                answer = json.loads(message)
+                self._slack.acknowledged[answer["envelope_id"]] = answer
         self.connections.remove(connection)
 
 
@@ -398,7 +401,7 @@ class _Handler(BaseHTTPRequestHandler):
     slack: SlackServer
 
     def do_POST(self) -> None:
-        raw = self.rfile.read(int(self.headers["content-length"])).decode()
+        raw = self.rfile.read(int(self.headers["content-length"] or 0)).decode()
         if self.slack.away:
             self.slack.attempts += 1
             self.close_connection = True
@@ -425,7 +428,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _decoded(raw: str, content_type: str) -> dict[str, Any]:
     if "json" in content_type:
-        body: dict[str, Any] = json.loads(raw)
+        body: dict[str, Any] = json.loads(raw or "{}")
         return body
     fields = {key: values[0] for key, values in parse_qs(raw).items()}
     return {key: json.loads(value) if key == "blocks" else value for key, value in fields.items()}

@@ -1,0 +1,107 @@
+"""What every request passes first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from prefect_codepipeline.gateway.app import create_app
+from prefect_codepipeline.gateway.guard import Guard
+from prefect_codepipeline.gateway.rate import RateLimit
+
+
+async def _echo(request: Request) -> Response:
+    return PlainTextResponse(str(len(await request.body())))
+
+
+def ask(app: Starlette, method: str, path: str, **more: Any) -> httpx.Response:
+    async def answer() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            return await client.request(method, path, **more)
+
+    return asyncio.run(answer())
+
+
+def guarded(rate: RateLimit, largest: int = 100) -> Starlette:
+    guard = Middleware(Guard, rate=rate, largest_body=largest)
+    return Starlette(routes=[Route("/x/{secret}", _echo, methods=["POST"])], middleware=[guard])
+
+
+def test_a_source_that_asks_too_often_is_told_when_to_come_back() -> None:
+    app = guarded(RateLimit(2, 0.1, clock=lambda: 0.0))
+
+    answers = [ask(app, "POST", "/x/1") for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[2].headers["retry-after"] == "10"
+
+
+def test_each_source_has_its_own_rate_and_it_comes_back() -> None:
+    now = 0.0
+    rate = RateLimit(1, 0.5, clock=lambda: now)
+
+    assert (rate.wait_seconds("a"), rate.wait_seconds("b")) == (0, 0)
+    assert rate.wait_seconds("a") == 2
+    now = 2.0
+    assert rate.wait_seconds("a") == 0
+
+
+@pytest.mark.parametrize(("size", "status"), [(100, 200), (101, 413)])
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "in parts"])
+def test_a_body_that_is_too_large_is_not_read_to_its_end(size: int, status: int, is_streamed: bool) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(size):
+            yield b"x"
+
+    content = parts() if is_streamed else b"x" * size
+
+    assert ask(guarded(RateLimit(9, 1)), "POST", "/x/1", content=content).status_code == status
+
+
+def test_the_log_names_the_route_and_nothing_that_was_sent(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "codepipeline.gateway")
+    app = guarded(RateLimit(9, 1))
+
+    ask(app, "POST", "/x/s3cret?token=s3cret", headers={"authorization": "s3cret"})
+    ask(app, "GET", "/s3cret")
+
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("codepipeline")]
+    assert [line.rsplit(" ", 2)[0] for line in ours] == ["POST /x/{secret} 200", "GET (no route) 404"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/health", 200),
+        ("GET", "/", 404),
+        ("GET", "/approvals/", 404),
+        ("GET", "/docs", 404),
+        ("PUT", "/approvals/x", 405),
+        ("GET", "/slack/interactions", 405),
+    ],
+)
+def test_what_is_not_allowed_is_denied_and_every_answer_is_guarded(
+    method: str, path: str, status: int
+) -> None:
+    answer = ask(create_app(), method, path)
+
+    assert answer.status_code == status
+    assert_guarded(answer)
+
+
+def assert_guarded(answer: httpx.Response) -> None:
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["cache-control"] == "no-store"
