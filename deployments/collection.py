@@ -2,6 +2,7 @@
 
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
+from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.blocks.git_poll_state import GitPollState
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
@@ -13,6 +14,7 @@ __all__ = [
     "ArtifactStore",
     "CodeBuildProject",
     "CodePipelineWorker",
+    "Gateway",
     "GitConnection",
     "GitPollState",
     "PipelineDefinition",

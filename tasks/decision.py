@@ -60,8 +60,8 @@ def put_approval_result(
     known = read_execution(execution_id)
     asked = _asked(known, token)
     if asked.decision is None:
-        _check_time(asked)
         assert known.state, "what asks for an approval has begun"
+        _check_is_open(asked, known.state)
         policy = approval_policy(known.state, asked)
         verdict = judge(policy, known.state, asked.votes, approver, status, utc_now())
         if verdict.kind == "refused":
@@ -110,6 +110,12 @@ def approval_policy(state: ExecutionState, action: ActionState) -> ApprovalPolic
     assert action.request, "only what was asked for has a policy"
     settings = settings_of(state.pinned.pipeline_name, state.pinned.settings_id)
     return settings.approval_policy(action.request.stage, action.request.action)
+
+
+def as_comment(text: str) -> str:
+    """What somebody typed, as it may be kept: text that does nothing to a terminal, without space around it."""
+    lines = text.replace("\r\n", "\n")
+    return "".join(character for character in lines if character.isprintable() or character == "\n").strip()
 
 
 def find_approval(known: KnownExecution, token: str) -> ActionState | None:
@@ -162,14 +168,16 @@ def _asked(known: KnownExecution, token: str) -> ActionState:
     return asked
 
 
-def _check_time(asked: ActionState) -> None:
+def _check_is_open(asked: ActionState, state: ExecutionState) -> None:
     request = asked.request
     assert request, "it was found by its request"
-    if utc_now() >= request.expires_at:
+    what = f"approval {request.action!r} of stage {request.stage!r}"
+    if state.stop:
         raise InvalidApprovalTokenException(
-            f"approval {request.action!r} of stage {request.stage!r} expired at "
-            f"{request.expires_at:%Y-%m-%d %H:%M} UTC"
+            f"{what} is over: the execution was stopped by {state.stop.summary}"
         )
+    if utc_now() >= request.expires_at:
+        raise InvalidApprovalTokenException(f"{what} expired at {request.expires_at:%Y-%m-%d %H:%M} UTC")
 
 
 def answer_of(decision: ApprovalDecided) -> dict[str, Any]:

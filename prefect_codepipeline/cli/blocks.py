@@ -89,7 +89,15 @@ def list_connections(*, json: bool = False) -> int:
     return 0
 
 
-def add_slack(name: str, *, channel: str, token_stdin: bool = False, api_url: str | None = None) -> int:
+def add_slack(
+    name: str,
+    *,
+    channel: str,
+    signing_secret: bool = False,
+    app_token: bool = False,
+    token_stdin: bool = False,
+    api_url: str | None = None,
+) -> int:
     """Add or replace a Slack channel to report to, as the block SlackChannel. Asks for the bot token.
 
     Parameters
@@ -98,15 +106,23 @@ def add_slack(name: str, *, channel: str, token_stdin: bool = False, api_url: st
         Name of the block; name it as `slack_channel` in a pipeline's settings.
     channel:
         The channel's id, such as C0123456789.
+    signing_secret:
+        Ask for the app's signing secret too: for Approve and Reject buttons, when Slack can reach the gateway.
+    app_token:
+        Ask for the app's token too, xapp-…: for buttons by Socket Mode, when Slack cannot reach it.
     token_stdin:
-        Read the bot token from the standard input.
+        Read them from the standard input, one a line, in this order.
     api_url:
         Another address than Slack's own, for tests and proxies.
     """
     connect()
     from prefect_codepipeline.blocks.slack_channel import SlackChannel
 
-    fields = {"bot_token": read_secret("bot token", token_stdin), "channel": channel}
+    fields: dict[str, object] = {"bot_token": read_secret("bot token", token_stdin), "channel": channel}
+    if signing_secret:
+        fields["signing_secret"] = read_secret("signing secret", token_stdin)
+    if app_token:
+        fields["app_token"] = read_secret("app token", token_stdin)
     _save(SlackChannel, name, {**fields, **({"api_url": api_url} if api_url else {})})
     console.print(Text(f"Slack channel {name!r}: {channel}"))
     return 0

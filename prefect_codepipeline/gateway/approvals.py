@@ -35,7 +35,7 @@ from prefect_codepipeline.model.web_links import web_link
 from prefect_codepipeline.tasks.approval_links import check, form_token, is_form_token, load_gateway
 from prefect_codepipeline.tasks.approval_messages import show_decision
 from prefect_codepipeline.tasks.approval_view import ApprovalView, changes_of, view_approval
-from prefect_codepipeline.tasks.decision import SUMMARY_LENGTH, Answer, put_approval_result
+from prefect_codepipeline.tasks.decision import SUMMARY_LENGTH, Answer, as_comment, put_approval_result
 
 LARGEST_FORM = 16_384
 NAME_LENGTH = 80
@@ -105,7 +105,7 @@ def _decide(request: Request, link: str, form: dict[str, str]) -> Response:
     if not _is_from_our_page(request, gateway, link, form):
         text = "The answer did not come from this page's own form, or cookies are off. Open the link again."
         return _page("message.html", 403, title="Nothing was decided", text=text)
-    decision, comment = form.get("decision", ""), form.get("comment", "").replace("\r\n", "\n").strip()
+    decision, comment = form.get("decision", ""), as_comment(form.get("comment", ""))
     if decision not in ("Approved", "Rejected") or len(comment) > SUMMARY_LENGTH:
         text = f"Choose Approve or Reject, and give a comment of at most {SUMMARY_LENGTH} characters."
         return _page("message.html", 400, title="Nothing was decided", text=text)
@@ -182,8 +182,7 @@ def _form_of(body: bytes) -> dict[str, str]:
 
 
 def _name(form: dict[str, str]) -> str:
-    printable = (character for character in form.get("name", "") if character.isprintable())
-    return "".join(printable).strip()[:NAME_LENGTH]
+    return as_comment(form.get("name", "")).replace("\n", " ")[:NAME_LENGTH]
 
 
 def _page(template: str, status: int, **values: Any) -> HTMLResponse:

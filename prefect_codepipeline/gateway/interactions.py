@@ -29,7 +29,7 @@ from prefect_codepipeline.model.slack_message import (
 from prefect_codepipeline.tasks.approval_links import check, load_gateway
 from prefect_codepipeline.tasks.approval_messages import channel_of, show_decision
 from prefect_codepipeline.tasks.approval_view import view_approval
-from prefect_codepipeline.tasks.decision import SUMMARY_LENGTH, Answer, put_approval_result
+from prefect_codepipeline.tasks.decision import SUMMARY_LENGTH, Answer, as_comment, put_approval_result
 from prefect_codepipeline.tasks.executions import KnownExecution
 from prefect_codepipeline.tasks.slack_failures import read_failure
 
@@ -108,7 +108,7 @@ def _decide(
         view = view_approval(target.execution_id, target.token)
         approver = _approver(user, _own(view.known, channels), view.policy)
         written = put_approval_result(
-            target.execution_id, target.token, status, approver, comment[:SUMMARY_LENGTH]
+            target.execution_id, target.token, status, approver, as_comment(comment)[:SUMMARY_LENGTH]
         )
     except CodePipelineError as error:
         notice = _notice("Your answer does not count", f"{error}.")

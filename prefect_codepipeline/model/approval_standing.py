@@ -13,9 +13,9 @@ from prefect_codepipeline.model.state import ActionState, ExecutionState
 Standing = Literal["open", "approved", "rejected", "expired", "stopped"]
 # The page of a commit, and that of two compared, as the hosts spell them.
 _COMPARED = (
-    (re.compile(r"(https?://.+)/-/commit/[0-9a-f]+"), r"\1/-/compare/{old}...{new}"),
-    (re.compile(r"(https?://.+)/commit/[0-9a-f]+"), r"\1/compare/{old}...{new}"),
-    (re.compile(r"(https?://.+)/commits/[0-9a-f]+"), r"\1/branches/compare/{new}..{old}"),
+    (re.compile(r"(https?://.+)/-/commit/[0-9a-f]+"), "/-/compare/{old}...{new}"),
+    (re.compile(r"(https?://.+)/commit/[0-9a-f]+"), "/compare/{old}...{new}"),
+    (re.compile(r"(https?://.+)/commits/[0-9a-f]+"), "/branches/compare/{new}..{old}"),
 )
 
 
@@ -41,7 +41,7 @@ class Change:
         for pattern, page in _COMPARED:
             if found := pattern.fullmatch(self.revision.revision_url):
                 ids = {"old": self.before.revision_id, "new": self.revision.revision_id}
-                return found.expand(page).format(**ids)
+                return found[1] + page.format(**ids)
         return None
 
 

@@ -11,9 +11,11 @@ from prefect.testing.standard_test_suites import BlockStandardTestSuite
 
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.blocks.git_poll_state import GitPollState
+from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.blocks.pipeline_settings import ActionOverride, PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.model.approval_policy import ApprovalPolicy
 
 
 class _Suite(BlockStandardTestSuite):
@@ -45,6 +47,12 @@ class TestPipelineDefinition(_Suite):
         return PipelineDefinition
 
 
+class TestGateway(_Suite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return Gateway
+
+
 class TestSlackChannel(_Suite):
     @pytest.fixture
     def block(self) -> type[Block]:
@@ -64,6 +72,21 @@ def test_overrides_of_an_action_win_over_those_of_its_stage() -> None:
     )
 
 
+def test_the_narrowest_policy_of_an_approval_counts_as_a_whole() -> None:
+    settings = PipelineSettings(
+        approvals={
+            "*": ApprovalPolicy(quorum=2),
+            "Prod": ApprovalPolicy(quorum=3),
+            "Prod/Ok": ApprovalPolicy(not_who_started=True),
+        }
+    )
+
+    assert settings.approval_policy("Beta", "Ok").quorum == 2
+    assert settings.approval_policy("Prod", "Other").quorum == 3
+    assert settings.approval_policy("Prod", "Ok").quorum == 1
+    assert PipelineSettings().approval_policy("Prod", "Ok") == ApprovalPolicy()
+
+
 @pytest.mark.live
 def test_prefect_registers_every_block_of_the_package(prefect_server: str) -> None:
     command = [sys.executable, "-m", "prefect", "block", "register", "-m", "prefect_codepipeline"]
@@ -74,6 +97,7 @@ def test_prefect_registers_every_block_of_the_package(prefect_server: str) -> No
     for name in (
         "Artifact Store",
         "CodeBuild Project",
+        "CodePipeline Gateway",
         "Git Connection",
         "Pipeline Settings",
         "Slack Channel",
