@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
+from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from prefect_codepipeline.blocks.gateway import Gateway
@@ -20,22 +21,24 @@ _AT_ONCE = 500
 _QUIET = ("httpx", "httpcore", "slack_sdk", "uvicorn.access")
 
 
-def prepare_gateway(url: str | None, fallback_url: str | None = None) -> Gateway:
+def prepare_gateway(
+    url: str | None, fallback_url: str | None = None, *, has_new_key: bool = False
+) -> Gateway:
     """The gateway's block, made with a key of its own when there is none, and with that address when one is given.
 
     Args:
         url: the address under which people reach the gateway; what the block says when None.
         fallback_url: the address of a block that has to be made.
+        has_new_key: change the key; what the present one signed stays good.
 
     Raises:
         CodePipelineError: the address is none.
     """
     known = load_gateway()
-    if known and (url is None or known.url == url.rstrip("/")):
+    if known and not has_new_key and (url is None or known.url == url.rstrip("/")):
         return known
     try:
-        kept = {"link_key": known.link_key, "former_link_key": known.former_link_key} if known else {}
-        gateway = Gateway(url=url or fallback_url, **kept)
+        gateway = Gateway(url=url or (known.url if known else fallback_url), **_keys(known, has_new_key))
     except ValueError as error:
         raise CodePipelineError(f"--url {url!r} is not the address of a web page: {error}") from None
     try:
@@ -43,6 +46,14 @@ def prepare_gateway(url: str | None, fallback_url: str | None = None) -> Gateway
     except ValueError:  # another copy, started at the same time, has made it
         return load_gateway() or gateway
     return gateway
+
+
+def _keys(known: Gateway | None, has_new_key: bool) -> dict[str, SecretStr | None]:
+    if known is None:
+        return {}
+    if has_new_key:
+        return {"former_link_key": known.link_key}
+    return {"link_key": known.link_key, "former_link_key": known.former_link_key}
 
 
 def serve(host: str, port: int, trusted_proxies: str) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -333,6 +336,76 @@ def test_the_page_fits_a_phone(world: Any, gateway: str, tmp_path: Path) -> None
     assert ">Approve</button>" in done.stdout
     assert "Content Security Policy" not in done.stderr
     assert picture.stat().st_size > 10_000
+
+
+def test_a_gateway_that_is_killed_loses_nothing_and_its_log_tells_no_secret(
+    world: Any, slack_server: Any, tmp_path: Path
+) -> None:
+    configure(world, slack_server, {"*": ApprovalPolicy(quorum=2)})
+    slack_server.users = {"U01": ("Ana", "ana@example.com"), "U02": ("Bob", "bob@example.com")}
+    log = tmp_path / "gateway.log"
+    port = _free_port()
+    gateway = f"http://127.0.0.1:{port}"
+    prepare_gateway(gateway)
+    known = asking(world)
+    ts = message_asking(slack_server)
+    approve = slack_server.buttons(ts)["Approve"]
+
+    with _served(port, log):
+        first = decide_in_slack(gateway, slack_server, "U01", approve)
+    with _served(port, log):
+        refused = httpx.post(f"{gateway}/slack/interactions", content="payload=%7B%7D", timeout=60)
+        second = decide_in_slack(gateway, slack_server, "U02", approve, "go")
+        page = httpx.get(link_of_history(slack_server), timeout=60)
+        becomes(slack_server, ts, "Approved by Ana (Slack), Bob (Slack)")
+
+    Block.delete(f"slack-channel/{slack_name(world)}")
+    assert "Your approval counts" in str(first)
+    assert refused.status_code == 401
+    assert second == {"response_action": "clear"}
+    assert "Approved by Ana (Slack), Bob (Slack)" in page.text
+    assert world.ended(known.id).status == "Succeeded"
+    text = log.read_text()
+    assert "POST /slack/interactions 200" in text
+    token = known.state.stage("S1").action("Ok").request.token
+    secrets = ["planted-secret", token, approve["value"], load_gateway().link_key.get_secret_value(), "v0="]
+    assert [secret for secret in secrets if secret in text] == []
+    assert "Traceback" not in text
+
+
+def link_of_history(slack: Any) -> str:
+    found = re.search(r"http://[^'\"]+/approvals/[^'\"]+", str(slack.history))
+    assert found
+    return found[0]
+
+
+@contextmanager
+def _served(port: int, log: Path) -> Iterator[None]:
+    """`codepipeline gateway` as a process, killed in the end."""
+    command = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()"]
+    with log.open("a") as output:
+        process = subprocess.Popen(
+            [*command, "gateway", "--port", str(port)], stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        _until(lambda: _answers(port), 60)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def _until(condition: Any, seconds: float = 20) -> None:
