@@ -69,9 +69,8 @@ def _is_signed_by(channel: SlackChannel, body: bytes, headers: dict[str, str]) -
         return False
 
 
-def _payload_of(body: bytes) -> dict[str, Any] | None:
+def _payload_of(body: bytes) -> Any:
     try:
-        payload = json.loads(parse_qs(body.decode(), max_num_fields=10)["payload"][0])
+        return json.loads(parse_qs(body.decode(), max_num_fields=10)["payload"][0])
     except (ValueError, KeyError, RecursionError):
         return None
-    return payload if isinstance(payload, dict) else None

@@ -30,8 +30,9 @@ from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.gateway.serve import prepare_gateway
 from prefect_codepipeline.gateway.socket_mode import SocketModes
 from prefect_codepipeline.model.approval_policy import ApprovalPolicy
+from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.tasks.approval_links import approval_link, load_gateway
-from prefect_codepipeline.tasks.decision import open_approval
+from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
 from prefect_codepipeline.tasks.executions import read_execution
 from prefect_codepipeline.tasks.prefect_api import call
 from prefect_codepipeline.tasks.stopping import stop_pipeline_execution
@@ -268,6 +269,35 @@ def test_a_policy_takes_two_people_and_neither_a_stranger_nor_a_form_without_a_n
     assert done.status_code == 200, done.text
     becomes(slack, ts, "Approved by User 1 (Slack), Cleo@example.com (link)")
     assert world.ended(known.id).status == "Succeeded"
+
+
+def test_of_voters_at_once_none_is_lost_and_expiry_means_what_the_policy_says(
+    world: Any, gateway: str
+) -> None:
+    policies = {"S1": ApprovalPolicy(quorum=4), "S2": ApprovalPolicy(on_expiry="Approve")}
+    save_settings(world.name, PipelineSettings(approvals=policies))
+    known = asking(world, stages=2)
+    token = open_approval(known.state).token
+
+    def vote(number: int) -> Any:
+        voter = Approver(via="link", email=f"v{number}@example.com")
+        return put_approval_result(known.id, token, "Approved", voter)
+
+    with ThreadPoolExecutor(4) as voters:
+        written = [
+            future.exception() or future.result() for future in [voters.submit(vote, n) for n in range(4)]
+        ]
+
+    world.wait(
+        known.id, lambda k: k.is_suspended and k.state.stage("S2").action("Ok").is_waiting_for_approval
+    )
+    first = read_execution(known.id).state.stage("S1").action("Ok")
+    assert first.decision.by.count("@example.com (link)") == 4, written
+    expires = open_approval(read_execution(known.id).state).expires_at
+    assert any("expired" in sentence for sentence in reconcile_once(expires + timedelta(minutes=1)))
+    ended = world.ended(known.id)
+    assert ended.status == "Succeeded"
+    assert "which the policy takes for a yes" in ended.state.stage("S2").action("Ok").summary
 
 
 def test_socket_mode_decides_and_a_stop_withdraws_the_buttons(world: Any, slack: Any, gateway: str) -> None:

@@ -25,6 +25,7 @@ from prefect_codepipeline.model.execution import (
     NotificationSent,
     SourceRevision,
     StageEntered,
+    StopRequested,
 )
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ExecutionState, fold
@@ -459,3 +460,48 @@ def test_a_block_that_cannot_be_used_is_named_without_its_token(prefect_server: 
 
     assert "planted-secret" not in str(error.value)
     assert load_slack_channel("no/such block?") is None
+
+
+STOPPED = StopRequested(at=NOW, epoch=0, how="stop", by="ops", reason="wrong branch")
+DECIDED = ApprovalDecided(at=NOW, token="t1", status="Approved", by="Ana (Slack)", summary="go")
+CLOSED = {
+    "decided": state(ENTERED, _started("Prod", "Ok"), _request(), DECIDED),
+    "stopped": state(ENTERED, _started("Prod", "Ok"), _request(), STOPPED),
+}
+
+
+@pytest.mark.parametrize("how", CLOSED)
+def test_the_reply_that_asked_tells_what_became_of_it_once(slack: Any, notify: Any, how: str) -> None:
+    asked = notify(WAITING)
+    approval = next(fact for fact in asked if fact.subject == "approval:t1")
+
+    told = notify(CLOSED[how], facts=asked)
+    notify(CLOSED[how], facts=[*asked, *told])
+
+    assert [fact.subject for fact in told] == ["decided:t1"]
+    ts = approval.message_id.partition("/")[2]
+    expected = {"decided": "Approved by Ana (Slack), 2026-01-02 03:04 UTC: go", "stopped": "wrong branch"}[
+        how
+    ]
+    assert expected in str(slack.messages[ts])
+    assert slack.problems == []
+    edits = [body for method, body in slack.history if method == "chat.update" and body["ts"] == ts]
+    assert len(edits) == 1
+
+
+def test_what_was_never_asked_in_slack_is_not_told_there_as_decided(slack: Any, notify: Any) -> None:
+    posted = notify(CLOSED["decided"])
+
+    assert [fact.subject for fact in posted] == ["execution"]
+    assert slack.problems == []
+
+
+def test_a_reply_that_was_deleted_ends_nothing(slack: Any, notify: Any) -> None:
+    asked = notify(WAITING)
+    approval = next(fact for fact in asked if fact.subject == "approval:t1")
+    slack.delete(approval.message_id.partition("/")[2])
+
+    told = notify(CLOSED["decided"], facts=asked)
+
+    assert told == []
+    assert "Prod" in str(slack.history[-1])
