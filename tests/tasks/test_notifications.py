@@ -489,9 +489,12 @@ def test_the_reply_that_asked_tells_what_became_of_it_once(slack: Any, notify: A
     assert len(edits) == 1
 
 
-def test_what_was_never_asked_in_slack_is_not_told_there_as_decided(slack: Any, notify: Any) -> None:
+def test_what_was_never_asked_in_slack_is_not_told_there_as_decided(
+    slack: Any, notify: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     posted = notify(CLOSED["decided"])
 
+    assert caplog.messages == []
     assert [fact.subject for fact in posted] == ["execution"]
     assert slack.problems == []
 
