@@ -19,8 +19,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ HOME_VARIABLE = "PREFECT_CODEPIPELINE_HOME"
 # A database that the server uses instead of SQLite, as SQLAlchemy writes it: postgresql+asyncpg://user:password@host/name
 DATABASE_VARIABLE = "PREFECT_CODEPIPELINE_DATABASE_URL"
 POOL = "codepipeline"
+GATEWAY_PORT = 4290
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 # What a set-up of one user does without, and what SQLite is better off with.
@@ -53,6 +54,7 @@ class Embedded:
     api_url: str
     ui_url: str
     home: Path
+    gateway_url: str | None = None
 
 
 def configured_api_url() -> str | None:
@@ -75,12 +77,13 @@ def _speaks_of_an_api(file: Path) -> bool:
         return False
 
 
-def up(limit: int | None = None) -> Embedded:
+def up(limit: int | None = None, gateway: bool | None = None) -> Embedded:
     """Start what does not run, wait until it answers, and say where; safe to call twice and at once.
 
     Args:
         limit: how many executions the worker runs at once. None: as before, at first two for each processor and four
             at least.
+        gateway: whether the gateway runs too. None: as before, at first not.
 
     Raises:
         PrefectUnavailable: the server did not start; with the end of its log.
@@ -107,7 +110,41 @@ def up(limit: int | None = None) -> Embedded:
         _start(home, state, "worker", worker, running.api_url)
         loop = ["-m", "prefect_codepipeline.deployments.reconcile_loop"]
         _start(home, state, "reconcile", loop, running.api_url)
-        return running
+        url = _see_to_gateway(home, state, running.api_url, gateway)
+        return replace(running, gateway_url=url)
+
+
+def _see_to_gateway(home: Path, state: State, api_url: str, is_wanted: bool | None) -> str | None:
+    """Have the gateway run, or not; its address."""
+    kept = state.setdefault("gateway-kept", {"runs": False, "port": GATEWAY_PORT})
+    kept["runs"] = kept["runs"] if is_wanted is None else is_wanted
+    if not kept["runs"]:
+        _stop(state.pop("gateway", None))
+        _write_state(home, state)
+        return None
+    if not _is_alive(state.get("gateway")) and not _is_free(kept["port"]):
+        kept["port"] = _free_port()
+    url = f"http://127.0.0.1:{kept['port']}"
+    # Not given as --url: a public address that was given before stays.
+    command = [
+        "-c",
+        "from prefect_codepipeline.cli import main; main()",
+        "gateway",
+        "--port",
+        str(kept["port"]),
+    ]
+    _start(home, state, "gateway", command, api_url)
+    _wait_until(lambda: _request_text(f"{url}/health") == "ok\n", home, state["gateway"])
+    return url
+
+
+def _wait_until(answers: Callable[[], bool], home: Path, identity: dict[str, int]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not answers():
+        if not _is_alive(identity) or time.monotonic() > deadline:
+            log = home / "logs" / "gateway.log"
+            raise PrefectUnavailable(f"the gateway did not start; see {log}")
+        time.sleep(0.1)
 
 
 def down() -> None:
@@ -115,7 +152,7 @@ def down() -> None:
     home = _home()
     with _locked(home):
         state = _read_state(home)
-        for part in ("worker", "reconcile", "server"):
+        for part in ("gateway", "worker", "reconcile", "server"):
             _stop(state.get(part))
             state.pop(part, None)
         _write_state(home, state)
@@ -310,13 +347,21 @@ def _is_healthy(api_url: str) -> bool:
 
 def _request(url: str, body: object = None) -> object:
     """The decoded answer, None when there is none. The address is this machine's, so no proxy is asked."""
-    data = None if body is None else json.dumps(body).encode()
+    text = _request_text(url, None if body is None else json.dumps(body).encode())
+    try:
+        answer: object = json.loads(text or "")
+        return answer
+    except ValueError:
+        return None
+
+
+def _request_text(url: str, data: bytes | None = None) -> str | None:
     request = urllib.request.Request(url, data, {"content-type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=5) as response:
-            answer: object = json.load(response)
-            return answer
+            text: str = response.read().decode()
+            return text
     except (OSError, ValueError, urllib.error.URLError):
         return None
 

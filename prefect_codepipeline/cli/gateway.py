@@ -6,7 +6,7 @@ from rich.text import Text
 
 from prefect_codepipeline.cli.session import connect, console
 
-DEFAULT_PORT = 4290
+DEFAULT_PORT = 4290  # as in the embedded set-up
 
 
 def gateway(

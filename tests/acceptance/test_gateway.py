@@ -403,6 +403,20 @@ def test_a_gateway_that_is_killed_loses_nothing_and_its_log_tells_no_secret(
     assert "Traceback" not in text
 
 
+def test_up_starts_the_gateway_when_it_is_told_to_and_ends_it(prefect_server: str) -> None:
+    from prefect_codepipeline.deployments import embedded
+
+    url = embedded.up(gateway=True).gateway_url
+    try:
+        assert url
+        assert httpx.get(f"{url}/health").text == "ok\n"
+        assert embedded.up().gateway_url == url, "it is kept"
+    finally:
+        assert embedded.up(gateway=False).gateway_url is None
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/health")
+
+
 def link_of_history(slack: Any) -> str:
     found = re.search(r"http://[^'\"]+/approvals/[^'\"]+", str(slack.history))
     assert found
