@@ -8,10 +8,11 @@ from typing import Any, cast
 from uuid import UUID
 
 from prefect.exceptions import ObjectNotFound
+from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition, document_name
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
-from prefect_codepipeline.errors import PipelineNotFoundException
+from prefect_codepipeline.errors import MissingBlock, PipelineNotFoundException
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.tasks.prefect_api import PAGE, call, call_all, client
@@ -112,14 +113,26 @@ def read_definitions(versions: Mapping[str, int]) -> list[PipelineDefinition]:
 
 
 def settings_of(pipeline_name: str, settings_id: str | None = None) -> PipelineSettings:
-    """The block with that id when one is given, else of the pipeline's name, else `default`, else a fresh one."""
+    """The block with that id when one is given, else of the pipeline's name, else `default`, else a fresh one.
+
+    Raises:
+        MissingBlock: the block cannot be used; says which fields are wrong.
+    """
     by_name = "/block_types/slug/pipeline-settings/block_documents/name"
     paths = [f"{by_name}/{slug(pipeline_name)}", f"{by_name}/default"]
     for path in [f"/block_documents/{settings_id}"] if settings_id else paths:
         status, document = call("GET", f"{path}?include_secrets=true", expected=(404,))
         if status == 200:
-            return PipelineSettings.model_validate(document["data"])
+            return _settings(document)
     return PipelineSettings()
+
+
+def _settings(document: dict[str, Any]) -> PipelineSettings:
+    try:
+        return PipelineSettings.model_validate(document["data"])
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise MissingBlock(f"PipelineSettings block {document['name']!r} cannot be used: {wrong}") from None
 
 
 def _block(declaration: PipelineDeclaration) -> PipelineDefinition:

@@ -38,6 +38,14 @@ class OfficeHours(BaseModel):
     end: time = Field(time(17), description="Until before this time.")
     time_zone: str = Field("UTC", description="Name in the IANA database, such as Europe/Berlin.")
 
+    @field_validator("begin", "end", mode="before")
+    @classmethod
+    def _is_a_text(cls, value: object) -> object:
+        # YAML takes 09:00 without quotes for a number.
+        if isinstance(value, (int, float)):
+            raise ValueError("write a time in quotes, such as '09:00'")
+        return value
+
     @field_validator("time_zone")
     @classmethod
     def _is_known(cls, name: str) -> str:

@@ -215,6 +215,7 @@ def test_approvals_count_in_office_hours_and_rejections_always(at: str, is_open:
         ("{approvers: [UANA], quorum: 2}", "a quorum of 2 cannot come from 1 approvers"),
         ("office_hours: {begin: '17:00', end: '09:00'}", "begin must come before end"),
         ("office_hours: {time_zone: Mars/Base}", "no time zone 'Mars/Base'"),
+        ("office_hours: {end: 17:00}", "in quotes"),
         ("on_expiry: Ask", "'Reject' or 'Approve'"),
         ("quorom: 2", "Extra inputs"),
     ],
