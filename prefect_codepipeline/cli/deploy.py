@@ -45,7 +45,7 @@ def deploy(
         raise CodePipelineError("deploy takes one or more files")
     checked = [read_runnable(file) for file in files]
     declarations = [declaration for declaration, _ in checked]
-    settings = [read_settings_beside(file) for file in files]
+    settings = [read_settings_beside(*each) for each in zip(files, declarations, strict=True)]
     beside = [read_beside(file) for file in files]
     for file, (_, warnings) in zip(files, checked, strict=True):
         for problem in warnings:

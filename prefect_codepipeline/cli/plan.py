@@ -82,7 +82,7 @@ def _where(file: Path, declaration: PipelineDeclaration) -> tuple[dict[tuple[str
     from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
     from prefect_codepipeline.deployments.settings_file import read_settings_beside
 
-    settings = read_settings_beside(file) or PipelineSettings()
+    settings = read_settings_beside(file, declaration) or PipelineSettings()
     found = {}
     for stage in declaration.stages:
         for action in stage.actions:

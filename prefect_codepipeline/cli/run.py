@@ -39,7 +39,7 @@ def run(
     variables = pairs(variable, "--variable")
     revisions = pairs(source_revision, "--source-revision")
     declaration, _ = read_runnable(file)
-    settings = read_settings_beside(file)
+    settings = read_settings_beside(file, declaration)
     with _server() as api_url:
         use(api_url)
         from prefect_codepipeline.deployments.foreground import create_run
