@@ -10,8 +10,8 @@ from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-from prefect_codepipeline.blocks.git_poll_state import GitPollState
 from prefect_codepipeline.blocks.gateway import Gateway
+from prefect_codepipeline.blocks.git_poll_state import GitPollState
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.blocks.pipeline_settings import ActionOverride, PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
