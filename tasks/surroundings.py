@@ -19,7 +19,7 @@ from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.executions import KnownExecution
 from prefect_codepipeline.tasks.project_build import ProjectBuild
 from prefect_codepipeline.tasks.providers.codebuild import CodeBuildConfiguration, wanted_build
-from prefect_codepipeline.tasks.providers.commands_compute import COMPUTE, CommandsComputeConfiguration
+from prefect_codepipeline.tasks.providers.commands_compute import CommandsComputeConfiguration
 from prefect_codepipeline.tasks.record import RecordOf
 from prefect_codepipeline.tasks.registry import ActionContext, get_provider
 
@@ -71,7 +71,7 @@ def surroundings_of(
 def _of_commands(configuration: CommandsComputeConfiguration, context: ActionContext) -> Surroundings:
     return Surroundings(
         context,
-        COMPUTE[configuration.compute_type],
+        configuration.compute,
         ContainerOptions(),
         lambda engine: build_environment(context, engine.image if engine else None),
         lambda engine: engine,

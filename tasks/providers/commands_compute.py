@@ -9,6 +9,7 @@ from functools import partial
 from typing import Literal
 
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.compute_types import COMPUTE_SIZES
 from prefect_codepipeline.tasks.build_environment import BuildEnvironment, build_environment
 from prefect_codepipeline.tasks.command_failures import clear_about_a_full_disk, last_lines, shortened, why
 from prefect_codepipeline.tasks.command_log import CommandLog
@@ -27,13 +28,6 @@ from prefect_codepipeline.tasks.shell_session import read_output_variables, writ
 
 ComputeType = Literal["BUILD_GENERAL1_SMALL", "BUILD_GENERAL1_MEDIUM", "BUILD_GENERAL1_LARGE"]
 
-# https://docs.aws.amazon.com/codebuild/latest/userguide/build-env-ref-compute-types.html
-COMPUTE: dict[ComputeType | None, Compute] = {
-    None: Compute(),
-    "BUILD_GENERAL1_SMALL": Compute(cpus=2, memory_mib=4096),
-    "BUILD_GENERAL1_MEDIUM": Compute(cpus=4, memory_mib=8192),
-    "BUILD_GENERAL1_LARGE": Compute(cpus=8, memory_mib=16384),
-}
 MAX_OUTPUT_VARIABLES_BYTES = 122_880
 
 
@@ -50,6 +44,11 @@ class CommandsComputeConfiguration(ActionConfiguration):
     subnets: str | None = None
     security_group_ids: str | None = None
 
+    @property
+    def compute(self) -> Compute:
+        """The bounds of the container."""
+        return Compute(*COMPUTE_SIZES[self.compute_type]) if self.compute_type else Compute()
+
 
 @action_provider(
     category="Compute", provider="Commands", inputs=(1, 10), outputs=(0, 1), timeout_in_minutes=55
@@ -62,7 +61,7 @@ def run_commands(configuration: CommandsComputeConfiguration, context: ActionCon
     _check(configuration, context)
     with (
         clear_about_a_full_disk(context),
-        container_engine(context, COMPUTE[configuration.compute_type]) as engine,
+        container_engine(context, configuration.compute) as engine,
     ):
         environment = build_environment(context, engine.image if engine else None)
         session = write_session(
