@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = (
     "prefect_codepipeline/model",
     "prefect_codepipeline/cli",
+    "prefect_codepipeline/gateway",
     "flows",
     "tasks",
     "blocks",
