@@ -359,7 +359,7 @@ def test_the_time_is_over(run, context):
 
 def test_a_cancelled_build_is_abandoned_and_leaves_no_process(run, context, source):
     def cancel(summary: str) -> None:
-        if "sleep" in summary:
+        if "sleep 62" in summary:
             context.cancellation.cancel()
 
     spec = read_buildspec(

@@ -382,7 +382,7 @@ def test_what_root_wrote_is_the_worker_s_afterwards(client, tmp_path):
     folder = tmp_path / "nobody"
     folder.mkdir()
     os.chown(folder, 4711, 4711)
-    for parent in (tmp_path, *list(tmp_path.parents)[:2]):
+    for parent in (tmp_path, *list(tmp_path.parents)[:3]):
         parent.chmod(0o755)
     root = Path(__file__).parent.parent.parent
     somebody = ["setpriv", "--reuid=4711", "--regid=4711", "--clear-groups", sys.executable, "-c"]
