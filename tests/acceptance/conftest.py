@@ -21,7 +21,7 @@ from prefect_codepipeline.model.execution import ProcessStarted
 from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
 from prefect_codepipeline.tasks.prefect_api import client
 
-DEADLINE_SECONDS = 120
+DEADLINE_SECONDS = 200
 
 
 class World:
