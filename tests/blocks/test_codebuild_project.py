@@ -104,7 +104,8 @@ def test_the_block_of_a_project_is_found_by_its_name(prefect_server):
             "alpine:3",
         ]
     finally:
-        CodeBuildProject.delete("default")
+        for name in ("default", "my-app", slug("My.App")):
+            CodeBuildProject.delete(name)
 
 
 @pytest.mark.live

@@ -29,6 +29,7 @@ class Polled:
 
     def __init__(self, repository: Any, url: str) -> None:
         self.repository = repository
+        self.url = url.partition("{")[0]
         self.connection = f"polled-{uuid4().hex[:8]}"
         self.pool = f"nobody-{uuid4().hex[:8]}"
         self.now = datetime.now(timezone.utc)
@@ -68,8 +69,10 @@ class Polled:
         return name
 
     def look(self, minutes: int = 1, **options: Any) -> list[str]:
+        """What is said of this test's own; other tests of the session may have left pipelines behind."""
         self.now += timedelta(minutes=minutes)
-        return poll_once(now=self.now, **options)
+        own = (*self.names, str(self.repository.path), self.url)
+        return [said for said in poll_once(now=self.now, **options) if any(each in said for each in own)]
 
     def starts(self, name: str) -> list[tuple[str, str, dict[str, str]]]:
         """Trigger type, trigger detail and source revisions of the executions, first come first."""
