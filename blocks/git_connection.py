@@ -1,7 +1,7 @@
 """Where git repositories lie and what opens them: CodePipeline's connections, as a Prefect block."""
 
 import re
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote, urlsplit
 
 from prefect.blocks.core import Block
@@ -84,6 +84,28 @@ class GitConnection(Block):
         ),
     )
 
+    host_kind: Literal["github", "gitlab", "bitbucket", "gitea"] | None = Field(
+        None,
+        description=(
+            "Whose API and webhooks the host speaks; told by the host's name when empty, which servers of one's own "
+            "may not have in theirs."
+        ),
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        description=(
+            "The secret of the host's webhook, which then tells of pushes and pull requests; repositories are asked "
+            "each minute when empty."
+        ),
+    )
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _is_no_guess(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 16:
+            raise ValueError("a webhook's secret has 16 characters at least")
+        return value
+
     @field_validator("url_template")
     @classmethod
     def _is_a_safe_template(cls, value: str) -> str:
@@ -120,6 +142,22 @@ class GitConnection(Block):
             values = {key: quote(value, safe="/") for key, value in _values(repository).items()}
             return _fill(self.commit_url_template, {**values, "CommitId": commit})
         return _commit_page(self.repository_url(repository), commit)
+
+
+def kind_of_host(connection: GitConnection) -> Literal["github", "gitlab", "bitbucket", "gitea"] | None:
+    """Whose API and webhooks the connection's host speaks, None when its name does not tell."""
+    if connection.host_kind:
+        return connection.host_kind
+    host = host_and_path(_PLACEHOLDER.sub("x", connection.url_template))[0].casefold()
+    if "forgejo" in host or "codeberg.org" in host:
+        return "gitea"
+    kinds: tuple[Literal["github", "gitlab", "bitbucket", "gitea"], ...] = (
+        "github",
+        "gitlab",
+        "bitbucket",
+        "gitea",
+    )
+    return next((kind for kind in kinds if kind in host), None)
 
 
 def check_url(url: str) -> str:

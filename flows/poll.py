@@ -16,7 +16,7 @@ def poll(connections: bool = True) -> State[Any]:
     https://docs.aws.amazon.com/codepipeline/latest/userguide/triggers.html
 
     Args:
-        connections: also what CodeStarSourceConnection actions read; off where webhooks tell of their pushes.
+        connections: also what CodeStarSourceConnection actions read; a connection with a webhook is never asked.
     """
     sentences = poll_once(connections)
     for sentence in sentences:

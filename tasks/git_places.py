@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.triggers import CODECOMMIT, CONNECTION, GitPlace
@@ -9,6 +11,7 @@ from prefect_codepipeline.tasks.git_process import Access
 from prefect_codepipeline.tasks.git_source import (
     GitSource,
     access_to,
+    all_connections,
     find_connection,
     find_named_connection,
     required,
@@ -21,6 +24,7 @@ class Connections:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], GitConnection | ActionFailed] = {}
+        self._listed: dict[str, dict[str, Any]] | None = None
 
     def access(self, place: GitPlace) -> Access:
         """The repository that a source action reads, and what opens it.
@@ -32,6 +36,31 @@ class Connections:
             ActionFailed: with code `ConfigurationError`, as the action itself would.
         """
         return access_to(GitSource(self._connection(place), place.repository, place.branch))
+
+    def name(self, place: GitPlace) -> str | None:
+        """The name of the GitConnection block that a source action reads through, None when it has none.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        known = self._blocks()
+        if place.provider == CONNECTION and (place.connection or "").startswith("arn:"):
+            names = [name for name, data in known.items() if data.get("connection_arn") == place.connection]
+            return names[0] if len(names) == 1 else None
+        wanted = {CONNECTION: (place.connection,), CODECOMMIT: ("codecommit", "default")}
+        names = [name for name in wanted.get(place.provider, ("github", "default")) if name in known]
+        return names[0] if names else None
+
+    def has_webhook(self, place: GitPlace) -> bool:
+        """Whether the host tells of what happens in the action's repository, so that nobody has to ask."""
+        name = self.name(place)
+        return name is not None and bool(self._blocks()[name].get("webhook_secret"))
+
+    def _blocks(self) -> dict[str, dict[str, Any]]:
+        """What each connection says, its secrets masked."""
+        if self._listed is None:
+            self._listed = dict(all_connections())
+        return self._listed
 
     def _connection(self, place: GitPlace) -> GitConnection:
         if place.provider not in (CONNECTION, CODECOMMIT):

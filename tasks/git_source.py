@@ -172,7 +172,7 @@ def _clone(mirror: Mirror, branch: str, commit: str, destination: Path) -> None:
 
 def _connection_of(url: str, repository: str) -> GitConnection:
     """The connection whose template gives that URL; one that has nothing but the URL when there is none."""
-    for name, data in _connections():
+    for name, data in all_connections():
         with suppress(ValueError, LookupError):  # pydantic's refusals are ValueErrors
             if GitConnection(url_template=data["url_template"]).repository_url(repository) == url:
                 return find_named_connection(name)
@@ -261,10 +261,10 @@ def _some(paths: tuple[str, ...]) -> str:
 
 
 def _names_of_connections_with(arn: str) -> list[str]:
-    return [name for name, data in _connections() if data.get("connection_arn") == arn]
+    return [name for name, data in all_connections() if data.get("connection_arn") == arn]
 
 
-def _connections() -> Iterator[tuple[str, dict[str, Any]]]:
+def all_connections() -> Iterator[tuple[str, dict[str, Any]]]:
     """The name of each connection, and what it says except for its secrets."""
     for offset in range(0, 100_000, _PAGE_SIZE):
         _, documents = call(

@@ -72,7 +72,7 @@ def poll_once(connections: bool = True, now: datetime | None = None) -> list[str
     A repository that somebody has looked at in this minute is passed over.
 
     Args:
-        connections: also what `CodeStarSourceConnection` actions read; False where webhooks tell of their pushes.
+        connections: also what `CodeStarSourceConnection` actions read; a connection with a webhook is never asked.
         now: the server's time when nothing else is said.
 
     Raises:
@@ -94,7 +94,7 @@ def find_watched(connections: bool) -> tuple[list[Watched], list[str]]:
         declaration = definition.whole()
         by_url: dict[str, list[GitPlace]] = {}
         for place in git_places(declaration):
-            if not is_polled(declaration, place, connections):
+            if not is_polled(declaration, place, connections) or known.has_webhook(place):
                 continue
             try:
                 access = known.access(place)

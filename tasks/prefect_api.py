@@ -10,6 +10,9 @@ import os
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -25,6 +28,18 @@ PAGE = 200  # the most that Prefect's API gives at once
 BUSY_SECONDS = 20.0
 AWAY_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_AWAY_SECONDS") or 90.0)
 _BUSY = {429, 502, 503}
+_TIMEOUTS = ("connect", "read", "write", "pool")
+_most_seconds: ContextVar[float | None] = ContextVar("most_seconds", default=None)
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Wait for no request longer than this while in the block: somebody waits for an answer who will not wait long."""
+    token = _most_seconds.set(seconds)
+    try:
+        yield
+    finally:
+        _most_seconds.reset(token)
 
 
 class _PatientTransport(httpx.BaseTransport):
@@ -34,8 +49,11 @@ class _PatientTransport(httpx.BaseTransport):
         self._transport = transport
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        busy_until = time.monotonic() + BUSY_SECONDS
-        away_until = time.monotonic() + AWAY_SECONDS
+        most = _most_seconds.get()
+        busy_until = time.monotonic() + min(BUSY_SECONDS, most or BUSY_SECONDS)
+        away_until = time.monotonic() + min(AWAY_SECONDS, most or AWAY_SECONDS)
+        if most is not None:
+            request.extensions = {**request.extensions, "timeout": dict.fromkeys(_TIMEOUTS, most)}
         while True:
             try:
                 response = self._transport.handle_request(request)

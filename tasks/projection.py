@@ -6,6 +6,7 @@ It can be made again from the definition at any time; nothing is kept in it alon
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -54,10 +55,21 @@ def count_of_everything() -> str:
     return f"{definitions} {deployments}"
 
 
-def deployed_definitions() -> list[PipelineDefinition]:
-    """What every deployed pipeline runs now, by name, secrets included."""
+def deployed_definitions(
+    known: Mapping[tuple[str, int], PipelineDefinition] | None = None,
+) -> list[PipelineDefinition]:
+    """What every deployed pipeline runs now, by name, secrets included.
+
+    Args:
+        known: definitions that were read before, by name and version, which are not read again: a version never changes.
+    """
     deployments = call_all("/deployments/filter", _DEPLOYMENTS)
-    return read_definitions({each["name"]: int(each["version"] or 1) for each in deployments})
+    versions = {str(each["name"]): int(each["version"] or 1) for each in deployments}
+    there = [found for each in versions.items() if (found := (known or {}).get(each))]
+    read = read_definitions(
+        {name: version for name, version in versions.items() if (name, version) not in (known or {})}
+    )
+    return sorted([*there, *read], key=lambda each: each.pipeline_name)
 
 
 def project_missing() -> list[str]:

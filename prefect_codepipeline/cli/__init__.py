@@ -55,14 +55,17 @@ _FAMILIES = {
     ),
     "trigger": (
         "What starts pipelines.",
-        {"test": ("trigger:try_event", "Which filters an event matches, and why not.")},
+        {
+            "test": ("trigger:try_event", "Which filters an event matches, and why not."),
+            "list": ("trigger:list_deliveries", "What webhooks told, and what came of it."),
+        },
     ),
     "connection": (
         "Connections to git hosts.",
         {
             "add": ("blocks:add_connection", "Add or replace a connection."),
-            "delete": ("deploy:delete", "Delete a pipeline."),
             "list": ("blocks:list_connections", "The connections there are."),
+            "webhook": ("connection_webhook:set_webhook", "Let a git host tell of pushes by a webhook."),
         },
     ),
     "slack": (

@@ -74,17 +74,23 @@ def list_connections(*, json: bool = False) -> int:
     from prefect_codepipeline.deployments.listing import list_blocks
 
     found = [
-        {"name": name, "url": data.get("url_template"), "arn": data.get("connection_arn")}
+        {
+            "name": name,
+            "url": data.get("url_template"),
+            "arn": data.get("connection_arn"),
+            "webhook": bool(data.get("webhook_secret")),
+        }
         for name, data in list_blocks("git-connection")
     ]
     if json:
         print_json(found)
         return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("Name", "URL", "ConnectionArn"):
+    for column in ("Name", "URL", "ConnectionArn", "Webhook"):
         table.add_column(column)
     for connection in found:
-        table.add_row(*(Text(str(connection[key] or "")) for key in ("name", "url", "arn")))
+        texts = [str(connection[key] or "") for key in ("name", "url", "arn")]
+        table.add_row(*map(Text, (*texts, "yes" if connection["webhook"] else "")))
     console.print(table)
     return 0
 

@@ -1,4 +1,4 @@
-"""`codepipeline trigger test`: which event of a git host starts a pipeline, and why others do not."""
+"""`codepipeline trigger`: which event of a git host starts a pipeline, why others do not, and what webhooks told."""
 
 from __future__ import annotations
 
@@ -71,6 +71,40 @@ def try_event(
         for number, each in enumerate(decisions):
             _print(declaration.name, *each, is_first=number == 0)
     return 0 if any(decision.starts for _, decision in decisions) else 1
+
+
+def list_deliveries(*, limit: int = 20, json: bool = False) -> int:
+    """What git hosts told webhooks in the last days, and what came of it.
+
+    Parameters
+    ----------
+    limit:
+        At most so many, the latest first.
+    json:
+        Print JSON.
+    """
+    connect()
+    from prefect_codepipeline.tasks.webhook_inbox import finished, waiting
+
+    waiting_now, done = waiting(), finished(limit)
+    if json:
+        print_json(
+            {
+                "waiting": [each.model_dump(mode="json", exclude={"token"}) for each in waiting_now],
+                "finished": [each.model_dump(mode="json") for each in done],
+            }
+        )
+        return 0
+    for taken in waiting_now:
+        for event in taken.events:
+            print_line(f"{taken.at:%Y-%m-%d %H:%M:%S}  {taken.endpoint}  ", (f"{event}: waiting", "yellow"))
+    for delivery in done:
+        for result in delivery.results:
+            style: Style = "green" if result.execution_id else "red" if result.refusal else "dim"
+            print_line(f"{delivery.at:%Y-%m-%d %H:%M:%S}  {delivery.endpoint}  ", (str(result), style))
+    if not waiting_now and not done:
+        print_line("no webhook was taken in the last days")
+    return 0
 
 
 def _definition(name: str) -> PipelineDeclaration:

@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
-from starlette.types import Lifespan
+from starlette.routing import Route
 
 from prefect_codepipeline.gateway import approvals, slack
-from prefect_codepipeline.gateway.guard import Guard
+from prefect_codepipeline.gateway.deliverer import Deliverer
+from prefect_codepipeline.gateway.guard import Guard, Limits
 from prefect_codepipeline.gateway.rate import RateLimit
+from prefect_codepipeline.gateway.webhooks import LARGEST_PAYLOAD, Webhooks
 
 # Twenty people behind one address may open, decide and read the outcome at once.
 BURST, PER_SECOND = 200.0, 5.0
+# All of a host's webhooks come from a few addresses; who is refused has a tenth of it.
+WEBHOOK_BURST, WEBHOOKS_PER_SECOND, REFUSAL_COST = 2000.0, 200.0, 10.0
 LARGEST_BODY = 1_000_000
 
 
-def create_app(
-    more_routes: Sequence[BaseRoute] = (),
-    rate: RateLimit | None = None,
-    lifespan: Lifespan[Starlette] | None = None,
-) -> Starlette:
+class Part(Protocol):
+    """What runs beside the requests, in threads of its own."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def create_app(parts: Sequence[Part] = (), rate: RateLimit | None = None) -> Starlette:
     """The gateway as an ASGI app.
 
     Args:
-        more_routes: beside those for approvals.
-        rate: for each source; of this process, so that n copies let n times as much pass.
-        lifespan: what is done before the first request and after the last.
+        parts: started before the first request and stopped after the last, beside what deals with webhooks.
+        rate: for each source, webhooks apart; of this process, so that n copies let n times as much pass.
     """
-    guard = Middleware(Guard, rate=rate or RateLimit(BURST, PER_SECOND), largest_body=LARGEST_BODY)
-    routes = [Route("/health", _health), *approvals.ROUTES, *slack.ROUTES, *more_routes]
-    return Starlette(routes=routes, middleware=[guard], lifespan=lifespan)
+    deliverer = Deliverer()
+    limits = {
+        "/webhooks/": Limits(RateLimit(WEBHOOK_BURST, WEBHOOKS_PER_SECOND), LARGEST_PAYLOAD, REFUSAL_COST),
+        "": Limits(rate or RateLimit(BURST, PER_SECOND), LARGEST_BODY),
+    }
+    routes = [Route("/health", _health), *approvals.ROUTES, *slack.ROUTES, *Webhooks(deliverer).routes]
+
+    @asynccontextmanager
+    async def running(_: Starlette) -> AsyncIterator[None]:
+        for part in (deliverer, *parts):
+            part.start()
+        yield
+        for part in (deliverer, *parts):
+            await run_in_threadpool(part.stop)
+
+    return Starlette(routes=routes, middleware=[Middleware(Guard, limits=limits)], lifespan=running)
 
 
 def _health(_: Request) -> Response:

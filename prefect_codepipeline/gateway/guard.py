@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,19 +32,32 @@ class TooLarge(Exception):  # noqa: N818  # said to the client, not an error of 
     """The body is larger than it may be."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What one part of the gateway lets pass.
+
+    Attributes:
+        rate: for each source and request.
+        largest_body: in bytes.
+        refusal_cost: how many requests one costs beside itself that is refused (401, 404).
+    """
+
+    rate: RateLimit
+    largest_body: int
+    refusal_cost: float = 0.0
+
+
 class Guard:
     """Wraps the app.
 
     Args:
         app: what it guards.
-        rate: for each source and request.
-        largest_body: in bytes.
+        limits: by the beginning of the path; the first that fits counts, so the last is of the empty one.
     """
 
-    def __init__(self, app: ASGIApp, rate: RateLimit, largest_body: int) -> None:
+    def __init__(self, app: ASGIApp, limits: Mapping[str, Limits]) -> None:
         self._app = app
-        self._rate = rate
-        self._largest = largest_body
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -50,6 +65,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 500
+        limits = next(found for prefix, found in self._limits.items() if scope["path"].startswith(prefix))
+        source = scope["client"][0] if scope.get("client") else "?"
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
@@ -61,21 +78,22 @@ class Guard:
             await send(message)
 
         try:
-            await self._serve(scope, receive, send_guarded)
+            await self._serve(limits, source, scope, receive, send_guarded)
         finally:
+            if status in (401, 404):
+                limits.rate.charge(source, limits.refusal_cost)
             seconds = time.perf_counter() - began
             _logger.info("%s %s %s %.3f s", scope["method"], _what(scope), status, seconds)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        source = scope["client"][0] if scope.get("client") else "?"
-        if wait := self._rate.wait_seconds(source):
+    async def _serve(self, limits: Limits, source: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if wait := limits.rate.wait_seconds(source):
             headers = {"retry-after": str(math.ceil(wait))}
             await PlainTextResponse("Too many requests; try again later.\n", 429, headers)(
                 scope, receive, send
             )
             return
         try:
-            await self._app(scope, _limited(receive, self._largest), send)
+            await self._app(scope, _limited(receive, limits.largest_body), send)
         except TooLarge:
             await PlainTextResponse("The request is too large.\n", 413)(scope, receive, send)
 

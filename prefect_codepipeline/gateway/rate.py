@@ -34,3 +34,10 @@ class RateLimit:
             if len(self._left) > _SOURCES_KEPT:
                 self._left.popitem(last=False)
             return 0.0 if is_allowed else (cost - left) / self._per_second
+
+    def charge(self, source: str, cost: float) -> None:
+        """Let the source pay for something afterwards, as far as it has anything left."""
+        with self._lock:
+            if source in self._left:
+                left, then = self._left[source]
+                self._left[source] = (max(0.0, left - cost), then)

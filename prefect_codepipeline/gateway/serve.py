@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import uvicorn
 from pydantic import SecretStr
-from starlette.applications import Starlette
 
 from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.errors import CodePipelineError
@@ -68,7 +65,7 @@ def serve(host: str, port: int, trusted_proxies: str) -> None:
     for name in _QUIET:  # their lines hold addresses, and those hold tokens
         logging.getLogger(name).setLevel(logging.WARNING)
     uvicorn.run(
-        _app_with_slack(),
+        create_app([SocketModes()]),
         host=host,
         port=port,
         access_log=False,
@@ -78,14 +75,3 @@ def serve(host: str, port: int, trusted_proxies: str) -> None:
         limit_concurrency=_AT_ONCE,
         timeout_graceful_shutdown=10,
     )
-
-
-def _app_with_slack() -> Starlette:
-    @asynccontextmanager
-    async def connected(_: Starlette) -> AsyncIterator[None]:
-        modes = SocketModes()
-        modes.start()
-        yield
-        modes.stop()
-
-    return create_app(lifespan=connected)

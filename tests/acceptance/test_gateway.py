@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +18,9 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from browser import browsing
 from prefect.blocks.core import Block
+from serving import serving
 
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
@@ -45,20 +44,9 @@ PEOPLE = 20
 @pytest.fixture
 def gateway(prefect_server: str) -> Iterator[str]:
     """A gateway that serves on loopback; its address."""
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(), port=0, access_log=False, log_config=None, server_header=False)
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    prepare_gateway(url)
-    yield url
-    server.should_exit = True
-    thread.join(timeout=10)
+    with serving(create_app()) as url:
+        prepare_gateway(url)
+        yield url
 
 
 @pytest.fixture

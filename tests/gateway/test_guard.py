@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from prefect_codepipeline.gateway.app import create_app
-from prefect_codepipeline.gateway.guard import Guard
+from prefect_codepipeline.gateway.guard import Guard, Limits
 from prefect_codepipeline.gateway.rate import RateLimit
 
 
@@ -34,7 +34,7 @@ def ask(app: Starlette, method: str, path: str, **more: Any) -> httpx.Response:
 
 
 def guarded(rate: RateLimit, largest: int = 100) -> Starlette:
-    guard = Middleware(Guard, rate=rate, largest_body=largest)
+    guard = Middleware(Guard, limits={"": Limits(rate, largest)})
     return Starlette(routes=[Route("/x/{secret}", _echo, methods=["POST"])], middleware=[guard])
 
 

@@ -1,0 +1,114 @@
+"""`POST /webhooks/<connection or pipeline>`: what git hosts tell of pushes and pull requests.
+
+The sender is answered when the delivery is kept in Prefect; what it starts is found out afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from typing import Any
+
+import anyio
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from prefect_codepipeline.errors import PrefectUnavailable, WebhookRefused
+from prefect_codepipeline.gateway.deliverer import Deliverer
+from prefect_codepipeline.model.webhook_delivery import TakenDelivery
+from prefect_codepipeline.model.webhook_payloads import PayloadError
+from prefect_codepipeline.tasks.deliveries import Endpoint, find_endpoint, read_delivery
+from prefect_codepipeline.tasks.prefect_api import within
+from prefect_codepipeline.tasks.record import utc_now
+from prefect_codepipeline.tasks.webhook_inbox import take
+
+LARGEST_PAYLOAD = 25_000_000  # GitHub's own limit
+# GitHub waits ten seconds for an answer, the others as long or longer.
+PREFECT_SECONDS = 7.0
+BODY_SECONDS = 10.0
+ENDPOINT_SECONDS = 5.0
+_MOST_ENDPOINTS = 1000
+_NAME = re.compile(r"[A-Za-z0-9.@_-]{1,100}")
+_logger = logging.getLogger("codepipeline.gateway")
+
+
+class Webhooks:
+    """The endpoint, and what it knows for a few seconds: who may send to which address.
+
+    Args:
+        deliverer: is given what was taken.
+    """
+
+    def __init__(self, deliverer: Deliverer) -> None:
+        self._deliverer = deliverer
+        self._endpoints: dict[str, tuple[float, Endpoint | None]] = {}
+        self._lock = threading.Lock()
+        # A body has to be here as a whole before its signature can be checked.
+        self._reading = anyio.CapacityLimiter(16)
+
+    @property
+    def routes(self) -> list[Route]:
+        """What belongs to `create_app`'s routes."""
+        return [Route("/webhooks/{name}", self.take, methods=["POST"])]
+
+    async def take(self, request: Request) -> Response:
+        """Take one delivery."""
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > LARGEST_PAYLOAD:
+            return _said(413, "The body is too large.")
+        try:
+            with anyio.fail_after(BODY_SECONDS):
+                async with self._reading:
+                    body = await request.body()
+        except TimeoutError:
+            return _said(408, "The body took too long.")
+        return await run_in_threadpool(self._answer, request.path_params["name"], dict(request.headers), body)
+
+    def _answer(self, name: str, headers: dict[str, str], body: bytes) -> Response:
+        try:
+            with within(PREFECT_SECONDS):
+                return self._take(name, headers, body)
+        except WebhookRefused as error:
+            _logger.warning("a request to /webhooks/%s was refused: %s", name, error)
+            return _said(401, f"Refused: {error}.")
+        except PayloadError as error:
+            return _said(400, f"The body cannot be read: {error}.")
+        except PrefectUnavailable:
+            _logger.error("a request to /webhooks/%s was not taken: Prefect's API is away", name)
+            return _said(503, "Prefect does not answer; send it again in a minute.", {"retry-after": "60"})
+
+    def _take(self, name: str, headers: dict[str, str], body: bytes) -> Response:
+        endpoint = self._endpoint(name)
+        if endpoint is None:
+            return _said(404, "No connection or pipeline of that name takes webhooks.")
+        told = read_delivery(endpoint, headers, body, utc_now())
+        if not isinstance(told, TakenDelivery):
+            return JSONResponse({"ignored": told.ignored})
+        is_new = take(told)
+        if is_new:
+            self._deliverer.add(told)
+        return JSONResponse({"delivery": told.key, "events": len(told.events), "isNew": is_new}, 202)
+
+    def _endpoint(self, name: str) -> Endpoint | None:
+        if not _NAME.fullmatch(name):
+            return None
+        now = time.monotonic()
+        with self._lock:
+            known = self._endpoints.get(name)
+            if known and known[0] > now:
+                return known[1]
+        found = find_endpoint(name)
+        with self._lock:
+            if len(self._endpoints) >= _MOST_ENDPOINTS:
+                self._endpoints.clear()
+            self._endpoints[name] = (now + ENDPOINT_SECONDS, found)
+        return found
+
+
+def _said(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    body: dict[str, Any] = {"error": text}
+    return JSONResponse(body, status, headers)

@@ -1,0 +1,232 @@
+"""What a git host told a webhook: who sent it, and the executions that it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import SecretStr
+
+from prefect_codepipeline.blocks.git_connection import GitConnection, kind_of_host
+from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
+from prefect_codepipeline.errors import ActionFailed, MissingBlock, PipelineNotFoundException, WebhookRefused
+from prefect_codepipeline.model.git_event import GitEvent, GitHost
+from prefect_codepipeline.model.triggers import CODECOMMIT, Decision, GitPlace, git_places
+from prefect_codepipeline.model.webhook_delivery import (
+    EventResult,
+    FinishedDelivery,
+    TakenDelivery,
+    delivery_key,
+    shortened,
+)
+from prefect_codepipeline.model.webhook_payloads import Delivery, host_of, read_payload
+from prefect_codepipeline.tasks.changed_files import Look, complete
+from prefect_codepipeline.tasks.definitions import newest_version
+from prefect_codepipeline.tasks.git_places import Connections
+from prefect_codepipeline.tasks.git_source import find_named_connection
+from prefect_codepipeline.tasks.projection import deployed_definitions
+from prefect_codepipeline.tasks.record import utc_now
+from prefect_codepipeline.tasks.triggering import trigger
+from prefect_codepipeline.tasks.webhook_signatures import check_sender
+
+MOST_REASONS = 20
+_READ_SECONDS = 600.0
+_MOST_TEXT = 500
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Who may send to `/webhooks/<name>`: a connection's host, or the hosts of a pipeline's sources."""
+
+    name: str
+    connections: Mapping[str, GitConnection]
+
+
+@dataclass
+class Definitions:
+    """The definitions of deployed pipelines; a version never changes, so each is read once."""
+
+    known: dict[tuple[str, int], PipelineDefinition] = field(default_factory=dict)
+
+    def read(self) -> list[PipelineDefinition]:
+        """What every deployed pipeline runs now."""
+        found = deployed_definitions(self.known)
+        self.known = {(each.pipeline_name, each.version): each for each in found}
+        return found
+
+
+def find_endpoint(name: str) -> Endpoint | None:
+    """The connection with that name, else the pipeline; None when there is neither, or nobody may send to it.
+
+    Raises:
+        PrefectUnavailable: Prefect does not answer.
+    """
+    try:
+        found = {name: find_named_connection(name)}
+    except MissingBlock:
+        found = _connections_of(name)
+    except ActionFailed:  # a block that cannot be used
+        return None
+    found = {name: connection for name, connection in found.items() if connection.webhook_secret}
+    return Endpoint(name, found) if found else None
+
+
+def read_delivery(
+    endpoint: Endpoint, headers: Mapping[str, str], body: bytes, at: datetime
+) -> TakenDelivery | Delivery:
+    """What a request tells of; a `Delivery` without events says why there is nothing to do.
+
+    Raises:
+        WebhookRefused: its sender does not know the secret.
+        PayloadError: it is not what that host sends.
+    """
+    host, connections = _checked(endpoint, headers, body)
+    told = read_payload(headers, body, host)
+    if not told.events:
+        return told
+    delivery = told.events[0].delivery[:255]
+    return TakenDelivery(
+        key=delivery_key(endpoint.name, delivery, body),
+        at=at,
+        endpoint=endpoint.name,
+        connections=connections,
+        delivery=delivery,
+        events=tuple(shortened(event) for event in told.events),
+        # The signature does not cover the host's id, and what was overheard must start nothing a second time.
+        token=delivery_key(endpoint.name, "", body),
+    )
+
+
+def deal_with(taken: TakenDelivery, definitions: Definitions) -> FinishedDelivery:
+    """Start what a delivery asks for; doing it twice starts nothing twice.
+
+    Raises:
+        ActionFailed: git could not tell which files have changed.
+        PrefectUnavailable: it may be done again.
+    """
+    known = Connections()
+    results: list[EventResult] = []
+    readers = list(_readers(taken, definitions.read(), known))
+    for number, event in enumerate(taken.events):
+        told = [
+            _tell(reader, event, f"webhook-{taken.token}-{number}", known)
+            for reader in readers
+            if reader.reads(event)
+        ]
+        results += told or [EventResult(event=str(event))]
+    return FinishedDelivery(
+        key=taken.key,
+        at=taken.at,
+        finished_at=utc_now(),
+        endpoint=taken.endpoint,
+        delivery=taken.delivery,
+        results=tuple(results[:1000]),
+    )
+
+
+def given_up(taken: TakenDelivery, reason: str) -> FinishedDelivery:
+    """The end of a delivery that could not be dealt with."""
+    results = tuple(
+        EventResult(event=str(event), pipeline="", refusal=reason[:_MOST_TEXT]) for event in taken.events
+    )
+    return FinishedDelivery(
+        key=taken.key,
+        at=taken.at,
+        finished_at=utc_now(),
+        endpoint=taken.endpoint,
+        delivery=taken.delivery,
+        results=results,
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A pipeline that reads repositories through the connections of a delivery."""
+
+    definition: PipelineDefinition
+    places: tuple[GitPlace, ...]
+
+    def reads(self, event: GitEvent) -> bool:
+        return bool(self.of(event))
+
+    def of(self, event: GitEvent) -> list[GitPlace]:
+        """The source actions that read the event's repository."""
+        found = event.repository.casefold()
+        return [
+            place
+            for place in self.places
+            # CodeCommit's names have no owner; no host tells repositories apart by case.
+            if place.repository.casefold()
+            == (found.rpartition("/")[2] if place.provider == CODECOMMIT else found)
+        ]
+
+
+def _readers(
+    taken: TakenDelivery, definitions: list[PipelineDefinition], known: Connections
+) -> Iterator[_Reader]:
+    for definition in definitions:
+        # An endpoint that is a pipeline's starts that one alone.
+        if taken.endpoint not in taken.connections and definition.pipeline_name != taken.endpoint:
+            continue
+        places = [place for place in git_places(definition.whole()) if known.name(place) in taken.connections]
+        if places:
+            yield _Reader(definition, tuple(places))
+
+
+def _tell(reader: _Reader, event: GitEvent, token: str, known: Connections) -> EventResult:
+    places = reader.of(event)
+
+    def completed(event: GitEvent) -> GitEvent:
+        access = known.access(places[0])
+        return complete(event, access, Look.at(access, _READ_SECONDS))
+
+    done = trigger(
+        reader.definition, event, "webhook", token, completed, [place.action.name for place in places]
+    )
+    reason = "" if done.decision.starts else _why_not(done.decision)
+    return EventResult(
+        event=str(done.event),
+        pipeline=done.pipeline,
+        execution_id=done.execution_id,
+        refusal=done.refusal[:_MOST_TEXT],
+        reason=reason[:_MOST_TEXT],
+    )
+
+
+def _why_not(decision: Decision) -> str:
+    return "; ".join(dict.fromkeys(each.reason for each in decision.considered)) or "no filter asks for it"
+
+
+def _connections_of(pipeline: str) -> dict[str, GitConnection]:
+    """The connections of a pipeline's sources, by their blocks' names."""
+    try:
+        _, definition = newest_version(pipeline)
+    except PipelineNotFoundException:
+        return {}
+    known = Connections()
+    names = {known.name(place) for place in git_places(definition.masked())} - {None}
+    return {name: find_named_connection(name) for name in sorted(filter(None, names))}
+
+
+def _checked(endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> tuple[GitHost, tuple[str, ...]]:
+    """The host that a request comes from, and the connections whose secret its sender knows."""
+    refused: WebhookRefused | None = None
+    found: dict[GitHost, list[str]] = {}
+    for name, connection in endpoint.connections.items():
+        host = _host_of(connection, headers)
+        try:
+            check_sender(host, connection.webhook_secret or SecretStr(""), headers, body)
+            found.setdefault(host, []).append(name)
+        except WebhookRefused as error:
+            refused = error
+    if not found:
+        raise refused or WebhookRefused("nobody may send to this address")
+    host, names = next(iter(found.items()))
+    return host, tuple(names)
+
+
+def _host_of(connection: GitConnection, headers: Mapping[str, str]) -> GitHost:
+    """Whose way of signing counts: the connection's, or our own for who names no host."""
+    claimed = host_of(headers)
+    return claimed if claimed == "plain" else kind_of_host(connection) or claimed
