@@ -29,6 +29,7 @@ lint: $(STAMP)  ## ruff, mypy --strict, and the direction of imports
 bench: $(STAMP) $(VENV)/bench/bin/cfn-lint  ## Measure beside bare Prefect, tar and cfn-lint, in one run
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/webhooks.py
 	$(BIN)/python benchmarks/status.py
 	$(BIN)/python benchmarks/builds.py
 	$(BIN)/python benchmarks/artifacts.py

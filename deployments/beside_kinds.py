@@ -11,6 +11,7 @@ from prefect_codepipeline.deployments.project_fields import project_fields
 from prefect_codepipeline.model.names import project_block_names, slug
 
 CONNECTIONS = {"AWS::CodeConnections::Connection", "AWS::CodeStarConnections::Connection"}
+WEBHOOK = "AWS::CodePipeline::Webhook"
 _BLOCK_NAME = re.compile(r"[a-z0-9-]{1,49}")
 # Where the repositories of each host lie; those of one's own installation only its owner knows.
 _HOSTS = {
@@ -37,7 +38,11 @@ class BlockOf:
 
 def blocks_of(resources: Mapping[str, Mapping[str, Any]]) -> list[BlockOf]:
     """What each resource beside a definition becomes."""
-    return [_block_of(logical_id, resource) for logical_id, resource in resources.items()]
+    return [
+        _block_of(logical_id, resource)
+        for logical_id, resource in resources.items()
+        if resource.get("Type") != WEBHOOK  # which are made when their pipeline is there
+    ]
 
 
 def _block_of(logical_id: str, resource: Mapping[str, Any]) -> BlockOf:

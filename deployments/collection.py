@@ -7,6 +7,7 @@ from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.blocks.git_poll_state import GitPollState
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.deployments.warm_worker import CodePipelineWorker
 
@@ -19,5 +20,6 @@ __all__ = [
     "GitPollState",
     "PipelineDefinition",
     "PipelineSettings",
+    "PipelineWebhook",
     "SlackChannel",
 ]

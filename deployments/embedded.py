@@ -259,7 +259,7 @@ def _start_server(home: Path, state: State) -> int:
 
 
 def _server_command(port: int) -> list[str]:
-    return ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    return ["-m", "prefect_codepipeline.deployments.server_process", str(port)]
 
 
 def _make_pool(home: Path, api_url: str) -> None:

@@ -56,14 +56,6 @@ def _check_conditions(stage: StageDeclaration, path: str) -> Iterator[Problem]:
 
 
 def _not_available(declaration: PipelineDeclaration) -> Iterator[Problem]:
-    for index, trigger in enumerate(declaration.triggers or []):
-        if trigger.git_configuration.pull_request:
-            yield Problem(
-                f"triggers[{index}].gitConfiguration.pullRequest",
-                "polling sees pushes, not pull requests: nothing starts executions for these yet",
-                severity="warning",
-                rule="not-available",
-            )
     if declaration.artifact_stores and len(declaration.artifact_stores) > 1:
         yield Problem("artifactStores", f"more than one region {_LATER}", rule="not-available")
 
@@ -72,13 +64,6 @@ def _check_action(action: ActionDeclaration, path: str) -> Iterator[Problem]:
     kind = action.action_type_id
     if kind not in built_in_action_types():
         yield from _check_others(action, path)
-    if action.configuration.get("DetectChanges", action.configuration.get("PollForSourceChanges")) == "true":
-        yield Problem(
-            f"{path}.configuration",
-            "changes do not start executions in this version; start them by hand or by a schedule",
-            severity="warning",
-            rule="not-available",
-        )
 
 
 def _check_others(action: ActionDeclaration, path: str) -> Iterator[Problem]:

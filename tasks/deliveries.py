@@ -10,7 +10,9 @@ from pydantic import SecretStr
 
 from prefect_codepipeline.blocks.git_connection import GitConnection, kind_of_host
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
+from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
 from prefect_codepipeline.errors import ActionFailed, MissingBlock, PipelineNotFoundException, WebhookRefused
+from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.git_event import GitEvent, GitHost
 from prefect_codepipeline.model.triggers import CODECOMMIT, Decision, GitPlace, git_places
 from prefect_codepipeline.model.webhook_delivery import (
@@ -20,17 +22,21 @@ from prefect_codepipeline.model.webhook_delivery import (
     delivery_key,
     shortened,
 )
-from prefect_codepipeline.model.webhook_payloads import Delivery, host_of, read_payload
+from prefect_codepipeline.model.webhook_payloads import Delivery, PayloadError, host_of, read_payload
 from prefect_codepipeline.tasks.changed_files import Look, complete
 from prefect_codepipeline.tasks.definitions import newest_version
 from prefect_codepipeline.tasks.git_places import Connections
 from prefect_codepipeline.tasks.git_source import find_named_connection
+from prefect_codepipeline.tasks.pipeline_webhooks import target_action
 from prefect_codepipeline.tasks.projection import deployed_definitions
 from prefect_codepipeline.tasks.record import utc_now
-from prefect_codepipeline.tasks.triggering import trigger
-from prefect_codepipeline.tasks.webhook_signatures import check_sender
+from prefect_codepipeline.tasks.starting import start_pipeline_execution
+from prefect_codepipeline.tasks.triggering import REFUSALS, trigger
+from prefect_codepipeline.tasks.webhook_filters import why_not
+from prefect_codepipeline.tasks.webhook_signatures import check_sender, check_webhook
 
-MOST_REASONS = 20
+MOST_RESULTS = 1000
+_FULL_ID = 40
 _READ_SECONDS = 600.0
 _MOST_TEXT = 500
 
@@ -98,6 +104,33 @@ def read_delivery(
     )
 
 
+def read_webhook(
+    webhook: PipelineWebhook, source_address: str, headers: Mapping[str, str], body: bytes, at: datetime
+) -> TakenDelivery | str:
+    """What a request to a V1 webhook starts; a text says why its filters let it start nothing.
+
+    Raises:
+        WebhookRefused: its authentication does not let it in.
+        PayloadError: the body is no JSON.
+        CodePipelineError: the webhook cannot be used; its pipeline or action may be gone.
+    """
+    definition = webhook.whole()
+    check_webhook(definition, source_address, headers, body)
+    _, pipeline = newest_version(definition.target_pipeline)
+    action = target_action(pipeline.masked(), definition)
+    if ignored := why_not(definition.filters, body, action.configuration):
+        return ignored
+    return TakenDelivery(
+        key=delivery_key(definition.name, "", body),
+        token=delivery_key(definition.name, "", body),
+        at=at,
+        endpoint=f"{definition.target_pipeline}/{definition.target_action}",
+        connections=(),
+        events=_pushes_to(pipeline.masked(), action.name, headers, body),
+        webhook=definition.name,
+    )
+
+
 def deal_with(taken: TakenDelivery, definitions: Definitions) -> FinishedDelivery:
     """Start what a delivery asks for; doing it twice starts nothing twice.
 
@@ -105,39 +138,70 @@ def deal_with(taken: TakenDelivery, definitions: Definitions) -> FinishedDeliver
         ActionFailed: git could not tell which files have changed.
         PrefectUnavailable: it may be done again.
     """
-    known = Connections()
-    results: list[EventResult] = []
-    readers = list(_readers(taken, definitions.read(), known))
-    for number, event in enumerate(taken.events):
-        told = [
-            _tell(reader, event, f"webhook-{taken.token}-{number}", known)
-            for reader in readers
-            if reader.reads(event)
-        ]
-        results += told or [EventResult(event=str(event))]
-    return FinishedDelivery(
-        key=taken.key,
-        at=taken.at,
-        finished_at=utc_now(),
-        endpoint=taken.endpoint,
-        delivery=taken.delivery,
-        results=tuple(results[:1000]),
-    )
+    results = [_start(taken)] if taken.webhook else _tell_all(taken, definitions)
+    return _finished(taken, results)
 
 
 def given_up(taken: TakenDelivery, reason: str) -> FinishedDelivery:
     """The end of a delivery that could not be dealt with."""
-    results = tuple(
-        EventResult(event=str(event), pipeline="", refusal=reason[:_MOST_TEXT]) for event in taken.events
+    events = [str(event) for event in taken.events] or [f"webhook {taken.webhook}"]
+    return _finished(
+        taken, [EventResult(event=each, pipeline="", refusal=reason[:_MOST_TEXT]) for each in events]
     )
+
+
+def _finished(taken: TakenDelivery, results: list[EventResult]) -> FinishedDelivery:
     return FinishedDelivery(
         key=taken.key,
         at=taken.at,
         finished_at=utc_now(),
         endpoint=taken.endpoint,
         delivery=taken.delivery,
-        results=results,
+        results=tuple(results[:MOST_RESULTS]),
     )
+
+
+def _start(taken: TakenDelivery) -> EventResult:
+    """What a V1 webhook does: it starts its pipeline, with the commit that was pushed when the body tells of one."""
+    pipeline, _, action = taken.endpoint.rpartition("/")
+    event = taken.events[0] if taken.events else None
+    what = f"webhook {taken.webhook}" + (f", {event}" if event else "")
+    revisions = {action: event.commit} if event else {}
+    token = f"webhook-{taken.token}"
+    try:
+        execution_id = start_pipeline_execution(pipeline, {}, revisions, taken.webhook, token, "Webhook")
+    except REFUSALS as error:
+        return EventResult(event=what, pipeline=pipeline, refusal=str(error)[:_MOST_TEXT])
+    return EventResult(event=what, pipeline=pipeline, execution_id=execution_id)
+
+
+def _pushes_to(
+    pipeline: PipelineDeclaration, action: str, headers: Mapping[str, str], body: bytes
+) -> tuple[GitEvent, ...]:
+    """The push to the action's own branch that a body tells of; nothing where it tells of anything else."""
+    places = [place for place in git_places(pipeline) if place.action.name == action]
+    try:
+        events = read_payload(headers, body).events
+    except PayloadError:
+        return ()
+    found = [
+        shortened(event)
+        for event in events
+        for place in places
+        if event.branch == place.branch and _is_of(place, event) and len(event.commit) == _FULL_ID
+    ]
+    return tuple(found[:1])
+
+
+def _tell_all(taken: TakenDelivery, definitions: Definitions) -> list[EventResult]:
+    known = Connections()
+    results: list[EventResult] = []
+    readers = list(_readers(taken, definitions.read(), known))
+    for number, event in enumerate(taken.events):
+        token = f"webhook-{taken.token}-{number}"
+        told = [_tell(reader, event, token, known) for reader in readers if reader.of(event)]
+        results += told or [EventResult(event=str(event))]
+    return results
 
 
 @dataclass(frozen=True)
@@ -147,19 +211,17 @@ class _Reader:
     definition: PipelineDefinition
     places: tuple[GitPlace, ...]
 
-    def reads(self, event: GitEvent) -> bool:
-        return bool(self.of(event))
-
     def of(self, event: GitEvent) -> list[GitPlace]:
         """The source actions that read the event's repository."""
-        found = event.repository.casefold()
-        return [
-            place
-            for place in self.places
-            # CodeCommit's names have no owner; no host tells repositories apart by case.
-            if place.repository.casefold()
-            == (found.rpartition("/")[2] if place.provider == CODECOMMIT else found)
-        ]
+        return [place for place in self.places if _is_of(place, event)]
+
+
+def _is_of(place: GitPlace, event: GitEvent) -> bool:
+    # CodeCommit's names have no owner; no host tells repositories apart by case.
+    found = event.repository.casefold()
+    return place.repository.casefold() == (
+        found.rpartition("/")[2] if place.provider == CODECOMMIT else found
+    )
 
 
 def _readers(

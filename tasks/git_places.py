@@ -6,7 +6,8 @@ from typing import Any
 
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.triggers import CODECOMMIT, CONNECTION, GitPlace
+from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.triggers import CODECOMMIT, CONNECTION, GitPlace, git_places
 from prefect_codepipeline.tasks.git_process import Access
 from prefect_codepipeline.tasks.git_source import (
     GitSource,
@@ -88,3 +89,19 @@ def _of_github(place: GitPlace) -> GitConnection:
     """Of GitHub's first kind of action, which has a token of its own."""
     wanted = github_source.GitHubSourceConfiguration.model_validate(place.action.configuration)
     return github_source.connection_for(wanted)
+
+
+def unheard(declaration: PipelineDeclaration) -> list[str]:
+    """What a pipeline's triggers ask for and nobody will tell of, as sentences."""
+    known = Connections()
+    asking = {
+        trigger.git_configuration.source_action_name
+        for trigger in declaration.triggers or []
+        if trigger.git_configuration.pull_request
+    }
+    return [
+        f"pull requests of {place.repository} start nothing: only webhooks tell of them; set one up with: "
+        f"codepipeline connection webhook {known.name(place) or 'NAME'}"
+        for place in git_places(declaration)
+        if place.action.name in asking and not known.has_webhook(place)
+    ]

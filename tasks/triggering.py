@@ -15,6 +15,12 @@ from prefect_codepipeline.model.git_event import GitEvent
 from prefect_codepipeline.model.triggers import Decision, Way, decide
 from prefect_codepipeline.tasks.starting import start_pipeline_execution
 
+# What keeps an execution from being started, however often it is tried.
+REFUSALS = (
+    ConcurrentPipelineExecutionsLimitExceededException,
+    PipelineNotFoundException,
+    ValidationException,
+)
 _FULL_ID = 40
 
 
@@ -77,10 +83,6 @@ def trigger(
             token,
             decision.trigger_type,
         )
-    except (
-        ConcurrentPipelineExecutionsLimitExceededException,
-        PipelineNotFoundException,
-        ValidationException,
-    ) as error:
+    except REFUSALS as error:
         return Triggered(declaration.name, event, decision, refusal=str(error))
     return Triggered(declaration.name, event, decision, execution_id)

@@ -8,6 +8,7 @@ takes the former away; a gateway that dies in between is followed by another.
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -36,12 +37,12 @@ def take(delivery: TakenDelivery) -> bool:
     return _write(delivery.at, _WAITING + delivery.key, delivery)
 
 
-def waiting() -> list[TakenDelivery]:
-    """What was taken in the last days and not dealt with, in the order in which it came."""
+def waiting(except_keys: Collection[str] = ()) -> list[TakenDelivery]:
+    """What was taken in the last days and not dealt with, in the order in which it came; `except_keys` left out."""
     found = [
         delivery
         for run_id in _recent_days()
-        for value in _read(run_id, _WAITING)
+        for value in _read(run_id, _WAITING, [_WAITING + key for key in except_keys])
         if (delivery := _parsed(TakenDelivery, value)) is not None
     ]
     return sorted(found, key=lambda each: each.at)
@@ -90,8 +91,8 @@ def _write(at: datetime, key: str, value: BaseModel) -> bool:
     raise AssertionError("a flow run that was just made cannot be found")
 
 
-def _read(run_id: str, prefix: str) -> list[Any]:
-    body = {"prefix": prefix, "limit": _EVERYTHING, "exclude_keys": []}
+def _read(run_id: str, prefix: str, except_keys: Sequence[str] = ()) -> list[Any]:
+    body = {"prefix": prefix, "limit": _EVERYTHING, "exclude_keys": list(except_keys)}
     status, found = call("POST", f"/flow_runs/{run_id}/input/filter", body, expected=(404,))
     return [item["value"] for item in found] if status == 200 else []
 

@@ -60,6 +60,14 @@ _FAMILIES = {
             "list": ("trigger:list_deliveries", "What webhooks told, and what came of it."),
         },
     ),
+    "webhook": (
+        "Webhooks of V1 pipelines.",
+        {
+            "put": ("webhook:put_webhook", "Make or change a webhook; prints its address."),
+            "list": ("webhook:list_webhooks", "The webhooks there are."),
+            "delete": ("webhook:delete_webhook", "Delete a webhook."),
+        },
+    ),
     "connection": (
         "Connections to git hosts.",
         {

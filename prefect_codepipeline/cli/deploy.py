@@ -55,13 +55,17 @@ def deploy(
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
     from prefect_codepipeline.deployments.settings_file import save_settings
     from prefect_codepipeline.deployments.transitions_beside import disable_declared
+    from prefect_codepipeline.deployments.webhooks_beside import make_webhooks
+    from prefect_codepipeline.tasks.git_places import unheard
 
     for declaration, own_settings, own_beside in zip(declarations, settings, beside, strict=True):
         if own_settings:
             save_settings(declaration.name, own_settings)
         made = make_blocks(own_beside.resources)
         deployed = deploy_pipeline(declaration, pool, who())
-        _tell(deployed, made)
+        _tell(deployed, [*made, *make_webhooks(own_beside.resources)])
+        for sentence in unheard(declaration):
+            console.print(Text(f"  warning: {sentence}", "yellow"))
         for stage in disable_declared(deployed, own_beside.properties, who()):
             console.print(
                 Text(f"  the inbound transition of stage {stage} is disabled, as the template says")

@@ -56,7 +56,9 @@ def create_app(parts: Sequence[Part] = (), rate: RateLimit | None = None) -> Sta
         for part in (deliverer, *parts):
             await run_in_threadpool(part.stop)
 
-    return Starlette(routes=routes, middleware=[Middleware(Guard, limits=limits)], lifespan=running)
+    app = Starlette(routes=routes, middleware=[Middleware(Guard, limits=limits)], lifespan=running)
+    app.router.redirect_slashes = False
+    return app
 
 
 def _health(_: Request) -> Response:

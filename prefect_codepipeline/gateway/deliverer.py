@@ -10,6 +10,7 @@ from collections import deque
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.webhook_delivery import TakenDelivery
 from prefect_codepipeline.tasks.deliveries import Definitions, deal_with, given_up
+from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.webhook_inbox import drop, finish, result_of, waiting
 
 THREADS = 4
@@ -56,26 +57,25 @@ class Deliverer:
         with self._changed:
             if taken.key not in self._keys:
                 self._keys.add(taken.key)
-                self._queues.setdefault(taken.repositories, deque()).append(taken)
+                self._queues.setdefault(taken.line, deque()).append(taken)
                 self._changed.notify()
 
     def _look(self) -> None:
-        """What was taken by a gateway that is no more."""
+        """Find what was left by a gateway that is no more: at first anything, then what another should have done."""
+        newest = utc_now()
         while not self._stopped.is_set():
             try:
-                old = time.time() - self._look_seconds
-                found = waiting()
-                for taken in found:
-                    if taken.at.timestamp() < old or not self._has_looked:
+                with self._changed:
+                    own = set(self._keys)
+                for taken in waiting(own):
+                    if taken.at < newest:
                         self.add(taken)
-                self._has_looked = True
+                newest = utc_now()
             except CodePipelineError as error:
                 _logger.warning("webhooks: %s", _said(error))
             except Exception:
                 _logger.exception("webhooks: looking for deliveries met a defect")
             self._stopped.wait(self._look_seconds)
-
-    _has_looked = False
 
     def _work(self) -> None:
         while (taken := self._next()) is not None:
@@ -99,12 +99,12 @@ class Deliverer:
 
     def _leave(self, taken: TakenDelivery) -> None:
         with self._changed:
-            self._busy.discard(taken.repositories)
-            queue = self._queues[taken.repositories]
+            self._busy.discard(taken.line)
+            queue = self._queues[taken.line]
             queue.popleft()
             self._keys.discard(taken.key)
             if not queue:
-                del self._queues[taken.repositories]
+                del self._queues[taken.line]
             self._changed.notify()
 
     def _deal_with(self, taken: TakenDelivery) -> None:

@@ -1,14 +1,17 @@
-"""`POST /webhooks/<connection or pipeline>`: what git hosts tell of pushes and pull requests.
+"""`POST /webhooks/<connection or pipeline>`: what git hosts tell of pushes and pull requests; and V1 webhooks.
 
 The sender is answered when the delivery is kept in Prefect; what it starts is found out afterwards.
 """
 
 from __future__ import annotations
 
+import hmac
 import logging
 import re
+import secrets
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -17,11 +20,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from prefect_codepipeline.errors import PrefectUnavailable, WebhookRefused
+from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable, WebhookRefused
 from prefect_codepipeline.gateway.deliverer import Deliverer
 from prefect_codepipeline.model.webhook_delivery import TakenDelivery
 from prefect_codepipeline.model.webhook_payloads import PayloadError
-from prefect_codepipeline.tasks.deliveries import Endpoint, find_endpoint, read_delivery
+from prefect_codepipeline.tasks.deliveries import Endpoint, find_endpoint, read_delivery, read_webhook
+from prefect_codepipeline.tasks.pipeline_webhooks import find_webhook
 from prefect_codepipeline.tasks.prefect_api import within
 from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.webhook_inbox import take
@@ -34,6 +38,15 @@ ENDPOINT_SECONDS = 5.0
 _MOST_ENDPOINTS = 1000
 _NAME = re.compile(r"[A-Za-z0-9.@_-]{1,100}")
 _logger = logging.getLogger("codepipeline.gateway")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request, and the address that it came from."""
+
+    headers: dict[str, str]
+    body: bytes
+    source: str
 
 
 class Webhooks:
@@ -53,7 +66,10 @@ class Webhooks:
     @property
     def routes(self) -> list[Route]:
         """What belongs to `create_app`'s routes."""
-        return [Route("/webhooks/{name}", self.take, methods=["POST"])]
+        return [
+            Route("/webhooks/{name}", self.take, methods=["POST"]),
+            Route("/webhooks/{name}/{token}", self.take, methods=["POST"]),
+        ]
 
     async def take(self, request: Request) -> Response:
         """Take one delivery."""
@@ -66,12 +82,14 @@ class Webhooks:
                     body = await request.body()
         except TimeoutError:
             return _said(408, "The body took too long.")
-        return await run_in_threadpool(self._answer, request.path_params["name"], dict(request.headers), body)
+        source = request.client.host if request.client else ""
+        sent = Sent(dict(request.headers), body, source)
+        return await run_in_threadpool(self._answer, sent, **request.path_params)
 
-    def _answer(self, name: str, headers: dict[str, str], body: bytes) -> Response:
+    def _answer(self, sent: Sent, name: str, token: str | None = None) -> Response:
         try:
             with within(PREFECT_SECONDS):
-                return self._take(name, headers, body)
+                return self._take(sent, name) if token is None else self._take_v1(sent, name, token)
         except WebhookRefused as error:
             _logger.warning("a request to /webhooks/%s was refused: %s", name, error)
             return _said(401, f"Refused: {error}.")
@@ -80,14 +98,27 @@ class Webhooks:
         except PrefectUnavailable:
             _logger.error("a request to /webhooks/%s was not taken: Prefect's API is away", name)
             return _said(503, "Prefect does not answer; send it again in a minute.", {"retry-after": "60"})
+        except CodePipelineError as error:  # a V1 webhook whose pipeline is gone
+            _logger.warning("a request to /webhooks/%s starts nothing: %s", name, error)
+            return _said(409, f"The webhook cannot be used: {error}.")
 
-    def _take(self, name: str, headers: dict[str, str], body: bytes) -> Response:
+    def _take(self, sent: Sent, name: str) -> Response:
         endpoint = self._endpoint(name)
         if endpoint is None:
             return _said(404, "No connection or pipeline of that name takes webhooks.")
-        told = read_delivery(endpoint, headers, body, utc_now())
-        if not isinstance(told, TakenDelivery):
-            return JSONResponse({"ignored": told.ignored})
+        told = read_delivery(endpoint, sent.headers, sent.body, utc_now())
+        return self._keep(told) if isinstance(told, TakenDelivery) else _ignored(told.ignored)
+
+    def _take_v1(self, sent: Sent, name: str, token: str) -> Response:
+        webhook = find_webhook(name) if _NAME.fullmatch(name) else None
+        own = webhook.url_token.get_secret_value() if webhook else secrets.token_urlsafe(24)
+        is_right = hmac.compare_digest(own.encode(), token.encode("utf-8", "surrogatepass"))
+        if webhook is None or not is_right:
+            return _said(404, "There is no such webhook.")
+        told = read_webhook(webhook, sent.source, sent.headers, sent.body, utc_now())
+        return self._keep(told) if isinstance(told, TakenDelivery) else _ignored(told)
+
+    def _keep(self, told: TakenDelivery) -> Response:
         is_new = take(told)
         if is_new:
             self._deliverer.add(told)
@@ -107,6 +138,10 @@ class Webhooks:
                 self._endpoints.clear()
             self._endpoints[name] = (now + ENDPOINT_SECONDS, found)
         return found
+
+
+def _ignored(reason: str) -> Response:
+    return JSONResponse({"ignored": reason})
 
 
 def _said(status: int, text: str, headers: dict[str, str] | None = None) -> Response:

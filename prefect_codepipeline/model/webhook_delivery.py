@@ -21,10 +21,11 @@ class TakenDelivery(BaseModel):
         key: tells it from every other by the host's id of it; the same request, sent again, has the same.
         token: tells its content from every other. The host's id can be changed by who overheard it, the content cannot.
         at: when it came, in the gateway's time.
-        endpoint: the connection or pipeline that it was sent to.
+        endpoint: the connection or pipeline that it was sent to, or a V1 webhook as `pipeline/action`.
         connections: the GitConnection blocks whose secret its sender knows.
         delivery: the host's id of it, for people who look for it on the host's page.
-        events: what it tells of, in its order.
+        events: what it tells of, in its order; none where a V1 webhook's sender is no git host.
+        webhook: the name of the V1 webhook that it was sent to, whose filters have passed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,10 +37,13 @@ class TakenDelivery(BaseModel):
     connections: tuple[str, ...]
     delivery: str = ""
     events: tuple[GitEvent, ...]
+    webhook: str = ""
 
     @property
-    def repositories(self) -> str:
-        """The repositories that it is about, one almost always."""
+    def line(self) -> str:
+        """What is dealt with in order: deliveries about a repository, or to a V1 webhook."""
+        if self.webhook:
+            return f"{self.webhook} of V1"
         return ", ".join(dict.fromkeys(event.repository.casefold() for event in self.events))
 
 

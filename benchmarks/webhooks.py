@@ -1,0 +1,244 @@
+"""Webhooks under load: how soon a git host is answered, and what becomes of a burst.
+
+    python benchmarks/webhooks.py [--only PostgreSQL]
+
+Three figures for each database: 50 deliveries a second for 20 s, answered after they were kept in Prefect; 1,000 at once
+for a PARALLEL pipeline, of which 50 may be in flight; and the time from a push's delivery to its running source action,
+with the embedded worker. No executions run during the first two: their pipelines have a work pool without a worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from throughput import TESTS, set_up
+
+SECRET = "secret-of-the-benchmark"
+RATE, SECONDS, BURST = 50, 20, 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", choices=("SQLite", "PostgreSQL"))
+    only = parser.parse_args().only
+    sys.path[:0] = [str(TESTS / "plugin"), str(TESTS / "support")]
+    from postgres import postgres, programs
+
+    if only is None:
+        for database in ("PostgreSQL", "SQLite"):
+            command = [sys.executable, __file__, "--only", database]
+            subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    elif only == "SQLite":
+        _measure(only)
+    elif found := programs():
+        with postgres(found) as url:
+            os.environ["PREFECT_CODEPIPELINE_DATABASE_URL"] = url
+            _measure(only)
+    else:
+        print("PostgreSQL is not installed, and left out")
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _measure(database: str) -> None:
+    os.environ["PREFECT_CODEPIPELINE_POLL_SECONDS"] = "0"
+    with set_up() as home:
+        from prefect.client.schemas.actions import WorkPoolCreate
+        from pydantic import SecretStr
+
+        from prefect_codepipeline.blocks.git_connection import GitConnection
+        from prefect_codepipeline.deployments import embedded
+        from prefect_codepipeline.deployments.create import deploy_pipeline
+        from prefect_codepipeline.tasks.prefect_api import client
+
+        url = embedded.up(gateway=True).gateway_url
+        repository = _repository(home)
+        client().create_work_pool(WorkPoolCreate(name="nobody", type="process"))
+        for name, mode, pool in (
+            ("steady", "SUPERSEDED", "nobody"),
+            ("burst", "PARALLEL", "nobody"),
+            ("real", "SUPERSEDED", "codepipeline"),
+        ):
+            GitConnection(
+                url_template=str(repository), webhook_secret=SecretStr(SECRET), host_kind="github"
+            ).save(name)
+            deploy_pipeline(declaration(name, mode), pool)
+        post(url, "steady", "0" * 39 + "9")
+        print(f"{database:10}  {_steady(url)}", flush=True)
+        print(f"{database:10}  {_burst(url)}", flush=True)
+        print(f"{database:10}  {_start(url, repository)}", flush=True)
+
+
+def _steady(url: str) -> str:
+    """At a fixed rate, whatever the answers take: a slow one does not hold the next back."""
+    took: list[float] = []
+    statuses: Counter[int] = Counter()
+    began = time.perf_counter()
+
+    def one(number: int) -> None:
+        time.sleep(max(0.0, began + number / RATE - time.perf_counter()))
+        answer, seconds = post(url, "steady", f"{number + 1:040x}")
+        took.append(seconds)
+        statuses[answer.status_code] += 1
+
+    with ThreadPoolExecutor(64) as pool:
+        list(pool.map(one, range(RATE * SECONDS)))
+    took.sort()
+    p99 = took[int(len(took) * 0.99)]
+    median = statistics.median(took)
+    waited = _settled()
+    return (
+        f"{RATE}/s for {SECONDS} s: median {1000 * median:.0f} ms, p99 {1000 * p99:.0f} ms, slowest {1000 * took[-1]:.0f} "
+        f"ms, {dict(statuses)}; all executions started {waited:.0f} s after the last"
+    )
+
+
+def _burst(url: str) -> str:
+    began = time.perf_counter()
+    with ThreadPoolExecutor(100) as pool:
+        answers = Counter(
+            answer.status_code
+            for answer, _ in pool.map(lambda n: post(url, "burst", f"{n + 1:040x}"), range(BURST))
+        )
+    answered = time.perf_counter() - began
+    _settled()
+    from prefect_codepipeline.tasks.webhook_inbox import finished
+
+    results = [result for each in finished(10_000) if each.endpoint == "burst" for result in each.results]
+    started, refused = (
+        sum(bool(each.execution_id) for each in results),
+        sum(bool(each.refusal) for each in results),
+    )
+    return (
+        f"{BURST} at once: answered in {answered:.1f} s {dict(answers)}, dealt with after {time.perf_counter() - began:.0f} s: "
+        f"{started} started, {refused} refused with the reason"
+    )
+
+
+def _start(url: str, repository: Path) -> str:
+    from prefect_codepipeline.model.execution import ActionStarted
+    from prefect_codepipeline.tasks.executions import find_runs, read_execution
+
+    took = []
+    for number in range(5):
+        _git(repository, "commit", "--quiet", "--allow-empty", "-m", f"Change {number}")
+        commit = _git(repository, "rev-parse", "HEAD")
+        began = time.time()
+        post(url, "real", commit)
+        while True:
+            runs = [
+                run for run in find_runs("real") if run["parameters"]["source_revisions"] == {"Src": commit}
+            ]
+            facts = read_execution(runs[0]["id"]).facts if runs else []
+            if started := [fact for fact in facts if isinstance(fact, ActionStarted)]:
+                took.append(started[0].at.timestamp() - began)
+                break
+            time.sleep(0.05)
+        while read_execution(runs[0]["id"]).run["state_type"] not in ("COMPLETED", "FAILED"):
+            time.sleep(0.1)
+    return (
+        f"from a push's delivery to its running source action: {', '.join(f'{each:.2f}' for each in took)} s"
+    )
+
+
+def _settled() -> float:
+    """How long it takes until nothing waits to be dealt with."""
+    from prefect_codepipeline.tasks.webhook_inbox import waiting
+
+    began = time.perf_counter()
+    while waiting():
+        time.sleep(0.5)
+    return time.perf_counter() - began
+
+
+# One for all: making a client costs more than the request.
+_client = httpx.Client(timeout=60, limits=httpx.Limits(max_connections=200, max_keepalive_connections=200))
+
+
+def post(url: str, name: str, commit: str) -> tuple[httpx.Response, float]:
+    """A push of GitHub's; the answer, and the seconds that it took."""
+    import hashlib
+    import hmac
+
+    body = json.dumps(
+        {
+            "ref": "refs/heads/main",
+            "before": "0" * 40,
+            "after": commit,
+            "repository": {"full_name": "acme/app"},
+            "head_commit": {"id": commit, "message": "A change", "url": "https://example.com"},
+        }
+    ).encode()
+    headers = {
+        "X-GitHub-Event": "push",
+        "X-GitHub-Delivery": str(uuid4()),
+        "X-Hub-Signature-256": "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest(),
+    }
+    began = time.perf_counter()
+    try:
+        answer = _client.post(f"{url}/webhooks/{name}", content=body, headers=headers)
+    except httpx.RemoteProtocolError:  # a connection that was closed because nobody used it
+        answer = _client.post(f"{url}/webhooks/{name}", content=body, headers=headers)
+    return answer, time.perf_counter() - began
+
+
+def _repository(home: Path) -> Path:
+    folder = home / "app"
+    folder.mkdir()
+    _git(folder, "init", "--quiet", "--initial-branch=main")
+    _git(folder, "commit", "--quiet", "--allow-empty", "-m", "Begin")
+    return folder
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    somebody = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+    command = ["git", "-C", str(folder), *somebody, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def declaration(name: str, mode: str) -> Any:
+    from prefect_codepipeline.model.declaration import PipelineDeclaration
+
+    def kind(category: str, owner: str, provider: str) -> dict[str, str]:
+        return {"category": category, "owner": owner, "provider": provider, "version": "1"}
+
+    source = {
+        "name": "Src",
+        "actionTypeId": kind("Source", "AWS", "CodeStarSourceConnection"),
+        "configuration": {"ConnectionArn": name, "FullRepositoryId": "acme/app", "BranchName": "main"},
+        "outputArtifacts": [{"name": "Source"}],
+    }
+    return PipelineDeclaration.model_validate(
+        {
+            "name": name,
+            "roleArn": "arn:aws:iam::111122223333:role/pipeline",
+            "artifactStore": {"type": "S3", "location": "bench"},
+            "pipelineType": "V2",
+            "executionMode": mode,
+            "stages": [
+                {"name": "Source", "actions": [source]},
+                {
+                    "name": "Test",
+                    "actions": [{"name": "Test", "actionTypeId": kind("Test", "Custom", "Scripted")}],
+                },
+            ],
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
