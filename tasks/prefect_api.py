@@ -50,10 +50,22 @@ class _PatientTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         most = _most_seconds.get()
-        busy_until = time.monotonic() + min(BUSY_SECONDS, most or BUSY_SECONDS)
-        away_until = time.monotonic() + min(AWAY_SECONDS, most or AWAY_SECONDS)
-        if most is not None:
-            request.extensions = {**request.extensions, "timeout": dict.fromkeys(_TIMEOUTS, most)}
+        if most is None:
+            return self._send(request, BUSY_SECONDS, AWAY_SECONDS)
+        request.extensions = {**request.extensions, "timeout": dict.fromkeys(_TIMEOUTS, most)}
+        try:
+            response = self._send(request, most, most)
+        except httpx.TransportError as error:
+            # Prefect's client would try again on any error that it knows.
+            raise _unavailable(error) from error
+        if response.status_code in _BUSY:
+            response.close()
+            raise PrefectUnavailable(f"Prefect's API at {PREFECT_API_URL.value()} is busy")
+        return response
+
+    def _send(self, request: httpx.Request, busy_seconds: float, away_seconds: float) -> httpx.Response:
+        busy_until = time.monotonic() + busy_seconds
+        away_until = time.monotonic() + away_seconds
         while True:
             try:
                 response = self._transport.handle_request(request)
@@ -110,12 +122,16 @@ def call(method: str, path: str, json: Any = None, *, expected: tuple[int, ...] 
                 f"{method} {path} at Prefect's API was answered with {response.status_code}: {response.text[:500]}"
             ) from error
     except httpx.HTTPError as error:
-        raise PrefectUnavailable(
-            f"Prefect's API at {PREFECT_API_URL.value()} did not answer ({type(error).__name__}: {error}); "
-            "is the server running?"
-        ) from error
+        raise _unavailable(error) from error
     is_json = response.headers.get("content-type", "").startswith("application/json")
     return response.status_code, response.json() if is_json and response.content else response.text
+
+
+def _unavailable(error: Exception) -> PrefectUnavailable:
+    return PrefectUnavailable(
+        f"Prefect's API at {PREFECT_API_URL.value()} did not answer ({type(error).__name__}: {error}); "
+        "is the server running?"
+    )
 
 
 def call_all(path: str, body: dict[str, Any]) -> list[dict[str, Any]]:

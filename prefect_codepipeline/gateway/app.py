@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from prefect_codepipeline.gateway import approvals, slack
+from prefect_codepipeline.gateway import approvals, openapi, slack
 from prefect_codepipeline.gateway.deliverer import Deliverer
 from prefect_codepipeline.gateway.guard import Guard, Limits
 from prefect_codepipeline.gateway.rate import RateLimit
@@ -34,19 +34,29 @@ class Part(Protocol):
     def stop(self) -> None: ...
 
 
-def create_app(parts: Sequence[Part] = (), rate: RateLimit | None = None) -> Starlette:
+def default_limits() -> dict[str, Limits]:
+    """For each source, webhooks apart; of this process, so that n copies let n times as much pass."""
+    return {
+        "/webhooks/": Limits(RateLimit(WEBHOOK_BURST, WEBHOOKS_PER_SECOND), LARGEST_PAYLOAD, REFUSAL_COST),
+        "": Limits(RateLimit(BURST, PER_SECOND), LARGEST_BODY),
+    }
+
+
+def create_app(parts: Sequence[Part] = (), limits: Mapping[str, Limits] | None = None) -> Starlette:
     """The gateway as an ASGI app.
 
     Args:
         parts: started before the first request and stopped after the last, beside what deals with webhooks.
-        rate: for each source, webhooks apart; of this process, so that n copies let n times as much pass.
+        limits: in place of the default ones.
     """
     deliverer = Deliverer()
-    limits = {
-        "/webhooks/": Limits(RateLimit(WEBHOOK_BURST, WEBHOOKS_PER_SECOND), LARGEST_PAYLOAD, REFUSAL_COST),
-        "": Limits(rate or RateLimit(BURST, PER_SECOND), LARGEST_BODY),
-    }
-    routes = [Route("/health", _health), *approvals.ROUTES, *slack.ROUTES, *Webhooks(deliverer).routes]
+    routes = [
+        Route("/health", _health, methods=["GET"]),
+        *openapi.ROUTES,
+        *approvals.ROUTES,
+        *slack.ROUTES,
+        *Webhooks(deliverer).routes,
+    ]
 
     @asynccontextmanager
     async def running(_: Starlette) -> AsyncIterator[None]:
@@ -56,7 +66,8 @@ def create_app(parts: Sequence[Part] = (), rate: RateLimit | None = None) -> Sta
         for part in (deliverer, *parts):
             await run_in_threadpool(part.stop)
 
-    app = Starlette(routes=routes, middleware=[Middleware(Guard, limits=limits)], lifespan=running)
+    guard = Middleware(Guard, limits=limits or default_limits())
+    app = Starlette(routes=routes, middleware=[guard], lifespan=running)
     app.router.redirect_slashes = False
     return app
 

@@ -36,8 +36,11 @@ from prefect_codepipeline.tasks.approval_links import check, form_token, is_form
 from prefect_codepipeline.tasks.approval_messages import show_decision
 from prefect_codepipeline.tasks.approval_view import ApprovalView, changes_of, view_approval
 from prefect_codepipeline.tasks.decision import SUMMARY_LENGTH, Answer, as_comment, put_approval_result
+from prefect_codepipeline.tasks.prefect_api import within
 
 LARGEST_FORM = 16_384
+# Somebody looks at an empty page meanwhile.
+PREFECT_SECONDS = 10.0
 NAME_LENGTH = 80
 _COOKIE = "codepipeline-form"
 _STATUS = {"open": 200, "approved": 200, "rejected": 200, "expired": 410, "stopped": 410}
@@ -82,7 +85,8 @@ ROUTES = [
 def _answered(answer: Any, *arguments: Any) -> Response:
     """The answer, or a page that says why there is none."""
     try:
-        return cast(Response, answer(*arguments))
+        with within(PREFECT_SECONDS):
+            return cast(Response, answer(*arguments))
     except InvalidApprovalTokenException as error:
         return _page("message.html", 404, title="This link decides nothing", text=f"{error}.")
     except CodePipelineError as error:

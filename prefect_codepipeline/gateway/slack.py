@@ -21,8 +21,11 @@ from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.gateway.interactions import handle
 from prefect_codepipeline.tasks.notifications import all_slack_channels
+from prefect_codepipeline.tasks.prefect_api import within
 
 LARGEST_INTERACTION = 256_000
+# Slack shows an error after three seconds; a decision may still be made.
+PREFECT_SECONDS = 10.0
 _logger = logging.getLogger("codepipeline.gateway")
 
 
@@ -35,17 +38,22 @@ async def interact(request: Request) -> Response:
     headers = {
         name: request.headers.get(name, "") for name in ("x-slack-request-timestamp", "x-slack-signature")
     }
-    return await run_in_threadpool(_interact, body, headers)
+    return await run_in_threadpool(_answered, body, headers)
 
 
 ROUTES = [Route("/slack/interactions", interact, methods=["POST"])]
 
 
-def _interact(body: bytes, headers: dict[str, str]) -> Response:
+def _answered(body: bytes, headers: dict[str, str]) -> Response:
     try:
-        channels = [channel for channel in all_slack_channels() if _is_signed_by(channel, body, headers)]
+        with within(PREFECT_SECONDS):
+            return _interact(body, headers)
     except PrefectUnavailable:
         return PlainTextResponse("Prefect does not answer.\n", 503)
+
+
+def _interact(body: bytes, headers: dict[str, str]) -> Response:
+    channels = [channel for channel in all_slack_channels() if _is_signed_by(channel, body, headers)]
     if not channels:
         _logger.warning("a request that Slack did not sign, or not within five minutes, was refused")
         return PlainTextResponse("The signature is not valid.\n", 401)

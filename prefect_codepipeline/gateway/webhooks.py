@@ -31,8 +31,8 @@ from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.webhook_inbox import take
 
 LARGEST_PAYLOAD = 25_000_000  # GitHub's own limit
-# GitHub waits ten seconds for an answer, the others as long or longer.
-PREFECT_SECONDS = 7.0
+# GitHub waits ten seconds for an answer, the others as long or longer; a request to Prefect may be tried twice.
+PREFECT_SECONDS = 4.0
 BODY_SECONDS = 10.0
 ENDPOINT_SECONDS = 5.0
 _MOST_ENDPOINTS = 1000
@@ -120,8 +120,8 @@ class Webhooks:
 
     def _keep(self, told: TakenDelivery) -> Response:
         is_new = take(told)
-        if is_new:
-            self._deliverer.add(told)
+        # What waits already may have been left behind by a gateway that is no more.
+        self._deliverer.add(told)
         return JSONResponse({"delivery": told.key, "events": len(told.events), "isNew": is_new}, 202)
 
     def _endpoint(self, name: str) -> Endpoint | None:

@@ -6,7 +6,30 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from prefect.client.schemas.actions import WorkPoolCreate
+from pydantic import SecretStr
+from serving import serving
+
+from prefect_codepipeline.cli.blocks import add_connection
+from prefect_codepipeline.cli.connection_webhook import set_webhook
+from prefect_codepipeline.cli.trigger import list_deliveries
+from prefect_codepipeline.cli.webhook import put_webhook
+from prefect_codepipeline.deployments.create import deploy_pipeline
+from prefect_codepipeline.gateway.app import create_app
+from prefect_codepipeline.gateway.serve import prepare_gateway
+from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.tasks.deliveries import find_endpoint
+from prefect_codepipeline.tasks.executions import find_runs
+from prefect_codepipeline.tasks.prefect_api import client
+from prefect_codepipeline.tasks.webhook_inbox import waiting
+from prefect_codepipeline.tasks.webhook_signatures import sign
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "triggers.md").read_text(encoding="utf-8")
@@ -14,7 +37,9 @@ PAGE = (ROOT / "docs" / "triggers.md").read_text(encoding="utf-8")
 
 def test_the_page_prints_what_it_says(tmp_path: Path) -> None:
     event, trigger = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
-    [block] = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+    [block] = [
+        block for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) if "trigger test" in block
+    ]
     kind = {"owner": "AWS", "version": "1"}
     source = {"ConnectionArn": "github", "FullRepositoryId": "acme/site", "BranchName": "main"}
     checkout = {
@@ -52,3 +77,79 @@ def test_the_page_prints_what_it_says(tmp_path: Path) -> None:
         ]
         done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (code, expected), done.stderr
+
+
+@pytest.mark.live
+def test_the_page_leads_from_a_connection_to_a_running_trigger(
+    prefect_server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its commands, in its order, with a repository and a gateway on this machine."""
+    name = f"page-{uuid4().hex[:8]}"
+    webhook = json.loads(re.search(r"^\$ cat webhook.json\n(.*?)\n\$", PAGE, re.DOTALL | re.MULTILINE)[1])
+    webhook["webhook"] |= {"name": name, "targetPipeline": name}
+    (tmp_path / "webhook.json").write_text(json.dumps(webhook))
+    [curl] = re.findall(r"```sh\ncurl (.*?)```", PAGE, re.DOTALL)
+    plain = json.loads(re.search(r"-d '(.*?)'", curl)[1])
+    client().create_work_pool(WorkPoolCreate(name=name, type="process"))
+
+    with serving(create_app()) as url:
+        prepare_gateway(url)
+        add_connection(name, url="https://github.com/{FullRepositoryId}.git")
+        deploy_pipeline(PipelineDeclaration.model_validate(_pipeline(name)), name)
+        capsys.readouterr()
+        set_webhook(name)
+        told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[:2])
+        secret = told["Secret"].split()[0]
+        put_webhook(tmp_path / "webhook.json")
+        put_url = capsys.readouterr().out.strip()
+
+        assert told["URL"] == f"{url}/webhooks/{name}"
+        pushed = httpx.post(told["URL"], json=plain, headers={"X-Codepipeline-Token": secret}, timeout=30)
+        body = json.dumps({"ref": "refs/heads/main"}).encode()
+        signature = {"X-Hub-Signature-256": sign(SecretStr("a-long-secret-of-your-own"), body)}
+        old = httpx.post(put_url, content=body, headers=signature, timeout=30)
+        assert (pushed.status_code, old.status_code) == (202, 202), (pushed.text, old.text)
+        until = time.monotonic() + 60
+        while len(find_runs(name)) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        while waiting():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    capsys.readouterr()
+    list_deliveries()
+    shown = capsys.readouterr().out
+    what = f"push to branch 'main' of acme/site at {plain['commit'][:12]}"
+    assert f"{name}  {what}: {name} started, execution " in shown
+    set_webhook(name, off=True)
+    assert find_endpoint(name) is None
+    for command in re.findall(r"^\$ codepipeline ([a-z]+(?: [a-z]+)?)", PAGE, re.MULTILINE):
+        assert resolves(command), command
+
+
+def resolves(command: str) -> bool:
+    """Whether the command line has such a command."""
+    from prefect_codepipeline.cli import app
+
+    return bool(app.parse_commands(command.split())[0])
+
+
+def _pipeline(name: str) -> dict[str, Any]:
+    kind = {"owner": "AWS", "version": "1"}
+    checkout = {
+        "name": "Checkout",
+        "actionTypeId": {"category": "Source", "provider": "CodeStarSourceConnection", **kind},
+        "configuration": {"ConnectionArn": name, "FullRepositoryId": "acme/site", "BranchName": "main"},
+        "outputArtifacts": [{"name": "Code"}],
+    }
+    scripted = {"category": "Test", "owner": "Custom", "provider": "Scripted", "version": "1"}
+    return {
+        "name": name,
+        "roleArn": "arn:aws:iam::111122223333:role/any",
+        "pipelineType": "V2",
+        "artifactStore": {"type": "S3", "location": "any-bucket"},
+        "stages": [
+            {"name": "Source", "actions": [checkout]},
+            {"name": "Test", "actions": [{"name": "Test", "actionTypeId": scripted}]},
+        ],
+    }

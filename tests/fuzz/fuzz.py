@@ -1,10 +1,11 @@
 """Look for files that end in a traceback, or take long: `make fuzz`.
 
-    python tests/fuzz/fuzz.py [--seconds 60] [--webhooks 10000] [--seed N]
+    python tests/fuzz/fuzz.py [--seconds 60] [--webhooks 10000] [--requests 10000] [--seed N]
 
 Real files are changed in structure (hypothesis) and in bytes (atheris, where it can be installed), and go through the
 loaders, the import, the validator, the export and the reader of buildspecs. Whatever is not a document ends in a
-`CodePipelineError`. Bodies of webhooks are changed likewise: see `webhook_fuzz.py`.
+`CodePipelineError`. Bodies of webhooks are changed likewise: see `webhook_fuzz.py`;
+and sent, signed, to a gateway with a Prefect server of their own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import random
 import subprocess
 import sys
@@ -177,6 +179,24 @@ def run_bytes(seconds: int, seed: int) -> int:
         return subprocess.run(command, check=False).returncode
 
 
+def send(count: int, seed: int) -> dict[str, int]:
+    """Send changed bodies of webhooks to a gateway with a Prefect of its own; how often each status came."""
+    with tempfile.TemporaryDirectory(prefix="codepipeline-fuzz-") as home:
+        os.environ["PREFECT_CODEPIPELINE_HOME"] = home
+        sys.path.insert(0, str(DATA.parent / "support"))
+        from serving import taking_webhooks
+        from webhook_fuzz import send_payloads
+
+        from prefect_codepipeline.deployments import embedded
+
+        embedded.point_at(embedded.up().api_url)
+        try:
+            with taking_webhooks("secret-of-the-fuzzer") as (url, name):
+                return send_payloads(count, seed, url, name, "secret-of-the-fuzzer")
+        finally:
+            embedded.down()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -184,6 +204,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60, help="for each of the two ways")
     parser.add_argument("--seed", type=int, default=0, help="another one each time when it is 0")
     parser.add_argument("--webhooks", type=int, default=10_000, help="how many bodies of webhooks")
+    parser.add_argument("--requests", type=int, default=10_000, help="how many of them are sent to a gateway")
     arguments = parser.parse_args()
     seed = arguments.seed or random.SystemRandom().randrange(1, 2**31)
     print(f"seed {seed}", flush=True)
@@ -194,6 +215,7 @@ def main() -> None:
         f"{arguments.webhooks} changed webhooks, no traceback: {run_payloads(arguments.webhooks, seed)}",
         flush=True,
     )
+    print(f"{arguments.requests} sent to a gateway: {send(arguments.requests, seed)}", flush=True)
     if find_spec("atheris") is None:
         print("atheris is not installed, so bytes are not fuzzed: pip install atheris")
         return

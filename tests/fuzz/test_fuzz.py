@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fuzz import attempt, changed, seeds
-from webhook_fuzz import payloads, run_payloads
+from serving import taking_webhooks
+from webhook_fuzz import payloads, run_payloads, send_payloads
 
 SEEDS = seeds()
 
@@ -37,3 +38,11 @@ def test_no_changed_webhook_ends_in_a_traceback() -> None:
 
 def test_the_webhooks_that_are_changed_are_read() -> None:
     assert len(payloads()) > 15
+
+
+@pytest.mark.live
+def test_no_changed_webhook_that_is_sent_is_answered_with_an_error_of_ours(prefect_server: str) -> None:
+    with taking_webhooks("planted-secret-of-fuzz") as (url, name):
+        statuses = send_payloads(300, 1, url, name, "planted-secret-of-fuzz")
+
+    assert min(statuses[status] for status in ("200", "202", "400")) > 20, statuses

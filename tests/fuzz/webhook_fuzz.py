@@ -8,10 +8,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
+from pydantic import SecretStr
+
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.triggers import decide
 from prefect_codepipeline.model.webhook_payloads import PayloadError, read_payload
 from prefect_codepipeline.tasks.document import Document, read_document
+from prefect_codepipeline.tasks.webhook_signatures import sign
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -109,3 +113,27 @@ def run_payloads(count: int, seed: int) -> dict[str, int]:
         result = attempt_payload(payload.name, changed_json(payload, choose), choose)
         results[result] = results.get(result, 0) + 1
     return results
+
+
+def send_payloads(count: int, seed: int, url: str, name: str, secret: str) -> dict[str, int]:
+    """Send so many changed bodies to a gateway, signed as the connection `name` expects; how often each status came."""
+    from fuzz import changed_json
+
+    choose = random.Random(seed)
+    known = [payload for payload in payloads() if payload.name.startswith(("github", "plain"))]
+    statuses: dict[str, int] = {}
+    with httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0)) as client:
+        for number in range(count):
+            payload = choose.choice(known)
+            body = changed_json(payload, choose)
+            headers = {
+                "X-Hub-Signature-256": sign(SecretStr(secret), body),
+                "X-Codepipeline-Signature-256": sign(SecretStr(secret), body),
+                "X-GitHub-Delivery": f"{seed}-{number}",
+            }
+            if payload.name.startswith("github"):
+                headers["X-GitHub-Event"] = choose.choice(KINDS["X-GitHub-Event"])
+            status = client.post(f"{url}/webhooks/{name}", content=body, headers=headers).status_code
+            assert status in (200, 202, 400), (status, headers, body[:3000])
+            statuses[str(status)] = statuses.get(str(status), 0) + 1
+    return statuses

@@ -6,9 +6,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import uuid4
 
 import uvicorn
+from pydantic import SecretStr
 from starlette.types import ASGIApp
+
+from prefect_codepipeline.blocks.git_connection import GitConnection
+from prefect_codepipeline.gateway.app import LARGEST_BODY, create_app
+from prefect_codepipeline.gateway.guard import Limits
+from prefect_codepipeline.gateway.rate import RateLimit
+from prefect_codepipeline.gateway.serve import prepare_gateway
+from prefect_codepipeline.tasks.webhook_inbox import waiting
 
 
 @contextmanager
@@ -28,3 +37,25 @@ def serving(app: ASGIApp) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(timeout=10)
+
+
+@contextmanager
+def taking_webhooks(secret: str) -> Iterator[tuple[str, str]]:
+    """The address of a gateway that lets everybody ask as often as they like, and a connection that it takes webhooks for.
+
+    Whatever was taken is dealt with at the end of the block.
+    """
+    name = f"taking-{uuid4().hex[:8]}"
+    url = "https://github.com/{FullRepositoryId}.git"
+    GitConnection(url_template=url, webhook_secret=SecretStr(secret)).save(name)
+    no_limits = {"": Limits(RateLimit(1e9, 1e9), LARGEST_BODY)}
+    try:
+        with serving(create_app(limits=no_limits)) as address:
+            prepare_gateway(address)
+            yield address, name
+            until = time.monotonic() + 300
+            while waiting():
+                assert time.monotonic() < until
+                time.sleep(0.1)
+    finally:
+        GitConnection.delete(name)

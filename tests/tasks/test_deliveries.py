@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -341,6 +343,30 @@ def test_what_a_gateway_left_behind_is_dealt_with_by_the_next(
     with serving(create_app()):
         site.result(answer)
     assert site.starts(name) == [("WebhookV2", site.name, COMMIT)]
+
+
+def test_while_prefect_is_away_the_host_is_told_so_and_nothing_that_was_taken_is_lost(site: Site) -> None:
+    name = site.deploy()
+    server = json.loads((Path(os.environ["PREFECT_CODEPIPELINE_HOME"]) / "state.json").read_text())["server"][
+        "pid"
+    ]
+    bodies = [site.push(after=f"{number:040x}") for number in (1, 2)]
+
+    taken = site.send(bodies[0])
+    os.kill(server, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        refused = site.send(bodies[1])
+        took = time.monotonic() - began
+    finally:
+        os.kill(server, signal.SIGCONT)
+    site.result(taken)
+    site.result(site.send(bodies[1]))
+
+    assert (taken.status_code, refused.status_code) == (202, 503)
+    assert refused.headers["retry-after"] == "60"
+    assert took < 10, "GitHub waits no longer"
+    assert [commit for _, _, commit in site.starts(name)] == [body["after"] for body in bodies]
 
 
 def _ask(app: Any, path: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
