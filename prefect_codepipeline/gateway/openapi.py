@@ -102,83 +102,84 @@ _SLACK = {
 }
 
 
+_PATHS: dict[str, Any] = {
+    "/health": {
+        "get": {
+            "summary": "Whether it answers.",
+            "responses": {"200": _answer("It does."), "429": _BUSY},
+        }
+    },
+    "/openapi.json": {
+        "get": {
+            "summary": "This document.",
+            "responses": {
+                "200": _answer("The document.", {"application/json": {"schema": {"type": "object"}}}),
+                "429": _BUSY,
+            },
+        }
+    },
+    "/approvals/{link}": {
+        "get": {
+            "summary": "Show what is to be approved; decides nothing.",
+            "parameters": [_LINK],
+            "responses": {"200": _answer("The page.", _PAGE), **_PAGES},
+        },
+        "post": {
+            "summary": "Decide, by the page's own form.",
+            "parameters": [_LINK],
+            "requestBody": {"required": True, "content": _FORM},
+            "responses": {
+                "303": {"description": "Decided; leads to the page."},
+                "400": _answer("No answer that can count.", _PAGE),
+                "403": _answer("A policy or the form's own check refuses it.", _PAGE),
+                "409": _answer("It was decided before.", _PAGE),
+                **_PAGES,
+            },
+        },
+    },
+    "/slack/interactions": {
+        "post": {
+            "summary": "What people press in Slack, signed by Slack.",
+            "requestBody": {"required": True, "content": _SLACK},
+            "responses": {
+                "200": _answer("Taken.", {**_TEXT, "application/json": {"schema": {"type": "object"}}}),
+                "400": _answer("There is no payload."),
+                "401": _answer("Slack did not sign it, or not within five minutes."),
+                "413": _LARGE,
+                "429": _BUSY,
+                "503": _answer("Prefect does not answer."),
+            },
+        }
+    },
+    "/webhooks/{name}": _webhook(
+        "A push or pull request, told by a git host.",
+        [
+            _path(
+                "name",
+                "A GitConnection block with a webhook's secret, or a pipeline that reads through one.",
+            )
+        ],
+    ),
+    "/webhooks/{name}/{token}": _webhook(
+        "A V1 webhook.",
+        [
+            _path("name", "The webhook."),
+            _path("token", "The part of its address that nobody guesses."),
+        ],
+    ),
+}
+
+
 def document() -> dict[str, Any]:
     """The OpenAPI document."""
     schema = PlainEvent.model_json_schema(ref_template="#/components/schemas/{model}")
-    # JSON Schema's patterns are JavaScript's, which knows no \\A and no \\z.
+    # JSON Schema's patterns are JavaScript's, which knows no `\A` and no `\z`.
     schema = json.loads(json.dumps(schema).replace(r"\\A", "^").replace(r"\\z", "$"))
     parts = schema.pop("$defs", {})
     return {
         "openapi": "3.1.0",
         "info": {"title": "CodePipeline gateway", "version": "1"},
-        "paths": {
-            "/health": {
-                "get": {
-                    "summary": "Whether it answers.",
-                    "responses": {"200": _answer("It does."), "429": _BUSY},
-                }
-            },
-            "/openapi.json": {
-                "get": {
-                    "summary": "This document.",
-                    "responses": {
-                        "200": _answer("The document.", {"application/json": {"schema": {"type": "object"}}}),
-                        "429": _BUSY,
-                    },
-                }
-            },
-            "/approvals/{link}": {
-                "get": {
-                    "summary": "Show what is to be approved; decides nothing.",
-                    "parameters": [_LINK],
-                    "responses": {"200": _answer("The page.", _PAGE), **_PAGES},
-                },
-                "post": {
-                    "summary": "Decide, by the page's own form.",
-                    "parameters": [_LINK],
-                    "requestBody": {"required": True, "content": _FORM},
-                    "responses": {
-                        "303": {"description": "Decided; leads to the page."},
-                        "400": _answer("No answer that can count.", _PAGE),
-                        "403": _answer("A policy or the form's own check refuses it.", _PAGE),
-                        "409": _answer("It was decided before.", _PAGE),
-                        **_PAGES,
-                    },
-                },
-            },
-            "/slack/interactions": {
-                "post": {
-                    "summary": "What people press in Slack, signed by Slack.",
-                    "requestBody": {"required": True, "content": _SLACK},
-                    "responses": {
-                        "200": _answer(
-                            "Taken.", {**_TEXT, "application/json": {"schema": {"type": "object"}}}
-                        ),
-                        "400": _answer("There is no payload."),
-                        "401": _answer("Slack did not sign it, or not within five minutes."),
-                        "413": _LARGE,
-                        "429": _BUSY,
-                        "503": _answer("Prefect does not answer."),
-                    },
-                }
-            },
-            "/webhooks/{name}": _webhook(
-                "A push or pull request, told by a git host.",
-                [
-                    _path(
-                        "name",
-                        "A GitConnection block with a webhook's secret, or a pipeline that reads through one.",
-                    )
-                ],
-            ),
-            "/webhooks/{name}/{token}": _webhook(
-                "A V1 webhook.",
-                [
-                    _path("name", "The webhook."),
-                    _path("token", "The part of its address that nobody guesses."),
-                ],
-            ),
-        },
+        "paths": _PATHS,
         "components": {"schemas": {"PlainEvent": schema, **parts}},
     }
 
