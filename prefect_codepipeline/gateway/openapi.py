@@ -89,9 +89,9 @@ _FORM = {
                 "decision": {"enum": ["Approved", "Rejected"]},
                 "comment": {"type": "string", "maxLength": 512},
                 "name": {"type": "string", "maxLength": 80},
-                "form": {"type": "string"},
+                "form_token": {"type": "string"},
             },
-            "required": ["decision", "form"],
+            "required": ["decision", "form_token"],
         }
     }
 }
