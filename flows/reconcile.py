@@ -38,7 +38,7 @@ from prefect_codepipeline.tasks.lease import (
 from prefect_codepipeline.tasks.prefect_api import call, client, moment
 from prefect_codepipeline.tasks.projection import count_of_everything, project_missing
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
-from prefect_codepipeline.tasks.stopping import wind_up
+from prefect_codepipeline.tasks.stopping import give_up, wind_up
 from prefect_codepipeline.tasks.suspension import resume
 
 # A worker reports a crash twice, some seconds apart; the second report would undo a retry in between.
@@ -239,13 +239,24 @@ def _take_on(execution: KnownExecution) -> list[str]:
         client().set_flow_run_state(UUID(execution.id), Crashed(message="its process died"), force=True)
     # 0: it died before it could write anything down.
     process = max((fact.process for fact in execution.facts if isinstance(fact, ProcessStarted)), default=0)
-    is_first_try = RecordOf(execution.id).write(ProcessLost(at=utc_now(), process=process))
-    if is_first_try and run["deployment_id"]:
+    lost = ProcessLost(at=utc_now(), process=process)
+    known = RecordOf(execution.id).write_or_read(lost)
+    if run["deployment_id"] and (known == lost or not _was_taken_over(execution.id, known.at)):
         client().set_flow_run_state(UUID(execution.id), Scheduled(name="AwaitingRetry"))
         return [f"execution {execution.id}: its process died; it goes on from its record"]
     message = _why_it_ends(bool(run["deployment_id"]))
+    if execution.state and execution.state.final is None:
+        give_up(execution.state, message)
     client().set_flow_run_state(UUID(execution.id), Failed(message=message), force=True)
     return [f"execution {execution.id}: {message}"]
+
+
+def _was_taken_over(execution_id: str, lost_at: datetime) -> bool:
+    """Whether a worker took the run after its process was lost; if not, the crash is that process's own last word."""
+    _, states = call("GET", f"/flow_run_states/?flow_run_id={execution_id}")
+    return any(
+        state["type"] in ("PENDING", "RUNNING") and moment(state["timestamp"]) > lost_at for state in states
+    )
 
 
 def _why_it_ends(is_deployed: bool) -> str:

@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-stop.html
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from prefect_codepipeline.errors import (
     DuplicatedStopRequestException,
@@ -17,11 +17,13 @@ from prefect_codepipeline.model.execution import (
     ActionFinished,
     ConditionEnded,
     ExecutionFinished,
+    PipelineExecutionStatus,
     RuleAnswered,
     StageFinished,
     StopKind,
     StopRequested,
 )
+from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ConditionState, ExecutionState, StageState
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.decision import WAKE_ONLY
@@ -33,6 +35,8 @@ from prefect_codepipeline.tasks.rule import abandon_rule
 from prefect_codepipeline.tasks.suspension import resume
 
 REASON_LENGTH = 200
+ActionEnd = Literal["Abandoned", "Failed"]
+StageEnd = Literal["Stopped", "Failed"]
 
 
 def stop_pipeline_execution(
@@ -76,9 +80,22 @@ def cancel_for_update(execution: KnownExecution, by: str, reason: str) -> bool:
 
 def wind_up(state: ExecutionState, by: str, reason: str) -> None:
     """Write down that an execution was stopped that no process will end: somebody cancelled its run in Prefect."""
+    stop = StopRequested(at=utc_now(), epoch=state.epoch, how="abandon", reason=reason, by=by)
+    RecordOf(state.execution_id).write(stop)
+    _end_what_is_open(state, "Abandoned", "Stopped", reason)
+    _end(state, stop.ends_as, stop.summary)
+
+
+def give_up(state: ExecutionState, reason: str) -> None:
+    """Write down that an execution has failed that no process will end: they died, and nobody tries again."""
+    _end_what_is_open(state, "Failed", "Failed", reason)
+    _end(state, "Failed", reason)
+
+
+def _end_what_is_open(
+    state: ExecutionState, action_status: ActionEnd, stage_status: StageEnd, reason: str
+) -> None:
     record, now = RecordOf(state.execution_id), utc_now()
-    stop = StopRequested(at=now, epoch=state.epoch, how="abandon", reason=reason, by=by)
-    record.write(stop)
     for stage, action in state.actions:
         if action.status == "InProgress" and action.started:
             record.write(
@@ -88,8 +105,11 @@ def wind_up(state: ExecutionState, by: str, reason: str) -> None:
                     action=action.name,
                     attempt=action.started.attempt,
                     action_execution_id=action.started.action_execution_id,
-                    status="Abandoned",
+                    status=action_status,
                     summary=reason,
+                    error_details=ErrorDetails(code="JobFailed", message=reason)
+                    if action_status == "Failed"
+                    else None,
                 )
             )
     for stage in state.stages:
@@ -98,10 +118,14 @@ def wind_up(state: ExecutionState, by: str, reason: str) -> None:
         if stage.entered and not stage.finished:
             record.write(
                 StageFinished(
-                    at=now, stage=stage.name, attempt=stage.attempt, status="Stopped", summary=reason
+                    at=now, stage=stage.name, attempt=stage.attempt, status=stage_status, summary=reason
                 )
             )
-    record.write(ExecutionFinished(at=now, epoch=state.epoch, status=stop.ends_as, summary=stop.summary))
+
+
+def _end(state: ExecutionState, status: PipelineExecutionStatus, summary: str) -> None:
+    record = RecordOf(state.execution_id)
+    record.write(ExecutionFinished(at=utc_now(), epoch=state.epoch, status=status, summary=summary))
     declaration = read_definition_block(state.pinned.definition_id).masked()
     tell_the_rest(state.execution_id, declaration, record.read())
     gate.leave_all(state.pinned.pipeline_name, state.execution_id)

@@ -248,13 +248,36 @@ def test_an_execution_that_cannot_be_taken_on_either_is_ended_and_not_tried_for_
     world.wait(execution_id, lambda _: "S1/Stuck" in world.ran())
     os.kill(world.process_of(execution_id), signal.SIGKILL)
     world.wait(execution_id, lambda k: k.run["state_type"] == "CRASHED")
-    RecordOf(execution_id).write(ProcessLost(at=utc_now(), process=1))
+    # It was lost before, and taken over since.
+    RecordOf(execution_id).write(ProcessLost(at=utc_now() - timedelta(hours=1), process=1))
 
     reconcile_once(server_time() + timedelta(seconds=30))
 
     known = world.ended(execution_id)
     assert "its process died, and so did the one that took it over" in known.run["state"]["message"]
     assert known.state.processes == 1
+    assert (
+        known.status
+        == known.state.stage("S1").status
+        == known.state.stage("S1").action("Stuck").status
+        == "Failed"
+    )
+    assert read_gates(world.name).holder("S1") is None
+
+
+def test_the_last_word_of_a_process_that_was_lost_is_no_second_death(world: Any) -> None:
+    """It may report that it was aborted after others have found it dead and let its execution go on."""
+    execution_id = world.start(world.declare([world.action("Stuck", Until=world.folder / "never")]))
+    world.wait(execution_id, lambda _: "S1/Stuck" in world.ran())
+    os.kill(world.process_of(execution_id), signal.SIGKILL)
+    world.wait(execution_id, lambda k: k.run["state_type"] == "CRASHED")
+    RecordOf(execution_id).write(ProcessLost(at=utc_now(), process=1))
+
+    reconcile_once(server_time() + timedelta(seconds=30))
+
+    known = world.ended(execution_id)
+    assert known.state.processes == 2
+    assert "the worker died while it ran" in known.state.summary
 
 
 @pytest.mark.parametrize("state", [Pending(), Crashed()], ids=lambda state: state.name)

@@ -182,7 +182,7 @@ def _check_facts(set_up: SetUp, executions: list[dict[str, Any]]) -> None:
                 f"{what} of {execution_id} is Succeeded, but did not run"
             )
         assert all(times == 1 for times in finished.values()), f"{execution_id}: done twice: {finished}"
-        # One that was killed twice before it could write anything was ended by its run's state alone.
+        # One that was killed twice before it could write anything is ended by its run's state alone.
         if any(f["kind"] == "execution-pinned" for f in facts):
             assert any(f["kind"] == "execution-finished" for f in facts), f"{execution_id} has no end"
 
