@@ -83,7 +83,7 @@ def request_approval(stage_name: str, action_name: str) -> State[Any]:
     state = execution.state.stage(stage_name)
     known = state.action(action_name)
     if known.request:
-        return Completed(name="Requested", message=f"token {known.request.token}")
+        return Completed(name="Requested", message=_until(known.request))
     execution.check_is_ours()
     identity = {"stage": state.name, "action": known.name, "attempt": state.attempt}
     action_execution_id = known.started.action_execution_id if known.started else str(uuid4())
@@ -118,7 +118,7 @@ def request_approval(stage_name: str, action_name: str) -> State[Any]:
         "Action %r of stage %r waits for approval until %s: %s",
         known.name, state.name, f"{request.expires_at:%Y-%m-%d %H:%M} UTC", request.custom_data or "no comment given",
     )  # fmt: skip
-    return Completed(name="Requested", message=f"token {request.token}")
+    return Completed(name="Requested", message=_until(request))
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -291,3 +291,7 @@ def _finished(started: ActionStarted, decision: ApprovalDecided) -> ActionFinish
         error_details=None if approved else ErrorDetails(code=code, message=message),
         last_updated_by=decision.by,
     )
+
+
+def _until(request: ApprovalRequested) -> str:
+    return f"open until {request.expires_at:%Y-%m-%d %H:%M} UTC"

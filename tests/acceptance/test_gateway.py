@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import socket
@@ -15,13 +16,17 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 from browser import browsing
 from prefect.blocks.core import Block
+from prefect.states import Cancelling
+from pydantic import SecretStr
 from serving import serving
 
+from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.deployments.settings_file import save_settings
@@ -34,8 +39,10 @@ from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.tasks.approval_links import approval_link, load_gateway
 from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
 from prefect_codepipeline.tasks.executions import read_execution
-from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.tasks.lease import server_time
+from prefect_codepipeline.tasks.prefect_api import call, client
 from prefect_codepipeline.tasks.stopping import stop_pipeline_execution
+from prefect_codepipeline.tasks.webhook_signatures import sign
 
 pytestmark = pytest.mark.live
 PEOPLE = 20
@@ -323,6 +330,24 @@ def test_socket_mode_decides_and_a_stop_withdraws_the_buttons(world: Any, slack:
     assert httpx.get(link).status_code == 410
 
 
+def test_prefects_cancel_withdraws_the_buttons(world: Any, slack: Any, gateway: str) -> None:
+    known = asking(world)
+    asked = message_asking(slack)
+
+    client().set_flow_run_state(UUID(known.id), Cancelling())  # as the button of Prefect's UI does
+    world.wait(known.id, lambda k: k.run["state_type"] in ("CANCELLED", "CANCELLING"))
+    _until(
+        lambda: (
+            reconcile_once(server_time() + timedelta(minutes=2))
+            and not world.ended(known.id).state.open_approvals
+        )
+    )
+
+    becomes(slack, asked, "cancelled in Prefect")
+    assert set(slack.buttons(asked)) == {"Open in Prefect"}
+    assert world.ended(known.id).status == "Stopped"
+
+
 @pytest.mark.parametrize(
     ("change", "status"),
     [
@@ -383,13 +408,26 @@ def test_a_gateway_that_is_killed_loses_nothing_and_its_log_tells_no_secret(
 
     with _served(port, log):
         first = decide_in_slack(gateway, slack_server, "U01", approve)
+    hook = SecretStr("planted-secret-of-a-hook")
+    GitConnection(url_template="https://github.com/{Repo}", webhook_secret=hook).save(slack_name(world))
+    push = b'{"repository": "acme/shop", "branch": "main", "commit": "4f2a9c1d0b"}'
+    signature = sign(hook, push)
+    proofs = [
+        {"X-Codepipeline-Token": hook.get_secret_value()},
+        {"X-Codepipeline-Signature-256": signature},
+        {},
+    ]
     with _served(port, log):
+        url = f"{gateway}/webhooks/{slack_name(world)}"
+        pushed = [httpx.post(url, content=push, headers=proof, timeout=60).status_code for proof in proofs]
         refused = httpx.post(f"{gateway}/slack/interactions", content="payload=%7B%7D", timeout=60)
         second = decide_in_slack(gateway, slack_server, "U02", approve, "go")
         page = httpx.get(link_of_history(slack_server), timeout=60)
         becomes(slack_server, ts, "Approved by Ana (Slack), Bob (Slack)")
 
     Block.delete(f"slack-channel/{slack_name(world)}")
+    GitConnection.delete(slack_name(world))
+    assert pushed == [202, 202, 401]
     assert "Your approval counts" in str(first)
     assert refused.status_code == 401
     assert second == {"response_action": "clear"}
@@ -397,9 +435,13 @@ def test_a_gateway_that_is_killed_loses_nothing_and_its_log_tells_no_secret(
     assert world.ended(known.id).status == "Succeeded"
     text = log.read_text()
     assert "POST /slack/interactions 200" in text
+    assert "POST /webhooks/{name} 202" in text
+    home = Path(os.environ["PREFECT_CODEPIPELINE_HOME"])
+    written = text + "".join(path.read_text(errors="replace") for path in (home / "logs").iterdir())
     token = known.state.stage("S1").action("Ok").request.token
     secrets = ["planted-secret", token, approve["value"], load_gateway().link_key.get_secret_value(), "v0="]
-    assert [secret for secret in secrets if secret in text] == []
+    secrets += [hook.get_secret_value(), signature]
+    assert [secret for secret in secrets if secret in written] == []
     assert "Traceback" not in text
 
 
