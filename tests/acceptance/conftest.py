@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,26 @@ from set_up import SetUp
 from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import ProcessStarted
-from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
+from prefect_codepipeline.tasks.executions import KnownExecution, find_all_runs, read_execution
 from prefect_codepipeline.tasks.prefect_api import client
 
 DEADLINE_SECONDS = 200
+# No wait of a healthy set-up takes so long, also when three of them share two processors.
+SLOW_SECONDS = 40
+
+
+def _tell_why_slow(known: KnownExecution) -> None:
+    """Leave a warning with what would explain it: the summary of a test run shows it also where the test passes."""
+    open_runs = find_all_runs(
+        state_types=["SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CRASHED", "CANCELLING"]
+    )
+    shown = [f"{run['name']} {run['state_name']} since {run['state']['timestamp']}" for run in open_runs]
+    log = Path(os.environ["PREFECT_CODEPIPELINE_HOME"]) / "logs" / "worker.log"
+    facts = [f"{fact.at:%H:%M:%S} {fact.key}" for fact in known.facts]
+    lines = log.read_text(errors="replace").splitlines()[-40:]
+    warnings.warn(
+        "\n".join([f"slow: {known.run['name']} {known.run['state']}", *facts, *shown, *lines]), stacklevel=2
+    )
 
 
 class World:
@@ -68,11 +85,15 @@ class World:
         self, execution_id: str, condition: Callable[[KnownExecution], Any], seconds: float = DEADLINE_SECONDS
     ) -> KnownExecution:
         """The execution once the condition holds; fails with how it stands otherwise."""
-        until = time.monotonic() + seconds
+        began, told = time.monotonic(), False
+        until = began + seconds
         while True:
             known = read_execution(execution_id)
             if condition(known):
                 return known
+            if time.monotonic() > began + SLOW_SECONDS and not told:
+                told = True
+                _tell_why_slow(known)
             if time.monotonic() > until:
                 pytest.fail(f"{known.run['state']} {[fact.key for fact in known.facts]}")
             time.sleep(0.1)
