@@ -11,6 +11,7 @@ import re
 import secrets
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.webhook_inbox import take
 
 LARGEST_PAYLOAD = 25_000_000  # GitHub's own limit
+USUAL_PAYLOAD = 500_000
 # GitHub waits ten seconds for an answer, the others as long or longer; a request to Prefect may be tried twice.
 PREFECT_SECONDS = 4.0
 BODY_SECONDS = 10.0
@@ -60,8 +62,8 @@ class Webhooks:
         self._deliverer = deliverer
         self._endpoints: dict[str, tuple[float, Endpoint | None]] = {}
         self._lock = threading.Lock()
-        # A body has to be here as a whole before its signature can be checked.
-        self._reading = anyio.CapacityLimiter(16)
+        # A body has to be here as a whole before its signature can be checked; large ones take turns.
+        self._large = anyio.CapacityLimiter(8)
 
     @property
     def routes(self) -> list[Route]:
@@ -73,12 +75,12 @@ class Webhooks:
 
     async def take(self, request: Request) -> Response:
         """Take one delivery."""
-        length = request.headers.get("content-length", "0")
+        length = request.headers.get("content-length", str(LARGEST_PAYLOAD))
         if not length.isdecimal() or int(length) > LARGEST_PAYLOAD:
             return _said(413, "The body is too large.")
         try:
             with anyio.fail_after(BODY_SECONDS):
-                async with self._reading:
+                async with self._large if int(length) > USUAL_PAYLOAD else nullcontext():
                     body = await request.body()
         except TimeoutError:
             return _said(408, "The body took too long.")
