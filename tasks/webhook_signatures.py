@@ -11,10 +11,12 @@ https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_WebhookAuthConf
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import ipaddress
 import re
+import time
 from collections.abc import Mapping
 
 from pydantic import SecretStr
@@ -33,9 +35,15 @@ _SIGNATURES: dict[GitHost, tuple[str, ...]] = {
     "plain": (PLAIN_SIGNATURE,),
 }
 _TOKENS: dict[GitHost, str] = {"gitlab": "X-Gitlab-Token", "plain": PLAIN_TOKEN}
+# Newer GitLabs sign as well, and so may scripts; who does is not asked for the token any more.
+_STANDARD = ("Webhook-Id", "Webhook-Timestamp", "Webhook-Signature")
+_STANDARD_HOSTS: tuple[GitHost, ...] = ("gitlab", "plain")
+TOLERANCE_SECONDS = 300
 
 
-def check_sender(host: GitHost, secret: SecretStr, headers: Mapping[str, str], body: bytes) -> None:
+def check_sender(
+    host: GitHost, secret: SecretStr, headers: Mapping[str, str], body: bytes, now: float | None = None
+) -> None:
     """Refuse a request that does not show that its sender knows the secret.
 
     Args:
@@ -43,6 +51,7 @@ def check_sender(host: GitHost, secret: SecretStr, headers: Mapping[str, str], b
         secret: of the webhook; an empty one is known to everybody, so it opens nothing.
         headers: of the request, in any case.
         body: the bytes as they came.
+        now: in seconds since 1970, for signatures that say when they were made; this moment when None.
 
     Raises:
         WebhookRefused: says which header is missing or wrong.
@@ -51,6 +60,8 @@ def check_sender(host: GitHost, secret: SecretStr, headers: Mapping[str, str], b
         raise WebhookRefused("the webhook has no secret; give it one")
     found = lower_names(headers)
     asked: list[str] = []
+    if host in _STANDARD_HOSTS and _STANDARD[-1].lower() in found:
+        return _check_standard(found, secret, body, time.time() if now is None else now)
     for name in _SIGNATURES.get(host, ()):
         asked.append(name)
         if name.lower() in found:
@@ -103,6 +114,32 @@ def _check_signature(name: str, found: str, secret: SecretStr, body: bytes, meth
         found = f"{method}={found}"
     if not hmac.compare_digest(_bytes(found.strip().lower()), _bytes(sign(secret, body, method))):
         raise WebhookRefused(f"the {name} of the request is not that of its body and the webhook's secret")
+
+
+def standard_signature(secret: SecretStr, identity: str, timestamp: str, body: bytes) -> str:
+    """The signature of a message by the Standard Webhooks scheme: `v1,` and the HMAC in base64.
+
+    https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+    """
+    key = secret.get_secret_value()
+    try:
+        # Secrets of that scheme are written so; any other is taken as it is.
+        known = base64.b64decode(key[6:], validate=True) if key.startswith("whsec_") else _bytes(key)
+    except ValueError:
+        known = _bytes(key)
+    signed = _bytes(f"{identity}.{timestamp}.") + body
+    return f"v1,{base64.b64encode(hmac.digest(known, signed, 'sha256')).decode()}"
+
+
+def _check_standard(headers: Mapping[str, str], secret: SecretStr, body: bytes, now: float) -> None:
+    identity, timestamp, signatures = (headers.get(name.lower(), "") for name in _STANDARD)
+    if not re.fullmatch(r"[0-9]{1,12}", timestamp) or abs(now - int(timestamp)) > TOLERANCE_SECONDS:
+        raise WebhookRefused("the Webhook-Timestamp of the request is not of the last five minutes")
+    own = _bytes(standard_signature(secret, identity, timestamp, body))
+    if not any(hmac.compare_digest(_bytes(each), own) for each in signatures.split()[:10]):
+        raise WebhookRefused(
+            "the Webhook-Signature of the request is not that of its body and the webhook's secret"
+        )
 
 
 def _check_token(name: str, found: str, secret: SecretStr) -> None:

@@ -72,6 +72,49 @@ def test_others_are_refused_and_no_secret_is_told(host: Any, headers: dict[str, 
     assert DIGEST[:20] not in str(caught.value)
 
 
+# The example of the Standard Webhooks specification's own libraries.
+STANDARD = {
+    "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+    "webhook-timestamp": "1614265330",
+    "webhook-signature": "v1,bm9ldHU5KzdrSmcrOXNKd2c= v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+}
+STANDARD_SECRET = SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+STANDARD_BODY, STANDARD_NOW = b'{"test": 2432232314}', 1614265330.0
+
+
+@pytest.mark.parametrize("host", ["gitlab", "plain"])
+def test_a_standard_signature_lets_in(host: Any) -> None:
+    check_sender(host, STANDARD_SECRET, STANDARD, STANDARD_BODY, STANDARD_NOW + 300)
+
+
+@pytest.mark.parametrize(
+    ("host", "change", "body", "late", "message"),
+    [
+        ("gitlab", {}, STANDARD_BODY, 301, "is not of the last five minutes"),
+        ("gitlab", {}, STANDARD_BODY, -301, "is not of the last five minutes"),
+        ("gitlab", {"webhook-timestamp": "now"}, STANDARD_BODY, 0, "is not of the last five minutes"),
+        ("gitlab", {"webhook-timestamp": "1614265331"}, STANDARD_BODY, 0, "is not that of its body"),
+        ("gitlab", {"webhook-id": "another"}, STANDARD_BODY, 0, "is not that of its body"),
+        ("gitlab", {}, b"{}", 0, "is not that of its body"),
+        ("gitlab", {"webhook-signature": "v1,x"}, STANDARD_BODY, 0, "is not that of its body"),
+        # Who signs is not let in by the token beside it.
+        (
+            "gitlab",
+            {"webhook-signature": "", "x-gitlab-token": STANDARD_SECRET.get_secret_value()},
+            b"{}",
+            0,
+            "Signature",
+        ),
+        ("github", {}, STANDARD_BODY, 0, "has no X-Hub-Signature-256"),
+    ],
+)
+def test_a_standard_signature_that_is_not_right_is_refused(
+    host: Any, change: dict[str, str], body: bytes, late: float, message: str
+) -> None:
+    with pytest.raises(WebhookRefused, match=message):
+        check_sender(host, STANDARD_SECRET, {**STANDARD, **change}, body, STANDARD_NOW + late)
+
+
 @pytest.mark.parametrize("host", ["github", "gitlab", "bitbucket", "gitea", "plain"])
 def test_an_empty_secret_opens_nothing(host: Any) -> None:
     nothing = SecretStr("")
