@@ -17,26 +17,26 @@ from prefect_codepipeline.model.notification_rules import (
 )
 
 # As AWS lists them: https://docs.aws.amazon.com/dtconsole/latest/userguide/concepts.html#events-ref-pipeline
-AWS_IDS = """
-codepipeline-pipeline-action-execution-succeeded
-codepipeline-pipeline-action-execution-failed
-codepipeline-pipeline-action-execution-canceled
-codepipeline-pipeline-action-execution-started
-codepipeline-pipeline-stage-execution-started
-codepipeline-pipeline-stage-execution-succeeded
-codepipeline-pipeline-stage-execution-resumed
-codepipeline-pipeline-stage-execution-canceled
-codepipeline-pipeline-stage-execution-failed
-codepipeline-pipeline-pipeline-execution-failed
-codepipeline-pipeline-pipeline-execution-canceled
-codepipeline-pipeline-pipeline-execution-started
-codepipeline-pipeline-pipeline-execution-resumed
-codepipeline-pipeline-pipeline-execution-succeeded
-codepipeline-pipeline-pipeline-execution-superseded
-codepipeline-pipeline-manual-approval-failed
-codepipeline-pipeline-manual-approval-needed
-codepipeline-pipeline-manual-approval-succeeded
-""".split()
+AWS_IDS = [
+    "codepipeline-pipeline-action-execution-succeeded",
+    "codepipeline-pipeline-action-execution-failed",
+    "codepipeline-pipeline-action-execution-canceled",
+    "codepipeline-pipeline-action-execution-started",
+    "codepipeline-pipeline-stage-execution-started",
+    "codepipeline-pipeline-stage-execution-succeeded",
+    "codepipeline-pipeline-stage-execution-resumed",
+    "codepipeline-pipeline-stage-execution-canceled",
+    "codepipeline-pipeline-stage-execution-failed",
+    "codepipeline-pipeline-pipeline-execution-failed",
+    "codepipeline-pipeline-pipeline-execution-canceled",
+    "codepipeline-pipeline-pipeline-execution-started",
+    "codepipeline-pipeline-pipeline-execution-resumed",
+    "codepipeline-pipeline-pipeline-execution-succeeded",
+    "codepipeline-pipeline-pipeline-execution-superseded",
+    "codepipeline-pipeline-manual-approval-failed",
+    "codepipeline-pipeline-manual-approval-needed",
+    "codepipeline-pipeline-manual-approval-succeeded",
+]
 
 
 def change(level: str, state: str, category: str = "Build") -> StateChange:
