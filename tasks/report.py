@@ -13,8 +13,10 @@ from prefect_codepipeline.model.execution import AnyFact, ExecutionPinned, Notif
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.page import execution_page
 from prefect_codepipeline.model.state import ExecutionState
+from prefect_codepipeline.tasks import event_webhooks
 from prefect_codepipeline.tasks.approval_links import load_gateway
 from prefect_codepipeline.tasks.definitions import read_definition_block, settings_of
+from prefect_codepipeline.tasks.event_webhooks import senders_of
 from prefect_codepipeline.tasks.events import History
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.executions import read_execution, run_url
@@ -78,13 +80,17 @@ def tell_the_end(execution_id: str) -> None:
         declaration = read_definition_block(pinned.definition_id).masked()
         facts = list(known.facts)
         events = History(execution_id, declaration).of(facts)
+        senders = senders_of(settings, declaration, facts, RecordOf(execution_id).write)
         notifiers = notifiers_of(settings, facts, RecordOf(execution_id).write)
     except CodePipelineError as error:
         _logger.warning("execution %s: nobody is told of its end: %s", execution_id, error)
         return
     for notifier in notifiers:
         notifier.tell(known.state, run_url(execution_id), events)
+    for sender in senders:
+        sender.tell(events)
     close_all(notifiers)
+    event_webhooks.close_all(senders, is_over=True)
 
 
 def _channel(name: str) -> SlackChannel | None:
