@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,6 +54,10 @@ class EventReceiver:
     def events(self) -> list[dict[str, Any]]:
         """What was taken, in the order in which it came."""
         return [request.event for request in self.requests if request.is_good]
+
+    def serve_tls(self, context: ssl.SSLContext) -> None:
+        """Speak https from the next connection on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def stop(self) -> None:
         self._server.shutdown()

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr, ValidationError
 
 from prefect_codepipeline.blocks.event_webhook import EventWebhook, key_of
@@ -283,6 +288,45 @@ def test_a_name_is_looked_up_once_and_the_address_that_was_checked_is_reached(
     assert told(event_receiver) == ids(EVENTS[:2])
     assert asked == ["rebound.example"]
     assert event_receiver.requests[0].headers["host"] == f"rebound.example:{event_receiver.port}"
+
+
+@pytest.mark.parametrize(("name", "is_told"), [("good.example", True), ("other.example", False)])
+def test_tls_checks_the_name_and_not_the_address(
+    event_receiver: Any, sender: Any, monkeypatch: Any, tmp_path: Path, caplog: Any, name: str, is_told: bool
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(_certificate(tmp_path, "good.example"))
+    event_receiver.serve_tls(context)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "good.example.pem"))
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: real("127.0.0.1", *rest, **more))
+
+    tell(sender(url=f"https://{name}:{event_receiver.port}/"), EVENTS[:1], seconds=2)
+
+    assert bool(event_receiver.events) == is_told
+    assert ("certificate" in caplog.text) != is_told
+
+
+def _certificate(folder: Path, name: str) -> Path:
+    """A certificate that signs itself, and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(timezone.utc)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path = folder / f"{name}.pem"
+    path.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, *form)
+    )
+    return path
 
 
 def test_a_long_answer_is_not_read(webhook: EventWebhook, sender: Any) -> None:
