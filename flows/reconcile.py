@@ -250,6 +250,7 @@ def _take_on(execution: KnownExecution) -> list[str]:
     if execution.state and execution.state.final is None:
         give_up(execution.state, message)
     client().set_flow_run_state(UUID(execution.id), Failed(message=message), force=True)
+    tell_the_end(execution.id)
     return [f"execution {execution.id}: {message}"]
 
 

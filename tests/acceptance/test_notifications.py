@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +18,11 @@ from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.deployments.settings_file import save_settings
 from prefect_codepipeline.flows.reconcile import reconcile_once
+from prefect_codepipeline.model.execution import ProcessLost
 from prefect_codepipeline.model.notification_rules import NotificationRule
+from prefect_codepipeline.tasks.lease import server_time
 from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.tasks.record import RecordOf, utc_now
 
 pytestmark = pytest.mark.live
 ID = "codepipeline-pipeline-"
@@ -106,6 +112,29 @@ def test_what_ends_an_execution_from_outside_is_told(
         "pipeline STOPPING", "S1 STOPPING", "Ok ABANDONED", "S1 STOPPED", "pipeline STOPPED",
     ]  # fmt: skip
     assert event_receiver.problems == []
+
+
+def test_a_death_that_nobody_survives_reaches_those_who_hear_of_failures(
+    world: Any, slack_server: Any, event_receiver: Any
+) -> None:
+    configure(world, slack_server, event_receiver)
+    execution_id = world.start(world.declare([world.action("Stuck", Until=world.folder / "never")]))
+    until(lambda: "Stuck STARTED" in names(event_receiver))
+    os.kill(world.process_of(execution_id), signal.SIGKILL)
+    world.wait(execution_id, lambda k: k.run["state_type"] == "CRASHED")
+    # It was lost before, and taken over since.
+    RecordOf(execution_id).write(ProcessLost(at=utc_now() - timedelta(hours=1), process=1))
+
+    reconcile_once(server_time() + timedelta(seconds=30))
+
+    assert posts(slack_server, "C0OPS") == [
+        f"Action {world.name} / S1 / Stuck failed",
+        f"Pipeline {world.name} failed",
+    ]
+    assert names(event_receiver)[-3:] == ["Stuck FAILED", "S1 FAILED", "pipeline FAILED"]
+    told = [event["id"] for event in event_receiver.events]
+    assert told[7:14] == told[:7], "what the killed process told comes again, with the same ids"
+    assert event_receiver.problems == slack_server.problems == []
 
 
 def test_what_a_url_refuses_stands_in_the_runs_log(
