@@ -170,7 +170,9 @@ class Notifier:
                 if (name := f"{EVENT}{event.id}") not in {*done, *kept}:
                     kept[name] = event_message(event, run_url)
             self._attempts = _by_attempt(wanted)
-            self._replies = {name: reply for name, reply in {**kept, **replies}.items() if name not in done}
+            # An approval does not wait behind a row of events.
+            waiting = {**replies, **kept} | replies
+            self._replies = {name: reply for name, reply in waiting.items() if name not in done}
             self._changed.notify()
 
     def close(self, seconds: float = FLUSH_SECONDS) -> None:
