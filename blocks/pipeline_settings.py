@@ -9,6 +9,7 @@ from pydantic import Field, HttpUrl
 
 from prefect_codepipeline.model.action_settings import ActionOverride, ActionSettings
 from prefect_codepipeline.model.approval_policy import AWS_POLICY, EVERYWHERE, ApprovalPolicy
+from prefect_codepipeline.model.notification_rules import NotificationRule
 
 
 class PipelineSettings(Block):
@@ -36,6 +37,10 @@ class PipelineSettings(Block):
     )
     slack_channel: str | None = Field(
         None, description="Name of the SlackChannel block to report to; nobody is told when empty."
+    )
+    notifications: list[NotificationRule] = Field(
+        default_factory=list,
+        description="Which events are told to which Slack channel or URL, beside what `slack_channel` shows.",
     )
 
     approvals: dict[str, ApprovalPolicy] = Field(

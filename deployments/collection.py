@@ -2,6 +2,7 @@
 
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
+from prefect_codepipeline.blocks.event_webhook import EventWebhook
 from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.blocks.git_poll_state import GitPollState
@@ -15,6 +16,7 @@ __all__ = [
     "ArtifactStore",
     "CodeBuildProject",
     "CodePipelineWorker",
+    "EventWebhook",
     "Gateway",
     "GitConnection",
     "GitPollState",

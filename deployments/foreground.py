@@ -19,6 +19,7 @@ from prefect_codepipeline.tasks.definitions import keep_unnamed
 from prefect_codepipeline.tasks.executions import TAG, pipeline_tag, read_execution
 from prefect_codepipeline.tasks.prefect_api import call, client
 from prefect_codepipeline.tasks.projection import FLOW_NAME
+from prefect_codepipeline.tasks.report import tell_the_end
 from prefect_codepipeline.tasks.stopping import wind_up
 
 
@@ -66,6 +67,7 @@ def run_here(flow_run: FlowRun) -> State[Any]:
         message = "interrupted at the terminal"
         if known := read_execution(str(flow_run.id)).state:
             wind_up(known, str(flow_run.labels.get("codepipeline.started-by", "the terminal")), message)
+            tell_the_end(str(flow_run.id))
         client().set_flow_run_state(flow_run.id, Cancelled(name="Stopped", message=message), force=True)
         raise
     assert isinstance(state, State), "a synchronous flow gives its state"

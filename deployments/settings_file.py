@@ -33,6 +33,7 @@ def read_settings_beside(definition: Path, declaration: PipelineDeclaration) -> 
         "overrides",
         "artifact_store",
         "slack_channel",
+        "notifications",
         "approvals",
     }
     if not isinstance(content, dict) or content.keys() - fields:

@@ -30,6 +30,7 @@ from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ExecutionState, StageState
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block
+from prefect_codepipeline.tasks.event_webhooks import EventPublisher
 from prefect_codepipeline.tasks.events import Herald
 from prefect_codepipeline.tasks.execution import Execution, claim_process, set_current_execution
 from prefect_codepipeline.tasks.executions import check_limit_before
@@ -79,6 +80,7 @@ def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> 
         watching_for_stop(execution),
         Reporter(execution),
         Herald(execution),
+        EventPublisher(execution),
     ):
         try:
             yield execution

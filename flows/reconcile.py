@@ -38,6 +38,7 @@ from prefect_codepipeline.tasks.lease import (
 from prefect_codepipeline.tasks.prefect_api import call, client, moment
 from prefect_codepipeline.tasks.projection import count_of_everything, project_missing
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
+from prefect_codepipeline.tasks.report import tell_the_end
 from prefect_codepipeline.tasks.stopping import give_up, wind_up
 from prefect_codepipeline.tasks.suspension import resume
 
@@ -162,6 +163,7 @@ def _name_its_end(execution: KnownExecution) -> list[str]:
     message = state.final.summary if state.final else f"{_CANCELLER}: {_CANCELLED}"
     client().set_flow_run_state(UUID(execution.id), Cancelled(name="Stopped", message=message), force=True)
     withdraw_buttons(execution)
+    tell_the_end(execution.id)
     return [f"execution {execution.id}: it was cancelled in Prefect and is Stopped"]
 
 
@@ -248,6 +250,7 @@ def _take_on(execution: KnownExecution) -> list[str]:
     if execution.state and execution.state.final is None:
         give_up(execution.state, message)
     client().set_flow_run_state(UUID(execution.id), Failed(message=message), force=True)
+    tell_the_end(execution.id)
     return [f"execution {execution.id}: {message}"]
 
 

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "ArtifactStore": "blocks.artifact_store",
     "CodeBuildProject": "blocks.codebuild_project",
+    "EventWebhook": "blocks.event_webhook",
     "Gateway": "blocks.gateway",
     "GitConnection": "blocks.git_connection",
     "PipelineDefinition": "blocks.pipeline_definition",

@@ -25,6 +25,7 @@ from prefect_codepipeline.tasks.notifications import (
     EXECUTION,
     REMINDED,
     load_slack_channel,
+    wants_of,
     ways_to_decide,
 )
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
@@ -40,28 +41,33 @@ def show_decision(execution_id: str, token: str) -> None:
     """
     try:
         view = view_approval(execution_id, token)
-        channel = channel_of(view.known)
-        asked = _sent(view.known, f"{ASKED}{token}", channel) if channel else None
-        if channel is None or asked is None:
-            return
-        channel_id, _, ts = asked.message_id.partition("/")
-        channel.update(channel_id, ts, *_message(view, channel))
-        if view.standing != "open":
-            _note(view.known, f"{DECIDED}{token}", channel, asked.message_id)
+        for channel in channels_of(view.known):
+            if asked := _sent(view.known, f"{ASKED}{token}", channel):
+                _show_in(channel, view, token, asked)
     except CodePipelineError as error:
         _logger.warning("execution %s: Slack's message was not changed: %s", execution_id, error)
+
+
+def _show_in(channel: SlackChannel, view: ApprovalView, token: str, asked: NotificationSent) -> None:
+    channel_id, _, ts = asked.message_id.partition("/")
+    try:
+        channel.update(channel_id, ts, *_message(view, channel))
+    except CodePipelineError:
+        raise
     except Exception as error:
         failure = read_failure(error)
-        _logger.warning("execution %s: Slack's message was not changed: %s", execution_id, failure.text)
+        _logger.warning("execution %s: Slack's message was not changed: %s", view.known.id, failure.text)
+        return
+    if view.standing != "open":
+        _note(view.known, f"{DECIDED}{token}", channel, asked.message_id)
 
 
 def withdraw_buttons(known: KnownExecution) -> None:
     """Take the buttons from every message of an execution that asks for what nobody decides any more."""
-    done = {fact.subject for fact in known.facts if isinstance(fact, NotificationSent)}
-    for subject in sorted(done):
-        token = subject.removeprefix(ASKED)
-        if subject.startswith(ASKED) and f"{DECIDED}{token}" not in done:
-            show_decision(known.id, token)
+    sent = {(fact.subject, fact.channel) for fact in known.facts if isinstance(fact, NotificationSent)}
+    asked = {(each.removeprefix(ASKED), channel) for each, channel in sent if each.startswith(ASKED)}
+    for token in sorted({token for token, channel in asked if (f"{DECIDED}{token}", channel) not in sent}):
+        show_decision(known.id, token)
 
 
 def reminder_due(request: ApprovalRequested, policy: ApprovalPolicy) -> datetime | None:
@@ -73,12 +79,16 @@ def reminder_due(request: ApprovalRequested, policy: ApprovalPolicy) -> datetime
 
 
 def remind(known: KnownExecution, request: ApprovalRequested) -> bool:
-    """Post the one reminder of an approval where it was asked for; whether this call did.
+    """Post the one reminder of an approval wherever it was asked for; whether this call did.
 
     Written down before it is posted: a reminder that is lost does less harm than one that comes every minute.
     """
-    channel = channel_of(known)
-    if channel is None or known.state is None:
+    reminded = [_remind_in(channel, known, request) for channel in channels_of(known)]
+    return any(reminded)
+
+
+def _remind_in(channel: SlackChannel, known: KnownExecution, request: ApprovalRequested) -> bool:
+    if known.state is None:
         return False
     parent = _sent(known, EXECUTION, channel)
     asked = _sent(known, f"{ASKED}{request.token}", channel)
@@ -110,12 +120,12 @@ def _message(view: ApprovalView, channel: SlackChannel) -> Message:
     return decided_reply(view.request, view.state, url, view.standing, view.sentence)
 
 
-def channel_of(known: KnownExecution) -> SlackChannel | None:
-    """The channel that the pipeline reports to, as its settings say it now."""
+def channels_of(known: KnownExecution) -> list[SlackChannel]:
+    """The channels that the pipeline reports to, as its settings say it now, the default one first."""
     assert known.state, "only an execution that has begun has reported"
     pinned = known.state.pinned
-    name = settings_of(pinned.pipeline_name, pinned.settings_id).slack_channel
-    return load_slack_channel(name) if name else None
+    names = wants_of(settings_of(pinned.pipeline_name, pinned.settings_id))
+    return [channel for channel in map(load_slack_channel, names) if channel]
 
 
 def _sent(known: KnownExecution, subject: str, channel: SlackChannel) -> NotificationSent | None:

@@ -53,8 +53,7 @@ class Messenger:
 
     def __init__(self, execution_id: str, declaration: PipelineDeclaration, facts: Sequence[AnyFact]) -> None:
         self._execution_id = execution_id
-        self._account = declaration.role_arn.split(":")[4]
-        self._region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _DEFAULT_REGION
+        self._account, self._region = place_of(declaration)
         self._teller = EventTeller(execution_id, declaration, self._region)
         self._seen: set[str] = set()
         self._pending: list[StateChange] = []
@@ -74,6 +73,29 @@ class Messenger:
             if fact.key not in self._seen:
                 self._seen.add(fact.key)
                 self._pending += self._teller.tell(fact)
+
+
+class History:
+    """Every state change of an execution so far, for those who keep count by themselves of what they were told."""
+
+    def __init__(self, execution_id: str, declaration: PipelineDeclaration) -> None:
+        self._teller = EventTeller(execution_id, declaration, place_of(declaration)[1])
+        self._seen: set[str] = set()
+        self._changes: list[StateChange] = []
+
+    def of(self, facts: Sequence[AnyFact]) -> list[StateChange]:
+        """The changes that these facts and those given before are, in their order."""
+        for fact in facts:
+            if fact.key not in self._seen:
+                self._seen.add(fact.key)
+                self._changes += self._teller.tell(fact)
+        return list(self._changes)
+
+
+def place_of(declaration: PipelineDeclaration) -> tuple[str, str]:
+    """The account and the region that a pipeline's events name."""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _DEFAULT_REGION
+    return declaration.role_arn.split(":")[4], region
 
 
 def tell_the_rest(execution_id: str, declaration: PipelineDeclaration, facts: Sequence[AnyFact]) -> None:

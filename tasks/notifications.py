@@ -1,7 +1,8 @@
 """Tell Slack how an execution stands. Slack may be slow, limited or away: the pipeline never waits for it.
 
-One thread sends. Newer states of the execution's message take the place of older ones that were not sent yet; each reply
-is sent once, also across the processes of an execution, because what was posted stands in its record.
+One thread for each channel sends. Newer states of the execution's message take the place of older ones that were not sent
+yet; each reply and each event is sent once, also across the processes of an execution, because what was posted stands in
+its record.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -17,16 +18,24 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.gateway import Gateway
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.errors import MissingBlock
 from prefect_codepipeline.model.approval_standing import sentence_of, standing_of
 from prefect_codepipeline.model.approval_target import ApprovalTarget
+from prefect_codepipeline.model.events import StateChange
 from prefect_codepipeline.model.execution import AnyFact, ApprovalRequested, NotificationSent
+from prefect_codepipeline.model.notification_rules import (
+    NotificationRule,
+    channels_of_approvals,
+    is_of_approval,
+)
 from prefect_codepipeline.model.slack_message import (
     Message,
     Ways,
     approval_reply,
     decided_reply,
+    event_message,
     execution_message,
     failure_reply,
 )
@@ -40,6 +49,7 @@ FLUSH_SECONDS = 8.0
 EXECUTION = "execution"
 # What is posted about an approval, each with its token: that it is asked for, and what became of it.
 ASKED, DECIDED, REMINDED = "approval:", "decided:", "reminded:"
+EVENT = "event:"
 # Slack takes some fifty edits a minute; an approval must not wait behind them.
 _BETWEEN_EDITS = 1.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
@@ -55,14 +65,48 @@ class Sent:
     ts: str
 
 
+@dataclass(frozen=True)
+class Wants:
+    """What one channel is told of an execution: its living message, its approvals, the events that rules name."""
+
+    living_message: bool = True
+    approvals: bool = True
+    rules: tuple[NotificationRule, ...] = ()
+
+    def wants(self, change: StateChange) -> bool:
+        """Whether the event has a message of its own; that an approval is needed, its buttons say."""
+        is_asked = is_of_approval(change) and change.state == "STARTED" and self.approvals
+        return not is_asked and any(rule.names(change) for rule in self.rules)
+
+
+EVERYTHING = Wants()
+
+
+def wants_of(settings: PipelineSettings) -> dict[str, Wants]:
+    """What each channel of a pipeline is told, by the name of its block; the default channel comes first."""
+    rules = [rule for rule in settings.notifications if rule.slack_channel]
+    names = [settings.slack_channel, *(rule.slack_channel for rule in rules)]
+    approvals = channels_of_approvals(rules, settings.slack_channel)
+    return {
+        name: Wants(
+            living_message=name == settings.slack_channel,
+            approvals=name in approvals,
+            rules=tuple(rule for rule in rules if rule.slack_channel == name),
+        )
+        for name in names
+        if name
+    }
+
+
 class Notifier:
-    """Sends the messages about one execution in a thread of its own.
+    """Sends the messages about one execution to one channel, in a thread of its own.
 
     Args:
         channel: where to.
         facts: what the record says was posted by earlier processes.
         on_posted: writes down what was posted.
         gateway: through which readers of the channel can decide approvals.
+        wants: what the channel is told.
     """
 
     def __init__(
@@ -71,8 +115,10 @@ class Notifier:
         facts: list[AnyFact],
         on_posted: Callable[[NotificationSent], object],
         gateway: Gateway | None = None,
+        wants: Wants = EVERYTHING,
     ) -> None:
         self._channel = channel
+        self._wants = wants
         self._gateway = gateway
         self._on_posted = on_posted
         self._sent = {
@@ -83,6 +129,8 @@ class Notifier:
         self._message: Message | None = None
         self._shown: Message | None = None
         self._replies: dict[str, Message] = {}
+        # The events of each attempt of the execution, oldest first; the first that is sent heads a thread.
+        self._attempts: dict[str, list[str]] = {}
         self._given_up: set[str] = set()
         self._without_blocks: set[str] = set()
         self._can_edit = self._can_reply = True
@@ -97,25 +145,50 @@ class Notifier:
         self._thread = threading.Thread(target=self._work, name="codepipeline-slack", daemon=True)
         self._thread.start()
 
-    def tell(self, state: ExecutionState, run_url: str | None) -> None:
-        """Take note of how the execution stands; returns at once."""
-        message = execution_message(state, run_url)
-        replies = _replies_of(state, run_url, self._channel, self._gateway)
+    def tell(self, state: ExecutionState, run_url: str | None, events: Sequence[StateChange] = ()) -> None:
+        """Take note of how the execution stands; returns at once.
+
+        Args:
+            state: how it stands.
+            run_url: its page in Prefect's UI.
+            events: every event of the execution so far, oldest first.
+        """
+        wanted = [event for event in events if self._wants.wants(event)]
+        replies: dict[str, Message] = {}
+        if self._wants.approvals:
+            replies |= _approvals_of(state, run_url, self._channel, self._gateway)
+        if self._wants.living_message:
+            replies |= _failure_of(state, run_url)
         with self._changed:
-            self._message = message
-            # A failure stays worth telling; an approval that was decided meanwhile does not.
-            kept = {name: reply for name, reply in self._replies.items() if name.startswith("failure:")}
+            if self._wants.living_message:
+                self._message = execution_message(state, run_url)
+            # What has happened stays worth telling; an approval that was decided meanwhile does not.
+            lasting = ("failure:", EVENT)
+            kept = {name: reply for name, reply in self._replies.items() if name.startswith(lasting)}
             done = self._sent.keys() | self._given_up
-            self._replies = {name: reply for name, reply in {**kept, **replies}.items() if name not in done}
+            for event in wanted:
+                if (name := f"{EVENT}{event.id}") not in {*done, *kept}:
+                    kept[name] = event_message(event, run_url)
+            self._attempts = _by_attempt(wanted)
+            # An approval does not wait behind a row of events.
+            waiting = {**replies, **kept} | replies
+            self._replies = {name: reply for name, reply in waiting.items() if name not in done}
             self._changed.notify()
 
     def close(self, seconds: float = FLUSH_SECONDS) -> None:
         """Send what is left, for so long at most; returns early when Slack wants to be left alone for longer."""
+        close_all([self], seconds)
+
+    def end_by(self, deadline: float) -> None:
+        """Send what is left until then, in `time.monotonic()` seconds; returns at once."""
         with self._changed:
-            self._deadline = time.monotonic() + seconds
+            self._deadline = deadline
             self._away_until, self._pause = 0.0, _FIRST_PAUSE
             self._changed.notify()
-        self._thread.join(timeout=seconds)
+
+    def join(self, deadline: float) -> None:
+        """Wait until everything is sent, or until then."""
+        self._thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
     def _work(self) -> None:
         while (next_one := self._wait_for_work()) is not None:
@@ -186,10 +259,20 @@ class Notifier:
             self._take_note(subject, message, asked)
             self._write_down(subject, asked)
             return
-        thread_ts = parent.ts if parent and self._can_reply else None
+        head = parent or self._head_of(subject)
+        thread_ts = head.ts if head and self._can_reply else None
         sent = Sent(*self._channel.post(text, blocks, thread_ts))
         self._take_note(subject, message, sent)
         self._write_down(subject, sent)
+
+    def _head_of(self, subject: str) -> Sent | None:
+        """What an event is told in the thread of, where the execution has no message: the first of its attempt.
+
+        An approval is not: what asks somebody to act stands in the channel itself.
+        """
+        with self._changed:
+            attempt = next((names for names in self._attempts.values() if subject in names), [])
+            return next((self._sent[name] for name in attempt if name in self._sent), None)
 
     def _take_note(self, subject: str, message: Message, sent: Sent) -> None:
         with self._changed:
@@ -257,6 +340,15 @@ class Notifier:
         self._warned.add(kind)
 
 
+def close_all(notifiers: Sequence[Notifier], seconds: float = FLUSH_SECONDS) -> None:
+    """Have all of them send what is left at the same time, for so long at most."""
+    deadline = time.monotonic() + seconds
+    for notifier in notifiers:
+        notifier.end_by(deadline)
+    for notifier in notifiers:
+        notifier.join(deadline)
+
+
 def load_slack_channel(name: str) -> SlackChannel | None:
     """The block of that name, None when there is none.
 
@@ -304,7 +396,7 @@ def ways_to_decide(
     return Ways(value, approval_link(gateway, state.execution_id, request.token, request.expires_at))
 
 
-def _replies_of(
+def _approvals_of(
     state: ExecutionState, run_url: str | None, channel: SlackChannel, gateway: Gateway | None
 ) -> dict[str, Message]:
     replies = {}
@@ -317,10 +409,21 @@ def _replies_of(
             now = utc_now()
             standing, sentence = standing_of(action, state, now), sentence_of(action, state, now)
             replies[f"{DECIDED}{request.token}"] = decided_reply(request, state, run_url, standing, sentence)
-    if state.failure:
-        stage, action = state.failure
-        replies[f"failure:{stage.name}:{stage.attempt}"] = failure_reply(stage, action, state, run_url)
     return replies
+
+
+def _failure_of(state: ExecutionState, run_url: str | None) -> dict[str, Message]:
+    if not state.failure:
+        return {}
+    stage, action = state.failure
+    return {f"failure:{stage.name}:{stage.attempt}": failure_reply(stage, action, state, run_url)}
+
+
+def _by_attempt(events: Sequence[StateChange]) -> dict[str, list[str]]:
+    attempts: dict[str, list[str]] = {}
+    for event in events:
+        attempts.setdefault(str(event.detail["pipeline-execution-attempt"]), []).append(f"{EVENT}{event.id}")
+    return attempts
 
 
 def _asked_by(subject: str) -> str:

@@ -1,19 +1,29 @@
 """Show how an execution stands while it runs: the run's name and tags, a page in Prefect's UI, Slack."""
 
+from __future__ import annotations
+
 import logging
+from collections.abc import Callable
 
 from prefect_codepipeline.blocks.gateway import Gateway
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.errors import CodePipelineError
-from prefect_codepipeline.model.execution import ExecutionPinned
+from prefect_codepipeline.model.execution import AnyFact, ExecutionPinned, NotificationSent
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.page import execution_page
 from prefect_codepipeline.model.state import ExecutionState
+from prefect_codepipeline.tasks import event_webhooks
 from prefect_codepipeline.tasks.approval_links import load_gateway
+from prefect_codepipeline.tasks.definitions import read_definition_block, settings_of
+from prefect_codepipeline.tasks.event_webhooks import senders_of
+from prefect_codepipeline.tasks.events import History
 from prefect_codepipeline.tasks.execution import Execution
-from prefect_codepipeline.tasks.executions import run_url
+from prefect_codepipeline.tasks.executions import read_execution, run_url
 from prefect_codepipeline.tasks.follower import Follower
-from prefect_codepipeline.tasks.notifications import Notifier, load_slack_channel
+from prefect_codepipeline.tasks.notifications import Notifier, close_all, load_slack_channel, wants_of
 from prefect_codepipeline.tasks.prefect_api import call, flow_run
+from prefect_codepipeline.tasks.record import RecordOf
 
 _PAUSE_SECONDS = 0.4  # each showing costs the server more than a fact does
 _logger = logging.getLogger(__name__)
@@ -26,44 +36,84 @@ class Reporter(Follower):
         super().__init__(execution, "codepipeline-report", _PAUSE_SECONDS)
 
     def _follow(self) -> None:
-        page = _Page(self._execution.id)
-        notifier = self._notifier()
+        execution = self._execution
+        page, history = _Page(execution.id), History(execution.id, execution.declaration)
+        notifiers = self._notifiers()
         for _ in self._changes():
-            state = self._execution.state
-            if notifier:
-                notifier.tell(state, run_url(state.execution_id))
+            state, events = execution.state, history.of(execution.facts)
+            for notifier in notifiers:
+                notifier.tell(state, run_url(state.execution_id), events)
             try:
                 page.show(state)
             except CodePipelineError as error:
                 _logger.warning("the execution's page in Prefect's UI could not be updated: %s", error)
-        if notifier:
-            notifier.close()
+        close_all(notifiers)
 
-    def _notifier(self) -> Notifier | None:
-        """Who tells Slack, when the pipeline's settings name a channel."""
+    def _notifiers(self) -> list[Notifier]:
         execution = self._execution
         try:
-            name = execution.settings.slack_channel
-            channel = load_slack_channel(name) if name else None
+            return notifiers_of(execution.settings, execution.facts, execution.record.write)
         except CodePipelineError as error:
             _logger.warning("Slack is not told anything: %s", error)
-            return None
-        if name and channel is None:
-            _logger.warning(
-                "Slack is not told anything: there is no SlackChannel block %r; make it with "
-                "`codepipeline slack add %s --channel ID`", name, name,
-            )  # fmt: skip
-        return (
-            Notifier(channel, execution.facts, execution.record.write, self._gateway()) if channel else None
-        )
+            return []
 
-    def _gateway(self) -> Gateway | None:
-        """Through which approvals can be decided from Slack, when there is one."""
-        try:
-            return load_gateway()
-        except CodePipelineError as error:
-            _logger.warning("Slack gets no buttons: %s", error)
-            return None
+
+def notifiers_of(
+    settings: PipelineSettings, facts: list[AnyFact], on_posted: Callable[[NotificationSent], object]
+) -> list[Notifier]:
+    """Who tells Slack, one for each channel that the settings name; what a channel lacks is a warning."""
+    channels = {name: (_channel(name), wants) for name, wants in wants_of(settings).items()}
+    gateway = _gateway() if channels else None
+    return [
+        Notifier(channel, facts, on_posted, gateway, wants) for channel, wants in channels.values() if channel
+    ]
+
+
+def tell_the_end(execution_id: str) -> None:
+    """Tell what no process will tell any more, of an execution that was ended from outside; a failure is only logged."""
+    try:
+        known = read_execution(execution_id)
+        if known.state is None:
+            return
+        pinned = known.state.pinned
+        settings = settings_of(pinned.pipeline_name, pinned.settings_id)
+        declaration = read_definition_block(pinned.definition_id).masked()
+        facts = list(known.facts)
+        events = History(execution_id, declaration).of(facts)
+        senders = senders_of(settings, declaration, facts, RecordOf(execution_id).write)
+        notifiers = notifiers_of(settings, facts, RecordOf(execution_id).write)
+    except CodePipelineError as error:
+        _logger.warning("execution %s: nobody is told of its end: %s", execution_id, error)
+        return
+    for notifier in notifiers:
+        notifier.tell(known.state, run_url(execution_id), events)
+    for sender in senders:
+        sender.tell(events)
+    close_all(notifiers)
+    event_webhooks.close_all(senders, is_over=True)
+
+
+def _channel(name: str) -> SlackChannel | None:
+    try:
+        channel = load_slack_channel(name)
+    except CodePipelineError as error:
+        _logger.warning("Slack is not told anything: %s", error)
+        return None
+    if channel is None:
+        _logger.warning(
+            "Slack is not told anything: there is no SlackChannel block %r; make it with "
+            "`codepipeline slack add %s --channel ID`", name, name,
+        )  # fmt: skip
+    return channel
+
+
+def _gateway() -> Gateway | None:
+    """Through which approvals can be decided from Slack, when there is one."""
+    try:
+        return load_gateway()
+    except CodePipelineError as error:
+        _logger.warning("Slack gets no buttons: %s", error)
+        return None
 
 
 class _Page:

@@ -86,3 +86,14 @@ def slack_server() -> Iterator[Any]:
     server.token, server.APP_TOKEN, server.SIGNING_SECRET = TOKEN, APP_TOKEN, SIGNING_SECRET
     yield server
     server.stop()
+
+
+@pytest.fixture
+def event_receiver() -> Iterator[Any]:
+    """A URL that takes events and checks their signatures; `SECRET` is the key."""
+    from event_receiver import SECRET, EventReceiver
+
+    receiver = EventReceiver()
+    receiver.SECRET = SECRET
+    yield receiver
+    receiver.stop()

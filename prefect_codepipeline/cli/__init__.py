@@ -80,6 +80,10 @@ _FAMILIES = {
         "Slack channels to report to.",
         {"add": ("blocks:add_slack", "Add or replace a channel.")},
     ),
+    "event-webhook": (
+        "URLs that are told events.",
+        {"add": ("event_webhook:add_event_webhook", "Add or replace a URL; prints its secret.")},
+    ),
     "secret": (
         "Secrets for environment variables of type SECRETS_MANAGER.",
         {"add": ("blocks:add_secret", "Add or replace a secret.")},

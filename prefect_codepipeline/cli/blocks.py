@@ -57,7 +57,7 @@ def add_connection(
         "ssh_key": _read(ssh_key),
         "known_hosts": _read(known_hosts),
     }
-    _save(GitConnection, name, {key: value for key, value in fields.items() if value is not None})
+    save_block(GitConnection, name, {key: value for key, value in fields.items() if value is not None})
     console.print(Text(f"connection {name!r}: {url}" + (f" for {arn}" if arn else "")))
     return 0
 
@@ -129,7 +129,7 @@ def add_slack(
         fields["signing_secret"] = read_secret("signing secret", token_stdin)
     if app_token:
         fields["app_token"] = read_secret("app token", token_stdin)
-    _save(SlackChannel, name, {**fields, **({"api_url": api_url} if api_url else {})})
+    save_block(SlackChannel, name, {**fields, **({"api_url": api_url} if api_url else {})})
     console.print(Text(f"Slack channel {name!r}: {channel}"))
     return 0
 
@@ -147,12 +147,13 @@ def add_secret(name: str, *, value_stdin: bool = False) -> int:
     connect()
     from prefect.blocks.system import Secret
 
-    _save(Secret, name, {"value": read_secret("value", value_stdin)})
+    save_block(Secret, name, {"value": read_secret("value", value_stdin)})
     console.print(Text(f"secret {name!r} kept"))
     return 0
 
 
-def _save(kind: type, name: str, fields: dict[str, object]) -> None:
+def save_block(kind: type, name: str, fields: dict[str, object]) -> None:
+    """Save a block of that kind in place of the one there is. Raises `CodePipelineError`; quotes no secret."""
     try:
         kind(**fields).save(name, overwrite=True)
     except ValueError as error:  # pydantic's and Prefect's own complaints about fields and names

@@ -25,7 +25,7 @@ from prefect_codepipeline.model.slack_interaction import (
 )
 from prefect_codepipeline.model.slack_message import decision_modal, notice_modal
 from prefect_codepipeline.tasks.approval_links import check, load_gateway
-from prefect_codepipeline.tasks.approval_messages import channel_of, show_decision
+from prefect_codepipeline.tasks.approval_messages import channels_of, show_decision
 from prefect_codepipeline.tasks.approval_view import view_approval
 from prefect_codepipeline.tasks.decision import SUMMARY_LENGTH, as_comment, put_approval_result
 from prefect_codepipeline.tasks.executions import KnownExecution
@@ -121,8 +121,7 @@ def _target(value: str) -> ApprovalTarget:
 
 def _own(known: KnownExecution, channels: list[SlackChannel]) -> SlackChannel:
     """The pipeline's own channel, when it belongs to the app that the interaction came through."""
-    own = channel_of(known)
-    return own if own in channels else channels[0]
+    return next((own for own in channels_of(known) if own in channels), channels[0])
 
 
 def _shower(target: ApprovalTarget) -> Callable[[], None]:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_codepipeline.model.approval_standing import Standing
+from prefect_codepipeline.model.events import EventState, StateChange
 from prefect_codepipeline.model.execution import ApprovalRequested, ApprovalVoted, SourceRevision
+from prefect_codepipeline.model.notification_rules import is_of_approval
 from prefect_codepipeline.model.state import ActionState, ExecutionState, StageState
 from prefect_codepipeline.model.web_links import SLACK_TOKEN, web_link
 
@@ -32,6 +34,34 @@ _MARKS = {
     "Cancelled": ":black_square_for_stop:",
     "Superseded": ":fast_forward:",
     "Skipped": ":fast_forward:",
+}
+_EVENT_MARKS: dict[EventState, str] = {
+    "STARTED": ":large_blue_circle:",
+    "RESUMED": ":large_blue_circle:",
+    "SUCCEEDED": ":white_check_mark:",
+    "FAILED": ":x:",
+    "SUPERSEDED": ":fast_forward:",
+    "STOPPING": ":black_square_for_stop:",
+    "STOPPED": ":black_square_for_stop:",
+    "CANCELED": ":black_square_for_stop:",
+    "ABANDONED": ":black_square_for_stop:",
+}
+_VERBS: dict[EventState, str] = {
+    "STARTED": "started",
+    "RESUMED": "was resumed",
+    "SUCCEEDED": "succeeded",
+    "FAILED": "failed",
+    "SUPERSEDED": "was superseded",
+    "STOPPING": "is being stopped",
+    "STOPPED": "was stopped",
+    "CANCELED": "was canceled",
+    "ABANDONED": "was abandoned",
+}
+# A rejection and an expiry are the same to AWS; the reason says which.
+_APPROVAL_VERBS: dict[EventState, str] = {
+    "STARTED": "is needed",
+    "SUCCEEDED": "was given",
+    "FAILED": "was not given",
 }
 _WAITS = ":double_vertical_bar:"
 _STANDINGS: dict[Standing, str] = {
@@ -103,6 +133,36 @@ def failure_reply(
     )
     first_line = reason.partition("\n")[0]
     return f"{text}: {first_line}", blocks + _buttons([("Open in Prefect", web_link(run_url), None)])
+
+
+def event_message(change: StateChange, run_url: str | None) -> Message:
+    """What a rule's channel is told of one event: what happened to what, and why where there is a reason."""
+    detail = change.detail
+    names = [detail["pipeline"], *(detail[key] for key in ("stage", "action") if key in detail)]
+    verb = _VERBS[change.state]
+    if is_of_approval(change):
+        verb = _APPROVAL_VERBS.get(change.state, verb)
+    word = "approval" if is_of_approval(change) else change.level
+    mark = _EVENT_MARKS.get(change.state, _MARKS[None])
+    title = f"{word.title()} {{}} {verb}"
+    shown, said = (" / ".join(clean(name, 100) for name in names) for clean in (defuse, plain))
+    blocks = [_section(f"{mark} *{title.format(shown)}*")]
+    text = title.format(said)
+    if reason := plain(_reason(detail), 2900).strip():
+        blocks.append(_plain_section(reason))
+        text += f": {reason.partition(chr(10))[0]}"
+    execution = f"execution {detail['execution-id'][:8]} · attempt {detail['pipeline-execution-attempt']:.0f}"
+    elements = [_plain_text(plain(execution))]
+    if link := _link(run_url, "open in Prefect"):
+        elements.append(_mrkdwn(link))
+    return text, [*blocks, {"type": "context", "elements": elements}]
+
+
+def _reason(detail: dict[str, Any]) -> str:
+    result = detail.get("execution-result", {})
+    is_told = detail["state"] == "FAILED" or detail.get("type", {}).get("category") == "Approval"
+    said = result.get("external-execution-summary") if is_told else ""
+    return str(said or detail.get("stop-execution-comments") or "")
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,23 @@ def test_blocks_are_made_at_the_command_line_and_secrets_are_not_shown(prefect_s
 
 
 @pytest.mark.live
+def test_an_event_webhooks_secret_is_shown_once_and_kept(prefect_server: str) -> None:
+    from prefect_codepipeline.tasks.event_webhooks import load_event_webhook
+
+    name = f"events-{uuid4().hex[:6]}"
+    made = cli("event-webhook", "add", name, "--url", "https://example.com/a")
+    changed = cli("event-webhook", "add", name, "--url", "https://example.com/b")
+    refused = cli("event-webhook", "add", name, "--url", "http://example.com/c")
+
+    assert [done.returncode for done in (made, changed, refused)] == [0, 0, 1], made.stderr + changed.stderr
+    webhook = load_event_webhook(name)
+    assert made.stdout.count(webhook.secret.get_secret_value()) == 1
+    assert "whsec_" not in changed.stdout + refused.stdout + refused.stderr
+    assert "the URL is https" in refused.stderr
+    assert webhook.url == "https://example.com/b"
+
+
+@pytest.mark.live
 def test_a_connection_that_makes_no_sense_is_refused(prefect_server: str) -> None:
     done = cli("connection", "add", "bad", "--url", "ext::sh -c whoami")
 

@@ -45,6 +45,14 @@ def test_a_policy_is_read_where_there_is_an_approval(tmp_path: Path, place: str)
     ("text", "message"),
     [
         ("approvals: {Prodution/Ok: {quorum: 2}}", "did you mean 'Production/Ok'?"),
+        (
+            "notifications: [{event_types: [codepipeline-pipeline-stage-execution-faild], slack_channel: ops}]",
+            "did you mean 'codepipeline-pipeline-stage-execution-failed'?",
+        ),
+        (
+            "notifications: [{event_types: ['*']}]",
+            "notifications.0: Value error, a rule names a slack_channel",
+        ),
         ("approvals: {Build: {}}", "'Build' is no stage with an approval"),
         ("approvals: {Production/Ship: {}}", "'Production/Ship' is no stage"),
         ("approvals: {Production: {quorom: 2}}", "approvals.Production.quorom: Extra inputs"),

@@ -1,0 +1,43 @@
+"""Which IP addresses are somebody's own network rather than the internet.
+
+A URL that people may choose must not lead a worker to what only the worker can reach: other services of its machine, its
+network, and the metadata service that hands out a cloud machine's credentials.
+
+https://www.iana.org/assignments/iana-ipv4-special-registry
+https://www.iana.org/assignments/iana-ipv6-special-registry
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+_IPV4_COMPATIBLE = IPv6Network("::/96")
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one of the internet.
+
+    Private, loopback, link-local, multicast, reserved and unspecified addresses are not, nor an IPv6 address that stands
+    for such an IPv4 one (mapped, compatible, 6to4, NAT64), nor Teredo's.
+
+    Args:
+        address: as `getaddrinfo` gives it; a zone (`%eth0`) is allowed.
+
+    Raises:
+        ValueError: it is no IP address.
+    """
+    ip = ip_address(address)
+    if isinstance(ip, IPv6Address):
+        if (inner := _inside(ip)) is not None:
+            return is_public(str(inner))
+        if ip.teredo or ip.is_site_local:
+            return False
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_loopback or ip.is_link_local)
+
+
+def _inside(ip: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that packets to this one reach in the end."""
+    if ip in _NAT64 or ip in _IPV4_COMPATIBLE:
+        return IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour
