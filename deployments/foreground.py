@@ -15,6 +15,7 @@ from prefect_codepipeline.deployments.runnable import check_runnable
 from prefect_codepipeline.errors import InvalidDefinition
 from prefect_codepipeline.flows.pipeline import pipeline
 from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.tasks.commit_statuses import tell_the_end
 from prefect_codepipeline.tasks.definitions import keep_unnamed
 from prefect_codepipeline.tasks.executions import TAG, pipeline_tag, read_execution
 from prefect_codepipeline.tasks.prefect_api import call, client
@@ -67,6 +68,8 @@ def run_here(flow_run: FlowRun) -> State[Any]:
         if known := read_execution(str(flow_run.id)).state:
             wind_up(known, str(flow_run.labels.get("codepipeline.started-by", "the terminal")), message)
         client().set_flow_run_state(flow_run.id, Cancelled(name="Stopped", message=message), force=True)
+        if ended := read_execution(str(flow_run.id)).state:
+            tell_the_end(ended)
         raise
     assert isinstance(state, State), "a synchronous flow gives its state"
     return state

@@ -29,6 +29,7 @@ from prefect_codepipeline.model.execution import (
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ExecutionState, StageState
 from prefect_codepipeline.tasks import gate
+from prefect_codepipeline.tasks.commit_statuses import CommitStatuses
 from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block
 from prefect_codepipeline.tasks.events import Herald
 from prefect_codepipeline.tasks.execution import Execution, claim_process, set_current_execution
@@ -79,6 +80,7 @@ def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> 
         watching_for_stop(execution),
         Reporter(execution),
         Herald(execution),
+        CommitStatuses(execution),
     ):
         try:
             yield execution

@@ -19,6 +19,7 @@ from prefect_codepipeline.tasks.approval_messages import (
     reminder_due,
     withdraw_buttons,
 )
+from prefect_codepipeline.tasks.commit_statuses import tell_the_end
 from prefect_codepipeline.tasks.decision import (
     WAKE_ONLY,
     answer_of,
@@ -162,6 +163,8 @@ def _name_its_end(execution: KnownExecution) -> list[str]:
     message = state.final.summary if state.final else f"{_CANCELLER}: {_CANCELLED}"
     client().set_flow_run_state(UUID(execution.id), Cancelled(name="Stopped", message=message), force=True)
     withdraw_buttons(execution)
+    if state.final is None and (ended := known_execution(execution.run).state):
+        tell_the_end(ended)
     return [f"execution {execution.id}: it was cancelled in Prefect and is Stopped"]
 
 
@@ -248,6 +251,8 @@ def _take_on(execution: KnownExecution) -> list[str]:
     if execution.state and execution.state.final is None:
         give_up(execution.state, message)
     client().set_flow_run_state(UUID(execution.id), Failed(message=message), force=True)
+    if execution.state:
+        tell_the_end(execution.state, ("Failed", message))
     return [f"execution {execution.id}: {message}"]
 
 
