@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from prefect.states import Cancelled
 
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.flows.reconcile import reconcile_once
-from prefect_codepipeline.tasks.prefect_api import client
+from prefect_codepipeline.tasks.prefect_api import call_all, client
 
 pytestmark = pytest.mark.live
 WHO = {
@@ -24,7 +25,7 @@ WHO = {
     "GIT_COMMITTER_NAME": "A",
     "GIT_COMMITTER_EMAIL": "a@b.c",
 }
-TOLD = "acme/site"
+TOLD, CONNECTION = "acme/site", "site-of-statuses"
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def declare(world: Any, host: GitHostServer, tmp_path: Path) -> Callable[..., An
     connection = GitConnection(
         url_template=str(folder), token=TOKEN, host_kind="github", api_url=f"{host.address}/github"
     )
-    connection.save(f"site-of-{world.name}", overwrite=True)
+    connection.save(CONNECTION, overwrite=True)
 
     def declared(*stages: Any, **more: Any) -> Any:
         declaration = world.declare(*stages, **more)
@@ -52,7 +53,7 @@ def declare(world: Any, host: GitHostServer, tmp_path: Path) -> Callable[..., An
         wire["stages"][0]["actions"][0] |= {
             "actionTypeId": {"category": "Source", "owner": "AWS", "provider": "CodeStarSourceConnection", "version": "1"},
             "configuration": {
-                "ConnectionArn": f"site-of-{world.name}", "FullRepositoryId": TOLD, "BranchName": "main",
+                "ConnectionArn": CONNECTION, "FullRepositoryId": TOLD, "BranchName": "main",
                 "DetectChanges": "false",
             },
             "outputArtifacts": [{"name": "Source"}],
@@ -77,8 +78,8 @@ def test_a_commit_goes_from_pending_to_success(world: Any, declare: Any, host: G
     assert host.problems == []
 
 
-def test_a_failure_says_where(world: Any, declare: Any, host: GitHostServer) -> None:
-    world.ended(world.start(declare([world.action("Test", Fail="always")])))
+def test_a_failure_says_where(world: Any, declare: Any, host: GitHostServer, tmp_path: Path) -> None:
+    world.ended(world.start(declare([world.action("Test", FailUnless=tmp_path / "nothing")])))
 
     assert host.states()[-1][0] == "failure"
     assert host.states()[-1][1].startswith("Failed in S1/Test")
@@ -106,9 +107,10 @@ def test_a_token_that_may_not_is_said_in_the_runs_log_and_holds_nothing_up(
 
     assert known.status == "Succeeded"
     assert host.attempts == 1
-    said = [entry for entry in logs_of(known.id) if "commit_statuses" in entry]
+    # Prefect sends a run's log in batches, the last one after its end.
+    said = world.wait(known.id, lambda _: warnings_of(known.id)) and warnings_of(known.id)
     assert len(said) == 1
-    assert f"'site-of-{world.name}'" in said[0]
+    assert f"'{CONNECTION}'" in said[0]
 
 
 def test_a_host_that_was_away_is_told_the_end(world: Any, declare: Any, host: GitHostServer) -> None:
@@ -120,8 +122,6 @@ def test_a_host_that_was_away_is_told_the_end(world: Any, declare: Any, host: Gi
     assert host.states()[-1][0] == "success"
 
 
-def logs_of(flow_run_id: str) -> list[str]:
-    from prefect_codepipeline.tasks.prefect_api import call_all
-
-    wanted = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}}
+def warnings_of(flow_run_id: str) -> list[str]:
+    wanted = {"logs": {"flow_run_id": {"any_": [flow_run_id]}, "level": {"ge_": logging.WARNING}}}
     return [entry["message"] for entry in call_all("/logs/filter", wanted)]
