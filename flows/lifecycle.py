@@ -41,6 +41,7 @@ from prefect_codepipeline.tasks.registry import providers
 from prefect_codepipeline.tasks.report import Reporter
 from prefect_codepipeline.tasks.retrying import write_retry
 from prefect_codepipeline.tasks.rollback import inherited_from
+from prefect_codepipeline.tasks.schedules import rule_of
 from prefect_codepipeline.tasks.stop_watch import watching_for_stop
 from prefect_codepipeline.tasks.stopping import wind_up
 from prefect_codepipeline.tasks.suspension import Wake, suspend
@@ -259,7 +260,7 @@ def _pin(run: Any, variables: dict[str, str], source_revisions: dict[str, str]) 
         trigger_type=labels.get("codepipeline.trigger-type")
         or ("CloudWatchEvent" if run.auto_scheduled else "StartPipelineExecution"),
         trigger_detail=str(
-            labels.get("codepipeline.started-by", "schedule" if run.auto_scheduled else "Prefect")
+            labels.get("codepipeline.started-by") or (rule_of(run) if run.auto_scheduled else "Prefect")
         ),
         execution_type="ROLLBACK" if target else "STANDARD",
         rollback_target=target,
