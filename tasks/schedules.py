@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
 from prefect_codepipeline.errors import ValidationException
@@ -95,22 +96,12 @@ def wanted_schedules(pipeline_name: str, there: list[dict[str, Any]]) -> list[De
     return [*ours, *others]
 
 
-def rule_of(run: Any) -> str:
-    """The name of the schedule that made a flow run, `schedule` when it has none.
-
-    Args:
-        run: a flow run that Prefect's scheduler made, whose key tells the schedule's id.
-    """
-    words = str(run.idempotency_key or "").split(" ")
-    if len(words) < 3 or words[0] != "scheduled":
-        return "schedule"
-    status, found = call("GET", f"/deployments/{run.deployment_id}/schedules", expected=(404,))
-    names = (
-        [str(each["slug"]) for each in found if each["id"] == words[2] and each["slug"]]
-        if status == 200
-        else []
-    )
-    return names[0] if names else "schedule"
+def rule_of(run: FlowRun) -> str:
+    """The name of the schedule that made a flow run, `schedule` when it has none."""
+    maker = run.created_by
+    # Prefect names the class of a schedule that has no name.
+    is_named = maker and maker.display_value and not maker.display_value.endswith("Schedule")
+    return str(maker.display_value) if maker and is_named else "schedule"
 
 
 def _says_the_same(one: Schedule, other: Schedule) -> bool:
@@ -136,6 +127,8 @@ def _show(deployment: dict[str, Any], schedule: Schedule) -> None:
         call("PATCH", f"{path}/{there[0]}", {key: body[key] for key in ("schedule", "parameters")})
     else:
         call("POST", path, [body])
+    # The scheduler itself looks once a minute only, and would miss the first runs.
+    call("POST", f"/deployments/{deployment['id']}/schedule", {})
 
 
 def _as_prefect_has_it(schedule: Schedule, active: bool = True) -> DeploymentScheduleCreate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -118,18 +119,23 @@ def test_schedules_outlive_deploys_and_the_deployment(world: Any) -> None:
 
 def test_the_command_lists_refuses_and_removes(world: Any) -> None:
     deploy_pipeline(world.declare([world.action("Test")], variables=VARIABLES))
+    again = ("cron(0 6 ? * MON-FRI *)", "rate(1 day)")
+    assert (
+        "added" in world.cli("schedule", "add", world.name, "--cron", again[0], "--rule", "mornings").stdout
+    )
+    refused = world.cli("schedule", "add", world.name, "--cron", again[1], "--rule", "mornings")
+    assert "already: cron(0 6 ? * MON-FRI *)" in refused.stderr
+    _, is_new = add_schedule(world.name, again[0], rule="mornings")
+    assert not is_new
+    add_schedule(world.name, again[1], rule="mornings", replace=True)
     for arguments, said in (
-        (["--cron", "cron(0 6 ? * MON-FRI *)", "--rule", "mornings"], "added"),
-        (["--cron", "cron(0 6 ? * MON-FRI *)", "--rule", "mornings"], "is there"),
-        (["--cron", "rate(1 day)", "--rule", "mornings"], "already: cron(0 6 ? * MON-FRI *)"),
-        (["--cron", "rate(1 day)", "--rule", "mornings", "--replace"], "added"),
-        (["--cron", "0 0 L * ?"], "L, W and # cannot be said"),
-        (["--cron", "0 0 * * *", "--timezone", "Mars/Base"], "no time zone 'Mars/Base'"),
-        (["--cron", "0 0 * * *", "--variable", "nothing=1"], "it has no variable 'nothing'"),
-        (["--cron", "0 0 * * *", "--rule", "a b"], "'a b' has not"),
+        ({"expression": "0 0 L * *"}, "L, W and # cannot be said"),
+        ({"expression": "0 0 * * *", "timezone": "Mars/Base"}, "no time zone 'Mars/Base'"),
+        ({"expression": "0 0 * * *", "variables": {"nothing": "1"}}, "it has no variable 'nothing'"),
+        ({"expression": "0 0 * * *", "rule": "a b"}, "'a b' has not"),
     ):
-        done = world.cli("schedule", "add", world.name, *arguments)
-        assert said in done.stdout + done.stderr
+        with pytest.raises(ValidationException, match=re.escape(said)):
+            add_schedule(world.name, **arguments)
 
     listed = json.loads(world.cli("schedule", "list", world.name, "--json").stdout)
     assert listed == [
