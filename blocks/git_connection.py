@@ -99,6 +99,21 @@ class GitConnection(Block):
         ),
     )
 
+    commit_statuses: bool = Field(
+        True, description="Whether the host is told how pipelines fare with a commit; needs a token that may."
+    )
+    api_url: str | None = Field(
+        None,
+        description=(
+            "Address of the host's API, such as 'https://git.example.com/api/v3'; told by the URL template when empty."
+        ),
+    )
+
+    @field_validator("api_url")
+    @classmethod
+    def _is_an_api(cls, value: str | None) -> str | None:
+        return None if value is None else _check_api_url(value)
+
     @field_validator("webhook_secret")
     @classmethod
     def _is_no_guess(cls, value: SecretStr | None) -> SecretStr | None:
@@ -160,6 +175,43 @@ def kind_of_host(connection: GitConnection) -> Literal["github", "gitlab", "bitb
     return next((kind for kind in kinds if kind in host), None)
 
 
+# Below which path of its own host each API lies.
+_API_PATHS = {"github": "/api/v3", "gitlab": "/api/v4", "gitea": "/api/v1"}
+_CLOUDS = {
+    "github.com": "https://api.github.com",
+    "ssh.github.com": "https://api.github.com",
+    "bitbucket.org": "https://api.bitbucket.org/2.0",
+    "altssh.bitbucket.org": "https://api.bitbucket.org/2.0",
+    "altssh.gitlab.com": "https://gitlab.com/api/v4",
+}
+
+
+def api_address(connection: GitConnection) -> str | None:
+    """Where the API of the connection's host lies, None when nobody can know: a local path, Bitbucket Data Center."""
+    if connection.api_url:
+        return connection.api_url.rstrip("/")
+    url = _PLACEHOLDER.sub("x", connection.url_template)
+    host, kind = host_and_path(url)[0], kind_of_host(connection)
+    # The port of ssh is not the port of the API.
+    name = host if url.startswith(("https:", "http:")) else re.sub(r":\d+\Z", "", host)
+    if cloud := _CLOUDS.get(name.casefold()):
+        return cloud
+    if not host or kind not in _API_PATHS:
+        return None
+    return f"{'http' if url.startswith('http:') else 'https'}://{name}{_API_PATHS[kind]}"
+
+
+def name_on_host(connection: GitConnection, repository: str) -> str:
+    """What the host's API calls a repository: `owner/name`.
+
+    Raises:
+        ValueError: the name leaves its place in the template, or lacks the owner that the template asks for.
+    """
+    host, path = host_and_path(connection.repository_url(repository))
+    names_it_all = any(f"{{{key}}}" in connection.url_template for key in ("FullRepositoryId", "Owner"))
+    return repository if names_it_all or not host else path.strip("/").removesuffix(".git")
+
+
 def check_url(url: str) -> str:
     """The URL as it is, when git may be asked for it.
 
@@ -189,6 +241,17 @@ def host_and_path(url: str) -> tuple[str, str]:
         return host.rpartition("@")[2], path
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2], parts.path
+
+
+def _check_api_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("the API's address begins with https:// and holds no user name")
+    if parts.query or parts.fragment:
+        raise ValueError("the API's address has no '?' and no '#'")
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise ValueError("the token would travel unencrypted; the API's address begins with https://")
+    return url
 
 
 def _check_parts(url: str) -> str:

@@ -37,12 +37,18 @@ class BlockOf:
 
 
 def blocks_of(resources: Mapping[str, Mapping[str, Any]]) -> list[BlockOf]:
-    """What each resource beside a definition becomes."""
+    """What each resource beside a definition becomes, but for what is made when its pipeline is there."""
     return [
         _block_of(logical_id, resource)
         for logical_id, resource in resources.items()
-        if resource.get("Type") != WEBHOOK  # which are made when their pipeline is there
+        if resource.get("Type") != WEBHOOK and not is_schedule(resource)
     ]
+
+
+def is_schedule(resource: Mapping[str, Any]) -> bool:
+    """Whether a resource is a rule of EventBridge that fires by the clock."""
+    is_rule = resource.get("Type") == "AWS::Events::Rule"
+    return is_rule and bool(_mapping(resource, "Properties").get("ScheduleExpression"))
 
 
 def _block_of(logical_id: str, resource: Mapping[str, Any]) -> BlockOf:

@@ -1,4 +1,4 @@
-"""Delete a pipeline: its definitions, its deployment and its gates. Its executions stay in Prefect, for people to see."""
+"""Delete a pipeline: its definitions, its deployment, its gates and its schedules. Its executions stay in Prefect, for people to see."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from prefect_codepipeline.tasks.executions import find_in_flight
 from prefect_codepipeline.tasks.gate import read_gates
 from prefect_codepipeline.tasks.prefect_api import call
 from prefect_codepipeline.tasks.projection import FLOW_NAME
+from prefect_codepipeline.tasks.schedules import schedule_variables
 
 
 def delete_pipeline(name: str) -> int:
@@ -33,7 +34,7 @@ def delete_pipeline(name: str) -> int:
         call("DELETE", f"/block_documents/{document['id']}", expected=(404,))
     if status != 404:
         call("DELETE", f"/deployments/{deployment['id']}", expected=(404,))
-    for variable in read_gates(name).variables:
+    for variable in [*read_gates(name).variables, *schedule_variables(name)]:
         call("DELETE", f"/variables/{variable['id']}", expected=(404,))
     return len(documents)
 

@@ -67,8 +67,8 @@ def run_here(flow_run: FlowRun) -> State[Any]:
         message = "interrupted at the terminal"
         if known := read_execution(str(flow_run.id)).state:
             wind_up(known, str(flow_run.labels.get("codepipeline.started-by", "the terminal")), message)
-            tell_the_end(str(flow_run.id))
         client().set_flow_run_state(flow_run.id, Cancelled(name="Stopped", message=message), force=True)
+        tell_the_end(str(flow_run.id))
         raise
     assert isinstance(state, State), "a synchronous flow gives its state"
     return state

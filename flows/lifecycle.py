@@ -29,6 +29,7 @@ from prefect_codepipeline.model.execution import (
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ExecutionState, StageState
 from prefect_codepipeline.tasks import gate
+from prefect_codepipeline.tasks.commit_statuses import CommitStatuses
 from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block
 from prefect_codepipeline.tasks.event_webhooks import EventPublisher
 from prefect_codepipeline.tasks.events import Herald
@@ -41,6 +42,7 @@ from prefect_codepipeline.tasks.registry import providers
 from prefect_codepipeline.tasks.report import Reporter
 from prefect_codepipeline.tasks.retrying import write_retry
 from prefect_codepipeline.tasks.rollback import inherited_from
+from prefect_codepipeline.tasks.schedules import rule_of
 from prefect_codepipeline.tasks.stop_watch import watching_for_stop
 from prefect_codepipeline.tasks.stopping import wind_up
 from prefect_codepipeline.tasks.suspension import Wake, suspend
@@ -81,6 +83,7 @@ def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> 
         Reporter(execution),
         Herald(execution),
         EventPublisher(execution),
+        CommitStatuses(execution),
     ):
         try:
             yield execution
@@ -259,7 +262,7 @@ def _pin(run: Any, variables: dict[str, str], source_revisions: dict[str, str]) 
         trigger_type=labels.get("codepipeline.trigger-type")
         or ("CloudWatchEvent" if run.auto_scheduled else "StartPipelineExecution"),
         trigger_detail=str(
-            labels.get("codepipeline.started-by", "schedule" if run.auto_scheduled else "Prefect")
+            labels.get("codepipeline.started-by") or (rule_of(run) if run.auto_scheduled else "Prefect")
         ),
         execution_type="ROLLBACK" if target else "STANDARD",
         rollback_target=target,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from prefect_codepipeline.errors import (
@@ -20,6 +20,7 @@ from prefect_codepipeline.tasks.prefect_api import call, call_all, flow_run
 from prefect_codepipeline.tasks.record import RecordOf
 
 TAG = "codepipeline"
+_CLOCKS_DIFFER = timedelta(minutes=5)
 _GOING_ON = ["PENDING", "RUNNING", "PAUSED", "CANCELLING", "CRASHED"]
 
 
@@ -60,7 +61,7 @@ def find_runs(
     limit: int = 50,
     offset: int = 0,
 ) -> list[dict[str, Any]]:
-    """Flow runs of pipelines, latest first, as Prefect's API gives them.
+    """Flow runs of pipelines, latest first, as Prefect's API gives them; not those that a schedule made for later.
 
     Args:
         pipeline_name: of one pipeline only.
@@ -68,7 +69,11 @@ def find_runs(
         limit: at most so many, up to 200.
         offset: leave out so many.
     """
-    body = {**_wanted_runs(pipeline_name, state_types), "limit": limit, "offset": offset}
+    wanted = _wanted_runs(pipeline_name, state_types)
+    # Prefect makes the runs of a schedule long before; clocks may differ by so much.
+    soon = datetime.now(timezone.utc) + _CLOCKS_DIFFER
+    wanted["flow_runs"]["expected_start_time"] = {"before_": soon.isoformat()}
+    body = {**wanted, "limit": limit, "offset": offset}
     _, found = call("POST", "/flow_runs/filter", body)
     runs: list[dict[str, Any]] = found
     return runs

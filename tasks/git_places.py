@@ -36,7 +36,7 @@ class Connections:
         Raises:
             ActionFailed: with code `ConfigurationError`, as the action itself would.
         """
-        return access_to(GitSource(self._connection(place), place.repository, place.branch))
+        return access_to(GitSource(self.connection(place), place.repository, place.branch))
 
     def name(self, place: GitPlace) -> str | None:
         """The name of the GitConnection block that a source action reads through, None when it has none.
@@ -63,7 +63,8 @@ class Connections:
             self._listed = dict(all_connections())
         return self._listed
 
-    def _connection(self, place: GitPlace) -> GitConnection:
+    def connection(self, place: GitPlace) -> GitConnection:
+        """What opens the repository that a source action reads. Raises as `access` does."""
         if place.provider not in (CONNECTION, CODECOMMIT):
             return _of_github(place)
         key = (place.provider, place.connection or "")

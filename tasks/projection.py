@@ -1,6 +1,7 @@
 """The deployment `pipeline/<name>`: what the newest version of a definition says, as Prefect starts and shows it.
 
-It can be made again from the definition at any time; nothing is kept in it alone.
+It can be made again from the definition and the pipeline's schedules at any time; nothing is kept in it alone but
+schedules that somebody made in Prefect's UI.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from prefect_codepipeline.tasks.definitions import (
 )
 from prefect_codepipeline.tasks.executions import TAG, find_runs, pipeline_tag
 from prefect_codepipeline.tasks.prefect_api import call, call_all, client
+from prefect_codepipeline.tasks.schedules import wanted_schedules
 
 FLOW_NAME = "pipeline"
 ENTRYPOINT = "prefect_codepipeline.flows.pipeline.pipeline"
@@ -32,6 +34,7 @@ _logger = logging.getLogger(__name__)
 def project(declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL) -> UUID:
     """Make the deployment `pipeline/<name>` say what the definition says; the deployment's id."""
     flow_id = client().create_flow_from_name(FLOW_NAME)
+    status, there = call("GET", f"/deployments/name/{FLOW_NAME}/{declaration.name}", expected=(404,))
     deployment_id = client().create_deployment(
         flow_id=flow_id,
         name=declaration.name,
@@ -43,6 +46,8 @@ def project(declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL
         parameters={},
         parameter_openapi_schema=parameter_schema(declaration),
         enforce_parameter_schema=True,
+        # What is not named here, Prefect deletes.
+        schedules=wanted_schedules(declaration.name, there["schedules"] if status == 200 else []),
     )
     return UUID(str(deployment_id))
 

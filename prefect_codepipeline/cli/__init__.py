@@ -68,6 +68,14 @@ _FAMILIES = {
             "delete": ("webhook:delete_webhook", "Delete a webhook."),
         },
     ),
+    "schedule": (
+        "When pipelines start by themselves.",
+        {
+            "add": ("schedule:add", "Have a pipeline start by a schedule."),
+            "list": ("schedule:list_schedules", "The schedules of a pipeline."),
+            "remove": ("schedule:remove", "Take a schedule away."),
+        },
+    ),
     "connection": (
         "Connections to git hosts.",
         {

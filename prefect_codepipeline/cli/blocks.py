@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +23,9 @@ def add_connection(
     token_stdin: bool = False,
     ssh_key: Path | None = None,
     known_hosts: Path | None = None,
+    host_kind: Literal["github", "gitlab", "bitbucket", "gitea"] | None = None,
+    api_url: str | None = None,
+    commit_statuses: bool = True,
 ) -> int:
     """Add or replace a connection to a git host, as the block GitConnection.
 
@@ -44,6 +48,12 @@ def add_connection(
         File with the private key for ssh:// and git@ URLs.
     known_hosts:
         File with the host keys to trust; the user's own when absent.
+    host_kind:
+        Whose API and webhooks the host speaks, where its name does not tell.
+    api_url:
+        Address of the host's API, where it does not lie at the usual path of the host.
+    commit_statuses:
+        Tell the host how pipelines fare with its commits, when the token may.
     """
     connect()
     from prefect_codepipeline.blocks.git_connection import GitConnection
@@ -56,6 +66,9 @@ def add_connection(
         "token": secret,
         "ssh_key": _read(ssh_key),
         "known_hosts": _read(known_hosts),
+        "host_kind": host_kind,
+        "api_url": api_url,
+        "commit_statuses": commit_statuses,
     }
     save_block(GitConnection, name, {key: value for key, value in fields.items() if value is not None})
     console.print(Text(f"connection {name!r}: {url}" + (f" for {arn}" if arn else "")))

@@ -53,6 +53,7 @@ def deploy(
     connect()
     from prefect_codepipeline.deployments.blocks_beside import make_blocks
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
+    from prefect_codepipeline.deployments.scheduling import add_declared
     from prefect_codepipeline.deployments.settings_file import save_settings
     from prefect_codepipeline.deployments.transitions_beside import disable_declared
     from prefect_codepipeline.deployments.webhooks_beside import make_webhooks
@@ -63,7 +64,8 @@ def deploy(
             save_settings(declaration.name, own_settings)
         made = make_blocks(own_beside.resources)
         deployed = deploy_pipeline(declaration, pool, who())
-        _tell(deployed, [*made, *make_webhooks(own_beside.resources)])
+        made_after = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
+        _tell(deployed, [*made, *made_after])
         for sentence in unheard(declaration):
             console.print(Text(f"  warning: {sentence}", "yellow"))
         for stage in disable_declared(deployed, own_beside.properties, who()):

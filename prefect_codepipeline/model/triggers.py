@@ -132,7 +132,7 @@ def decide(
 def git_places(declaration: PipelineDeclaration) -> list[GitPlace]:
     """The git source actions of a pipeline, in their order."""
     actions = (action for stage in declaration.stages for action in stage.actions)
-    return [place for action in actions if (place := _git_place(action))]
+    return [place for action in actions if (place := git_place(action))]
 
 
 def is_polled(declaration: PipelineDeclaration, place: GitPlace, connections: bool = True) -> bool:
@@ -152,7 +152,8 @@ def is_polled(declaration: PipelineDeclaration, place: GitPlace, connections: bo
     return bool(git.push) or not git.pull_request
 
 
-def _git_place(action: ActionDeclaration) -> GitPlace | None:
+def git_place(action: ActionDeclaration) -> GitPlace | None:
+    """Where a git source action looks; None for every other action."""
     kind, configuration = action.action_type_id, action.configuration
     if kind.category != "Source" or kind.owner not in ("AWS", "ThirdParty"):
         return None
