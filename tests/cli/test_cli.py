@@ -153,9 +153,13 @@ def test_blocks_are_made_at_the_command_line_and_secrets_are_not_shown(prefect_s
     assert [done.returncode for done in (added, listed, slack, secret)] == [0, 0, 0, 0], (
         added.stderr + slack.stderr
     )
-    assert {"name": name, "url": "https://git.example.com/{FullRepositoryId}.git", "arn": arn} in json.loads(
-        listed.stdout
-    )
+    shown = {
+        "name": name,
+        "url": "https://git.example.com/{FullRepositoryId}.git",
+        "arn": arn,
+        "webhook": False,
+    }
+    assert shown in json.loads(listed.stdout)
     assert "planted-secret" not in "".join(
         done.stdout + done.stderr for done in (added, listed, slack, secret)
     )

@@ -22,7 +22,9 @@ from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
+from prefect_codepipeline.tasks.definitions import newest_version
 from prefect_codepipeline.tasks.executions import find_runs
+from prefect_codepipeline.tasks.git_places import unheard
 from prefect_codepipeline.tasks.polling import find_watched
 from prefect_codepipeline.tasks.prefect_api import call, client
 from prefect_codepipeline.tasks.webhook_inbox import finished, waiting
@@ -206,6 +208,16 @@ def test_the_endpoint_of_a_pipeline_starts_that_one_alone(site: Site) -> None:
 
     assert len(site.starts(name)) == 1
     assert site.starts(other) == []
+
+
+def test_who_asks_for_pull_requests_is_told_when_nobody_tells_of_them(site: Site) -> None:
+    name = site.deploy(pullRequest=[{"events": ["OPEN"]}])
+    declaration = newest_version(name)[1].masked()
+
+    assert unheard(declaration) == []
+    GitConnection(url_template="https://github.com/{FullRepositoryId}.git").save(site.name, overwrite=True)
+    (said,) = unheard(declaration)
+    assert f"codepipeline connection webhook {site.name}" in said
 
 
 def test_changed_files_are_read_from_git_where_the_host_does_not_list_them(
