@@ -21,4 +21,6 @@ def poll(connections: bool = True) -> State[Any]:
     sentences = poll_once(connections)
     for sentence in sentences:
         get_run_logger().info("%s", sentence)
-    return Completed(message="; ".join(sentences)[:2000] or "nothing was pushed")
+    # What was started first: where much is wrong, the rest is cut.
+    told = sorted(sentences, key=lambda sentence: ": execution " not in sentence)
+    return Completed(message="; ".join(told)[:2000] or "nothing was pushed")

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from prefect_codepipeline.model.webhook_delivery import FinishedDelivery, TakenDelivery
-from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.tasks.prefect_api import call, call_all, client
 
 FLOW = "webhooks"
 # Of a gateway that was away for longer, nothing is dealt with: nobody would want a push of last week to be released.
 DAYS = 3
+KEPT_DAYS = 30
 _TAG = "codepipeline-webhooks"
 _WAITING, _FINISHED = "waiting-", "finished-"
 _SENDER = "prefect-codepipeline"
@@ -78,6 +79,14 @@ def finished(limit: int) -> list[FinishedDelivery]:
         if len(found) >= limit:
             break
     return found[:limit]
+
+
+def drop_old(now: datetime) -> None:
+    """Delete the inboxes of days that nobody asks for any more."""
+    oldest = (now - timedelta(days=KEPT_DAYS)).astimezone(timezone.utc).date().isoformat()
+    for run in call_all("/flow_runs/filter", {"flow_runs": {"tags": {"all_": [_TAG]}}}):
+        if str(run["name"]) < oldest:
+            call("DELETE", f"/flow_runs/{run['id']}", expected=(404,))
 
 
 def _write(at: datetime, key: str, value: BaseModel) -> bool:

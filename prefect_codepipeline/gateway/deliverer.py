@@ -6,12 +6,13 @@ import logging
 import threading
 import time
 from collections import deque
+from datetime import date
 
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.webhook_delivery import TakenDelivery
 from prefect_codepipeline.tasks.deliveries import Definitions, deal_with, given_up
 from prefect_codepipeline.tasks.record import utc_now
-from prefect_codepipeline.tasks.webhook_inbox import drop, finish, result_of, waiting
+from prefect_codepipeline.tasks.webhook_inbox import drop, drop_old, finish, result_of, waiting
 
 THREADS = 4
 # What another gateway has taken is left to it for so long, and then looked for as often.
@@ -63,8 +64,12 @@ class Deliverer:
     def _look(self) -> None:
         """Find what was left by a gateway that is no more: at first anything, then what another should have done."""
         newest = utc_now()
+        tidied: date | None = None
         while not self._stopped.is_set():
             try:
+                if tidied != newest.date():
+                    drop_old(newest)
+                    tidied = newest.date()
                 with self._changed:
                     own = set(self._keys)
                 for taken in waiting(own):

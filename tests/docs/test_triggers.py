@@ -22,11 +22,13 @@ from prefect_codepipeline.cli.connection_webhook import set_webhook
 from prefect_codepipeline.cli.trigger import list_deliveries
 from prefect_codepipeline.cli.webhook import put_webhook
 from prefect_codepipeline.deployments.create import deploy_pipeline
+from prefect_codepipeline.deployments.delete import delete_pipeline
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.gateway.serve import prepare_gateway
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.tasks.deliveries import find_endpoint
 from prefect_codepipeline.tasks.executions import find_runs
+from prefect_codepipeline.tasks.pipeline_webhooks import delete_webhook
 from prefect_codepipeline.tasks.prefect_api import client
 from prefect_codepipeline.tasks.webhook_inbox import waiting
 from prefect_codepipeline.tasks.webhook_signatures import sign
@@ -123,6 +125,10 @@ def test_the_page_leads_from_a_connection_to_a_running_trigger(
     assert f"{name}  {what}: {name} started, execution " in shown
     set_webhook(name, off=True)
     assert find_endpoint(name) is None
+    for run in find_runs(name):
+        client().delete_flow_run(run["id"])
+    delete_pipeline(name)
+    delete_webhook(name)
     for command in re.findall(r"^\$ codepipeline ([a-z]+(?: [a-z]+)?)", PAGE, re.MULTILINE):
         assert resolves(command), command
 

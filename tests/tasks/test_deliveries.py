@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,15 +20,17 @@ from serving import serving
 
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.deployments.create import deploy_pipeline
+from prefect_codepipeline.deployments.delete import delete_pipeline
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
+from prefect_codepipeline.model.webhook_delivery import TakenDelivery
 from prefect_codepipeline.tasks.definitions import newest_version
 from prefect_codepipeline.tasks.executions import find_runs
 from prefect_codepipeline.tasks.git_places import unheard
 from prefect_codepipeline.tasks.polling import find_watched
 from prefect_codepipeline.tasks.prefect_api import call, client
-from prefect_codepipeline.tasks.webhook_inbox import finished, waiting
+from prefect_codepipeline.tasks.webhook_inbox import drop_old, finished, take, waiting
 from prefect_codepipeline.tasks.webhook_signatures import sign
 
 pytestmark = pytest.mark.live
@@ -127,8 +130,9 @@ class Site:
 
     def remove(self) -> None:
         for name in self.pipelines:
-            _, deployment = call("GET", f"/deployments/name/pipeline/{name}")
-            call("DELETE", f"/deployments/{deployment['id']}")
+            for run in find_runs(name, limit=200):
+                call("DELETE", f"/flow_runs/{run['id']}", expected=(404,))
+            delete_pipeline(name)
         GitConnection.delete(self.name)
 
 
@@ -208,6 +212,21 @@ def test_the_endpoint_of_a_pipeline_starts_that_one_alone(site: Site) -> None:
 
     assert len(site.starts(name)) == 1
     assert site.starts(other) == []
+
+
+def test_what_is_older_than_a_month_is_kept_no_longer(site: Site) -> None:
+    now = datetime(2020, 5, 31, 12, tzinfo=timezone.utc)
+    days = [now - timedelta(days=days) for days in (31, 30, 0)]
+    taken = [
+        TakenDelivery(key=f"{at:%d}", token="t", at=at, endpoint=site.name, connections=(), events=())
+        for at in days
+    ]
+    assert [take(each) for each in taken] == [True, True, True]
+
+    drop_old(now)
+
+    assert [take(each) for each in taken] == [True, False, False], "only the first is not known any more"
+    drop_old(now + timedelta(days=100))
 
 
 def test_who_asks_for_pull_requests_is_told_when_nobody_tells_of_them(site: Site) -> None:

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from serving import serving
 
 from prefect_codepipeline.deployments.create import deploy_pipeline
+from prefect_codepipeline.deployments.delete import delete_pipeline
 from prefect_codepipeline.deployments.webhooks_beside import make_webhooks
 from prefect_codepipeline.errors import (
     InvalidWebhookAuthenticationParametersException,
@@ -75,8 +76,9 @@ def pipeline(prefect_server: str) -> Iterator[str]:
     }
     deploy_pipeline(PipelineDeclaration.model_validate(wire), pool)
     yield name
-    _, deployment = call("GET", f"/deployments/name/pipeline/{name}")
-    call("DELETE", f"/deployments/{deployment['id']}")
+    for run in find_runs(name):
+        call("DELETE", f"/flow_runs/{run['id']}", expected=(404,))
+    delete_pipeline(name)
     for each in list_webhooks():
         delete_webhook(each.definition["name"])
 

@@ -304,5 +304,6 @@ def test_claims_of_minutes_that_are_past_are_removed(polled: Polled) -> None:
         polled.look()
 
     _, claims = call("POST", "/variables/filter", {"variables": {"name": {"like_": "codepipeline-poll-%"}}})
-    minutes = {claim["value"] for claim in claims}
+    own = int(polled.now.timestamp()) // 60  # the clocks of other tests may be ahead
+    minutes = {claim["value"] for claim in claims if claim["value"] <= own}
     assert max(minutes) - min(minutes) <= 1
