@@ -36,6 +36,8 @@ DATABASE_VARIABLE = "PREFECT_CODEPIPELINE_DATABASE_URL"
 POOL = "codepipeline"
 GATEWAY_PORT = 4290
 START_SECONDS = 120.0
+# How long a server that lives may not answer before it counts as hung.
+BUSY_SECONDS = 60.0
 STOP_SECONDS = 10.0
 # What a set-up of one user does without, and what SQLite is better off with.
 _TUNING = {
@@ -163,7 +165,7 @@ def find() -> Embedded | None:
     home = _home(create=False)
     state = _read_state(home)
     port = state.get("port", {}).get("number")
-    if not port or not _is_alive(state.get("server")) or not _is_healthy(_url(port)):
+    if not port or not _answers(state, port):
         return None
     return _embedded(home, port)
 
@@ -246,7 +248,7 @@ def _write_state(home: Path, state: State) -> None:
 
 def _start_server(home: Path, state: State) -> int:
     port: int = state.get("port", {}).get("number", 0)
-    if port and _is_alive(state.get("server")) and _is_healthy(_url(port)):
+    if port and _answers(state, port):
         return port
     _stop(state.get("server"))
     port = port if port and _is_free(port) else _free_port()
@@ -339,6 +341,18 @@ def _embedded(home: Path, port: int) -> Embedded:
 
 def _url(port: int) -> str:
     return f"http://127.0.0.1:{port}/api"
+
+
+def _answers(state: State, port: int) -> bool:
+    """Whether the server answers, for as long as it lives and somebody may wait: a busy disk holds it up now and then."""
+    until = time.monotonic() + BUSY_SECONDS
+    while _is_alive(state.get("server")):
+        if _is_healthy(_url(port)):
+            return True
+        if time.monotonic() > until:
+            break
+        time.sleep(0.2)
+    return False
 
 
 def _is_healthy(api_url: str) -> bool:

@@ -60,7 +60,9 @@ def _keep_the_users_own_out(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API's URL of an embedded set-up of the session's own: server and worker. Tests reconcile when they mean to."""
-    home = tmp_path_factory.mktemp("embedded")
+    home = Path(
+        tempfile.mkdtemp(dir=os.environ.get("CODEPIPELINE_TEST_HOMES") or tmp_path_factory.mktemp("embedded"))
+    )
     os.environ.update(
         PREFECT_CODEPIPELINE_HOME=str(home),
         PREFECT_CODEPIPELINE_ARTIFACTS=str(home / "artifacts"),

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ class SetUp:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.home = folder / "home"
+        self.home = Path(tempfile.mkdtemp(dir=os.environ.get("CODEPIPELINE_TEST_HOMES") or folder)) / "home"
         plugin = ROOT / "tests" / "plugin"
         kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
         self.environment = {
