@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 from git_host_server import TOKEN, GitHostServer
 from prefect.states import Cancelled
+from waiting import until
 
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.flows.reconcile import reconcile_once
@@ -90,7 +91,8 @@ def test_a_suspended_execution_says_what_it_waits_for_and_a_cancelled_one_that_i
 ) -> None:
     execution = world.start(declare([world.action("Ok", category="Approval")]))
     world.suspended(execution)
-    assert host.states()[-1] == ("pending", "Waiting for approval S1/Ok")
+    # The process says so after it suspended the run, before it leaves.
+    until(lambda: host.states()[-1:] == [("pending", "Waiting for approval S1/Ok")])
 
     client().set_flow_run_state(UUID(execution), Cancelled(), force=True)
     reconcile_once()

@@ -25,6 +25,7 @@ from prefect.blocks.core import Block
 from prefect.states import Cancelling
 from pydantic import SecretStr
 from serving import serving
+from waiting import until
 
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
@@ -133,10 +134,7 @@ def message_asking(slack: Any, seconds: float = 60) -> str:
 
 
 def becomes(slack: Any, ts: str, *texts: str, seconds: float = 60) -> str:
-    until = time.monotonic() + seconds
-    while not all(text in str(slack.messages[ts]) for text in texts):
-        assert time.monotonic() < until, slack.messages[ts]
-        time.sleep(0.02)
+    until(lambda: all(text in str(slack.messages[ts]) for text in texts), seconds)
     return str(slack.messages[ts])
 
 
@@ -303,7 +301,7 @@ def test_socket_mode_decides_and_a_stop_withdraws_the_buttons(world: Any, slack:
     modes.start()
     try:
         slack.send_over_socket(slack.press("U01", slack.buttons(first)["Approve"]))
-        _until(lambda: "U01" in slack.dialogs)
+        until(lambda: "U01" in slack.dialogs)
         answer = slack.send_over_socket(slack.submit("U01", "by socket"))
         assert answer["payload"] == {"response_action": "clear"}
         becomes(slack, first, "Approved by u01 (Slack)", "by socket")
@@ -336,7 +334,7 @@ def test_prefects_cancel_withdraws_the_buttons(world: Any, slack: Any, gateway: 
 
     client().set_flow_run_state(UUID(known.id), Cancelling())  # as the button of Prefect's UI does
     world.wait(known.id, lambda k: k.run["state_type"] in ("CANCELLED", "CANCELLING"))
-    _until(
+    until(
         lambda: (
             reconcile_once(server_time() + timedelta(minutes=2))
             and not world.ended(known.id).state.open_approvals
@@ -474,7 +472,7 @@ def _served(port: int, log: Path) -> Iterator[None]:
             [*command, "gateway", "--port", str(port)], stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        _until(lambda: _answers(port), 60)
+        until(lambda: _answers(port), 60)
         yield
     finally:
         process.kill()
@@ -492,10 +490,3 @@ def _free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
-
-
-def _until(condition: Any, seconds: float = 20) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)

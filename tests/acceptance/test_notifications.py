@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from prefect.states import Cancelling
+from waiting import until
 
 from prefect_codepipeline.blocks.event_webhook import EventWebhook
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
@@ -52,12 +51,6 @@ def posts(slack: Any, channel: str) -> list[str]:
         for method, body in list(slack.history)
         if method == "chat.postMessage" and body["channel"] == channel
     ]
-
-
-def until(condition: Callable[[], Any], seconds: float = 60) -> None:
-    ends = time.monotonic() + seconds
-    while not condition() and time.monotonic() < ends:
-        time.sleep(0.1)
 
 
 def names(receiver: Any) -> list[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,6 +11,7 @@ from uuid import UUID
 import pytest
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.states import Scheduled
+from waiting import until
 
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
@@ -34,13 +33,6 @@ def shown(name: str) -> dict[str | None, dict[str, Any]]:
     return {each["slug"]: each for each in find_deployment(name)["schedules"]}
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.2)
-
-
 def scheduled_runs(name: str) -> list[dict[str, Any]]:
     """The runs that Prefect made for later, the next one first."""
     wanted = {
@@ -58,7 +50,7 @@ def test_a_schedule_starts_an_execution_that_says_so(world: Any) -> None:
     )  # fmt: skip
     assert added.returncode == 0, added.stderr
     assert "'often' added" in added.stdout
-    wait_for(lambda: scheduled_runs(world.name))
+    until(lambda: scheduled_runs(world.name))
     # What is to run later is no execution yet, however much of it there is.
     assert find_runs(world.name, limit=200) == [] or len(find_runs(world.name, limit=200)) <= 3
     assert find_in_flight(world.name) == []
@@ -77,7 +69,7 @@ def test_the_latest_execution_is_found_among_many_runs_for_later(world: Any) -> 
     execution = world.start(world.declare([world.action("Test")]))
     world.ended(execution)
     add_schedule(world.name, "* * * * *", rule="each-minute")
-    wait_for(lambda: len(scheduled_runs(world.name)) > 25)
+    until(lambda: len(scheduled_runs(world.name)) > 25)
 
     assert latest_execution(world.name).id == execution
     listed = json.loads(world.cli("executions", world.name, "--limit", "10", "--json").stdout)

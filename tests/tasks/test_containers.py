@@ -8,6 +8,7 @@ import signal
 import time
 
 import pytest
+from waiting import until
 
 from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
@@ -97,13 +98,6 @@ def output_of(context, text, **more):
     output = bytearray()
     assert run(context, text, output.extend, **more) == 0
     return output.decode()
-
-
-def wait_until(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 @needs_engine
@@ -248,14 +242,14 @@ def test_a_container_stops_when_its_worker_is_killed_and_is_cleared_away(
             run(make_context(), text)
         finally:
             os._exit(1)
-    wait_until((tmp_path / "source/ready").exists)
+    until((tmp_path / "source/ready").exists)
     assert remove_orphaned_containers(docker_client) == 0
     assert containers() == ["running"]
 
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
 
-    wait_until(lambda: containers() == ["exited"])
+    until(lambda: containers() == ["exited"])
     assert remove_orphaned_containers(docker_client) >= 1
     assert containers() == []
 

@@ -17,6 +17,7 @@ import pytest
 from prefect.client.schemas.actions import WorkPoolCreate
 from pydantic import SecretStr
 from serving import serving
+from waiting import until
 
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.deployments.create import deploy_pipeline
@@ -108,14 +109,9 @@ class Site:
         """What came of a delivery that was taken, in words."""
         assert answer.status_code == 202, answer.text
         key = answer.json()["delivery"]
-        until = time.monotonic() + 60
-        while True:
-            if all(each.key != key for each in waiting()):
-                found = [each for each in finished(1000) if each.key == key]
-                if found:
-                    return [str(result) for result in found[0].results]
-            assert time.monotonic() < until, "it still waits"
-            time.sleep(0.05)
+        until(lambda: all(each.key != key for each in waiting()))
+        found = until(lambda: [each for each in finished(1000) if each.key == key])
+        return [str(result) for result in found[0].results]
 
     def starts(self, pipeline: str) -> list[tuple[str, str, str]]:
         """Trigger type, trigger detail and commit of the executions, the first come first."""

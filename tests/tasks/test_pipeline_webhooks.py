@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from prefect.client.schemas.actions import WorkPoolCreate
 from pydantic import SecretStr
 from serving import serving
+from waiting import until
 
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
@@ -112,10 +112,7 @@ def send(url: str, body: bytes, **headers: str) -> httpx.Response:
 
 
 def started(pipeline: str) -> list[tuple[str, str, dict[str, str]]]:
-    until = time.monotonic() + 30
-    while waiting():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    until(lambda: not waiting())
     return [
         (
             run["labels"]["codepipeline.trigger-type"],

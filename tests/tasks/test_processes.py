@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from waiting import until
 
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.declaration import ActionDeclaration
@@ -76,13 +77,6 @@ def _command_line(process):
         return (process / "cmdline").read_text(errors="replace")
     except OSError:
         return ""
-
-
-def wait_until(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_a_script_has_its_directory_its_environment_and_nothing_on_standard_input(tmp_path, context):
@@ -183,13 +177,13 @@ def test_no_process_survives_a_worker_that_is_killed(tmp_path, seconds_to_sleep,
     worker = os.fork()
     if not worker:
         _work(script, make_context(tmp_path), somebody_holds_the_lifeline)
-    wait_until((tmp_path / "ready").exists)
+    until((tmp_path / "ready").exists)
     assert len(sleepers(seconds_to_sleep)) >= 5
 
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
 
-    wait_until(lambda: not sleepers(seconds_to_sleep), seconds=4)
+    until(lambda: not sleepers(seconds_to_sleep), seconds=4)
 
 
 def _work(script, context, fork_once_it_runs):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import until
 
 
 def test_is_met_when_every_command_exits_with_0(asker: Any, tmp_path: Path) -> None:
@@ -48,13 +49,13 @@ def test_a_command_that_runs_too_long_is_ended(asker: Any, monkeypatch: pytest.M
     assert "rule 'Check' ran out of time" in answer.summary
 
 
-def test_commands_of_a_cancelled_execution_are_ended(asker: Any, tmp_path: Path, eventually: Any) -> None:
+def test_commands_of_a_cancelled_execution_are_ended(asker: Any, tmp_path: Path) -> None:
     answers = []
     thread = threading.Thread(
         target=lambda: answers.append(asker.ask("Commands", commands=[f"touch {tmp_path}/runs", "sleep 60"]))
     )
     thread.start()
-    eventually((tmp_path / "runs").exists)
+    until((tmp_path / "runs").exists)
 
     asker.cancellation.cancel()
 

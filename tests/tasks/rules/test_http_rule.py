@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from waiting import until
 
 from prefect_codepipeline.model.conditions import RuleOutcome, RuleWait
 
@@ -178,14 +179,12 @@ def test_an_answer_that_does_not_end_is_an_error(ask: Any, service: Service) -> 
     assert "more than 1048576 bytes" in answer.summary
 
 
-def test_a_cancelled_execution_does_not_wait_for_the_answer(
-    asker: Any, ask: Any, service: Service, eventually: Any
-) -> None:
+def test_a_cancelled_execution_does_not_wait_for_the_answer(asker: Any, ask: Any, service: Service) -> None:
     service.seconds_per_byte = 0.5
     answers: list[RuleOutcome] = []
     thread = threading.Thread(target=lambda: answers.append(ask()))
     thread.start()
-    eventually(lambda: service.requests)
+    until(lambda: service.requests)
 
     asker.cancellation.cancel()
 

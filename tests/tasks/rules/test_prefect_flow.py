@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from waiting import until
 
 from prefect_codepipeline.model.conditions import RuleOutcome, RuleWait
 from prefect_codepipeline.tasks.prefect_api import call, flow_run
@@ -105,13 +106,13 @@ def test_a_run_that_was_deleted_is_an_error(asker: Any, ask: Any) -> None:
 
 
 def test_a_cancelled_execution_does_not_wait_for_the_run(
-    asker: Any, ask: Any, monkeypatch: pytest.MonkeyPatch, eventually: Any
+    asker: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("prefect_codepipeline.tasks.rules.prefect_flow.WATCHED_SECONDS", 60)
     answers: list[RuleOutcome] = []
     thread = threading.Thread(target=lambda: answers.append(ask()))
     thread.start()
-    eventually(lambda: any("was started" in line for line in asker.lines))
+    until(lambda: any("was started" in line for line in asker.lines))
 
     asker.cancellation.cancel()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import until
 
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.conditions import RuleOutcome, RuleWait
@@ -140,14 +141,12 @@ def test_a_type_without_a_provider_is_an_error(asker: Any, owner: str, provider:
     assert outcome.resolved_configuration == {"FunctionName": "****"}
 
 
-def test_a_rule_of_a_cancelled_execution_is_abandoned(
-    asker: Any, ask: Any, tmp_path: Path, eventually: Any
-) -> None:
+def test_a_rule_of_a_cancelled_execution_is_abandoned(asker: Any, ask: Any, tmp_path: Path) -> None:
     answers: list[RuleOutcome] = []
     held = {"Hold": str(tmp_path / "never"), "Trace": str(tmp_path / "trace")}
     thread = threading.Thread(target=lambda: answers.append(ask(held)))
     thread.start()
-    eventually((tmp_path / "trace").exists)
+    until((tmp_path / "trace").exists)
 
     asker.cancellation.cancel()
 
