@@ -30,6 +30,7 @@ bench: $(STAMP) $(VENV)/bench/bin/cfn-lint  ## Measure beside bare Prefect, tar 
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/webhooks.py
+	$(BIN)/python benchmarks/approvals.py
 	$(BIN)/python benchmarks/status.py
 	$(BIN)/python benchmarks/builds.py
 	$(BIN)/python benchmarks/artifacts.py

@@ -1,0 +1,132 @@
+"""An approval in Slack: how soon the dialog opens, how soon the message says who decided, how soon the pipeline goes on.
+
+    python benchmarks/approvals.py [--approvals 20]
+
+Slack is a server on loopback that speaks its Web API, so what the network to Slack takes comes on top. The executions are
+suspended; one after the other is approved, with the embedded server on SQLite, its worker and its gateway.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from throughput import TESTS, set_up
+
+NAME = "releases"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--approvals", type=int, default=20)
+    count = parser.parse_args().approvals
+    sys.path[:0] = [str(TESTS / "plugin"), str(TESTS / "support")]
+    from slack_server import SlackServer
+
+    slack = SlackServer()
+    with set_up():
+        from prefect_codepipeline.deployments import embedded
+
+        url = embedded.up(gateway=True).gateway_url
+        assert url
+        _prepare(slack)
+        for title, took in _measure(f"{url}/slack/interactions", slack, count).items():
+            took.sort()
+            print(
+                f"{title:45} median {1000 * statistics.median(took):5.0f} ms, slowest {1000 * took[-1]:5.0f} ms"
+            )
+    # Events that nobody takes any more would be sent for minutes.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _measure(url: str, slack: Any, count: int) -> dict[str, list[float]]:
+    from slack_server import signed
+
+    from prefect_codepipeline.deployments.create import start_pipeline_execution
+    from prefect_codepipeline.tasks.executions import read_execution
+
+    took: dict[str, list[float]] = {}
+
+    def measure(title: str, payload: dict[str, Any], condition: Callable[[], Any]) -> None:
+        began = time.perf_counter()
+        httpx.post(url, timeout=60, **signed(payload)).raise_for_status()
+        _wait(condition)
+        took.setdefault(title, []).append(time.perf_counter() - began)
+
+    for _ in range(count):
+        slack.dialogs.clear()
+        execution_id = start_pipeline_execution(NAME, {}, {}, "bench")
+        _wait(lambda known=execution_id: read_execution(known).is_suspended)
+        # Its process may still be saying so.
+        ts, button = _wait(lambda: _asked(slack))
+        measure("press to dialog", slack.press("U01", button), lambda: slack.dialogs)
+        measure(
+            "sent to message with who decided",
+            slack.submit("U01", "go"),
+            lambda sent=ts: "Approved by" in str(slack.messages[sent]),
+        )
+        decided = time.perf_counter()
+        _wait(lambda known=execution_id: read_execution(known).run["state_type"] == "COMPLETED")
+        took.setdefault("from there to the execution's end", []).append(time.perf_counter() - decided)
+    return took
+
+
+def _asked(slack: Any) -> tuple[str, dict[str, Any]] | None:
+    """The message that has buttons, and its first."""
+    found = ((ts, slack.buttons(ts).get("Approve")) for ts in list(slack.messages))
+    return next(((ts, button) for ts, button in found if button), None)
+
+
+def _wait(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+    return answer
+
+
+def _prepare(slack: Any) -> None:
+    from slack_server import SIGNING_SECRET, TOKEN
+
+    from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+    from prefect_codepipeline.blocks.slack_channel import SlackChannel
+    from prefect_codepipeline.deployments.create import deploy_pipeline
+    from prefect_codepipeline.deployments.settings_file import save_settings
+    from prefect_codepipeline.model.declaration import PipelineDeclaration
+
+    SlackChannel(bot_token=TOKEN, channel="C0BENCH", api_url=slack.url, signing_secret=SIGNING_SECRET).save(
+        NAME, overwrite=True
+    )
+
+    def stage(name: str, category: str, owner: str, provider: str) -> dict[str, Any]:
+        kind = {"category": category, "owner": owner, "provider": provider, "version": "1"}
+        return {"name": name, "actions": [{"name": name, "actionTypeId": kind}]}
+
+    deploy_pipeline(
+        PipelineDeclaration.model_validate(
+            {
+                "name": NAME,
+                "roleArn": "arn:aws:iam::111122223333:role/pipeline",
+                "artifactStore": {"type": "S3", "location": "bench"},
+                "pipelineType": "V2",
+                "stages": [
+                    stage("Source", "Source", "Custom", "Scripted"),
+                    stage("Release", "Approval", "AWS", "Manual"),
+                ],
+            }
+        )
+    )
+    save_settings(NAME, PipelineSettings(slack_channel=NAME))
+
+
+if __name__ == "__main__":
+    main()
