@@ -1,4 +1,4 @@
-"""Kill whatever runs, at random, and see that nothing is lost, done twice or left behind; and crowd the gates.
+"""Kill whatever runs, at random, and see that nothing is lost, done twice or left behind; crowd the gates and the gateway.
 
 `python tests/support/chaos.py [--kills N] [--crowd N] [--times N] [--seed N]` is the long form: `make chaos`.
 """
@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from gateway_storm import gateway_storm
 from set_up import SetUp
 
 DEADLINE_SECONDS = 300.0
@@ -243,6 +244,7 @@ def main() -> int:
             for _ in range(options.times):
                 for mode in ("SUPERSEDED", "QUEUED", "PARALLEL"):
                     print(crowd(set_up, options.crowd, mode), flush=True)
+            print(gateway_storm(set_up, 3, 30, options.seed), flush=True)
             print(storm(set_up, options.kills, options.seed), flush=True)
         finally:
             set_up.cli("down", check=False)
