@@ -26,11 +26,12 @@ DROPPED_CAPABILITIES = ["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP"]
 
 # Standard input is the lifeline: a line on it asks for the end, and the engine closes it when its client dies.
 # When this shell ends the container does, and the kernel ends whatever else is in it.
+# Output and errors go one way, as on the host: engines read two pipes in any order.
 _WRAPPER = """trap : TERM
 exec 8<&0 </dev/null
 { if read -r _ <&8; then kill -TERM -1; sleep 2; fi; kill -KILL -1; } >/dev/null 2>&1 &
 shell=$(command -v bash || command -v sh)
-shift; "$shell" "$@" 8<&-
+shift; "$shell" "$@" 8<&- 2>&1
 exit "$?"
 """
 _GRACE_SECONDS = 4.0

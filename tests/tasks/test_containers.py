@@ -126,7 +126,7 @@ def test_a_script_runs_where_it_would_run_on_the_host(docker_client, make_contex
 def test_no_output_is_lost(docker_client, make_context, text, expected):
     # What was wrong only now and then in engines was the end of short outputs.
     for _ in range(2):
-        assert output_of(make_context(), f"exec 2>&1; {text}") == expected
+        assert output_of(make_context(), text) == expected
 
 
 @needs_engine
@@ -242,14 +242,14 @@ def test_a_container_stops_when_its_worker_is_killed_and_is_cleared_away(
             run(make_context(), text)
         finally:
             os._exit(1)
-    until((tmp_path / "source/ready").exists)
+    until((tmp_path / "source/ready").exists, 10)
     assert remove_orphaned_containers(docker_client) == 0
     assert containers() == ["running"]
 
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
 
-    until(lambda: containers() == ["exited"])
+    until(lambda: containers() == ["exited"], 10)
     assert remove_orphaned_containers(docker_client) >= 1
     assert containers() == []
 
