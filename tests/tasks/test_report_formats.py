@@ -347,7 +347,7 @@ FILES = sorted(path for path in REPORTS.iterdir() if path.name != "README.md")
 def test_damaged_files_are_read_or_refused(tmp_path, data):
     content = bytearray(data.draw(st.sampled_from(FILES)).read_bytes())
     for _ in range(data.draw(st.integers(1, 5))):
-        place = data.draw(st.integers(0, len(content) - 1))
+        place = data.draw(st.integers(0, len(content)))
         length = data.draw(st.integers(0, 30))
         content[place : place + length] = data.draw(
             st.binary(max_size=10)
