@@ -50,6 +50,7 @@ def main() -> None:
 
 def _measure(url: str, slack: Any, count: int) -> dict[str, list[float]]:
     from slack_server import signed
+    from waiting import until
 
     from prefect_codepipeline.deployments.create import start_pipeline_execution
     from prefect_codepipeline.tasks.executions import read_execution
@@ -59,15 +60,15 @@ def _measure(url: str, slack: Any, count: int) -> dict[str, list[float]]:
     def measure(title: str, payload: dict[str, Any], condition: Callable[[], Any]) -> None:
         began = time.perf_counter()
         httpx.post(url, timeout=60, **signed(payload)).raise_for_status()
-        _wait(condition)
+        until(condition)
         took.setdefault(title, []).append(time.perf_counter() - began)
 
     for _ in range(count):
         slack.dialogs.clear()
         execution_id = start_pipeline_execution(NAME, {}, {}, "bench")
-        _wait(lambda known=execution_id: read_execution(known).is_suspended)
+        until(lambda known=execution_id: read_execution(known).is_suspended)
         # Its process may still be saying so.
-        ts, button = _wait(lambda: _asked(slack))
+        ts, button = until(lambda: _asked(slack))
         measure("press to dialog", slack.press("U01", button), lambda: slack.dialogs)
         measure(
             "sent to message with who decided",
@@ -75,7 +76,7 @@ def _measure(url: str, slack: Any, count: int) -> dict[str, list[float]]:
             lambda sent=ts: "Approved by" in str(slack.messages[sent]),
         )
         decided = time.perf_counter()
-        _wait(lambda known=execution_id: read_execution(known).run["state_type"] == "COMPLETED")
+        until(lambda known=execution_id: read_execution(known).run["state_type"] == "COMPLETED")
         took.setdefault("from there to the execution's end", []).append(time.perf_counter() - decided)
     return took
 
@@ -84,14 +85,6 @@ def _asked(slack: Any) -> tuple[str, dict[str, Any]] | None:
     """The message that has buttons, and its first."""
     found = ((ts, slack.buttons(ts).get("Approve")) for ts in list(slack.messages))
     return next(((ts, button) for ts, button in found if button), None)
-
-
-def _wait(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
-    return answer
 
 
 def _prepare(slack: Any) -> None:

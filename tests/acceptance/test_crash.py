@@ -127,7 +127,7 @@ def test_the_set_up_runs_on_postgresql(set_up: SetUp) -> None:
 
 def test_a_server_that_had_to_move_takes_its_worker_along(set_up: SetUp, tmp_path: Path) -> None:
     set_up.cli("up", "--limit", "3")
-    state = json.loads((set_up.home / "state.json").read_text())
+    state = set_up.state
     os.kill(state["server"]["pid"], signal.SIGKILL)
     port = state["port"]["number"]
     set_up.wait(lambda: not _listens(port))
@@ -137,7 +137,7 @@ def test_a_server_that_had_to_move_takes_its_worker_along(set_up: SetUp, tmp_pat
         other.listen()
 
         set_up.cli("up")
-        moved = json.loads((set_up.home / "state.json").read_text())
+        moved = set_up.state
         set_up.cli("deploy", str(declare(tmp_path)))
         set_up.cli("start", "crash")
 

@@ -124,17 +124,16 @@ def decide_in_slack(
 
 def message_asking(slack: Any, seconds: float = 60) -> str:
     """The message that has the buttons, once it was posted; its ts."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        for ts in list(slack.messages):
-            if "Approve" in slack.buttons(ts):
-                return ts
-        time.sleep(0.05)
-    pytest.fail(f"nothing with buttons was posted: {slack.messages}")
+    asking: list[str] = until(
+        lambda: [ts for ts in list(slack.messages) if "Approve" in slack.buttons(ts)],
+        seconds,
+        lambda: f"nothing with buttons was posted: {slack.messages}",
+    )
+    return asking[0]
 
 
 def becomes(slack: Any, ts: str, *texts: str, seconds: float = 60) -> str:
-    until(lambda: all(text in str(slack.messages[ts]) for text in texts), seconds)
+    until(lambda: all(text in str(slack.messages[ts]) for text in texts), seconds, lambda: slack.messages[ts])
     return str(slack.messages[ts])
 
 
@@ -301,7 +300,7 @@ def test_socket_mode_decides_and_a_stop_withdraws_the_buttons(world: Any, slack:
     modes.start()
     try:
         slack.send_over_socket(slack.press("U01", slack.buttons(first)["Approve"]))
-        until(lambda: "U01" in slack.dialogs)
+        until(lambda: "U01" in slack.dialogs, 20)
         answer = slack.send_over_socket(slack.submit("U01", "by socket"))
         assert answer["payload"] == {"response_action": "clear"}
         becomes(slack, first, "Approved by u01 (Slack)", "by socket")
@@ -338,7 +337,8 @@ def test_prefects_cancel_withdraws_the_buttons(world: Any, slack: Any, gateway: 
         lambda: (
             reconcile_once(server_time() + timedelta(minutes=2))
             and not world.ended(known.id).state.open_approvals
-        )
+        ),
+        20,
     )
 
     becomes(slack, asked, "cancelled in Prefect")

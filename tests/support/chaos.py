@@ -79,7 +79,7 @@ def storm(set_up: SetUp, kills: int, seed: int) -> str:
         if chance.random() < 0.5:
             set_up.cli("approve", "storm", "-m", "go", check=False)
     set_up.wait(lambda: _all_over(set_up), DEADLINE_SECONDS)
-    executions = json.loads(set_up.cli("executions", "storm", "--limit", "200", "--json"))
+    executions = set_up.executions("storm")
     _check_facts(set_up, executions)
     _check_nothing_is_left(set_up)
     ends = Counter(execution["status"] for execution in executions)
@@ -99,26 +99,20 @@ def crowd(set_up: SetUp, count: int, mode: str) -> str:
     began = time.monotonic()
     ids = json.loads(
         set_up.python(
-            "import sys, json\n"
             "from concurrent.futures import ThreadPoolExecutor\n"
-            "from prefect_codepipeline.cli.session import connect\n"
-            "connect()\n"
             "from prefect_codepipeline.deployments.create import start_pipeline_execution as start\n"
             f"with ThreadPoolExecutor(5) as pool: ids = list(pool.map(lambda _: start({name!r}, {{}}, {{}}, 'crowd'), range({count})))\n"
             "print(json.dumps(ids))"
         )
     )
 
-    def executions() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(set_up.cli("executions", name, "--limit", "200", "--json"))
-        return found
-
     set_up.wait(
-        lambda: all(e["status"] in ("Succeeded", "Superseded") for e in executions()), DEADLINE_SECONDS
+        lambda: all(e["status"] in ("Succeeded", "Superseded") for e in set_up.executions(name)),
+        DEADLINE_SECONDS,
     )
     took = time.monotonic() - began
     facts = {each: set_up.facts(each) for each in ids}
-    ends = Counter(execution["status"] for execution in executions())
+    ends = Counter(execution["status"] for execution in set_up.executions(name))
     assert sum(ends.values()) == count
     if mode != "PARALLEL":
         _check_one_at_a_time(facts)
@@ -126,7 +120,7 @@ def crowd(set_up: SetUp, count: int, mode: str) -> str:
         orders = {tuple(_entered(facts, stage)) for stage in ("Source", "S1", "S2")}
         assert len(orders) == 1, f"somebody was overtaken: {orders}"
     if mode == "SUPERSEDED":
-        statuses = {e["pipelineExecutionId"]: e["status"] for e in executions()}
+        statuses = {e["pipelineExecutionId"]: e["status"] for e in set_up.executions(name)}
         through = _entered(facts, "S2")
         assert statuses[through[-1]] == "Succeeded"
     else:
@@ -135,7 +129,7 @@ def crowd(set_up: SetUp, count: int, mode: str) -> str:
 
 
 def _kill_one(set_up: SetUp, chance: random.Random) -> str:
-    state = json.loads((set_up.home / "state.json").read_text())
+    state = set_up.state
     parts = {state[part]["pid"]: part for part in ("server", "worker", "reconcile")}
     running = [pid for pid in set_up.processes() if pid not in parts]
     who = chance.choice(["server", "worker", "flow", "flow"])
@@ -152,7 +146,7 @@ def _kill_one(set_up: SetUp, chance: random.Random) -> str:
 
 
 def _all_over(set_up: SetUp) -> bool:
-    executions = json.loads(set_up.cli("executions", "storm", "--limit", "200", "--json"))
+    executions = set_up.executions("storm")
     if any(execution["status"] in ("InProgress", "Stopping") for execution in executions):
         set_up.cli("approve", "storm", "-m", "go", check=False)
         return False
@@ -191,9 +185,6 @@ def _check_facts(set_up: SetUp, executions: list[dict[str, Any]]) -> None:
 def _check_nothing_is_left(set_up: SetUp) -> None:
     def left() -> list[str]:
         text = set_up.python(
-            "import json\n"
-            "from prefect_codepipeline.cli.session import connect\n"
-            "connect()\n"
             "from prefect_codepipeline.tasks.prefect_api import call\n"
             "found = call('POST', '/variables/filter', {'limit': 200})[1]\n"
             "kinds = ('-lock', '-ticket-', 'codepipeline-lease-')\n"

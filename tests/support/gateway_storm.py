@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
 import random
@@ -16,12 +14,14 @@ from collections import Counter
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 from set_up import SetUp
 
-SECRET = "planted-secret-of-a-storm"
+from prefect_codepipeline.tasks.webhook_signatures import sign
+
+SECRET = SecretStr("planted-secret-of-a-storm")
 DECISIONS = ("Approved", "Rejected")
 REST_SECONDS = 0.2
-_CONNECTED = "import json\nfrom prefect_codepipeline.cli.session import connect\nconnect()\n"
 
 
 def gateway_storm(set_up: SetUp, kills: int, away_seconds: float, seed: int) -> str:
@@ -40,11 +40,12 @@ def gateway_storm(set_up: SetUp, kills: int, away_seconds: float, seed: int) -> 
     with pushes, decisions:
         for number in range(kills):
             time.sleep(chance.uniform(0.5, 3.0))  # when, is chance
-            os.kill(_pid(set_up, "gateway"), signal.SIGKILL)
+            os.kill(set_up.state["gateway"]["pid"], signal.SIGKILL)
             if number == kills // 2:
-                _server_is_away(set_up, away_seconds)
-            set_up.cli("up")
-        os.kill(_pid(set_up, "server"), signal.SIGKILL)
+                _come_up_without_server(set_up, away_seconds)
+            else:
+                set_up.cli("up")
+        os.kill(set_up.state["server"]["pid"], signal.SIGKILL)
         set_up.cli("up")
         set_up.wait(lambda: decisions.are_made, 120)
     set_up.wait(lambda: _waiting(set_up) == 0, 120)
@@ -65,9 +66,9 @@ def gateway_storm(set_up: SetUp, kills: int, away_seconds: float, seed: int) -> 
     )
 
 
-def _server_is_away(set_up: SetUp, seconds: float) -> None:
-    """With a gateway that has just died, and comes back while nobody answers it."""
-    server = _pid(set_up, "server")
+def _come_up_without_server(set_up: SetUp, seconds: float) -> None:
+    """Start what has died while the server answers nobody, for so long."""
+    server = set_up.state["server"]["pid"]
     command = threading.Thread(target=set_up.cli, args=("up",))
     command.start()
     os.kill(server, signal.SIGSTOP)
@@ -94,7 +95,7 @@ class _Doing(ABC):
     def _run(self) -> None:
         while not self._over.wait(REST_SECONDS):
             try:
-                self._do(f"http://127.0.0.1:{_state(self._set_up)['gateway-kept']['port']}")
+                self._do(f"http://127.0.0.1:{self._set_up.state['gateway-kept']['port']}")
             except httpx.HTTPError:  # the gateway is gone, or died in the middle of it
                 continue
 
@@ -126,7 +127,7 @@ class _Pushes(_Doing):
         headers = {
             "X-GitHub-Event": "push",
             "X-GitHub-Delivery": commit,
-            "X-Hub-Signature-256": "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest(),
+            "X-Hub-Signature-256": sign(SECRET, body),
         }
         answer = httpx.post(f"{url}/webhooks/storm", content=body, headers=headers, timeout=30)
         if answer.status_code == 202:
@@ -181,14 +182,14 @@ def _prepare(set_up: SetUp) -> None:
         set_up, "decisions", scripted, {"name": "Ok", "actionTypeId": approval}, executionMode="PARALLEL"
     )
     set_up.python(
-        _CONNECTED + "from pydantic import SecretStr\n"
+        "from pydantic import SecretStr\n"
         "from prefect.client.schemas.actions import WorkPoolCreate\n"
         "from prefect_codepipeline.blocks.git_connection import GitConnection\n"
         "from prefect_codepipeline.deployments.create import deploy_pipeline\n"
         "from prefect_codepipeline.model.declaration import PipelineDeclaration\n"
         "from prefect_codepipeline.tasks.prefect_api import client\n"
         "client().create_work_pool(WorkPoolCreate(name='nobody', type='process'))\n"
-        f"GitConnection(url_template='/nowhere', webhook_secret=SecretStr({SECRET!r}), host_kind='github').save('storm')\n"
+        f"GitConnection(url_template='/nowhere', webhook_secret=SecretStr({SECRET.get_secret_value()!r}), host_kind='github').save('storm')\n"
         f"read = lambda name: PipelineDeclaration.model_validate_json(open({str(set_up.folder)!r} + f'/{{name}}.json').read())\n"
         "deploy_pipeline(read('pushes'), 'nobody')\n"
         "deploy_pipeline(read('decisions'))\n"
@@ -212,7 +213,7 @@ def _ask(set_up: SetUp, count: int) -> dict[str, str]:
     for _ in range(count):
         set_up.cli("start", "decisions")
     program = (
-        _CONNECTED + "from prefect_codepipeline.tasks.approval_links import approval_link, load_gateway\n"
+        "from prefect_codepipeline.tasks.approval_links import approval_link, load_gateway\n"
         "from prefect_codepipeline.tasks.executions import find_runs, read_execution\n"
         "known = [read_execution(run['id']) for run in find_runs('decisions', limit=200)]\n"
         "asked = {each.id: each.state.open_approvals[0][1].request for each in known if each.is_suspended and each.state.open_approvals}\n"
@@ -232,7 +233,7 @@ def _ask(set_up: SetUp, count: int) -> dict[str, str]:
 def _started(set_up: SetUp) -> Counter[str]:
     """How often each commit was started."""
     program = (
-        _CONNECTED + "from prefect_codepipeline.tasks.executions import find_runs\n"
+        "from prefect_codepipeline.tasks.executions import find_runs\n"
         "runs, page = [], [0]\n"
         "while page: runs += (page := find_runs('pushes', limit=200, offset=len(runs)))\n"
         "print(json.dumps([run['parameters']['source_revisions']['Src'] for run in runs]))"
@@ -243,19 +244,9 @@ def _started(set_up: SetUp) -> Counter[str]:
 def _waiting(set_up: SetUp) -> int:
     """How many deliveries are still to be dealt with."""
     program = "from prefect_codepipeline.tasks.webhook_inbox import waiting\nprint(len(waiting()))"
-    return int(set_up.python(_CONNECTED + program))
+    return int(set_up.python(program))
 
 
 def _ended(set_up: SetUp, execution_id: str) -> str:
-    executions = json.loads(set_up.cli("executions", "decisions", "--limit", "200", "--json"))
-    statuses = {each["pipelineExecutionId"]: str(each["status"]) for each in executions}
+    statuses = {each["pipelineExecutionId"]: str(each["status"]) for each in set_up.executions("decisions")}
     return statuses[execution_id]
-
-
-def _pid(set_up: SetUp, part: str) -> int:
-    return int(_state(set_up)[part]["pid"])
-
-
-def _state(set_up: SetUp) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads((set_up.home / "state.json").read_text())
-    return state

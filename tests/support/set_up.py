@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
+from waiting import until
+
 ROOT = Path(__file__).parent.parent.parent
+_CONNECTED = "import json\nfrom prefect_codepipeline.cli.session import connect\nconnect()\n"
 
 
 class SetUp:
@@ -41,9 +43,9 @@ class SetUp:
         return done.stdout
 
     def python(self, program: str) -> str:
-        """What a program prints that talks to this set-up."""
+        """What a program prints that has `json`, and talks to this set-up."""
         done = subprocess.run(
-            [sys.executable, "-c", program],
+            [sys.executable, "-c", _CONNECTED + program],
             capture_output=True,
             text=True,
             timeout=200,
@@ -57,9 +59,6 @@ class SetUp:
         """The record of an execution."""
         found: list[dict[str, Any]] = json.loads(
             self.python(
-                "import json\n"
-                "from prefect_codepipeline.cli.session import connect\n"
-                "connect()\n"
                 "from prefect_codepipeline.tasks.record import RecordOf\n"
                 f"facts = RecordOf({execution_id!r}).read()\n"
                 "print(json.dumps([fact.model_dump(mode='json') for fact in facts]))"
@@ -67,9 +66,14 @@ class SetUp:
         )
         return found
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the set-up has written down of itself: its parts and their processes."""
+        state: dict[str, Any] = json.loads((self.home / "state.json").read_text())
+        return state
+
     def pids(self) -> list[int]:
-        state = json.loads((self.home / "state.json").read_text())
-        return [state[part]["pid"] for part in ("server", "worker", "reconcile")]
+        return [self.state[part]["pid"] for part in ("server", "worker", "reconcile")]
 
     def processes(self) -> list[int]:
         """Every process that was started with this home, whatever became of its parents."""
@@ -95,8 +99,9 @@ class SetUp:
         status: dict[str, Any] = json.loads(self.cli("status", name, "--json"))
         return status
 
+    def executions(self, name: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.cli("executions", name, "--limit", "200", "--json"))
+        return found
+
     def wait(self, condition: Any, seconds: float = 90) -> None:
-        until = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < until, "it did not happen in time"
-            time.sleep(0.2)
+        until(condition, seconds)

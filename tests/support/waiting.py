@@ -9,10 +9,14 @@ from typing import Any
 DEADLINE_SECONDS = 60.0
 
 
-def until(condition: Callable[[], Any], seconds: float = DEADLINE_SECONDS) -> Any:
-    """What the condition answers once that is true; the test fails when it never is."""
+def until(
+    condition: Callable[[], Any],
+    seconds: float = DEADLINE_SECONDS,
+    seen: Callable[[], object] = lambda: "it did not happen",
+) -> Any:
+    """What the condition answers once that is true; the test fails when it never is, with what was `seen` then."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds:g} seconds in vain"
+        assert time.monotonic() < deadline, f"waited {seconds:g} seconds: {seen()}"
         time.sleep(0.02)
     return answer

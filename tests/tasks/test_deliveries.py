@@ -109,9 +109,13 @@ class Site:
         """What came of a delivery that was taken, in words."""
         assert answer.status_code == 202, answer.text
         key = answer.json()["delivery"]
-        until(lambda: all(each.key != key for each in waiting()))
-        found = until(lambda: [each for each in finished(1000) if each.key == key])
-        return [str(result) for result in found[0].results]
+
+        def ends() -> list[Any]:
+            if any(each.key == key for each in waiting()):
+                return []
+            return [each for each in finished(1000) if each.key == key]
+
+        return [str(result) for result in until(ends)[0].results]
 
     def starts(self, pipeline: str) -> list[tuple[str, str, str]]:
         """Trigger type, trigger detail and commit of the executions, the first come first."""

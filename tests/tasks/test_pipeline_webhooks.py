@@ -112,7 +112,7 @@ def send(url: str, body: bytes, **headers: str) -> httpx.Response:
 
 
 def started(pipeline: str) -> list[tuple[str, str, dict[str, str]]]:
-    until(lambda: not waiting())
+    until(lambda: not waiting(), 30)
     return [
         (
             run["labels"]["codepipeline.trigger-type"],

@@ -177,7 +177,7 @@ def test_no_process_survives_a_worker_that_is_killed(tmp_path, seconds_to_sleep,
     worker = os.fork()
     if not worker:
         _work(script, make_context(tmp_path), somebody_holds_the_lifeline)
-    until((tmp_path / "ready").exists)
+    until((tmp_path / "ready").exists, 10)
     assert len(sleepers(seconds_to_sleep)) >= 5
 
     os.kill(worker, signal.SIGKILL)

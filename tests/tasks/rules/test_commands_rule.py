@@ -55,7 +55,7 @@ def test_commands_of_a_cancelled_execution_are_ended(asker: Any, tmp_path: Path)
         target=lambda: answers.append(asker.ask("Commands", commands=[f"touch {tmp_path}/runs", "sleep 60"]))
     )
     thread.start()
-    until((tmp_path / "runs").exists)
+    until((tmp_path / "runs").exists, 20)
 
     asker.cancellation.cancel()
 

@@ -184,7 +184,7 @@ def test_a_cancelled_execution_does_not_wait_for_the_answer(asker: Any, ask: Any
     answers: list[RuleOutcome] = []
     thread = threading.Thread(target=lambda: answers.append(ask()))
     thread.start()
-    until(lambda: service.requests)
+    until(lambda: service.requests, 20)
 
     asker.cancellation.cancel()
 

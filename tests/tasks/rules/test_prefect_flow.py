@@ -112,7 +112,7 @@ def test_a_cancelled_execution_does_not_wait_for_the_run(
     answers: list[RuleOutcome] = []
     thread = threading.Thread(target=lambda: answers.append(ask()))
     thread.start()
-    until(lambda: any("was started" in line for line in asker.lines))
+    until(lambda: any("was started" in line for line in asker.lines), 20)
 
     asker.cancellation.cancel()
 

@@ -146,7 +146,7 @@ def test_a_rule_of_a_cancelled_execution_is_abandoned(asker: Any, ask: Any, tmp_
     held = {"Hold": str(tmp_path / "never"), "Trace": str(tmp_path / "trace")}
     thread = threading.Thread(target=lambda: answers.append(ask(held)))
     thread.start()
-    until((tmp_path / "trace").exists)
+    until((tmp_path / "trace").exists, 20)
 
     asker.cancellation.cancel()
 
