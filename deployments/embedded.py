@@ -136,17 +136,11 @@ def _see_to_gateway(home: Path, state: State, api_url: str, is_wanted: bool | No
         str(kept["port"]),
     ]
     _start(home, state, "gateway", command, api_url)
-    _wait_until(lambda: _request_text(f"{url}/health") == "ok\n", home, state["gateway"])
+    if not _answers(
+        lambda: _request_text(f"{url}/health") == "ok\n", lambda: _is_alive(state["gateway"]), START_SECONDS
+    ):
+        raise PrefectUnavailable(f"the gateway did not start; see {home / 'logs' / 'gateway.log'}")
     return url
-
-
-def _wait_until(answers: Callable[[], bool], home: Path, identity: dict[str, int]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not answers():
-        if not _is_alive(identity) or time.monotonic() > deadline:
-            log = home / "logs" / "gateway.log"
-            raise PrefectUnavailable(f"the gateway did not start; see {log}")
-        time.sleep(0.1)
 
 
 def down() -> None:
@@ -165,7 +159,7 @@ def find() -> Embedded | None:
     home = _home(create=False)
     state = _read_state(home)
     port = state.get("port", {}).get("number")
-    if not port or not _answers(state, port):
+    if not port or not _runs(state, port):
         return None
     return _embedded(home, port)
 
@@ -248,7 +242,7 @@ def _write_state(home: Path, state: State) -> None:
 
 def _start_server(home: Path, state: State) -> int:
     port: int = state.get("port", {}).get("number", 0)
-    if port and _answers(state, port):
+    if port and _runs(state, port):
         return port
     _stop(state.get("server"))
     port = port if port and _is_free(port) else _free_port()
@@ -343,15 +337,20 @@ def _url(port: int) -> str:
     return f"http://127.0.0.1:{port}/api"
 
 
-def _answers(state: State, port: int) -> bool:
-    """Whether the server answers, for as long as it lives and somebody may wait: a busy disk holds it up now and then."""
-    until = time.monotonic() + BUSY_SECONDS
-    while _is_alive(state.get("server")):
-        if _is_healthy(_url(port)):
+def _runs(state: State, port: int) -> bool:
+    """Whether the server lives and answers; a busy disk holds it up now and then, which is waited for."""
+    return _answers(lambda: _is_healthy(_url(port)), lambda: _is_alive(state.get("server")), BUSY_SECONDS)
+
+
+def _answers(asked: Callable[[], bool], lives: Callable[[], bool], seconds: float) -> bool:
+    """Whether a part answers within so long; who is dead is not asked, another may have its port by then."""
+    deadline = time.monotonic() + seconds
+    while lives():
+        if asked():
             return True
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             break
-        time.sleep(0.2)
+        time.sleep(0.1)
     return False
 
 
@@ -381,15 +380,12 @@ def _request_text(url: str, data: bytes | None = None) -> str | None:
 
 
 def _wait_until_healthy(home: Path, api_url: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not _is_healthy(api_url):
-        if server.poll() is not None or time.monotonic() > deadline:
-            log = (home / "logs" / "server.log").read_text(errors="replace").strip()
-            _stop(_identity(server.pid))
-            raise PrefectUnavailable(
-                f"Prefect's server did not start; the end of {home / 'logs' / 'server.log'}:\n{log[-2000:]}"
-            )
-        time.sleep(0.1)
+    if not _answers(lambda: _is_healthy(api_url), lambda: server.poll() is None, START_SECONDS):
+        log = (home / "logs" / "server.log").read_text(errors="replace").strip()
+        _stop(_identity(server.pid))
+        raise PrefectUnavailable(
+            f"Prefect's server did not start; the end of {home / 'logs' / 'server.log'}:\n{log[-2000:]}"
+        )
 
 
 def _free_port() -> int:
