@@ -17,7 +17,7 @@ run: $(STAMP)  ## Run the example pipeline on Prefect; APPROVE=1 asks nobody and
 stop:  ## Stop the Prefect that `make run` left running
 	@BIN=$(BIN) examples/run down
 
-test: $(STAMP)  ## Run the tests; FULL=1 also installs and uses Docker, Chromium and PostgreSQL
+test: $(STAMP)  ## Run the tests; FULL=1 also installs and uses Docker and Chromium
 	@BIN=$(BIN) .ci/test $(ARGS)
 
 lint: $(STAMP)  ## ruff, mypy --strict, and the direction of imports

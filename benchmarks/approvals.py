@@ -3,7 +3,7 @@
     python benchmarks/approvals.py [--approvals 20]
 
 Slack is a server on loopback that speaks its Web API, so what the network to Slack takes comes on top. The executions are
-suspended; one after the other is approved, with the embedded server on SQLite, its worker and its gateway.
+suspended; one after the other is approved, with the embedded server, its worker and its gateway.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
 
     slack = SlackServer()
     with set_up():
-        from prefect_codepipeline.deployments import embedded
+        from prefect_codepipeline.deployments.local import embedded
 
         url = embedded.up(gateway=True).gateway_url
         assert url

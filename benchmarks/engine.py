@@ -37,10 +37,10 @@ def main() -> None:
         )
         for name in ("PREFECT_API_URL", "PREFECT_PROFILE"):
             os.environ.pop(name, None)
-        from prefect_codepipeline.deployments import embedded
+        from prefect_codepipeline.deployments.local import api_url, embedded
 
         running = embedded.up()
-        embedded.point_at(running.api_url)
+        api_url.point_at(running.api_url)
         try:
             _measure(repeat)
         finally:
@@ -69,7 +69,7 @@ STAGES, ACTIONS = 6, 20
 
 def _run_pipeline(mode: str) -> tuple[float, float]:
     """Seconds a stage and an action, from the times of the facts."""
-    from prefect_codepipeline.deployments.foreground import create_run, run_here
+    from prefect_codepipeline.deployments.local.foreground import create_run, run_here
     from prefect_codepipeline.tasks.executions import read_execution
 
     declaration = _declaration(f"bench-{mode.lower()}", STAGES, ACTIONS)

@@ -1,10 +1,9 @@
-"""Many executions at once: 100 of a pipeline of 3 stages and 6 actions, on SQLite and on PostgreSQL.
+"""Many executions at once: 100 of a pipeline of 3 stages and 6 actions, on PostgreSQL and on SQLite.
 
     python benchmarks/throughput.py [--executions 100]
 
 Each is started by `codepipeline start`'s own function, all within a minute; what is told is how long it takes until the
-last has ended, how they ended, and what the server complained of meanwhile. PostgreSQL is left out where it is not
-installed.
+last has ended, how they ended, and what the server complained of meanwhile.
 """
 
 from __future__ import annotations
@@ -35,22 +34,15 @@ def main() -> None:
     arguments = parser.parse_args()
     count, only = arguments.executions, arguments.only
     sys.path[:0] = [str(TESTS / "plugin"), str(TESTS / "support")]
-    from postgres import postgres, programs
 
     if only is None:
         print(f"{count} executions of 3 stages and 6 actions, in {PIPELINES} QUEUED pipelines", flush=True)
-        for database in ("SQLite", "PostgreSQL"):
+        for database in ("PostgreSQL", "SQLite"):
             # In a process of its own: Prefect's client keeps talking to the server that it knows.
             command = [sys.executable, __file__, "--executions", str(count), "--only", database]
             subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    elif only == "SQLite":
-        _measure(only, count)
-    elif found := programs():
-        with postgres(found) as url:
-            os.environ["PREFECT_CODEPIPELINE_DATABASE_URL"] = url
-            _measure(only, count)
     else:
-        print("PostgreSQL is not installed, and left out")
+        _measure(only, count)
     # Events that nobody takes any more would be sent for minutes.
     sys.stdout.flush()
     os._exit(0)
@@ -60,7 +52,7 @@ def _measure(database: str, count: int) -> None:
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
     from prefect_codepipeline.tasks.executions import read_execution
 
-    with set_up() as home:
+    with set_up(sqlite=database == "SQLite") as home:
         names = [f"bench-{number}" for number in range(PIPELINES)]
         for name in names:
             deploy_pipeline(declaration(name))
@@ -92,7 +84,7 @@ def _measure(database: str, count: int) -> None:
 
 
 @contextlib.contextmanager
-def set_up() -> Iterator[Path]:
+def set_up(sqlite: bool = False) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="codepipeline-bench-") as home:
         plugin = str(TESTS / "plugin")
         os.environ.update(
@@ -103,9 +95,9 @@ def set_up() -> Iterator[Path]:
         )
         for name in ("PREFECT_API_URL", "PREFECT_PROFILE"):
             os.environ.pop(name, None)
-        from prefect_codepipeline.deployments import embedded
+        from prefect_codepipeline.deployments.local import api_url, embedded
 
-        embedded.point_at(embedded.up().api_url)
+        api_url.point_at(embedded.up(sqlite=sqlite).api_url)
         try:
             yield Path(home)
         finally:

@@ -36,33 +36,26 @@ def main() -> None:
     parser.add_argument("--only", choices=("SQLite", "PostgreSQL"))
     only = parser.parse_args().only
     sys.path[:0] = [str(TESTS / "plugin"), str(TESTS / "support")]
-    from postgres import postgres, programs
 
     if only is None:
         for database in ("PostgreSQL", "SQLite"):
             command = [sys.executable, __file__, "--only", database]
             subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    elif only == "SQLite":
-        _measure(only)
-    elif found := programs():
-        with postgres(found) as url:
-            os.environ["PREFECT_CODEPIPELINE_DATABASE_URL"] = url
-            _measure(only)
     else:
-        print("PostgreSQL is not installed, and left out")
+        _measure(only)
     sys.stdout.flush()
     os._exit(0)
 
 
 def _measure(database: str) -> None:
     os.environ["PREFECT_CODEPIPELINE_POLL_SECONDS"] = "0"
-    with set_up() as home:
+    with set_up(sqlite=database == "SQLite") as home:
         from prefect.client.schemas.actions import WorkPoolCreate
         from pydantic import SecretStr
 
         from prefect_codepipeline.blocks.git_connection import GitConnection
-        from prefect_codepipeline.deployments import embedded
         from prefect_codepipeline.deployments.create import deploy_pipeline
+        from prefect_codepipeline.deployments.local import embedded
         from prefect_codepipeline.tasks.prefect_api import client
 
         url = embedded.up(gateway=True).gateway_url

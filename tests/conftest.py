@@ -71,10 +71,10 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         PREFECT_CODEPIPELINE_WAIT_SECONDS="3",
         PREFECT_HOME=str(home / "prefect"),
     )
-    from prefect_codepipeline.deployments import embedded
+    from prefect_codepipeline.deployments.local import api_url, embedded
 
     running = embedded.up(limit=4)
-    embedded.point_at(running.api_url)
+    api_url.point_at(running.api_url)
     yield running.api_url
     embedded.down()
 

@@ -42,7 +42,7 @@ def run(
     settings = read_settings_beside(file, declaration)
     with _server() as api_url:
         use(api_url)
-        from prefect_codepipeline.deployments.foreground import create_run
+        from prefect_codepipeline.deployments.local.foreground import create_run
         from prefect_codepipeline.tasks.executions import run_url
 
         flow_run = create_run(declaration, variables, revisions, who(), settings)
@@ -52,9 +52,10 @@ def run(
 
 
 def _server() -> AbstractContextManager[str]:
-    from prefect_codepipeline.deployments import embedded
+    from prefect_codepipeline.deployments.local import embedded
+    from prefect_codepipeline.deployments.local.api_url import configured_api_url
 
-    if url := embedded.configured_api_url():
+    if url := configured_api_url():
         return nullcontext(url)
     if found := embedded.find():
         return nullcontext(found.api_url)
@@ -65,7 +66,7 @@ def _server() -> AbstractContextManager[str]:
 def _run_and_show(flow_run: Any, approve: bool) -> int:
     """The flow needs the main thread, where signals arrive; the tree is shown by another one."""
     from prefect_codepipeline.cli.watch import exit_code, watch
-    from prefect_codepipeline.deployments.foreground import run_here
+    from prefect_codepipeline.deployments.local.foreground import run_here
     from prefect_codepipeline.tasks.executions import read_execution
 
     over = threading.Event()

@@ -23,9 +23,10 @@ def connect() -> str:
     Raises:
         PrefectUnavailable: there is neither; says how to get one.
     """
-    from prefect_codepipeline.deployments import embedded
+    from prefect_codepipeline.deployments.local import embedded
+    from prefect_codepipeline.deployments.local.api_url import configured_api_url
 
-    if url := embedded.configured_api_url():
+    if url := configured_api_url():
         use(url)
         return url
     if found := embedded.find():
@@ -39,12 +40,12 @@ def connect() -> str:
 
 def use(api_url: str) -> None:
     """Point this process at a Prefect API, and keep Prefect's own log lines off the terminal."""
-    from prefect_codepipeline.deployments import embedded
+    from prefect_codepipeline.deployments.local.api_url import point_at
 
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
     # It counts at the end of the process what it still sends, which says nothing to people.
     logging.getLogger("EventsWorker").setLevel(logging.ERROR)
-    embedded.point_at(api_url)
+    point_at(api_url)
 
 
 def pairs(arguments: Sequence[str], option: str) -> dict[str, str]:

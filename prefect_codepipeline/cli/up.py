@@ -1,14 +1,28 @@
-"""`codepipeline up` and `down`: the embedded Prefect server, worker and reconcile loop."""
+"""`codepipeline up` and `down`: the embedded database, Prefect server, worker and reconcile loop."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from cyclopts import Parameter
 from rich.text import Text
 
 from prefect_codepipeline.cli.session import console
 
+_DATABASES = {
+    "postgresql": "PostgreSQL, in {home}/postgresql",
+    "sqlite": "SQLite, in {home}/prefect; PostgreSQL is faster when several executions run at once",
+    "url": "as PREFECT_CODEPIPELINE_DATABASE_URL says",
+}
 
-def up(*, limit: int | None = None, gateway: bool | None = None) -> int:
-    """Start the embedded set-up, or repair it: a Prefect server on SQLite, a worker and the reconcile loop.
+
+def up(
+    *,
+    limit: int | None = None,
+    gateway: bool | None = None,
+    sqlite: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Start the embedded set-up, or repair it: a database, a Prefect server, a worker and the reconcile loop.
 
     Parameters
     ----------
@@ -16,26 +30,30 @@ def up(*, limit: int | None = None, gateway: bool | None = None) -> int:
         How many executions the worker runs at once; kept from one `up` to the next. At first two for each processor.
     gateway:
         Serve approvals from Slack and from links too, as `codepipeline gateway` does; kept from one `up` to the next.
+    sqlite:
+        Keep the data of a new set-up in SQLite instead of PostgreSQL.
     """
-    from prefect_codepipeline.deployments import embedded
+    from prefect_codepipeline.deployments.local import embedded
+    from prefect_codepipeline.deployments.local.api_url import configured_api_url
 
-    if url := embedded.configured_api_url():
+    if url := configured_api_url():
         console.print(Text(f"a Prefect server is configured already and is used instead: {url}"))
         return 0
     console.print(Text("starting …", "dim"))
-    running = embedded.up(limit, gateway)
+    running = embedded.up(limit, gateway, sqlite)
     console.print(Text(f"Prefect's UI:  {running.ui_url}"))
     console.print(Text(f"API:           {running.api_url}"))
     if running.gateway_url:
         console.print(Text(f"Gateway:       {running.gateway_url}"))
+    console.print(Text(f"Database:      {_DATABASES[running.database].format(home=running.home)}"))
     console.print(Text("For your own `prefect` command:"))
     console.print(Text(f"  export PREFECT_API_URL={running.api_url}"))
     return 0
 
 
 def down() -> int:
-    """Stop the embedded set-up. Executions that wait for an approval wait on, and go on after the next `up`."""
-    from prefect_codepipeline.deployments import embedded
+    """Stop the embedded set-up. Executions that wait for an approval keep waiting, and go on after the next `up`."""
+    from prefect_codepipeline.deployments.local import embedded
 
     was_running = embedded.find() is not None
     embedded.down()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres import postgres, programs
 from set_up import SetUp
+
+from prefect_codepipeline.deployments.local import postgresql
+from prefect_codepipeline.deployments.local.parts import identity, stop
 
 pytestmark = pytest.mark.live
 
@@ -68,7 +72,7 @@ def test_everything_is_killed_while_an_approval_waits_and_a_server_goes_away_in_
     set_up.wait(lambda: "Prod/Slow" in ran(folder))
 
     # The server is gone for a while in the middle of an action, then comes back at the same address.
-    server = set_up.pids()[0]
+    server = set_up.state["server"]["pid"]
     os.kill(server, signal.SIGSTOP)
     (folder / "go").touch()
     time.sleep(10)  # the fault itself: a server that does not answer for 10 s
@@ -92,7 +96,7 @@ def test_a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(
     set_up.cli("deploy", str(declare(folder)), "--start")
     set_up.wait(lambda: "Prod/Slow" in ran(folder))
 
-    server = set_up.pids()[0]
+    server = set_up.state["server"]["pid"]
     for pid in set_up.processes():
         if pid != server:
             os.kill(pid, signal.SIGKILL)
@@ -107,22 +111,50 @@ def test_a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(
     set_up.wait(lambda: waits(set_up))
 
 
-def test_the_set_up_runs_on_postgresql(set_up: SetUp) -> None:
-    found = programs()
-    if not found:
-        pytest.skip("PostgreSQL is not installed; `make test FULL=1` installs it where it can")
-    with postgres(found) as url:
-        set_up.environment["PREFECT_CODEPIPELINE_DATABASE_URL"] = url
-        (set_up.folder / "go").touch()
-        set_up.cli("up")
-        set_up.cli("deploy", str(declare(set_up.folder)), "--start")
-        set_up.wait(lambda: waits(set_up))
-        set_up.cli("approve", "crash", "-m", "as on SQLite")
-        set_up.wait(lambda: set_up.status("crash")["status"] == "Succeeded")
-
-        set_up.cli("down")
+def test_the_set_up_runs_on_a_database_that_the_user_names(set_up: SetUp, tmp_path: Path) -> None:
+    programs = postgresql.find_programs()
+    assert programs
+    home = Path(tempfile.mkdtemp(prefix="codepipeline-database-"))
+    process = postgresql.start_database(home, programs)
+    try:
+        set_up.environment["PREFECT_CODEPIPELINE_DATABASE_URL"] = postgresql.database_url(home)
+        release(set_up)
+    finally:
+        stop(identity(process.pid), postgresql.STOP_SIGNAL)
+        shutil.rmtree(home, ignore_errors=True)
 
     assert not list(set_up.home.rglob("*.db"))
+    assert not postgresql.data_folder(set_up.home).exists()
+
+
+def test_the_set_up_runs_on_sqlite_and_keeps_to_it(set_up: SetUp) -> None:
+    release(set_up, "--sqlite")
+
+    assert "SQLite" in set_up.cli("up")
+    assert list(set_up.home.rglob("prefect.db"))
+    assert not postgresql.data_folder(set_up.home).exists()
+
+
+def test_a_set_up_on_postgresql_does_not_leave_its_data_for_sqlite(set_up: SetUp) -> None:
+    set_up.cli("up")
+    set_up.cli("down")
+
+    done = set_up.run("up", "--sqlite")
+
+    assert done.returncode == 1
+    assert "has its data in PostgreSQL; `--sqlite` needs a new set-up" in done.stderr
+    assert not set_up.processes()
+
+
+def release(set_up: SetUp, *options: str) -> None:
+    """A whole execution, with an approval."""
+    (set_up.folder / "go").touch()
+    set_up.cli("up", *options)
+    set_up.cli("deploy", str(declare(set_up.folder)), "--start")
+    set_up.wait(lambda: waits(set_up))
+    set_up.cli("approve", "crash", "-m", "as always")
+    set_up.wait(lambda: set_up.status("crash")["status"] == "Succeeded")
+    set_up.cli("down")
 
 
 def test_a_server_that_had_to_move_takes_its_worker_along(set_up: SetUp, tmp_path: Path) -> None:

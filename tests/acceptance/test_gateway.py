@@ -397,7 +397,7 @@ def test_a_gateway_that_is_killed_loses_nothing_and_its_log_tells_no_secret(
     configure(world, slack_server, {"*": ApprovalPolicy(quorum=2)})
     slack_server.users = {"U01": ("Ana", "ana@example.com"), "U02": ("Bob", "bob@example.com")}
     log = tmp_path / "gateway.log"
-    port = _free_port()
+    port = free_port()
     gateway = f"http://127.0.0.1:{port}"
     prepare_gateway(gateway)
     known = asking(world)
@@ -444,7 +444,7 @@ def test_a_gateway_that_is_killed_loses_nothing_and_its_log_tells_no_secret(
 
 
 def test_up_starts_the_gateway_when_it_is_told_to_and_ends_it(prefect_server: str) -> None:
-    from prefect_codepipeline.deployments import embedded
+    from prefect_codepipeline.deployments.local import embedded
 
     url = embedded.up(gateway=True).gateway_url
     try:
@@ -486,7 +486,7 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

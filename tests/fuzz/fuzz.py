@@ -187,9 +187,9 @@ def send(count: int, seed: int) -> dict[str, int]:
         from serving import taking_webhooks
         from webhook_fuzz import send_payloads
 
-        from prefect_codepipeline.deployments import embedded
+        from prefect_codepipeline.deployments.local import api_url, embedded
 
-        embedded.point_at(embedded.up().api_url)
+        api_url.point_at(embedded.up().api_url)
         try:
             with taking_webhooks("secret-of-the-fuzzer") as (url, name):
                 return send_payloads(count, seed, url, name, "secret-of-the-fuzzer")

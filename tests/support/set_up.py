@@ -35,12 +35,15 @@ class SetUp:
         }
 
     def cli(self, *arguments: str, check: bool = True) -> str:
-        command = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *arguments]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=200, env=self.environment, check=False
-        )
+        done = self.run(*arguments)
         assert done.returncode == 0 or not check, done.stdout + done.stderr
         return done.stdout
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=200, env=self.environment, check=False
+        )
 
     def python(self, program: str) -> str:
         """What a program prints that has `json`, and talks to this set-up."""
@@ -73,7 +76,7 @@ class SetUp:
         return state
 
     def pids(self) -> list[int]:
-        return [self.state[part]["pid"] for part in ("server", "worker", "reconcile")]
+        return [self.state[part]["pid"] for part in ("postgresql", "server", "worker", "reconcile")]
 
     def processes(self) -> list[int]:
         """Every process that was started with this home, whatever became of its parents."""

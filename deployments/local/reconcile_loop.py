@@ -1,4 +1,4 @@
-"""`python -m prefect_codepipeline.deployments.reconcile_loop`: repair and poll every so often, until told to stop."""
+"""`python -m prefect_codepipeline.deployments.local.reconcile_loop`: repair and poll every so often, until told to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m prefect_codepipeline.deployments.server_process PORT`: `prefect server start`, answering more evenly.
+"""`python -m prefect_codepipeline.deployments.local.server_process PORT`: `prefect server start`, answering more evenly.
 
 What a Prefect server has imported and built when it is up stays as it is; without this, the garbage collector looks
 through all of it every few seconds under load, and nobody is answered for a third of a second.

@@ -1,0 +1,135 @@
+"""The parts of the embedded set-up are processes: start one, know it again, stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect_codepipeline.deployments.zygote import die_with_parent
+from prefect_codepipeline.errors import PrefectUnavailable
+
+STOP_SECONDS = 10.0
+
+
+def spawn(
+    home: Path,
+    part: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    dies_with_parent: bool = False,
+    **options: Any,
+) -> subprocess.Popen[bytes]:
+    """Start a part as the leader of a session of its own, with `<home>/logs/<part>.log` as its output.
+
+    `options` go to `subprocess.Popen`: another folder, another user.
+
+    Raises:
+        PrefectUnavailable: its log cannot be written, or its program cannot be started.
+    """
+    parent = os.getpid()
+
+    def prepare() -> None:
+        # A process started in the background of a script ignores SIGINT, and its children would too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if dies_with_parent:
+            die_with_parent(signal.SIGTERM, parent)
+
+    path = log_file(home, part)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():  # the log of the process before says why that one ended
+            path.replace(path.with_suffix(".log.1"))
+        with path.open("wb") as log:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=options.pop("cwd", home),
+                env=dict(environment),
+                start_new_session=True,
+                preexec_fn=prepare,
+                **options,
+            )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise PrefectUnavailable(f"the {part} could not be started: {error}") from error
+
+
+def spawn_python(
+    home: Path,
+    part: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    dies_with_parent: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Start a part that is a Python program, with the Python that runs this one."""
+    command = [sys.executable, *arguments]
+    return spawn(home, part, command, environment, dies_with_parent=dies_with_parent)
+
+
+def log_file(home: Path, part: str) -> Path:
+    """Where a part writes its log."""
+    return home / "logs" / f"{part}.log"
+
+
+def log_tail(home: Path, part: str, characters: int = 2000) -> str:
+    """The end of a part's log, for an error message."""
+    try:
+        return log_file(home, part).read_text(errors="replace").strip()[-characters:]
+    except OSError as error:
+        return f"({error})"
+
+
+def identity(pid: int) -> dict[str, int]:
+    """What a process is known by later: a pid alone may have been given to another process by then."""
+    return {"pid": pid, "started": _start_time(pid) or 0}
+
+
+def is_alive(identity: dict[str, int] | None) -> bool:
+    """Whether the process with this identity still runs."""
+    return bool(identity) and identity is not None and _start_time(identity["pid"]) == identity["started"]
+
+
+def stop(identity: dict[str, int] | None, number: signal.Signals = signal.SIGTERM) -> None:
+    """End a process and the session it leads: `number` first, SIGKILL when it is still there 10 s later."""
+    if identity is None or not is_alive(identity):
+        return
+    for each in (number, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            if each == signal.SIGKILL:
+                os.killpg(identity["pid"], each)
+            else:
+                os.kill(identity["pid"], each)
+        deadline = time.monotonic() + STOP_SECONDS
+        while is_alive(identity) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(identity["pid"], signal.SIGKILL)
+
+
+def _start_time(pid: int) -> int | None:
+    """When a process started, in the ticks of its system; None for a process that is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return _start_time_by_ps(pid)
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def _start_time_by_ps(pid: int) -> int | None:
+    if sys.platform == "linux":
+        return None
+    answer = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    text = answer.stdout.strip()
+    return int(time.mktime(time.strptime(text))) if text else None
