@@ -21,6 +21,13 @@ def main() -> None:
     port = sys.argv[1]
     threading.Thread(target=_leave_alone_what_is_there, args=(port,), daemon=True).start()
     from prefect.cli import app
+    from prefect.settings import get_current_settings
+
+    database = get_current_settings().server.database.connection_url
+    if database is None or "sqlite" in database.get_secret_value():
+        from prefect_codepipeline.deployments.local.one_writer import take_turns
+
+        take_turns()
 
     sys.argv[1:] = ["server", "start", "--host", "127.0.0.1", "--port", port]
     app()
