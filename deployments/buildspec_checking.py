@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from prefect_codepipeline.documents.document import Document
 from prefect_codepipeline.model.buildspec import Batch, Buildspec
 from prefect_codepipeline.model.buildspec_parsing import parse_buildspec
 from prefect_codepipeline.model.validation import Problem
 from prefect_codepipeline.model.validation.buildspecs import REPEATED
-from prefect_codepipeline.tasks.document import Document
 
 _NAME = re.compile(r".*buildspec.*\.(ya?ml|json)", re.IGNORECASE)
 _OTHERS = {"Resources", "pipeline", "stages"}

@@ -16,10 +16,11 @@ from prefect_codepipeline.deployments.buildspec_checking import (
 )
 from prefect_codepipeline.deployments.definition_file import pipeline_in, read_file
 from prefect_codepipeline.deployments.runnable import check_runnable
+from prefect_codepipeline.documents.document import Document, Place
+from prefect_codepipeline.documents.reading import MAX_BYTES
 from prefect_codepipeline.errors import InvalidDefinition, UnreadableDefinition
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation import Problem, declare_or_problems
-from prefect_codepipeline.tasks.document import MAX_BYTES, Document, Place
 
 Look = Callable[[PipelineDeclaration], list[Problem]]
 Kind = Literal["pipeline", "buildspec"]

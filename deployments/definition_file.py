@@ -6,17 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prefect_codepipeline.documents.document import Document, Place, unreadable
+from prefect_codepipeline.documents.reading import MAX_BYTES, parse_document, read_document
 from prefect_codepipeline.errors import InvalidDefinition, UnreadableDefinition
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation import declare_or_problems
-from prefect_codepipeline.tasks.document import (
-    MAX_BYTES,
-    Document,
-    Place,
-    parse_document,
-    read_document,
-    unreadable,
-)
 
 # Keys whose values are numbers; every other scalar of a definition is a text.
 _NUMBERS = {"runOrder", "timeoutInMinutes"}

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from prefect_codepipeline.deployments.definition_file import read_file
+from prefect_codepipeline.documents.document import Document
+from prefect_codepipeline.documents.reading import MAX_BYTES, read_document
 from prefect_codepipeline.errors import UnreadableDefinition
-from prefect_codepipeline.tasks.document import MAX_BYTES, Document, read_document
 
 
 def documents_at(source: Path) -> list[Document]:

@@ -19,10 +19,10 @@ from prefect_codepipeline.deployments.cloudformation.template import (
 )
 from prefect_codepipeline.deployments.cloudformation.unknown import as_text, names_in, shown
 from prefect_codepipeline.deployments.definition_file import WrittenPipeline, pipeline_in, with_numbers
+from prefect_codepipeline.documents.document import Document, Place
 from prefect_codepipeline.errors import UnreadableDefinition
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation import Problem, declare_or_problems, nearest
-from prefect_codepipeline.tasks.document import Document, Place
 
 PIPELINE = "AWS::CodePipeline::Pipeline"
 BESIDE = {

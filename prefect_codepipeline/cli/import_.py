@@ -15,8 +15,8 @@ from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
     from prefect_codepipeline.deployments.cloudformation.pipelines import ImportedPipeline
+    from prefect_codepipeline.documents.document import Place
     from prefect_codepipeline.model.validation import Problem
-    from prefect_codepipeline.tasks.document import Place
 
 _COLOURS: dict[str, Style] = {"error": "red", "warning": "yellow"}
 

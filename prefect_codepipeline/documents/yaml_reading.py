@@ -1,4 +1,4 @@
-"""Read YAML as plain data that knows in which line each part stands; see `document`, which calls it."""
+"""Read YAML as plain data that knows in which line each part stands; see `reading`, which calls it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from prefect_codepipeline.errors import UnreadableDefinition
-from prefect_codepipeline.tasks.document import (
+from prefect_codepipeline.documents.document import (
     MAX_DEPTH,
     MAX_NODES,
     Document,
@@ -19,6 +18,7 @@ from prefect_codepipeline.tasks.document import (
     too_many,
     unreadable,
 )
+from prefect_codepipeline.errors import UnreadableDefinition
 
 MAX_YAML_BYTES = 1_048_576  # as much as CloudFormation takes
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

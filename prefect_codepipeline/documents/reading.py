@@ -9,18 +9,24 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
+from prefect_codepipeline.documents.document import (
+    MAX_DEPTH,
+    MAX_NODES,
+    Document,
+    Place,
+    Repeated,
+    place_in,
+    too_many,
+    unreadable,
+)
 from prefect_codepipeline.errors import UnreadableDefinition
 
 MAX_BYTES = (
     3_000_000  # CloudFormation takes 1 MB; a definition at every limit printed with indents is below 2 MB
 )
-MAX_DEPTH = 100
-MAX_NODES = 75_000  # the largest definition has about 40,000
 _JSON_START = re.compile(r'\s*(?:\{\s*(?:["}]|\Z)|\[)')
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 _HALF_CHARACTER = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
@@ -30,57 +36,6 @@ _BYTE_ORDER_MARKS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
-
-
-class Place(NamedTuple):
-    """Line and column in a file, both counted from 1."""
-
-    line: int
-    column: int
-
-
-class Repeated(NamedTuple):
-    """A key that stands twice in one mapping; the later one counts."""
-
-    path: str
-    first: Place
-    again: Place
-
-    def __str__(self) -> str:
-        key = re.split(r"[.\]]", self.path)[-1]
-        return f"key {key!r} stands in line {self.first.line} and again in line {self.again.line}"
-
-
-@dataclass(frozen=True)
-class Document:
-    """What a file holds, as plain data, with the place of each part.
-
-    Paths are spelled as `Problem.path` spells them: `stages[1].actions[0].runOrder`; the root's is empty. The place
-    of a mapping's value is that of its key.
-    """
-
-    name: str
-    text: str = field(repr=False)
-    format: Literal["json", "yaml"]
-    content: Any = field(repr=False)
-    repeated: tuple[Repeated, ...] = ()
-    find_places: Callable[[], Mapping[str, Place]] | None = field(default=None, repr=False)
-
-    @cached_property
-    def places(self) -> Mapping[str, Place]:
-        """The place of each path. Found when the first one is asked for, since most files are right."""
-        return self.find_places() if self.find_places else _json_places(self.text)[0]
-
-    @cached_property
-    def lines(self) -> list[str]:
-        """The lines of the text, for showing what is wrong."""
-        return _lines(self.text)
-
-    def place_of(self, path: str) -> Place:
-        """The place of a path, or of the nearest part around it that is there."""
-        while path and path not in self.places:
-            path = _parent(path)
-        return self.places[path]
 
 
 def read_document(content: bytes, name: str) -> Document:
@@ -109,7 +64,7 @@ def parse_document(text: str, name: str) -> Document:
 
 def _read_yaml(text: str, name: str) -> Document:
     # PyYAML takes a while to import, and most definitions are JSON.
-    from prefect_codepipeline.tasks.yaml_document import read_yaml
+    from prefect_codepipeline.documents.yaml_reading import read_yaml
 
     return read_yaml(text, name)
 
@@ -121,37 +76,6 @@ def _decode(content: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         spelled = encoding.removesuffix("-sig").upper()
         raise UnreadableDefinition(f"{name}: not {spelled} at byte {error.start}") from None
-
-
-def _parent(path: str) -> str:
-    if path.endswith("]"):
-        return path.rpartition("[")[0]
-    return path.rpartition(".")[0]
-
-
-def _lines(text: str) -> list[str]:
-    # Not `splitlines`: it also cuts at form feeds and the like, which editors do not count.
-    return re.split(r"\r\n|\r|\n", text)
-
-
-def place_in(text: str, index: int) -> Place:
-    """The place of the character at an index."""
-    before = _lines(text[:index])
-    return Place(len(before), len(before[-1]) + 1)
-
-
-def unreadable(name: str, place: Place, what: str, text: str) -> UnreadableDefinition:
-    """The error for what stands at a place, with its line."""
-    line = _lines(text)[place.line - 1 : place.line]
-    shown = f"\n    {line[0].strip()[:120]}" if line and line[0].strip() else ""
-    return UnreadableDefinition(
-        f"{name}, line {place.line}, column {place.column}: {what}{shown}",
-        line=place.line,
-        column=place.column,
-    )
-
-
-# --- JSON ---------------------------------------------------------------------------------------------------------
 
 
 def _read_json(text: str, name: str) -> Document:
@@ -175,7 +99,8 @@ def _read_json(text: str, name: str) -> Document:
     except ValueError as error:  # NaN, and numbers of thousands of digits
         raise UnreadableDefinition(f"{name}: not JSON: {error}") from None
     _check_bounds(content, name)
-    return Document(name, text, "json", content, tuple(_json_places(text)[1]) if repeats else ())
+    repeated = tuple(_json_places(text)[1]) if repeats else ()
+    return Document(name, text, "json", content, repeated, lambda: _json_places(text)[0])
 
 
 def _loose_template(text: str, name: str) -> Document | None:
@@ -268,10 +193,3 @@ class _Open:
 
 def _too_deep(name: str) -> UnreadableDefinition:
     return UnreadableDefinition(f"{name}: nested more than {MAX_DEPTH} levels deep")
-
-
-def too_many(name: str) -> UnreadableDefinition:
-    """The error for a file with more parts than any definition has."""
-    return UnreadableDefinition(
-        f"{name}: more than {MAX_NODES} values, those that aliases repeat counted each time; no definition has as many"
-    )

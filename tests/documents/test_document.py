@@ -12,8 +12,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prefect_codepipeline.documents.document import Document, Place
+from prefect_codepipeline.documents.reading import parse_document, read_document
 from prefect_codepipeline.errors import UnreadableDefinition
-from prefect_codepipeline.tasks.document import Document, Place, parse_document, read_document
 
 YAML = """\
 name: p
