@@ -59,7 +59,7 @@ def _ended(execution_id: str) -> str:
 
 
 def _copy(execution_id: str, count: int) -> None:
-    from prefect_codepipeline.tasks.prefect_api import call, flow_run
+    from prefect_codepipeline.prefect_api.client import call, flow_run
 
     run = flow_run(execution_id)
     _, facts = call("POST", f"/flow_runs/{execution_id}/input/filter", {"prefix": "", "limit": 200})

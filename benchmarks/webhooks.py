@@ -63,7 +63,7 @@ def _measure(database: str) -> None:
         from prefect_codepipeline.blocks.git_connection import GitConnection
         from prefect_codepipeline.deployments import embedded
         from prefect_codepipeline.deployments.create import deploy_pipeline
-        from prefect_codepipeline.tasks.prefect_api import client
+        from prefect_codepipeline.prefect_api.client import client
 
         url = embedded.up(gateway=True).gateway_url
         repository = _repository(home)

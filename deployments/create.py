@@ -17,13 +17,13 @@ from prefect_codepipeline.errors import (
     ValidationException,
 )
 from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.prefect_api.client import call_all, client
 from prefect_codepipeline.tasks.definitions import claim_version, newest_version, read_definition_block
 from prefect_codepipeline.tasks.executions import (
     TAG,
     find_runs,
     known_execution,
 )
-from prefect_codepipeline.tasks.prefect_api import call_all, client
 from prefect_codepipeline.tasks.projection import DEFAULT_WORK_POOL, project
 from prefect_codepipeline.tasks.starting import check_start, find_deployment, start_pipeline_execution
 from prefect_codepipeline.tasks.stopping import cancel_for_update

@@ -34,6 +34,7 @@ from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ActionState, ExecutionState
 from prefect_codepipeline.model.timeouts import timeout_in_minutes
 from prefect_codepipeline.model.variables import resolve_action
+from prefect_codepipeline.prefect_api.suspension import Form, Wake, answers, suspend
 from prefect_codepipeline.tasks.action_context import configuration_of
 from prefect_codepipeline.tasks.decision import (
     WAKE_ONLY,
@@ -47,7 +48,6 @@ from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
 from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.registry import get_provider
-from prefect_codepipeline.tasks.suspension import Form, Wake, answers, suspend
 
 POLL_SECONDS = 0.5
 # Prefect's Resume button takes an answer and does not say from whom.

@@ -33,11 +33,11 @@ from prefect_codepipeline.model.execution import (
 )
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.state import ConditionState
+from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.registry import CancellationToken
 from prefect_codepipeline.tasks.rule import RuleQuestion, abandon_rule, as_task_state, place_of, run_rule
-from prefect_codepipeline.tasks.suspension import Wake, suspend
 
 # Shorter waits than this are not worth a suspension.
 SHORT_WAIT = timedelta(seconds=5)

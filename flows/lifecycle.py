@@ -28,6 +28,9 @@ from prefect_codepipeline.model.execution import (
 )
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ExecutionState, StageState
+from prefect_codepipeline.prefect_api.client import call, flow_run
+from prefect_codepipeline.prefect_api.leases import holding_lease
+from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.commit_statuses import CommitStatuses
 from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block
@@ -35,8 +38,6 @@ from prefect_codepipeline.tasks.event_webhooks import EventPublisher
 from prefect_codepipeline.tasks.events import Herald
 from prefect_codepipeline.tasks.execution import Execution, claim_process, set_current_execution
 from prefect_codepipeline.tasks.executions import check_limit_before
-from prefect_codepipeline.tasks.lease import holding_lease
-from prefect_codepipeline.tasks.prefect_api import call, flow_run
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.registry import providers
 from prefect_codepipeline.tasks.report import Reporter
@@ -45,7 +46,6 @@ from prefect_codepipeline.tasks.rollback import inherited_from
 from prefect_codepipeline.tasks.schedules import rule_of
 from prefect_codepipeline.tasks.stop_watch import watching_for_stop
 from prefect_codepipeline.tasks.stopping import wind_up
-from prefect_codepipeline.tasks.suspension import Wake, suspend
 
 # So long an execution waits at a gate in its process; then it is suspended, and holds none.
 IN_PROCESS_WAIT_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_WAIT_SECONDS") or 30.0)

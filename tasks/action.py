@@ -26,10 +26,10 @@ from prefect_codepipeline.model.execution import (
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ActionState, StageState
 from prefect_codepipeline.model.variables import resolve_action
+from prefect_codepipeline.prefect_api.client import flow_run
 from prefect_codepipeline.tasks.action_context import configuration_of, make_context
 from prefect_codepipeline.tasks.artifacts import store_tree
 from prefect_codepipeline.tasks.execution import Execution, current_execution
-from prefect_codepipeline.tasks.prefect_api import flow_run
 from prefect_codepipeline.tasks.progress import ProgressReport
 from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.registry import ActionResult, get_provider, providers

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.errors import InvalidApprovalTokenException, MissingBlock
 from prefect_codepipeline.model.approval_target import ApprovalTarget, Purpose, pack, unpack
-from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.prefect_api.client import call
 
 GATEWAY_BLOCK = "default"
 APPROVALS_PATH = "/approvals/"

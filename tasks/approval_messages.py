@@ -15,10 +15,11 @@ from prefect_codepipeline.model.slack_message import (
     decided_reply,
     reminder_reply,
 )
+from prefect_codepipeline.prefect_api.ui import run_url
 from prefect_codepipeline.tasks.approval_links import load_gateway
 from prefect_codepipeline.tasks.approval_view import ApprovalView, view_approval
 from prefect_codepipeline.tasks.definitions import settings_of
-from prefect_codepipeline.tasks.executions import KnownExecution, run_url
+from prefect_codepipeline.tasks.executions import KnownExecution
 from prefect_codepipeline.tasks.notifications import (
     ASKED,
     DECIDED,

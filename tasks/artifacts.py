@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
 from prefect_codepipeline.model.execution import StoredArtifact
+from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.archive_member import UnfitTreeError
 from prefect_codepipeline.tasks.archive_packing import pack, unpack
 from prefect_codepipeline.tasks.artifact_places import (
@@ -26,7 +27,6 @@ from prefect_codepipeline.tasks.artifact_places import (
     work_file,
     work_folder,
 )
-from prefect_codepipeline.tasks.prefect_api import call
 from prefect_codepipeline.tasks.registry import OutputTree
 
 FOLDER_VARIABLE = "PREFECT_CODEPIPELINE_ARTIFACTS"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.prefect_api.client import call
 
 
 def next_number(project_name: str) -> int:

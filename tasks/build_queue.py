@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from prefect_codepipeline.errors import ActionFailed, PrefectUnavailable
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.registry import ActionContext
 
 LEASE_SECONDS = 60.0

@@ -153,7 +153,7 @@ def _fetch(client: Any, reference: SecretReference, wanted: WantedSecret) -> str
 def _in_prefect(wanted: WantedSecret) -> str:
     if wanted.type == "SECRETS_MANAGER":
         return secret_value(wanted.reference, f"environment variable {wanted.variable!r}")
-    from prefect_codepipeline.tasks.prefect_api import call
+    from prefect_codepipeline.prefect_api.client import call
 
     _refuse_versions(wanted, _asks_for_version(wanted.reference))
     block, variable = _cleaned(wanted.reference, "-"), _cleaned(wanted.reference, "_")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.names import project_block_names
-from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.prefect_api.client import call
 
 
 def find_project(project_name: str) -> CodeBuildProject | None:

@@ -35,9 +35,9 @@ from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import ActionStarted
 from prefect_codepipeline.model.state import ExecutionState
 from prefect_codepipeline.model.triggers import GitPlace, git_place, git_places
+from prefect_codepipeline.prefect_api.ui import run_url
 from prefect_codepipeline.tasks.definitions import read_definition_block
 from prefect_codepipeline.tasks.execution import Execution
-from prefect_codepipeline.tasks.executions import run_url
 from prefect_codepipeline.tasks.follower import Follower
 from prefect_codepipeline.tasks.git_places import Connections
 

@@ -21,10 +21,10 @@ from prefect_codepipeline.model.execution import (
     ApprovalVoted,
 )
 from prefect_codepipeline.model.state import ActionState, ExecutionState
+from prefect_codepipeline.prefect_api.suspension import resume
 from prefect_codepipeline.tasks.definitions import settings_of
 from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
-from prefect_codepipeline.tasks.suspension import resume
 
 Answer = Literal["Approved", "Rejected"]
 SUMMARY_LENGTH = 512

@@ -15,7 +15,7 @@ from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.errors import MissingBlock, PipelineNotFoundException
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.tasks.prefect_api import PAGE, call, call_all, client
+from prefect_codepipeline.prefect_api.client import PAGE, call, call_all, client
 from prefect_codepipeline.tasks.registry import providers
 
 DEFINITION_TYPE = "pipeline-definition"

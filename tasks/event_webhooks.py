@@ -34,11 +34,11 @@ from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.events import StateChange
 from prefect_codepipeline.model.execution import AnyFact, NotificationSent
 from prefect_codepipeline.model.notification_rules import NotificationRule
+from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.events import History, place_of
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.follower import Follower
 from prefect_codepipeline.tasks.outgoing import Answer, Poster, PrivateAddressError
-from prefect_codepipeline.tasks.prefect_api import call
 from prefect_codepipeline.tasks.record import utc_now
 
 FLUSH_SECONDS = 8.0

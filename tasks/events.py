@@ -14,9 +14,9 @@ from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.events import EventTeller, StateChange
 from prefect_codepipeline.model.execution import AnyFact, ProcessEnded
+from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.follower import Follower
-from prefect_codepipeline.tasks.prefect_api import call
 
 _PAUSE_SECONDS = 0.2  # one request tells all facts of a burst
 _DEFAULT_REGION = "us-east-1"

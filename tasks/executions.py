@@ -15,8 +15,8 @@ from prefect_codepipeline.model.declaration import ExecutionMode
 from prefect_codepipeline.model.execution import AnyFact, ExecutionPinned
 from prefect_codepipeline.model.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
 from prefect_codepipeline.model.state import ExecutionState, fold
+from prefect_codepipeline.prefect_api.client import call, call_all, flow_run
 from prefect_codepipeline.tasks.definitions import read_definition_block
-from prefect_codepipeline.tasks.prefect_api import call, call_all, flow_run
 from prefect_codepipeline.tasks.record import RecordOf
 
 TAG = "codepipeline"
@@ -187,14 +187,6 @@ def latest_execution(pipeline_name: str) -> KnownExecution:
     raise PipelineNotFoundException(
         f"pipeline {pipeline_name!r} has no execution; start one with: codepipeline start {pipeline_name}"
     )
-
-
-def run_url(execution_id: str) -> str | None:
-    """Where Prefect's UI shows the run, None when the UI's address is not known."""
-    from prefect.settings import PREFECT_UI_URL
-
-    base = PREFECT_UI_URL.value()
-    return f"{base.rstrip('/')}/runs/flow-run/{execution_id}" if base else None
 
 
 def waiting_execution(pipeline_name: str) -> KnownExecution:

@@ -15,10 +15,10 @@ from typing import Any, Literal
 from prefect_codepipeline.model.declaration import ExecutionMode
 from prefect_codepipeline.model.execution_modes import Gate, Ticket
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.tasks.lease import is_stale, server_time
-from prefect_codepipeline.tasks.prefect_api import call, call_all, flow_run
+from prefect_codepipeline.prefect_api.client import call, call_all, flow_run
+from prefect_codepipeline.prefect_api.leases import is_stale, server_time
+from prefect_codepipeline.prefect_api.suspension import resume
 from prefect_codepipeline.tasks.record import RecordOf
-from prefect_codepipeline.tasks.suspension import resume
 
 TransitionType = Literal["Inbound", "Outbound"]
 _TAG = "codepipeline-gate"

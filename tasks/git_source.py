@@ -19,10 +19,10 @@ from pydantic import SecretStr, ValidationError
 from prefect_codepipeline.blocks.git_connection import GitConnection, check_url, host_and_path
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
 from prefect_codepipeline.model.execution import ArtifactFormat, SourceRevision
+from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.git_mirror import Commit, Mirror, clone, pin, read_commit, with_mirror
 from prefect_codepipeline.tasks.git_process import Access
 from prefect_codepipeline.tasks.git_tree import Export, export_commit
-from prefect_codepipeline.tasks.prefect_api import call
 from prefect_codepipeline.tasks.registry import ActionContext, ActionResult, OutputTree
 
 CLONE_REFERENCE_FILE = "codebuild-clone-ref.json"

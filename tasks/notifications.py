@@ -40,8 +40,8 @@ from prefect_codepipeline.model.slack_message import (
     failure_reply,
 )
 from prefect_codepipeline.model.state import ExecutionState
+from prefect_codepipeline.prefect_api.client import call, call_all
 from prefect_codepipeline.tasks.approval_links import approval_link, sign
-from prefect_codepipeline.tasks.prefect_api import call, call_all
 from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.slack_failures import SlackFailure, read_failure
 

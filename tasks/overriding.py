@@ -12,10 +12,10 @@ from prefect_codepipeline.errors import (
 )
 from prefect_codepipeline.model.conditions import KIND_OF_TYPE, ConditionType, is_overridable
 from prefect_codepipeline.model.execution import OverrideRequested
+from prefect_codepipeline.prefect_api.suspension import resume
 from prefect_codepipeline.tasks.executions import read_execution
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.retrying import check_retryable, check_room, go_on_with
-from prefect_codepipeline.tasks.suspension import resume
 
 
 def override_stage_condition(

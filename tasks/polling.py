@@ -24,12 +24,12 @@ from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.git_event import GitEvent
 from prefect_codepipeline.model.triggers import GitPlace, git_places, is_polled
+from prefect_codepipeline.prefect_api.client import call, call_all
+from prefect_codepipeline.prefect_api.leases import server_time
 from prefect_codepipeline.tasks.changed_files import Look, complete
 from prefect_codepipeline.tasks.git_failures import failure_of
 from prefect_codepipeline.tasks.git_places import Connections
 from prefect_codepipeline.tasks.git_process import Access, GitError, git_processes
-from prefect_codepipeline.tasks.lease import server_time
-from prefect_codepipeline.tasks.prefect_api import call, call_all
 from prefect_codepipeline.tasks.projection import deployed_definitions
 from prefect_codepipeline.tasks.triggering import Triggered, trigger
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.action_settings import ActionSettings
+from prefect_codepipeline.prefect_api.ui import run_url
 from prefect_codepipeline.tasks.build import BuildResult
 from prefect_codepipeline.tasks.build_numbers import next_number
 from prefect_codepipeline.tasks.build_queue import turn_of
@@ -21,7 +22,6 @@ from prefect_codepipeline.tasks.buildspec_files import read_buildspec
 from prefect_codepipeline.tasks.codebuild_projects import find_project
 from prefect_codepipeline.tasks.codebuild_service import run_in_codebuild
 from prefect_codepipeline.tasks.command_failures import clear_about_a_full_disk
-from prefect_codepipeline.tasks.executions import run_url
 from prefect_codepipeline.tasks.git_process import Access
 from prefect_codepipeline.tasks.git_source import clone_reference
 from prefect_codepipeline.tasks.project_batch import run_project_batch

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.prefect_api.client import call, call_all, client
 from prefect_codepipeline.tasks.definitions import (
     DEFINITION_TYPE,
     newest_version,
@@ -21,7 +22,6 @@ from prefect_codepipeline.tasks.definitions import (
     updated_since,
 )
 from prefect_codepipeline.tasks.executions import TAG, find_runs, pipeline_tag
-from prefect_codepipeline.tasks.prefect_api import call, call_all, client
 from prefect_codepipeline.tasks.schedules import wanted_schedules
 
 FLOW_NAME = "pipeline"

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from prefect_codepipeline.errors import PipelineExecutionNotFoundException
 from prefect_codepipeline.model.execution import AnyFact, Fact, parse_fact
-from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.prefect_api.client import call
 
 _SENDER = "prefect-codepipeline"
 _EVERYTHING = 100_000  # PostgreSQL refuses -1, and the default is 1

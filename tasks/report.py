@@ -13,6 +13,8 @@ from prefect_codepipeline.model.execution import AnyFact, ExecutionPinned, Notif
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.page import execution_page
 from prefect_codepipeline.model.state import ExecutionState
+from prefect_codepipeline.prefect_api.client import call, flow_run
+from prefect_codepipeline.prefect_api.ui import run_url
 from prefect_codepipeline.tasks import event_webhooks
 from prefect_codepipeline.tasks.approval_links import load_gateway
 from prefect_codepipeline.tasks.commit_statuses import tell_commits_the_end
@@ -20,10 +22,9 @@ from prefect_codepipeline.tasks.definitions import read_definition_block, settin
 from prefect_codepipeline.tasks.event_webhooks import senders_of
 from prefect_codepipeline.tasks.events import History
 from prefect_codepipeline.tasks.execution import Execution
-from prefect_codepipeline.tasks.executions import read_execution, run_url
+from prefect_codepipeline.tasks.executions import read_execution
 from prefect_codepipeline.tasks.follower import Follower
 from prefect_codepipeline.tasks.notifications import Notifier, close_all, load_slack_channel, wants_of
-from prefect_codepipeline.tasks.prefect_api import call, flow_run
 from prefect_codepipeline.tasks.record import RecordOf
 
 _PAUSE_SECONDS = 0.4  # each showing costs the server more than a fact does

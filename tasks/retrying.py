@@ -19,10 +19,10 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.model.declaration import RetryMode
 from prefect_codepipeline.model.execution import ProcessStarted, RetryRequested
 from prefect_codepipeline.model.state import ExecutionState, StageState
+from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block
 from prefect_codepipeline.tasks.executions import KnownExecution, check_limit, read_execution
-from prefect_codepipeline.tasks.prefect_api import client
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 
 

@@ -15,10 +15,10 @@ from prefect_codepipeline.errors import (
 )
 from prefect_codepipeline.model.execution import Inherited, TriggerType
 from prefect_codepipeline.model.state import ExecutionState
+from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.definitions import newest_version
 from prefect_codepipeline.tasks.executions import KnownExecution, find_runs, known_execution, read_execution
-from prefect_codepipeline.tasks.prefect_api import client
 
 _PAGE = 50
 

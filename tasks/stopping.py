@@ -25,6 +25,7 @@ from prefect_codepipeline.model.execution import (
 )
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ConditionState, ExecutionState, StageState
+from prefect_codepipeline.prefect_api.suspension import resume
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.decision import WAKE_ONLY
 from prefect_codepipeline.tasks.definitions import read_definition_block
@@ -32,7 +33,6 @@ from prefect_codepipeline.tasks.events import tell_the_rest
 from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.rule import abandon_rule
-from prefect_codepipeline.tasks.suspension import resume
 
 REASON_LENGTH = 200
 ActionEnd = Literal["Abandoned", "Failed"]

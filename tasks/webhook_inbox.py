@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from prefect_codepipeline.model.webhook_delivery import FinishedDelivery, TakenDelivery
-from prefect_codepipeline.tasks.prefect_api import call, call_all, client
+from prefect_codepipeline.prefect_api.client import call, call_all, client
 
 FLOW = "webhooks"
 # Of a gateway that was away for longer, nothing is dealt with: nobody would want a push of last week to be released.

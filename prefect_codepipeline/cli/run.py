@@ -43,7 +43,7 @@ def run(
     with _server() as api_url:
         use(api_url)
         from prefect_codepipeline.deployments.foreground import create_run
-        from prefect_codepipeline.tasks.executions import run_url
+        from prefect_codepipeline.prefect_api.ui import run_url
 
         flow_run = create_run(declaration, variables, revisions, who(), settings)
         console.print(Text(f"{declaration.name}: execution {flow_run.id}"))

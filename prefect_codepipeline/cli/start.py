@@ -37,7 +37,7 @@ def start(
     from prefect_codepipeline.cli.watch import exit_code
     from prefect_codepipeline.cli.watch import watch as watch_execution
     from prefect_codepipeline.deployments.create import start_pipeline_execution
-    from prefect_codepipeline.tasks.executions import run_url
+    from prefect_codepipeline.prefect_api.ui import run_url
 
     execution_id = start_pipeline_execution(
         name, pairs(variable, "--variable"), pairs(source_revision, "--source-revision"), who()

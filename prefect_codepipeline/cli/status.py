@@ -29,7 +29,8 @@ def status(name: str, *, execution: str | None = None, watch: bool = False, json
     connect()
     from prefect_codepipeline.cli.tree import execution_tree, gate_lines, progress_line, revision_lines
     from prefect_codepipeline.cli.watch import watch as watch_execution
-    from prefect_codepipeline.tasks.executions import latest_execution, read_execution, run_url
+    from prefect_codepipeline.prefect_api.ui import run_url
+    from prefect_codepipeline.tasks.executions import latest_execution, read_execution
     from prefect_codepipeline.tasks.gate import read_gates
 
     known = read_execution(execution) if execution else latest_execution(name)

@@ -25,9 +25,9 @@ from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable, W
 from prefect_codepipeline.gateway.deliverer import Deliverer
 from prefect_codepipeline.model.webhook_delivery import TakenDelivery
 from prefect_codepipeline.model.webhook_payloads import PayloadError
+from prefect_codepipeline.prefect_api.client import within
 from prefect_codepipeline.tasks.deliveries import Endpoint, find_endpoint, read_delivery, read_webhook
 from prefect_codepipeline.tasks.pipeline_webhooks import find_webhook
-from prefect_codepipeline.tasks.prefect_api import within
 from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.webhook_inbox import take
 

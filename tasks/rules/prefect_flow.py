@@ -17,8 +17,8 @@ from prefect.states import Cancelled, Cancelling
 from pydantic import field_validator
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.executions import run_url
-from prefect_codepipeline.tasks.prefect_api import call, client, flow_run
+from prefect_codepipeline.prefect_api.client import call, client, flow_run
+from prefect_codepipeline.prefect_api.ui import run_url
 from prefect_codepipeline.tasks.rule_registry import (
     RuleConfiguration,
     RuleContext,

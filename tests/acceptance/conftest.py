@@ -19,8 +19,8 @@ from set_up import SetUp
 from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import ProcessStarted
+from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks.executions import KnownExecution, find_all_runs, read_execution
-from prefect_codepipeline.tasks.prefect_api import client
 
 DEADLINE_SECONDS = 200
 # No wait of a healthy set-up takes so long, also when three of them share two processors.

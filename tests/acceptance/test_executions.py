@@ -20,10 +20,10 @@ from prefect_codepipeline.deployments.create import (
 )
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.model.execution import ProcessLost
+from prefect_codepipeline.prefect_api.client import call, client
+from prefect_codepipeline.prefect_api.leases import server_time
 from prefect_codepipeline.tasks.definitions import find_version
 from prefect_codepipeline.tasks.gate import read_gates
-from prefect_codepipeline.tasks.lease import server_time
-from prefect_codepipeline.tasks.prefect_api import call, client
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 
 pytestmark = pytest.mark.live

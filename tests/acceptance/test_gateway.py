@@ -37,11 +37,11 @@ from prefect_codepipeline.gateway.serve import prepare_gateway
 from prefect_codepipeline.gateway.socket_mode import SocketModes
 from prefect_codepipeline.model.approval_policy import ApprovalPolicy
 from prefect_codepipeline.model.approver import Approver
+from prefect_codepipeline.prefect_api.client import call, client
+from prefect_codepipeline.prefect_api.leases import server_time
 from prefect_codepipeline.tasks.approval_links import approval_link, load_gateway
 from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
 from prefect_codepipeline.tasks.executions import read_execution
-from prefect_codepipeline.tasks.lease import server_time
-from prefect_codepipeline.tasks.prefect_api import call, client
 from prefect_codepipeline.tasks.stopping import stop_pipeline_execution
 from prefect_codepipeline.tasks.webhook_signatures import sign
 

@@ -35,11 +35,11 @@ from prefect_codepipeline.model.execution import (
     StageFinished,
 )
 from prefect_codepipeline.model.records import ErrorDetails
+from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.decision import put_approval_result
 from prefect_codepipeline.tasks.definitions import newest_version
 from prefect_codepipeline.tasks.overriding import override_stage_condition
-from prefect_codepipeline.tasks.prefect_api import client
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.retrying import retry_stage_execution
 from prefect_codepipeline.tasks.rollback import rollback_stage

@@ -21,9 +21,9 @@ from prefect_codepipeline.errors import (
 )
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks.executions import find_runs
 from prefect_codepipeline.tasks.gate import read_gates
-from prefect_codepipeline.tasks.prefect_api import client
 from prefect_codepipeline.tasks.retrying import retry_stage_execution
 from prefect_codepipeline.tasks.rollback import rollback_stage
 from prefect_codepipeline.tasks.stopping import stop_pipeline_execution

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.tasks.executions import run_url
+from prefect_codepipeline.prefect_api.ui import run_url
 
 pytestmark = pytest.mark.live
 ROOT = Path(__file__).parent.parent.parent

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.names import project_block_names, slug
+from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.codebuild_projects import find_project
-from prefect_codepipeline.tasks.prefect_api import call
 
 
 class TestCodeBuildProject(BlockStandardTestSuite):

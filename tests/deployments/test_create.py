@@ -24,9 +24,9 @@ from prefect_codepipeline.errors import (
 )
 from prefect_codepipeline.flows.reconcile import Memory, reconcile_once
 from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.definitions import claim_version, find_version, newest_version
 from prefect_codepipeline.tasks.gate import read_gates
-from prefect_codepipeline.tasks.prefect_api import call
 
 pytestmark = pytest.mark.live
 

@@ -187,7 +187,7 @@ def _prepare(set_up: SetUp) -> None:
         "from prefect_codepipeline.blocks.git_connection import GitConnection\n"
         "from prefect_codepipeline.deployments.create import deploy_pipeline\n"
         "from prefect_codepipeline.model.declaration import PipelineDeclaration\n"
-        "from prefect_codepipeline.tasks.prefect_api import client\n"
+        "from prefect_codepipeline.prefect_api.client import client\n"
         "client().create_work_pool(WorkPoolCreate(name='nobody', type='process'))\n"
         f"GitConnection(url_template='/nowhere', webhook_secret=SecretStr({SECRET.get_secret_value()!r}), host_kind='github').save('storm')\n"
         f"read = lambda name: PipelineDeclaration.model_validate_json(open({str(set_up.folder)!r} + f'/{{name}}.json').read())\n"

@@ -17,9 +17,9 @@ from prefect import flow, task
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec import ReportGroup
+from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks import build_reports
 from prefect_codepipeline.tasks.build_reports import collect_reports
-from prefect_codepipeline.tasks.prefect_api import call
 from prefect_codepipeline.tasks.report_publishing import artifact_key, keep_report_files, publish_reports
 
 REPORTS = Path(__file__).parent.parent / "data/reports"
@@ -237,7 +237,7 @@ def test_reports_are_tables_in_prefect_linked_to_the_task_run(prefect_server, so
 
 
 def test_without_a_server_there_is_a_warning_and_no_error(source, monkeypatch, caplog):
-    monkeypatch.setattr("prefect_codepipeline.tasks.prefect_api.AWAY_SECONDS", 0.0)
+    monkeypatch.setattr("prefect_codepipeline.prefect_api.client.AWAY_SECONDS", 0.0)
     collected = collect_reports([ReportGroup("unit", ("out/TEST-a.xml",))], source)
 
     from prefect.settings import PREFECT_API_URL, temporary_settings

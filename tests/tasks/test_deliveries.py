@@ -26,11 +26,11 @@ from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
 from prefect_codepipeline.model.webhook_delivery import TakenDelivery
+from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.tasks.definitions import newest_version
 from prefect_codepipeline.tasks.executions import find_runs
 from prefect_codepipeline.tasks.git_places import unheard
 from prefect_codepipeline.tasks.polling import find_watched
-from prefect_codepipeline.tasks.prefect_api import call, client
 from prefect_codepipeline.tasks.webhook_inbox import drop_old, finished, take, waiting
 from prefect_codepipeline.tasks.webhook_signatures import sign
 

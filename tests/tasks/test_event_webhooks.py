@@ -24,9 +24,9 @@ from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.events import StateChange, events_of
 from prefect_codepipeline.model.execution import NotificationSent, parse_fact
 from prefect_codepipeline.model.notification_rules import NotificationRule
+from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks import event_webhooks
 from prefect_codepipeline.tasks.event_webhooks import EventSender, close_all, load_event_webhook, signed
-from prefect_codepipeline.tasks.prefect_api import call
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 KIND = {"category": "Build", "owner": "Custom", "provider": "P", "version": "1"}

@@ -30,10 +30,10 @@ from prefect_codepipeline.model.execution import (
     StageFinished,
     StopRequested,
 )
-from prefect_codepipeline.tasks import prefect_api
+from prefect_codepipeline.prefect_api import client as prefect_api
+from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.events import Herald, Messenger, tell_the_rest
 from prefect_codepipeline.tasks.execution import Execution
-from prefect_codepipeline.tasks.prefect_api import call
 from prefect_codepipeline.tasks.record import RecordOf
 
 pytestmark = pytest.mark.live

@@ -13,9 +13,9 @@ from prefect import flow
 from prefect.states import Completed, Running
 
 from prefect_codepipeline.model.execution import ProcessEnded, ProcessStarted
+from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.gate import Visit, read_gates
-from prefect_codepipeline.tasks.prefect_api import client
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 
 _order = count()

@@ -29,9 +29,9 @@ from prefect_codepipeline.model.execution import (
 )
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ExecutionState, fold
+from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks import notifications
 from prefect_codepipeline.tasks.notifications import Notifier, load_slack_channel
-from prefect_codepipeline.tasks.prefect_api import call
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 RUN_URL = "http://127.0.0.1:4200/runs/flow-run/x"

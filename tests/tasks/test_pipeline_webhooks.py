@@ -27,6 +27,7 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.model.declaration import PipelineDeclaration
 from prefect_codepipeline.model.webhooks import WebhookDefinition
+from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.tasks.executions import find_runs
 from prefect_codepipeline.tasks.pipeline_webhooks import (
     delete_webhook,
@@ -34,7 +35,6 @@ from prefect_codepipeline.tasks.pipeline_webhooks import (
     list_webhooks,
     put_webhook,
 )
-from prefect_codepipeline.tasks.prefect_api import call, client
 from prefect_codepipeline.tasks.webhook_inbox import waiting
 from prefect_codepipeline.tasks.webhook_signatures import sign
 

@@ -11,7 +11,7 @@ from prefect import flow
 
 from prefect_codepipeline.errors import PipelineExecutionNotFoundException
 from prefect_codepipeline.model.execution import ApprovalDecided, StageEntered
-from prefect_codepipeline.tasks.prefect_api import client
+from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks.record import RecordOf
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)

@@ -163,7 +163,7 @@ def test_the_numbers_of_a_project_s_builds_count_up(builds):
 
 
 def test_a_failed_build_says_what_failed_and_what_its_reports_tell(builds, prefect_server):
-    from prefect_codepipeline.tasks.prefect_api import call
+    from prefect_codepipeline.prefect_api.client import call
 
     builds.source(
         """

@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from prefect_codepipeline.errors import PrefectUnavailable
-from prefect_codepipeline.tasks.prefect_api import call, call_all, client, moment
+from prefect_codepipeline.prefect_api.client import call, call_all, client, moment
 
 # A lease is renewed so often, and given up after six times that.
 RENEW_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_LEASE_SECONDS") or 10.0)

@@ -11,9 +11,10 @@ from prefect import flow
 from prefect.states import Failed, Running
 
 from prefect_codepipeline.flows.reconcile import reconcile_once
-from prefect_codepipeline.tasks import gate, lease
-from prefect_codepipeline.tasks.lease import STALE_SECONDS, is_stale, server_time
-from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.prefect_api import leases as lease
+from prefect_codepipeline.prefect_api.client import call, client
+from prefect_codepipeline.prefect_api.leases import STALE_SECONDS, is_stale, server_time
+from prefect_codepipeline.tasks import gate
 
 pytestmark = pytest.mark.live
 

@@ -19,7 +19,7 @@ from prefect.exceptions import Abort, Pause
 from prefect.input.run_input import keyset_from_base_key
 from prefect.states import Suspended
 
-from prefect_codepipeline.tasks.prefect_api import call, client
+from prefect_codepipeline.prefect_api.client import call, client
 
 
 @dataclass(frozen=True)
