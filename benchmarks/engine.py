@@ -158,7 +158,7 @@ def _wait(execution_id: str, condition: Callable[[Any], bool]) -> Any:
 
 
 def _declaration(name: str, stages: int, actions: int, approval: bool = False) -> Any:
-    from prefect_codepipeline.model.declaration import PipelineDeclaration
+    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
     def action(
         name: str, run_order: int, category: str, owner: str = "Custom", provider: str = "Scripted"

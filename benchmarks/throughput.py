@@ -113,7 +113,7 @@ def set_up() -> Iterator[Path]:
 
 
 def declaration(name: str) -> Any:
-    from prefect_codepipeline.model.declaration import PipelineDeclaration
+    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
     def action(name: str, category: str = "Test") -> dict[str, Any]:
         kind = {"category": category, "owner": "Custom", "provider": "Scripted", "version": "1"}

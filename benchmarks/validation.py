@@ -23,7 +23,7 @@ from typing import Any
 from prefect_codepipeline.deployments.checking import check_wire
 from prefect_codepipeline.deployments.definition_file import pipeline_in
 from prefect_codepipeline.documents.reading import parse_document
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation import validate
 
 HELLO = Path(__file__).parent.parent / "examples" / "hello" / "pipeline.json"

@@ -211,7 +211,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def declaration(name: str, mode: str) -> Any:
-    from prefect_codepipeline.model.declaration import PipelineDeclaration
+    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
     def kind(category: str, owner: str, provider: str) -> dict[str, str]:
         return {"category": category, "owner": owner, "provider": provider, "version": "1"}

@@ -18,8 +18,9 @@ from prefect_codepipeline.deployments.definition_file import pipeline_in, read_f
 from prefect_codepipeline.deployments.runnable import check_runnable
 from prefect_codepipeline.documents.document import Document, Place
 from prefect_codepipeline.documents.reading import MAX_BYTES
-from prefect_codepipeline.errors import InvalidDefinition, UnreadableDefinition
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.errors import UnreadableDefinition
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.model.validation import Problem, declare_or_problems
 
 Look = Callable[[PipelineDeclaration], list[Problem]]

@@ -12,11 +12,11 @@ from prefect.exceptions import ObjectNotFound
 from prefect_codepipeline.deployments.runnable import check_runnable
 from prefect_codepipeline.errors import (
     ConcurrentModificationException,
-    InvalidDefinition,
     PipelineNotFoundException,
     ValidationException,
 )
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.prefect_api.client import call_all, client
 from prefect_codepipeline.tasks.definitions import claim_version, newest_version, read_definition_block
 from prefect_codepipeline.tasks.executions import (

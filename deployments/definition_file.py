@@ -8,8 +8,9 @@ from typing import Any
 
 from prefect_codepipeline.documents.document import Document, Place, unreadable
 from prefect_codepipeline.documents.reading import MAX_BYTES, parse_document, read_document
-from prefect_codepipeline.errors import InvalidDefinition, UnreadableDefinition
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.errors import UnreadableDefinition
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.model.validation import declare_or_problems
 
 # Keys whose values are numbers; every other scalar of a definition is a text.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from prefect_codepipeline.model.compute_types import COMPUTE_SIZES
+from prefect_codepipeline.model.definition.compute_types import COMPUTE_SIZES
 
 # The images that AWS names in short lie in its public registry; those on Ubuntu it does not publish.
 _OURS = re.compile(r"aws/codebuild/(amazonlinux[\w-]*-standard:[\w.]+)")

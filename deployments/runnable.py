@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from prefect_codepipeline.deployments.runnable_rules import check_rule
-from prefect_codepipeline.model.action_types import find_action_type
-from prefect_codepipeline.model.conditions import ConditionKind, condition_of
-from prefect_codepipeline.model.declaration import (
+from prefect_codepipeline.model.definition.action_types import find_action_type
+from prefect_codepipeline.model.definition.conditions import ConditionKind, condition_of
+from prefect_codepipeline.model.definition.declaration import (
     ActionDeclaration,
     ActionTypeId,
     PipelineDeclaration,
     StageDeclaration,
 )
+from prefect_codepipeline.model.definition.variables import find_references
 from prefect_codepipeline.model.validation import Problem, nearest, problems_of, validate
-from prefect_codepipeline.model.variables import find_references
 from prefect_codepipeline.tasks.provider_names import built_in_action_types, has_plugins
 
 if TYPE_CHECKING:

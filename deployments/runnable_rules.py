@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from prefect_codepipeline.model.action_types import find_rule_type
-from prefect_codepipeline.model.declaration import RuleDeclaration
+from prefect_codepipeline.model.definition.action_types import find_rule_type
+from prefect_codepipeline.model.definition.declaration import RuleDeclaration
+from prefect_codepipeline.model.definition.variables import find_references
 from prefect_codepipeline.model.validation import Problem, nearest, problems_of
-from prefect_codepipeline.model.variables import find_references
 from prefect_codepipeline.tasks.provider_names import RULES_NOT_YET, built_in_rules
 
 if TYPE_CHECKING:

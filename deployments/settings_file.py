@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.errors import UnreadableDefinition
 from prefect_codepipeline.model.approval_policy import EVERYWHERE
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.model.validation.problem import nearest
+from prefect_codepipeline.model.problem import nearest
 
 
 def read_settings_beside(definition: Path, declaration: PipelineDeclaration) -> PipelineSettings | None:

@@ -21,7 +21,9 @@ from prefect_codepipeline.errors import (
     InvalidApprovalTokenException,
 )
 from prefect_codepipeline.model.approver import Approver
-from prefect_codepipeline.model.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.timeouts import timeout_in_minutes
+from prefect_codepipeline.model.definition.variables import resolve_action
 from prefect_codepipeline.model.execution import (
     ActionFinished,
     ActionStarted,
@@ -32,8 +34,6 @@ from prefect_codepipeline.model.execution import (
 from prefect_codepipeline.model.page import plain, revision_text
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ActionState, ExecutionState
-from prefect_codepipeline.model.timeouts import timeout_in_minutes
-from prefect_codepipeline.model.variables import resolve_action
 from prefect_codepipeline.prefect_api.suspension import Form, Wake, answers, suspend
 from prefect_codepipeline.tasks.action_context import configuration_of
 from prefect_codepipeline.tasks.decision import (

@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_codepipeline.flows.stage import run_as
-from prefect_codepipeline.model.conditions import (
+from prefect_codepipeline.model.definition.conditions import (
     ConditionKind,
     ConditionStatus,
     RuleOutcome,

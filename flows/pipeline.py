@@ -22,8 +22,8 @@ from prefect_codepipeline.flows.lifecycle import (
     taking_over,
 )
 from prefect_codepipeline.flows.stage import outcome_of, run_segment
+from prefect_codepipeline.model.definition.plan import Segment, cut_into_segments
 from prefect_codepipeline.model.execution import StageExecutionStatus
-from prefect_codepipeline.model.plan import Segment, cut_into_segments
 from prefect_codepipeline.tasks.execution import Execution
 
 

@@ -17,7 +17,8 @@ from prefect.states import Cancelled, Completed, Failed
 
 from prefect_codepipeline.blocks.pipeline_definition import MASK
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, CodePipelineError
-from prefect_codepipeline.model.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.variables import resolve_action
 from prefect_codepipeline.model.execution import (
     ActionFinished,
     ActionStarted,
@@ -25,7 +26,6 @@ from prefect_codepipeline.model.execution import (
 )
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import ActionState, StageState
-from prefect_codepipeline.model.variables import resolve_action
 from prefect_codepipeline.prefect_api.client import flow_run
 from prefect_codepipeline.tasks.action_context import configuration_of, make_context
 from prefect_codepipeline.tasks.artifacts import store_tree

@@ -9,7 +9,7 @@ from prefect.logging import get_logger
 from pydantic import ValidationError
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.validation import problems_of
 from prefect_codepipeline.tasks.artifacts import fetch_tree
 from prefect_codepipeline.tasks.execution import Execution

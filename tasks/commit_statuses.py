@@ -31,7 +31,7 @@ from prefect_codepipeline.model.commit_status import (
     shown_commits,
     status_of,
 )
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import ActionStarted
 from prefect_codepipeline.model.state import ExecutionState
 from prefect_codepipeline.model.triggers import GitPlace, git_place, git_places

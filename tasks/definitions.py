@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition, document_name
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.errors import MissingBlock, PipelineNotFoundException
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.prefect_api.client import PAGE, call, call_all, client
 from prefect_codepipeline.tasks.registry import providers

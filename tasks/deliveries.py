@@ -12,7 +12,7 @@ from prefect_codepipeline.blocks.git_connection import GitConnection, kind_of_ho
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
 from prefect_codepipeline.errors import ActionFailed, MissingBlock, PipelineNotFoundException, WebhookRefused
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.git_event import GitEvent, GitHost
 from prefect_codepipeline.model.triggers import CODECOMMIT, Decision, GitPlace, git_places
 from prefect_codepipeline.model.webhook_delivery import (

@@ -30,7 +30,7 @@ from prefect_codepipeline import __version__
 from prefect_codepipeline.blocks.event_webhook import EventWebhook, key_of
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.errors import CodePipelineError, MissingBlock
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.events import StateChange
 from prefect_codepipeline.model.execution import AnyFact, NotificationSent
 from prefect_codepipeline.model.notification_rules import NotificationRule

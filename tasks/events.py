@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from prefect_codepipeline.errors import CodePipelineError
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.events import EventTeller, StateChange
 from prefect_codepipeline.model.execution import AnyFact, ProcessEnded
 from prefect_codepipeline.prefect_api.client import call

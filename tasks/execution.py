@@ -12,7 +12,7 @@ from prefect.exceptions import Abort
 
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import (
     AnyFact,
     Fact,

@@ -11,9 +11,9 @@ from prefect_codepipeline.errors import (
     PipelineExecutionNotFoundException,
     PipelineNotFoundException,
 )
-from prefect_codepipeline.model.declaration import ExecutionMode
+from prefect_codepipeline.model.definition.declaration import ExecutionMode
+from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
 from prefect_codepipeline.model.execution import AnyFact, ExecutionPinned
-from prefect_codepipeline.model.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
 from prefect_codepipeline.model.state import ExecutionState, fold
 from prefect_codepipeline.prefect_api.client import call, call_all, flow_run
 from prefect_codepipeline.tasks.definitions import read_definition_block

@@ -1,7 +1,7 @@
 """The gates in front of the stages of a pipeline: a lock each, tickets of those who wait, and the transitions.
 
 Everything is a Prefect variable: a name is created once, of several who delete the same id one is told that it did, and
-one request reads all gates of a pipeline. Who may enter is decided by `model/execution_modes.py`.
+one request reads all gates of a pipeline. Who may enter is decided by `model/definition/execution_modes.py`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from prefect_codepipeline.model.declaration import ExecutionMode
-from prefect_codepipeline.model.execution_modes import Gate, Ticket
+from prefect_codepipeline.model.definition.declaration import ExecutionMode
+from prefect_codepipeline.model.definition.execution_modes import Gate, Ticket
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.prefect_api.client import call, call_all, flow_run
 from prefect_codepipeline.prefect_api.leases import is_stale, server_time

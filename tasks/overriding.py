@@ -10,7 +10,7 @@ from prefect_codepipeline.errors import (
     StageNotFoundException,
     ValidationException,
 )
-from prefect_codepipeline.model.conditions import KIND_OF_TYPE, ConditionType, is_overridable
+from prefect_codepipeline.model.definition.conditions import KIND_OF_TYPE, ConditionType, is_overridable
 from prefect_codepipeline.model.execution import OverrideRequested
 from prefect_codepipeline.prefect_api.suspension import resume
 from prefect_codepipeline.tasks.executions import read_execution

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.action_settings import ActionSettings
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.prefect_api.ui import run_url
 from prefect_codepipeline.tasks.build import BuildResult
 from prefect_codepipeline.tasks.build_numbers import next_number

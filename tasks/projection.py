@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.prefect_api.client import call, call_all, client
 from prefect_codepipeline.tasks.definitions import (
     DEFINITION_TYPE,

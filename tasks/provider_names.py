@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from prefect_codepipeline.model.declaration import ActionTypeId
+from prefect_codepipeline.model.definition.declaration import ActionTypeId
 
 PLUGINS = "prefect_codepipeline.providers"
 _WORDS = {"category", "owner", "provider", "version"}

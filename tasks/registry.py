@@ -22,15 +22,15 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_pascal
 
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
-from prefect_codepipeline.model.action_settings import ActionSettings
-from prefect_codepipeline.model.declaration import (
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
+from prefect_codepipeline.model.definition.declaration import (
     ActionCategory,
     ActionDeclaration,
     ActionOwner,
     ActionTypeId,
 )
+from prefect_codepipeline.model.definition.timeouts import timeout_in_minutes as default_timeout
 from prefect_codepipeline.model.execution import ArtifactFormat, SourceRevision
-from prefect_codepipeline.model.timeouts import timeout_in_minutes as default_timeout
 from prefect_codepipeline.tasks.provider_names import PLUGINS
 
 if TYPE_CHECKING:  # a block, and so Prefect

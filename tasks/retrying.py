@@ -16,7 +16,7 @@ from prefect_codepipeline.errors import (
     StageNotRetryableException,
     ValidationException,
 )
-from prefect_codepipeline.model.declaration import RetryMode
+from prefect_codepipeline.model.definition.declaration import RetryMode
 from prefect_codepipeline.model.execution import ProcessStarted, RetryRequested
 from prefect_codepipeline.model.state import ExecutionState, StageState
 from prefect_codepipeline.prefect_api.client import client

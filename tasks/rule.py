@@ -27,13 +27,13 @@ from prefect_codepipeline.errors import (
     PrefectUnavailable,
     UnresolvedVariable,
 )
-from prefect_codepipeline.model.action_settings import ActionSettings
-from prefect_codepipeline.model.conditions import ConditionKind, RuleOutcome, RuleWait
-from prefect_codepipeline.model.declaration import RuleDeclaration
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
+from prefect_codepipeline.model.definition.conditions import ConditionKind, RuleOutcome, RuleWait
+from prefect_codepipeline.model.definition.declaration import RuleDeclaration
+from prefect_codepipeline.model.definition.variables import Namespaces, resolve
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.state import RuleState
 from prefect_codepipeline.model.validation import problems_of
-from prefect_codepipeline.model.variables import Namespaces, resolve
 from prefect_codepipeline.tasks.artifacts import fetch_tree
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.record import utc_now

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prefect_codepipeline.model.declaration import ActionCategory, ActionDeclaration, ActionTypeId
+from prefect_codepipeline.model.definition.declaration import (
+    ActionCategory,
+    ActionDeclaration,
+    ActionTypeId,
+)
 from prefect_codepipeline.tasks.registry import ActionContext, InputTree
 from prefect_codepipeline.tasks.rule_registry import RuleContext
 

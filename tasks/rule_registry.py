@@ -18,9 +18,9 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_type_hints
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.action_settings import ActionSettings
-from prefect_codepipeline.model.conditions import ConditionKind
-from prefect_codepipeline.model.declaration import RuleDeclaration, RuleTypeId
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
+from prefect_codepipeline.model.definition.conditions import ConditionKind
+from prefect_codepipeline.model.definition.declaration import RuleDeclaration, RuleTypeId
 from prefect_codepipeline.tasks.provider_names import RULES_NOT_YET
 from prefect_codepipeline.tasks.registry import ActionConfiguration, CancellationToken, InputTree, TimedWork
 

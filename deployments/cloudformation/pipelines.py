@@ -21,7 +21,7 @@ from prefect_codepipeline.deployments.cloudformation.unknown import as_text, nam
 from prefect_codepipeline.deployments.definition_file import WrittenPipeline, pipeline_in, with_numbers
 from prefect_codepipeline.documents.document import Document, Place
 from prefect_codepipeline.errors import UnreadableDefinition
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation import Problem, declare_or_problems, nearest
 
 PIPELINE = "AWS::CodePipeline::Pipeline"

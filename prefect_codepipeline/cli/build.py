@@ -113,8 +113,8 @@ def _run(
 
 
 def _context(source: Path, work: Path, image: str | None, logger: logging.Logger) -> ActionContext:
-    from prefect_codepipeline.model.action_settings import ActionSettings
-    from prefect_codepipeline.model.declaration import ActionDeclaration, ActionTypeId
+    from prefect_codepipeline.model.definition.action_settings import ActionSettings
+    from prefect_codepipeline.model.definition.declaration import ActionDeclaration, ActionTypeId
     from prefect_codepipeline.tasks.registry import ActionContext, InputTree
 
     kind = ActionTypeId(category="Build", owner="AWS", provider="CodeBuild", version="1")

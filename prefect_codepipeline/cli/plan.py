@@ -16,7 +16,7 @@ from prefect_codepipeline.model.validation import Problem, nearest
 
 if TYPE_CHECKING:
     from prefect_codepipeline.deployments.planning import Blocks, Need, Plan, PlannedAction, PlannedStage
-    from prefect_codepipeline.model.declaration import PipelineDeclaration
+    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
 _KINDS = ("git-connection", "secret", "artifact-store", "codebuild-project")
 _COLOURS: dict[str, Style] = {"present": "green", "missing": "red", "unknown": "yellow"}

@@ -7,6 +7,6 @@ from prefect_codepipeline.cli.output import print_json
 
 def schema() -> None:
     """Print the JSON Schema of pipeline files, for editors."""
-    from prefect_codepipeline.model.schema import pipeline_schema
+    from prefect_codepipeline.model.validation.schema import pipeline_schema
 
     print_json(pipeline_schema())

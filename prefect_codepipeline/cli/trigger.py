@@ -14,7 +14,7 @@ from prefect_codepipeline.cli.session import connect, pairs
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.model.declaration import PipelineDeclaration
+    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
     from prefect_codepipeline.model.git_event import GitEvent
     from prefect_codepipeline.model.triggers import Considered, Decision, Way
 

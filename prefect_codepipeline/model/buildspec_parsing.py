@@ -35,8 +35,8 @@ from prefect_codepipeline.model.buildspec_reading import (
     kind_of,
     shown,
 )
+from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.validation import buildspecs
-from prefect_codepipeline.model.validation.problem import Problem
 
 REPORT_FORMATS = (
     "CUCUMBERJSON", "JUNITXML", "NUNITXML", "NUNIT3XML", "TESTNGXML", "VISUALSTUDIOTRX",

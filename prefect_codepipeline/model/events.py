@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
-from prefect_codepipeline.model.declaration import ActionDeclaration, PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
 from prefect_codepipeline.model.execution import (
     ActionFinished,
     ActionStarted,

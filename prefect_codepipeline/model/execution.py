@@ -12,8 +12,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from prefect_codepipeline.model.approver import Approver
-from prefect_codepipeline.model.conditions import ConditionKind, ConditionStatus, RuleOutcome, RuleWait
-from prefect_codepipeline.model.declaration import RetryMode
+from prefect_codepipeline.model.definition.conditions import (
+    ConditionKind,
+    ConditionStatus,
+    RuleOutcome,
+    RuleWait,
+)
+from prefect_codepipeline.model.definition.declaration import RetryMode
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.records import ErrorDetails, Record
 

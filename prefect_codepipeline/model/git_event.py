@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from prefect_codepipeline.model.declaration import PullRequestEvent
+from prefect_codepipeline.model.definition.declaration import PullRequestEvent
 
 GitHost = Literal["github", "gitlab", "bitbucket", "gitea", "plain", "git"]
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from prefect_codepipeline.model.declaration import ActionDeclaration, PipelineDeclaration, StageDeclaration
+from prefect_codepipeline.model.definition.declaration import (
+    ActionDeclaration,
+    PipelineDeclaration,
+    StageDeclaration,
+)
+from prefect_codepipeline.model.definition.plan import run_order_groups
 from prefect_codepipeline.model.picture import arrow, cut
-from prefect_codepipeline.model.plan import run_order_groups
 from prefect_codepipeline.model.validation.rules import conditions_of
 
 _INK, _GREY, _LINE, _CONDITION, _APPROVAL = "#1f2937", "#6b7280", "#e5e7eb", "#7c3aed", "#d97706"

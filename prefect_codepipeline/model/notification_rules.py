@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pydantic import Field, field_validator, model_validator
 
 from prefect_codepipeline.model.events import EventState, Level, StateChange
+from prefect_codepipeline.model.problem import nearest
 from prefect_codepipeline.model.records import Record
-from prefect_codepipeline.model.validation.problem import nearest
 
 _PREFIX = "codepipeline-pipeline-"
 _STATES: dict[Level, tuple[EventState, ...]] = {

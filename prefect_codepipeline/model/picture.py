@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from prefect_codepipeline.model.plan import run_order_groups
+from prefect_codepipeline.model.definition.plan import run_order_groups
 from prefect_codepipeline.model.state import ActionState, ExecutionState, StageState
 
 _COLOURS = {

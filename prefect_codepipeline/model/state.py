@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from prefect_codepipeline.model.conditions import (
+from prefect_codepipeline.model.definition.conditions import (
     ConditionKind,
     ConditionStatus,
     Consequence,
@@ -19,13 +19,14 @@ from prefect_codepipeline.model.conditions import (
     consequence_of,
     result_of,
 )
-from prefect_codepipeline.model.declaration import (
+from prefect_codepipeline.model.definition.declaration import (
     ActionDeclaration,
     Condition,
     PipelineDeclaration,
     RuleDeclaration,
     StageDeclaration,
 )
+from prefect_codepipeline.model.definition.variables import Namespaces
 from prefect_codepipeline.model.execution import (
     ActionExecutionStatus,
     ActionFinished,
@@ -54,7 +55,6 @@ from prefect_codepipeline.model.execution import (
     StopRequested,
     StoredArtifact,
 )
-from prefect_codepipeline.model.variables import Namespaces
 
 
 @dataclass(frozen=True)

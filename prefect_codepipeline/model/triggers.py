@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from prefect_codepipeline.model.declaration import (
+from prefect_codepipeline.model.definition.declaration import (
     ActionDeclaration,
     GitConfiguration,
     GitFilter,
@@ -18,9 +18,9 @@ from prefect_codepipeline.model.declaration import (
     GitPushFilter,
     PipelineDeclaration,
 )
+from prefect_codepipeline.model.definition.git_globs import GlobError, compile_glob
 from prefect_codepipeline.model.execution import TriggerType
 from prefect_codepipeline.model.git_event import GitEvent
-from prefect_codepipeline.model.git_globs import GlobError, compile_glob
 
 # How an event came to us: told by the host, or seen by asking the repository for its branches and tags.
 Way = Literal["webhook", "poll"]

@@ -16,7 +16,7 @@ from prefect_codepipeline.errors import (
     InvalidWebhookAuthenticationParametersException,
     InvalidWebhookFilterPatternException,
 )
-from prefect_codepipeline.model.declaration import Declared, Name
+from prefect_codepipeline.model.definition.declaration import Declared, Name
 
 WebhookAuthenticationType = Literal["GITHUB_HMAC", "IP", "UNAUTHENTICATED"]
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")

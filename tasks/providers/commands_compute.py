@@ -9,7 +9,7 @@ from functools import partial
 from typing import Literal
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.compute_types import COMPUTE_SIZES
+from prefect_codepipeline.model.definition.compute_types import COMPUTE_SIZES
 from prefect_codepipeline.tasks.build_environment import BuildEnvironment, build_environment
 from prefect_codepipeline.tasks.command_failures import clear_about_a_full_disk, last_lines, shortened, why
 from prefect_codepipeline.tasks.command_log import CommandLog

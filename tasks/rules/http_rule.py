@@ -18,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.conditions import compare, read_pattern
+from prefect_codepipeline.model.definition.conditions import compare, read_pattern
 from prefect_codepipeline.tasks.build_environment import secret_value
 from prefect_codepipeline.tasks.rule_registry import (
     RuleConfiguration,

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import field_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from prefect_codepipeline.model.conditions import compare, read_pattern
+from prefect_codepipeline.model.definition.conditions import compare, read_pattern
 from prefect_codepipeline.tasks.rule_registry import (
     RuleConfiguration,
     RuleContext,

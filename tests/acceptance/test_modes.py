@@ -10,7 +10,10 @@ from prefect.states import Running
 
 from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment, start_pipeline_execution
 from prefect_codepipeline.errors import ConcurrentPipelineExecutionsLimitExceededException
-from prefect_codepipeline.model.execution_modes import MAX_EXECUTIONS_IN_FLIGHT, MAX_PARALLEL_ACTIONS
+from prefect_codepipeline.model.definition.execution_modes import (
+    MAX_EXECUTIONS_IN_FLIGHT,
+    MAX_PARALLEL_ACTIONS,
+)
 from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
 from prefect_codepipeline.tasks.executions import read_execution

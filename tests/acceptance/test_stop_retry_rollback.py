@@ -20,7 +20,7 @@ from prefect_codepipeline.errors import (
     UnableToRollbackStageException,
 )
 from prefect_codepipeline.flows.reconcile import reconcile_once
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks.executions import find_runs
 from prefect_codepipeline.tasks.gate import read_gates

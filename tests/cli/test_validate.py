@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from prefect_codepipeline.cli import app
-from prefect_codepipeline.errors import InvalidDefinition
+from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.model.validation import RULES
 
 ROOT = Path(__file__).parent.parent.parent

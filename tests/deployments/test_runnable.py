@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from prefect_codepipeline.deployments.runnable import check_runnable
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
 HELLO = Path(__file__).parent.parent.parent / "examples" / "hello" / "pipeline.json"
 SHOP = Path(__file__).parent.parent / "data" / "pipelines" / "shop-release.json"

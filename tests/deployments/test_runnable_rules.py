@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from prefect_codepipeline.deployments.runnable import check_runnable
-from prefect_codepipeline.model.declaration import PipelineDeclaration, RuleDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration, RuleDeclaration
 from prefect_codepipeline.model.validation import Problem
 
 PLACE = "stages[1].beforeEntry.conditions[0].rules[0]"

@@ -8,7 +8,7 @@ import pytest
 
 from prefect_codepipeline.deployments.settings_file import read_settings_beside
 from prefect_codepipeline.errors import UnreadableDefinition
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
 
 def _action(name: str, category: str) -> dict[str, object]:

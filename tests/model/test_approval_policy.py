@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from prefect_codepipeline.model.approval_policy import AWS_POLICY, ApprovalPolicy, is_fulfilled, judge
 from prefect_codepipeline.model.approver import Approver
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import (
     ActionFinished,
     ActionStarted,

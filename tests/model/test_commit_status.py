@@ -15,7 +15,7 @@ from prefect_codepipeline.model.commit_status import (
     shown_commits,
     status_of,
 )
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import (
     ActionFinished,
     ActionStarted,

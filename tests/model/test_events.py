@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.events import EventTeller, StateChange, events_of
 from prefect_codepipeline.model.execution import AnyFact, StoredArtifact, parse_fact
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.graph import draw_mermaid, draw_pipeline
 
 PIPELINES = sorted((Path(__file__).parent.parent / "data" / "pipelines").glob("*.json"))

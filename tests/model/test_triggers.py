@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.git_event import GitEvent, PullRequest
 from prefect_codepipeline.model.triggers import decide, git_places, is_polled
 

@@ -11,7 +11,7 @@ from prefect import flow
 from prefect.states import Failed, Running
 
 from prefect_codepipeline.flows.reconcile import reconcile_once
-from prefect_codepipeline.prefect_api import leases as lease
+from prefect_codepipeline.prefect_api import leases
 from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.prefect_api.leases import STALE_SECONDS, is_stale, server_time
 from prefect_codepipeline.tasks import gate
@@ -62,9 +62,9 @@ def test_reconcile_frees_locks_tickets_and_leases_of_the_dead_and_of_nobody_else
 def test_a_process_whose_lease_was_taken_for_that_of_a_dead_one_takes_it_again(
     prefect_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.1)
     execution_id = str(uuid4())
-    with lease.holding_lease(execution_id, 1):
+    with leases.holding_lease(execution_id, 1):
         call("DELETE", f"/variables/name/codepipeline-lease-{execution_id}")
         until = time.monotonic() + 10
         while is_stale(execution_id, server_time()):

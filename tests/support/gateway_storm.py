@@ -186,7 +186,7 @@ def _prepare(set_up: SetUp) -> None:
         "from prefect.client.schemas.actions import WorkPoolCreate\n"
         "from prefect_codepipeline.blocks.git_connection import GitConnection\n"
         "from prefect_codepipeline.deployments.create import deploy_pipeline\n"
-        "from prefect_codepipeline.model.declaration import PipelineDeclaration\n"
+        "from prefect_codepipeline.model.definition.declaration import PipelineDeclaration\n"
         "from prefect_codepipeline.prefect_api.client import client\n"
         "client().create_work_pool(WorkPoolCreate(name='nobody', type='process'))\n"
         f"GitConnection(url_template='/nowhere', webhook_secret=SecretStr({SECRET.get_secret_value()!r}), host_kind='github').save('storm')\n"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.model.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.tasks.registry import ActionContext
 
 GIT = {

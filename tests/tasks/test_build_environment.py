@@ -7,7 +7,7 @@ import time
 import pytest
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.declaration import ActionDeclaration, EnvironmentVariable
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration, EnvironmentVariable
 from prefect_codepipeline.tasks.build_environment import (
     build_environment,
     parse_secret_reference,

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from prefect_codepipeline.model.action_settings import ActionSettings
-from prefect_codepipeline.model.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.tasks.build import Build, BuildResult, run_build
 from prefect_codepipeline.tasks.buildspec_files import read_buildspec
 from prefect_codepipeline.tasks.registry import ActionContext, InputTree

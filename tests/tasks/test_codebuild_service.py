@@ -16,7 +16,7 @@ from codebuild_server import CodeBuildServer, RefusalError
 
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, ProjectVariable
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
-from prefect_codepipeline.model.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.tasks import codebuild_service
 from prefect_codepipeline.tasks.codebuild_service import run_in_codebuild
 from prefect_codepipeline.tasks.registry import ActionContext, InputTree

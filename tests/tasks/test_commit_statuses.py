@@ -12,7 +12,7 @@ from git_host_server import TOKEN, USERNAME, GitHostServer
 
 from prefect_codepipeline.blocks.git_connection import GitConnection, api_address, name_on_host
 from prefect_codepipeline.model.commit_status import status_of
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import (
     ActionFinished,
     ActionStarted,

@@ -21,8 +21,8 @@ from textwrap import dedent
 import pytest
 
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
-from prefect_codepipeline.model.action_settings import ActionSettings
-from prefect_codepipeline.model.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.tasks.build import Build, BuildResult, run_build
 from prefect_codepipeline.tasks.build_cache import cache_place
 from prefect_codepipeline.tasks.buildspec_files import read_buildspec

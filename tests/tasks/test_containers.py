@@ -12,7 +12,7 @@ from waiting import until
 
 from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
-from prefect_codepipeline.model.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.tasks.container_run import run_in_container
 from prefect_codepipeline.tasks.containers import LABEL, Compute, container_engine, remove_orphaned_containers
 from prefect_codepipeline.tasks.processes import Script

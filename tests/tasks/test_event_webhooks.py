@@ -20,7 +20,7 @@ from pydantic import SecretStr, ValidationError
 
 from prefect_codepipeline.blocks.event_webhook import EventWebhook, key_of
 from prefect_codepipeline.errors import MissingBlock
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.events import StateChange, events_of
 from prefect_codepipeline.model.execution import NotificationSent, parse_fact
 from prefect_codepipeline.model.notification_rules import NotificationRule

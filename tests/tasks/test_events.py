@@ -17,7 +17,7 @@ from prefect.blocks.webhook import Webhook
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_codepipeline.errors import PrefectUnavailable
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import (
     ActionFinished,
     ActionStarted,
@@ -30,7 +30,7 @@ from prefect_codepipeline.model.execution import (
     StageFinished,
     StopRequested,
 )
-from prefect_codepipeline.prefect_api import client as prefect_api
+from prefect_codepipeline.prefect_api import client
 from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.events import Herald, Messenger, tell_the_rest
 from prefect_codepipeline.tasks.execution import Execution
@@ -150,7 +150,7 @@ def _no_server(execution_id: str) -> None:
         pytest.MonkeyPatch.context() as patch,
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
     ):
-        patch.setattr(prefect_api, "AWAY_SECONDS", 0)
+        patch.setattr(client, "AWAY_SECONDS", 0)
         with pytest.raises(PrefectUnavailable):
             messenger.tell(known[:3])
     messenger.tell(known[:4])

@@ -31,7 +31,7 @@ FETCH = """
 import logging, sys, time
 from pathlib import Path
 from prefect_codepipeline.blocks.git_connection import GitConnection
-from prefect_codepipeline.model.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.tasks.git_source import GitSource, commit_variables, read_source
 from prefect_codepipeline.tasks.registry import ActionContext
 

@@ -9,7 +9,7 @@ import pytest
 
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.events import events_of
 from prefect_codepipeline.model.execution import AnyFact, NotificationSent, parse_fact
 from prefect_codepipeline.model.state import fold

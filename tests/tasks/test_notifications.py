@@ -14,7 +14,7 @@ import pytest
 from prefect_codepipeline.blocks import slack_channel
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.errors import MissingBlock, PrefectUnavailable
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import (
     ActionFinished,
     ActionStarted,

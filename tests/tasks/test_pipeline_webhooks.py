@@ -25,7 +25,7 @@ from prefect_codepipeline.errors import (
     ValidationException,
 )
 from prefect_codepipeline.gateway.app import create_app
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.webhooks import WebhookDefinition
 from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.tasks.executions import find_runs

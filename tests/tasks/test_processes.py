@@ -13,7 +13,7 @@ import pytest
 from waiting import until
 
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
-from prefect_codepipeline.model.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.tasks.processes import CLEAN_PATH, Script, run_on_host
 from prefect_codepipeline.tasks.registry import ActionContext
 

@@ -16,8 +16,8 @@ import pytest
 
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
-from prefect_codepipeline.model.action_settings import ActionSettings
-from prefect_codepipeline.model.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.tasks.artifacts import load_artifact_store
 from prefect_codepipeline.tasks.registry import ActionContext, ActionResult, InputTree, get_provider
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
-from prefect_codepipeline.model.declaration import ActionDeclaration, ActionTypeId
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration, ActionTypeId
 from prefect_codepipeline.tasks.registry import ActionContext, InputTree, OutputTree, get_provider
 
 TYPE = {"category": "Compute", "owner": "AWS", "provider": "Commands", "version": "1"}

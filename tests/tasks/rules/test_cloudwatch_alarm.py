@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.model.conditions import RuleWait
+from prefect_codepipeline.model.definition.conditions import RuleWait
 
 ALARM = {"AlarmName": "Errors"}
 MINUTE = timedelta(minutes=1)

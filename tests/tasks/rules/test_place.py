@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.execution import ActionFinished, ActionStarted, ExecutionPinned, StageEntered
 from prefect_codepipeline.tasks.artifacts import load_artifact_store, store_tree
 from prefect_codepipeline.tasks.execution import Execution

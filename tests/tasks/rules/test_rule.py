@@ -13,8 +13,8 @@ import pytest
 from waiting import until
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.conditions import RuleOutcome, RuleWait
-from prefect_codepipeline.model.declaration import RuleTypeId
+from prefect_codepipeline.model.definition.conditions import RuleOutcome, RuleWait
+from prefect_codepipeline.model.definition.declaration import RuleTypeId
 from prefect_codepipeline.tasks.rule import as_task_state
 from prefect_codepipeline.tasks.rule_registry import (
     RuleConfiguration,

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation import RULES, declare_or_problems, validate
 from prefect_codepipeline.model.validation.lenient import declare_anyway
 
-SHOP = json.loads((Path(__file__).parent.parent / "data" / "pipelines" / "shop-release.json").read_text())[
-    "pipeline"
-]
+SHOP = json.loads(
+    (Path(__file__).parent.parent.parent / "data" / "pipelines" / "shop-release.json").read_text()
+)["pipeline"]
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.text(max_size=20), st.just([]), st.just({}), st.just([{}]),
     st.sampled_from(["#{a.b}", "#{variables.TargetEnv}", "#{", "${x}", "SourceArtifact", "PARALLEL", "V1", "****", "1"]),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from prefect_codepipeline.errors import UnresolvedVariable
-from prefect_codepipeline.model.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 
 Namespaces = Mapping[str, Mapping[str, str]]
 _REFERENCE = re.compile(r"#\{([^{}]*)\}")

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_codepipeline.errors import UnresolvedVariable
-from prefect_codepipeline.model.declaration import ActionDeclaration
-from prefect_codepipeline.model.variables import find_references, resolve, resolve_action
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.variables import find_references, resolve, resolve_action
 
 NAMESPACES = {
     "codepipeline": {"PipelineExecutionId": "e-1"},

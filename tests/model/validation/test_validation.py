@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation import RULES, Problem, declare_or_problems, validate
 
 STRUCTURE = "InvalidStructureException"
@@ -561,7 +561,7 @@ def test_thousands_of_wrong_names_do_not_take_long_for_proposals() -> None:
     assert sum("did you mean" in problem.hint for problem in found) <= 20
 
 
-PIPELINES = sorted((Path(__file__).parent.parent / "data" / "pipelines").glob("*.json"))
+PIPELINES = sorted((Path(__file__).parent.parent.parent / "data" / "pipelines").glob("*.json"))
 # What AWS itself would refuse of the real pipelines when they are created, and why.
 REFUSED_BY_AWS: dict[str, list[str]] = {
     # As get-pipeline prints it: the token is masked, which only an update may send back.

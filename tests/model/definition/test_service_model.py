@@ -11,7 +11,7 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 from pydantic import BaseModel
 
 from prefect_codepipeline import errors
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation import RULES
 from prefect_codepipeline.model.validation.fields import bare, bounds_of, hints_of, pattern_of
 

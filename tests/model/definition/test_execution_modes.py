@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from prefect_codepipeline.model.execution_modes import Gate, Ticket
+from prefect_codepipeline.model.definition.execution_modes import Gate, Ticket
 
 OLD, MIDDLE, NEW = (
     Ticket(name, 1, started) for name, started in (("old", "1"), ("middle", "2"), ("new", "3"))

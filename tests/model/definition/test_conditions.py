@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.model.conditions import (
+from prefect_codepipeline.model.definition.conditions import (
     RuleOutcome,
     compare,
     condition_of,
@@ -16,7 +16,7 @@ from prefect_codepipeline.model.conditions import (
     result_of,
     summary_of,
 )
-from prefect_codepipeline.model.declaration import StageDeclaration
+from prefect_codepipeline.model.definition.declaration import StageDeclaration
 from prefect_codepipeline.model.records import ErrorDetails
 
 NOW = datetime(2024, 7, 1, tzinfo=timezone.utc)

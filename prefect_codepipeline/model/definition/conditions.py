@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from prefect_codepipeline.model.declaration import Condition, ConditionResult, StageDeclaration
+from prefect_codepipeline.model.definition.declaration import Condition, ConditionResult, StageDeclaration
 from prefect_codepipeline.model.records import ErrorDetails, Record
 
 ConditionKind = Literal["beforeEntry", "onSuccess", "onFailure"]

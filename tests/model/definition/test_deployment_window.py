@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_codepipeline.model.deployment_window import check_expression, check_zone, is_open, next_opening
+from prefect_codepipeline.model.definition.deployment_window import (
+    check_expression,
+    check_zone,
+    is_open,
+    next_opening,
+)
 
 OFFICE = "* * 9-17 ? * MON-FRI *"
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_codepipeline.model.declaration import StageDeclaration
+from prefect_codepipeline.model.definition.declaration import StageDeclaration
+from prefect_codepipeline.model.definition.plan import cut_into_segments, run_order_groups
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.model.plan import cut_into_segments, run_order_groups
 
 
 def stage(*actions: tuple[str, int]) -> StageDeclaration:

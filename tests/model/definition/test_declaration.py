@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation import problems_of
 
-PIPELINES = sorted((Path(__file__).parent.parent / "data" / "pipelines").glob("*.json"))
+PIPELINES = sorted((Path(__file__).parent.parent.parent / "data" / "pipelines").glob("*.json"))
 
 MINIMAL: dict[str, Any] = {
     "name": "p",

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
-from prefect_codepipeline.model.declaration import (
+from prefect_codepipeline.model.definition.declaration import (
     ActionCategory,
     ActionOwner,
     ActionTypeId,

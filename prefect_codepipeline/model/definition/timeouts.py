@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/limits.html
 
 from __future__ import annotations
 
-from prefect_codepipeline.model.declaration import ActionTypeId
+from prefect_codepipeline.model.definition.declaration import ActionTypeId
 
 _HOUR, _DAY = 60, 24 * 60
 _OF_PROVIDERS = {

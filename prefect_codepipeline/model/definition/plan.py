@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
-from prefect_codepipeline.model.declaration import ActionDeclaration, StageDeclaration
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration, StageDeclaration
 
 Group = tuple[ActionDeclaration, ...]
 

@@ -1,11 +1,13 @@
-"""One thing that is wrong with a definition, and the name that was probably meant."""
+"""One thing that is wrong with a definition, the name that was probably meant, and the error that lists all."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
+
+from prefect_codepipeline.errors import CodePipelineError
 
 Severity = Literal["error", "warning"]
 # Nobody reads more of one definition, and what a hostile one could make of it would take long.
@@ -41,3 +43,16 @@ def nearest(name: str, known: Collection[str]) -> str:
         return ""
     found = get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     return f"did you mean {found[0]!r}?" if found else ""
+
+
+class InvalidDefinition(CodePipelineError):  # noqa: N818  named as the errors beside it are
+    """A definition breaks rules, or asks for what cannot run here; it lists every problem."""
+
+    def __init__(self, problems: Sequence[Problem], name: str = "the definition") -> None:
+        self.problems = list(problems)
+        count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
+        lines = "\n".join(
+            f"  line {problem.line}: {problem}" if problem.line else f"  {problem}"
+            for problem in self.problems
+        )
+        super().__init__(f"{name} cannot run: {count}\n{lines}")

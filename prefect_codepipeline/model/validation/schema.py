@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prefect_codepipeline.model.action_types import ActionType, ConfigurationKey, action_types, rule_types
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.action_types import (
+    ActionType,
+    ConfigurationKey,
+    action_types,
+    rule_types,
+)
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation.fields import pattern_of
 from prefect_codepipeline.model.validation.structure import (
     MOST_ACTIONS_OF_A_STAGE,

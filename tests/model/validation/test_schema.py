@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from prefect_codepipeline.model.schema import pipeline_schema
+from prefect_codepipeline.model.validation.schema import pipeline_schema
 
 SCHEMA = pipeline_schema()
 VALIDATOR = Draft7Validator(SCHEMA)
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 PIPELINES = [
     ROOT.parent / "examples" / "hello" / "pipeline.json",
     *sorted((ROOT / "data" / "pipelines").glob("*.json")),

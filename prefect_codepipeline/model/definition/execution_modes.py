@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prefect_codepipeline.model.declaration import ExecutionMode
+from prefect_codepipeline.model.definition.declaration import ExecutionMode
 
 MAX_EXECUTIONS_IN_FLIGHT = 50
 MAX_PARALLEL_ACTIONS = 5
