@@ -78,7 +78,7 @@ def _compare(what: str, *ways: tuple[str, Callable[[], object]], rounds: int = R
 
 
 def _spec(commands: list[str], artifacts: bool = False) -> object:
-    from prefect_codepipeline.model.buildspec_parsing import parse_buildspec
+    from prefect_codepipeline.model.buildspec.parsing import parse_buildspec
 
     data: dict[str, object] = {"version": "0.2", "phases": {"build": {"commands": commands}}}
     if artifacts:

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from prefect_codepipeline.documents.document import Document
-from prefect_codepipeline.model.buildspec import Batch, Buildspec
-from prefect_codepipeline.model.buildspec_parsing import parse_buildspec
+from prefect_codepipeline.model.buildspec.parsing import parse_buildspec
+from prefect_codepipeline.model.buildspec.parts import Batch, Buildspec
 from prefect_codepipeline.model.validation import Problem
 from prefect_codepipeline.model.validation.buildspecs import REPEATED
 

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.buildspec import Buildspec, PhaseName
+from prefect_codepipeline.model.buildspec.parts import Buildspec, PhaseName
 from prefect_codepipeline.tasks.build_artifacts import Outputs, artifact_texts, collect_artifacts
 from prefect_codepipeline.tasks.build_cache import BuildCache, CachePlace, home_folders
 from prefect_codepipeline.tasks.build_environment import (

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.buildspec import ArtifactFiles, Buildspec
+from prefect_codepipeline.model.buildspec.parts import ArtifactFiles, Buildspec
 from prefect_codepipeline.tasks.globs import compile_glob, select_files
 from prefect_codepipeline.tasks.registry import OutputTree
 

@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
-from prefect_codepipeline.model.buildspec import Batch, BatchBuild
+from prefect_codepipeline.model.buildspec.parts import Batch, BatchBuild
 from prefect_codepipeline.tasks.build import BuildResult
 from prefect_codepipeline.tasks.registry import ActionContext, CancellationToken
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import platformdirs
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.buildspec import Cache
+from prefect_codepipeline.model.buildspec.parts import Cache
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.tasks.globs import compile_glob, select_files
 from prefect_codepipeline.tasks.tar_trees import UnfitMemberError, extract_member

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.build_reports import (
+from prefect_codepipeline.model.buildspec.parts import ReportGroup
+from prefect_codepipeline.model.buildspec.reports import (
     MAX_MESSAGE,
     MAX_NAME,
     CoverageReport,
@@ -23,7 +24,6 @@ from prefect_codepipeline.model.build_reports import (
     merge_tests,
     one_line,
 )
-from prefect_codepipeline.model.buildspec import ReportGroup
 from prefect_codepipeline.tasks.globs import select_files
 from prefect_codepipeline.tasks.report_formats import UnfitFileError, UnreadableReportError, read_report
 

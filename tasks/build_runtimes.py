@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from prefect_codepipeline.model.buildspec import Buildspec
+from prefect_codepipeline.model.buildspec.parts import Buildspec
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
 _VERSION_OF = {

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from prefect_codepipeline.model.buildspec import PHASES, Buildspec, Phase, PhaseName, next_phase
+from prefect_codepipeline.model.buildspec.parts import PHASES, Buildspec, Phase, PhaseName, next_phase
 from prefect_codepipeline.tasks.shell_session import ShellSession, check_command, keep_variable
 
 BlockKind = Literal["commands", "finally"]

@@ -13,8 +13,8 @@ from typing import Any
 from prefect_codepipeline.documents.document import Document
 from prefect_codepipeline.documents.reading import read_document
 from prefect_codepipeline.errors import ActionFailed, UnreadableDefinition
-from prefect_codepipeline.model.buildspec import Buildspec
-from prefect_codepipeline.model.buildspec_parsing import parse_buildspec
+from prefect_codepipeline.model.buildspec.parsing import parse_buildspec
+from prefect_codepipeline.model.buildspec.parts import Buildspec
 from prefect_codepipeline.tasks.aws_client import aws_client, translated
 
 DEFAULT_BUILDSPEC = "buildspec.yml"

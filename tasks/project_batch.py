@@ -15,7 +15,7 @@ from typing import Any
 
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.buildspec import Batch, BatchBuild, BatchEnv, Buildspec
+from prefect_codepipeline.model.buildspec.parts import Batch, BatchBuild, BatchEnv, Buildspec
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.compute_types import COMPUTE_SIZES
 from prefect_codepipeline.tasks.build import BuildResult

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, ProjectVariable
-from prefect_codepipeline.model.buildspec import Buildspec
+from prefect_codepipeline.model.buildspec.parts import Buildspec
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.tasks.build import Build, BuildResult, run_build
 from prefect_codepipeline.tasks.build_artifacts import Outputs

@@ -16,7 +16,7 @@ from prefect_codepipeline.cli.output import print_line
 from prefect_codepipeline.errors import ActionFailed, CodePipelineError
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.model.buildspec import Buildspec
+    from prefect_codepipeline.model.buildspec.parts import Buildspec
     from prefect_codepipeline.tasks.build import BuildResult
     from prefect_codepipeline.tasks.registry import ActionContext, OutputTree
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from prefect_codepipeline.model.build_reports import (
+from prefect_codepipeline.model.buildspec.reports import (
     CoverageReport,
     FileCoverage,
     Report,

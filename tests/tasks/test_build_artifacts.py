@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.buildspec_parsing import parse_buildspec
+from prefect_codepipeline.model.buildspec.parsing import parse_buildspec
 from prefect_codepipeline.tasks.build_artifacts import artifact_texts, collect_artifacts
 
 FILES = (

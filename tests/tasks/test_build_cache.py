@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_codepipeline.model.buildspec import Cache
+from prefect_codepipeline.model.buildspec.parts import Cache
 from prefect_codepipeline.tasks.build_cache import KEPT_ENTRIES, BuildCache, cache_place, home_folders
 
 

@@ -16,7 +16,7 @@ from prefect import flow, task
 
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.buildspec import ReportGroup
+from prefect_codepipeline.model.buildspec.parts import ReportGroup
 from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks import build_reports
 from prefect_codepipeline.tasks.build_reports import collect_reports

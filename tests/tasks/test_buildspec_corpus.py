@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from prefect_codepipeline.documents.reading import read_document
-from prefect_codepipeline.model.buildspec_parsing import parse_buildspec
+from prefect_codepipeline.model.buildspec.parsing import parse_buildspec
 
 KEPT = Path(__file__).parents[1] / "data" / "buildspec"
 # Of before CodeBuild was published: its format has containers where phases are now.

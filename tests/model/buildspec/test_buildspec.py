@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_codepipeline.model.buildspec import (
+from prefect_codepipeline.model.buildspec.parsing import parse_buildspec, parse_on_failure
+from prefect_codepipeline.model.buildspec.parts import (
     ArtifactFiles,
     BatchEnv,
     BuildEnv,
@@ -18,7 +19,6 @@ from prefect_codepipeline.model.buildspec import (
     ReportGroup,
     next_phase,
 )
-from prefect_codepipeline.model.buildspec_parsing import parse_buildspec, parse_on_failure
 from prefect_codepipeline.model.validation import RULES
 
 BUILD = {"build": {"commands": ["make"]}}

@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-from prefect_codepipeline.model.buildspec import (
+from prefect_codepipeline.model.buildspec.batch import parse_batch
+from prefect_codepipeline.model.buildspec.parts import (
     DEFAULT_RETRIES,
     MAX_RETRIES,
     PHASES,
@@ -25,8 +26,7 @@ from prefect_codepipeline.model.buildspec import (
     PhaseName,
     ReportGroup,
 )
-from prefect_codepipeline.model.buildspec_batch import parse_batch
-from prefect_codepipeline.model.buildspec_reading import (
+from prefect_codepipeline.model.buildspec.reading import (
     Reading,
     as_text,
     below,

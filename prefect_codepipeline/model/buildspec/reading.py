@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefect_codepipeline.model.buildspec import PHASES
+from prefect_codepipeline.model.buildspec.parts import PHASES
 from prefect_codepipeline.model.problem import MOST_PROBLEMS, Problem, nearest
 from prefect_codepipeline.model.validation import buildspecs
 from prefect_codepipeline.model.validation.rules import Rule
