@@ -126,7 +126,7 @@ def _store(url: str, tree: str, stored: str) -> Measure:
 
 def _fetch(url: str, stored: str, destination: str) -> Measure:
     from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-    from prefect_codepipeline.model.execution import StoredArtifact
+    from prefect_codepipeline.model.record.facts import StoredArtifact
     from prefect_codepipeline.tasks.artifacts import fetch_tree
 
     artifact = StoredArtifact.model_validate_json(Path(stored).read_text())

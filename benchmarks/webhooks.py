@@ -130,7 +130,7 @@ def _burst(url: str) -> str:
 
 
 def _start(url: str, repository: Path) -> str:
-    from prefect_codepipeline.model.execution import ActionStarted
+    from prefect_codepipeline.model.record.facts import ActionStarted
     from prefect_codepipeline.tasks.executions import find_runs, read_execution
 
     took = []

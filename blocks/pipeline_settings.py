@@ -9,7 +9,7 @@ from pydantic import Field, HttpUrl
 
 from prefect_codepipeline.model.approval_policy import AWS_POLICY, EVERYWHERE, ApprovalPolicy
 from prefect_codepipeline.model.definition.action_settings import ActionOverride, ActionSettings
-from prefect_codepipeline.model.notification_rules import NotificationRule
+from prefect_codepipeline.model.record.notification_rules import NotificationRule
 
 
 class PipelineSettings(Block):

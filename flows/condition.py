@@ -22,7 +22,8 @@ from prefect_codepipeline.model.definition.conditions import (
     RuleWait,
     summary_of,
 )
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.record.facts import (
     ConditionEnded,
     OverrideRequested,
     RuleAnswered,
@@ -31,8 +32,7 @@ from prefect_codepipeline.model.execution import (
     StageExecutionStatus,
     override_key,
 )
-from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.model.state import ConditionState
+from prefect_codepipeline.model.record.state import ConditionState
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.record import utc_now

@@ -12,7 +12,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled, Completed, Failed
 
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     AnyFact,
     ExecutionFinished,
@@ -26,8 +26,8 @@ from prefect_codepipeline.model.execution import (
     StageExecutionStatus,
     StageFinished,
 )
+from prefect_codepipeline.model.record.state import ExecutionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.model.state import ExecutionState, StageState
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.leases import holding_lease
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend

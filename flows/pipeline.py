@@ -23,7 +23,7 @@ from prefect_codepipeline.flows.lifecycle import (
 )
 from prefect_codepipeline.flows.stage import outcome_of, run_segment
 from prefect_codepipeline.model.definition.plan import Segment, cut_into_segments
-from prefect_codepipeline.model.execution import StageExecutionStatus
+from prefect_codepipeline.model.record.facts import StageExecutionStatus
 from prefect_codepipeline.tasks.execution import Execution
 
 

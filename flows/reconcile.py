@@ -10,8 +10,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Crashed, Failed, Scheduled
 
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
-from prefect_codepipeline.model.execution import ApprovalRequested, ProcessLost, ProcessStarted
-from prefect_codepipeline.model.state import ActionState
+from prefect_codepipeline.model.record.facts import ApprovalRequested, ProcessLost, ProcessStarted
+from prefect_codepipeline.model.record.state import ActionState
 from prefect_codepipeline.prefect_api.client import call, client, moment
 from prefect_codepipeline.prefect_api.leases import (
     STALE_SECONDS,

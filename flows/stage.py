@@ -12,9 +12,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from prefect_codepipeline.model.definition.execution_modes import MAX_PARALLEL_ACTIONS
 from prefect_codepipeline.model.definition.plan import Group, Segment, cut_into_segments
-from prefect_codepipeline.model.execution import StageExecutionStatus
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.model.state import StageState
+from prefect_codepipeline.model.record.facts import StageExecutionStatus
+from prefect_codepipeline.model.record.state import StageState
 from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.tasks.action import run_action
 from prefect_codepipeline.tasks.execution import Execution, current_execution

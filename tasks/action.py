@@ -19,13 +19,9 @@ from prefect_codepipeline.blocks.pipeline_definition import MASK
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, CodePipelineError
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.definition.variables import resolve_action
-from prefect_codepipeline.model.execution import (
-    ActionFinished,
-    ActionStarted,
-    StoredArtifact,
-)
+from prefect_codepipeline.model.record.facts import ActionFinished, ActionStarted, StoredArtifact
+from prefect_codepipeline.model.record.state import ActionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.model.state import ActionState, StageState
 from prefect_codepipeline.prefect_api.client import flow_run
 from prefect_codepipeline.tasks.action_context import configuration_of, make_context
 from prefect_codepipeline.tasks.artifacts import store_tree

@@ -13,8 +13,8 @@ from prefect_codepipeline.model.approval_standing import (
     sentence_of,
     standing_of,
 )
-from prefect_codepipeline.model.execution import ApprovalRequested
-from prefect_codepipeline.model.state import ActionState, ExecutionState
+from prefect_codepipeline.model.record.facts import ApprovalRequested
+from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 from prefect_codepipeline.tasks.decision import approval_policy, find_approval
 from prefect_codepipeline.tasks.executions import KnownExecution, find_runs, known_execution, read_execution
 from prefect_codepipeline.tasks.record import utc_now

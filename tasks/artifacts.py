@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
-from prefect_codepipeline.model.execution import StoredArtifact
+from prefect_codepipeline.model.record.facts import StoredArtifact
 from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.archive_member import UnfitTreeError
 from prefect_codepipeline.tasks.archive_packing import pack, unpack

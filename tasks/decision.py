@@ -14,13 +14,13 @@ from prefect_codepipeline.errors import (
 )
 from prefect_codepipeline.model.approval_policy import ApprovalPolicy, is_fulfilled, judge
 from prefect_codepipeline.model.approver import Approver
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ApprovalDecided,
     ApprovalRequested,
     ApprovalVoted,
 )
-from prefect_codepipeline.model.state import ActionState, ExecutionState
+from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 from prefect_codepipeline.prefect_api.suspension import resume
 from prefect_codepipeline.tasks.definitions import settings_of
 from prefect_codepipeline.tasks.executions import KnownExecution, read_execution

@@ -31,9 +31,9 @@ from prefect_codepipeline.blocks.event_webhook import EventWebhook, key_of
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.errors import CodePipelineError, MissingBlock
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.events import StateChange
-from prefect_codepipeline.model.execution import AnyFact, NotificationSent
-from prefect_codepipeline.model.notification_rules import NotificationRule
+from prefect_codepipeline.model.record.events import StateChange
+from prefect_codepipeline.model.record.facts import AnyFact, NotificationSent
+from prefect_codepipeline.model.record.notification_rules import NotificationRule
 from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.events import History, place_of
 from prefect_codepipeline.tasks.execution import Execution

@@ -12,8 +12,8 @@ from typing import Any
 
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.events import EventTeller, StateChange
-from prefect_codepipeline.model.execution import AnyFact, ProcessEnded
+from prefect_codepipeline.model.record.events import EventTeller, StateChange
+from prefect_codepipeline.model.record.facts import AnyFact, ProcessEnded
 from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.follower import Follower

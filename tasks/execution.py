@@ -13,14 +13,14 @@ from prefect.exceptions import Abort
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.record.facts import (
     AnyFact,
     Fact,
     ProcessEnded,
     ProcessStarted,
     StopRequested,
 )
-from prefect_codepipeline.model.state import ExecutionState, fold
+from prefect_codepipeline.model.record.state import ExecutionState, fold
 from prefect_codepipeline.tasks.artifacts import load_artifact_store
 from prefect_codepipeline.tasks.definitions import settings_of
 from prefect_codepipeline.tasks.gate import Visit

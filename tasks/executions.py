@@ -13,8 +13,8 @@ from prefect_codepipeline.errors import (
 )
 from prefect_codepipeline.model.definition.declaration import ExecutionMode
 from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
-from prefect_codepipeline.model.execution import AnyFact, ExecutionPinned
-from prefect_codepipeline.model.state import ExecutionState, fold
+from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned
+from prefect_codepipeline.model.record.state import ExecutionState, fold
 from prefect_codepipeline.prefect_api.client import call, call_all, flow_run
 from prefect_codepipeline.tasks.definitions import read_definition_block
 from prefect_codepipeline.tasks.record import RecordOf

@@ -18,7 +18,7 @@ from pydantic import SecretStr, ValidationError
 
 from prefect_codepipeline.blocks.git_connection import GitConnection, check_url, host_and_path
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
-from prefect_codepipeline.model.execution import ArtifactFormat, SourceRevision
+from prefect_codepipeline.model.record.facts import ArtifactFormat, SourceRevision
 from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.git_mirror import Commit, Mirror, clone, pin, read_commit, with_mirror
 from prefect_codepipeline.tasks.git_process import Access

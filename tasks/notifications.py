@@ -23,13 +23,14 @@ from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.errors import MissingBlock
 from prefect_codepipeline.model.approval_standing import sentence_of, standing_of
 from prefect_codepipeline.model.approval_target import ApprovalTarget
-from prefect_codepipeline.model.events import StateChange
-from prefect_codepipeline.model.execution import AnyFact, ApprovalRequested, NotificationSent
-from prefect_codepipeline.model.notification_rules import (
+from prefect_codepipeline.model.record.events import StateChange
+from prefect_codepipeline.model.record.facts import AnyFact, ApprovalRequested, NotificationSent
+from prefect_codepipeline.model.record.notification_rules import (
     NotificationRule,
     channels_of_approvals,
     is_of_approval,
 )
+from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.model.slack_message import (
     Message,
     Ways,
@@ -39,7 +40,6 @@ from prefect_codepipeline.model.slack_message import (
     execution_message,
     failure_reply,
 )
-from prefect_codepipeline.model.state import ExecutionState
 from prefect_codepipeline.prefect_api.client import call, call_all
 from prefect_codepipeline.tasks.approval_links import approval_link, sign
 from prefect_codepipeline.tasks.record import utc_now

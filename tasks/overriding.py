@@ -11,7 +11,7 @@ from prefect_codepipeline.errors import (
     ValidationException,
 )
 from prefect_codepipeline.model.definition.conditions import KIND_OF_TYPE, ConditionType, is_overridable
-from prefect_codepipeline.model.execution import OverrideRequested
+from prefect_codepipeline.model.record.facts import OverrideRequested
 from prefect_codepipeline.prefect_api.suspension import resume
 from prefect_codepipeline.tasks.executions import read_execution
 from prefect_codepipeline.tasks.record import RecordOf, utc_now

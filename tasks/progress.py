@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from prefect_codepipeline.errors import CodePipelineError
-from prefect_codepipeline.model.execution import ActionProgressed
+from prefect_codepipeline.model.record.facts import ActionProgressed
 from prefect_codepipeline.tasks.record import utc_now
 
 SHORTEST_PAUSE_SECONDS = 2.0

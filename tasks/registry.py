@@ -30,7 +30,7 @@ from prefect_codepipeline.model.definition.declaration import (
     ActionTypeId,
 )
 from prefect_codepipeline.model.definition.timeouts import timeout_in_minutes as default_timeout
-from prefect_codepipeline.model.execution import ArtifactFormat, SourceRevision
+from prefect_codepipeline.model.record.facts import ArtifactFormat, SourceRevision
 from prefect_codepipeline.tasks.provider_names import PLUGINS
 
 if TYPE_CHECKING:  # a block, and so Prefect

@@ -17,8 +17,8 @@ from prefect_codepipeline.errors import (
     ValidationException,
 )
 from prefect_codepipeline.model.definition.declaration import RetryMode
-from prefect_codepipeline.model.execution import ProcessStarted, RetryRequested
-from prefect_codepipeline.model.state import ExecutionState, StageState
+from prefect_codepipeline.model.record.facts import ProcessStarted, RetryRequested
+from prefect_codepipeline.model.record.state import ExecutionState, StageState
 from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block

@@ -13,8 +13,8 @@ from prefect_codepipeline.errors import (
     StageNotFoundException,
     UnableToRollbackStageException,
 )
-from prefect_codepipeline.model.execution import Inherited, TriggerType
-from prefect_codepipeline.model.state import ExecutionState
+from prefect_codepipeline.model.record.facts import Inherited, TriggerType
+from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.definitions import newest_version

@@ -31,8 +31,8 @@ from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.conditions import ConditionKind, RuleOutcome, RuleWait
 from prefect_codepipeline.model.definition.declaration import RuleDeclaration
 from prefect_codepipeline.model.definition.variables import Namespaces, resolve
+from prefect_codepipeline.model.record.state import RuleState
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.model.state import RuleState
 from prefect_codepipeline.model.validation import problems_of
 from prefect_codepipeline.tasks.artifacts import fetch_tree
 from prefect_codepipeline.tasks.execution import Execution

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from prefect_codepipeline.errors import PipelineNotFoundException, ValidationException
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.execution import TriggerType
+from prefect_codepipeline.model.record.facts import TriggerType
 from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.tasks.definitions import newest_version
 from prefect_codepipeline.tasks.executions import check_limit

@@ -13,7 +13,7 @@ from prefect_codepipeline.errors import (
     PipelineExecutionNotStoppableException,
     ValidationException,
 )
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ConditionEnded,
     ExecutionFinished,
@@ -23,8 +23,8 @@ from prefect_codepipeline.model.execution import (
     StopKind,
     StopRequested,
 )
+from prefect_codepipeline.model.record.state import ConditionState, ExecutionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.model.state import ConditionState, ExecutionState, StageState
 from prefect_codepipeline.prefect_api.suspension import resume
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.decision import WAKE_ONLY

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.variables import resolve_action
-from prefect_codepipeline.model.state import ActionState, StageState
+from prefect_codepipeline.model.record.state import ActionState, StageState
 from prefect_codepipeline.tasks.action_context import configuration_of, make_context
 from prefect_codepipeline.tasks.build import environment_of_build, with_mounts
 from prefect_codepipeline.tasks.build_environment import BuildEnvironment, build_environment

@@ -10,7 +10,7 @@ from rich.text import Text
 from prefect_codepipeline.cli.session import connect, console, who
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.model.execution import ApprovalRequested
+    from prefect_codepipeline.model.record.facts import ApprovalRequested
 
 Comment = Annotated[str, Parameter(name=["--message", "-m"])]
 
@@ -129,7 +129,7 @@ def _decide(
     execution: str | None,
 ) -> int:
     connect()
-    from prefect_codepipeline.model.execution import ApprovalVoted
+    from prefect_codepipeline.model.record.facts import ApprovalVoted
     from prefect_codepipeline.tasks.decision import put_approval_result
 
     execution_id, request = _open(name, stage, action, execution)

@@ -14,7 +14,7 @@ from prefect_codepipeline.cli.session import connect, console
 from prefect_codepipeline.errors import ActionNotFoundException
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.model.state import ActionState, StageState
+    from prefect_codepipeline.model.record.state import ActionState, StageState
     from prefect_codepipeline.tasks.executions import KnownExecution
     from prefect_codepipeline.tasks.surroundings import Surroundings
 

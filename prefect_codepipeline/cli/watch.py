@@ -13,7 +13,7 @@ from rich.text import Text
 from prefect_codepipeline.cli.session import console, who
 from prefect_codepipeline.cli.tree import execution_tree, revision_lines
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
-from prefect_codepipeline.model.execution import ApprovalRequested
+from prefect_codepipeline.model.record.facts import ApprovalRequested
 from prefect_codepipeline.tasks.decision import put_approval_result
 from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
 

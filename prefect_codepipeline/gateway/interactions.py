@@ -15,7 +15,7 @@ from prefect_codepipeline.errors import CodePipelineError, InvalidApprovalTokenE
 from prefect_codepipeline.model.approval_policy import ApprovalPolicy
 from prefect_codepipeline.model.approval_target import ApprovalTarget
 from prefect_codepipeline.model.approver import Approver
-from prefect_codepipeline.model.execution import ApprovalVoted
+from prefect_codepipeline.model.record.facts import ApprovalVoted
 from prefect_codepipeline.model.slack_interaction import (
     Pressed,
     SlackUser,

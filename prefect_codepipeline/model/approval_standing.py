@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Literal
 
-from prefect_codepipeline.model.execution import SourceRevision
-from prefect_codepipeline.model.state import ActionState, ExecutionState
+from prefect_codepipeline.model.record.facts import SourceRevision
+from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 
 Standing = Literal["open", "approved", "rejected", "expired", "stopped"]
 # The page of a commit, and that of two compared, as the hosts spell them.

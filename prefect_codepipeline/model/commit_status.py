@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
-from prefect_codepipeline.model.execution import PipelineExecutionStatus
-from prefect_codepipeline.model.state import ExecutionState, StageState
+from prefect_codepipeline.model.record.facts import PipelineExecutionStatus
+from prefect_codepipeline.model.record.state import ExecutionState, StageState
 from prefect_codepipeline.model.web_links import web_link
 
 HostKind = Literal["github", "gitlab", "bitbucket", "gitea"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from prefect_codepipeline.model.definition.plan import run_order_groups
-from prefect_codepipeline.model.state import ActionState, ExecutionState, StageState
+from prefect_codepipeline.model.record.state import ActionState, ExecutionState, StageState
 
 _COLOURS = {
     None: "#9aa4b2",

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_codepipeline.model.approval_standing import Standing
-from prefect_codepipeline.model.events import EventState, StateChange
-from prefect_codepipeline.model.execution import ApprovalRequested, ApprovalVoted, SourceRevision
-from prefect_codepipeline.model.notification_rules import is_of_approval
-from prefect_codepipeline.model.state import ActionState, ExecutionState, StageState
+from prefect_codepipeline.model.record.events import EventState, StateChange
+from prefect_codepipeline.model.record.facts import ApprovalRequested, ApprovalVoted, SourceRevision
+from prefect_codepipeline.model.record.notification_rules import is_of_approval
+from prefect_codepipeline.model.record.state import ActionState, ExecutionState, StageState
 from prefect_codepipeline.model.web_links import SLACK_TOKEN, web_link
 
 Block = dict[str, Any]

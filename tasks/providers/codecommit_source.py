@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from prefect_codepipeline.model.execution import ArtifactFormat
+from prefect_codepipeline.model.record.facts import ArtifactFormat
 from prefect_codepipeline.tasks.git_mirror import Commit
 from prefect_codepipeline.tasks.git_source import (
     GitSource,

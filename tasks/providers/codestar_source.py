@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from prefect_codepipeline.model.execution import ArtifactFormat
+from prefect_codepipeline.model.record.facts import ArtifactFormat
 from prefect_codepipeline.tasks.git_mirror import Commit
 from prefect_codepipeline.tasks.git_source import (
     GitSource,

@@ -18,7 +18,7 @@ from set_up import SetUp
 
 from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.execution import ProcessStarted
+from prefect_codepipeline.model.record.facts import ProcessStarted
 from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks.executions import KnownExecution, find_all_runs, read_execution
 

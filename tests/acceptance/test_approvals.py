@@ -146,7 +146,7 @@ def test_before_its_time_nothing_expires(waiting: Any) -> None:
 
 
 def test_a_decision_whose_wake_was_lost_is_found_by_reconcile(world: Any, waiting: Any) -> None:
-    from prefect_codepipeline.model.execution import ApprovalDecided
+    from prefect_codepipeline.model.record.facts import ApprovalDecided
     from prefect_codepipeline.tasks.record import RecordOf, utc_now
 
     token = open_approval(waiting.state).token

@@ -19,7 +19,7 @@ from prefect_codepipeline.deployments.create import (
     start_pipeline_execution,
 )
 from prefect_codepipeline.flows.reconcile import reconcile_once
-from prefect_codepipeline.model.execution import ProcessLost
+from prefect_codepipeline.model.record.facts import ProcessLost
 from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.prefect_api.leases import server_time
 from prefect_codepipeline.tasks.definitions import find_version

@@ -22,7 +22,7 @@ from prefect_codepipeline.errors import (
     UnableToRollbackStageException,
     ValidationException,
 )
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
     ApprovalRequested,

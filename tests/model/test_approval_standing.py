@@ -9,7 +9,7 @@ import pytest
 
 from prefect_codepipeline.model.approval_standing import Change, sentence_of, standing_of
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
     ApprovalDecided,
@@ -18,7 +18,7 @@ from prefect_codepipeline.model.execution import (
     SourceRevision,
     StopRequested,
 )
-from prefect_codepipeline.model.state import fold
+from prefect_codepipeline.model.record.state import fold
 
 NOW = datetime(2026, 5, 4, 10, 0, tzinfo=timezone.utc)
 WHERE: dict[str, Any] = {"at": NOW, "stage": "Prod", "action": "Ok", "attempt": 1}

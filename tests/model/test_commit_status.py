@@ -16,7 +16,7 @@ from prefect_codepipeline.model.commit_status import (
     status_of,
 )
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
     ApprovalRequested,
@@ -29,8 +29,8 @@ from prefect_codepipeline.model.execution import (
     StageFinished,
     StopRequested,
 )
+from prefect_codepipeline.model.record.state import ExecutionState, fold
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.model.state import ExecutionState, fold
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 COMMIT = "a" * 40

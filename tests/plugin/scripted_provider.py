@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.execution import SourceRevision
+from prefect_codepipeline.model.record.facts import SourceRevision
 from prefect_codepipeline.tasks.registry import (
     ActionConfiguration,
     ActionContext,

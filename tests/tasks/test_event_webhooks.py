@@ -21,9 +21,9 @@ from pydantic import SecretStr, ValidationError
 from prefect_codepipeline.blocks.event_webhook import EventWebhook, key_of
 from prefect_codepipeline.errors import MissingBlock
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.events import StateChange, events_of
-from prefect_codepipeline.model.execution import NotificationSent, parse_fact
-from prefect_codepipeline.model.notification_rules import NotificationRule
+from prefect_codepipeline.model.record.events import StateChange, events_of
+from prefect_codepipeline.model.record.facts import NotificationSent, parse_fact
+from prefect_codepipeline.model.record.notification_rules import NotificationRule
 from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks import event_webhooks
 from prefect_codepipeline.tasks.event_webhooks import EventSender, close_all, load_event_webhook, signed

@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
     AnyFact,

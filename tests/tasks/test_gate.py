@@ -12,7 +12,7 @@ import pytest
 from prefect import flow
 from prefect.states import Completed, Running
 
-from prefect_codepipeline.model.execution import ProcessEnded, ProcessStarted
+from prefect_codepipeline.model.record.facts import ProcessEnded, ProcessStarted
 from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.gate import Visit, read_gates

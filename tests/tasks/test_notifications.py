@@ -15,7 +15,7 @@ from prefect_codepipeline.blocks import slack_channel
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.errors import MissingBlock, PrefectUnavailable
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
     ApprovalDecided,
@@ -27,8 +27,8 @@ from prefect_codepipeline.model.execution import (
     StageEntered,
     StopRequested,
 )
+from prefect_codepipeline.model.record.state import ExecutionState, fold
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.model.state import ExecutionState, fold
 from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks import notifications
 from prefect_codepipeline.tasks.notifications import Notifier, load_slack_channel

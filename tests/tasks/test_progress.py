@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from prefect_codepipeline.errors import PrefectUnavailable
-from prefect_codepipeline.model.execution import ActionProgressed
+from prefect_codepipeline.model.record.facts import ActionProgressed
 from prefect_codepipeline.tasks import progress
 from prefect_codepipeline.tasks.progress import ProgressReport
 

@@ -10,7 +10,7 @@ import pytest
 from prefect import flow
 
 from prefect_codepipeline.errors import PipelineExecutionNotFoundException
-from prefect_codepipeline.model.execution import ApprovalDecided, StageEntered
+from prefect_codepipeline.model.record.facts import ApprovalDecided, StageEntered
 from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks.record import RecordOf
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
     ApprovalRequested,
@@ -22,6 +22,7 @@ from prefect_codepipeline.model.execution import (
     StageEntered,
     StageFinished,
 )
+from prefect_codepipeline.model.record.state import ExecutionState, fold
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.slack_message import (
     Message,
@@ -29,7 +30,6 @@ from prefect_codepipeline.model.slack_message import (
     execution_message,
     failure_reply,
 )
-from prefect_codepipeline.model.state import ExecutionState, fold
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 RUN_URL = "http://127.0.0.1:4200/runs/flow-run/x?a=1&b=2"

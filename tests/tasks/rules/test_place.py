@@ -11,7 +11,12 @@ import pytest
 
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.execution import ActionFinished, ActionStarted, ExecutionPinned, StageEntered
+from prefect_codepipeline.model.record.facts import (
+    ActionFinished,
+    ActionStarted,
+    ExecutionPinned,
+    StageEntered,
+)
 from prefect_codepipeline.tasks.artifacts import load_artifact_store, store_tree
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.record import RecordOf

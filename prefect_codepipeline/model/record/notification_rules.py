@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from pydantic import Field, field_validator, model_validator
 
-from prefect_codepipeline.model.events import EventState, Level, StateChange
 from prefect_codepipeline.model.problem import nearest
+from prefect_codepipeline.model.record.events import EventState, Level, StateChange
 from prefect_codepipeline.model.records import Record
 
 _PREFIX = "codepipeline-pipeline-"

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from prefect_codepipeline.model.events import StateChange
-from prefect_codepipeline.model.notification_rules import (
+from prefect_codepipeline.model.record.events import StateChange
+from prefect_codepipeline.model.record.notification_rules import (
     EVENT_TYPES,
     NotificationRule,
     channels_of_approvals,

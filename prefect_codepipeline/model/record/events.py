@@ -11,7 +11,7 @@ from typing import Any, Literal
 from uuid import UUID, uuid5
 
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
     AnyFact,

@@ -27,7 +27,7 @@ from prefect_codepipeline.model.definition.declaration import (
     StageDeclaration,
 )
 from prefect_codepipeline.model.definition.variables import Namespaces
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.record.facts import (
     ActionExecutionStatus,
     ActionFinished,
     ActionProgressed,
