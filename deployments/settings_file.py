@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.errors import UnreadableDefinition
-from prefect_codepipeline.model.approval_policy import EVERYWHERE
+from prefect_codepipeline.model.approvals.policy import EVERYWHERE
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.problem import nearest

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.errors import InvalidApprovalTokenException, MissingBlock
-from prefect_codepipeline.model.approval_target import ApprovalTarget, Purpose, pack, unpack
+from prefect_codepipeline.model.approvals.target import ApprovalTarget, Purpose, pack, unpack
 from prefect_codepipeline.prefect_api.client import call
 
 GATEWAY_BLOCK = "default"

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.errors import CodePipelineError
-from prefect_codepipeline.model.approval_policy import ApprovalPolicy
+from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.record.facts import ApprovalRequested, NotificationSent
 from prefect_codepipeline.model.slack_message import (
     Message,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prefect_codepipeline.errors import InvalidApprovalTokenException, PipelineExecutionNotFoundException
-from prefect_codepipeline.model.approval_policy import ApprovalPolicy
-from prefect_codepipeline.model.approval_standing import (
+from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
+from prefect_codepipeline.model.approvals.standing import (
     Change,
     Standing,
     changes_since,

@@ -12,7 +12,7 @@ from prefect_codepipeline.errors import (
     StageNotFoundException,
     ValidationException,
 )
-from prefect_codepipeline.model.approval_policy import ApprovalPolicy, is_fulfilled, judge
+from prefect_codepipeline.model.approvals.policy import ApprovalPolicy, is_fulfilled, judge
 from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,

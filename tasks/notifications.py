@@ -21,8 +21,8 @@ from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.errors import MissingBlock
-from prefect_codepipeline.model.approval_standing import sentence_of, standing_of
-from prefect_codepipeline.model.approval_target import ApprovalTarget
+from prefect_codepipeline.model.approvals.standing import sentence_of, standing_of
+from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.record.events import StateChange
 from prefect_codepipeline.model.record.facts import AnyFact, ApprovalRequested, NotificationSent
 from prefect_codepipeline.model.record.notification_rules import (

@@ -29,7 +29,7 @@ from prefect_codepipeline.errors import (
     MissingBlock,
     PrefectUnavailable,
 )
-from prefect_codepipeline.model.approval_target import ApprovalTarget
+from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.model.web_links import web_link
 from prefect_codepipeline.prefect_api.client import within

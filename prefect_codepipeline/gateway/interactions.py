@@ -12,8 +12,8 @@ from typing import Any
 
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.errors import CodePipelineError, InvalidApprovalTokenException
-from prefect_codepipeline.model.approval_policy import ApprovalPolicy
-from prefect_codepipeline.model.approval_target import ApprovalTarget
+from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
+from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.model.record.facts import ApprovalVoted
 from prefect_codepipeline.model.slack_interaction import (

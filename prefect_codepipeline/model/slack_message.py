@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from prefect_codepipeline.model.approval_standing import Standing
+from prefect_codepipeline.model.approvals.standing import Standing
 from prefect_codepipeline.model.record.events import EventState, StateChange
 from prefect_codepipeline.model.record.facts import ApprovalRequested, ApprovalVoted, SourceRevision
 from prefect_codepipeline.model.record.notification_rules import is_of_approval

@@ -10,7 +10,7 @@ from pydantic import SecretStr, ValidationError
 
 from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.errors import InvalidApprovalTokenException
-from prefect_codepipeline.model.approval_target import ApprovalTarget, Purpose
+from prefect_codepipeline.model.approvals.target import ApprovalTarget, Purpose
 from prefect_codepipeline.tasks.approval_links import approval_link, check, sign
 
 GATEWAY = Gateway(url="https://release.example.com/")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from prefect_codepipeline.model.approval_policy import AWS_POLICY, ApprovalPolicy, is_fulfilled, judge
+from prefect_codepipeline.model.approvals.policy import AWS_POLICY, ApprovalPolicy, is_fulfilled, judge
 from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.model.approval_standing import Change, sentence_of, standing_of
+from prefect_codepipeline.model.approvals.standing import Change, sentence_of, standing_of
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
