@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from prefect_codepipeline.deployments.beside_kinds import WEBHOOK
 from prefect_codepipeline.errors import CodePipelineError
-from prefect_codepipeline.model.webhooks import WebhookDefinition
+from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
 from prefect_codepipeline.tasks.pipeline_webhooks import find_webhook, put_webhook
 
 

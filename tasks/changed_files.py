@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from prefect_codepipeline.model.git_event import GitEvent, PullRequest
+from prefect_codepipeline.model.triggers.git_event import GitEvent, PullRequest
 from prefect_codepipeline.tasks.git_failures import damaged, unavailable
 from prefect_codepipeline.tasks.git_mirror import Mirror, fetch_commit, pin, with_mirror
 from prefect_codepipeline.tasks.git_process import Access, GitError

@@ -13,16 +13,16 @@ from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
 from prefect_codepipeline.errors import ActionFailed, MissingBlock, PipelineNotFoundException, WebhookRefused
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.git_event import GitEvent, GitHost
-from prefect_codepipeline.model.triggers import CODECOMMIT, Decision, GitPlace, git_places
-from prefect_codepipeline.model.webhook_delivery import (
+from prefect_codepipeline.model.triggers.git_event import GitEvent, GitHost
+from prefect_codepipeline.model.triggers.matching import CODECOMMIT, Decision, GitPlace, git_places
+from prefect_codepipeline.model.triggers.payloads import Delivery, PayloadError, host_of, read_payload
+from prefect_codepipeline.model.triggers.webhook_delivery import (
     EventResult,
     FinishedDelivery,
     TakenDelivery,
     delivery_key,
     shortened,
 )
-from prefect_codepipeline.model.webhook_payloads import Delivery, PayloadError, host_of, read_payload
 from prefect_codepipeline.tasks.changed_files import Look, complete
 from prefect_codepipeline.tasks.definitions import newest_version
 from prefect_codepipeline.tasks.git_places import Connections

@@ -7,7 +7,7 @@ from typing import Any
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.triggers import CODECOMMIT, CONNECTION, GitPlace, git_places
+from prefect_codepipeline.model.triggers.matching import CODECOMMIT, CONNECTION, GitPlace, git_places
 from prefect_codepipeline.tasks.git_process import Access
 from prefect_codepipeline.tasks.git_source import (
     GitSource,

@@ -22,8 +22,8 @@ from pydantic import ValidationError
 from prefect_codepipeline.blocks.git_poll_state import GitPollState
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.git_event import GitEvent
-from prefect_codepipeline.model.triggers import GitPlace, git_places, is_polled
+from prefect_codepipeline.model.triggers.git_event import GitEvent
+from prefect_codepipeline.model.triggers.matching import GitPlace, git_places, is_polled
 from prefect_codepipeline.prefect_api.client import call, call_all
 from prefect_codepipeline.prefect_api.leases import server_time
 from prefect_codepipeline.tasks.changed_files import Look, complete

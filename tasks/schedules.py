@@ -15,7 +15,7 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
 from prefect_codepipeline.errors import ValidationException
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.model.schedules import MAX_SCHEDULES, Cron, Schedule, read_expression
+from prefect_codepipeline.model.triggers.schedules import MAX_SCHEDULES, Cron, Schedule, read_expression
 from prefect_codepipeline.prefect_api.client import call, call_all
 
 _TAG = "codepipeline-schedule"

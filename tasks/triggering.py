@@ -11,8 +11,8 @@ from prefect_codepipeline.errors import (
     PipelineNotFoundException,
     ValidationException,
 )
-from prefect_codepipeline.model.git_event import GitEvent
-from prefect_codepipeline.model.triggers import Decision, Way, decide
+from prefect_codepipeline.model.triggers.git_event import GitEvent
+from prefect_codepipeline.model.triggers.matching import Decision, Way, decide
 from prefect_codepipeline.tasks.starting import start_pipeline_execution
 
 # What keeps an execution from being started, however often it is tried.

@@ -20,8 +20,8 @@ from jsonpath_ng.parser import parse
 from pydantic_core import from_json
 
 from prefect_codepipeline.errors import InvalidWebhookFilterPatternException
-from prefect_codepipeline.model.webhook_payloads.reading import PayloadError
-from prefect_codepipeline.model.webhooks import WebhookFilterRule, expected_value
+from prefect_codepipeline.model.triggers.payloads.reading import PayloadError
+from prefect_codepipeline.model.triggers.webhooks import WebhookFilterRule, expected_value
 
 _STEPS = tuple(
     getattr(jsonpath, name)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from prefect_codepipeline.model.webhook_delivery import FinishedDelivery, TakenDelivery
+from prefect_codepipeline.model.triggers.webhook_delivery import FinishedDelivery, TakenDelivery
 from prefect_codepipeline.prefect_api.client import call, call_all, client
 
 FLOW = "webhooks"

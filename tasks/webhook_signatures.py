@@ -22,9 +22,13 @@ from collections.abc import Mapping
 from pydantic import SecretStr
 
 from prefect_codepipeline.errors import WebhookRefused
-from prefect_codepipeline.model.git_event import GitHost
-from prefect_codepipeline.model.webhook_payloads.reading import lower_names
-from prefect_codepipeline.model.webhooks import WebhookDefinition, allowed_network, check_authentication
+from prefect_codepipeline.model.triggers.git_event import GitHost
+from prefect_codepipeline.model.triggers.payloads.reading import lower_names
+from prefect_codepipeline.model.triggers.webhooks import (
+    WebhookDefinition,
+    allowed_network,
+    check_authentication,
+)
 
 PLAIN_SIGNATURE, PLAIN_TOKEN = "X-Codepipeline-Signature-256", "X-Codepipeline-Token"
 # Headers with `sha256=` and the digest in hex; Gitea leaves the word out.

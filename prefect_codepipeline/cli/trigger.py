@@ -15,8 +15,8 @@ from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
     from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-    from prefect_codepipeline.model.git_event import GitEvent
-    from prefect_codepipeline.model.triggers import Considered, Decision, Way
+    from prefect_codepipeline.model.triggers.git_event import GitEvent
+    from prefect_codepipeline.model.triggers.matching import Considered, Decision, Way
 
 _SHOWN: dict[str, tuple[str, Style]] = {
     "matches": ("matches ", "green"),
@@ -57,7 +57,7 @@ def try_event(
     json:
         Print JSON.
     """
-    from prefect_codepipeline.model.triggers import decide
+    from prefect_codepipeline.model.triggers.matching import decide
 
     declaration = _definition(name)
     way: Way = "poll" if poll else "webhook"
@@ -121,7 +121,7 @@ def _definition(name: str) -> PipelineDeclaration:
 
 
 def _events(path: Path, headers: dict[str, str]) -> tuple[GitEvent, ...]:
-    from prefect_codepipeline.model.webhook_payloads import PayloadError, read_payload
+    from prefect_codepipeline.model.triggers.payloads import PayloadError, read_payload
 
     try:
         body = path.read_bytes()

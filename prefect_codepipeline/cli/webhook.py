@@ -25,7 +25,7 @@ def put_webhook(file: Path) -> int:
     from pydantic import ValidationError
 
     from prefect_codepipeline.deployments.definition_file import read_file
-    from prefect_codepipeline.model.webhooks import WebhookDefinition
+    from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
     from prefect_codepipeline.tasks.pipeline_webhooks import put_webhook
 
     content: Any = read_file(file).content

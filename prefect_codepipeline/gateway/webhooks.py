@@ -23,8 +23,8 @@ from starlette.routing import Route
 
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable, WebhookRefused
 from prefect_codepipeline.gateway.deliverer import Deliverer
-from prefect_codepipeline.model.webhook_delivery import TakenDelivery
-from prefect_codepipeline.model.webhook_payloads import PayloadError
+from prefect_codepipeline.model.triggers.payloads import PayloadError
+from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
 from prefect_codepipeline.prefect_api.client import within
 from prefect_codepipeline.tasks.deliveries import Endpoint, find_endpoint, read_delivery, read_webhook
 from prefect_codepipeline.tasks.pipeline_webhooks import find_webhook

@@ -25,7 +25,7 @@ from prefect_codepipeline.deployments.delete import delete_pipeline
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
-from prefect_codepipeline.model.webhook_delivery import TakenDelivery
+from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
 from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.tasks.definitions import newest_version
 from prefect_codepipeline.tasks.executions import find_runs

@@ -26,7 +26,7 @@ from prefect_codepipeline.errors import (
 )
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.webhooks import WebhookDefinition
+from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
 from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.tasks.executions import find_runs
 from prefect_codepipeline.tasks.pipeline_webhooks import (

@@ -13,8 +13,12 @@ from prefect_codepipeline.errors import (
     InvalidWebhookFilterPatternException,
     WebhookRefused,
 )
-from prefect_codepipeline.model.webhook_payloads import PayloadError
-from prefect_codepipeline.model.webhooks import WebhookDefinition, WebhookFilterRule, check_authentication
+from prefect_codepipeline.model.triggers.payloads import PayloadError
+from prefect_codepipeline.model.triggers.webhooks import (
+    WebhookDefinition,
+    WebhookFilterRule,
+    check_authentication,
+)
 from prefect_codepipeline.tasks.webhook_filters import check_filters, why_not
 from prefect_codepipeline.tasks.webhook_signatures import check_sender, check_webhook, sign
 

@@ -19,8 +19,8 @@ from prefect_codepipeline.model.definition.declaration import (
     PipelineDeclaration,
 )
 from prefect_codepipeline.model.definition.git_globs import GlobError, compile_glob
-from prefect_codepipeline.model.git_event import GitEvent
 from prefect_codepipeline.model.record.facts import TriggerType
+from prefect_codepipeline.model.triggers.git_event import GitEvent
 
 # How an event came to us: told by the host, or seen by asking the repository for its branches and tags.
 Way = Literal["webhook", "poll"]

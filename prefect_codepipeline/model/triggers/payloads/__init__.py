@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from prefect_codepipeline.model.git_event import GitHost
-from prefect_codepipeline.model.webhook_payloads import bitbucket, gitea, github, gitlab, plain
-from prefect_codepipeline.model.webhook_payloads.reading import (
+from prefect_codepipeline.model.triggers.git_event import GitHost
+from prefect_codepipeline.model.triggers.payloads import bitbucket, gitea, github, gitlab, plain
+from prefect_codepipeline.model.triggers.payloads.reading import (
     Delivery,
     PayloadError,
     body_of,

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
-from prefect_codepipeline.model.git_event import GitEvent
+from prefect_codepipeline.model.triggers.git_event import GitEvent
 
 ZERO = "0" * 40
 MOST_FILES = 300

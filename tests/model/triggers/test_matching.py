@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.git_event import GitEvent, PullRequest
-from prefect_codepipeline.model.triggers import decide, git_places, is_polled
+from prefect_codepipeline.model.triggers.git_event import GitEvent, PullRequest
+from prefect_codepipeline.model.triggers.matching import decide, git_places, is_polled
 
 OLD, NEW = "a" * 40, "b" * 40
 ARN = "arn:aws:codeconnections:eu-west-1:111111111111:connection/1"

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from prefect.server.schemas.schedules import CronSchedule
 
-from prefect_codepipeline.model.schedules import Cron, Rate, read_expression
+from prefect_codepipeline.model.triggers.schedules import Cron, Rate, read_expression
 
 
 @pytest.mark.parametrize(

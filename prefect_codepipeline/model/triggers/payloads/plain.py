@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from prefect_codepipeline.model.definition.declaration import PullRequestEvent
-from prefect_codepipeline.model.git_event import GitEvent, PullRequest
-from prefect_codepipeline.model.webhook_payloads.reading import (
+from prefect_codepipeline.model.triggers.git_event import GitEvent, PullRequest
+from prefect_codepipeline.model.triggers.payloads.reading import (
     CommitId,
     Delivery,
     Name,

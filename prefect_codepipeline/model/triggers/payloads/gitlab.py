@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prefect_codepipeline.model.definition.declaration import PullRequestEvent
-from prefect_codepipeline.model.git_event import GitEvent, PullRequest
-from prefect_codepipeline.model.webhook_payloads.reading import (
+from prefect_codepipeline.model.triggers.git_event import GitEvent, PullRequest
+from prefect_codepipeline.model.triggers.payloads.reading import (
     CommitId,
     Delivery,
     Name,

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from prefect_codepipeline.model.git_event import GitEvent, PullRequest
-from prefect_codepipeline.model.webhook_payloads import PayloadError, host_of, read_payload
+from prefect_codepipeline.model.triggers.git_event import GitEvent, PullRequest
+from prefect_codepipeline.model.triggers.payloads import PayloadError, host_of, read_payload
 
-DATA = Path(__file__).parent.parent / "data/webhooks"
+DATA = Path(__file__).parent.parent.parent / "data/webhooks"
 A = "3f1c0c8f5d2a4a7e9b6d8e1f2a3b4c5d6e7f8091"
 B = "9d2e7b1a4c3f5e6d7a8b9c0d1e2f3a4b5c6d7e8f"
 HELLO = "6113728f27ae82c7b1a177c8d03f9e96e0adf246"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_codepipeline.model.git_event import GitEvent
+from prefect_codepipeline.model.triggers.git_event import GitEvent
 
 _MOST_TEXT = 300
 
