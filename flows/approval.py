@@ -24,7 +24,6 @@ from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.definition.timeouts import timeout_in_minutes
 from prefect_codepipeline.model.definition.variables import resolve_action
-from prefect_codepipeline.model.page import plain, revision_text
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
@@ -34,6 +33,7 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 from prefect_codepipeline.model.records import ErrorDetails
+from prefect_codepipeline.model.views.page import plain, revision_text
 from prefect_codepipeline.prefect_api.suspension import Form, Wake, answers, suspend
 from prefect_codepipeline.tasks.action_context import configuration_of
 from prefect_codepipeline.tasks.decision import (

@@ -9,7 +9,7 @@ from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.record.facts import ApprovalRequested, NotificationSent
-from prefect_codepipeline.model.slack_message import (
+from prefect_codepipeline.model.views.slack_message import (
     Message,
     approval_reply,
     decided_reply,

@@ -23,7 +23,11 @@ from prefect_codepipeline.blocks.git_connection import (
     name_on_host,
 )
 from prefect_codepipeline.errors import ActionFailed, CodePipelineError
-from prefect_codepipeline.model.commit_status import (
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.record.facts import ActionStarted
+from prefect_codepipeline.model.record.state import ExecutionState
+from prefect_codepipeline.model.triggers.matching import GitPlace, git_place, git_places
+from prefect_codepipeline.model.views.commit_status import (
     CommitStatus,
     HostKind,
     body_of,
@@ -31,10 +35,6 @@ from prefect_codepipeline.model.commit_status import (
     shown_commits,
     status_of,
 )
-from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.record.facts import ActionStarted
-from prefect_codepipeline.model.record.state import ExecutionState
-from prefect_codepipeline.model.triggers.matching import GitPlace, git_place, git_places
 from prefect_codepipeline.prefect_api.ui import run_url
 from prefect_codepipeline.tasks.definitions import read_definition_block
 from prefect_codepipeline.tasks.execution import Execution

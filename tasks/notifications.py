@@ -31,7 +31,7 @@ from prefect_codepipeline.model.record.notification_rules import (
     is_of_approval,
 )
 from prefect_codepipeline.model.record.state import ExecutionState
-from prefect_codepipeline.model.slack_message import (
+from prefect_codepipeline.model.views.slack_message import (
     Message,
     Ways,
     approval_reply,

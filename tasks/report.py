@@ -10,9 +10,9 @@ from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.model.page import execution_page
 from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned, NotificationSent
 from prefect_codepipeline.model.record.state import ExecutionState
+from prefect_codepipeline.model.views.page import execution_page
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.ui import run_url
 from prefect_codepipeline.tasks import event_webhooks

@@ -29,7 +29,7 @@ def graph(
         The file to write, in place of printing.
     """
     from prefect_codepipeline.deployments.definition_file import read_definition
-    from prefect_codepipeline.model.graph import draw_mermaid, draw_pipeline
+    from prefect_codepipeline.model.views.graph import draw_mermaid, draw_pipeline
 
     if format is None:
         format = "mermaid" if output and output.suffix in (".mmd", ".mermaid", ".md") else "svg"

@@ -16,14 +16,14 @@ from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.model.record.facts import ApprovalVoted
-from prefect_codepipeline.model.slack_interaction import (
+from prefect_codepipeline.model.views.slack_interaction import (
     Pressed,
     SlackUser,
     Submitted,
     dialog_metadata,
     read_interaction,
 )
-from prefect_codepipeline.model.slack_message import decision_modal, notice_modal
+from prefect_codepipeline.model.views.slack_message import decision_modal, notice_modal
 from prefect_codepipeline.tasks.approval_links import check, load_gateway
 from prefect_codepipeline.tasks.approval_messages import channels_of, show_decision
 from prefect_codepipeline.tasks.approval_view import view_approval

@@ -11,7 +11,6 @@ import pytest
 from git_host_server import TOKEN, USERNAME, GitHostServer
 
 from prefect_codepipeline.blocks.git_connection import GitConnection, api_address, name_on_host
-from prefect_codepipeline.model.commit_status import status_of
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
@@ -22,6 +21,7 @@ from prefect_codepipeline.model.record.facts import (
     StageEntered,
 )
 from prefect_codepipeline.model.record.state import ExecutionState, fold
+from prefect_codepipeline.model.views.commit_status import status_of
 from prefect_codepipeline.tasks import commit_statuses
 from prefect_codepipeline.tasks.commit_statuses import Teller
 from prefect_codepipeline.tasks.record import utc_now

@@ -5,8 +5,6 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.page import execution_page
-from prefect_codepipeline.model.picture import draw_execution
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionProgressed,
@@ -26,6 +24,8 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.model.record.state import fold
 from prefect_codepipeline.model.records import ErrorDetails
+from prefect_codepipeline.model.views.page import execution_page
+from prefect_codepipeline.model.views.picture import draw_execution
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 

@@ -24,7 +24,7 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.model.record.state import ExecutionState, fold
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.model.slack_message import (
+from prefect_codepipeline.model.views.slack_message import (
     Message,
     approval_reply,
     execution_message,

@@ -7,14 +7,6 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.model.commit_status import (
-    CommitStatus,
-    HostKind,
-    body_of,
-    path_of,
-    shown_commits,
-    status_of,
-)
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
@@ -31,6 +23,14 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.model.record.state import ExecutionState, fold
 from prefect_codepipeline.model.records import ErrorDetails
+from prefect_codepipeline.model.views.commit_status import (
+    CommitStatus,
+    HostKind,
+    body_of,
+    path_of,
+    shown_commits,
+    status_of,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 COMMIT = "a" * 40

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import pytest
 
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.graph import draw_mermaid, draw_pipeline
+from prefect_codepipeline.model.views.graph import draw_mermaid, draw_pipeline
 
-PIPELINES = sorted((Path(__file__).parent.parent / "data" / "pipelines").glob("*.json"))
+PIPELINES = sorted((Path(__file__).parent.parent.parent / "data" / "pipelines").glob("*.json"))
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -6,9 +6,9 @@ import base64
 from collections.abc import Iterator
 from datetime import datetime
 
-from prefect_codepipeline.model.picture import draw_execution
 from prefect_codepipeline.model.record.facts import SourceRevision
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState, StageState
+from prefect_codepipeline.model.views.picture import draw_execution
 
 _SYMBOLS = {
     None: "·",

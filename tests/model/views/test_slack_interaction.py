@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_codepipeline.model.slack_interaction import (
+from prefect_codepipeline.model.views.slack_interaction import (
     Pressed,
     SlackUser,
     Submitted,

@@ -11,8 +11,8 @@ from prefect_codepipeline.model.definition.declaration import (
     StageDeclaration,
 )
 from prefect_codepipeline.model.definition.plan import run_order_groups
-from prefect_codepipeline.model.picture import arrow, cut
 from prefect_codepipeline.model.validation.rules import conditions_of
+from prefect_codepipeline.model.views.picture import arrow, cut
 
 _INK, _GREY, _LINE, _CONDITION, _APPROVAL = "#1f2937", "#6b7280", "#e5e7eb", "#7c3aed", "#d97706"
 _COLOURS = {

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prefect_codepipeline.model.slack_message import APPROVE, COMMENT, DECIDE, REJECT
+from prefect_codepipeline.model.views.slack_message import APPROVE, COMMENT, DECIDE, REJECT
 
 Answer = Literal["Approved", "Rejected"]
 _ANSWERS: dict[Any, Answer] = {APPROVE: "Approved", REJECT: "Rejected"}
