@@ -113,9 +113,9 @@ def _tar(*arguments: str) -> Measure:
 
 
 def _store(url: str, tree: str, stored: str) -> Measure:
+    from prefect_codepipeline.actions.work import OutputTree
     from prefect_codepipeline.blocks.artifact_store import ArtifactStore
     from prefect_codepipeline.tasks.artifacts import store_tree
-    from prefect_codepipeline.tasks.registry import OutputTree
 
     def work() -> None:
         artifact = store_tree(ArtifactStore(url=url), "Bench", OutputTree(Path(tree)))

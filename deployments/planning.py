@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefect_codepipeline.actions.catalog import built_in_action_types
 from prefect_codepipeline.deployments.beside_kinds import BlockOf, blocks_of
 from prefect_codepipeline.deployments.resources_file import Beside
 from prefect_codepipeline.model.definition.declaration import (
@@ -16,7 +17,6 @@ from prefect_codepipeline.model.definition.declaration import (
 )
 from prefect_codepipeline.model.definition.plan import cut_into_segments
 from prefect_codepipeline.model.definition.variables import find_references
-from prefect_codepipeline.tasks.provider_names import built_in_action_types
 
 # For each type of block (by its slug) the names there are, with their fields; None when no server was asked.
 Blocks = Mapping[str, Mapping[str, Mapping[str, Any]]]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from prefect_codepipeline.actions.catalog import built_in_action_types, has_plugins
 from prefect_codepipeline.deployments.runnable_rules import check_rule
 from prefect_codepipeline.model.definition.action_types import find_action_type
 from prefect_codepipeline.model.definition.conditions import ConditionKind, condition_of
@@ -18,10 +19,9 @@ from prefect_codepipeline.model.definition.declaration import (
 )
 from prefect_codepipeline.model.definition.variables import find_references
 from prefect_codepipeline.model.validation import Problem, nearest, problems_of, validate
-from prefect_codepipeline.tasks.provider_names import built_in_action_types, has_plugins
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.tasks.registry import ActionProvider
+    from prefect_codepipeline.actions.registry import ActionProvider
 
 _LATER = "is not available yet; this version cannot run it"
 
@@ -89,7 +89,7 @@ def _all_providers() -> Mapping[ActionTypeId, ActionProvider]:
     """The providers that can be used; none when no package brings further ones, for the registry imports Prefect."""
     if not has_plugins():
         return {}
-    from prefect_codepipeline.tasks.registry import providers
+    from prefect_codepipeline.actions.registry import providers
 
     return providers()
 

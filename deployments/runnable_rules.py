@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from prefect_codepipeline.actions.catalog import RULES_NOT_YET, built_in_rules
 from prefect_codepipeline.model.definition.action_types import find_rule_type
 from prefect_codepipeline.model.definition.declaration import RuleDeclaration
 from prefect_codepipeline.model.definition.variables import find_references
 from prefect_codepipeline.model.validation import Problem, nearest, problems_of
-from prefect_codepipeline.tasks.provider_names import RULES_NOT_YET, built_in_rules
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.tasks.rule_registry import RuleProvider
+    from prefect_codepipeline.actions.rule_registry import RuleProvider
 
 _EXCEPTION = "InvalidStageDeclarationException"
 
@@ -44,7 +44,7 @@ def check_rule(rule: RuleDeclaration, path: str) -> Iterator[Problem]:
 def _check_own(rule: RuleDeclaration, path: str) -> Iterator[Problem]:
     """A rule that AWS does not know: its provider alone knows what it demands."""
     # Providers bring Prefect along, which all other definitions are checked without.
-    from prefect_codepipeline.tasks.rule_registry import RuleType, no_provider, rule_providers
+    from prefect_codepipeline.actions.rule_registry import RuleType, no_provider, rule_providers
 
     kind = RuleType.of(rule.rule_type_id)
     provider = rule_providers().get(kind)

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
+from prefect_codepipeline.actions.registry import get_provider
 from prefect_codepipeline.errors import (
     ActionFailed,
     ApprovalAlreadyCompletedException,
@@ -47,7 +48,6 @@ from prefect_codepipeline.tasks.decision import (
 from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
 from prefect_codepipeline.tasks.record import utc_now
-from prefect_codepipeline.tasks.registry import get_provider
 
 POLL_SECONDS = 0.5
 # Prefect's Resume button takes an answer and does not say from whom.

@@ -14,6 +14,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
+from prefect_codepipeline.actions.rule_registry import abandon_rule
+from prefect_codepipeline.actions.work import CancellationToken
 from prefect_codepipeline.flows.stage import run_as
 from prefect_codepipeline.model.definition.conditions import (
     ConditionKind,
@@ -36,8 +38,7 @@ from prefect_codepipeline.model.record.state import ConditionState
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.record import utc_now
-from prefect_codepipeline.tasks.registry import CancellationToken
-from prefect_codepipeline.tasks.rule import RuleQuestion, abandon_rule, as_task_state, place_of, run_rule
+from prefect_codepipeline.tasks.rule import RuleQuestion, as_task_state, place_of, run_rule
 
 # Shorter waits than this are not worth a suspension.
 SHORT_WAIT = timedelta(seconds=5)
@@ -185,7 +186,7 @@ def _seconds_until(at: datetime) -> float:
 def _abandon(execution: Execution, stage_name: str, known: ConditionState, why: str) -> None:
     """End the rule that waits for its answer."""
     attempt = execution.state.stage(stage_name).attempt
-    if known.next_rule and (outcome := abandon_rule(known.next_rule, why)):
+    if known.next_rule and (outcome := abandon_rule(known.next_rule, why, utc_now())):
         execution.write(
             RuleAnswered(
                 at=utc_now(), stage=stage_name, condition=known.kind, attempt=attempt, outcome=outcome

@@ -12,6 +12,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled, Completed, Failed
 
+from prefect_codepipeline.actions.registry import providers
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     AnyFact,
@@ -39,7 +40,6 @@ from prefect_codepipeline.tasks.events import Herald
 from prefect_codepipeline.tasks.execution import Execution, claim_process, set_current_execution
 from prefect_codepipeline.tasks.executions import check_limit_before
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
-from prefect_codepipeline.tasks.registry import providers
 from prefect_codepipeline.tasks.report import Reporter
 from prefect_codepipeline.tasks.retrying import write_retry
 from prefect_codepipeline.tasks.rollback import inherited_from

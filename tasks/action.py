@@ -15,6 +15,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
 
+from prefect_codepipeline.actions.registry import ActionResult, get_provider, providers
 from prefect_codepipeline.blocks.pipeline_definition import MASK
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, CodePipelineError
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
@@ -28,7 +29,6 @@ from prefect_codepipeline.tasks.artifacts import store_tree
 from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.progress import ProgressReport
 from prefect_codepipeline.tasks.record import utc_now
-from prefect_codepipeline.tasks.registry import ActionResult, get_provider, providers
 
 MAX_OUTPUT_VARIABLES_BYTES = 122_880
 SUMMARY_LENGTH = 2048

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import platformdirs
 from pydantic import ValidationError
 
+from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
 from prefect_codepipeline.model.record.facts import StoredArtifact
@@ -27,7 +28,6 @@ from prefect_codepipeline.tasks.artifact_places import (
     work_file,
     work_folder,
 )
-from prefect_codepipeline.tasks.registry import OutputTree
 
 FOLDER_VARIABLE = "PREFECT_CODEPIPELINE_ARTIFACTS"
 _CHUNK = 1 << 20

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.parts import Buildspec, PhaseName
 from prefect_codepipeline.tasks.build_artifacts import Outputs, artifact_texts, collect_artifacts
@@ -43,7 +45,6 @@ from prefect_codepipeline.tasks.command_failures import last_lines, why
 from prefect_codepipeline.tasks.container_run import run_in_container
 from prefect_codepipeline.tasks.containers import Engine
 from prefect_codepipeline.tasks.processes import Script, run_on_host
-from prefect_codepipeline.tasks.registry import ActionContext, OutputTree
 from prefect_codepipeline.tasks.shell_session import read_output_variables
 
 # What a pattern of RETRY may take to match; one that backtracks for ever does not match.

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.errors import ActionFailed, PrefectUnavailable
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.tasks.registry import ActionContext
 
 LEASE_SECONDS = 60.0
 _RENEW_SECONDS = 15.0

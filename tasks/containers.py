@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.registry import ActionContext
 
 if TYPE_CHECKING:  # importing docker takes 0.2 s, which a pipeline on the host need not spend
     from docker import DockerClient

@@ -10,13 +10,13 @@ from uuid import UUID
 from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
+from prefect_codepipeline.actions.registry import providers
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition, document_name
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.errors import MissingBlock, PipelineNotFoundException
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.prefect_api.client import PAGE, call, call_all, client
-from prefect_codepipeline.tasks.registry import providers
 
 DEFINITION_TYPE = "pipeline-definition"
 

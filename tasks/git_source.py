@@ -16,6 +16,8 @@ from urllib.parse import quote
 
 from pydantic import SecretStr, ValidationError
 
+from prefect_codepipeline.actions.registry import ActionContext, ActionResult
+from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.blocks.git_connection import GitConnection, check_url, host_and_path
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
 from prefect_codepipeline.model.record.facts import ArtifactFormat, SourceRevision
@@ -23,7 +25,6 @@ from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.git_mirror import Commit, Mirror, clone, pin, read_commit, with_mirror
 from prefect_codepipeline.tasks.git_process import Access
 from prefect_codepipeline.tasks.git_tree import Export, export_commit
-from prefect_codepipeline.tasks.registry import ActionContext, ActionResult, OutputTree
 
 CLONE_REFERENCE_FILE = "codebuild-clone-ref.json"
 MAX_MESSAGE_BYTES = 100 * 1024

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+from prefect_codepipeline.actions.registry import ActionContext, ActionResult
+from prefect_codepipeline.actions.work import InputTree, OutputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
@@ -25,7 +27,6 @@ from prefect_codepipeline.tasks.command_failures import clear_about_a_full_disk
 from prefect_codepipeline.tasks.git_process import Access
 from prefect_codepipeline.tasks.git_source import clone_reference
 from prefect_codepipeline.tasks.project_batch import run_project_batch
-from prefect_codepipeline.tasks.registry import ActionContext, ActionResult, InputTree, OutputTree
 from prefect_codepipeline.tasks.report_publishing import keep_report_files, publish_reports
 from prefect_codepipeline.tasks.single_build import SingleBuild
 from prefect_codepipeline.tasks.wanted_build import WantedBuild

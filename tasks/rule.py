@@ -19,6 +19,17 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 from pydantic import ValidationError
 
+from prefect_codepipeline.actions.rule_registry import (
+    RuleConfiguration,
+    RuleContext,
+    RuleProvider,
+    RuleResult,
+    RuleType,
+    WaitUntil,
+    get_rule_provider,
+    rule_providers,
+)
+from prefect_codepipeline.actions.work import CancellationToken, InputTree
 from prefect_codepipeline.blocks.pipeline_definition import MASK
 from prefect_codepipeline.errors import (
     ActionAbandoned,
@@ -31,23 +42,11 @@ from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.conditions import ConditionKind, RuleOutcome, RuleWait
 from prefect_codepipeline.model.definition.declaration import RuleDeclaration
 from prefect_codepipeline.model.definition.variables import Namespaces, resolve
-from prefect_codepipeline.model.record.state import RuleState
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.validation import problems_of
 from prefect_codepipeline.tasks.artifacts import fetch_tree
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.record import utc_now
-from prefect_codepipeline.tasks.registry import CancellationToken, InputTree
-from prefect_codepipeline.tasks.rule_registry import (
-    RuleConfiguration,
-    RuleContext,
-    RuleProvider,
-    RuleResult,
-    RuleType,
-    WaitUntil,
-    get_rule_provider,
-    rule_providers,
-)
 
 SUMMARY_LENGTH = 2048
 MESSAGE_LENGTH = 5000
@@ -138,29 +137,6 @@ def run_rule(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWait
         answer = answer.model_copy(update={"resolved_configuration": _shown(rule, place.namespaces)})
     _log(answer, place)
     return answer
-
-
-def abandon_rule(known: RuleState, why: str) -> RuleOutcome | None:
-    """End a rule that waits, and what it has under way elsewhere; None when it was not asked, or has answered."""
-    if known.asked is None or known.outcome:
-        return None
-    wait = known.wait
-    provider = rule_providers().get(RuleType.of(known.rule.rule_type_id))
-    if wait and provider and provider.abandon:
-        try:
-            provider.abandon(wait.memory)
-        except CodePipelineError as error:  # the execution ends all the same
-            _logger.warning("what rule %r has under way could not be ended: %s", known.rule.name, error)
-    return RuleOutcome(
-        rule=known.rule.name,
-        rule_execution_id=known.asked.rule_execution_id,
-        started_at=known.asked.at,
-        ended_at=utc_now(),
-        status="Abandoned",
-        summary=why,
-        external_execution_id=wait.external_execution_id if wait else None,
-        external_execution_url=wait.external_execution_url if wait else None,
-    )
 
 
 def resolve_rule(rule: RuleDeclaration, namespaces: Namespaces) -> RuleDeclaration:

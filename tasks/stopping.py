@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from prefect_codepipeline.actions.rule_registry import abandon_rule
 from prefect_codepipeline.errors import (
     DuplicatedStopRequestException,
     PipelineExecutionNotFoundException,
@@ -32,7 +33,6 @@ from prefect_codepipeline.tasks.definitions import read_definition_block
 from prefect_codepipeline.tasks.events import tell_the_rest
 from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
-from prefect_codepipeline.tasks.rule import abandon_rule
 
 REASON_LENGTH = 200
 ActionEnd = Literal["Abandoned", "Failed"]
@@ -135,7 +135,7 @@ def _abandon_condition(record: RecordOf, stage: StageState, condition: Condition
     if condition.status != "InProgress" or condition.ended:
         return
     identity: dict[str, Any] = {"stage": stage.name, "condition": condition.kind, "attempt": stage.attempt}
-    if condition.next_rule and (outcome := abandon_rule(condition.next_rule, reason)):
+    if condition.next_rule and (outcome := abandon_rule(condition.next_rule, reason, utc_now())):
         record.write(RuleAnswered(**identity, at=utc_now(), outcome=outcome))
     record.write(ConditionEnded(**identity, at=utc_now(), status="Abandoned", summary=reason))
 

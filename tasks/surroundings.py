@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from prefect_codepipeline.actions.registry import ActionContext, get_provider
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.variables import resolve_action
 from prefect_codepipeline.model.record.state import ActionState, StageState
@@ -21,7 +22,6 @@ from prefect_codepipeline.tasks.project_build import ProjectBuild
 from prefect_codepipeline.tasks.providers.codebuild import CodeBuildConfiguration, wanted_build
 from prefect_codepipeline.tasks.providers.commands_compute import CommandsComputeConfiguration
 from prefect_codepipeline.tasks.record import RecordOf
-from prefect_codepipeline.tasks.registry import ActionContext, get_provider
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.blocks.codebuild_project import ProjectVariable
-from prefect_codepipeline.tasks.registry import InputTree
 
 
 @dataclass(frozen=True)

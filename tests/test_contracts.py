@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import prefect_codepipeline
-from prefect_codepipeline.tasks.registry import ActionProvider, providers
+from prefect_codepipeline.actions.registry import ActionProvider, providers
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = (

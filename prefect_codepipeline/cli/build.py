@@ -16,9 +16,10 @@ from prefect_codepipeline.cli.output import print_line
 from prefect_codepipeline.errors import ActionFailed, CodePipelineError
 
 if TYPE_CHECKING:
+    from prefect_codepipeline.actions.registry import ActionContext
+    from prefect_codepipeline.actions.work import OutputTree
     from prefect_codepipeline.model.buildspec.parts import Buildspec
     from prefect_codepipeline.tasks.build import BuildResult
-    from prefect_codepipeline.tasks.registry import ActionContext, OutputTree
 
 _NOT_COPIED = shutil.ignore_patterns(".venv", "__pycache__")
 
@@ -113,9 +114,10 @@ def _run(
 
 
 def _context(source: Path, work: Path, image: str | None, logger: logging.Logger) -> ActionContext:
+    from prefect_codepipeline.actions.registry import ActionContext
+    from prefect_codepipeline.actions.work import InputTree
     from prefect_codepipeline.model.definition.action_settings import ActionSettings
     from prefect_codepipeline.model.definition.declaration import ActionDeclaration, ActionTypeId
-    from prefect_codepipeline.tasks.registry import ActionContext, InputTree
 
     kind = ActionTypeId(category="Build", owner="AWS", provider="CodeBuild", version="1")
     scratch = work / "scratch"

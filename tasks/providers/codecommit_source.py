@@ -9,6 +9,12 @@ from typing import Literal
 
 from pydantic import Field
 
+from prefect_codepipeline.actions.registry import (
+    ActionConfiguration,
+    ActionContext,
+    ActionResult,
+    action_provider,
+)
 from prefect_codepipeline.model.record.facts import ArtifactFormat
 from prefect_codepipeline.tasks.git_mirror import Commit
 from prefect_codepipeline.tasks.git_source import (
@@ -18,12 +24,6 @@ from prefect_codepipeline.tasks.git_source import (
     find_named_connection,
     read_source,
     required,
-)
-from prefect_codepipeline.tasks.registry import (
-    ActionConfiguration,
-    ActionContext,
-    ActionResult,
-    action_provider,
 )
 
 URL_TEMPLATE = "https://git-codecommit.us-east-1.amazonaws.com/v1/repos/{RepositoryName}"

@@ -7,6 +7,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from prefect_codepipeline.actions.registry import (
+    ActionConfiguration,
+    ActionContext,
+    ActionResult,
+    action_provider,
+)
 from prefect_codepipeline.model.record.facts import ArtifactFormat
 from prefect_codepipeline.tasks.git_mirror import Commit
 from prefect_codepipeline.tasks.git_source import (
@@ -15,12 +21,6 @@ from prefect_codepipeline.tasks.git_source import (
     find_connection,
     read_source,
     required,
-)
-from prefect_codepipeline.tasks.registry import (
-    ActionConfiguration,
-    ActionContext,
-    ActionResult,
-    action_provider,
 )
 
 

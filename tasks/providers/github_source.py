@@ -9,6 +9,12 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
+from prefect_codepipeline.actions.registry import (
+    ActionConfiguration,
+    ActionContext,
+    ActionResult,
+    action_provider,
+)
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.blocks.pipeline_definition import MASK
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
@@ -21,12 +27,6 @@ from prefect_codepipeline.tasks.git_source import (
     find_named_connection,
     read_source,
     with_token,
-)
-from prefect_codepipeline.tasks.registry import (
-    ActionConfiguration,
-    ActionContext,
-    ActionResult,
-    action_provider,
 )
 
 _URL_TEMPLATE = "https://github.com/{Owner}/{Repo}.git"

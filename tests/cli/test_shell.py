@@ -13,9 +13,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from git_repositories import GitRepository
 
 from tests.cli.test_cli import cli
-from tests.tasks.conftest import GitRepository
 
 IMAGE = "localhost/bb:latest"
 COMMAND = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", "shell"]

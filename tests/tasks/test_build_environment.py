@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration, EnvironmentVariable
 from prefect_codepipeline.tasks.build_environment import (
@@ -14,7 +16,6 @@ from prefect_codepipeline.tasks.build_environment import (
     resolve_secret,
 )
 from prefect_codepipeline.tasks.masking import parts_of_secret
-from prefect_codepipeline.tasks.registry import ActionContext, InputTree
 
 
 @pytest.fixture

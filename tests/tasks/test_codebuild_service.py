@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from codebuild_server import CodeBuildServer, RefusalError
 
+from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, ProjectVariable
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.tasks import codebuild_service
 from prefect_codepipeline.tasks.codebuild_service import run_in_codebuild
-from prefect_codepipeline.tasks.registry import ActionContext, InputTree
 from prefect_codepipeline.tasks.wanted_build import WantedBuild
 
 ID = "shop:0f1e"

@@ -20,6 +20,8 @@ from textwrap import dedent
 
 import pytest
 
+from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
@@ -27,7 +29,6 @@ from prefect_codepipeline.tasks.build import Build, BuildResult, run_build
 from prefect_codepipeline.tasks.build_cache import cache_place
 from prefect_codepipeline.tasks.buildspec_files import read_buildspec
 from prefect_codepipeline.tasks.containers import LABEL, Compute, ContainerOptions, container_engine
-from prefect_codepipeline.tasks.registry import ActionContext, InputTree
 
 IMAGE = "localhost/bb:latest"
 pytestmark = pytest.mark.docker

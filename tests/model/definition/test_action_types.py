@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from prefect_codepipeline.actions.catalog import built_in_action_types, built_in_rules
+from prefect_codepipeline.actions.registry import ActionProvider, providers
+from prefect_codepipeline.actions.rule_registry import RuleProvider, rule_providers
 from prefect_codepipeline.model.definition.action_types import (
     ActionType,
     action_types,
@@ -15,9 +18,6 @@ from prefect_codepipeline.model.definition.action_types import (
 )
 from prefect_codepipeline.model.validation.fields import bounds_of, hints_of
 from prefect_codepipeline.model.validation.reference import reference
-from prefect_codepipeline.tasks.provider_names import built_in_action_types, built_in_rules
-from prefect_codepipeline.tasks.registry import ActionProvider, providers
-from prefect_codepipeline.tasks.rule_registry import RuleProvider, rule_providers
 
 DOCUMENT = Path(__file__).parent.parent.parent.parent / "docs" / "validation.md"
 ALL = [*action_types().values(), *rule_types().values()]

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
+from prefect_codepipeline.actions.registry import providers
 from prefect_codepipeline.model.definition.action_types import ActionType, action_types
 from prefect_codepipeline.model.definition.declaration import ActionTypeId
 from prefect_codepipeline.model.definition.timeouts import timeout_in_minutes
-from prefect_codepipeline.tasks.registry import providers
 
 UNITS = {"m": 1, "h": 60, " days": 24 * 60}
 

@@ -14,12 +14,13 @@ from uuid import uuid4
 
 import pytest
 
+from prefect_codepipeline.actions.registry import ActionContext, ActionResult, get_provider
+from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.tasks.artifacts import load_artifact_store
-from prefect_codepipeline.tasks.registry import ActionContext, ActionResult, InputTree, get_provider
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -244,8 +245,9 @@ def test_several_inputs_need_a_primary_one_and_are_all_there(builds):
 
 
 def test_a_reference_for_a_full_clone_is_cloned(builds, tmp_path):
+    from git_repositories import GitRepository
+
     from prefect_codepipeline.blocks.git_connection import GitConnection
-    from tests.tasks.conftest import GitRepository
 
     repository = GitRepository(tmp_path / "repositories" / "acme" / uuid4().hex[:8])
     repository.path.mkdir(parents=True)

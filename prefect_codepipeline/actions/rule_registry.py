@@ -17,12 +17,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_type_hints
 
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.actions.catalog import RULES_NOT_YET
+from prefect_codepipeline.actions.registry import ActionConfiguration
+from prefect_codepipeline.actions.work import CancellationToken, InputTree, TimedWork
+from prefect_codepipeline.errors import (
+    ActionFailed,
+    CodePipelineError,
+)
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
-from prefect_codepipeline.model.definition.conditions import ConditionKind
+from prefect_codepipeline.model.definition.conditions import ConditionKind, RuleOutcome
 from prefect_codepipeline.model.definition.declaration import RuleDeclaration, RuleTypeId
-from prefect_codepipeline.tasks.provider_names import RULES_NOT_YET
-from prefect_codepipeline.tasks.registry import ActionConfiguration, CancellationToken, InputTree, TimedWork
+from prefect_codepipeline.model.record.state import RuleState
+
+_logger = logging.getLogger(__name__)
 
 
 class RuleConfiguration(ActionConfiguration):
@@ -200,3 +207,26 @@ def no_provider(rule_type: RuleType) -> str:
     if rule_type.owner == "AWS" and rule_type.provider in RULES_NOT_YET:
         return f"rule type {rule_type} is not available yet: {RULES_NOT_YET[rule_type.provider]}; available: {known}"
     return f"there is no rule type {rule_type}; available: {known}"
+
+
+def abandon_rule(known: RuleState, why: str, now: datetime) -> RuleOutcome | None:
+    """End a rule that waits, and what it has under way elsewhere; None when it was not asked, or has answered."""
+    if known.asked is None or known.outcome:
+        return None
+    wait = known.wait
+    provider = rule_providers().get(RuleType.of(known.rule.rule_type_id))
+    if wait and provider and provider.abandon:
+        try:
+            provider.abandon(wait.memory)
+        except CodePipelineError as error:  # the execution ends all the same
+            _logger.warning("what rule %r has under way could not be ended: %s", known.rule.name, error)
+    return RuleOutcome(
+        rule=known.rule.name,
+        rule_execution_id=known.asked.rule_execution_id,
+        started_at=known.asked.at,
+        ended_at=now,
+        status="Abandoned",
+        summary=why,
+        external_execution_id=wait.external_execution_id if wait else None,
+        external_execution_url=wait.external_execution_url if wait else None,
+    )

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from prefect_codepipeline.model.definition.declaration import ActionDeclaration
-from prefect_codepipeline.tasks.registry import ActionContext
+if TYPE_CHECKING:  # loaded before the environment of tests is set, which Prefect reads when it is imported
+    from prefect_codepipeline.actions.registry import ActionContext
 
 GIT = {
     **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
@@ -128,6 +128,9 @@ def make_source_context(tmp_path: Path, git_cache: Path) -> Callable[..., Action
         seconds: float = 60,
         **fields: Any,
     ) -> ActionContext:
+        from prefect_codepipeline.actions.registry import ActionContext
+        from prefect_codepipeline.model.definition.declaration import ActionDeclaration
+
         action = {
             "name": "Source",
             "actionTypeId": {"category": "Source", "owner": owner, "provider": provider, "version": "1"},
@@ -148,17 +151,6 @@ def make_source_context(tmp_path: Path, git_cache: Path) -> Callable[..., Action
         )
 
     return make
-
-
-@pytest.fixture
-def wait_for() -> Callable[..., None]:
-    def wait(condition: Callable[[], object], seconds: float = 10) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
-            time.sleep(0.01)
-
-    return wait
 
 
 def _handler(host: GitHost) -> type[BaseHTTPRequestHandler]:

@@ -43,7 +43,7 @@ def has_plugins() -> bool:
 
 def _decorated(folder: str, decorator: str) -> Iterator[dict[str, Any]]:
     """What names the type of each provider of a folder, of the arguments of its decorator."""
-    for path in sorted((Path(__file__).parent / folder).glob("*.py")):
+    for path in sorted((Path(__file__).parent.parent / "tasks" / folder).glob("*.py")):
         text = path.read_text("utf-8")
         start = text.find(f"\n@{decorator}(")
         while start >= 0:

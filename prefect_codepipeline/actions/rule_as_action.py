@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.rule_registry import RuleContext
+from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.model.definition.declaration import (
     ActionCategory,
     ActionDeclaration,
     ActionTypeId,
 )
-from prefect_codepipeline.tasks.registry import ActionContext, InputTree
-from prefect_codepipeline.tasks.rule_registry import RuleContext
 
 
 @dataclass(frozen=True)

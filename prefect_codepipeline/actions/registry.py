@@ -6,9 +6,6 @@ A provider is one file in `tasks/providers/`: a configuration class and one func
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,7 +18,9 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_pascal
 
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
+from prefect_codepipeline.actions.catalog import PLUGINS
+from prefect_codepipeline.actions.work import CancellationToken, InputTree, OutputTree, TimedWork
+from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.declaration import (
     ActionCategory,
@@ -30,11 +29,25 @@ from prefect_codepipeline.model.definition.declaration import (
     ActionTypeId,
 )
 from prefect_codepipeline.model.definition.timeouts import timeout_in_minutes as default_timeout
-from prefect_codepipeline.model.record.facts import ArtifactFormat, SourceRevision
-from prefect_codepipeline.tasks.provider_names import PLUGINS
+from prefect_codepipeline.model.record.facts import SourceRevision
 
 if TYPE_CHECKING:  # a block, and so Prefect
     from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+
+# What providers import, those of other packages too: all of it from here.
+__all__ = (
+    "ActionConfiguration",
+    "ActionContext",
+    "ActionProvider",
+    "ActionResult",
+    "CancellationToken",
+    "InputTree",
+    "OutputTree",
+    "TimedWork",
+    "action_provider",
+    "get_provider",
+    "providers",
+)
 
 
 class ActionConfiguration(BaseModel):
@@ -45,76 +58,10 @@ class ActionConfiguration(BaseModel):
     )
 
 
-class CancellationToken:
-    """Fired once when the execution is cancelled; every wait of a provider ends then."""
-
-    def __init__(self) -> None:
-        self._fired = threading.Event()
-
-    def cancel(self) -> None:
-        self._fired.set()
-
-    @property
-    def cancelled(self) -> bool:
-        return self._fired.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        """Sleep for `seconds`, less when cancelled; True when it is."""
-        return self._fired.wait(seconds)
-
-
-@dataclass(frozen=True)
-class InputTree:
-    """An input artifact, unpacked and checked: `directory` belongs to this action alone and may be written to."""
-
-    name: str
-    directory: Path
-    format: ArtifactFormat = "CODE_ZIP"
-    revision_id: str | None = None
-
-
-@dataclass(frozen=True)
-class OutputTree:
-    """What becomes an output artifact: `files` (relative, POSIX) below `directory`, all of it when None."""
-
-    directory: Path
-    files: Sequence[str] | None = None
-    format: ArtifactFormat = "CODE_ZIP"
-
-
 def _no_progress(
     summary: str = "", percent: int | None = None, external_id: str | None = None, url: str | None = None
 ) -> None:
     """Nobody looks."""
-
-
-class TimedWork(ABC):
-    """What ends the work of an action or a rule early: the end of its execution, and that of its time."""
-
-    deadline: float
-    cancellation: CancellationToken
-    logger: logging.Logger | logging.LoggerAdapter[Any]
-
-    @property
-    @abstractmethod
-    def what(self) -> str:
-        """What works, for messages."""
-
-    @property
-    def remaining_seconds(self) -> float:
-        return self.deadline - time.monotonic()
-
-    def check(self) -> None:
-        """Leave when there is no point in going on.
-
-        Raises:
-            ActionAbandoned: the execution was cancelled.
-            ActionFailed: with code `Timeout`, the deadline is past.
-        """
-        if self.cancellation.cancelled:
-            raise ActionAbandoned(f"{self.what} was abandoned: its execution was cancelled")
-        if self.remaining_seconds <= 0:
-            raise ActionFailed(f"{self.what} ran out of time and was ended", code="Timeout")
 
 
 @dataclass(frozen=True)
