@@ -121,8 +121,8 @@ def _build(spec: object, folder: Path, source: Path, image: str | None) -> objec
 
 def _pack(result: object, folder: Path) -> None:
     """What the engine does with an output artifact."""
+    from prefect_codepipeline.actions.artifacts.archive_packing import pack
     from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-    from prefect_codepipeline.tasks.archive_packing import pack
 
     tree = result.output_artifacts["Out"]
     pack(tree, folder / f"archive-{next(_numbers)}", ArtifactStore(url=str(folder / "store")))

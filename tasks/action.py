@@ -15,6 +15,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
 
+from prefect_codepipeline.actions.artifacts.storing import store_tree
 from prefect_codepipeline.actions.registry import ActionResult, get_provider, providers
 from prefect_codepipeline.blocks.pipeline_definition import MASK
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, CodePipelineError
@@ -25,7 +26,6 @@ from prefect_codepipeline.model.record.state import ActionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.client import flow_run
 from prefect_codepipeline.tasks.action_context import configuration_of, make_context
-from prefect_codepipeline.tasks.artifacts import store_tree
 from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.progress import ProgressReport
 from prefect_codepipeline.tasks.record import utc_now

@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect.logging import get_logger
 from pydantic import ValidationError
 
+from prefect_codepipeline.actions.artifacts.storing import fetch_tree
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
@@ -18,7 +19,6 @@ from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.validation import problems_of
-from prefect_codepipeline.tasks.artifacts import fetch_tree
 from prefect_codepipeline.tasks.execution import Execution
 
 

@@ -13,10 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from prefect_codepipeline.actions.artifacts.globs import compile_glob, select_files
 from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.parts import ArtifactFiles, Buildspec
-from prefect_codepipeline.tasks.globs import compile_glob, select_files
 
 ALL_OF_IT = "artifacts"
 # Names of output artifacts, or each with the block that it is made of.

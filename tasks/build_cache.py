@@ -21,11 +21,11 @@ from pathlib import Path
 
 import platformdirs
 
+from prefect_codepipeline.actions.artifacts.globs import compile_glob, select_files
+from prefect_codepipeline.actions.artifacts.tar_trees import UnfitMemberError, extract_member
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.parts import Cache
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.tasks.globs import compile_glob, select_files
-from prefect_codepipeline.tasks.tar_trees import UnfitMemberError, extract_member
 
 # Of each project, the newest so many are kept.
 KEPT_ENTRIES = 10

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from prefect_codepipeline.actions.artifacts.globs import select_files
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.parts import ReportGroup
 from prefect_codepipeline.model.buildspec.reports import (
@@ -24,7 +25,6 @@ from prefect_codepipeline.model.buildspec.reports import (
     merge_tests,
     one_line,
 )
-from prefect_codepipeline.tasks.globs import select_files
 from prefect_codepipeline.tasks.report_formats import UnfitFileError, UnreadableReportError, read_report
 
 # A build must end: what is not read by then is warned of.

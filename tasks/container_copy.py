@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
-from prefect_codepipeline.tasks.tar_trees import UnfitMemberError, extract_member, link_member
+from prefect_codepipeline.actions.artifacts.tar_trees import UnfitMemberError, extract_member, link_member
 
 if TYPE_CHECKING:
     from docker.models.containers import Container

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from prefect.exceptions import Abort
 
+from prefect_codepipeline.actions.artifacts.storing import load_artifact_store
 from prefect_codepipeline.actions.work import CancellationToken
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
@@ -22,7 +23,6 @@ from prefect_codepipeline.model.record.facts import (
     StopRequested,
 )
 from prefect_codepipeline.model.record.state import ExecutionState, fold
-from prefect_codepipeline.tasks.artifacts import load_artifact_store
 from prefect_codepipeline.tasks.definitions import settings_of
 from prefect_codepipeline.tasks.gate import Visit
 from prefect_codepipeline.tasks.record import RecordOf, utc_now

@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 from pydantic import ValidationError
 
+from prefect_codepipeline.actions.artifacts.storing import fetch_tree
 from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
@@ -44,7 +45,6 @@ from prefect_codepipeline.model.definition.declaration import RuleDeclaration
 from prefect_codepipeline.model.definition.variables import Namespaces, resolve
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.validation import problems_of
-from prefect_codepipeline.tasks.artifacts import fetch_tree
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.record import utc_now
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
+from prefect_codepipeline.actions.artifacts.globs import compile_glob, select_files
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
@@ -22,7 +23,6 @@ from prefect_codepipeline.tasks.command_failures import clear_about_a_full_disk,
 from prefect_codepipeline.tasks.command_log import CommandLog
 from prefect_codepipeline.tasks.container_run import run_in_container
 from prefect_codepipeline.tasks.containers import Compute, Engine, container_engine
-from prefect_codepipeline.tasks.globs import compile_glob, select_files
 from prefect_codepipeline.tasks.processes import Script, run_on_host
 from prefect_codepipeline.tasks.shell_session import read_output_variables, write_session
 

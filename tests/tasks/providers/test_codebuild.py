@@ -14,13 +14,13 @@ from uuid import uuid4
 
 import pytest
 
+from prefect_codepipeline.actions.artifacts.storing import load_artifact_store
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult, get_provider
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
-from prefect_codepipeline.tasks.artifacts import load_artifact_store
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

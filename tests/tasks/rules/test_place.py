@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from prefect_codepipeline.actions.artifacts.storing import load_artifact_store, store_tree
 from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
@@ -18,7 +19,6 @@ from prefect_codepipeline.model.record.facts import (
     ExecutionPinned,
     StageEntered,
 )
-from prefect_codepipeline.tasks.artifacts import load_artifact_store, store_tree
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.record import RecordOf
 from prefect_codepipeline.tasks.rule import place_of

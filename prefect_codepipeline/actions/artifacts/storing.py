@@ -13,14 +13,9 @@ from urllib.parse import quote
 import platformdirs
 from pydantic import ValidationError
 
-from prefect_codepipeline.actions.work import OutputTree
-from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-from prefect_codepipeline.errors import ActionFailed, MissingBlock
-from prefect_codepipeline.model.record.facts import StoredArtifact
-from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.tasks.archive_member import UnfitTreeError
-from prefect_codepipeline.tasks.archive_packing import pack, unpack
-from prefect_codepipeline.tasks.artifact_places import (
+from prefect_codepipeline.actions.artifacts.archive_member import UnfitTreeError
+from prefect_codepipeline.actions.artifacts.archive_packing import pack, unpack
+from prefect_codepipeline.actions.artifacts.places import (
     FULL_DISK,
     keep,
     local_archive,
@@ -28,6 +23,11 @@ from prefect_codepipeline.tasks.artifact_places import (
     work_file,
     work_folder,
 )
+from prefect_codepipeline.actions.work import OutputTree
+from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+from prefect_codepipeline.errors import ActionFailed, MissingBlock
+from prefect_codepipeline.model.record.facts import StoredArtifact
+from prefect_codepipeline.prefect_api.client import call
 
 FOLDER_VARIABLE = "PREFECT_CODEPIPELINE_ARTIFACTS"
 _CHUNK = 1 << 20

@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from prefect_codepipeline.actions.artifacts.archive_member import Kind, Member, TreeRules, UnfitTreeError
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-from prefect_codepipeline.tasks.archive_member import Kind, Member, TreeRules, UnfitTreeError
 
 _LONGEST_TARGET = 4096
 

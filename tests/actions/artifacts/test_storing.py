@@ -26,12 +26,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prefect_codepipeline.actions.artifacts.archive_member import END, Member, encode
+from prefect_codepipeline.actions.artifacts.storing import fetch_tree, store_tree
 from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.record.facts import StoredArtifact
-from prefect_codepipeline.tasks.archive_member import END, Member, encode
-from prefect_codepipeline.tasks.artifacts import fetch_tree, store_tree
 
 MIB = 1 << 20
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-from prefect_codepipeline.tasks.archive_member import (
+from prefect_codepipeline.actions.artifacts.archive_member import (
     END,
     MAX_DEPTH,
     MAX_NAME_BYTES,
@@ -20,6 +19,7 @@ from prefect_codepipeline.tasks.archive_member import (
     encode,
     read_member,
 )
+from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 
 GIB = 1024**3
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/"), min_size=1)

@@ -9,9 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from prefect_codepipeline.actions.work import OutputTree
-from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-from prefect_codepipeline.tasks.archive_member import (
+from prefect_codepipeline.actions.artifacts.archive_member import (
     END,
     Member,
     TreeRules,
@@ -20,6 +18,8 @@ from prefect_codepipeline.tasks.archive_member import (
     padding,
     read_member,
 )
+from prefect_codepipeline.actions.work import OutputTree
+from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 
 _CHUNK = 1 << 20
 # The kernel has no such call, or not for these two files; reading and writing does it.

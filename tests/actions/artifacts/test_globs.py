@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from prefect_codepipeline.actions.artifacts.globs import select_files
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.globs import select_files
 
 TREE = [
     ".env",
