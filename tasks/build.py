@@ -18,18 +18,23 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from prefect_codepipeline.actions.commands.container_run import run_in_container
+from prefect_codepipeline.actions.commands.containers import Engine
+from prefect_codepipeline.actions.commands.environment import (
+    BuildEnvironment,
+    codebuild_variables,
+    environment_of,
+    surroundings,
+)
+from prefect_codepipeline.actions.commands.failures import last_lines, why
+from prefect_codepipeline.actions.commands.processes import Script, run_on_host
+from prefect_codepipeline.actions.commands.shell_session import read_output_variables
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.parts import Buildspec, PhaseName
 from prefect_codepipeline.tasks.build_artifacts import Outputs, artifact_texts, collect_artifacts
 from prefect_codepipeline.tasks.build_cache import BuildCache, CachePlace, home_folders
-from prefect_codepipeline.tasks.build_environment import (
-    BuildEnvironment,
-    codebuild_variables,
-    environment_of,
-    surroundings,
-)
 from prefect_codepipeline.tasks.build_log import BuildLog
 from prefect_codepipeline.tasks.build_reports import CollectedReports, collect_reports
 from prefect_codepipeline.tasks.build_runtimes import runtimes_of, select_runtimes
@@ -41,11 +46,6 @@ from prefect_codepipeline.tasks.build_script import (
     users_of,
     write_build,
 )
-from prefect_codepipeline.tasks.command_failures import last_lines, why
-from prefect_codepipeline.tasks.container_run import run_in_container
-from prefect_codepipeline.tasks.containers import Engine
-from prefect_codepipeline.tasks.processes import Script, run_on_host
-from prefect_codepipeline.tasks.shell_session import read_output_variables
 
 # What a pattern of RETRY may take to match; one that backtracks for ever does not match.
 _MATCH_SECONDS = 5

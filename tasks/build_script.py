@@ -19,8 +19,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from prefect_codepipeline.actions.commands.shell_session import ShellSession, check_command, keep_variable
 from prefect_codepipeline.model.buildspec.parts import PHASES, Buildspec, Phase, PhaseName, next_phase
-from prefect_codepipeline.tasks.shell_session import ShellSession, check_command, keep_variable
 
 BlockKind = Literal["commands", "finally"]
 # Where the program is, and the exported variables and the directory of the shell that ended last.

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
-from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.aws_client import aws_client, translated
-from prefect_codepipeline.tasks.build_environment import (
+from prefect_codepipeline.actions.commands.environment import (
     SecretReference,
     parse_secret_reference,
     pick_key,
     secret_value,
 )
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.tasks.aws_client import aws_client, translated
 
 _AT_ONCE = 10  # as many names GetParameters takes
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+from prefect_codepipeline.actions.commands.failures import clear_about_a_full_disk
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult
 from prefect_codepipeline.actions.work import InputTree, OutputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
@@ -23,7 +24,6 @@ from prefect_codepipeline.tasks.build_reports import CollectedReports
 from prefect_codepipeline.tasks.buildspec_files import read_buildspec
 from prefect_codepipeline.tasks.codebuild_projects import find_project
 from prefect_codepipeline.tasks.codebuild_service import run_in_codebuild
-from prefect_codepipeline.tasks.command_failures import clear_about_a_full_disk
 from prefect_codepipeline.tasks.git_process import Access
 from prefect_codepipeline.tasks.git_source import clone_reference
 from prefect_codepipeline.tasks.project_batch import run_project_batch

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
+from prefect_codepipeline.actions.commands.containers import Compute, ContainerOptions, container_engine
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, ProjectVariable
 from prefect_codepipeline.model.buildspec.parts import Buildspec
@@ -16,7 +17,6 @@ from prefect_codepipeline.tasks.build_artifacts import Outputs
 from prefect_codepipeline.tasks.build_cache import CachePlace, cache_place
 from prefect_codepipeline.tasks.build_runtimes import runtimes_of
 from prefect_codepipeline.tasks.build_secrets import SecretSource, WantedSecret, resolve_secrets
-from prefect_codepipeline.tasks.containers import Compute, ContainerOptions, container_engine
 from prefect_codepipeline.tasks.git_process import Access
 from prefect_codepipeline.tasks.wanted_build import WantedBuild
 

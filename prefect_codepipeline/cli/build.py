@@ -88,10 +88,10 @@ def _run(
     privileged: bool,
     cached_source: Path | Literal[False],
 ) -> BuildResult:
+    from prefect_codepipeline.actions.commands.containers import Compute, ContainerOptions, container_engine
     from prefect_codepipeline.tasks.build import Build, run_build
     from prefect_codepipeline.tasks.build_cache import cache_place
     from prefect_codepipeline.tasks.build_secrets import SecretSource, WantedSecret, resolve_secrets
-    from prefect_codepipeline.tasks.containers import Compute, ContainerOptions, container_engine
 
     wanted = [
         *(WantedSecret(name, "PARAMETER_STORE", ref) for name, ref in spec.env.parameter_store.items()),

@@ -65,8 +65,8 @@ def _tell(known: KnownExecution, stage: StageState, action: ActionState, directo
 
 
 def _open(surroundings: Surroundings, name: str) -> int:
-    from prefect_codepipeline.tasks.containers import container_engine
-    from prefect_codepipeline.tasks.interactive import shell_in_container, shell_on_host
+    from prefect_codepipeline.actions.commands.containers import container_engine
+    from prefect_codepipeline.actions.commands.interactive import shell_in_container, shell_on_host
 
     context = surroundings.context
     with container_engine(context, surroundings.compute, surroundings.options) as engine:

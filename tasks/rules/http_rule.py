@@ -17,6 +17,7 @@ from jmespath.exceptions import JMESPathError
 from pydantic import Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
+from prefect_codepipeline.actions.commands.environment import secret_value
 from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
@@ -26,7 +27,6 @@ from prefect_codepipeline.actions.rule_registry import (
 )
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.conditions import compare, read_pattern
-from prefect_codepipeline.tasks.build_environment import secret_value
 
 LOOK_EVERY = timedelta(seconds=30)
 REQUEST_SECONDS = 30.0

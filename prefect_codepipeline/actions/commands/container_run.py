@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefect_codepipeline.actions.commands.container_copy import copy_in, copy_out
+from prefect_codepipeline.actions.commands.container_stream import readable, send
+from prefect_codepipeline.actions.commands.containers import Engine, labels, remove, socket_of
+from prefect_codepipeline.actions.commands.processes import OnOutput, Script, follow_output, shell_command
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.container_copy import copy_in, copy_out
-from prefect_codepipeline.tasks.container_stream import readable, send
-from prefect_codepipeline.tasks.containers import Engine, labels, remove, socket_of
-from prefect_codepipeline.tasks.processes import OnOutput, Script, follow_output, shell_command
 
 if TYPE_CHECKING:  # importing docker takes 0.2 s, which a pipeline on the host need not spend
     from docker.models.containers import Container

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from prefect_codepipeline.tasks.masking import Masker
-from prefect_codepipeline.tasks.shell_session import ShellSession, split_at_marks
+from prefect_codepipeline.actions.commands.masking import Masker
+from prefect_codepipeline.actions.commands.shell_session import ShellSession, split_at_marks
 
 RECORD_CHARACTERS = 65_536
 RECORD_SECONDS = 0.25

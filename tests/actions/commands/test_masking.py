@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_codepipeline.tasks.command_log import CommandLog
-from prefect_codepipeline.tasks.masking import Masker, parts_of_secret
-from prefect_codepipeline.tasks.shell_session import ShellSession
+from prefect_codepipeline.actions.commands.log import CommandLog
+from prefect_codepipeline.actions.commands.masking import Masker, parts_of_secret
+from prefect_codepipeline.actions.commands.shell_session import ShellSession
 
 SECRET = "p@ss w0rd/ä'+\"&\\"
 LONG = "".join(f"{number:02x}!" for number in range(100))

@@ -20,6 +20,12 @@ from textwrap import dedent
 
 import pytest
 
+from prefect_codepipeline.actions.commands.containers import (
+    LABEL,
+    Compute,
+    ContainerOptions,
+    container_engine,
+)
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
@@ -28,7 +34,6 @@ from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.tasks.build import Build, BuildResult, run_build
 from prefect_codepipeline.tasks.build_cache import cache_place
 from prefect_codepipeline.tasks.buildspec_files import read_buildspec
-from prefect_codepipeline.tasks.containers import LABEL, Compute, ContainerOptions, container_engine
 
 IMAGE = "localhost/bb:latest"
 pytestmark = pytest.mark.docker
@@ -297,7 +302,7 @@ FAR_AWAY = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from tests.tasks.test_container_options import Builder
+from tests.actions.commands.test_container_options import Builder
 builder = Builder(Path(sys.argv[1]), "far-away")
 (builder.source / "in.txt").write_text("hello")
 (builder.source / "link").symlink_to("in.txt")
@@ -330,7 +335,7 @@ def test_an_engine_that_sees_no_file_of_this_machine_gets_copies(client, tmp_pat
         pytest.skip("only root can hide files from the engine, by unshare")
     hidden = tmp_path / "hidden"
     hidden.mkdir()
-    root = Path(__file__).parent.parent.parent
+    root = Path(__file__).parent.parent.parent.parent
     with proxy(engine_socket()) as port:
         done = subprocess.run(
             ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$1" && exec "$2" -c "$3" "$1" "$4"', "sh", str(hidden),
@@ -365,7 +370,7 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from prefect_codepipeline.errors import ActionFailed
-from tests.tasks.test_container_options import Builder, commands
+from tests.actions.commands.test_container_options import Builder, commands
 builder = Builder(Path(sys.argv[1]), "nobody")
 builder.run(commands("id -u", "mkdir -m 700 private; echo x >private/f; chmod 600 private/f"))
 try:
@@ -385,7 +390,7 @@ def test_what_root_wrote_is_the_worker_s_afterwards(client, tmp_path):
     os.chown(folder, 4711, 4711)
     for parent in (tmp_path, *list(tmp_path.parents)[:3]):
         parent.chmod(0o755)
-    root = Path(__file__).parent.parent.parent
+    root = Path(__file__).parent.parent.parent.parent
     somebody = ["setpriv", "--reuid=4711", "--regid=4711", "--clear-groups", sys.executable, "-c"]
     if subprocess.run(
         [*somebody, f"import docker, os; os.listdir({str(root)!r})"], cwd=folder, capture_output=True

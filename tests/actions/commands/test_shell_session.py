@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from prefect_codepipeline.actions.commands.log import CommandLog
+from prefect_codepipeline.actions.commands.processes import Script, shell_command
+from prefect_codepipeline.actions.commands.shell_session import (
+    read_output_variables,
+    split_at_marks,
+    write_session,
+)
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.command_log import CommandLog
-from prefect_codepipeline.tasks.processes import Script, shell_command
-from prefect_codepipeline.tasks.shell_session import read_output_variables, split_at_marks, write_session
 
 SHELLS = ["bash", "dash", "busybox"]
 

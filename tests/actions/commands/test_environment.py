@@ -6,16 +6,16 @@ import time
 
 import pytest
 
-from prefect_codepipeline.actions.registry import ActionContext
-from prefect_codepipeline.actions.work import InputTree
-from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.definition.declaration import ActionDeclaration, EnvironmentVariable
-from prefect_codepipeline.tasks.build_environment import (
+from prefect_codepipeline.actions.commands.environment import (
     build_environment,
     parse_secret_reference,
     resolve_secret,
 )
-from prefect_codepipeline.tasks.masking import parts_of_secret
+from prefect_codepipeline.actions.commands.masking import parts_of_secret
+from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.work import InputTree
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration, EnvironmentVariable
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from prefect_codepipeline.tasks import command_log
-from prefect_codepipeline.tasks.command_log import CommandLog
-from prefect_codepipeline.tasks.shell_session import ShellSession
+from prefect_codepipeline.actions.commands import log as command_log
+from prefect_codepipeline.actions.commands.log import CommandLog
+from prefect_codepipeline.actions.commands.shell_session import ShellSession
 
 SESSION = ShellSession(Path("session"), ["make hunter2", "second"], b"\x1emark ", Path("variables"))
 

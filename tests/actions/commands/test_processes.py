@@ -12,10 +12,10 @@ from uuid import uuid4
 import pytest
 from waiting import until
 
+from prefect_codepipeline.actions.commands.processes import CLEAN_PATH, Script, run_on_host
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
-from prefect_codepipeline.tasks.processes import CLEAN_PATH, Script, run_on_host
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in Linux's /proc")
 

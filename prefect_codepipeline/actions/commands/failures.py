@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from prefect_codepipeline.actions.commands.processes import CLEAN_PATH
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.processes import CLEAN_PATH
 
 _SHOWN_CHARACTERS = 200
 

@@ -10,14 +10,19 @@ import time
 import pytest
 from waiting import until
 
+from prefect_codepipeline.actions.commands.container_run import run_in_container
+from prefect_codepipeline.actions.commands.containers import (
+    LABEL,
+    Compute,
+    container_engine,
+    remove_orphaned_containers,
+)
+from prefect_codepipeline.actions.commands.processes import Script
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
-from prefect_codepipeline.tasks.container_run import run_in_container
-from prefect_codepipeline.tasks.containers import LABEL, Compute, container_engine, remove_orphaned_containers
-from prefect_codepipeline.tasks.processes import Script
 
 IMAGE = "localhost/bb:latest"
 needs_engine = pytest.mark.docker

@@ -16,12 +16,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from prefect_codepipeline.actions.commands.container_copy import copy_in
+from prefect_codepipeline.actions.commands.container_run import attached, created, directories_of, frames
+from prefect_codepipeline.actions.commands.container_stream import readable, send
+from prefect_codepipeline.actions.commands.containers import Engine
+from prefect_codepipeline.actions.commands.processes import CLEAN_PATH
 from prefect_codepipeline.actions.registry import ActionContext
-from prefect_codepipeline.tasks.container_copy import copy_in
-from prefect_codepipeline.tasks.container_run import attached, created, directories_of, frames
-from prefect_codepipeline.tasks.container_stream import readable, send
-from prefect_codepipeline.tasks.containers import Engine
-from prefect_codepipeline.tasks.processes import CLEAN_PATH
 
 _CHUNK_BYTES = 65_536
 

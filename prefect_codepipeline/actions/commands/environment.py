@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
+from prefect_codepipeline.actions.commands.masking import parts_of_secret
+from prefect_codepipeline.actions.commands.processes import CLEAN_PATH
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import EnvironmentVariable
-from prefect_codepipeline.tasks.masking import parts_of_secret
-from prefect_codepipeline.tasks.processes import CLEAN_PATH
 
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 CERTIFICATES = (
