@@ -16,6 +16,7 @@ import httpx
 from prefect import get_run_logger
 from prefect.exceptions import MissingContextError
 
+from prefect_codepipeline.actions.git.places import Connections
 from prefect_codepipeline.blocks.git_connection import (
     GitConnection,
     api_address,
@@ -39,7 +40,6 @@ from prefect_codepipeline.prefect_api.ui import run_url
 from prefect_codepipeline.tasks.definitions import read_definition_block
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.follower import Follower
-from prefect_codepipeline.tasks.git_places import Connections
 
 FLUSH_SECONDS = 5.0
 TIMEOUT_SECONDS = 5.0

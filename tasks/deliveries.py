@@ -8,6 +8,9 @@ from datetime import datetime
 
 from pydantic import SecretStr
 
+from prefect_codepipeline.actions.git.changed_files import Look, complete
+from prefect_codepipeline.actions.git.places import Connections
+from prefect_codepipeline.actions.git.source import find_named_connection
 from prefect_codepipeline.blocks.git_connection import GitConnection, kind_of_host
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
@@ -23,10 +26,7 @@ from prefect_codepipeline.model.triggers.webhook_delivery import (
     delivery_key,
     shortened,
 )
-from prefect_codepipeline.tasks.changed_files import Look, complete
 from prefect_codepipeline.tasks.definitions import newest_version
-from prefect_codepipeline.tasks.git_places import Connections
-from prefect_codepipeline.tasks.git_source import find_named_connection
 from prefect_codepipeline.tasks.pipeline_webhooks import target_action
 from prefect_codepipeline.tasks.projection import deployed_definitions
 from prefect_codepipeline.tasks.record import utc_now

@@ -19,6 +19,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from prefect_codepipeline.actions.git.changed_files import Look, complete
+from prefect_codepipeline.actions.git.failures import failure_of
+from prefect_codepipeline.actions.git.places import Connections
+from prefect_codepipeline.actions.git.process import Access, GitError, git_processes
 from prefect_codepipeline.blocks.git_poll_state import GitPollState
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.errors import ActionFailed
@@ -26,10 +30,6 @@ from prefect_codepipeline.model.triggers.git_event import GitEvent
 from prefect_codepipeline.model.triggers.matching import GitPlace, git_places, is_polled
 from prefect_codepipeline.prefect_api.client import call, call_all
 from prefect_codepipeline.prefect_api.leases import server_time
-from prefect_codepipeline.tasks.changed_files import Look, complete
-from prefect_codepipeline.tasks.git_failures import failure_of
-from prefect_codepipeline.tasks.git_places import Connections
-from prefect_codepipeline.tasks.git_process import Access, GitError, git_processes
 from prefect_codepipeline.tasks.projection import deployed_definitions
 from prefect_codepipeline.tasks.triggering import Triggered, trigger
 

@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from prefect_codepipeline.actions.commands.failures import clear_about_a_full_disk
+from prefect_codepipeline.actions.git.process import Access
+from prefect_codepipeline.actions.git.source import clone_reference
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult
 from prefect_codepipeline.actions.work import InputTree, OutputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
@@ -24,8 +26,6 @@ from prefect_codepipeline.tasks.build_reports import CollectedReports
 from prefect_codepipeline.tasks.buildspec_files import read_buildspec
 from prefect_codepipeline.tasks.codebuild_projects import find_project
 from prefect_codepipeline.tasks.codebuild_service import run_in_codebuild
-from prefect_codepipeline.tasks.git_process import Access
-from prefect_codepipeline.tasks.git_source import clone_reference
 from prefect_codepipeline.tasks.project_batch import run_project_batch
 from prefect_codepipeline.tasks.report_publishing import keep_report_files, publish_reports
 from prefect_codepipeline.tasks.single_build import SingleBuild

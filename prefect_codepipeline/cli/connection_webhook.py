@@ -60,9 +60,9 @@ def set_webhook(
     connect()
     from pydantic import SecretStr, ValidationError
 
+    from prefect_codepipeline.actions.git.source import find_named_connection
     from prefect_codepipeline.blocks.git_connection import kind_of_host
     from prefect_codepipeline.tasks.approval_links import load_gateway
-    from prefect_codepipeline.tasks.git_source import find_named_connection
 
     connection = find_named_connection(name)
     secret = None if off else read_secret("secret", True) if secret_stdin else secrets.token_urlsafe(32)

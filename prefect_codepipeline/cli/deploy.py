@@ -51,13 +51,13 @@ def deploy(
         for problem in warnings:
             console.print(Text(f"{file}: warning: {problem}", "yellow"))
     connect()
+    from prefect_codepipeline.actions.git.places import unheard
     from prefect_codepipeline.deployments.blocks_beside import make_blocks
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
     from prefect_codepipeline.deployments.scheduling import add_declared
     from prefect_codepipeline.deployments.settings_file import save_settings
     from prefect_codepipeline.deployments.transitions_beside import disable_declared
     from prefect_codepipeline.deployments.webhooks_beside import make_webhooks
-    from prefect_codepipeline.tasks.git_places import unheard
 
     for declaration, own_settings, own_beside in zip(declarations, settings, beside, strict=True):
         if own_settings:

@@ -7,6 +7,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+from prefect_codepipeline.actions.git.mirror import Commit
+from prefect_codepipeline.actions.git.source import (
+    GitSource,
+    commit_variables,
+    find_connection,
+    read_source,
+    required,
+)
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
@@ -14,14 +22,6 @@ from prefect_codepipeline.actions.registry import (
     action_provider,
 )
 from prefect_codepipeline.model.record.facts import ArtifactFormat
-from prefect_codepipeline.tasks.git_mirror import Commit
-from prefect_codepipeline.tasks.git_source import (
-    GitSource,
-    commit_variables,
-    find_connection,
-    read_source,
-    required,
-)
 
 
 class CodeStarSourceConfiguration(ActionConfiguration):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prefect_codepipeline.tasks.git_failures import damaged, failure_of
-from prefect_codepipeline.tasks.git_process import GitError
+from prefect_codepipeline.actions.git.failures import damaged, failure_of
+from prefect_codepipeline.actions.git.process import GitError
 
 URL = "https://git.example.com/me/app.git"
 

@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from prefect_codepipeline.actions.git.process import Access
+from prefect_codepipeline.actions.git.source import GitSource, commit_variables, read_source
 from prefect_codepipeline.actions.registry import ActionResult
 from prefect_codepipeline.actions.work import CancellationToken
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
-from prefect_codepipeline.tasks.git_process import Access
-from prefect_codepipeline.tasks.git_source import GitSource, commit_variables, read_source
 
 TOKEN = "tok-5ecr3t/+"
 FETCH = """
@@ -33,7 +33,7 @@ import logging, sys, time
 from pathlib import Path
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
-from prefect_codepipeline.tasks.git_source import GitSource, commit_variables, read_source
+from prefect_codepipeline.actions.git.source import GitSource, commit_variables, read_source
 from prefect_codepipeline.actions.registry import ActionContext
 
 url, scratch, token = sys.argv[1], Path(sys.argv[2]), sys.argv[3] or None

@@ -7,11 +7,11 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from prefect_codepipeline.actions.git.failures import damaged, unavailable
+from prefect_codepipeline.actions.git.mirror import Mirror, fetch_commit, pin, with_mirror
+from prefect_codepipeline.actions.git.process import Access, GitError
 from prefect_codepipeline.actions.work import CancellationToken, TimedWork
 from prefect_codepipeline.model.triggers.git_event import GitEvent, PullRequest
-from prefect_codepipeline.tasks.git_failures import damaged, unavailable
-from prefect_codepipeline.tasks.git_mirror import Mirror, fetch_commit, pin, with_mirror
-from prefect_codepipeline.tasks.git_process import Access, GitError
 
 MOST_FILES = 10_000
 _FULL_ID = 40

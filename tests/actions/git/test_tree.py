@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from prefect_codepipeline.actions.git.source import GitSource, commit_variables, read_source
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.git_source import GitSource, commit_variables, read_source
 
 LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 

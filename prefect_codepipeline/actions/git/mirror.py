@@ -25,10 +25,10 @@ from typing import TypeVar
 
 from platformdirs import user_cache_path
 
+from prefect_codepipeline.actions.git.failures import damaged, failure_of, known_failure, unavailable
+from prefect_codepipeline.actions.git.process import Access, GitError, GitProcesses, git_processes
 from prefect_codepipeline.actions.work import TimedWork
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.git_failures import damaged, failure_of, known_failure, unavailable
-from prefect_codepipeline.tasks.git_process import Access, GitError, GitProcesses, git_processes
 
 Result = TypeVar("Result")
 _COMMIT_ID = re.compile(r"[0-9a-fA-F]{40}")

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from prefect_codepipeline.actions.git.source import find_connection, find_named_connection
 from prefect_codepipeline.actions.registry import ActionProvider, get_provider
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
 from prefect_codepipeline.model.definition.declaration import ActionTypeId
 from prefect_codepipeline.prefect_api.client import call, client
-from prefect_codepipeline.tasks.git_source import find_connection, find_named_connection
 
 ARN = "arn:aws:codestar-connections:eu-west-1:111122223333:connection/aEXAMPLE-8aad"
 TOKEN = "t0ken-of-the-block"

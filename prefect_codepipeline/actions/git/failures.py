@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from prefect_codepipeline.actions.git.process import GitError
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.git_process import GitError
 
 # What git writes about its own copy; what the server says comes in lines that begin with `remote:`.
 _DAMAGE = re.compile(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect_codepipeline.blocks.git_connection import GitConnection
-from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.triggers.matching import CODECOMMIT, CONNECTION, GitPlace, git_places
-from prefect_codepipeline.tasks.git_process import Access
-from prefect_codepipeline.tasks.git_source import (
+from prefect_codepipeline.actions.git.connections import (
+    CODECOMMIT_URL_TEMPLATE,
+    GitHubSourceConfiguration,
+    connection_for,
+)
+from prefect_codepipeline.actions.git.process import Access
+from prefect_codepipeline.actions.git.source import (
     GitSource,
     access_to,
     all_connections,
@@ -17,7 +18,10 @@ from prefect_codepipeline.tasks.git_source import (
     find_named_connection,
     required,
 )
-from prefect_codepipeline.tasks.providers import codecommit_source, github_source
+from prefect_codepipeline.blocks.git_connection import GitConnection
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.triggers.matching import CODECOMMIT, CONNECTION, GitPlace, git_places
 
 
 class Connections:
@@ -81,15 +85,13 @@ class Connections:
 
 def _look_up(place: GitPlace) -> GitConnection:
     if place.provider == CODECOMMIT:
-        url = codecommit_source.URL_TEMPLATE
-        return required(lambda: find_named_connection("codecommit", "default", url=url))
+        return required(lambda: find_named_connection("codecommit", "default", url=CODECOMMIT_URL_TEMPLATE))
     return required(lambda: find_connection(place.connection or ""))
 
 
 def _of_github(place: GitPlace) -> GitConnection:
     """Of GitHub's first kind of action, which has a token of its own."""
-    wanted = github_source.GitHubSourceConfiguration.model_validate(place.action.configuration)
-    return github_source.connection_for(wanted)
+    return connection_for(GitHubSourceConfiguration.model_validate(place.action.configuration))
 
 
 def unheard(declaration: PipelineDeclaration) -> list[str]:

@@ -16,15 +16,15 @@ from urllib.parse import quote
 
 from pydantic import SecretStr, ValidationError
 
+from prefect_codepipeline.actions.git.mirror import Commit, Mirror, clone, pin, read_commit, with_mirror
+from prefect_codepipeline.actions.git.process import Access
+from prefect_codepipeline.actions.git.tree import Export, export_commit
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult
 from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.blocks.git_connection import GitConnection, check_url, host_and_path
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
 from prefect_codepipeline.model.record.facts import ArtifactFormat, SourceRevision
 from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.tasks.git_mirror import Commit, Mirror, clone, pin, read_commit, with_mirror
-from prefect_codepipeline.tasks.git_process import Access
-from prefect_codepipeline.tasks.git_tree import Export, export_commit
 
 CLONE_REFERENCE_FILE = "codebuild-clone-ref.json"
 MAX_MESSAGE_BYTES = 100 * 1024

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from prefect_codepipeline.actions.git.failures import damaged
+from prefect_codepipeline.actions.git.mirror import Mirror
+from prefect_codepipeline.actions.git.process import GitError
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.git_failures import damaged
-from prefect_codepipeline.tasks.git_mirror import Mirror
-from prefect_codepipeline.tasks.git_process import GitError
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 _LFS_POINTER_BYTES = 1024

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from prefect_codepipeline.actions.git import changed_files
+from prefect_codepipeline.actions.git.changed_files import Look, complete
+from prefect_codepipeline.actions.git.process import Access
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.triggers.git_event import GitEvent, PullRequest
-from prefect_codepipeline.tasks import changed_files
-from prefect_codepipeline.tasks.changed_files import Look, complete
-from prefect_codepipeline.tasks.git_process import Access
 
 
 def read(repository: Any, event: GitEvent) -> GitEvent:
