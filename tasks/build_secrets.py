@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
+from prefect_codepipeline.actions.aws.client import aws_client, translated
 from prefect_codepipeline.actions.commands.environment import (
     SecretReference,
     parse_secret_reference,
@@ -21,7 +22,6 @@ from prefect_codepipeline.actions.commands.environment import (
     secret_value,
 )
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.aws_client import aws_client, translated
 
 _AT_ONCE = 10  # as many names GetParameters takes
 

@@ -10,12 +10,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from prefect_codepipeline.actions.aws.client import aws_client, translated
 from prefect_codepipeline.documents.document import Document
 from prefect_codepipeline.documents.reading import read_document
 from prefect_codepipeline.errors import ActionFailed, UnreadableDefinition
 from prefect_codepipeline.model.buildspec.parsing import parse_buildspec
 from prefect_codepipeline.model.buildspec.parts import Buildspec
-from prefect_codepipeline.tasks.aws_client import aws_client, translated
 
 DEFAULT_BUILDSPEC = "buildspec.yml"
 _S3 = re.compile(r"arn:[^:]+:s3:::(?P<bucket>[^/]+)/(?P<key>.+)")

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from prefect_codepipeline.actions.aws.client import translated
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.aws_client import translated
 
 
 @dataclass(frozen=True)
