@@ -89,12 +89,12 @@ def _spec(commands: list[str], artifacts: bool = False) -> object:
 
 
 def _build(spec: object, folder: Path, source: Path, image: str | None) -> object:
+    from prefect_codepipeline.actions.codebuild.build.running import Build, run_build
     from prefect_codepipeline.actions.commands.containers import Compute, ContainerOptions, container_engine
     from prefect_codepipeline.actions.registry import ActionContext
     from prefect_codepipeline.actions.work import InputTree
     from prefect_codepipeline.model.definition.action_settings import ActionSettings
     from prefect_codepipeline.model.definition.declaration import ActionDeclaration, ActionTypeId
-    from prefect_codepipeline.tasks.build import Build, run_build
 
     scratch = folder / f"scratch-{next(_numbers)}"
     scratch.mkdir()

@@ -16,10 +16,10 @@ from prefect_codepipeline.cli.output import print_line
 from prefect_codepipeline.errors import ActionFailed, CodePipelineError
 
 if TYPE_CHECKING:
+    from prefect_codepipeline.actions.codebuild.build.running import BuildResult
     from prefect_codepipeline.actions.registry import ActionContext
     from prefect_codepipeline.actions.work import OutputTree
     from prefect_codepipeline.model.buildspec.parts import Buildspec
-    from prefect_codepipeline.tasks.build import BuildResult
 
 _NOT_COPIED = shutil.ignore_patterns(".venv", "__pycache__")
 
@@ -63,7 +63,7 @@ def build(
         Where parameter-store and secrets-manager references are looked up: CODEBUILD_PARAMETER_… and
         CODEBUILD_SECRET_… of this shell, AWS, or the blocks and variables of Prefect.
     """
-    from prefect_codepipeline.tasks.buildspec_files import read_buildspec
+    from prefect_codepipeline.actions.codebuild.build.buildspec_files import read_buildspec
 
     if not source.is_dir():
         raise CodePipelineError(f"--source {source} is no directory")
@@ -88,10 +88,14 @@ def _run(
     privileged: bool,
     cached_source: Path | Literal[False],
 ) -> BuildResult:
+    from prefect_codepipeline.actions.codebuild.build.cache import cache_place
+    from prefect_codepipeline.actions.codebuild.build.running import Build, run_build
+    from prefect_codepipeline.actions.codebuild.build.secrets import (
+        SecretSource,
+        WantedSecret,
+        resolve_secrets,
+    )
     from prefect_codepipeline.actions.commands.containers import Compute, ContainerOptions, container_engine
-    from prefect_codepipeline.tasks.build import Build, run_build
-    from prefect_codepipeline.tasks.build_cache import cache_place
-    from prefect_codepipeline.tasks.build_secrets import SecretSource, WantedSecret, resolve_secrets
 
     wanted = [
         *(WantedSecret(name, "PARAMETER_STORE", ref) for name, ref in spec.env.parameter_store.items()),

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
+from prefect_codepipeline.actions.codebuild.project.finding import find_project
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.cli import main
-from prefect_codepipeline.tasks.codebuild_projects import find_project
 
 DATA = Path(__file__).parent.parent / "data"
 TEMPLATE = """\

@@ -20,6 +20,9 @@ from textwrap import dedent
 
 import pytest
 
+from prefect_codepipeline.actions.codebuild.build.buildspec_files import read_buildspec
+from prefect_codepipeline.actions.codebuild.build.cache import cache_place
+from prefect_codepipeline.actions.codebuild.build.running import Build, BuildResult, run_build
 from prefect_codepipeline.actions.commands.containers import (
     LABEL,
     Compute,
@@ -31,9 +34,6 @@ from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
-from prefect_codepipeline.tasks.build import Build, BuildResult, run_build
-from prefect_codepipeline.tasks.build_cache import cache_place
-from prefect_codepipeline.tasks.buildspec_files import read_buildspec
 
 IMAGE = "localhost/bb:latest"
 pytestmark = pytest.mark.docker

@@ -322,7 +322,7 @@ def test_no_more_builds_of_a_project_run_at_once_than_its_block_allows(builds, t
 
 
 def test_a_build_that_is_queued_too_long_fails_and_one_that_is_stopped_ends(builds):
-    from prefect_codepipeline.tasks.build_queue import turn_of
+    from prefect_codepipeline.actions.codebuild.project.queue import turn_of
 
     context = builds.context()
     with turn_of(builds.project, 1, 1, context):

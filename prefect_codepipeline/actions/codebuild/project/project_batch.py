@@ -13,6 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from prefect_codepipeline.actions.codebuild.build.artifacts import ALL_OF_IT
+from prefect_codepipeline.actions.codebuild.build.buildspec_files import read_buildspec
+from prefect_codepipeline.actions.codebuild.build.running import BuildResult
+from prefect_codepipeline.actions.codebuild.project.batch import BatchResult, run_batch
+from prefect_codepipeline.actions.codebuild.project.single_build import SingleBuild
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import CancellationToken, OutputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
@@ -20,11 +25,6 @@ from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.parts import Batch, BatchBuild, BatchEnv, Buildspec
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.compute_types import COMPUTE_SIZES
-from prefect_codepipeline.tasks.build import BuildResult
-from prefect_codepipeline.tasks.build_artifacts import ALL_OF_IT
-from prefect_codepipeline.tasks.build_batch import BatchResult, run_batch
-from prefect_codepipeline.tasks.buildspec_files import read_buildspec
-from prefect_codepipeline.tasks.single_build import SingleBuild
 
 
 @dataclass(frozen=True)

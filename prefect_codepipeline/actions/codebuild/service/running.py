@@ -16,12 +16,12 @@ from typing import Any
 from prefect_codepipeline.actions.artifacts.archive_member import UnfitTreeError
 from prefect_codepipeline.actions.artifacts.zip_trees import unzip_tree, zip_tree
 from prefect_codepipeline.actions.aws.client import aws_client, translated
+from prefect_codepipeline.actions.codebuild.service.place import Place, clear, transfer
+from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult
 from prefect_codepipeline.actions.work import InputTree, OutputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.codebuild_place import Place, clear, transfer
-from prefect_codepipeline.tasks.wanted_build import WantedBuild
 
 POLL_SECONDS = 5.0
 SETTLE_SECONDS = 2.0

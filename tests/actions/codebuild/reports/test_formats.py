@@ -13,10 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from prefect_codepipeline.actions.codebuild.reports.formats import (
+    UnfitFileError,
+    UnreadableReportError,
+    read_report,
+)
 from prefect_codepipeline.model.buildspec import reports
-from prefect_codepipeline.tasks.report_formats import UnfitFileError, UnreadableReportError, read_report
 
-REPORTS = Path(__file__).parent.parent / "data/reports"
+REPORTS = Path(__file__).parent.parent.parent.parent / "data/reports"
 FORMATS = (*reports.TEST_FORMATS, *reports.COVERAGE_FORMATS)
 MIB = 1 << 20
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
+from prefect_codepipeline.actions.codebuild.build.running import BuildResult
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import CancellationToken
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.buildspec.parts import Batch, BatchBuild
-from prefect_codepipeline.tasks.build import BuildResult
 
 # Builds wait for the network as much as they compute.
 AT_ONCE = 2 * (os.cpu_count() or 1)

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from prefect_codepipeline.actions.codebuild.build.script import BuildScript
 from prefect_codepipeline.actions.commands.failures import shortened
 from prefect_codepipeline.actions.commands.log import CommandLog
 from prefect_codepipeline.model.buildspec.parts import PhaseName
-from prefect_codepipeline.tasks.build_script import BuildScript
 
 
 class BuildLog(CommandLog):

@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 import yaml
 
+from prefect_codepipeline.actions.codebuild.build.buildspec_files import read_buildspec
+from prefect_codepipeline.actions.codebuild.build.running import Build, BuildResult, run_build
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
-from prefect_codepipeline.tasks.build import Build, BuildResult, run_build
-from prefect_codepipeline.tasks.buildspec_files import read_buildspec
 
-FILES = Path(__file__).parent.parent / "data" / "buildspec"
+FILES = Path(__file__).parent.parent.parent.parent / "data" / "buildspec"
 RUNS: dict[str, dict[str, Any]] = yaml.safe_load((FILES.parent / "buildspec-runs.yml").read_text())
 TOOLS = [
     "ansible-inventory",

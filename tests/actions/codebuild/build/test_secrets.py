@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.build_secrets import (
+from prefect_codepipeline.actions.codebuild.build.secrets import (
     SecretSource,
     WantedSecret,
     environment_name,
     resolve_secrets,
 )
+from prefect_codepipeline.errors import ActionFailed
 
 AWS = SecretSource("aws", region="us-east-1")
 PREFECT = SecretSource("prefect")

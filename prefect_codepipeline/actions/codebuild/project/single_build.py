@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
+from prefect_codepipeline.actions.codebuild.build.artifacts import Outputs
+from prefect_codepipeline.actions.codebuild.build.cache import CachePlace, cache_place
+from prefect_codepipeline.actions.codebuild.build.running import Build, BuildResult, run_build
+from prefect_codepipeline.actions.codebuild.build.runtimes import runtimes_of
+from prefect_codepipeline.actions.codebuild.build.secrets import SecretSource, WantedSecret, resolve_secrets
+from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.commands.containers import Compute, ContainerOptions, container_engine
 from prefect_codepipeline.actions.git.process import Access
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, ProjectVariable
 from prefect_codepipeline.model.buildspec.parts import Buildspec
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
-from prefect_codepipeline.tasks.build import Build, BuildResult, run_build
-from prefect_codepipeline.tasks.build_artifacts import Outputs
-from prefect_codepipeline.tasks.build_cache import CachePlace, cache_place
-from prefect_codepipeline.tasks.build_runtimes import runtimes_of
-from prefect_codepipeline.tasks.build_secrets import SecretSource, WantedSecret, resolve_secrets
-from prefect_codepipeline.tasks.wanted_build import WantedBuild
 
 # Gives git the credentials that the build has in its environment, for the one host that they are meant for.
 _HELPER = (

@@ -8,12 +8,12 @@ import logging
 from prefect.context import TaskRunContext
 
 from prefect_codepipeline.actions.artifacts.places import FULL_DISK, keep_file
+from prefect_codepipeline.actions.codebuild.reports.collecting import CollectedReports, path_part
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed, CodePipelineError
 from prefect_codepipeline.model.buildspec.reports import one_line, table
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.tasks.build_reports import CollectedReports, path_part
 
 _logger = logging.getLogger(__name__)
 

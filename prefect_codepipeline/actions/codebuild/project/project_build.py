@@ -10,6 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+from prefect_codepipeline.actions.codebuild.build.buildspec_files import read_buildspec
+from prefect_codepipeline.actions.codebuild.build.running import BuildResult
+from prefect_codepipeline.actions.codebuild.project.finding import find_project
+from prefect_codepipeline.actions.codebuild.project.numbers import next_number
+from prefect_codepipeline.actions.codebuild.project.project_batch import run_project_batch
+from prefect_codepipeline.actions.codebuild.project.queue import turn_of
+from prefect_codepipeline.actions.codebuild.project.single_build import SingleBuild
+from prefect_codepipeline.actions.codebuild.reports.collecting import CollectedReports
+from prefect_codepipeline.actions.codebuild.reports.publishing import keep_report_files, publish_reports
+from prefect_codepipeline.actions.codebuild.service.running import run_in_codebuild
+from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.commands.failures import clear_about_a_full_disk
 from prefect_codepipeline.actions.git.process import Access
 from prefect_codepipeline.actions.git.source import clone_reference
@@ -19,17 +30,6 @@ from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.prefect_api.ui import run_url
-from prefect_codepipeline.tasks.build import BuildResult
-from prefect_codepipeline.tasks.build_numbers import next_number
-from prefect_codepipeline.tasks.build_queue import turn_of
-from prefect_codepipeline.tasks.build_reports import CollectedReports
-from prefect_codepipeline.tasks.buildspec_files import read_buildspec
-from prefect_codepipeline.tasks.codebuild_projects import find_project
-from prefect_codepipeline.tasks.codebuild_service import run_in_codebuild
-from prefect_codepipeline.tasks.project_batch import run_project_batch
-from prefect_codepipeline.tasks.report_publishing import keep_report_files, publish_reports
-from prefect_codepipeline.tasks.single_build import SingleBuild
-from prefect_codepipeline.tasks.wanted_build import WantedBuild
 
 
 def run_project_build(wanted: WantedBuild, context: ActionContext) -> ActionResult:

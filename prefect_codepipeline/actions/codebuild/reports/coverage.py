@@ -7,8 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from prefect_codepipeline.actions.codebuild.reports.reading import (
+    Node,
+    UnreadableReportError,
+    nodes,
+    read_json,
+)
 from prefect_codepipeline.model.buildspec.reports import MAX_NAME, Covered, FileCoverage, clean
-from prefect_codepipeline.tasks.report_formats.reading import Node, UnreadableReportError, nodes, read_json
 
 # One project has so many lines of code at most, whatever a file says.
 _MOST = 10**9

@@ -12,6 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from prefect_codepipeline.actions.artifacts.globs import select_files
+from prefect_codepipeline.actions.codebuild.reports.formats import (
+    UnfitFileError,
+    UnreadableReportError,
+    read_report,
+)
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.parts import ReportGroup
 from prefect_codepipeline.model.buildspec.reports import (
@@ -25,7 +30,6 @@ from prefect_codepipeline.model.buildspec.reports import (
     merge_tests,
     one_line,
 )
-from prefect_codepipeline.tasks.report_formats import UnfitFileError, UnreadableReportError, read_report
 
 # A build must end: what is not read by then is warned of.
 MAX_FILES = 5000

@@ -14,15 +14,19 @@ import pytest
 from moto.server import ThreadedMotoServer
 from prefect import flow, task
 
+from prefect_codepipeline.actions.codebuild.reports import collecting as build_reports
+from prefect_codepipeline.actions.codebuild.reports.collecting import collect_reports
+from prefect_codepipeline.actions.codebuild.reports.publishing import (
+    artifact_key,
+    keep_report_files,
+    publish_reports,
+)
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.parts import ReportGroup
 from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.tasks import build_reports
-from prefect_codepipeline.tasks.build_reports import collect_reports
-from prefect_codepipeline.tasks.report_publishing import artifact_key, keep_report_files, publish_reports
 
-REPORTS = Path(__file__).parent.parent / "data/reports"
+REPORTS = Path(__file__).parent.parent.parent.parent / "data/reports"
 FAILS = "<testsuite><testcase name='{name}'><failure message='{message}'/></testcase></testsuite>"
 
 
@@ -195,7 +199,7 @@ def test_warnings_are_bounded(tmp_path):
 
 
 def test_reports_are_collected_without_prefect():
-    code = "import sys, prefect_codepipeline.tasks.build_reports; print('prefect' in sys.modules)"
+    code = "import sys, prefect_codepipeline.actions.codebuild.reports.collecting; print('prefect' in sys.modules)"
 
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
 

@@ -18,6 +18,23 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from prefect_codepipeline.actions.codebuild.build.artifacts import (
+    Outputs,
+    artifact_texts,
+    collect_artifacts,
+)
+from prefect_codepipeline.actions.codebuild.build.cache import BuildCache, CachePlace, home_folders
+from prefect_codepipeline.actions.codebuild.build.log import BuildLog
+from prefect_codepipeline.actions.codebuild.build.runtimes import runtimes_of, select_runtimes
+from prefect_codepipeline.actions.codebuild.build.script import (
+    BuildScript,
+    CommandFailure,
+    read_failures,
+    read_texts,
+    users_of,
+    write_build,
+)
+from prefect_codepipeline.actions.codebuild.reports.collecting import CollectedReports, collect_reports
 from prefect_codepipeline.actions.commands.container_run import run_in_container
 from prefect_codepipeline.actions.commands.containers import Engine
 from prefect_codepipeline.actions.commands.environment import (
@@ -33,19 +50,6 @@ from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.parts import Buildspec, PhaseName
-from prefect_codepipeline.tasks.build_artifacts import Outputs, artifact_texts, collect_artifacts
-from prefect_codepipeline.tasks.build_cache import BuildCache, CachePlace, home_folders
-from prefect_codepipeline.tasks.build_log import BuildLog
-from prefect_codepipeline.tasks.build_reports import CollectedReports, collect_reports
-from prefect_codepipeline.tasks.build_runtimes import runtimes_of, select_runtimes
-from prefect_codepipeline.tasks.build_script import (
-    BuildScript,
-    CommandFailure,
-    read_failures,
-    read_texts,
-    users_of,
-    write_build,
-)
 
 # What a pattern of RETRY may take to match; one that backtracks for ever does not match.
 _MATCH_SECONDS = 5

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from prefect_codepipeline.actions.codebuild.build.buildspec_files import read_buildspec
+from prefect_codepipeline.actions.codebuild.build.running import Build, BuildResult, run_build
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
-from prefect_codepipeline.tasks.build import Build, BuildResult, run_build
-from prefect_codepipeline.tasks.buildspec_files import read_buildspec
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_a_build_runs_where_prefect_is_not_imported():
         "try: main(['build', '--source', 'examples/hello'])\n"
         "except SystemExit as end: print(end.code, sorted({'prefect', 'boto3', 'docker', 'prefect_docker'} & set(sys.modules)))"
     )
-    root = Path(__file__).parent.parent.parent
+    root = Path(__file__).parent.parent.parent.parent.parent
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines()[-1] == "0 []"

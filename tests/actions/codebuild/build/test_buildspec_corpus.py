@@ -15,7 +15,7 @@ import pytest
 from prefect_codepipeline.documents.reading import read_document
 from prefect_codepipeline.model.buildspec.parsing import parse_buildspec
 
-KEPT = Path(__file__).parents[1] / "data" / "buildspec"
+KEPT = Path(__file__).parent.parent.parents[1] / "data" / "buildspec"
 # Of before CodeBuild was published: its format has containers where phases are now.
 REFUSED = {"aws-samples+aws-serverless-samfarm__api~buildspec.yml": {"version", "phases"}}
 # `commands:` with nothing below; CodeBuild goes on with a line in its log.

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from prefect_codepipeline.actions.codebuild.build.buildspec_files import read_buildspec
+from prefect_codepipeline.actions.codebuild.build.running import Build, BuildResult, run_build
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
-from prefect_codepipeline.tasks.build import Build, BuildResult, run_build
-from prefect_codepipeline.tasks.buildspec_files import read_buildspec
 
 
 @dataclass

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prefect_codepipeline.actions.codebuild.reports.reading import (
+    Node,
+    UnreadableReportError,
+    nodes,
+    read_json,
+)
 from prefect_codepipeline.model.buildspec.reports import MAX_MESSAGE, MAX_NAME, Status, TestCase, clean
-from prefect_codepipeline.tasks.report_formats.reading import Node, UnreadableReportError, nodes, read_json
 
 # `app.py:12`, `LoginTest.java:42`, `login.test.js:8:3`, `Login.cs:line 12`; but not `db.example.com:5432`.
 _SOURCES = (

@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from prefect_codepipeline.actions.codebuild.build.cache import (
+    KEPT_ENTRIES,
+    BuildCache,
+    cache_place,
+    home_folders,
+)
 from prefect_codepipeline.model.buildspec.parts import Cache
-from prefect_codepipeline.tasks.build_cache import KEPT_ENTRIES, BuildCache, cache_place, home_folders
 
 
 class Machine:

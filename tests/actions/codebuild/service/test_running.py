@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from codebuild_server import CodeBuildServer, RefusalError
 
+from prefect_codepipeline.actions.codebuild.service import running as codebuild_service
+from prefect_codepipeline.actions.codebuild.service.running import run_in_codebuild
+from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, ProjectVariable
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
-from prefect_codepipeline.tasks import codebuild_service
-from prefect_codepipeline.tasks.codebuild_service import run_in_codebuild
-from prefect_codepipeline.tasks.wanted_build import WantedBuild
 
 ID = "shop:0f1e"
 ARN = "arn:aws:codebuild:us-east-1:123456789012:build/shop:0f1e"

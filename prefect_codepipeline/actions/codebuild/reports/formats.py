@@ -9,6 +9,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from prefect_codepipeline.actions.codebuild.reports.coverage import clover, cobertura, jacoco, simplecov
+from prefect_codepipeline.actions.codebuild.reports.reading import UnfitFileError, UnreadableReportError
+from prefect_codepipeline.actions.codebuild.reports.test_cases import (
+    cucumber,
+    junit,
+    nunit,
+    nunit3,
+    testng,
+    trx,
+)
 from prefect_codepipeline.model.buildspec.reports import (
     CoverageReport,
     FileCoverage,
@@ -17,9 +27,6 @@ from prefect_codepipeline.model.buildspec.reports import (
     summarize_coverage,
     summarize_tests,
 )
-from prefect_codepipeline.tasks.report_formats.coverage import clover, cobertura, jacoco, simplecov
-from prefect_codepipeline.tasks.report_formats.reading import UnfitFileError, UnreadableReportError
-from prefect_codepipeline.tasks.report_formats.test_cases import cucumber, junit, nunit, nunit3, testng, trx
 
 __all__ = ["UnfitFileError", "UnreadableReportError", "read_report"]
 

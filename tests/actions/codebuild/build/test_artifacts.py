@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from prefect_codepipeline.actions.codebuild.build.artifacts import artifact_texts, collect_artifacts
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.parsing import parse_buildspec
-from prefect_codepipeline.tasks.build_artifacts import artifact_texts, collect_artifacts
 
 FILES = (
     "template.yml", "params/dev.json", "params/dev.yml", "target/app.jar", "target/lib/dep.jar", ".env",
