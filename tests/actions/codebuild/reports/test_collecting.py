@@ -14,7 +14,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from prefect import flow, task
 
-from prefect_codepipeline.actions.codebuild.reports import collecting as build_reports
+from prefect_codepipeline.actions.codebuild.reports import collecting
 from prefect_codepipeline.actions.codebuild.reports.collecting import collect_reports
 from prefect_codepipeline.actions.codebuild.reports.publishing import (
     artifact_key,
@@ -164,7 +164,7 @@ def test_secrets_are_masked_wherever_they_stand(tmp_path, before):
 
 
 def test_too_many_files_are_warned_of_and_do_not_take_forever(tmp_path, monkeypatch):
-    monkeypatch.setattr(build_reports, "MAX_FILES", 3)
+    monkeypatch.setattr(collecting, "MAX_FILES", 3)
     for number in range(5):
         (tmp_path / f"{number}.xml").write_text("<testsuite><testcase name='t'/></testsuite>")
 
@@ -177,7 +177,7 @@ def test_too_many_files_are_warned_of_and_do_not_take_forever(tmp_path, monkeypa
 
 
 def test_the_largest_files_are_not_kept_where_all_are_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(build_reports, "MAX_KEPT_BYTES", 2000)
+    monkeypatch.setattr(collecting, "MAX_KEPT_BYTES", 2000)
     for name, size in (("a", 100), ("b", 3000), ("c", 900)):
         (tmp_path / f"{name}.xml").write_text(FAILS.format(name=name, message="m" * size))
 

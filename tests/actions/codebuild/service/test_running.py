@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from codebuild_server import CodeBuildServer, RefusalError
 
-from prefect_codepipeline.actions.codebuild.service import running as codebuild_service
+from prefect_codepipeline.actions.codebuild.service import following
 from prefect_codepipeline.actions.codebuild.service.running import run_in_codebuild
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.registry import ActionContext
@@ -54,8 +54,8 @@ def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(codebuild_service, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(codebuild_service, "SETTLE_SECONDS", 0.02)
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(following, "SETTLE_SECONDS", 0.02)
     import boto3
 
     boto3.client("s3").create_bucket(Bucket="exchange")
