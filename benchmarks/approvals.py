@@ -53,7 +53,7 @@ def _measure(url: str, slack: Any, count: int) -> dict[str, list[float]]:
     from waiting import until
 
     from prefect_codepipeline.deployments.create import start_pipeline_execution
-    from prefect_codepipeline.tasks.executions import read_execution
+    from prefect_codepipeline.engine.executions.lookup import read_execution
 
     took: dict[str, list[float]] = {}
 

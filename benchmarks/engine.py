@@ -70,7 +70,7 @@ STAGES, ACTIONS = 6, 20
 def _run_pipeline(mode: str) -> tuple[float, float]:
     """Seconds a stage and an action, from the times of the facts."""
     from prefect_codepipeline.deployments.foreground import create_run, run_here
-    from prefect_codepipeline.tasks.executions import read_execution
+    from prefect_codepipeline.engine.executions.lookup import read_execution
 
     declaration = _declaration(f"bench-{mode.lower()}", STAGES, ACTIONS)
     declaration = declaration.model_copy(update={"execution_mode": mode})
@@ -146,7 +146,7 @@ def _started(known: Any, name: str) -> float:
 
 
 def _wait(execution_id: str, condition: Callable[[Any], bool]) -> Any:
-    from prefect_codepipeline.tasks.executions import read_execution
+    from prefect_codepipeline.engine.executions.lookup import read_execution
 
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:

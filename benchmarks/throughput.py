@@ -58,7 +58,7 @@ def main() -> None:
 
 def _measure(database: str, count: int) -> None:
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
-    from prefect_codepipeline.tasks.executions import read_execution
+    from prefect_codepipeline.engine.executions.lookup import read_execution
 
     with set_up() as home:
         names = [f"bench-{number}" for number in range(PIPELINES)]

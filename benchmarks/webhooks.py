@@ -130,8 +130,8 @@ def _burst(url: str) -> str:
 
 
 def _start(url: str, repository: Path) -> str:
+    from prefect_codepipeline.engine.executions.lookup import find_runs, read_execution
     from prefect_codepipeline.model.record.facts import ActionStarted
-    from prefect_codepipeline.tasks.executions import find_runs, read_execution
 
     took = []
     for number in range(5):

@@ -10,6 +10,12 @@ from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectNotFound
 
 from prefect_codepipeline.deployments.runnable import check_runnable
+from prefect_codepipeline.engine.executions.definitions import (
+    claim_version,
+    newest_version,
+    read_definition_block,
+)
+from prefect_codepipeline.engine.executions.lookup import TAG, find_runs, known_execution
 from prefect_codepipeline.errors import (
     ConcurrentModificationException,
     PipelineNotFoundException,
@@ -18,12 +24,6 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.prefect_api.client import call_all, client
-from prefect_codepipeline.tasks.definitions import claim_version, newest_version, read_definition_block
-from prefect_codepipeline.tasks.executions import (
-    TAG,
-    find_runs,
-    known_execution,
-)
 from prefect_codepipeline.tasks.projection import DEFAULT_WORK_POOL, project
 from prefect_codepipeline.tasks.starting import check_start, find_deployment, start_pipeline_execution
 from prefect_codepipeline.tasks.stopping import cancel_for_update

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 
 from prefect_codepipeline.deployments.beside_kinds import is_schedule
+from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import ValidationException
 from prefect_codepipeline.model.triggers.schedules import Schedule, read_expression
-from prefect_codepipeline.tasks.definitions import newest_version
-from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.schedules import keep_schedule
 from prefect_codepipeline.tasks.starting import check_start, find_deployment
 

@@ -15,6 +15,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_codepipeline.actions.registry import get_provider
+from prefect_codepipeline.engine.executions.process import Execution, current_execution
+from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import (
     ActionFailed,
     ApprovalAlreadyCompletedException,
@@ -45,9 +47,7 @@ from prefect_codepipeline.tasks.decision import (
     put_approval_result,
     settle_votes,
 )
-from prefect_codepipeline.tasks.execution import Execution, current_execution
 from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
-from prefect_codepipeline.tasks.record import utc_now
 
 POLL_SECONDS = 0.5
 # Prefect's Resume button takes an answer and does not say from whom.

@@ -16,6 +16,8 @@ from prefect.states import Cancelled, Completed, Failed
 
 from prefect_codepipeline.actions.rule_registry import abandon_rule
 from prefect_codepipeline.actions.work import CancellationToken
+from prefect_codepipeline.engine.executions.process import Execution, current_execution
+from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.flows.stage import run_as
 from prefect_codepipeline.model.definition.conditions import (
     ConditionKind,
@@ -36,8 +38,6 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.model.record.state import ConditionState
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
-from prefect_codepipeline.tasks.execution import Execution, current_execution
-from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.rule import RuleQuestion, as_task_state, place_of, run_rule
 
 # Shorter waits than this are not worth a suspension.

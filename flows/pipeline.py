@@ -10,6 +10,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
+from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.flows.approval import abandon_approvals, request_approval, wait_for_approval
 from prefect_codepipeline.flows.condition import meet_condition
@@ -24,7 +25,6 @@ from prefect_codepipeline.flows.lifecycle import (
 from prefect_codepipeline.flows.stage import outcome_of, run_segment
 from prefect_codepipeline.model.definition.plan import Segment, cut_into_segments
 from prefect_codepipeline.model.record.facts import StageExecutionStatus
-from prefect_codepipeline.tasks.execution import Execution
 
 
 @flow(name="pipeline", persist_result=False)

@@ -9,6 +9,9 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Crashed, Failed, Scheduled
 
+from prefect_codepipeline.engine.executions import gate
+from prefect_codepipeline.engine.executions.lookup import KnownExecution, find_all_runs, known_execution
+from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
 from prefect_codepipeline.model.record.facts import ApprovalRequested, ProcessLost, ProcessStarted
 from prefect_codepipeline.model.record.state import ActionState
@@ -22,7 +25,6 @@ from prefect_codepipeline.prefect_api.leases import (
     server_time,
 )
 from prefect_codepipeline.prefect_api.suspension import resume
-from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.approval_messages import (
     is_reminded,
     remind,
@@ -36,9 +38,7 @@ from prefect_codepipeline.tasks.decision import (
     expire_approval,
     settle_votes,
 )
-from prefect_codepipeline.tasks.executions import KnownExecution, find_all_runs, known_execution
 from prefect_codepipeline.tasks.projection import count_of_everything, project_missing
-from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.report import tell_the_end
 from prefect_codepipeline.tasks.stopping import give_up, wind_up
 

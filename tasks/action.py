@@ -18,6 +18,9 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect_codepipeline.actions.artifacts.storing import store_tree
 from prefect_codepipeline.actions.registry import ActionResult, get_provider, providers
 from prefect_codepipeline.blocks.pipeline_definition import MASK
+from prefect_codepipeline.engine.executions.process import Execution, current_execution
+from prefect_codepipeline.engine.executions.progress import ProgressReport
+from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, CodePipelineError
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.definition.variables import resolve_action
@@ -26,9 +29,6 @@ from prefect_codepipeline.model.record.state import ActionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.client import flow_run
 from prefect_codepipeline.tasks.action_context import configuration_of, make_context
-from prefect_codepipeline.tasks.execution import Execution, current_execution
-from prefect_codepipeline.tasks.progress import ProgressReport
-from prefect_codepipeline.tasks.record import utc_now
 
 MAX_OUTPUT_VARIABLES_BYTES = 122_880
 SUMMARY_LENGTH = 2048

@@ -16,10 +16,10 @@ from prefect_codepipeline.actions.registry import (
     get_provider,
 )
 from prefect_codepipeline.actions.work import InputTree
+from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.validation import problems_of
-from prefect_codepipeline.tasks.execution import Execution
 
 
 def make_context(

@@ -6,6 +6,9 @@ import logging
 from datetime import datetime, timedelta
 
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.engine.executions.definitions import settings_of
+from prefect_codepipeline.engine.executions.lookup import KnownExecution
+from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.record.facts import ApprovalRequested, NotificationSent
@@ -18,8 +21,6 @@ from prefect_codepipeline.model.views.slack_message import (
 from prefect_codepipeline.prefect_api.ui import run_url
 from prefect_codepipeline.tasks.approval_links import load_gateway
 from prefect_codepipeline.tasks.approval_view import ApprovalView, view_approval
-from prefect_codepipeline.tasks.definitions import settings_of
-from prefect_codepipeline.tasks.executions import KnownExecution
 from prefect_codepipeline.tasks.notifications import (
     ASKED,
     DECIDED,
@@ -29,7 +30,6 @@ from prefect_codepipeline.tasks.notifications import (
     wants_of,
     ways_to_decide,
 )
-from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.slack_failures import read_failure
 
 _logger = logging.getLogger(__name__)

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prefect_codepipeline.engine.executions.lookup import (
+    KnownExecution,
+    find_runs,
+    known_execution,
+    read_execution,
+)
+from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import InvalidApprovalTokenException, PipelineExecutionNotFoundException
 from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.approvals.standing import (
@@ -16,8 +23,6 @@ from prefect_codepipeline.model.approvals.standing import (
 from prefect_codepipeline.model.record.facts import ApprovalRequested
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 from prefect_codepipeline.tasks.decision import approval_policy, find_approval
-from prefect_codepipeline.tasks.executions import KnownExecution, find_runs, known_execution, read_execution
-from prefect_codepipeline.tasks.record import utc_now
 
 # How many executions are looked through for the last release; each costs two requests.
 _LOOKED_THROUGH = 15

@@ -23,6 +23,9 @@ from prefect_codepipeline.blocks.git_connection import (
     kind_of_host,
     name_on_host,
 )
+from prefect_codepipeline.engine.executions.definitions import read_definition_block
+from prefect_codepipeline.engine.executions.follower import Follower
+from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.errors import ActionFailed, CodePipelineError
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import ActionStarted
@@ -37,9 +40,6 @@ from prefect_codepipeline.model.views.commit_status import (
     status_of,
 )
 from prefect_codepipeline.prefect_api.ui import run_url
-from prefect_codepipeline.tasks.definitions import read_definition_block
-from prefect_codepipeline.tasks.execution import Execution
-from prefect_codepipeline.tasks.follower import Follower
 
 FLUSH_SECONDS = 5.0
 TIMEOUT_SECONDS = 5.0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from prefect_codepipeline.engine.executions.definitions import settings_of
+from prefect_codepipeline.engine.executions.lookup import KnownExecution, read_execution
+from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.errors import (
     ActionNotFoundException,
     ApprovalAlreadyCompletedException,
@@ -22,9 +25,6 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 from prefect_codepipeline.prefect_api.suspension import resume
-from prefect_codepipeline.tasks.definitions import settings_of
-from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
-from prefect_codepipeline.tasks.record import RecordOf, utc_now
 
 Answer = Literal["Approved", "Rejected"]
 SUMMARY_LENGTH = 512

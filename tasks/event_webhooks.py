@@ -29,6 +29,9 @@ from pydantic import SecretStr, ValidationError
 from prefect_codepipeline import __version__
 from prefect_codepipeline.blocks.event_webhook import EventWebhook, key_of
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.engine.executions.follower import Follower
+from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import CodePipelineError, MissingBlock
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.events import StateChange
@@ -36,10 +39,7 @@ from prefect_codepipeline.model.record.facts import AnyFact, NotificationSent
 from prefect_codepipeline.model.record.notification_rules import NotificationRule
 from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.events import History, place_of
-from prefect_codepipeline.tasks.execution import Execution
-from prefect_codepipeline.tasks.follower import Follower
 from prefect_codepipeline.tasks.outgoing import Answer, Poster, PrivateAddressError
-from prefect_codepipeline.tasks.record import utc_now
 
 FLUSH_SECONDS = 8.0
 _PAUSE_SECONDS = 0.2

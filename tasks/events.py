@@ -10,13 +10,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from prefect_codepipeline.engine.executions.follower import Follower
+from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.events import EventTeller, StateChange
 from prefect_codepipeline.model.record.facts import AnyFact, ProcessEnded
 from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.tasks.execution import Execution
-from prefect_codepipeline.tasks.follower import Follower
 
 _PAUSE_SECONDS = 0.2  # one request tells all facts of a burst
 _DEFAULT_REGION = "us-east-1"

@@ -12,16 +12,16 @@ from typing import Any
 from uuid import UUID
 
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
-from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.prefect_api.client import call, call_all, client
-from prefect_codepipeline.tasks.definitions import (
+from prefect_codepipeline.engine.executions.definitions import (
     DEFINITION_TYPE,
     newest_version,
     pipeline_names,
     read_definitions,
     updated_since,
 )
-from prefect_codepipeline.tasks.executions import TAG, find_runs, pipeline_tag
+from prefect_codepipeline.engine.executions.lookup import TAG, find_runs, pipeline_tag
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.prefect_api.client import call, call_all, client
 from prefect_codepipeline.tasks.schedules import wanted_schedules
 
 FLOW_NAME = "pipeline"

@@ -8,6 +8,11 @@ from collections.abc import Callable
 from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.engine.executions.definitions import read_definition_block, settings_of
+from prefect_codepipeline.engine.executions.follower import Follower
+from prefect_codepipeline.engine.executions.lookup import read_execution
+from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned, NotificationSent
@@ -18,14 +23,9 @@ from prefect_codepipeline.prefect_api.ui import run_url
 from prefect_codepipeline.tasks import event_webhooks
 from prefect_codepipeline.tasks.approval_links import load_gateway
 from prefect_codepipeline.tasks.commit_statuses import tell_commits_the_end
-from prefect_codepipeline.tasks.definitions import read_definition_block, settings_of
 from prefect_codepipeline.tasks.event_webhooks import senders_of
 from prefect_codepipeline.tasks.events import History
-from prefect_codepipeline.tasks.execution import Execution
-from prefect_codepipeline.tasks.executions import read_execution
-from prefect_codepipeline.tasks.follower import Follower
 from prefect_codepipeline.tasks.notifications import Notifier, close_all, load_slack_channel, wants_of
-from prefect_codepipeline.tasks.record import RecordOf
 
 _PAUSE_SECONDS = 0.4  # each showing costs the server more than a fact does
 _logger = logging.getLogger(__name__)

@@ -9,6 +9,10 @@ from uuid import UUID
 
 from prefect.states import Scheduled
 
+from prefect_codepipeline.engine.executions import gate
+from prefect_codepipeline.engine.executions.definitions import newest_version, read_definition_block
+from prefect_codepipeline.engine.executions.lookup import KnownExecution, check_limit, read_execution
+from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.errors import (
     NotLatestPipelineExecutionException,
     PipelineServiceError,
@@ -20,10 +24,6 @@ from prefect_codepipeline.model.definition.declaration import RetryMode
 from prefect_codepipeline.model.record.facts import ProcessStarted, RetryRequested
 from prefect_codepipeline.model.record.state import ExecutionState, StageState
 from prefect_codepipeline.prefect_api.client import client
-from prefect_codepipeline.tasks import gate
-from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block
-from prefect_codepipeline.tasks.executions import KnownExecution, check_limit, read_execution
-from prefect_codepipeline.tasks.record import RecordOf, utc_now
 
 
 def retry_stage_execution(

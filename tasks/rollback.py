@@ -7,6 +7,14 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from prefect_codepipeline.engine.executions import gate
+from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.lookup import (
+    KnownExecution,
+    find_runs,
+    known_execution,
+    read_execution,
+)
 from prefect_codepipeline.errors import (
     PipelineExecutionNotFoundException,
     PipelineExecutionOutdatedException,
@@ -16,9 +24,6 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.model.record.facts import Inherited, TriggerType
 from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.prefect_api.client import client
-from prefect_codepipeline.tasks import gate
-from prefect_codepipeline.tasks.definitions import newest_version
-from prefect_codepipeline.tasks.executions import KnownExecution, find_runs, known_execution, read_execution
 
 _PAGE = 50
 

@@ -32,6 +32,8 @@ from prefect_codepipeline.actions.rule_registry import (
 )
 from prefect_codepipeline.actions.work import CancellationToken, InputTree
 from prefect_codepipeline.blocks.pipeline_definition import MASK
+from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import (
     ActionAbandoned,
     ActionFailed,
@@ -45,8 +47,6 @@ from prefect_codepipeline.model.definition.declaration import RuleDeclaration
 from prefect_codepipeline.model.definition.variables import Namespaces, resolve
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.validation import problems_of
-from prefect_codepipeline.tasks.execution import Execution
-from prefect_codepipeline.tasks.record import utc_now
 
 SUMMARY_LENGTH = 2048
 MESSAGE_LENGTH = 5000

@@ -8,6 +8,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from prefect_codepipeline.actions.rule_registry import abandon_rule
+from prefect_codepipeline.engine.executions import gate
+from prefect_codepipeline.engine.executions.definitions import read_definition_block
+from prefect_codepipeline.engine.executions.lookup import KnownExecution, read_execution
+from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.errors import (
     DuplicatedStopRequestException,
     PipelineExecutionNotFoundException,
@@ -27,12 +31,8 @@ from prefect_codepipeline.model.record.facts import (
 from prefect_codepipeline.model.record.state import ConditionState, ExecutionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.suspension import resume
-from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.decision import WAKE_ONLY
-from prefect_codepipeline.tasks.definitions import read_definition_block
 from prefect_codepipeline.tasks.events import tell_the_rest
-from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
-from prefect_codepipeline.tasks.record import RecordOf, utc_now
 
 REASON_LENGTH = 200
 ActionEnd = Literal["Abandoned", "Failed"]

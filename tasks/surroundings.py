@@ -12,16 +12,16 @@ from prefect_codepipeline.actions.codebuild.project.project_build import Project
 from prefect_codepipeline.actions.commands.containers import Compute, ContainerOptions, Engine
 from prefect_codepipeline.actions.commands.environment import BuildEnvironment, build_environment
 from prefect_codepipeline.actions.registry import ActionContext, get_provider
+from prefect_codepipeline.engine.executions.definitions import read_definition_block
+from prefect_codepipeline.engine.executions.lookup import KnownExecution
+from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.variables import resolve_action
 from prefect_codepipeline.model.record.state import ActionState, StageState
 from prefect_codepipeline.tasks.action_context import configuration_of, make_context
-from prefect_codepipeline.tasks.definitions import read_definition_block
-from prefect_codepipeline.tasks.execution import Execution
-from prefect_codepipeline.tasks.executions import KnownExecution
 from prefect_codepipeline.tasks.providers.codebuild import CodeBuildConfiguration, wanted_build
 from prefect_codepipeline.tasks.providers.commands_compute import CommandsComputeConfiguration
-from prefect_codepipeline.tasks.record import RecordOf
 
 
 @dataclass(frozen=True)

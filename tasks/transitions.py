@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 
+from prefect_codepipeline.engine.executions import gate
+from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.gate import TransitionType
+from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import StageNotFoundException, ValidationException
-from prefect_codepipeline.tasks import gate
-from prefect_codepipeline.tasks.definitions import newest_version
-from prefect_codepipeline.tasks.gate import TransitionType
-from prefect_codepipeline.tasks.record import utc_now
 
 _REASON = re.compile(r"[a-zA-Z0-9!@ ().*?\-]{1,300}")
 

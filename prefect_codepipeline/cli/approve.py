@@ -110,9 +110,9 @@ def approval_link(
 def _open(
     name: str, stage: str | None, action: str | None, execution: str | None
 ) -> tuple[str, ApprovalRequested]:
+    from prefect_codepipeline.engine.executions.lookup import read_execution, waiting_execution
     from prefect_codepipeline.errors import ValidationException
     from prefect_codepipeline.tasks.decision import open_approval
-    from prefect_codepipeline.tasks.executions import read_execution, waiting_execution
 
     known = read_execution(execution) if execution else waiting_execution(name)
     if known.state is None:

@@ -45,7 +45,7 @@ def _deployed(name: str) -> dict[str, Any]:
     """The newest version as AWS's GetPipeline would show it, secrets masked."""
     connect()
     from prefect_codepipeline.deployments.create import find_deployment
-    from prefect_codepipeline.tasks.definitions import newest_version
+    from prefect_codepipeline.engine.executions.definitions import newest_version
 
     known = int(find_deployment(name)["version"] or 1)
     return newest_version(name, known)[1].declaration

@@ -29,7 +29,7 @@ def logs(name: str, action: str | None = None, *, follow: bool = False, executio
         The id of another execution than the latest.
     """
     connect()
-    from prefect_codepipeline.tasks.executions import latest_execution, read_execution
+    from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
 
     known = read_execution(execution) if execution else latest_execution(name)
     if action and known.state and action not in (names := [a.name for _, a in known.state.actions]):
@@ -46,7 +46,7 @@ def logs(name: str, action: str | None = None, *, follow: bool = False, executio
 
 
 def _print_from(execution_id: str, action: str | None, offset: int) -> int:
-    from prefect_codepipeline.tasks.executions import log_page
+    from prefect_codepipeline.engine.executions.lookup import log_page
 
     printed = 0
     while page := log_page(execution_id, action, offset + printed, _PAGE):

@@ -102,7 +102,7 @@ def override(
         Which condition; the one before entry while the stage has none of its actions started, without it.
     """
     connect()
-    from prefect_codepipeline.tasks.executions import latest_execution, read_execution
+    from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
     from prefect_codepipeline.tasks.overriding import override_stage_condition
 
     known = read_execution(execution) if execution else latest_execution(name)
@@ -162,6 +162,6 @@ def enable_transition(name: str, stage: str, *, outbound: bool = False) -> int:
 
 
 def _latest(name: str) -> str:
-    from prefect_codepipeline.tasks.executions import latest_execution
+    from prefect_codepipeline.engine.executions.lookup import latest_execution
 
     return latest_execution(name).id

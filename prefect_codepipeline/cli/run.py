@@ -66,7 +66,7 @@ def _run_and_show(flow_run: Any, approve: bool) -> int:
     """The flow needs the main thread, where signals arrive; the tree is shown by another one."""
     from prefect_codepipeline.cli.watch import exit_code, watch
     from prefect_codepipeline.deployments.foreground import run_here
-    from prefect_codepipeline.tasks.executions import read_execution
+    from prefect_codepipeline.engine.executions.lookup import read_execution
 
     over = threading.Event()
     shower = threading.Thread(

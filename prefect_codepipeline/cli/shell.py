@@ -14,8 +14,8 @@ from prefect_codepipeline.cli.session import connect, console
 from prefect_codepipeline.errors import ActionNotFoundException
 
 if TYPE_CHECKING:
+    from prefect_codepipeline.engine.executions.lookup import KnownExecution
     from prefect_codepipeline.model.record.state import ActionState, StageState
-    from prefect_codepipeline.tasks.executions import KnownExecution
     from prefect_codepipeline.tasks.surroundings import Surroundings
 
 
@@ -34,7 +34,7 @@ def shell(name: str, action: str, *, execution: str | None = None) -> int:
         The id of another execution than the latest.
     """
     connect()
-    from prefect_codepipeline.tasks.executions import latest_execution, read_execution
+    from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
     from prefect_codepipeline.tasks.surroundings import surroundings_of
 
     known = read_execution(execution) if execution else latest_execution(name)

@@ -29,9 +29,9 @@ def status(name: str, *, execution: str | None = None, watch: bool = False, json
     connect()
     from prefect_codepipeline.cli.tree import execution_tree, gate_lines, progress_line, revision_lines
     from prefect_codepipeline.cli.watch import watch as watch_execution
+    from prefect_codepipeline.engine.executions.gate import read_gates
+    from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
     from prefect_codepipeline.prefect_api.ui import run_url
-    from prefect_codepipeline.tasks.executions import latest_execution, read_execution
-    from prefect_codepipeline.tasks.gate import read_gates
 
     known = read_execution(execution) if execution else latest_execution(name)
     if watch:
@@ -71,8 +71,8 @@ def executions(name: str, *, limit: int = 20, json: bool = False) -> int:
     """
     connect()
     from prefect_codepipeline.deployments.create import list_deployments
+    from prefect_codepipeline.engine.executions.lookup import find_runs, known_execution
     from prefect_codepipeline.errors import PipelineNotFoundException
-    from prefect_codepipeline.tasks.executions import find_runs, known_execution
 
     found = [known_execution(run) for run in find_runs(name, limit=min(max(limit, 1), 200))]
     if not found and name not in {pipeline["name"] for pipeline in list_deployments()}:

@@ -115,7 +115,7 @@ def _definition(name: str) -> PipelineDeclaration:
         return read_definition(path)
     connect()
     from prefect_codepipeline.deployments.create import find_deployment
-    from prefect_codepipeline.tasks.definitions import newest_version
+    from prefect_codepipeline.engine.executions.definitions import newest_version
 
     return newest_version(name, int(find_deployment(name)["version"] or 1))[1].masked()
 

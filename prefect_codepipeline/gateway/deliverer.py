@@ -8,10 +8,10 @@ import time
 from collections import deque
 from datetime import date
 
+from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
 from prefect_codepipeline.tasks.deliveries import Definitions, deal_with, given_up
-from prefect_codepipeline.tasks.record import utc_now
 from prefect_codepipeline.tasks.webhook_inbox import drop, drop_old, finish, result_of, waiting
 
 THREADS = 4

@@ -9,6 +9,8 @@ import pytest
 from prefect.states import Cancelled, Cancelling
 
 from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
+from prefect_codepipeline.engine.executions.gate import read_gates
+from prefect_codepipeline.engine.executions.lookup import find_runs
 from prefect_codepipeline.errors import (
     DuplicatedStopRequestException,
     NotLatestPipelineExecutionException,
@@ -22,8 +24,6 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.prefect_api.client import client
-from prefect_codepipeline.tasks.executions import find_runs
-from prefect_codepipeline.tasks.gate import read_gates
 from prefect_codepipeline.tasks.retrying import retry_stage_execution
 from prefect_codepipeline.tasks.rollback import rollback_stage
 from prefect_codepipeline.tasks.stopping import stop_pipeline_execution

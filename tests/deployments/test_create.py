@@ -16,6 +16,8 @@ from prefect_codepipeline.deployments.create import (
 )
 from prefect_codepipeline.deployments.delete import delete_pipeline
 from prefect_codepipeline.deployments.transitions_beside import disable_declared
+from prefect_codepipeline.engine.executions.definitions import claim_version, find_version, newest_version
+from prefect_codepipeline.engine.executions.gate import read_gates
 from prefect_codepipeline.errors import (
     ConcurrentModificationException,
     PipelineNotFoundException,
@@ -25,8 +27,6 @@ from prefect_codepipeline.flows.reconcile import Memory, reconcile_once
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.tasks.definitions import claim_version, find_version, newest_version
-from prefect_codepipeline.tasks.gate import read_gates
 
 pytestmark = pytest.mark.live
 

@@ -23,12 +23,12 @@ from prefect_codepipeline.cli.trigger import list_deliveries
 from prefect_codepipeline.cli.webhook import put_webhook
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
+from prefect_codepipeline.engine.executions.lookup import find_runs
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.gateway.serve import prepare_gateway
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.prefect_api.client import client
 from prefect_codepipeline.tasks.deliveries import find_endpoint
-from prefect_codepipeline.tasks.executions import find_runs
 from prefect_codepipeline.tasks.pipeline_webhooks import delete_webhook
 from prefect_codepipeline.tasks.webhook_inbox import waiting
 from prefect_codepipeline.tasks.webhook_signatures import sign

@@ -10,11 +10,11 @@ import pytest
 from prefect import flow
 from prefect.states import Failed, Running
 
+from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.prefect_api import leases
 from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.prefect_api.leases import STALE_SECONDS, is_stale, server_time
-from prefect_codepipeline.tasks import gate
 
 pytestmark = pytest.mark.live
 

@@ -214,7 +214,7 @@ def _ask(set_up: SetUp, count: int) -> dict[str, str]:
         set_up.cli("start", "decisions")
     program = (
         "from prefect_codepipeline.tasks.approval_links import approval_link, load_gateway\n"
-        "from prefect_codepipeline.tasks.executions import find_runs, read_execution\n"
+        "from prefect_codepipeline.engine.executions.lookup import find_runs, read_execution\n"
         "known = [read_execution(run['id']) for run in find_runs('decisions', limit=200)]\n"
         "asked = {each.id: each.state.open_approvals[0][1].request for each in known if each.is_suspended and each.state.open_approvals}\n"
         "link = lambda id, each: approval_link(load_gateway(), id, each.token, each.expires_at)\n"
@@ -233,7 +233,7 @@ def _ask(set_up: SetUp, count: int) -> dict[str, str]:
 def _started(set_up: SetUp) -> Counter[str]:
     """How often each commit was started."""
     program = (
-        "from prefect_codepipeline.tasks.executions import find_runs\n"
+        "from prefect_codepipeline.engine.executions.lookup import find_runs\n"
         "runs, page = [], [0]\n"
         "while page: runs += (page := find_runs('pushes', limit=200, offset=len(runs)))\n"
         "print(json.dumps([run['parameters']['source_revisions']['Src'] for run in runs]))"

@@ -23,13 +23,13 @@ from prefect_codepipeline.actions.git.places import unheard
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
+from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.lookup import find_runs
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
 from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
 from prefect_codepipeline.prefect_api.client import call, client
-from prefect_codepipeline.tasks.definitions import newest_version
-from prefect_codepipeline.tasks.executions import find_runs
 from prefect_codepipeline.tasks.polling import find_watched
 from prefect_codepipeline.tasks.webhook_inbox import drop_old, finished, take, waiting
 from prefect_codepipeline.tasks.webhook_signatures import sign

@@ -16,6 +16,8 @@ import pytest
 from prefect.blocks.webhook import Webhook
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import (
@@ -33,8 +35,6 @@ from prefect_codepipeline.model.record.facts import (
 from prefect_codepipeline.prefect_api import client
 from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.tasks.events import Herald, Messenger, tell_the_rest
-from prefect_codepipeline.tasks.execution import Execution
-from prefect_codepipeline.tasks.record import RecordOf
 
 pytestmark = pytest.mark.live
 SCRIPTED = {"owner": "Custom", "provider": "Scripted", "version": "1"}

@@ -18,6 +18,7 @@ from waiting import until
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
 from prefect_codepipeline.deployments.webhooks_beside import make_webhooks
+from prefect_codepipeline.engine.executions.lookup import find_runs
 from prefect_codepipeline.errors import (
     InvalidWebhookAuthenticationParametersException,
     InvalidWebhookFilterPatternException,
@@ -28,7 +29,6 @@ from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
 from prefect_codepipeline.prefect_api.client import call, client
-from prefect_codepipeline.tasks.executions import find_runs
 from prefect_codepipeline.tasks.pipeline_webhooks import (
     delete_webhook,
     find_webhook,

@@ -88,7 +88,7 @@ class Stage:
 
 
 class PipelineMachine(RuleBasedStateMachine):
-    """What `tasks/gate.py` does against Prefect, against three lists; every step is one of its own atomic steps."""
+    """What `engine/executions/gate.py` does against Prefect, against three lists; every step is one of its own atomic steps."""
 
     runs = Bundle("runs")
     mode: Any = "QUEUED"

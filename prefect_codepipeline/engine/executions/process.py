@@ -14,6 +14,9 @@ from prefect_codepipeline.actions.artifacts.storing import load_artifact_store
 from prefect_codepipeline.actions.work import CancellationToken
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.engine.executions.definitions import settings_of
+from prefect_codepipeline.engine.executions.gate import Visit
+from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import (
     AnyFact,
@@ -23,9 +26,6 @@ from prefect_codepipeline.model.record.facts import (
     StopRequested,
 )
 from prefect_codepipeline.model.record.state import ExecutionState, fold
-from prefect_codepipeline.tasks.definitions import settings_of
-from prefect_codepipeline.tasks.gate import Visit
-from prefect_codepipeline.tasks.record import RecordOf, utc_now
 
 FactT = TypeVar("FactT", bound=Fact)
 

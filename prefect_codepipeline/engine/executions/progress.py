@@ -9,9 +9,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.record.facts import ActionProgressed
-from prefect_codepipeline.tasks.record import utc_now
 
 SHORTEST_PAUSE_SECONDS = 2.0
 # The longer an action runs, the more seldom it is written down: some 180 times in a day.

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from prefect_codepipeline.engine.executions.definitions import read_definition_block
+from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.errors import (
     ConcurrentPipelineExecutionsLimitExceededException,
     PipelineExecutionNotFoundException,
@@ -16,8 +18,6 @@ from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS
 from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned
 from prefect_codepipeline.model.record.state import ExecutionState, fold
 from prefect_codepipeline.prefect_api.client import call, call_all, flow_run
-from prefect_codepipeline.tasks.definitions import read_definition_block
-from prefect_codepipeline.tasks.record import RecordOf
 
 TAG = "codepipeline"
 _CLOCKS_DIFFER = timedelta(minutes=5)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from prefect_codepipeline.engine.executions import progress
+from prefect_codepipeline.engine.executions.progress import ProgressReport
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.model.record.facts import ActionProgressed
-from prefect_codepipeline.tasks import progress
-from prefect_codepipeline.tasks.progress import ProgressReport
 
 IDENTITY: dict[str, Any] = {"stage": "S", "action": "A", "attempt": 1, "action_execution_id": "x"}
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
 
-from prefect_codepipeline.tasks.execution import Execution
+from prefect_codepipeline.engine.executions.process import Execution
 
 
 class Follower(ABC):

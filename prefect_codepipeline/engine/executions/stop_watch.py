@@ -13,9 +13,9 @@ from uuid import UUID
 from prefect.client.schemas.objects import State
 from prefect.states import Running
 
+from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.prefect_api.client import client
-from prefect_codepipeline.tasks.execution import Execution
 
 LOOK_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_STOP_SECONDS") or 1.0)
 _logger = logging.getLogger(__name__)

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.model.definition.declaration import ExecutionMode
 from prefect_codepipeline.model.definition.execution_modes import Gate, Ticket
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.prefect_api.client import call, call_all, flow_run
 from prefect_codepipeline.prefect_api.leases import is_stale, server_time
 from prefect_codepipeline.prefect_api.suspension import resume
-from prefect_codepipeline.tasks.record import RecordOf
 
 TransitionType = Literal["Inbound", "Outbound"]
 _TAG = "codepipeline-gate"

@@ -9,10 +9,10 @@ from uuid import uuid4
 import pytest
 from prefect import flow
 
+from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.errors import PipelineExecutionNotFoundException
 from prefect_codepipeline.model.record.facts import ApprovalDecided, StageEntered
 from prefect_codepipeline.prefect_api.client import client
-from prefect_codepipeline.tasks.record import RecordOf
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 

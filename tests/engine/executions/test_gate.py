@@ -12,11 +12,11 @@ import pytest
 from prefect import flow
 from prefect.states import Completed, Running
 
+from prefect_codepipeline.engine.executions import gate
+from prefect_codepipeline.engine.executions.gate import Visit, read_gates
+from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.model.record.facts import ProcessEnded, ProcessStarted
 from prefect_codepipeline.prefect_api.client import client
-from prefect_codepipeline.tasks import gate
-from prefect_codepipeline.tasks.gate import Visit, read_gates
-from prefect_codepipeline.tasks.record import RecordOf, utc_now
 
 _order = count()
 
