@@ -112,7 +112,7 @@ def _run_bare() -> tuple[float, float]:
 
 def _latencies(repeat: int) -> tuple[float, float]:
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
-    from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
+    from prefect_codepipeline.engine.approvals.decision import open_approval, put_approval_result
 
     deploy_pipeline(_declaration("bench-latency", 2, 1, approval=True))
     starts, resumes = [], []

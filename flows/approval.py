@@ -15,6 +15,14 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_codepipeline.actions.registry import get_provider
+from prefect_codepipeline.engine.approvals.decision import (
+    WAKE_ONLY,
+    answer_of,
+    expire_approval,
+    is_decision,
+    put_approval_result,
+    settle_votes,
+)
 from prefect_codepipeline.engine.executions.process import Execution, current_execution
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import (
@@ -39,14 +47,6 @@ from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.views.page import plain, revision_text
 from prefect_codepipeline.prefect_api.suspension import Form, Wake, answers, suspend
 from prefect_codepipeline.tasks.action_context import configuration_of
-from prefect_codepipeline.tasks.decision import (
-    WAKE_ONLY,
-    answer_of,
-    expire_approval,
-    is_decision,
-    put_approval_result,
-    settle_votes,
-)
 from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
 
 POLL_SECONDS = 0.5

@@ -9,6 +9,13 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Crashed, Failed, Scheduled
 
+from prefect_codepipeline.engine.approvals.decision import (
+    WAKE_ONLY,
+    answer_of,
+    approval_policy,
+    expire_approval,
+    settle_votes,
+)
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, find_all_runs, known_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
@@ -30,13 +37,6 @@ from prefect_codepipeline.tasks.approval_messages import (
     remind,
     reminder_due,
     withdraw_buttons,
-)
-from prefect_codepipeline.tasks.decision import (
-    WAKE_ONLY,
-    answer_of,
-    approval_policy,
-    expire_approval,
-    settle_votes,
 )
 from prefect_codepipeline.tasks.projection import count_of_everything, project_missing
 from prefect_codepipeline.tasks.report import tell_the_end

@@ -6,6 +6,8 @@ import logging
 from datetime import datetime, timedelta
 
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.engine.approvals.links import load_gateway
+from prefect_codepipeline.engine.approvals.view import ApprovalView, view_approval
 from prefect_codepipeline.engine.executions.definitions import settings_of
 from prefect_codepipeline.engine.executions.lookup import KnownExecution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
@@ -19,8 +21,6 @@ from prefect_codepipeline.model.views.slack_message import (
     reminder_reply,
 )
 from prefect_codepipeline.prefect_api.ui import run_url
-from prefect_codepipeline.tasks.approval_links import load_gateway
-from prefect_codepipeline.tasks.approval_view import ApprovalView, view_approval
 from prefect_codepipeline.tasks.notifications import (
     ASKED,
     DECIDED,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.engine.approvals.links import load_gateway
 from prefect_codepipeline.engine.executions.definitions import read_definition_block, settings_of
 from prefect_codepipeline.engine.executions.follower import Follower
 from prefect_codepipeline.engine.executions.lookup import read_execution
@@ -21,7 +22,6 @@ from prefect_codepipeline.model.views.page import execution_page
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.ui import run_url
 from prefect_codepipeline.tasks import event_webhooks
-from prefect_codepipeline.tasks.approval_links import load_gateway
 from prefect_codepipeline.tasks.commit_statuses import tell_commits_the_end
 from prefect_codepipeline.tasks.event_webhooks import senders_of
 from prefect_codepipeline.tasks.events import History

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from prefect_codepipeline.actions.rule_registry import abandon_rule
+from prefect_codepipeline.engine.approvals.decision import WAKE_ONLY
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import read_definition_block
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, read_execution
@@ -31,7 +32,6 @@ from prefect_codepipeline.model.record.facts import (
 from prefect_codepipeline.model.record.state import ConditionState, ExecutionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.suspension import resume
-from prefect_codepipeline.tasks.decision import WAKE_ONLY
 from prefect_codepipeline.tasks.events import tell_the_rest
 
 REASON_LENGTH = 200

@@ -91,8 +91,8 @@ def approval_link(
         The id of another execution than the latest.
     """
     connect()
+    from prefect_codepipeline.engine.approvals.links import approval_link, load_gateway
     from prefect_codepipeline.errors import MissingBlock
-    from prefect_codepipeline.tasks.approval_links import approval_link, load_gateway
 
     execution_id, request = _open(name, stage, action, execution)
     gateway = load_gateway()
@@ -110,9 +110,9 @@ def approval_link(
 def _open(
     name: str, stage: str | None, action: str | None, execution: str | None
 ) -> tuple[str, ApprovalRequested]:
+    from prefect_codepipeline.engine.approvals.decision import open_approval
     from prefect_codepipeline.engine.executions.lookup import read_execution, waiting_execution
     from prefect_codepipeline.errors import ValidationException
-    from prefect_codepipeline.tasks.decision import open_approval
 
     known = read_execution(execution) if execution else waiting_execution(name)
     if known.state is None:
@@ -129,8 +129,8 @@ def _decide(
     execution: str | None,
 ) -> int:
     connect()
+    from prefect_codepipeline.engine.approvals.decision import put_approval_result
     from prefect_codepipeline.model.record.facts import ApprovalVoted
-    from prefect_codepipeline.tasks.decision import put_approval_result
 
     execution_id, request = _open(name, stage, action, execution)
     written = put_approval_result(execution_id, request.token, status, who(), message)

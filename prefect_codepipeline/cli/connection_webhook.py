@@ -62,7 +62,7 @@ def set_webhook(
 
     from prefect_codepipeline.actions.git.source import find_named_connection
     from prefect_codepipeline.blocks.git_connection import kind_of_host
-    from prefect_codepipeline.tasks.approval_links import load_gateway
+    from prefect_codepipeline.engine.approvals.links import load_gateway
 
     connection = find_named_connection(name)
     secret = None if off else read_secret("secret", True) if secret_stdin else secrets.token_urlsafe(32)

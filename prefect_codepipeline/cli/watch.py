@@ -12,10 +12,10 @@ from rich.text import Text
 
 from prefect_codepipeline.cli.session import console, who
 from prefect_codepipeline.cli.tree import execution_tree, revision_lines
+from prefect_codepipeline.engine.approvals.decision import put_approval_result
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, read_execution
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
 from prefect_codepipeline.model.record.facts import ApprovalRequested
-from prefect_codepipeline.tasks.decision import put_approval_result
 
 POLL_SECONDS = 0.4
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED")

@@ -93,7 +93,7 @@ def _masked(webhook: PipelineWebhook) -> dict[str, Any]:
 
 
 def _url(webhook: PipelineWebhook) -> str:
-    from prefect_codepipeline.tasks.approval_links import load_gateway
+    from prefect_codepipeline.engine.approvals.links import load_gateway
 
     gateway = load_gateway()
     base = gateway.url if gateway and gateway.url else "https://ADDRESS-OF-THE-GATEWAY"

@@ -21,6 +21,14 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from prefect_codepipeline.blocks.gateway import Gateway
+from prefect_codepipeline.engine.approvals.decision import (
+    SUMMARY_LENGTH,
+    Answer,
+    as_comment,
+    put_approval_result,
+)
+from prefect_codepipeline.engine.approvals.links import check, form_token, is_form_token, load_gateway
+from prefect_codepipeline.engine.approvals.view import ApprovalView, changes_of, view_approval
 from prefect_codepipeline.errors import (
     ApprovalAlreadyCompletedException,
     ApprovalNotAllowed,
@@ -33,10 +41,7 @@ from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.model.web_links import web_link
 from prefect_codepipeline.prefect_api.client import within
-from prefect_codepipeline.tasks.approval_links import check, form_token, is_form_token, load_gateway
 from prefect_codepipeline.tasks.approval_messages import show_decision
-from prefect_codepipeline.tasks.approval_view import ApprovalView, changes_of, view_approval
-from prefect_codepipeline.tasks.decision import SUMMARY_LENGTH, Answer, as_comment, put_approval_result
 
 LARGEST_FORM = 16_384
 # Somebody looks at an empty page meanwhile.

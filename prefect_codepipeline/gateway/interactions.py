@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.engine.approvals.decision import SUMMARY_LENGTH, as_comment, put_approval_result
+from prefect_codepipeline.engine.approvals.links import check, load_gateway
+from prefect_codepipeline.engine.approvals.view import view_approval
 from prefect_codepipeline.engine.executions.lookup import KnownExecution
 from prefect_codepipeline.errors import CodePipelineError, InvalidApprovalTokenException
 from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
@@ -25,10 +28,7 @@ from prefect_codepipeline.model.views.slack_interaction import (
     read_interaction,
 )
 from prefect_codepipeline.model.views.slack_message import decision_modal, notice_modal
-from prefect_codepipeline.tasks.approval_links import check, load_gateway
 from prefect_codepipeline.tasks.approval_messages import channels_of, show_decision
-from prefect_codepipeline.tasks.approval_view import view_approval
-from prefect_codepipeline.tasks.decision import SUMMARY_LENGTH, as_comment, put_approval_result
 from prefect_codepipeline.tasks.slack_failures import read_failure
 
 _logger = logging.getLogger("codepipeline.gateway")

@@ -10,6 +10,7 @@ import pytest
 from prefect.states import Failed, Running, State
 
 from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment
+from prefect_codepipeline.engine.approvals.decision import put_approval_result
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
@@ -39,7 +40,6 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.client import client
-from prefect_codepipeline.tasks.decision import put_approval_result
 from prefect_codepipeline.tasks.overriding import override_stage_condition
 from prefect_codepipeline.tasks.retrying import retry_stage_execution
 from prefect_codepipeline.tasks.rollback import rollback_stage

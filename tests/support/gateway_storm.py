@@ -213,7 +213,7 @@ def _ask(set_up: SetUp, count: int) -> dict[str, str]:
     for _ in range(count):
         set_up.cli("start", "decisions")
     program = (
-        "from prefect_codepipeline.tasks.approval_links import approval_link, load_gateway\n"
+        "from prefect_codepipeline.engine.approvals.links import approval_link, load_gateway\n"
         "from prefect_codepipeline.engine.executions.lookup import find_runs, read_execution\n"
         "known = [read_execution(run['id']) for run in find_runs('decisions', limit=200)]\n"
         "asked = {each.id: each.state.open_approvals[0][1].request for each in known if each.is_suspended and each.state.open_approvals}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prefect_codepipeline.engine.approvals.decision import approval_policy, find_approval
 from prefect_codepipeline.engine.executions.lookup import (
     KnownExecution,
     find_runs,
@@ -22,7 +23,6 @@ from prefect_codepipeline.model.approvals.standing import (
 )
 from prefect_codepipeline.model.record.facts import ApprovalRequested
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState
-from prefect_codepipeline.tasks.decision import approval_policy, find_approval
 
 # How many executions are looked through for the last release; each costs two requests.
 _LOOKED_THROUGH = 15

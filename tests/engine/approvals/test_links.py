@@ -9,9 +9,9 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from prefect_codepipeline.blocks.gateway import Gateway
+from prefect_codepipeline.engine.approvals.links import approval_link, check, sign
 from prefect_codepipeline.errors import InvalidApprovalTokenException
 from prefect_codepipeline.model.approvals.target import ApprovalTarget, Purpose
-from prefect_codepipeline.tasks.approval_links import approval_link, check, sign
 
 GATEWAY = Gateway(url="https://release.example.com/")
 EXPIRES = datetime(2026, 5, 6, 7, 8, 9, tzinfo=timezone.utc)
