@@ -19,6 +19,10 @@ from prefect_codepipeline.engine.executions.lookup import check_limit_before
 from prefect_codepipeline.engine.executions.process import Execution, claim_process, set_current_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.engine.executions.stop_watch import watching_for_stop
+from prefect_codepipeline.engine.notifications.commit_statuses import CommitStatuses
+from prefect_codepipeline.engine.notifications.event_webhooks import EventPublisher
+from prefect_codepipeline.engine.notifications.events import Herald
+from prefect_codepipeline.engine.notifications.report import Reporter
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     AnyFact,
@@ -38,10 +42,6 @@ from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.leases import holding_lease
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
-from prefect_codepipeline.tasks.commit_statuses import CommitStatuses
-from prefect_codepipeline.tasks.event_webhooks import EventPublisher
-from prefect_codepipeline.tasks.events import Herald
-from prefect_codepipeline.tasks.report import Reporter
 from prefect_codepipeline.tasks.retrying import write_retry
 from prefect_codepipeline.tasks.rollback import inherited_from
 from prefect_codepipeline.tasks.schedules import rule_of

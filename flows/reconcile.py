@@ -19,6 +19,13 @@ from prefect_codepipeline.engine.approvals.decision import (
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, find_all_runs, known_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
+from prefect_codepipeline.engine.notifications.approval_messages import (
+    is_reminded,
+    remind,
+    reminder_due,
+    withdraw_buttons,
+)
+from prefect_codepipeline.engine.notifications.report import tell_the_end
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
 from prefect_codepipeline.model.record.facts import ApprovalRequested, ProcessLost, ProcessStarted
 from prefect_codepipeline.model.record.state import ActionState
@@ -32,14 +39,7 @@ from prefect_codepipeline.prefect_api.leases import (
     server_time,
 )
 from prefect_codepipeline.prefect_api.suspension import resume
-from prefect_codepipeline.tasks.approval_messages import (
-    is_reminded,
-    remind,
-    reminder_due,
-    withdraw_buttons,
-)
 from prefect_codepipeline.tasks.projection import count_of_everything, project_missing
-from prefect_codepipeline.tasks.report import tell_the_end
 from prefect_codepipeline.tasks.stopping import give_up, wind_up
 
 # A worker reports a crash twice, some seconds apart; the second report would undo a retry in between.

@@ -13,6 +13,7 @@ from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import read_definition_block
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, read_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
+from prefect_codepipeline.engine.notifications.events import tell_the_rest
 from prefect_codepipeline.errors import (
     DuplicatedStopRequestException,
     PipelineExecutionNotFoundException,
@@ -32,7 +33,6 @@ from prefect_codepipeline.model.record.facts import (
 from prefect_codepipeline.model.record.state import ConditionState, ExecutionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.suspension import resume
-from prefect_codepipeline.tasks.events import tell_the_rest
 
 REASON_LENGTH = 200
 ActionEnd = Literal["Abandoned", "Failed"]

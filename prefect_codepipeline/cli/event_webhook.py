@@ -59,7 +59,7 @@ def add_event_webhook(
 
 def _secret_of(name: str) -> str | None:
     """The secret of the block that is there already."""
-    from prefect_codepipeline.tasks.event_webhooks import load_event_webhook
+    from prefect_codepipeline.engine.notifications.event_webhooks import load_event_webhook
 
     try:
         return load_event_webhook(name).secret.get_secret_value()

@@ -29,6 +29,7 @@ from prefect_codepipeline.engine.approvals.decision import (
 )
 from prefect_codepipeline.engine.approvals.links import check, form_token, is_form_token, load_gateway
 from prefect_codepipeline.engine.approvals.view import ApprovalView, changes_of, view_approval
+from prefect_codepipeline.engine.notifications.approval_messages import show_decision
 from prefect_codepipeline.errors import (
     ApprovalAlreadyCompletedException,
     ApprovalNotAllowed,
@@ -41,7 +42,6 @@ from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.model.web_links import web_link
 from prefect_codepipeline.prefect_api.client import within
-from prefect_codepipeline.tasks.approval_messages import show_decision
 
 LARGEST_FORM = 16_384
 # Somebody looks at an empty page meanwhile.

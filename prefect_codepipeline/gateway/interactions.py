@@ -15,6 +15,8 @@ from prefect_codepipeline.engine.approvals.decision import SUMMARY_LENGTH, as_co
 from prefect_codepipeline.engine.approvals.links import check, load_gateway
 from prefect_codepipeline.engine.approvals.view import view_approval
 from prefect_codepipeline.engine.executions.lookup import KnownExecution
+from prefect_codepipeline.engine.notifications.approval_messages import channels_of, show_decision
+from prefect_codepipeline.engine.notifications.slack_failures import read_failure
 from prefect_codepipeline.errors import CodePipelineError, InvalidApprovalTokenException
 from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.approvals.target import ApprovalTarget
@@ -28,8 +30,6 @@ from prefect_codepipeline.model.views.slack_interaction import (
     read_interaction,
 )
 from prefect_codepipeline.model.views.slack_message import decision_modal, notice_modal
-from prefect_codepipeline.tasks.approval_messages import channels_of, show_decision
-from prefect_codepipeline.tasks.slack_failures import read_failure
 
 _logger = logging.getLogger("codepipeline.gateway")
 

@@ -18,10 +18,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.engine.notifications.slack import all_slack_channels
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.gateway.interactions import handle
 from prefect_codepipeline.prefect_api.client import within
-from prefect_codepipeline.tasks.notifications import all_slack_channels
 
 LARGEST_INTERACTION = 256_000
 # Slack shows an error after three seconds; a decision may still be made.

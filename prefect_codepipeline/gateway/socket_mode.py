@@ -15,10 +15,10 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.engine.notifications.slack import all_slack_channels
+from prefect_codepipeline.engine.notifications.slack_failures import read_failure
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.interactions import handle
-from prefect_codepipeline.tasks.notifications import all_slack_channels
-from prefect_codepipeline.tasks.slack_failures import read_failure
 
 LOOK_AGAIN_SECONDS = 30.0
 _logger = logging.getLogger("codepipeline.gateway")

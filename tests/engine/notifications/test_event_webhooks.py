@@ -19,14 +19,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr, ValidationError
 
 from prefect_codepipeline.blocks.event_webhook import EventWebhook, key_of
+from prefect_codepipeline.engine.notifications import event_webhooks
+from prefect_codepipeline.engine.notifications.event_webhooks import (
+    EventSender,
+    close_all,
+    load_event_webhook,
+    signed,
+)
 from prefect_codepipeline.errors import MissingBlock
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.events import StateChange, events_of
 from prefect_codepipeline.model.record.facts import NotificationSent, parse_fact
 from prefect_codepipeline.model.record.notification_rules import NotificationRule
 from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.tasks import event_webhooks
-from prefect_codepipeline.tasks.event_webhooks import EventSender, close_all, load_event_webhook, signed
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 KIND = {"category": "Build", "owner": "Custom", "provider": "P", "version": "1"}

@@ -32,14 +32,14 @@ from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.engine.executions.follower import Follower
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.notifications.events import History, place_of
+from prefect_codepipeline.engine.notifications.outgoing import Answer, Poster, PrivateAddressError
 from prefect_codepipeline.errors import CodePipelineError, MissingBlock
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.events import StateChange
 from prefect_codepipeline.model.record.facts import AnyFact, NotificationSent
 from prefect_codepipeline.model.record.notification_rules import NotificationRule
 from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.tasks.events import History, place_of
-from prefect_codepipeline.tasks.outgoing import Answer, Poster, PrivateAddressError
 
 FLUSH_SECONDS = 8.0
 _PAUSE_SECONDS = 0.2

@@ -12,6 +12,8 @@ from git_host_server import TOKEN, USERNAME, GitHostServer
 
 from prefect_codepipeline.blocks.git_connection import GitConnection, api_address, name_on_host
 from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.notifications import commit_statuses
+from prefect_codepipeline.engine.notifications.commit_statuses import Teller
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
@@ -23,8 +25,6 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.model.record.state import ExecutionState, fold
 from prefect_codepipeline.model.views.commit_status import status_of
-from prefect_codepipeline.tasks import commit_statuses
-from prefect_codepipeline.tasks.commit_statuses import Teller
 
 COMMIT = "c" * 40
 RUN_URL = "http://127.0.0.1:4200/runs/flow-run/x"

@@ -11,6 +11,16 @@ from prefect_codepipeline.engine.approvals.view import ApprovalView, view_approv
 from prefect_codepipeline.engine.executions.definitions import settings_of
 from prefect_codepipeline.engine.executions.lookup import KnownExecution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
+from prefect_codepipeline.engine.notifications.slack import (
+    ASKED,
+    DECIDED,
+    EXECUTION,
+    REMINDED,
+    load_slack_channel,
+    wants_of,
+    ways_to_decide,
+)
+from prefect_codepipeline.engine.notifications.slack_failures import read_failure
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.record.facts import ApprovalRequested, NotificationSent
@@ -21,16 +31,6 @@ from prefect_codepipeline.model.views.slack_message import (
     reminder_reply,
 )
 from prefect_codepipeline.prefect_api.ui import run_url
-from prefect_codepipeline.tasks.notifications import (
-    ASKED,
-    DECIDED,
-    EXECUTION,
-    REMINDED,
-    load_slack_channel,
-    wants_of,
-    ways_to_decide,
-)
-from prefect_codepipeline.tasks.slack_failures import read_failure
 
 _logger = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.engine.approvals.links import approval_link, sign
 from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.notifications.slack_failures import SlackFailure, read_failure
 from prefect_codepipeline.errors import MissingBlock
 from prefect_codepipeline.model.approvals.standing import sentence_of, standing_of
 from prefect_codepipeline.model.approvals.target import ApprovalTarget
@@ -43,7 +44,6 @@ from prefect_codepipeline.model.views.slack_message import (
     failure_reply,
 )
 from prefect_codepipeline.prefect_api.client import call, call_all
-from prefect_codepipeline.tasks.slack_failures import SlackFailure, read_failure
 
 FLUSH_SECONDS = 8.0
 EXECUTION = "execution"

@@ -13,6 +13,8 @@ import pytest
 
 from prefect_codepipeline.blocks import slack_channel
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.engine.notifications import slack as notifications
+from prefect_codepipeline.engine.notifications.slack import Notifier, load_slack_channel
 from prefect_codepipeline.errors import MissingBlock, PrefectUnavailable
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import (
@@ -30,8 +32,6 @@ from prefect_codepipeline.model.record.facts import (
 from prefect_codepipeline.model.record.state import ExecutionState, fold
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.tasks import notifications
-from prefect_codepipeline.tasks.notifications import Notifier, load_slack_channel
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 RUN_URL = "http://127.0.0.1:4200/runs/flow-run/x"

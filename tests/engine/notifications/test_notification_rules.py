@@ -9,11 +9,11 @@ import pytest
 
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.engine.notifications.slack import Notifier, close_all, wants_of
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.events import events_of
 from prefect_codepipeline.model.record.facts import AnyFact, NotificationSent, parse_fact
 from prefect_codepipeline.model.record.state import fold
-from prefect_codepipeline.tasks.notifications import Notifier, close_all, wants_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 ID = "codepipeline-pipeline-"

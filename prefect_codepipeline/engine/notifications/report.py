@@ -14,6 +14,16 @@ from prefect_codepipeline.engine.executions.follower import Follower
 from prefect_codepipeline.engine.executions.lookup import read_execution
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.engine.executions.record import RecordOf
+from prefect_codepipeline.engine.notifications import event_webhooks
+from prefect_codepipeline.engine.notifications.commit_statuses import tell_commits_the_end
+from prefect_codepipeline.engine.notifications.event_webhooks import senders_of
+from prefect_codepipeline.engine.notifications.events import History
+from prefect_codepipeline.engine.notifications.slack import (
+    Notifier,
+    close_all,
+    load_slack_channel,
+    wants_of,
+)
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned, NotificationSent
@@ -21,11 +31,6 @@ from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.model.views.page import execution_page
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.ui import run_url
-from prefect_codepipeline.tasks import event_webhooks
-from prefect_codepipeline.tasks.commit_statuses import tell_commits_the_end
-from prefect_codepipeline.tasks.event_webhooks import senders_of
-from prefect_codepipeline.tasks.events import History
-from prefect_codepipeline.tasks.notifications import Notifier, close_all, load_slack_channel, wants_of
 
 _PAUSE_SECONDS = 0.4  # each showing costs the server more than a fact does
 _logger = logging.getLogger(__name__)

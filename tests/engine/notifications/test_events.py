@@ -18,6 +18,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.engine.executions.record import RecordOf
+from prefect_codepipeline.engine.notifications.events import Herald, Messenger, tell_the_rest
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import (
@@ -34,7 +35,6 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.prefect_api import client
 from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.tasks.events import Herald, Messenger, tell_the_rest
 
 pytestmark = pytest.mark.live
 SCRIPTED = {"owner": "Custom", "provider": "Scripted", "version": "1"}
@@ -220,7 +220,7 @@ def pager(prefect_server: str) -> Iterator[list[str]]:
 
 
 def test_the_automation_of_the_documentation_fires(pager: list[str]) -> None:
-    page = (Path(__file__).parent.parent.parent / "docs" / "events.md").read_text()
+    page = (Path(__file__).parent.parent.parent.parent / "docs" / "events.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(compile(code.replace('"shop"', '"Events.Shop"'), "docs/events.md", "exec"), {})
     *known, finished, _ = facts()
