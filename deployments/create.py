@@ -16,6 +16,13 @@ from prefect_codepipeline.engine.executions.definitions import (
     read_definition_block,
 )
 from prefect_codepipeline.engine.executions.lookup import TAG, find_runs, known_execution
+from prefect_codepipeline.engine.operations.projection import DEFAULT_WORK_POOL, project
+from prefect_codepipeline.engine.operations.starting import (
+    check_start,
+    find_deployment,
+    start_pipeline_execution,
+)
+from prefect_codepipeline.engine.operations.stopping import cancel_for_update
 from prefect_codepipeline.errors import (
     ConcurrentModificationException,
     PipelineNotFoundException,
@@ -24,9 +31,6 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.prefect_api.client import call_all, client
-from prefect_codepipeline.tasks.projection import DEFAULT_WORK_POOL, project
-from prefect_codepipeline.tasks.starting import check_start, find_deployment, start_pipeline_execution
-from prefect_codepipeline.tasks.stopping import cancel_for_update
 
 # What starts executions stands with the tasks, since schedules start them too; it is looked for here by many.
 __all__ = [

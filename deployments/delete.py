@@ -7,10 +7,10 @@ from typing import Any
 from prefect_codepipeline.engine.executions.definitions import definition_documents
 from prefect_codepipeline.engine.executions.gate import read_gates
 from prefect_codepipeline.engine.executions.lookup import find_in_flight
+from prefect_codepipeline.engine.operations.projection import FLOW_NAME
+from prefect_codepipeline.engine.operations.schedules import schedule_variables
 from prefect_codepipeline.errors import PipelineNotFoundException, ValidationException
 from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.tasks.projection import FLOW_NAME
-from prefect_codepipeline.tasks.schedules import schedule_variables
 
 
 def delete_pipeline(name: str) -> int:

@@ -15,12 +15,12 @@ from prefect_codepipeline.deployments.runnable import check_runnable
 from prefect_codepipeline.engine.executions.definitions import keep_unnamed
 from prefect_codepipeline.engine.executions.lookup import TAG, pipeline_tag, read_execution
 from prefect_codepipeline.engine.notifications.report import tell_the_end
+from prefect_codepipeline.engine.operations.projection import FLOW_NAME
+from prefect_codepipeline.engine.operations.stopping import wind_up
 from prefect_codepipeline.flows.pipeline import pipeline
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.prefect_api.client import call, client
-from prefect_codepipeline.tasks.projection import FLOW_NAME
-from prefect_codepipeline.tasks.stopping import wind_up
 
 
 def create_run(

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from prefect_codepipeline.deployments.beside_kinds import is_schedule
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.operations.schedules import keep_schedule
+from prefect_codepipeline.engine.operations.starting import check_start, find_deployment
 from prefect_codepipeline.errors import ValidationException
 from prefect_codepipeline.model.triggers.schedules import Schedule, read_expression
-from prefect_codepipeline.tasks.schedules import keep_schedule
-from prefect_codepipeline.tasks.starting import check_start, find_deployment
 
 _UNNAMEABLE = re.compile(r"[^A-Za-z0-9._-]+")
 

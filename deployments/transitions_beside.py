@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefect_codepipeline.deployments.create import Deployed
-from prefect_codepipeline.tasks.transitions import disable_stage_transition
+from prefect_codepipeline.engine.operations.transitions import disable_stage_transition
 
 _REFUSED = re.compile(r"[^a-zA-Z0-9!@ ().*?\-]")
 

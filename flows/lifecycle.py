@@ -23,6 +23,10 @@ from prefect_codepipeline.engine.notifications.commit_statuses import CommitStat
 from prefect_codepipeline.engine.notifications.event_webhooks import EventPublisher
 from prefect_codepipeline.engine.notifications.events import Herald
 from prefect_codepipeline.engine.notifications.report import Reporter
+from prefect_codepipeline.engine.operations.retrying import write_retry
+from prefect_codepipeline.engine.operations.rollback import inherited_from
+from prefect_codepipeline.engine.operations.schedules import rule_of
+from prefect_codepipeline.engine.operations.stopping import wind_up
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     AnyFact,
@@ -42,10 +46,6 @@ from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.leases import holding_lease
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
-from prefect_codepipeline.tasks.retrying import write_retry
-from prefect_codepipeline.tasks.rollback import inherited_from
-from prefect_codepipeline.tasks.schedules import rule_of
-from prefect_codepipeline.tasks.stopping import wind_up
 
 # So long an execution waits at a gate in its process; then it is suspended, and holds none.
 IN_PROCESS_WAIT_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_WAIT_SECONDS") or 30.0)

@@ -26,6 +26,8 @@ from prefect_codepipeline.engine.notifications.approval_messages import (
     withdraw_buttons,
 )
 from prefect_codepipeline.engine.notifications.report import tell_the_end
+from prefect_codepipeline.engine.operations.projection import count_of_everything, project_missing
+from prefect_codepipeline.engine.operations.stopping import give_up, wind_up
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
 from prefect_codepipeline.model.record.facts import ApprovalRequested, ProcessLost, ProcessStarted
 from prefect_codepipeline.model.record.state import ActionState
@@ -39,8 +41,6 @@ from prefect_codepipeline.prefect_api.leases import (
     server_time,
 )
 from prefect_codepipeline.prefect_api.suspension import resume
-from prefect_codepipeline.tasks.projection import count_of_everything, project_missing
-from prefect_codepipeline.tasks.stopping import give_up, wind_up
 
 # A worker reports a crash twice, some seconds apart; the second report would undo a retry in between.
 CRASH_SETTLES = timedelta(seconds=10)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
+from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
 from prefect_codepipeline.errors import (
     ConcurrentPipelineExecutionsLimitExceededException,
     PipelineNotFoundException,
@@ -13,7 +14,6 @@ from prefect_codepipeline.errors import (
 )
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 from prefect_codepipeline.model.triggers.matching import Decision, Way, decide
-from prefect_codepipeline.tasks.starting import start_pipeline_execution
 
 # What keeps an execution from being started, however often it is tried.
 REFUSALS = (

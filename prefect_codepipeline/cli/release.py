@@ -27,7 +27,7 @@ def stop(name: str, execution: str | None = None, *, abandon: bool = False, mess
         The reason, up to 200 characters.
     """
     connect()
-    from prefect_codepipeline.tasks.stopping import stop_pipeline_execution
+    from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
 
     execution_id = execution or _latest(name)
     stop_pipeline_execution(
@@ -53,7 +53,7 @@ def retry(name: str, stage: str, *, execution: str | None = None, all_actions: b
         Begin at the first action of the stage; what failed only, without it.
     """
     connect()
-    from prefect_codepipeline.tasks.retrying import retry_stage_execution
+    from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
 
     execution_id = execution or _latest(name)
     mode: Literal["FAILED_ACTIONS", "ALL_ACTIONS"] = "ALL_ACTIONS" if all_actions else "FAILED_ACTIONS"
@@ -75,7 +75,7 @@ def rollback(name: str, stage: str, *, to: str) -> int:
         The id of an execution that succeeded in the stage; see `codepipeline executions`.
     """
     connect()
-    from prefect_codepipeline.tasks.rollback import rollback_stage
+    from prefect_codepipeline.engine.operations.rollback import rollback_stage
 
     console.print(Text(rollback_stage(name, stage, to, who())))
     return 0
@@ -103,7 +103,7 @@ def override(
     """
     connect()
     from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
-    from prefect_codepipeline.tasks.overriding import override_stage_condition
+    from prefect_codepipeline.engine.operations.overriding import override_stage_condition
 
     known = read_execution(execution) if execution else latest_execution(name)
     if condition is None:
@@ -132,7 +132,7 @@ def disable_transition(name: str, stage: str, *, message: Reason, outbound: bool
         Close the way out of the stage instead of the way in.
     """
     connect()
-    from prefect_codepipeline.tasks.transitions import disable_stage_transition
+    from prefect_codepipeline.engine.operations.transitions import disable_stage_transition
 
     kind: Literal["Inbound", "Outbound"] = "Outbound" if outbound else "Inbound"
     disable_stage_transition(name, stage, kind, message, who())
@@ -153,7 +153,7 @@ def enable_transition(name: str, stage: str, *, outbound: bool = False) -> int:
         The way out of the stage instead of the way in.
     """
     connect()
-    from prefect_codepipeline.tasks.transitions import enable_stage_transition
+    from prefect_codepipeline.engine.operations.transitions import enable_stage_transition
 
     kind: Literal["Inbound", "Outbound"] = "Outbound" if outbound else "Inbound"
     enable_stage_transition(name, stage, kind, who())

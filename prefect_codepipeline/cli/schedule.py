@@ -57,8 +57,8 @@ def list_schedules(name: str, *, json: bool = False) -> int:
         Print JSON.
     """
     connect()
-    from prefect_codepipeline.tasks.schedules import schedules_of
-    from prefect_codepipeline.tasks.starting import find_deployment
+    from prefect_codepipeline.engine.operations.schedules import schedules_of
+    from prefect_codepipeline.engine.operations.starting import find_deployment
 
     shown = {each["slug"]: each for each in find_deployment(name)["schedules"]}
     found = [
@@ -93,8 +93,8 @@ def remove(name: str, rule: str) -> int:
         Name of the schedule, as `schedule list` shows it.
     """
     connect()
-    from prefect_codepipeline.tasks.schedules import remove_schedule
-    from prefect_codepipeline.tasks.starting import find_deployment
+    from prefect_codepipeline.engine.operations.schedules import remove_schedule
+    from prefect_codepipeline.engine.operations.starting import find_deployment
 
     remove_schedule(find_deployment(name), rule)
     print_line(f"{name}: schedule {rule!r} removed")

@@ -13,11 +13,11 @@ from prefect.states import Scheduled
 from prefect_codepipeline.deployments.create import start_pipeline_execution
 from prefect_codepipeline.engine.approvals.decision import open_approval, put_approval_result
 from prefect_codepipeline.engine.executions.gate import read_gates
+from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException, NotLatestPipelineExecutionException
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.prefect_api.leases import server_time
-from prefect_codepipeline.tasks.retrying import retry_stage_execution
 
 pytestmark = pytest.mark.live
 

@@ -34,6 +34,7 @@ from prefect_codepipeline.deployments.settings_file import save_settings
 from prefect_codepipeline.engine.approvals.decision import open_approval, put_approval_result
 from prefect_codepipeline.engine.approvals.links import approval_link, load_gateway
 from prefect_codepipeline.engine.executions.lookup import read_execution
+from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.gateway.serve import prepare_gateway
@@ -42,7 +43,6 @@ from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.prefect_api.leases import server_time
-from prefect_codepipeline.tasks.stopping import stop_pipeline_execution
 from prefect_codepipeline.tasks.webhook_signatures import sign
 
 pytestmark = pytest.mark.live

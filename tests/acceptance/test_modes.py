@@ -12,14 +12,17 @@ from prefect_codepipeline.deployments.create import deploy_pipeline, find_deploy
 from prefect_codepipeline.engine.approvals.decision import open_approval, put_approval_result
 from prefect_codepipeline.engine.executions.gate import read_gates
 from prefect_codepipeline.engine.executions.lookup import read_execution
+from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
+from prefect_codepipeline.engine.operations.transitions import (
+    disable_stage_transition,
+    enable_stage_transition,
+)
 from prefect_codepipeline.errors import ConcurrentPipelineExecutionsLimitExceededException
 from prefect_codepipeline.model.definition.execution_modes import (
     MAX_EXECUTIONS_IN_FLIGHT,
     MAX_PARALLEL_ACTIONS,
 )
 from prefect_codepipeline.prefect_api.client import client
-from prefect_codepipeline.tasks.retrying import retry_stage_execution
-from prefect_codepipeline.tasks.transitions import disable_stage_transition, enable_stage_transition
 
 pytestmark = pytest.mark.live
 

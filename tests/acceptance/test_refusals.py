@@ -14,6 +14,14 @@ from prefect_codepipeline.engine.approvals.decision import put_approval_result
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
+from prefect_codepipeline.engine.operations.overriding import override_stage_condition
+from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
+from prefect_codepipeline.engine.operations.rollback import rollback_stage
+from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
+from prefect_codepipeline.engine.operations.transitions import (
+    disable_stage_transition,
+    enable_stage_transition,
+)
 from prefect_codepipeline.errors import (
     ConditionNotOverridableException,
     InvalidApprovalTokenException,
@@ -40,11 +48,6 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.client import client
-from prefect_codepipeline.tasks.overriding import override_stage_condition
-from prefect_codepipeline.tasks.retrying import retry_stage_execution
-from prefect_codepipeline.tasks.rollback import rollback_stage
-from prefect_codepipeline.tasks.stopping import stop_pipeline_execution
-from prefect_codepipeline.tasks.transitions import disable_stage_transition, enable_stage_transition
 
 pytestmark = pytest.mark.live
 

@@ -20,9 +20,9 @@ from prefect_codepipeline.engine.executions.definitions import (
     updated_since,
 )
 from prefect_codepipeline.engine.executions.lookup import TAG, find_runs, pipeline_tag
+from prefect_codepipeline.engine.operations.schedules import wanted_schedules
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.prefect_api.client import call, call_all, client
-from prefect_codepipeline.tasks.schedules import wanted_schedules
 
 FLOW_NAME = "pipeline"
 ENTRYPOINT = "prefect_codepipeline.flows.pipeline.pipeline"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from prefect_codepipeline.engine.executions.lookup import read_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
+from prefect_codepipeline.engine.operations.retrying import check_retryable, check_room, go_on_with
 from prefect_codepipeline.errors import (
     ConditionNotOverridableException,
     StageNotFoundException,
@@ -15,7 +16,6 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.model.definition.conditions import KIND_OF_TYPE, ConditionType, is_overridable
 from prefect_codepipeline.model.record.facts import OverrideRequested
 from prefect_codepipeline.prefect_api.suspension import resume
-from prefect_codepipeline.tasks.retrying import check_retryable, check_room, go_on_with
 
 
 def override_stage_condition(

@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.lookup import check_limit
+from prefect_codepipeline.engine.operations.projection import FLOW_NAME, source_actions
 from prefect_codepipeline.errors import PipelineNotFoundException, ValidationException
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import TriggerType
 from prefect_codepipeline.prefect_api.client import call, client
-from prefect_codepipeline.tasks.projection import FLOW_NAME, source_actions
 
 
 def start_pipeline_execution(
