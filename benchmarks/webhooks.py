@@ -116,7 +116,7 @@ def _burst(url: str) -> str:
         )
     answered = time.perf_counter() - began
     _settled()
-    from prefect_codepipeline.tasks.webhook_inbox import finished
+    from prefect_codepipeline.engine.triggers.webhook_inbox import finished
 
     results = [result for each in finished(10_000) if each.endpoint == "burst" for result in each.results]
     started, refused = (
@@ -157,7 +157,7 @@ def _start(url: str, repository: Path) -> str:
 
 def _settled() -> float:
     """How long it takes until nothing waits to be dealt with."""
-    from prefect_codepipeline.tasks.webhook_inbox import waiting
+    from prefect_codepipeline.engine.triggers.webhook_inbox import waiting
 
     began = time.perf_counter()
     while waiting():

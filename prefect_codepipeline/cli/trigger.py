@@ -84,7 +84,7 @@ def list_deliveries(*, limit: int = 20, json: bool = False) -> int:
         Print JSON.
     """
     connect()
-    from prefect_codepipeline.tasks.webhook_inbox import finished, waiting
+    from prefect_codepipeline.engine.triggers.webhook_inbox import finished, waiting
 
     waiting_now, done = waiting(), finished(limit)
     if json:

@@ -25,8 +25,8 @@ def put_webhook(file: Path) -> int:
     from pydantic import ValidationError
 
     from prefect_codepipeline.deployments.definition_file import read_file
+    from prefect_codepipeline.engine.triggers.pipeline_webhooks import put_webhook
     from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
-    from prefect_codepipeline.tasks.pipeline_webhooks import put_webhook
 
     content: Any = read_file(file).content
     try:
@@ -52,7 +52,7 @@ def list_webhooks(*, json: bool = False) -> int:
         Print JSON, as ListWebhooks answers.
     """
     connect()
-    from prefect_codepipeline.tasks.pipeline_webhooks import list_webhooks
+    from prefect_codepipeline.engine.triggers.pipeline_webhooks import list_webhooks
 
     found = list_webhooks()
     if json:
@@ -79,7 +79,7 @@ def delete_webhook(name: str) -> int:
         Name of the webhook.
     """
     connect()
-    from prefect_codepipeline.tasks.pipeline_webhooks import delete_webhook
+    from prefect_codepipeline.engine.triggers.pipeline_webhooks import delete_webhook
 
     print_line(f"webhook {name!r} deleted" if delete_webhook(name) else f"there was no webhook {name!r}")
     return 0

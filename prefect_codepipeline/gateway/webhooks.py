@@ -22,14 +22,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.triggers.deliveries import (
+    Endpoint,
+    find_endpoint,
+    read_delivery,
+    read_webhook,
+)
+from prefect_codepipeline.engine.triggers.pipeline_webhooks import find_webhook
+from prefect_codepipeline.engine.triggers.webhook_inbox import take
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable, WebhookRefused
 from prefect_codepipeline.gateway.deliverer import Deliverer
 from prefect_codepipeline.model.triggers.payloads import PayloadError
 from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
 from prefect_codepipeline.prefect_api.client import within
-from prefect_codepipeline.tasks.deliveries import Endpoint, find_endpoint, read_delivery, read_webhook
-from prefect_codepipeline.tasks.pipeline_webhooks import find_webhook
-from prefect_codepipeline.tasks.webhook_inbox import take
 
 LARGEST_PAYLOAD = 25_000_000  # GitHub's own limit
 USUAL_PAYLOAD = 500_000

@@ -35,6 +35,7 @@ from prefect_codepipeline.engine.approvals.decision import open_approval, put_ap
 from prefect_codepipeline.engine.approvals.links import approval_link, load_gateway
 from prefect_codepipeline.engine.executions.lookup import read_execution
 from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
+from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.gateway.serve import prepare_gateway
@@ -43,7 +44,6 @@ from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.prefect_api.leases import server_time
-from prefect_codepipeline.tasks.webhook_signatures import sign
 
 pytestmark = pytest.mark.live
 PEOPLE = 20

@@ -17,7 +17,7 @@ import httpx
 from pydantic import SecretStr
 from set_up import SetUp
 
-from prefect_codepipeline.tasks.webhook_signatures import sign
+from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 
 SECRET = SecretStr("planted-secret-of-a-storm")
 DECISIONS = ("Approved", "Rejected")
@@ -243,7 +243,7 @@ def _started(set_up: SetUp) -> Counter[str]:
 
 def _waiting(set_up: SetUp) -> int:
     """How many deliveries are still to be dealt with."""
-    program = "from prefect_codepipeline.tasks.webhook_inbox import waiting\nprint(len(waiting()))"
+    program = "from prefect_codepipeline.engine.triggers.webhook_inbox import waiting\nprint(len(waiting()))"
     return int(set_up.python(program))
 
 

@@ -1,7 +1,7 @@
 """What git hosts send to a webhook, read into events: GitHub, GitLab, Bitbucket Cloud, Gitea and Forgejo, and our own
 plain JSON.
 
-Nothing here checks who sent it: see `tasks/webhook_signatures.py`.
+Nothing here checks who sent it: see `engine/triggers/webhook_signatures.py`.
 """
 
 from __future__ import annotations

@@ -26,12 +26,12 @@ from prefect_codepipeline.actions.git.process import Access, GitError, git_proce
 from prefect_codepipeline.blocks.git_poll_state import GitPollState
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.engine.operations.projection import deployed_definitions
+from prefect_codepipeline.engine.triggers.triggering import Triggered, trigger
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 from prefect_codepipeline.model.triggers.matching import GitPlace, git_places, is_polled
 from prefect_codepipeline.prefect_api.client import call, call_all
 from prefect_codepipeline.prefect_api.leases import server_time
-from prefect_codepipeline.tasks.triggering import Triggered, trigger
 
 # Nobody polls when it is 0.
 EVERY_SECONDS = int(os.environ.get("PREFECT_CODEPIPELINE_POLL_SECONDS") or 60)

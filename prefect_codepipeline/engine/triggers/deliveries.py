@@ -18,6 +18,10 @@ from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.operations.projection import deployed_definitions
 from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
+from prefect_codepipeline.engine.triggers.pipeline_webhooks import target_action
+from prefect_codepipeline.engine.triggers.triggering import REFUSALS, trigger
+from prefect_codepipeline.engine.triggers.webhook_filters import why_not
+from prefect_codepipeline.engine.triggers.webhook_signatures import check_sender, check_webhook
 from prefect_codepipeline.errors import ActionFailed, MissingBlock, PipelineNotFoundException, WebhookRefused
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.triggers.git_event import GitEvent, GitHost
@@ -30,10 +34,6 @@ from prefect_codepipeline.model.triggers.webhook_delivery import (
     delivery_key,
     shortened,
 )
-from prefect_codepipeline.tasks.pipeline_webhooks import target_action
-from prefect_codepipeline.tasks.triggering import REFUSALS, trigger
-from prefect_codepipeline.tasks.webhook_filters import why_not
-from prefect_codepipeline.tasks.webhook_signatures import check_sender, check_webhook
 
 MOST_RESULTS = 1000
 _FULL_ID = 40

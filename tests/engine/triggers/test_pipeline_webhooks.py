@@ -19,6 +19,14 @@ from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
 from prefect_codepipeline.deployments.webhooks_beside import make_webhooks
 from prefect_codepipeline.engine.executions.lookup import find_runs
+from prefect_codepipeline.engine.triggers.pipeline_webhooks import (
+    delete_webhook,
+    find_webhook,
+    list_webhooks,
+    put_webhook,
+)
+from prefect_codepipeline.engine.triggers.webhook_inbox import waiting
+from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 from prefect_codepipeline.errors import (
     InvalidWebhookAuthenticationParametersException,
     InvalidWebhookFilterPatternException,
@@ -29,14 +37,6 @@ from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
 from prefect_codepipeline.prefect_api.client import call, client
-from prefect_codepipeline.tasks.pipeline_webhooks import (
-    delete_webhook,
-    find_webhook,
-    list_webhooks,
-    put_webhook,
-)
-from prefect_codepipeline.tasks.webhook_inbox import waiting
-from prefect_codepipeline.tasks.webhook_signatures import sign
 
 pytestmark = pytest.mark.live
 SECRET = "planted-secret-of-v1"

@@ -11,12 +11,12 @@ from pydantic import SecretStr
 
 from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
 from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.triggers.webhook_filters import check_filters
 from prefect_codepipeline.errors import ValidationException
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition, check_authentication
 from prefect_codepipeline.prefect_api.client import call, call_all
-from prefect_codepipeline.tasks.webhook_filters import check_filters
 
 _TYPE = "pipeline-webhook"
 

@@ -25,18 +25,18 @@ from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.lookup import find_runs
+from prefect_codepipeline.engine.triggers.polling import find_watched
+from prefect_codepipeline.engine.triggers.webhook_inbox import drop_old, finished, take, waiting
+from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
 from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
 from prefect_codepipeline.prefect_api.client import call, client
-from prefect_codepipeline.tasks.polling import find_watched
-from prefect_codepipeline.tasks.webhook_inbox import drop_old, finished, take, waiting
-from prefect_codepipeline.tasks.webhook_signatures import sign
 
 pytestmark = pytest.mark.live
 SECRET = SecretStr("planted-secret-of-a-webhook")
-DATA = Path(__file__).parent.parent / "data" / "webhooks"
+DATA = Path(__file__).parent.parent.parent / "data" / "webhooks"
 COMMIT = "4f2a9c1d0b8e7f6a5c4d3e2f1a0b9c8d7e6f5a4b"
 CONNECTION = {"category": "Source", "owner": "AWS", "provider": "CodeStarSourceConnection", "version": "1"}
 SCRIPTED = {"category": "Test", "owner": "Custom", "provider": "Scripted", "version": "1"}

@@ -14,10 +14,10 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.engine.executions.lookup import find_runs
+from prefect_codepipeline.engine.triggers.polling import poll_once
 from prefect_codepipeline.flows.poll import poll
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.prefect_api.client import call, client
-from prefect_codepipeline.tasks.polling import poll_once
 
 pytestmark = pytest.mark.live
 CONNECTION = {"category": "Source", "owner": "AWS", "provider": "CodeStarSourceConnection", "version": "1"}

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from prefect_codepipeline.engine.triggers.webhook_filters import check_filters, why_not
+from prefect_codepipeline.engine.triggers.webhook_signatures import check_sender, check_webhook, sign
 from prefect_codepipeline.errors import (
     InvalidWebhookAuthenticationParametersException,
     InvalidWebhookFilterPatternException,
@@ -19,8 +21,6 @@ from prefect_codepipeline.model.triggers.webhooks import (
     WebhookFilterRule,
     check_authentication,
 )
-from prefect_codepipeline.tasks.webhook_filters import check_filters, why_not
-from prefect_codepipeline.tasks.webhook_signatures import check_sender, check_webhook, sign
 
 # From GitHub's guide, "Validating webhook deliveries": its own test values.
 GITHUBS = SecretStr("It's a Secret to Everybody")
