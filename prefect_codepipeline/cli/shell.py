@@ -16,7 +16,7 @@ from prefect_codepipeline.errors import ActionNotFoundException
 if TYPE_CHECKING:
     from prefect_codepipeline.engine.executions.lookup import KnownExecution
     from prefect_codepipeline.model.record.state import ActionState, StageState
-    from prefect_codepipeline.tasks.surroundings import Surroundings
+    from prefect_codepipeline.tasks.shell import Surroundings
 
 
 def shell(name: str, action: str, *, execution: str | None = None) -> int:
@@ -35,7 +35,7 @@ def shell(name: str, action: str, *, execution: str | None = None) -> int:
     """
     connect()
     from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
-    from prefect_codepipeline.tasks.surroundings import surroundings_of
+    from prefect_codepipeline.tasks.shell import surroundings_of
 
     known = read_execution(execution) if execution else latest_execution(name)
     stage, found = _find(known, action)

@@ -19,7 +19,7 @@ from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.variables import resolve_action
 from prefect_codepipeline.model.record.state import ActionState, StageState
-from prefect_codepipeline.tasks.action_context import configuration_of, make_context
+from prefect_codepipeline.tasks.action import configuration_of, make_context
 from prefect_codepipeline.tasks.providers.codebuild import CodeBuildConfiguration, wanted_build
 from prefect_codepipeline.tasks.providers.commands_compute import CommandsComputeConfiguration
 
