@@ -93,7 +93,7 @@ def _prepare(slack: Any) -> None:
     from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
     from prefect_codepipeline.blocks.slack_channel import SlackChannel
     from prefect_codepipeline.deployments.create import deploy_pipeline
-    from prefect_codepipeline.deployments.settings_file import save_settings
+    from prefect_codepipeline.deployments.files.settings import save_settings
     from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
     SlackChannel(bot_token=TOKEN, channel="C0BENCH", api_url=slack.url, signing_secret=SIGNING_SECRET).save(

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prefect_codepipeline.deployments.checking import check_wire
-from prefect_codepipeline.deployments.definition_file import pipeline_in
+from prefect_codepipeline.deployments.checking.files import check_wire
+from prefect_codepipeline.deployments.files.definition import pipeline_in
 from prefect_codepipeline.documents.reading import parse_document
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation import validate

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.blocks.git_connection import GitConnection
-from prefect_codepipeline.deployments.beside_kinds import BlockOf, blocks_of
+from prefect_codepipeline.deployments.files.resource_kinds import BlockOf, blocks_of
 from prefect_codepipeline.deployments.listing import list_blocks
 from prefect_codepipeline.errors import CodePipelineError
 

@@ -9,7 +9,7 @@ from typing import Any
 from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectNotFound
 
-from prefect_codepipeline.deployments.runnable import check_runnable
+from prefect_codepipeline.deployments.checking.runnable import check_runnable
 from prefect_codepipeline.engine.executions.definitions import (
     claim_version,
     newest_version,

@@ -10,8 +10,8 @@ from prefect.flow_engine import run_flow
 from prefect.states import Cancelled
 
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.deployments.checking.runnable import check_runnable
 from prefect_codepipeline.deployments.create import check_start
-from prefect_codepipeline.deployments.runnable import check_runnable
 from prefect_codepipeline.engine.executions.definitions import keep_unnamed
 from prefect_codepipeline.engine.executions.lookup import TAG, pipeline_tag, read_execution
 from prefect_codepipeline.engine.notifications.report import tell_the_end

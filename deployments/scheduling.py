@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from prefect_codepipeline.deployments.beside_kinds import is_schedule
+from prefect_codepipeline.deployments.files.resource_kinds import is_schedule
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.operations.schedules import keep_schedule

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from prefect_codepipeline.deployments.beside_kinds import WEBHOOK
+from prefect_codepipeline.deployments.files.resource_kinds import WEBHOOK
 from prefect_codepipeline.engine.triggers.pipeline_webhooks import find_webhook, put_webhook
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition

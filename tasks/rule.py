@@ -68,7 +68,6 @@ MESSAGE_LENGTH = 5000
 LAST_ANSWER_SECONDS = 30.0
 # A prefix of scratch directories of actions, which removes those of processes that were killed.
 _SCRATCH = "codepipeline-action-"
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

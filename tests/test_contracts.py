@@ -72,8 +72,8 @@ def test_links_between_the_documents_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_json_in_the_documents_is_json_and_pipelines_in_them_can_run(path: Path) -> None:
-    from prefect_codepipeline.deployments.definition_file import parse_definition
-    from prefect_codepipeline.deployments.runnable import check_runnable
+    from prefect_codepipeline.deployments.checking.runnable import check_runnable
+    from prefect_codepipeline.deployments.files.definition import parse_definition
 
     for text in re.findall(r"```json\n(.*?)```", path.read_text(), re.DOTALL):
         content = json.loads(text)

@@ -37,9 +37,9 @@ def deploy(
     variable:
         NAME=VALUE for executions that `--start` starts.
     """
-    from prefect_codepipeline.deployments.checking import read_runnable
-    from prefect_codepipeline.deployments.resources_file import read_beside
-    from prefect_codepipeline.deployments.settings_file import read_settings_beside
+    from prefect_codepipeline.deployments.checking.files import read_runnable
+    from prefect_codepipeline.deployments.files.resources import read_beside
+    from prefect_codepipeline.deployments.files.settings import read_settings_beside
 
     if not files:
         raise CodePipelineError("deploy takes one or more files")
@@ -54,8 +54,8 @@ def deploy(
     from prefect_codepipeline.actions.git.places import unheard
     from prefect_codepipeline.deployments.blocks_beside import make_blocks
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
+    from prefect_codepipeline.deployments.files.settings import save_settings
     from prefect_codepipeline.deployments.scheduling import add_declared
-    from prefect_codepipeline.deployments.settings_file import save_settings
     from prefect_codepipeline.deployments.transitions_beside import disable_declared
     from prefect_codepipeline.deployments.webhooks_beside import make_webhooks
 

@@ -23,8 +23,8 @@ def export(name: str, *, format: Literal["json", "yaml", "cloudformation"] = "js
         template.
     """
     from prefect_codepipeline.deployments.cloudformation.export import as_template
-    from prefect_codepipeline.deployments.definition_file import pipeline_in, read_file
-    from prefect_codepipeline.deployments.resources_file import Beside, as_yaml, read_beside
+    from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
+    from prefect_codepipeline.deployments.files.resources import Beside, as_yaml, read_beside
 
     path = Path(name)
     if path.is_file():

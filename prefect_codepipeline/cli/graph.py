@@ -28,7 +28,7 @@ def graph(
     output:
         The file to write, in place of printing.
     """
-    from prefect_codepipeline.deployments.definition_file import read_definition
+    from prefect_codepipeline.deployments.files.definition import read_definition
     from prefect_codepipeline.model.views.graph import draw_mermaid, draw_pipeline
 
     if format is None:

@@ -43,8 +43,8 @@ def import_pipelines(
         Replace files that are there.
     """
     from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
-    from prefect_codepipeline.deployments.importing import documents_at
-    from prefect_codepipeline.deployments.resources_file import write_imported
+    from prefect_codepipeline.deployments.cloudformation.sources import documents_at
+    from prefect_codepipeline.deployments.cloudformation.writing import write_imported
 
     given = pairs(parameter, "--parameter")
     ask = _ask if sys.stdin.isatty() and str(file) != "-" else None

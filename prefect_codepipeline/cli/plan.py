@@ -15,7 +15,13 @@ from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.validation import Problem, nearest
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.deployments.planning import Blocks, Need, Plan, PlannedAction, PlannedStage
+    from prefect_codepipeline.deployments.checking.plan import (
+        Blocks,
+        Need,
+        Plan,
+        PlannedAction,
+        PlannedStage,
+    )
     from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
 _KINDS = ("git-connection", "secret", "artifact-store", "codebuild-project")
@@ -41,10 +47,10 @@ def plan(
     json:
         Print JSON.
     """
-    from prefect_codepipeline.deployments import planning
-    from prefect_codepipeline.deployments.checking import check_wire
-    from prefect_codepipeline.deployments.definition_file import pipeline_in, read_file
-    from prefect_codepipeline.deployments.resources_file import read_beside
+    from prefect_codepipeline.deployments.checking import plan as planning
+    from prefect_codepipeline.deployments.checking.files import check_wire
+    from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
+    from prefect_codepipeline.deployments.files.resources import read_beside
     from prefect_codepipeline.model.validation import declare_or_problems
     from prefect_codepipeline.model.validation.lenient import declare_anyway
 
@@ -80,7 +86,7 @@ def _check_names(given: dict[str, str], declaration: PipelineDeclaration) -> Non
 def _where(file: Path, declaration: PipelineDeclaration) -> tuple[dict[tuple[str, str], str], str]:
     """Where each action's commands would run, and the name of the artifact store's block."""
     from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
-    from prefect_codepipeline.deployments.settings_file import read_settings_beside
+    from prefect_codepipeline.deployments.files.settings import read_settings_beside
 
     settings = read_settings_beside(file, declaration) or PipelineSettings()
     found = {}

@@ -33,8 +33,8 @@ def run(
     approve:
         Approve everything without a question.
     """
-    from prefect_codepipeline.deployments.checking import read_runnable
-    from prefect_codepipeline.deployments.settings_file import read_settings_beside
+    from prefect_codepipeline.deployments.checking.files import read_runnable
+    from prefect_codepipeline.deployments.files.settings import read_settings_beside
 
     variables = pairs(variable, "--variable")
     revisions = pairs(source_revision, "--source-revision")

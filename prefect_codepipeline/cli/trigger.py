@@ -108,7 +108,7 @@ def list_deliveries(*, limit: int = 20, json: bool = False) -> int:
 
 
 def _definition(name: str) -> PipelineDeclaration:
-    from prefect_codepipeline.deployments.definition_file import read_definition
+    from prefect_codepipeline.deployments.files.definition import read_definition
 
     path = Path(name)
     if path.is_file():

@@ -15,7 +15,7 @@ from prefect_codepipeline.cli.output import Style, print_json, print_line
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.deployments.checking import CheckedFile
+    from prefect_codepipeline.deployments.checking.files import CheckedFile
     from prefect_codepipeline.model.validation import Problem
 
 Format = Literal["text", "json", "sarif", "github"]
@@ -48,8 +48,8 @@ def validate(
     kind:
         What the files are. Without it, files with `buildspec` in their names are buildspecs, the others pipelines.
     """
-    from prefect_codepipeline.deployments.checking import check_files
-    from prefect_codepipeline.deployments.runnable import check_rules, check_runnable
+    from prefect_codepipeline.deployments.checking.files import check_files
+    from prefect_codepipeline.deployments.checking.runnable import check_rules, check_runnable
 
     if not files:
         raise CodePipelineError("validate takes one or more files or folders")

@@ -24,7 +24,7 @@ def put_webhook(file: Path) -> int:
     connect()
     from pydantic import ValidationError
 
-    from prefect_codepipeline.deployments.definition_file import read_file
+    from prefect_codepipeline.deployments.files.definition import read_file
     from prefect_codepipeline.engine.triggers.pipeline_webhooks import put_webhook
     from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
 

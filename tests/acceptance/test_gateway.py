@@ -30,7 +30,7 @@ from waiting import until
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
-from prefect_codepipeline.deployments.settings_file import save_settings
+from prefect_codepipeline.deployments.files.settings import save_settings
 from prefect_codepipeline.engine.approvals.decision import open_approval, put_approval_result
 from prefect_codepipeline.engine.approvals.links import approval_link, load_gateway
 from prefect_codepipeline.engine.executions.lookup import read_execution

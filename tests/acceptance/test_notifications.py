@@ -15,7 +15,7 @@ from waiting import until
 from prefect_codepipeline.blocks.event_webhook import EventWebhook
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
-from prefect_codepipeline.deployments.settings_file import save_settings
+from prefect_codepipeline.deployments.files.settings import save_settings
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.model.record.facts import ProcessLost

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prefect_codepipeline.deployments.project_fields import project_fields
+from prefect_codepipeline.deployments.files.project_fields import project_fields
 from prefect_codepipeline.model.names import project_block_names, slug
 
 CONNECTIONS = {"AWS::CodeConnections::Connection", "AWS::CodeStarConnections::Connection"}

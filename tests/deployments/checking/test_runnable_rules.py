@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.deployments.runnable import check_runnable
+from prefect_codepipeline.deployments.checking.runnable import check_runnable
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration, RuleDeclaration
 from prefect_codepipeline.model.validation import Problem
 
 PLACE = "stages[1].beforeEntry.conditions[0].rules[0]"
-HELLO = Path(__file__).parent.parent.parent / "examples" / "hello" / "pipeline.json"
+HELLO = Path(__file__).parent.parent.parent.parent / "examples" / "hello" / "pipeline.json"
 ELSEWHERE = {"reference-to-earlier-namespace", "variable-declared", "artifact-made-before-rule"}
 CHECK = {"Variable": "#{Source.BranchName}", "Operator": "EQ", "Value": "main"}
 

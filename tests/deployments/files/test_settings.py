@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_codepipeline.deployments.settings_file import read_settings_beside
+from prefect_codepipeline.deployments.files.settings import read_settings_beside
 from prefect_codepipeline.errors import UnreadableDefinition
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from prefect_codepipeline.actions.catalog import built_in_action_types, has_plugins
-from prefect_codepipeline.deployments.runnable_rules import check_rule
+from prefect_codepipeline.deployments.checking.runnable_rules import check_rule
 from prefect_codepipeline.model.definition.action_types import find_action_type
 from prefect_codepipeline.model.definition.conditions import ConditionKind, condition_of
 from prefect_codepipeline.model.definition.declaration import (

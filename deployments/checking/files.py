@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from prefect_codepipeline.deployments.buildspec_checking import (
+from prefect_codepipeline.deployments.checking.buildspecs import (
     check_buildspec,
     has_buildspec_name,
     is_something_else,
     looks_like_buildspec,
 )
-from prefect_codepipeline.deployments.definition_file import pipeline_in, read_file
-from prefect_codepipeline.deployments.runnable import check_runnable
+from prefect_codepipeline.deployments.checking.runnable import check_runnable
+from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
 from prefect_codepipeline.documents.document import Document, Place
 from prefect_codepipeline.documents.reading import MAX_BYTES
 from prefect_codepipeline.errors import UnreadableDefinition
@@ -138,7 +138,7 @@ def _missing_beside(definition: Path) -> dict[str, str]:
     """For each path of an imported definition that waits for a value, the value's name."""
     if not definition.with_name(f"{definition.stem}.resources.yaml").is_file():
         return {}
-    from prefect_codepipeline.deployments.resources_file import read_beside
+    from prefect_codepipeline.deployments.files.resources import read_beside
 
     return {path: name for name, missing in read_beside(definition).missing.items() for path in missing.paths}
 

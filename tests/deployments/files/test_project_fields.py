@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
-from prefect_codepipeline.deployments.beside_kinds import blocks_of
 from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
-from prefect_codepipeline.deployments.definition_file import read_file
-from prefect_codepipeline.deployments.project_fields import project_fields
+from prefect_codepipeline.deployments.files.definition import read_file
+from prefect_codepipeline.deployments.files.project_fields import project_fields
+from prefect_codepipeline.deployments.files.resource_kinds import blocks_of
 
 KIND = "AWS::CodeBuild::Project"
 
@@ -93,7 +93,7 @@ def test_a_block_is_named_as_builds_look_for_it(resource, name):
 
 def test_the_projects_of_the_corpus_become_blocks():
     found = {}
-    for path in sorted((Path(__file__).parent.parent / "data" / "templates").glob("*.y*ml")):
+    for path in sorted((Path(__file__).parent.parent.parent / "data" / "templates").glob("*.y*ml")):
         for pipeline in import_document(read_file(path)).pipelines:
             for block in blocks_of(pipeline.resources):
                 if block.fields is not None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.deployments.runnable import check_runnable
+from prefect_codepipeline.deployments.checking.runnable import check_runnable
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
-HELLO = Path(__file__).parent.parent.parent / "examples" / "hello" / "pipeline.json"
-SHOP = Path(__file__).parent.parent / "data" / "pipelines" / "shop-release.json"
+HELLO = Path(__file__).parent.parent.parent.parent / "examples" / "hello" / "pipeline.json"
+SHOP = Path(__file__).parent.parent.parent / "data" / "pipelines" / "shop-release.json"
 
 
 def hello() -> Any:

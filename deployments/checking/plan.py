@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefect_codepipeline.actions.catalog import built_in_action_types
-from prefect_codepipeline.deployments.beside_kinds import BlockOf, blocks_of
-from prefect_codepipeline.deployments.resources_file import Beside
+from prefect_codepipeline.deployments.files.resource_kinds import BlockOf, blocks_of
+from prefect_codepipeline.deployments.files.resources import Beside
 from prefect_codepipeline.model.definition.declaration import (
     ActionDeclaration,
     PipelineDeclaration,

@@ -10,11 +10,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_codepipeline.deployments.definition_file import parse_definition, read_definition
+from prefect_codepipeline.deployments.files.definition import parse_definition, read_definition
 from prefect_codepipeline.errors import CodePipelineError, UnreadableDefinition
 from prefect_codepipeline.model.problem import InvalidDefinition
 
-SHOP = Path(__file__).parent.parent / "data" / "pipelines" / "shop-release.json"
+SHOP = Path(__file__).parent.parent.parent / "data" / "pipelines" / "shop-release.json"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from prefect_codepipeline.deployments.definition_file import read_file
+from prefect_codepipeline.deployments.files.definition import read_file
 from prefect_codepipeline.documents.document import Document
 from prefect_codepipeline.documents.reading import MAX_BYTES, read_document
 from prefect_codepipeline.errors import UnreadableDefinition
