@@ -26,8 +26,8 @@ from typing import Any
 
 import platformdirs
 
-from prefect_codepipeline.deployments.fingerprint import fingerprint
-from prefect_codepipeline.deployments.zygote import die_with_parent
+from prefect_codepipeline.deployments.worker.fingerprint import fingerprint
+from prefect_codepipeline.deployments.worker.fork_server import die_with_parent
 from prefect_codepipeline.errors import PrefectUnavailable
 
 HOME_VARIABLE = "PREFECT_CODEPIPELINE_HOME"
@@ -262,7 +262,7 @@ def _make_pool(home: Path, api_url: str) -> None:
     """The work pool; made over HTTP, so that nothing of Prefect need be imported here."""
     if _request(f"{api_url}/work_pools/{POOL}") is not None:
         return
-    from prefect_codepipeline.deployments.warm_worker import CodePipelineWorker
+    from prefect_codepipeline.deployments.worker.worker import CodePipelineWorker
 
     body = {
         "name": POOL,

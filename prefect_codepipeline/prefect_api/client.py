@@ -23,6 +23,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from prefect_codepipeline.errors import PrefectUnavailable
+from prefect_codepipeline.prefect_api.internals import http_client_of
 
 PAGE = 200  # the most that Prefect's API gives at once
 BUSY_SECONDS = 20.0
@@ -93,7 +94,7 @@ def client() -> SyncPrefectClient:
     with _creating:
         if key not in _clients:
             made = get_client(sync_client=True, httpx_settings={"timeout": 30.0})
-            http = made._client
+            http = http_client_of(made)
             http._transport = _PatientTransport(http._transport)
             for pattern, transport in http._mounts.items():
                 http._mounts[pattern] = transport and _PatientTransport(transport)

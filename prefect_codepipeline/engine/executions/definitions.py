@@ -17,6 +17,7 @@ from prefect_codepipeline.errors import MissingBlock, PipelineNotFoundException
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.prefect_api.client import PAGE, call, call_all, client
+from prefect_codepipeline.prefect_api.internals import save_anonymously
 
 DEFINITION_TYPE = "pipeline-definition"
 
@@ -31,7 +32,7 @@ def claim_version(declaration: PipelineDeclaration) -> UUID | None:
 
 def keep_unnamed(declaration: PipelineDeclaration) -> UUID:
     """Keep a definition that is no version of a pipeline: that of one `codepipeline run`."""
-    return _block(declaration)._save_sync(is_anonymous=True)
+    return save_anonymously(_block(declaration))
 
 
 def read_definition_block(definition_id: str | UUID) -> PipelineDefinition:

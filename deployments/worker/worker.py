@@ -1,4 +1,4 @@
-"""The Prefect worker of type `codepipeline`: flow runs are forked from a warm process and picked up at once.
+"""The Prefect worker of type `codepipeline`: flow runs are forked from a fork server and picked up at once.
 
 Prefect's process worker starts a fresh Python for each run, which imports for seconds, and looks for work on a timer.
 This one is told by Prefect's events, and looks on the timer too.
@@ -18,19 +18,18 @@ from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
 from prefect.exceptions import InfrastructureNotFound
 from prefect.logging import get_logger
-from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
+from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorkerResult
 from pydantic import Field
 
-from prefect_codepipeline.deployments.warm_execution import Executions, Launch, may_be_crashed
-from prefect_codepipeline.deployments.warm_process import WarmProcess
+from prefect_codepipeline.deployments.worker.execution import Executions, Launch
+from prefect_codepipeline.deployments.worker.fork_client import ForkClient
+from prefect_codepipeline.deployments.worker.prefect_internals import OpenWorker, usual_command
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
-    from prefect.client.schemas.responses import WorkerFlowRunResponse
 
 _logger = get_logger("codepipeline.worker")
 _WAKING_EVENTS = [
@@ -61,7 +60,7 @@ class WarmWorkerResult(BaseWorkerResult):
     """How a flow run's process ended."""
 
 
-class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResult]):
+class CodePipelineWorker(OpenWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResult]):
     """Forks flow runs from a process that has Prefect and CodePipeline imported.
 
     A run has one process here at a time: what is scheduled again while its process still ends is started after that.
@@ -72,31 +71,31 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
     job_configuration = WarmJobConfiguration
     job_configuration_variables = WarmVariables
     _display_name = "CodePipeline"
-    _description = "Runs flows in processes forked from a warm one; starts in well under a second."
+    _description = "Runs flows in processes forked from a fork server; starts in well under a second."
 
     async def setup(self) -> None:
-        """Start the warm process and, meanwhile, what every worker has."""
-        self._warm = WarmProcess()
-        self._executions = Executions(self._warm)
+        """Start the fork server and, meanwhile, what every worker has."""
+        self._fork_client = ForkClient()
+        self._executions = Executions(self._fork_client)
         self._wanted = asyncio.Event()
         self._polling = anyio.Lock()
-        warming = asyncio.create_task(self._warm.ready())
+        warming = asyncio.create_task(self._fork_client.ready())
         try:
             await super().setup()
             await warming
-            await self._exit_stack.enter_async_context(self._executions)
+            await self.keep(self._executions)
         except BaseException:
             warming.cancel()
-            await self._warm.stop()
+            await self._fork_client.stop()
             raise
         self._watchers = [asyncio.create_task(self._hear()), asyncio.create_task(self._look())]
 
     async def teardown(self, *exc_info: Any) -> None:
-        """End every run that is still going, then the warm process."""
+        """End every run that is still going, then the fork server."""
         for watcher in self._watchers:
             watcher.cancel()
         await self._executions.end_all(_GRACE_SECONDS)
-        await self._warm.stop()
+        await self._fork_client.stop()
         with anyio.move_on_after(1):  # until Prefect has been told how they ended
             while self._executions.launches:
                 await anyio.sleep(0.02)
@@ -115,7 +114,7 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
     ) -> WarmWorkerResult:
         """Run one flow run to the end of its process."""
         status = task_status or anyio.TASK_STATUS_IGNORED
-        await self._warm.ready()  # Prefect's executor would bury the reason why it is not
+        await self._fork_client.ready()  # Prefect's executor would bury the reason why it is not
         launch = self._executions.launches[flow_run.id] = self._launch(flow_run, configuration)
         try:
             executor = self._executions.executor(flow_run)
@@ -144,7 +143,7 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
                 "which is no folder on this machine"
             )
         folder = configuration.working_dir or tempfile.mkdtemp(prefix="codepipeline-flow-")
-        usual = configuration._base_flow_run_command()
+        usual = usual_command(configuration)
         command = configuration.command if configuration.command != usual else None
         return Launch(given, folder, is_own=not configuration.working_dir, command=command)
 
@@ -152,11 +151,11 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
         """Be told by Prefect's events that there may be work."""
         while True:
             try:
-                while not self._work_pool:
+                while not self.work_pool_id:
                     await asyncio.sleep(0.2)
                 wanted = EventFilter(
                     event=EventNameFilter(name=_WAKING_EVENTS),
-                    any_resource=EventAnyResourceFilter(id=[f"prefect.work-pool.{self._work_pool.id}"]),
+                    any_resource=EventAnyResourceFilter(id=[f"prefect.work-pool.{self.work_pool_id}"]),
                 )
                 async with get_events_subscriber(filter=wanted) as events:
                     self._wanted.set()
@@ -176,40 +175,19 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
             except Exception as error:  # the timer looks again
                 _logger.debug("could not look for work: %r", error)
 
-    async def _submit_scheduled_flow_runs(
-        self, flow_run_response: list[WorkerFlowRunResponse]
-    ) -> list[FlowRun]:
-        """Leave out runs whose process has not ended yet: Prefect keeps one process and one slot for each run."""
-        free = []
-        for found in flow_run_response:
-            launch = self._executions.launches.get(found.flow_run.id)
-            if launch is None:
-                free.append(found)
-            elif launch.outstays() and self._runs_task_group:
-                end = self._executions.end_superseded
-                self._runs_task_group.start_soon(end, found.flow_run.id, _GRACE_SECONDS)
-        return await super()._submit_scheduled_flow_runs(free)
+    def may_start(self, flow_run: FlowRun) -> bool:
+        """Not while its process has not ended yet: Prefect keeps one process and one slot for each run."""
+        launch = self._executions.launches.get(flow_run.id)
+        if launch is None:
+            return True
+        if launch.outstays() and self.can_start_soon:
+            self.start_soon(self._executions.end_superseded, flow_run.id, _GRACE_SECONDS)
+        return False
 
-    async def _submit_run(self, flow_run: FlowRun) -> None:
-        """As Prefect does, but a server that is away costs this run's start, not the worker."""
-        try:
-            await super()._submit_run(flow_run)
-        except Exception:
-            _logger.exception("could not start flow run '%s'", flow_run.id)
-            self._submitting_flow_run_ids.discard(flow_run.id)
-            self._release_limit_slot(flow_run.id)
-
-    def _release_limit_slot(self, flow_run_id: UUID) -> None:
-        super()._release_limit_slot(flow_run_id)
+    def slot_is_free(self, flow_run_id: UUID) -> None:
+        """Forget the run's launch; somebody may wait for the slot."""
         if self._executions.launches.pop(flow_run_id, None):
-            self._wanted.set()  # somebody may wait for the slot
-
-    async def _propose_crashed_state(
-        self, flow_run: FlowRun, message: str, client: PrefectClient | None = None
-    ) -> None:
-        """As Prefect does, but never over a newer attempt: it reports a crash twice, the second time seconds later."""
-        if await may_be_crashed(client or self.client, flow_run):
-            await super()._propose_crashed_state(flow_run, message, client)
+            self._wanted.set()
 
 
 class _PidReport:

@@ -1,4 +1,4 @@
-"""The worker's side of the warm process (`zygote.py`): starts it, asks it for forks, replaces it, ends it."""
+"""The worker's side of the fork server (`fork_server.py`): starts it, asks it for forks, replaces it, ends it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
-from prefect_codepipeline.deployments.fingerprint import fingerprint
+from prefect_codepipeline.deployments.worker.fingerprint import fingerprint
 
-_MODULE = "prefect_codepipeline.deployments.zygote"
+_MODULE = "prefect_codepipeline.deployments.worker.fork_server"
 Answers = asyncio.Queue[dict[str, Any] | None]
 
 
 class Child:
-    """A process that the warm process has forked."""
+    """A process that the fork server has forked."""
 
     def __init__(self, pid: int, answers: Answers) -> None:
         self.pid = pid
         self._answers = answers
 
     async def exit_code(self) -> int:
-        """Wait for its end; when the warm process dies, so does the child."""
+        """Wait for its end; when the fork server dies, so does the child."""
         if answer := await self._answers.get():
             return int(answer["exit"])
         with contextlib.suppress(ProcessLookupError):
@@ -35,26 +35,26 @@ class Child:
         return -signal.SIGKILL
 
 
-class WarmProcess:
+class ForkClient:
     """Started again when it has died, or when the code that it has imported is not the installed code any more."""
 
     def __init__(self) -> None:
-        self._current: _Zygote | None = None
-        self._retired: list[_Zygote] = []
+        self._current: _ForkServer | None = None
+        self._retired: list[_ForkServer] = []
         self._starting = asyncio.Lock()
         self.stopped = False
 
     @contextlib.asynccontextmanager
     async def fork(self, **request: Any) -> AsyncIterator[Child]:
         """A child for the request. Raises `RuntimeError` when there can be none."""
-        zygote = await self.ready()
-        with zygote.asked(request) as answers:
-            answer = await answers.get() or {"error": "the warm process has died"}
+        server = await self.ready()
+        with server.asked(request) as answers:
+            answer = await answers.get() or {"error": "the fork server has died"}
             if "error" in answer:
                 raise RuntimeError(answer["error"])
             yield Child(answer["pid"], answers)
 
-    async def ready(self) -> _Zygote:
+    async def ready(self) -> _ForkServer:
         """One that runs the code as it is now. Raises `RuntimeError` when it does not start."""
         async with self._starting:
             if self.stopped:
@@ -65,18 +65,18 @@ class WarmProcess:
             if current:
                 current.retire()
                 self._retired = [old for old in (*self._retired, current) if old.has_process]
-            self._current = _Zygote()
+            self._current = _ForkServer()
             await self._current.start()
             return self._current
 
     async def stop(self) -> None:
         """End it and its children, and wait for that."""
         self.stopped = True
-        zygotes = [zygote for zygote in (self._current, *self._retired) if zygote]
-        await asyncio.gather(*(zygote.stop() for zygote in zygotes))
+        servers = [server for server in (self._current, *self._retired) if server]
+        await asyncio.gather(*(server.stop() for server in servers))
 
 
-class _Zygote:
+class _ForkServer:
     """One such process, and the socket on which it is spoken to."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class _Zygote:
             )
         if not await reader.readline():
             await self._process.wait()
-            raise RuntimeError("the warm process did not start; the worker's log says why")
+            raise RuntimeError("the fork server did not start; the worker's log says why")
         self._listening = asyncio.create_task(self._listen(reader))
 
     @property

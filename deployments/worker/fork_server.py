@@ -48,9 +48,8 @@ PRELOADED = (
     "prefect.concurrency.v1.sync",
     "prefect.deployments.base",
     "prefect.deployments.steps.core",
-    "prefect._internal.metrics",
     "websockets.asyncio.client",
-    "prefect_codepipeline.deployments.warm_execution",
+    "prefect_codepipeline.deployments.worker.execution",
     "prefect_codepipeline.flows.pipeline",
     "prefect_codepipeline.flows.reconcile",
     "prefect_codepipeline.tasks.providers",
@@ -62,7 +61,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
 @dataclass
-class Warm:
+class ForkServer:
     """What the process is doing: where it is spoken to, and its children with the requests that they came from."""
 
     worker: int
@@ -83,21 +82,21 @@ class Warm:
 
 
 def main() -> None:
-    """`python -m prefect_codepipeline.deployments.zygote DESCRIPTOR`: import, say so, fork until told to stop."""
+    """`python -m prefect_codepipeline.deployments.worker.fork_server DESCRIPTOR`: import, say so, fork until told to stop."""
     worker = os.getppid()
     die_with_parent(signal.SIGTERM, worker)
     _preload()
-    warm = Warm(worker, socket.socket(fileno=int(sys.argv[1])), selectors.DefaultSelector())
-    _listen(warm)
-    _tell(warm, ready=True)
-    while not warm.is_over:
-        for key, _ in warm.selector.select(timeout=5):
-            if key.fileobj is warm.socket:
-                _answer(warm)
+    server = ForkServer(worker, socket.socket(fileno=int(sys.argv[1])), selectors.DefaultSelector())
+    _listen(server)
+    _tell(server, ready=True)
+    while not server.is_over:
+        for key, _ in server.selector.select(timeout=5):
+            if key.fileobj is server.socket:
+                _answer(server)
             else:
                 os.read(key.fd, 4096)  # a signal has come
-        _reap(warm)
-    _end_children(warm)
+        _reap(server)
+    _end_children(server)
 
 
 def die_with_parent(number: signal.Signals, parent: int) -> None:
@@ -112,7 +111,9 @@ def die_with_parent(number: signal.Signals, parent: int) -> None:
 
 
 def _preload() -> None:
-    for name in PRELOADED:
+    from prefect_codepipeline.deployments.worker import prefect_internals
+
+    for name in (*PRELOADED, *prefect_internals.PRELOADED):
         if _exists(name):
             importlib.import_module(name)
     # It is run as a program in each child, which must not find it imported.
@@ -128,9 +129,9 @@ def _exists(name: str) -> bool:
         return False
 
 
-def _listen(warm: Warm) -> None:
+def _listen(server: ForkServer) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
-        warm.stopped = True
+        server.stopped = True
 
     woken, wakes = os.pipe()
     os.set_blocking(wakes, False)
@@ -139,71 +140,71 @@ def _listen(warm: Warm) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     # Ctrl-C reaches the whole group of a terminal; the worker decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    warm.selector.register(woken, selectors.EVENT_READ)
-    warm.selector.register(warm.socket, selectors.EVENT_READ)
+    server.selector.register(woken, selectors.EVENT_READ)
+    server.selector.register(server.socket, selectors.EVENT_READ)
 
 
-def _answer(warm: Warm) -> None:
-    part = warm.socket.recv(1 << 16)
+def _answer(server: ForkServer) -> None:
+    part = server.socket.recv(1 << 16)
     if not part:  # the worker is gone
-        warm.stopped = True
-    *lines, warm.unread = (warm.unread + part).split(b"\n")
+        server.stopped = True
+    *lines, server.unread = (server.unread + part).split(b"\n")
     for line in lines:
         request = json.loads(line)
         if "retire" in request:
-            warm.retired = True
+            server.retired = True
         else:
-            _start(warm, request)
+            _start(server, request)
 
 
-def _start(warm: Warm, request: dict[str, Any]) -> None:
+def _start(server: ForkServer, request: dict[str, Any]) -> None:
     try:
-        pid = _fork(warm, request)
+        pid = _fork(server, request)
     except OSError as error:
-        _tell(warm, number=request["number"], error=f"no process could be forked: {error}")
+        _tell(server, number=request["number"], error=f"no process could be forked: {error}")
         return
-    warm.children[pid] = request
-    _tell(warm, number=request["number"], pid=pid)
+    server.children[pid] = request
+    _tell(server, number=request["number"], pid=pid)
 
 
-def _fork(warm: Warm, request: dict[str, Any]) -> int:
+def _fork(server: ForkServer, request: dict[str, Any]) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            warm.selector.close()
-            warm.socket.close()
+            server.selector.close()
+            server.socket.close()
             _become_flow_run(request, parent)  # never returns
         return pid
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
-def _tell(warm: Warm, **answer: Any) -> None:
+def _tell(server: ForkServer, **answer: Any) -> None:
     with contextlib.suppress(OSError):  # the worker may be gone, and with it whoever wanted to know
-        warm.socket.sendall(json.dumps(answer).encode() + b"\n")
+        server.socket.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _reap(warm: Warm) -> None:
-    for pid in list(warm.children):
+def _reap(server: ForkServer) -> None:
+    for pid in list(server.children):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
-            number = warm.children.pop(pid)["number"]
-            _tell(warm, number=number, exit=os.waitstatus_to_exitcode(status))
+            number = server.children.pop(pid)["number"]
+            _tell(server, number=number, exit=os.waitstatus_to_exitcode(status))
 
 
-def _end_children(warm: Warm) -> None:
-    running = dict(warm.children)
+def _end_children(server: ForkServer) -> None:
+    running = dict(server.children)
     _signal_groups(running, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS
-    while warm.children and time.monotonic() < deadline:
+    while server.children and time.monotonic() < deadline:
         time.sleep(0.02)
-        _reap(warm)
+        _reap(server)
     _signal_groups(running, signal.SIGKILL)
-    while warm.children:
+    while server.children:
         time.sleep(0.01)
-        _reap(warm)
+        _reap(server)
     for request in running.values():  # a worker that was killed has not removed them
         if request["own"]:
             shutil.rmtree(request["cwd"], ignore_errors=True)
@@ -215,11 +216,11 @@ def _signal_groups(groups: Iterable[int], number: signal.Signals) -> None:
             os.killpg(group, number)
 
 
-def _become_flow_run(request: dict[str, Any], zygote: int) -> NoReturn:
+def _become_flow_run(request: dict[str, Any], server: int) -> NoReturn:
     """What `python -m prefect.engine` does in a fresh process."""
     try:
         os.setsid()
-        die_with_parent(signal.SIGKILL, zygote)
+        die_with_parent(signal.SIGKILL, server)
         _forget_signals()
         _move_to(request["cwd"], request["env"])
         _run(request)
@@ -244,7 +245,7 @@ def _run(request: dict[str, Any]) -> None:
     refresh_global_settings_context()
     setup_logging(incremental=False)
     if "hooks" in request:
-        from prefect_codepipeline.deployments.warm_execution import run_hooks
+        from prefect_codepipeline.deployments.worker.prefect_internals import run_hooks
 
         run_hooks(request["id"], request["hooks"])
     else:

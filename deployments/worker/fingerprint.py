@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-PACKAGE = Path(__file__).absolute().parent.parent
+PACKAGE = Path(__file__).absolute().parent.parent.parent
 
 
 def fingerprint(*files: Path) -> str:

@@ -1,0 +1,20 @@
+"""What the rest of this package takes from Prefect's inside; the worker's share is `deployments/worker/prefect_internals.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from prefect.blocks.core import Block
+    from prefect.client.orchestration import SyncPrefectClient
+
+
+def save_anonymously(block: Block) -> UUID:
+    """Keep a block without a name; its id."""
+    return block._save_sync(is_anonymous=True)
+
+
+def http_client_of(client: SyncPrefectClient) -> Any:  # Any: its transports are private too
+    """The HTTP client that Prefect's client speaks through."""
+    return client._client
