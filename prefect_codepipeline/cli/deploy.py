@@ -52,12 +52,12 @@ def deploy(
             console.print(Text(f"{file}: warning: {problem}", "yellow"))
     connect()
     from prefect_codepipeline.actions.git.places import unheard
-    from prefect_codepipeline.deployments.blocks_beside import make_blocks
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
     from prefect_codepipeline.deployments.files.settings import save_settings
-    from prefect_codepipeline.deployments.scheduling import add_declared
-    from prefect_codepipeline.deployments.transitions_beside import disable_declared
-    from prefect_codepipeline.deployments.webhooks_beside import make_webhooks
+    from prefect_codepipeline.deployments.resource_blocks import make_blocks
+    from prefect_codepipeline.deployments.resource_schedules import add_declared
+    from prefect_codepipeline.deployments.resource_transitions import disable_declared
+    from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
 
     for declaration, own_settings, own_beside in zip(declarations, settings, beside, strict=True):
         if own_settings:

@@ -39,7 +39,7 @@ def add(
         Put it in the place of the schedule of that name.
     """
     connect()
-    from prefect_codepipeline.deployments.scheduling import add_schedule
+    from prefect_codepipeline.deployments.resource_schedules import add_schedule
 
     schedule, is_new = add_schedule(name, cron, timezone, pairs(variable, "--variable"), rule, replace)
     print_line(f"{name}: schedule {schedule.rule!r} {'added' if is_new else 'is there'}: {cron}, {timezone}")

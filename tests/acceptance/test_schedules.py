@@ -15,7 +15,7 @@ from waiting import until
 
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
-from prefect_codepipeline.deployments.scheduling import add_declared, add_schedule
+from prefect_codepipeline.deployments.resource_schedules import add_declared, add_schedule
 from prefect_codepipeline.engine.executions.lookup import find_in_flight, find_runs, latest_execution
 from prefect_codepipeline.engine.operations import schedules
 from prefect_codepipeline.engine.operations.projection import project_missing

@@ -15,7 +15,7 @@ from prefect_codepipeline.deployments.create import (
     start_pipeline_execution,
 )
 from prefect_codepipeline.deployments.delete import delete_pipeline
-from prefect_codepipeline.deployments.transitions_beside import disable_declared
+from prefect_codepipeline.deployments.resource_transitions import disable_declared
 from prefect_codepipeline.engine.executions.definitions import claim_version, find_version, newest_version
 from prefect_codepipeline.engine.executions.gate import read_gates
 from prefect_codepipeline.errors import (

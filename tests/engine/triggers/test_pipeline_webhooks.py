@@ -17,7 +17,7 @@ from waiting import until
 
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
-from prefect_codepipeline.deployments.webhooks_beside import make_webhooks
+from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
 from prefect_codepipeline.engine.executions.lookup import find_runs
 from prefect_codepipeline.engine.triggers.pipeline_webhooks import (
     delete_webhook,
