@@ -17,10 +17,10 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from pydantic import SecretStr
 from serving import serving
 
-from prefect_codepipeline.cli.blocks import add_connection
-from prefect_codepipeline.cli.connection_webhook import set_webhook
-from prefect_codepipeline.cli.trigger import list_deliveries
-from prefect_codepipeline.cli.webhook import put_webhook
+from prefect_codepipeline.cli.setup.blocks import add_connection
+from prefect_codepipeline.cli.triggers.connection_webhook import set_webhook
+from prefect_codepipeline.cli.triggers.trigger import list_deliveries
+from prefect_codepipeline.cli.triggers.webhook import put_webhook
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
 from prefect_codepipeline.engine.executions.lookup import find_runs

@@ -255,9 +255,9 @@ def test_a_webhook_of_a_template_is_made_once(pipeline: str) -> None:
 def test_the_commands_show_no_secret(
     pipeline: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from prefect_codepipeline.cli.webhook import delete_webhook as delete
-    from prefect_codepipeline.cli.webhook import list_webhooks as show
-    from prefect_codepipeline.cli.webhook import put_webhook as put
+    from prefect_codepipeline.cli.triggers.webhook import delete_webhook as delete
+    from prefect_codepipeline.cli.triggers.webhook import list_webhooks as show
+    from prefect_codepipeline.cli.triggers.webhook import put_webhook as put
 
     file = tmp_path / "webhook.json"
     file.write_text(json.dumps({"webhook": definition(pipeline).model_dump(mode="json", by_alias=True, exclude_none=True)}))  # fmt: skip

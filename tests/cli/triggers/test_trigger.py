@@ -11,7 +11,7 @@ import pytest
 from prefect_codepipeline.cli import app
 from prefect_codepipeline.errors import CodePipelineError
 
-WEBHOOKS = Path(__file__).parent.parent / "data/webhooks"
+WEBHOOKS = Path(__file__).parent.parent.parent / "data/webhooks"
 PIPELINE = """\
 pipeline:
   name: shop

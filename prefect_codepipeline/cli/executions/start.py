@@ -34,8 +34,8 @@ def start(
         With --watch, approve everything without a question.
     """
     connect()
-    from prefect_codepipeline.cli.watch import exit_code
-    from prefect_codepipeline.cli.watch import watch as watch_execution
+    from prefect_codepipeline.cli.executions.watch import exit_code
+    from prefect_codepipeline.cli.executions.watch import watch as watch_execution
     from prefect_codepipeline.deployments.create import start_pipeline_execution
     from prefect_codepipeline.prefect_api.ui import run_url
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from prefect_codepipeline.cli.blocks import save_block
 from prefect_codepipeline.cli.session import connect, console, read_secret
+from prefect_codepipeline.cli.setup.blocks import save_block
 from prefect_codepipeline.errors import MissingBlock
 
 

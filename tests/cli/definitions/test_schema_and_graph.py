@@ -10,7 +10,7 @@ import pytest
 
 from prefect_codepipeline.cli import app
 
-HELLO = Path(__file__).parent.parent.parent / "examples" / "hello" / "pipeline.json"
+HELLO = Path(__file__).parent.parent.parent.parent / "examples" / "hello" / "pipeline.json"
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:

@@ -27,8 +27,13 @@ def status(name: str, *, execution: str | None = None, watch: bool = False, json
         Print JSON.
     """
     connect()
-    from prefect_codepipeline.cli.tree import execution_tree, gate_lines, progress_line, revision_lines
-    from prefect_codepipeline.cli.watch import watch as watch_execution
+    from prefect_codepipeline.cli.executions.tree import (
+        execution_tree,
+        gate_lines,
+        progress_line,
+        revision_lines,
+    )
+    from prefect_codepipeline.cli.executions.watch import watch as watch_execution
     from prefect_codepipeline.engine.executions.gate import read_gates
     from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
     from prefect_codepipeline.prefect_api.ui import run_url

@@ -20,7 +20,7 @@ from prefect_codepipeline.actions.codebuild.project.finding import find_project
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.cli import main
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parent.parent.parent / "data"
 TEMPLATE = """\
 Parameters:
   Token: {Type: String, NoEcho: true}

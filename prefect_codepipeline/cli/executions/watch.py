@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.prompt import Prompt
 from rich.text import Text
 
+from prefect_codepipeline.cli.executions.tree import execution_tree, revision_lines
 from prefect_codepipeline.cli.session import console, who
-from prefect_codepipeline.cli.tree import execution_tree, revision_lines
 from prefect_codepipeline.engine.approvals.decision import put_approval_result
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, read_execution
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException

@@ -17,7 +17,7 @@ from prefect_codepipeline.cli import app
 from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.model.validation import RULES
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent.parent
 HELLO = ROOT / "examples" / "hello" / "pipeline.json"
 
 BROKEN = """\
