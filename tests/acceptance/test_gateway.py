@@ -39,7 +39,7 @@ from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.gateway.serve import prepare_gateway
-from prefect_codepipeline.gateway.socket_mode import SocketModes
+from prefect_codepipeline.gateway.slack.socket_mode import SocketModes
 from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.prefect_api.client import call, client

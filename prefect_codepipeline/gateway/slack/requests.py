@@ -20,7 +20,7 @@ from starlette.routing import Route
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.engine.notifications.slack import all_slack_channels
 from prefect_codepipeline.errors import PrefectUnavailable
-from prefect_codepipeline.gateway.interactions import handle
+from prefect_codepipeline.gateway.slack.interactions import handle
 from prefect_codepipeline.prefect_api.client import within
 
 LARGEST_INTERACTION = 256_000

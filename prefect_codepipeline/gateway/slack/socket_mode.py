@@ -18,7 +18,7 @@ from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.engine.notifications.slack import all_slack_channels
 from prefect_codepipeline.engine.notifications.slack_failures import read_failure
 from prefect_codepipeline.errors import CodePipelineError
-from prefect_codepipeline.gateway.interactions import handle
+from prefect_codepipeline.gateway.slack.interactions import handle
 
 LOOK_AGAIN_SECONDS = 30.0
 _logger = logging.getLogger("codepipeline.gateway")
