@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import anyio
@@ -29,7 +29,7 @@ from prefect.runner._process_manager import (
 )
 from prefect.runner._starter_engine import EngineCommandStarter
 from prefect.runner._state_proposer import StateProposer
-from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
+from prefect.workers.base import BaseJobConfiguration, BaseWorker
 
 from prefect_codepipeline.deployments.worker.attempts import may_be_crashed
 
@@ -47,13 +47,15 @@ _logger = get_logger("codepipeline.worker")
 
 # --- the worker -----------------------------------------------------------------------------------------------------
 
-Configuration = TypeVar("Configuration", bound=BaseJobConfiguration)
-Variables = TypeVar("Variables", bound=BaseVariables)
-Result = TypeVar("Result", bound=BaseWorkerResult)
+# At run time no subclass of Prefect's worker: each of those is a type of worker that people can choose.
+if TYPE_CHECKING:
+    _Worker = BaseWorker[Any, Any, Any]
+else:
+    _Worker = object
 
 
-class OpenWorker(BaseWorker[Configuration, Variables, Result]):
-    """Prefect's worker, what is private in it under public names."""
+class OpenWorker(_Worker):
+    """What is private in Prefect's worker, under public names; stands before `BaseWorker` in a worker's bases."""
 
     def may_start(self, flow_run: FlowRun) -> bool:
         """Whether a run that is scheduled may be started now."""

@@ -18,7 +18,7 @@ from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
 from prefect.exceptions import InfrastructureNotFound
 from prefect.logging import get_logger
-from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorkerResult
+from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 from pydantic import Field
 
 from prefect_codepipeline.deployments.worker.execution import Executions, Launch
@@ -60,7 +60,7 @@ class WarmWorkerResult(BaseWorkerResult):
     """How a flow run's process ended."""
 
 
-class CodePipelineWorker(OpenWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResult]):
+class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResult]):
     """Forks flow runs from a process that has Prefect and CodePipeline imported.
 
     A run has one process here at a time: what is scheduled again while its process still ends is started after that.
