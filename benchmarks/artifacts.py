@@ -127,7 +127,7 @@ def _store(url: str, tree: str, stored: str) -> Measure:
 def _fetch(url: str, stored: str, destination: str) -> Measure:
     from prefect_codepipeline.actions.artifacts.storing import fetch_tree
     from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-    from prefect_codepipeline.model.record.facts import StoredArtifact
+    from prefect_codepipeline.model.record.artifacts import StoredArtifact
 
     artifact = StoredArtifact.model_validate_json(Path(stored).read_text())
     return _timed(lambda: fetch_tree(ArtifactStore(url=url), artifact, Path(destination)))

@@ -22,13 +22,13 @@ from prefect_codepipeline.model.definition.conditions import (
     summary_of,
 )
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.model.record.facts import (
+from prefect_codepipeline.model.record.condition_facts import (
     ConditionEnded,
     OverrideRequested,
     RuleAnswered,
-    StageExecutionStatus,
     override_key,
 )
+from prefect_codepipeline.model.record.facts import StageExecutionStatus
 from prefect_codepipeline.model.record.state import ConditionState
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 from prefect_codepipeline.tasks.rule import (

@@ -27,12 +27,12 @@ from prefect_codepipeline.engine.operations.retrying import write_retry
 from prefect_codepipeline.engine.operations.rollback import inherited_from
 from prefect_codepipeline.engine.operations.schedules import rule_of
 from prefect_codepipeline.engine.operations.stopping import wind_up
+from prefect_codepipeline.model.record.artifacts import Inherited
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     AnyFact,
     ExecutionFinished,
     ExecutionPinned,
-    Inherited,
     PipelineExecutionStatus,
     ProcessLost,
     ProcessStarted,

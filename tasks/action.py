@@ -36,7 +36,8 @@ from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, CodePipelineError
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.definition.variables import resolve_action
-from prefect_codepipeline.model.record.facts import ActionFinished, ActionStarted, StoredArtifact
+from prefect_codepipeline.model.record.artifacts import StoredArtifact
+from prefect_codepipeline.model.record.facts import ActionFinished, ActionStarted
 from prefect_codepipeline.model.record.state import ActionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.validation import problems_of

@@ -52,7 +52,7 @@ from prefect_codepipeline.model.definition.conditions import (
 )
 from prefect_codepipeline.model.definition.declaration import RuleDeclaration
 from prefect_codepipeline.model.definition.variables import Namespaces, resolve
-from prefect_codepipeline.model.record.facts import (
+from prefect_codepipeline.model.record.condition_facts import (
     RuleAnswered,
     RuleAsked,
     RuleWaits,

@@ -29,7 +29,7 @@ from prefect_codepipeline.model.definition.declaration import (
     ActionTypeId,
 )
 from prefect_codepipeline.model.definition.timeouts import timeout_in_minutes as default_timeout
-from prefect_codepipeline.model.record.facts import SourceRevision
+from prefect_codepipeline.model.record.artifacts import SourceRevision
 
 if TYPE_CHECKING:  # a block, and so Prefect
     from prefect_codepipeline.blocks.artifact_store import ArtifactStore

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
-from prefect_codepipeline.model.record.facts import ArtifactFormat
+from prefect_codepipeline.model.record.artifacts import ArtifactFormat
 
 
 class CancellationToken:

@@ -25,7 +25,7 @@ from prefect_codepipeline.actions.registry import (
     ActionResult,
     action_provider,
 )
-from prefect_codepipeline.model.record.facts import ArtifactFormat
+from prefect_codepipeline.model.record.artifacts import ArtifactFormat
 
 
 class CodeCommitSourceConfiguration(ActionConfiguration):

@@ -34,14 +34,14 @@ from prefect_codepipeline.errors import (
     UnableToRollbackStageException,
     ValidationException,
 )
+from prefect_codepipeline.model.record.condition_facts import ConditionEnded
+from prefect_codepipeline.model.record.fact import Fact
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
     ApprovalRequested,
-    ConditionEnded,
     ExecutionFinished,
     ExecutionPinned,
-    Fact,
     RetryRequested,
     StageEntered,
     StageFinished,

@@ -14,7 +14,7 @@ from prefect_codepipeline.actions.registry import (
 )
 from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.record.facts import SourceRevision
+from prefect_codepipeline.model.record.artifacts import SourceRevision
 
 
 class ScriptedConfiguration(ActionConfiguration):

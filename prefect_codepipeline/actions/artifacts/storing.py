@@ -26,7 +26,7 @@ from prefect_codepipeline.actions.artifacts.places import (
 from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
-from prefect_codepipeline.model.record.facts import StoredArtifact
+from prefect_codepipeline.model.record.artifacts import StoredArtifact
 from prefect_codepipeline.prefect_api.client import call
 
 FOLDER_VARIABLE = "PREFECT_CODEPIPELINE_ARTIFACTS"

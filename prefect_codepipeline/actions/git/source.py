@@ -23,7 +23,7 @@ from prefect_codepipeline.actions.registry import ActionContext, ActionResult
 from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.blocks.git_connection import GitConnection, check_url, host_and_path
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
-from prefect_codepipeline.model.record.facts import ArtifactFormat, SourceRevision
+from prefect_codepipeline.model.record.artifacts import ArtifactFormat, SourceRevision
 from prefect_codepipeline.prefect_api.client import call
 
 CLONE_REFERENCE_FILE = "codebuild-clone-ref.json"

@@ -16,7 +16,8 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.model.definition.declaration import ExecutionMode
 from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
 from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned
-from prefect_codepipeline.model.record.state import ExecutionState, fold
+from prefect_codepipeline.model.record.folding import fold
+from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.prefect_api.client import call, call_all, flow_run
 
 TAG = "codepipeline"

@@ -18,14 +18,10 @@ from prefect_codepipeline.engine.executions.definitions import settings_of
 from prefect_codepipeline.engine.executions.gate import Visit
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.record.facts import (
-    AnyFact,
-    Fact,
-    ProcessEnded,
-    ProcessStarted,
-    StopRequested,
-)
-from prefect_codepipeline.model.record.state import ExecutionState, fold
+from prefect_codepipeline.model.record.fact import Fact
+from prefect_codepipeline.model.record.facts import AnyFact, ProcessEnded, ProcessStarted, StopRequested
+from prefect_codepipeline.model.record.folding import fold
+from prefect_codepipeline.model.record.state import ExecutionState
 
 FactT = TypeVar("FactT", bound=Fact)
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from prefect_codepipeline.errors import PipelineExecutionNotFoundException
-from prefect_codepipeline.model.record.facts import AnyFact, Fact, parse_fact
+from prefect_codepipeline.model.record.fact import Fact
+from prefect_codepipeline.model.record.facts import AnyFact, parse_fact
 from prefect_codepipeline.prefect_api.client import call
 
 _SENDER = "prefect-codepipeline"

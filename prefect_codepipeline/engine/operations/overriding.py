@@ -14,7 +14,7 @@ from prefect_codepipeline.errors import (
     ValidationException,
 )
 from prefect_codepipeline.model.definition.conditions import KIND_OF_TYPE, ConditionType, is_overridable
-from prefect_codepipeline.model.record.facts import OverrideRequested
+from prefect_codepipeline.model.record.condition_facts import OverrideRequested
 from prefect_codepipeline.prefect_api.suspension import resume
 
 

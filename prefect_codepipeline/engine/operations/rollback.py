@@ -21,7 +21,8 @@ from prefect_codepipeline.errors import (
     StageNotFoundException,
     UnableToRollbackStageException,
 )
-from prefect_codepipeline.model.record.facts import Inherited, TriggerType
+from prefect_codepipeline.model.record.artifacts import Inherited
+from prefect_codepipeline.model.record.facts import TriggerType
 from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.prefect_api.client import client
 

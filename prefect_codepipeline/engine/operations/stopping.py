@@ -20,12 +20,11 @@ from prefect_codepipeline.errors import (
     PipelineExecutionNotStoppableException,
     ValidationException,
 )
+from prefect_codepipeline.model.record.condition_facts import ConditionEnded, RuleAnswered
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
-    ConditionEnded,
     ExecutionFinished,
     PipelineExecutionStatus,
-    RuleAnswered,
     StageFinished,
     StopKind,
     StopRequested,

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prefect_codepipeline.model.approver import Approver, is_same_person, local_part
-from prefect_codepipeline.model.record.facts import ApprovalVoted, SourceRevision
+from prefect_codepipeline.model.record.artifacts import SourceRevision
+from prefect_codepipeline.model.record.facts import ApprovalVoted
 from prefect_codepipeline.model.record.state import ExecutionState
 
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Literal
 
-from prefect_codepipeline.model.record.facts import SourceRevision
+from prefect_codepipeline.model.record.artifacts import SourceRevision
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 
 Standing = Literal["open", "approved", "rejected", "expired", "stopped"]

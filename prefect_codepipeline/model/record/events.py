@@ -11,6 +11,7 @@ from typing import Any, Literal
 from uuid import UUID, uuid5
 
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
+from prefect_codepipeline.model.record.artifacts import StoredArtifact
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
@@ -21,7 +22,6 @@ from prefect_codepipeline.model.record.facts import (
     StageEntered,
     StageFinished,
     StopRequested,
-    StoredArtifact,
 )
 from prefect_codepipeline.model.records import Record
 

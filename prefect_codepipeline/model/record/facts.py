@@ -12,15 +12,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from prefect_codepipeline.model.approver import Approver
-from prefect_codepipeline.model.definition.conditions import (
-    ConditionKind,
-    ConditionStatus,
-    RuleOutcome,
-    RuleWait,
-)
 from prefect_codepipeline.model.definition.declaration import RetryMode
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.model.records import ErrorDetails, Record
+from prefect_codepipeline.model.record.artifacts import Inherited, SourceRevision, StoredArtifact
+from prefect_codepipeline.model.record.condition_facts import (
+    ConditionEnded,
+    OverrideRequested,
+    RuleAnswered,
+    RuleAsked,
+    RuleWaits,
+)
+from prefect_codepipeline.model.record.fact import Fact
+from prefect_codepipeline.model.records import ErrorDetails
 
 PipelineExecutionStatus = Literal[
     "Cancelled", "InProgress", "Stopped", "Stopping", "Succeeded", "Superseded", "Failed"
@@ -44,48 +47,6 @@ TriggerType = Literal[
     "ManualRollback",
     "AutomatedRollback",
 ]
-ArtifactFormat = Literal["CODE_ZIP", "CODEBUILD_CLONE_REF"]
-
-
-class SourceRevision(Record):
-    """What a source action pinned; `revision_id` is a commit, `created` when it was made (author date)."""
-
-    revision_id: str
-    revision_summary: str = ""
-    revision_url: str | None = None
-    revision_change_identifier: str | None = None
-    author: str | None = None
-    author_email: str | None = None
-    created: datetime | None = None
-
-
-class StoredArtifact(Record):
-    """An output artifact as it lies in the artifact store; `sha256` names the content, `size` is in bytes."""
-
-    name: str
-    sha256: str
-    size: int
-    files: int
-    format: ArtifactFormat = "CODE_ZIP"
-    revision_id: str | None = None
-
-
-class Inherited(Record):
-    """What an execution begins with because another one made it: a rollback runs with its target's artifacts."""
-
-    artifacts: list[StoredArtifact] = Field(default_factory=list)
-    namespaces: dict[str, dict[str, str]] = Field(default_factory=dict)
-    source_revisions: dict[str, SourceRevision] = Field(default_factory=dict)
-
-
-class Fact(Record):
-    """One thing that happened, at `at` (UTC, the clock of the process that wrote it)."""
-
-    at: datetime
-
-    @property
-    def key(self) -> str:
-        raise TypeError(f"{type(self).__name__} has no key")
 
 
 class ExecutionPinned(Fact):
@@ -322,87 +283,6 @@ class StopRequested(Fact):
     def summary(self) -> str:
         """Who wanted it, and why."""
         return f"{self.by}: {self.reason}"
-
-
-class RuleAsked(Fact):
-    """A rule of a condition was asked for the first time in this attempt of the stage."""
-
-    kind: Literal["rule-asked"] = "rule-asked"
-    stage: str
-    condition: ConditionKind
-    attempt: int
-    rule: str
-    rule_execution_id: str
-
-    @property
-    def key(self) -> str:
-        return f"{_rule_key(self.condition, self.stage, self.rule, self.attempt)}-asked"
-
-
-class RuleWaits(Fact):
-    """The rule has no answer before `wait.at`; `number` counts how often it said so."""
-
-    kind: Literal["rule-waits"] = "rule-waits"
-    stage: str
-    condition: ConditionKind
-    attempt: int
-    number: int
-    wait: RuleWait
-
-    @property
-    def key(self) -> str:
-        key = _rule_key(self.condition, self.stage, self.wait.rule, self.attempt)
-        return f"{key}-waits-{self.number}"
-
-
-class RuleAnswered(Fact):
-    kind: Literal["rule-answered"] = "rule-answered"
-    stage: str
-    condition: ConditionKind
-    attempt: int
-    outcome: RuleOutcome
-
-    @property
-    def key(self) -> str:
-        return f"{_rule_key(self.condition, self.stage, self.outcome.rule, self.attempt)}-answered"
-
-
-class ConditionEnded(Fact):
-    """What the condition of an attempt of a stage came to; its consequence follows from the definition."""
-
-    kind: Literal["condition-ended"] = "condition-ended"
-    stage: str
-    condition: ConditionKind
-    attempt: int
-    status: ConditionStatus
-    summary: str = ""
-
-    @property
-    def key(self) -> str:
-        return f"condition-{self.condition.lower()}-{slug(self.stage)}-{self.attempt}"
-
-
-class OverrideRequested(Fact):
-    """Somebody wants the stage to go on whatever the condition of that attempt says."""
-
-    kind: Literal["override-requested"] = "override-requested"
-    stage: str
-    condition: ConditionKind
-    attempt: int
-    by: str
-
-    @property
-    def key(self) -> str:
-        return override_key(self.condition, self.stage, self.attempt)
-
-
-def override_key(condition: ConditionKind, stage: str, attempt: int) -> str:
-    """The key of the fact that overrides a condition in an attempt of a stage."""
-    return f"override-{condition.lower()}-{slug(stage)}-{attempt}"
-
-
-def _rule_key(condition: ConditionKind, stage: str, rule: str, attempt: int) -> str:
-    return f"rule-{condition.lower()}-{slug(stage, rule)}-{attempt}"
 
 
 class ExecutionFinished(Fact):

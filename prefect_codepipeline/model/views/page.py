@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterator
 from datetime import datetime
 
-from prefect_codepipeline.model.record.facts import SourceRevision
+from prefect_codepipeline.model.record.artifacts import SourceRevision
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState, StageState
 from prefect_codepipeline.model.views.picture import draw_execution
 

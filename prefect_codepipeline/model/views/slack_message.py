@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_codepipeline.model.approvals.standing import Standing
+from prefect_codepipeline.model.record.artifacts import SourceRevision
 from prefect_codepipeline.model.record.events import EventState, StateChange
-from prefect_codepipeline.model.record.facts import ApprovalRequested, ApprovalVoted, SourceRevision
+from prefect_codepipeline.model.record.facts import ApprovalRequested, ApprovalVoted
 from prefect_codepipeline.model.record.notification_rules import is_of_approval
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState, StageState
 from prefect_codepipeline.model.web_links import SLACK_TOKEN, web_link

@@ -31,7 +31,7 @@ from prefect_codepipeline.actions.artifacts.storing import fetch_tree, store_tre
 from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.record.facts import StoredArtifact
+from prefect_codepipeline.model.record.artifacts import StoredArtifact
 
 MIB = 1 << 20
 

@@ -15,15 +15,16 @@ from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.notifications import commit_statuses
 from prefect_codepipeline.engine.notifications.commit_statuses import Teller
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.record.artifacts import SourceRevision
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
     ExecutionFinished,
     ExecutionPinned,
-    SourceRevision,
     StageEntered,
 )
-from prefect_codepipeline.model.record.state import ExecutionState, fold
+from prefect_codepipeline.model.record.folding import fold
+from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.model.views.commit_status import status_of
 
 COMMIT = "c" * 40

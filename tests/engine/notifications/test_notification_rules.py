@@ -13,7 +13,7 @@ from prefect_codepipeline.engine.notifications.slack import Notifier, close_all,
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.events import events_of
 from prefect_codepipeline.model.record.facts import AnyFact, NotificationSent, parse_fact
-from prefect_codepipeline.model.record.state import fold
+from prefect_codepipeline.model.record.folding import fold
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 ID = "codepipeline-pipeline-"

@@ -17,6 +17,7 @@ from prefect_codepipeline.engine.notifications import slack as notifications
 from prefect_codepipeline.engine.notifications.slack import Notifier, load_slack_channel
 from prefect_codepipeline.errors import MissingBlock, PrefectUnavailable
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.record.artifacts import SourceRevision
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
@@ -25,11 +26,11 @@ from prefect_codepipeline.model.record.facts import (
     ExecutionFinished,
     ExecutionPinned,
     NotificationSent,
-    SourceRevision,
     StageEntered,
     StopRequested,
 )
-from prefect_codepipeline.model.record.state import ExecutionState, fold
+from prefect_codepipeline.model.record.folding import fold
+from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.client import call
 

@@ -12,14 +12,15 @@ from pydantic import ValidationError
 from prefect_codepipeline.model.approvals.policy import AWS_POLICY, ApprovalPolicy, is_fulfilled, judge
 from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.record.artifacts import SourceRevision
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
     ApprovalVoted,
     ExecutionPinned,
-    SourceRevision,
 )
-from prefect_codepipeline.model.record.state import ExecutionState, fold
+from prefect_codepipeline.model.record.folding import fold
+from prefect_codepipeline.model.record.state import ExecutionState
 
 MONDAY = datetime(2026, 5, 4, 10, 0, tzinfo=timezone.utc)
 ANA = Approver(

@@ -9,16 +9,16 @@ import pytest
 
 from prefect_codepipeline.model.approvals.standing import Change, sentence_of, standing_of
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.record.artifacts import SourceRevision
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
     ApprovalDecided,
     ApprovalRequested,
     ExecutionPinned,
-    SourceRevision,
     StopRequested,
 )
-from prefect_codepipeline.model.record.state import fold
+from prefect_codepipeline.model.record.folding import fold
 
 NOW = datetime(2026, 5, 4, 10, 0, tzinfo=timezone.utc)
 WHERE: dict[str, Any] = {"at": NOW, "stage": "Prod", "action": "Ok", "attempt": 1}

@@ -10,8 +10,9 @@ from uuid import UUID
 import pytest
 
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.record.artifacts import StoredArtifact
 from prefect_codepipeline.model.record.events import EventTeller, StateChange, events_of
-from prefect_codepipeline.model.record.facts import AnyFact, StoredArtifact, parse_fact
+from prefect_codepipeline.model.record.facts import AnyFact, parse_fact
 
 NOW = datetime(2024, 7, 1, 12, 0, 0, 981_000, tzinfo=timezone.utc)
 APP = StoredArtifact(name="App", sha256="ab", size=1, files=1)

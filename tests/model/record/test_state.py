@@ -5,6 +5,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.record.artifacts import SourceRevision, StoredArtifact
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionProgressed,
@@ -15,14 +16,12 @@ from prefect_codepipeline.model.record.facts import (
     ExecutionPinned,
     ProcessStarted,
     RetryRequested,
-    SourceRevision,
     StageEntered,
     StageFinished,
     StopRequested,
-    StoredArtifact,
     parse_fact,
 )
-from prefect_codepipeline.model.record.state import fold
+from prefect_codepipeline.model.record.folding import fold
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.views.page import execution_page
 from prefect_codepipeline.model.views.picture import draw_execution

@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.record.artifacts import Inherited, SourceRevision
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
     ApprovalRequested,
     ExecutionFinished,
     ExecutionPinned,
-    Inherited,
     RetryRequested,
-    SourceRevision,
     StageEntered,
     StageFinished,
     StopRequested,
 )
-from prefect_codepipeline.model.record.state import ExecutionState, fold
+from prefect_codepipeline.model.record.folding import fold
+from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.views.commit_status import (
     CommitStatus,

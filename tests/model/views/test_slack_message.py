@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.record.artifacts import SourceRevision
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
@@ -18,11 +19,11 @@ from prefect_codepipeline.model.record.facts import (
     ExecutionFinished,
     ExecutionPinned,
     RetryRequested,
-    SourceRevision,
     StageEntered,
     StageFinished,
 )
-from prefect_codepipeline.model.record.state import ExecutionState, fold
+from prefect_codepipeline.model.record.folding import fold
+from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.views.slack_message import (
     Message,
