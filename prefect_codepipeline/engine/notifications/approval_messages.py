@@ -11,16 +11,10 @@ from prefect_codepipeline.engine.approvals.view import ApprovalView, view_approv
 from prefect_codepipeline.engine.executions.definitions import settings_of
 from prefect_codepipeline.engine.executions.lookup import KnownExecution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
-from prefect_codepipeline.engine.notifications.slack import (
-    ASKED,
-    DECIDED,
-    EXECUTION,
-    REMINDED,
-    load_slack_channel,
-    wants_of,
-    ways_to_decide,
-)
+from prefect_codepipeline.engine.notifications.slack import ASKED, DECIDED, EXECUTION, REMINDED
+from prefect_codepipeline.engine.notifications.slack_channels import load_slack_channel, ways_to_decide
 from prefect_codepipeline.engine.notifications.slack_failures import read_failure
+from prefect_codepipeline.engine.notifications.wants import wants_of
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.record.facts import ApprovalRequested, NotificationSent

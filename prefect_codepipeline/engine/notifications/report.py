@@ -18,12 +18,9 @@ from prefect_codepipeline.engine.notifications import event_webhooks
 from prefect_codepipeline.engine.notifications.commit_statuses import tell_commits_the_end
 from prefect_codepipeline.engine.notifications.event_webhooks import senders_of
 from prefect_codepipeline.engine.notifications.events import History
-from prefect_codepipeline.engine.notifications.slack import (
-    Notifier,
-    close_all,
-    load_slack_channel,
-    wants_of,
-)
+from prefect_codepipeline.engine.notifications.slack import Notifier, close_all
+from prefect_codepipeline.engine.notifications.slack_channels import load_slack_channel
+from prefect_codepipeline.engine.notifications.wants import wants_of
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned, NotificationSent

@@ -12,38 +12,25 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote
-
-from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.gateway import Gateway
-from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
-from prefect_codepipeline.engine.approvals.links import approval_link, sign
 from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.notifications.slack_channels import ways_to_decide
 from prefect_codepipeline.engine.notifications.slack_failures import SlackFailure, read_failure
-from prefect_codepipeline.errors import MissingBlock
+from prefect_codepipeline.engine.notifications.wants import EVERYTHING, Wants
 from prefect_codepipeline.model.approvals.standing import sentence_of, standing_of
-from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.record.events import StateChange
-from prefect_codepipeline.model.record.facts import AnyFact, ApprovalRequested, NotificationSent
-from prefect_codepipeline.model.record.notification_rules import (
-    NotificationRule,
-    channels_of_approvals,
-    is_of_approval,
-)
+from prefect_codepipeline.model.record.facts import AnyFact, NotificationSent
 from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.model.views.slack_message import (
     Message,
-    Ways,
     approval_reply,
     decided_reply,
     event_message,
     execution_message,
     failure_reply,
 )
-from prefect_codepipeline.prefect_api.client import call, call_all
 
 FLUSH_SECONDS = 8.0
 EXECUTION = "execution"
@@ -63,39 +50,6 @@ class Sent:
 
     channel_id: str
     ts: str
-
-
-@dataclass(frozen=True)
-class Wants:
-    """What one channel is told of an execution: its living message, its approvals, the events that rules name."""
-
-    living_message: bool = True
-    approvals: bool = True
-    rules: tuple[NotificationRule, ...] = ()
-
-    def wants(self, change: StateChange) -> bool:
-        """Whether the event has a message of its own; that an approval is needed, its buttons say."""
-        is_asked = is_of_approval(change) and change.state == "STARTED" and self.approvals
-        return not is_asked and any(rule.names(change) for rule in self.rules)
-
-
-EVERYTHING = Wants()
-
-
-def wants_of(settings: PipelineSettings) -> dict[str, Wants]:
-    """What each channel of a pipeline is told, by the name of its block; the default channel comes first."""
-    rules = [rule for rule in settings.notifications if rule.slack_channel]
-    names = [settings.slack_channel, *(rule.slack_channel for rule in rules)]
-    approvals = channels_of_approvals(rules, settings.slack_channel)
-    return {
-        name: Wants(
-            living_message=name == settings.slack_channel,
-            approvals=name in approvals,
-            rules=tuple(rule for rule in rules if rule.slack_channel == name),
-        )
-        for name in names
-        if name
-    }
 
 
 class Notifier:
@@ -347,53 +301,6 @@ def close_all(notifiers: Sequence[Notifier], seconds: float = FLUSH_SECONDS) -> 
         notifier.end_by(deadline)
     for notifier in notifiers:
         notifier.join(deadline)
-
-
-def load_slack_channel(name: str) -> SlackChannel | None:
-    """The block of that name, None when there is none.
-
-    Raises:
-        MissingBlock: there is one that cannot be used; says which fields are wrong.
-        PrefectUnavailable: the API does not answer.
-    """
-    path = f"/block_types/slug/slack-channel/block_documents/name/{quote(name, safe='')}?include_secrets=true"
-    status, document = call("GET", path, expected=(404, 422))
-    if status != 200:
-        return None
-    return _parsed(name, document["data"])
-
-
-def all_slack_channels() -> list[SlackChannel]:
-    """Every block that can be used. Raises `PrefectUnavailable`."""
-    wanted = {"block_types": {"slug": {"any_": ["slack-channel"]}}, "include_secrets": True}
-    found = []
-    for document in call_all("/block_documents/filter", wanted):
-        try:
-            found.append(_parsed(document["name"], document["data"]))
-        except MissingBlock as error:
-            _logger.warning("%s", error)
-    return found
-
-
-def _parsed(name: str, data: Any) -> SlackChannel:
-    try:
-        return SlackChannel.model_validate(data)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise MissingBlock(
-            f"SlackChannel block {name!r} cannot be used: {wrong}; replace it with `codepipeline slack add {name}`"
-        ) from None
-
-
-def ways_to_decide(
-    state: ExecutionState, request: ApprovalRequested, channel: SlackChannel, gateway: Gateway | None
-) -> Ways:
-    """How the readers of a channel can decide an approval."""
-    if gateway is None:
-        return Ways()
-    target = ApprovalTarget(state.execution_id, request.token, request.expires_at)
-    value = sign(gateway, target, "slack-button") if channel.has_buttons else None
-    return Ways(value, approval_link(gateway, state.execution_id, request.token, request.expires_at))
 
 
 def _approvals_of(

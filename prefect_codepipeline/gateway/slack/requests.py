@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
-from prefect_codepipeline.engine.notifications.slack import all_slack_channels
+from prefect_codepipeline.engine.notifications.slack_channels import all_slack_channels
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.gateway.slack.interactions import handle
 from prefect_codepipeline.prefect_api.client import within

@@ -15,7 +15,7 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
-from prefect_codepipeline.engine.notifications.slack import all_slack_channels
+from prefect_codepipeline.engine.notifications.slack_channels import all_slack_channels
 from prefect_codepipeline.engine.notifications.slack_failures import read_failure
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.slack.interactions import handle

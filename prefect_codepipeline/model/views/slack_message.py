@@ -8,8 +8,6 @@ https://docs.slack.dev/reference/block-kit/blocks
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +18,8 @@ from prefect_codepipeline.model.record.events import EventState, StateChange
 from prefect_codepipeline.model.record.facts import ApprovalRequested, ApprovalVoted
 from prefect_codepipeline.model.record.notification_rules import is_of_approval
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState, StageState
-from prefect_codepipeline.model.web_links import SLACK_TOKEN, web_link
+from prefect_codepipeline.model.views.slack_text import defuse, link_to, plain
+from prefect_codepipeline.model.web_links import web_link
 
 Block = dict[str, Any]
 Message = tuple[str, list[Block]]
@@ -80,29 +79,7 @@ APPROVE, REJECT, DECIDE, COMMENT = (
     "comment",
 )
 _SECTION = 3000
-_LINK_URL = 2000
 _REVISIONS_SHOWN = 10
-# A space without width: what looked like a mention, or like markup, is none any more.
-_JOINER = "\u2060"
-_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-_GROUP_MENTION = re.compile(r"@(?=channel|here|everyone)", re.IGNORECASE)
-_ANY_MENTION = re.compile(r"@(?=\w)")
-_MARKUP = re.compile(r"[`*~]|(?<!\w)_|_(?!\w)")
-
-
-def defuse(text: str, length: int = 500) -> str:
-    """Text from outside for `mrkdwn`: no mention, no link, no markup, no control characters.
-
-    At most `length` characters as Slack counts them, which is after escaping; never cut inside one.
-    """
-    clean = _MARKUP.sub(lambda match: f"{_JOINER}{match[0]}", _ANY_MENTION.sub(f"@{_JOINER}", _clean(text)))
-    return _cut(clean, length)
-
-
-def plain(text: str, length: int = 500) -> str:
-    """Text from outside for `plain_text`, as `defuse` but that what it quotes can be copied as it was."""
-    return _cut(_GROUP_MENTION.sub(f"@{_JOINER}", _clean(text)), length)
 
 
 def execution_message(state: ExecutionState, run_url: str | None) -> Message:
@@ -154,7 +131,7 @@ def event_message(change: StateChange, run_url: str | None) -> Message:
         text += f": {reason.partition(chr(10))[0]}"
     execution = f"execution {detail['execution-id'][:8]} · attempt {detail['pipeline-execution-attempt']:.0f}"
     elements = [_plain_text(plain(execution))]
-    if link := _link(run_url, "open in Prefect"):
+    if link := link_to(run_url, "open in Prefect"):
         elements.append(_mrkdwn(link))
     return text, [*blocks, {"type": "context", "elements": elements}]
 
@@ -330,7 +307,7 @@ def _revisions(state: ExecutionState) -> list[Block]:
 
 def _revision(name: str, revision: SourceRevision) -> Block:
     commit = defuse(revision.revision_id[:12], 50) or "?"
-    shown = _link(revision.revision_url, commit) or commit
+    shown = link_to(revision.revision_url, commit) or commit
     elements = [_mrkdwn(f"*{defuse(name, 150)}* {shown}")]
     if summary := plain(revision.revision_summary.strip().partition("\n")[0], 200).strip():
         elements.append(_plain_text(summary))
@@ -344,7 +321,7 @@ def _origin(state: ExecutionState, run_url: str | None) -> Block:
         f"{who}{pinned.trigger_type} · version {pinned.pipeline_version} · execution {state.execution_id[:8]}"
     )
     elements = [_plain_text(plain(parts, 500))]
-    if link := _link(run_url, "open in Prefect"):
+    if link := link_to(run_url, "open in Prefect"):
         elements.append(_mrkdwn(link))
     return {"type": "context", "elements": elements}
 
@@ -380,32 +357,3 @@ def _buttons(
         if url
     ]
     return [{"type": "actions", "elements": elements}] if elements else []
-
-
-def _link(url: str | None, label: str) -> str | None:
-    escaped = _escaped(web_link(url) or "")
-    return f"<{escaped}|{label}>" if 0 < len(escaped) <= _LINK_URL else None
-
-
-def _clean(text: str) -> str:
-    text = _COLOURS.sub("", text).replace("\r\n", "\n")
-    spaced = (" " if c.isspace() and c not in "\n\t" else c for c in text)
-    return SLACK_TOKEN.sub("[token]", "".join(c for c in spaced if c.isprintable() or c in "\n\t"))
-
-
-def _escaped(text: str) -> str:
-    return "".join(_ESCAPES.get(character, character) for character in text)
-
-
-def _cut(text: str, length: int) -> str:
-    """Escaped, and cut between characters when it is too long."""
-    sizes = [len(_ESCAPES.get(character, character)) for character in text[: length + 1]]
-    if len(text) <= length and sum(sizes) <= length:
-        return _escaped(text)
-    kept = total = 0
-    while total + sizes[kept] <= length - 1:
-        total += sizes[kept]
-        kept += 1
-    while kept and unicodedata.combining(text[kept]):  # an accent stays with its letter
-        kept -= 1
-    return _escaped(text[:kept]) + "…"

@@ -14,7 +14,8 @@ import pytest
 from prefect_codepipeline.blocks import slack_channel
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.engine.notifications import slack as notifications
-from prefect_codepipeline.engine.notifications.slack import Notifier, load_slack_channel
+from prefect_codepipeline.engine.notifications.slack import Notifier
+from prefect_codepipeline.engine.notifications.slack_channels import load_slack_channel
 from prefect_codepipeline.errors import MissingBlock, PrefectUnavailable
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.artifacts import SourceRevision
