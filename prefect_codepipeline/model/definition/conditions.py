@@ -20,7 +20,6 @@ ConditionType = Literal["BEFORE_ENTRY", "ON_SUCCESS"]
 ConditionStatus = Literal[
     "InProgress", "Failed", "Errored", "Succeeded", "Cancelled", "Abandoned", "Overridden"
 ]
-RuleStatus = Literal["InProgress", "Abandoned", "Succeeded", "Failed"]
 Consequence = Literal["Wait", "Proceed", "Fail", "Skip", "Rollback", "Stop"]
 Operator = Literal["EQ", "NE", "CONTAINS", "MATCHES"]
 
@@ -34,7 +33,6 @@ RESULTS: dict[ConditionKind, tuple[ConditionResult, ...]] = {
     # RETRY is a result of `onFailure` itself, never of a condition.
     "onFailure": ("ROLLBACK", "FAIL"),
 }
-PROVIDERS_WITH_SKIP = ("LambdaInvoke", "VariableCheck")
 # A rule that fails with one of these was not answered "no": it could not be asked.
 ERROR_CODES = frozenset({"ConfigurationError", "PermissionError", "SystemUnavailable", "InternalError"})
 _ENGAGED: dict[ConditionResult, Consequence] = {

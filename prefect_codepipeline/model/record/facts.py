@@ -32,7 +32,6 @@ StageExecutionStatus = Literal[
     "Cancelled", "InProgress", "Failed", "Stopped", "Stopping", "Succeeded", "Skipped"
 ]
 ActionExecutionStatus = Literal["InProgress", "Abandoned", "Succeeded", "Failed"]
-ApprovalStatus = Literal["Approved", "Rejected"]
 ExecutionType = Literal["STANDARD", "ROLLBACK"]
 RetryTrigger = Literal["AutomatedStageRetry", "ManualStageRetry"]
 StopKind = Literal["stop", "abandon", "cancel"]

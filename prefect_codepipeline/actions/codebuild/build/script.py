@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from prefect_codepipeline.actions.commands.shell_session import ShellSession, check_command, keep_variable
-from prefect_codepipeline.model.buildspec.parts import PHASES, Buildspec, Phase, PhaseName, next_phase
+from prefect_codepipeline.model.buildspec.parts import PHASES, Buildspec, Phase, next_phase
 
 BlockKind = Literal["commands", "finally"]
 # Where the program is, and the exported variables and the directory of the shell that ended last.
@@ -132,14 +132,6 @@ def read_texts(build: BuildScript) -> dict[str, str]:
         if text.endswith("."):
             found[file.name] = text[:-1]
     return found
-
-
-def begun_phases(build: BuildScript) -> list[PhaseName]:
-    """The phases that began, in their order."""
-    numbers = (int(file.name.removeprefix("begun-")) for file in build.state.glob("begun-*"))
-    # The last one is what happens after all phases.
-    begun = {build.blocks[number - 1].phase.name for number in numbers if number <= len(build.blocks)}
-    return [name for name in PHASES if name in begun]
 
 
 def _blocks(spec: Buildspec) -> Iterator[Block]:

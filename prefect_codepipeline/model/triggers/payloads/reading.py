@@ -12,7 +12,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 
-ZERO = "0" * 40
 MOST_FILES = 300
 _MOST_TEXT = 10_000
 _BRANCH, _TAG = "refs/heads/", "refs/tags/"
