@@ -52,7 +52,7 @@ def deploy(
             console.print(Text(f"{file}: warning: {problem}", "yellow"))
     connect()
     from prefect_codepipeline.actions.git.places import unheard
-    from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
+    from prefect_codepipeline.deployments.create import deploy_pipeline
     from prefect_codepipeline.deployments.files.settings import save_settings
     from prefect_codepipeline.deployments.resource_blocks import make_blocks
     from prefect_codepipeline.deployments.resource_schedules import add_declared
@@ -73,11 +73,17 @@ def deploy(
                 Text(f"  the inbound transition of stage {stage} is disabled, as the template says")
             )
         if start:
-            execution_id = start_pipeline_execution(deployed.name, pairs(variable, "--variable"), {}, who())
-            console.print(Text(f"  started: {execution_id}"))
+            _start(deployed, variable)
         else:
             console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
     return 0
+
+
+def _start(deployed: Deployed, variable: list[str]) -> None:
+    from prefect_codepipeline.deployments.create import start_pipeline_execution
+
+    execution_id = start_pipeline_execution(deployed.name, pairs(variable, "--variable"), {}, who())
+    console.print(Text(f"  started: {execution_id}"))
 
 
 def _tell(deployed: Deployed, made: list[str]) -> None:
