@@ -15,8 +15,8 @@ from prefect_codepipeline.documents.document import Document
 from prefect_codepipeline.documents.reading import read_document
 from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.payloads import PayloadError, read_payload
 from prefect_codepipeline.model.triggers.matching import decide
-from prefect_codepipeline.model.triggers.payloads import PayloadError, read_payload
 
 sys.path.insert(0, str(Path(__file__).parent))
 

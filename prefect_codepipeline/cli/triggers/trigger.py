@@ -121,7 +121,7 @@ def _definition(name: str) -> PipelineDeclaration:
 
 
 def _events(path: Path, headers: dict[str, str]) -> tuple[GitEvent, ...]:
-    from prefect_codepipeline.model.triggers.payloads import PayloadError, read_payload
+    from prefect_codepipeline.model.payloads import PayloadError, read_payload
 
     try:
         body = path.read_bytes()

@@ -24,9 +24,9 @@ from prefect_codepipeline.engine.triggers.webhook_filters import why_not
 from prefect_codepipeline.engine.triggers.webhook_signatures import check_sender, check_webhook
 from prefect_codepipeline.errors import ActionFailed, MissingBlock, PipelineNotFoundException, WebhookRefused
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.payloads import Delivery, PayloadError, host_of, read_payload
 from prefect_codepipeline.model.triggers.git_event import GitEvent, GitHost
 from prefect_codepipeline.model.triggers.matching import CODECOMMIT, Decision, GitPlace, git_places
-from prefect_codepipeline.model.triggers.payloads import Delivery, PayloadError, host_of, read_payload
 from prefect_codepipeline.model.triggers.webhook_delivery import (
     EventResult,
     FinishedDelivery,

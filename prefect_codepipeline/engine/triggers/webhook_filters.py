@@ -20,7 +20,7 @@ from jsonpath_ng.parser import parse
 from pydantic_core import from_json
 
 from prefect_codepipeline.errors import InvalidWebhookFilterPatternException
-from prefect_codepipeline.model.triggers.payloads.reading import PayloadError
+from prefect_codepipeline.model.payloads.reading import PayloadError
 from prefect_codepipeline.model.triggers.webhooks import WebhookFilterRule, expected_value
 
 _STEPS = tuple(

@@ -22,8 +22,8 @@ from collections.abc import Mapping
 from pydantic import SecretStr
 
 from prefect_codepipeline.errors import WebhookRefused
+from prefect_codepipeline.model.payloads.reading import lower_names
 from prefect_codepipeline.model.triggers.git_event import GitHost
-from prefect_codepipeline.model.triggers.payloads.reading import lower_names
 from prefect_codepipeline.model.triggers.webhooks import (
     WebhookDefinition,
     allowed_network,

@@ -32,7 +32,7 @@ from prefect_codepipeline.engine.triggers.pipeline_webhooks import find_webhook
 from prefect_codepipeline.engine.triggers.webhook_inbox import take
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable, WebhookRefused
 from prefect_codepipeline.gateway.webhooks.deliverer import Deliverer
-from prefect_codepipeline.model.triggers.payloads import PayloadError
+from prefect_codepipeline.model.payloads import PayloadError
 from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
 from prefect_codepipeline.prefect_api.client import within
 

@@ -15,7 +15,7 @@ from prefect_codepipeline.errors import (
     InvalidWebhookFilterPatternException,
     WebhookRefused,
 )
-from prefect_codepipeline.model.triggers.payloads import PayloadError
+from prefect_codepipeline.model.payloads import PayloadError
 from prefect_codepipeline.model.triggers.webhooks import (
     WebhookDefinition,
     WebhookFilterRule,

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from prefect_codepipeline.model.payloads import PayloadError, host_of, read_payload
 from prefect_codepipeline.model.triggers.git_event import GitEvent, PullRequest
-from prefect_codepipeline.model.triggers.payloads import PayloadError, host_of, read_payload
 
 DATA = Path(__file__).parent.parent.parent / "data/webhooks"
 A = "3f1c0c8f5d2a4a7e9b6d8e1f2a3b4c5d6e7f8091"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prefect_codepipeline.model.triggers.payloads.github import read_as
-from prefect_codepipeline.model.triggers.payloads.reading import Delivery
+from prefect_codepipeline.model.payloads.github import read_as
+from prefect_codepipeline.model.payloads.reading import Delivery
 
 
 def read(headers: Mapping[str, str], body: bytes) -> Delivery:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prefect_codepipeline.model.definition.declaration import PullRequestEvent
-from prefect_codepipeline.model.triggers.git_event import GitEvent, GitHost, PullRequest
-from prefect_codepipeline.model.triggers.payloads.reading import (
+from prefect_codepipeline.model.payloads.reading import (
     CommitId,
     Delivery,
     Name,
@@ -23,6 +22,7 @@ from prefect_codepipeline.model.triggers.payloads.reading import (
     parse,
     server_of,
 )
+from prefect_codepipeline.model.triggers.git_event import GitEvent, GitHost, PullRequest
 
 # A push lists 2,048 commits at most.
 _MOST_COMMITS = 2048

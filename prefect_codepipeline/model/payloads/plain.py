@@ -9,16 +9,8 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from prefect_codepipeline.model.definition.declaration import PullRequestEvent
+from prefect_codepipeline.model.payloads.reading import CommitId, Delivery, Name, Part, Text, Url, parse
 from prefect_codepipeline.model.triggers.git_event import GitEvent, PullRequest
-from prefect_codepipeline.model.triggers.payloads.reading import (
-    CommitId,
-    Delivery,
-    Name,
-    Part,
-    Text,
-    Url,
-    parse,
-)
 
 
 class _Plain(Part):

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prefect_codepipeline.model.definition.declaration import PullRequestEvent
-from prefect_codepipeline.model.triggers.git_event import GitEvent, PullRequest
-from prefect_codepipeline.model.triggers.payloads.reading import (
+from prefect_codepipeline.model.payloads.reading import (
     CommitId,
     Delivery,
     Name,
@@ -19,6 +18,7 @@ from prefect_codepipeline.model.triggers.payloads.reading import (
     parse,
     server_of,
 )
+from prefect_codepipeline.model.triggers.git_event import GitEvent, PullRequest
 
 # Bitbucket tells of a declined pull request by `pullrequest:rejected`; on AWS that closes nothing.
 _EVENTS: dict[str, PullRequestEvent] = {

@@ -8,14 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from prefect_codepipeline.model.payloads import bitbucket, gitea, github, gitlab, plain
+from prefect_codepipeline.model.payloads.reading import Delivery, PayloadError, body_of, lower_names
 from prefect_codepipeline.model.triggers.git_event import GitHost
-from prefect_codepipeline.model.triggers.payloads import bitbucket, gitea, github, gitlab, plain
-from prefect_codepipeline.model.triggers.payloads.reading import (
-    Delivery,
-    PayloadError,
-    body_of,
-    lower_names,
-)
 
 __all__ = ["MAX_BYTES", "Delivery", "PayloadError", "host_of", "read_payload"]
 
