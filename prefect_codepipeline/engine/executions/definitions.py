@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, cast
 from uuid import UUID
 
-from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
 from prefect_codepipeline.actions.registry import providers
@@ -17,7 +16,7 @@ from prefect_codepipeline.errors import MissingBlock, PipelineNotFoundException
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.prefect_api.client import PAGE, call, call_all, client
-from prefect_codepipeline.prefect_api.internals import save_anonymously
+from prefect_codepipeline.prefect_api.internals import find_block, save_anonymously
 
 DEFINITION_TYPE = "pipeline-definition"
 
@@ -37,11 +36,10 @@ def keep_unnamed(declaration: PipelineDeclaration) -> UUID:
 
 def read_definition_block(definition_id: str | UUID) -> PipelineDefinition:
     """The definition with that block id. Raises `PipelineNotFoundException`."""
-    try:
-        document = client().read_block_document(UUID(str(definition_id)))
-    except ObjectNotFound:
-        raise PipelineNotFoundException(f"the definition {definition_id} was deleted from Prefect") from None
-    return PipelineDefinition._from_block_document(document)
+    found = find_block(client(), PipelineDefinition, UUID(str(definition_id)))
+    if found is None:
+        raise PipelineNotFoundException(f"the definition {definition_id} was deleted from Prefect")
+    return found
 
 
 def find_version(pipeline_name: str, version: int) -> tuple[UUID, PipelineDefinition] | None:

@@ -7,15 +7,10 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-from uuid import UUID
-
-from prefect.client.schemas.objects import State
-from prefect.states import Running
 
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.errors import CodePipelineError
-from prefect_codepipeline.prefect_api.client import client
+from prefect_codepipeline.prefect_api.runs import show_stopping
 
 LOOK_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_STOP_SECONDS") or 1.0)
 _logger = logging.getLogger(__name__)
@@ -41,9 +36,7 @@ def _watch(execution: Execution, over: threading.Event) -> None:
             stop = execution.look_for_stop()
             if stop and not is_shown and not execution.state.final:
                 is_shown = True
-                # Only a name for people: the run goes on running until it ends by itself.
-                state: State[Any] = Running(name="Stopping", message=stop.summary)
-                client().set_flow_run_state(UUID(execution.id), state)
+                show_stopping(execution.id, stop.summary)
         except CodePipelineError as error:
             _logger.warning(
                 "whether the execution is to stop could not be seen, which is tried again: %s", error

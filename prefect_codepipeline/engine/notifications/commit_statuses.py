@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from prefect import get_run_logger
-from prefect.exceptions import MissingContextError
 
 from prefect_codepipeline.actions.git.places import Connections
 from prefect_codepipeline.blocks.git_connection import (
@@ -39,6 +37,7 @@ from prefect_codepipeline.model.views.commit_status import (
     shown_commits,
     status_of,
 )
+from prefect_codepipeline.prefect_api.runs import run_logger
 from prefect_codepipeline.prefect_api.ui import run_url
 
 FLUSH_SECONDS = 5.0
@@ -92,7 +91,7 @@ class CommitStatuses(Follower):
 
     def __init__(self, execution: Execution) -> None:
         super().__init__(execution, "codepipeline-commits", _BURST_SECONDS)
-        self._teller = Teller(execution.declaration, _run_logger())
+        self._teller = Teller(execution.declaration, run_logger(_logger))
 
     def _follow(self) -> None:
         try:
@@ -304,10 +303,3 @@ def _refusal(place: Place, answer: httpx.Response) -> str:
         )
     said = _CONTROL.sub(" ", answer.text[:_SAID_LENGTH])
     return f"{host} refuses the status of a commit ({code}): {said}"
-
-
-def _run_logger() -> AnyLogger:
-    try:
-        return get_run_logger()
-    except MissingContextError:
-        return _logger

@@ -22,8 +22,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from prefect.exceptions import MissingContextError
-from prefect.logging import get_run_logger
 from pydantic import SecretStr, ValidationError
 
 from prefect_codepipeline import __version__
@@ -40,6 +38,7 @@ from prefect_codepipeline.model.record.events import StateChange
 from prefect_codepipeline.model.record.facts import AnyFact, NotificationSent
 from prefect_codepipeline.model.record.notification_rules import NotificationRule
 from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.runs import run_logger
 
 FLUSH_SECONDS = 8.0
 _PAUSE_SECONDS = 0.2
@@ -57,7 +56,7 @@ class EventPublisher(Follower):
 
     def __init__(self, execution: Execution) -> None:
         super().__init__(execution, "codepipeline-event-webhooks", _PAUSE_SECONDS)
-        self._log = _run_logger()
+        self._log = run_logger(logging.getLogger(__name__))
 
     def _follow(self) -> None:
         execution = self._execution
@@ -339,10 +338,3 @@ def _retry_after(answer: Answer) -> float | None:
 
 def _channel_of(name: str) -> str:
     return f"event-webhook/{name}"
-
-
-def _run_logger() -> Log:
-    try:
-        return get_run_logger()
-    except MissingContextError:
-        return logging.getLogger(__name__)

@@ -5,10 +5,6 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-retry.html
 
 from __future__ import annotations
 
-from uuid import UUID
-
-from prefect.states import Scheduled
-
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import newest_version, read_definition_block
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, check_limit, read_execution
@@ -23,7 +19,7 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.model.definition.declaration import RetryMode
 from prefect_codepipeline.model.record.facts import ProcessStarted, RetryRequested
 from prefect_codepipeline.model.record.state import ExecutionState, StageState
-from prefect_codepipeline.prefect_api.client import client
+from prefect_codepipeline.prefect_api.runs import schedule_again
 
 
 def retry_stage_execution(
@@ -52,20 +48,20 @@ def retry_stage_execution(
     if not known.run["deployment_id"]:
         raise ValidationException(f"execution {execution_id} was run at a terminal; run it again there")
     if _is_asked_for(known):
-        _schedule(execution_id)  # whoever asked was cut off before the run was told
+        schedule_again(execution_id)  # whoever asked was cut off before the run was told
         return execution_id
     check_retryable(state, stage_name, retry_mode)
     check_room(state)
     if not RecordOf(execution_id).write(_request(state, stage_name, retry_mode, by)):
         raise StageNotRetryableException(f"stage {stage_name!r} of execution {execution_id} is being retried")
-    _schedule(execution_id)
+    schedule_again(execution_id)
     return execution_id
 
 
 def go_on_with(state: ExecutionState, stage_name: str, by: str) -> None:
     """Have an execution that is over go on in a stage, where all that succeeded is kept."""
     if RecordOf(state.execution_id).write(_request(state, stage_name, "FAILED_ACTIONS", by)):
-        _schedule(state.execution_id)
+        schedule_again(state.execution_id)
 
 
 def write_retry(record: RecordOf, state: ExecutionState, by: str) -> None:
@@ -135,7 +131,3 @@ def _is_asked_for(known: KnownExecution) -> bool:
     last = next(starts, None)  # none when its first process died at once
     is_over = known.run["state_type"] in ("FAILED", "CANCELLED")
     return isinstance(last, RetryRequested) and last.trigger == "ManualStageRetry" and is_over
-
-
-def _schedule(execution_id: str) -> None:
-    client().set_flow_run_state(UUID(execution_id), Scheduled(name="AwaitingRetry"))

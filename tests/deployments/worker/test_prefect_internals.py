@@ -1,7 +1,7 @@
 """What Prefect keeps private and this package leans on: when one of these fails, Prefect has moved what it names.
 
 `deployments/worker/prefect_internals.py` is where all of it is used, and where a port to another version of Prefect
-begins; two more names are used in `prefect_api/internals.py`.
+begins; three more names are used in `prefect_api/internals.py`.
 """
 
 from __future__ import annotations
@@ -126,6 +126,12 @@ def test_a_block_can_be_saved_without_a_name() -> None:
     )
 
 
+def test_a_block_is_made_of_its_document() -> None:
+    assert callable(getattr(Block, "_from_block_document", None)), (
+        "Block._from_block_document is gone: executions cannot read their definitions"
+    )
+
+
 def test_the_client_is_one_of_httpx() -> None:
     assert "self._client = " in inspect.getsource(SyncPrefectClient.__init__), (
         "SyncPrefectClient keeps its httpx client elsewhere: a server that restarts fails executions"
@@ -142,6 +148,11 @@ def test_nothing_else_knows_prefects_inside() -> None:
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             found += [f"{name}: {each}" for each in modules if each.startswith("prefect.") and "._" in each]
-            if isinstance(node, ast.Attribute) and node.attr in {*WORKER, *WORKER_FIELDS, "_save_sync"}:
+            if isinstance(node, ast.Attribute) and node.attr in {
+                *WORKER,
+                *WORKER_FIELDS,
+                "_save_sync",
+                "_from_block_document",
+            }:
                 found.append(f"{name}: {node.attr}")
     assert found == []

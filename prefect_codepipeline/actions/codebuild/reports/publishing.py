@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 
-from prefect.context import TaskRunContext
-
 from prefect_codepipeline.actions.artifacts.places import FULL_DISK, keep_file
 from prefect_codepipeline.actions.codebuild.reports.collecting import CollectedReports, path_part
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
@@ -14,6 +12,7 @@ from prefect_codepipeline.errors import ActionFailed, CodePipelineError
 from prefect_codepipeline.model.buildspec.reports import one_line, table
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.runs import ids_of_task_run
 
 _logger = logging.getLogger(__name__)
 
@@ -24,8 +23,7 @@ def publish_reports(collected: CollectedReports, pipeline_name: str, action_name
     Each group of an action has one key, under which Prefect keeps the reports of all runs. A server that does not
     answer is warned of in the log.
     """
-    context = TaskRunContext.get()
-    run = {"task_run_id": context.task_run.id, "flow_run_id": context.task_run.flow_run_id} if context else {}
+    run = ids_of_task_run()
     made: list[str] = []
     for report in collected.reports:
         body = {
