@@ -25,11 +25,7 @@ from prefect_codepipeline.errors import (
     InvalidApprovalTokenException,
 )
 from prefect_codepipeline.model.approver import Approver
-from prefect_codepipeline.model.record.facts import (
-    ApprovalDecided,
-    ApprovalRefused,
-    ApprovalRequested,
-)
+from prefect_codepipeline.model.record.facts import ApprovalDecided, ApprovalRefused, ApprovalRequested
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 from prefect_codepipeline.model.views.page import plain, revision_text
 from prefect_codepipeline.prefect_api.suspension import Form, Wake, answers, suspend

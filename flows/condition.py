@@ -31,10 +31,7 @@ from prefect_codepipeline.model.record.condition_facts import (
 from prefect_codepipeline.model.record.facts import StageExecutionStatus
 from prefect_codepipeline.model.record.state import ConditionState
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
-from prefect_codepipeline.tasks.rule import (
-    ask_rule,
-    known_condition,
-)
+from prefect_codepipeline.tasks.rule import ask_rule, known_condition
 
 # Shorter waits than this are not worth a suspension.
 SHORT_WAIT = timedelta(seconds=5)

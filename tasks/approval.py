@@ -12,9 +12,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect_codepipeline.actions.registry import get_provider
 from prefect_codepipeline.engine.executions.process import current_execution
 from prefect_codepipeline.engine.executions.record import utc_now
-from prefect_codepipeline.errors import (
-    ActionFailed,
-)
+from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.definition.timeouts import timeout_in_minutes
 from prefect_codepipeline.model.definition.variables import resolve_action

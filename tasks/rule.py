@@ -45,19 +45,10 @@ from prefect_codepipeline.errors import (
     UnresolvedVariable,
 )
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
-from prefect_codepipeline.model.definition.conditions import (
-    ConditionKind,
-    RuleOutcome,
-    RuleWait,
-)
+from prefect_codepipeline.model.definition.conditions import ConditionKind, RuleOutcome, RuleWait
 from prefect_codepipeline.model.definition.declaration import RuleDeclaration
 from prefect_codepipeline.model.definition.variables import Namespaces, resolve
-from prefect_codepipeline.model.record.condition_facts import (
-    RuleAnswered,
-    RuleAsked,
-    RuleWaits,
-    override_key,
-)
+from prefect_codepipeline.model.record.condition_facts import RuleAnswered, RuleAsked, RuleWaits, override_key
 from prefect_codepipeline.model.record.state import ConditionState
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.validation import problems_of

@@ -9,9 +9,7 @@ from typing import Any
 
 import yaml
 
-from prefect_codepipeline.deployments.files.definition import (
-    read_file,
-)
+from prefect_codepipeline.deployments.files.definition import read_file
 from prefect_codepipeline.errors import UnreadableDefinition
 
 _SECTIONS = ("properties", "missing", "resources")

@@ -22,11 +22,7 @@ from prefect.logging import get_logger
 from prefect.runner._cancellation_manager import CancellationManager
 from prefect.runner._flow_run_executor import FlowRunExecutor, FlowRunExecutorContext
 from prefect.runner._hook_runner import HookRunner
-from prefect.runner._process_manager import (
-    ProcessHandle,
-    ProcessManager,
-    create_isolated_termination_scope,
-)
+from prefect.runner._process_manager import ProcessHandle, ProcessManager, create_isolated_termination_scope
 from prefect.runner._starter_engine import EngineCommandStarter
 from prefect.runner._state_proposer import StateProposer
 from prefect.workers.base import BaseJobConfiguration, BaseWorker

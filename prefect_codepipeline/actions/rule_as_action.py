@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.rule_registry import RuleContext
 from prefect_codepipeline.actions.work import InputTree
-from prefect_codepipeline.model.definition.declaration import (
-    ActionCategory,
-    ActionDeclaration,
-    ActionTypeId,
-)
+from prefect_codepipeline.model.definition.declaration import ActionCategory, ActionDeclaration, ActionTypeId
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,7 @@ from typing import Any, Literal, NamedTuple, get_type_hints
 from prefect_codepipeline.actions.catalog import RULES_NOT_YET
 from prefect_codepipeline.actions.registry import ActionConfiguration
 from prefect_codepipeline.actions.work import CancellationToken, InputTree, TimedWork
-from prefect_codepipeline.errors import (
-    ActionFailed,
-    CodePipelineError,
-)
+from prefect_codepipeline.errors import ActionFailed, CodePipelineError
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.conditions import ConditionKind, RuleOutcome
 from prefect_codepipeline.model.definition.declaration import RuleDeclaration, RuleTypeId

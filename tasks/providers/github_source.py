@@ -14,11 +14,7 @@ from prefect_codepipeline.actions.git.source import (
     commit_variables,
     read_source,
 )
-from prefect_codepipeline.actions.registry import (
-    ActionContext,
-    ActionResult,
-    action_provider,
-)
+from prefect_codepipeline.actions.registry import ActionContext, ActionResult, action_provider
 
 
 @action_provider(

@@ -13,11 +13,7 @@ from uuid import UUID
 import pytest
 from prefect.states import Cancelling, Crashed, Pending
 
-from prefect_codepipeline.deployments.create import (
-    deploy_pipeline,
-    find_deployment,
-    start_pipeline_execution,
-)
+from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment, start_pipeline_execution
 from prefect_codepipeline.engine.executions.definitions import find_version
 from prefect_codepipeline.engine.executions.gate import read_gates
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now

@@ -6,13 +6,8 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from prefect_codepipeline.actions.git.source import (
-    find_named_connection,
-    with_token,
-)
-from prefect_codepipeline.actions.registry import (
-    ActionConfiguration,
-)
+from prefect_codepipeline.actions.git.source import find_named_connection, with_token
+from prefect_codepipeline.actions.registry import ActionConfiguration
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.blocks.pipeline_definition import MASK
 from prefect_codepipeline.errors import ActionFailed, MissingBlock

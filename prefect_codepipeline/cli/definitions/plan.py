@@ -15,13 +15,7 @@ from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.validation import Problem, nearest
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.deployments.checking.plan import (
-        Blocks,
-        Need,
-        Plan,
-        PlannedAction,
-        PlannedStage,
-    )
+    from prefect_codepipeline.deployments.checking.plan import Blocks, Need, Plan, PlannedAction, PlannedStage
     from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
 _KINDS = ("git-connection", "secret", "artifact-store", "codebuild-project")

@@ -15,12 +15,7 @@ from typing import Any
 import httpx
 
 from prefect_codepipeline.actions.git.places import Connections
-from prefect_codepipeline.blocks.git_connection import (
-    GitConnection,
-    api_address,
-    kind_of_host,
-    name_on_host,
-)
+from prefect_codepipeline.blocks.git_connection import GitConnection, api_address, kind_of_host, name_on_host
 from prefect_codepipeline.engine.executions.definitions import read_definition_block
 from prefect_codepipeline.engine.executions.follower import Follower
 from prefect_codepipeline.engine.executions.process import Execution

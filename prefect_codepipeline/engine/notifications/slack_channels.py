@@ -15,9 +15,7 @@ from prefect_codepipeline.errors import MissingBlock
 from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.record.facts import ApprovalRequested
 from prefect_codepipeline.model.record.state import ExecutionState
-from prefect_codepipeline.model.views.slack_message import (
-    Ways,
-)
+from prefect_codepipeline.model.views.slack_message import Ways
 from prefect_codepipeline.prefect_api.client import call, call_all
 
 _logger = logging.getLogger(__name__)

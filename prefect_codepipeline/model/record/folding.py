@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from prefect_codepipeline.model.definition.conditions import (
-    ConditionKind,
-    condition_of,
-)
+from prefect_codepipeline.model.definition.conditions import ConditionKind, condition_of
 from prefect_codepipeline.model.definition.declaration import (
     ActionDeclaration,
     PipelineDeclaration,

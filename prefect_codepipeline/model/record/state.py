@@ -26,11 +26,7 @@ from prefect_codepipeline.model.definition.declaration import (
 )
 from prefect_codepipeline.model.definition.variables import Namespaces
 from prefect_codepipeline.model.record.artifacts import SourceRevision, StoredArtifact
-from prefect_codepipeline.model.record.condition_facts import (
-    ConditionEnded,
-    OverrideRequested,
-    RuleAsked,
-)
+from prefect_codepipeline.model.record.condition_facts import ConditionEnded, OverrideRequested, RuleAsked
 from prefect_codepipeline.model.record.facts import (
     ActionExecutionStatus,
     ActionFinished,

@@ -18,10 +18,7 @@ from prefect_codepipeline.model.definition.action_types import (
 )
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation.fields import pattern_of
-from prefect_codepipeline.model.validation.structure import (
-    MOST_ACTIONS_OF_A_STAGE,
-    MOST_STAGES,
-)
+from prefect_codepipeline.model.validation.structure import MOST_ACTIONS_OF_A_STAGE, MOST_STAGES
 
 _DESCRIPTIONS = Path(__file__).with_name("field_descriptions.json")
 _VARIABLE = r"#\{.+\}"

@@ -18,11 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from prefect_codepipeline.actions.codebuild.build.artifacts import (
-    Outputs,
-    artifact_texts,
-    collect_artifacts,
-)
+from prefect_codepipeline.actions.codebuild.build.artifacts import Outputs, artifact_texts, collect_artifacts
 from prefect_codepipeline.actions.codebuild.build.cache import BuildCache, CachePlace, home_folders
 from prefect_codepipeline.actions.codebuild.build.log import BuildLog
 from prefect_codepipeline.actions.codebuild.build.runtimes import runtimes_of, select_runtimes
