@@ -53,7 +53,7 @@ def _measure(url: str, slack: Any, count: int) -> dict[str, list[float]]:
     from waiting import until
 
     from prefect_codepipeline.deployments.create import start_pipeline_execution
-    from prefect_codepipeline.tasks.executions import read_execution
+    from prefect_codepipeline.engine.executions.lookup import read_execution
 
     took: dict[str, list[float]] = {}
 
@@ -93,8 +93,8 @@ def _prepare(slack: Any) -> None:
     from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
     from prefect_codepipeline.blocks.slack_channel import SlackChannel
     from prefect_codepipeline.deployments.create import deploy_pipeline
-    from prefect_codepipeline.deployments.settings_file import save_settings
-    from prefect_codepipeline.model.declaration import PipelineDeclaration
+    from prefect_codepipeline.deployments.files.settings import save_settings
+    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
     SlackChannel(bot_token=TOKEN, channel="C0BENCH", api_url=slack.url, signing_secret=SIGNING_SECRET).save(
         NAME, overwrite=True

@@ -113,9 +113,9 @@ def _tar(*arguments: str) -> Measure:
 
 
 def _store(url: str, tree: str, stored: str) -> Measure:
+    from prefect_codepipeline.actions.artifacts.storing import store_tree
+    from prefect_codepipeline.actions.work import OutputTree
     from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-    from prefect_codepipeline.tasks.artifacts import store_tree
-    from prefect_codepipeline.tasks.registry import OutputTree
 
     def work() -> None:
         artifact = store_tree(ArtifactStore(url=url), "Bench", OutputTree(Path(tree)))
@@ -125,9 +125,9 @@ def _store(url: str, tree: str, stored: str) -> Measure:
 
 
 def _fetch(url: str, stored: str, destination: str) -> Measure:
+    from prefect_codepipeline.actions.artifacts.storing import fetch_tree
     from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-    from prefect_codepipeline.model.execution import StoredArtifact
-    from prefect_codepipeline.tasks.artifacts import fetch_tree
+    from prefect_codepipeline.model.record.artifacts import StoredArtifact
 
     artifact = StoredArtifact.model_validate_json(Path(stored).read_text())
     return _timed(lambda: fetch_tree(ArtifactStore(url=url), artifact, Path(destination)))

@@ -78,7 +78,7 @@ def _compare(what: str, *ways: tuple[str, Callable[[], object]], rounds: int = R
 
 
 def _spec(commands: list[str], artifacts: bool = False) -> object:
-    from prefect_codepipeline.model.buildspec_parsing import parse_buildspec
+    from prefect_codepipeline.model.buildspec.parsing import parse_buildspec
 
     data: dict[str, object] = {"version": "0.2", "phases": {"build": {"commands": commands}}}
     if artifacts:
@@ -89,11 +89,12 @@ def _spec(commands: list[str], artifacts: bool = False) -> object:
 
 
 def _build(spec: object, folder: Path, source: Path, image: str | None) -> object:
-    from prefect_codepipeline.model.action_settings import ActionSettings
-    from prefect_codepipeline.model.declaration import ActionDeclaration, ActionTypeId
-    from prefect_codepipeline.tasks.build import Build, run_build
-    from prefect_codepipeline.tasks.containers import Compute, ContainerOptions, container_engine
-    from prefect_codepipeline.tasks.registry import ActionContext, InputTree
+    from prefect_codepipeline.actions.codebuild.build.running import Build, run_build
+    from prefect_codepipeline.actions.commands.containers import Compute, ContainerOptions, container_engine
+    from prefect_codepipeline.actions.registry import ActionContext
+    from prefect_codepipeline.actions.work import InputTree
+    from prefect_codepipeline.model.definition.action_settings import ActionSettings
+    from prefect_codepipeline.model.definition.declaration import ActionDeclaration, ActionTypeId
 
     scratch = folder / f"scratch-{next(_numbers)}"
     scratch.mkdir()
@@ -120,8 +121,8 @@ def _build(spec: object, folder: Path, source: Path, image: str | None) -> objec
 
 def _pack(result: object, folder: Path) -> None:
     """What the engine does with an output artifact."""
+    from prefect_codepipeline.actions.artifacts.archive_packing import pack
     from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-    from prefect_codepipeline.tasks.archive_packing import pack
 
     tree = result.output_artifacts["Out"]
     pack(tree, folder / f"archive-{next(_numbers)}", ArtifactStore(url=str(folder / "store")))

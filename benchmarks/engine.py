@@ -70,7 +70,7 @@ STAGES, ACTIONS = 6, 20
 def _run_pipeline(mode: str) -> tuple[float, float]:
     """Seconds a stage and an action, from the times of the facts."""
     from prefect_codepipeline.deployments.local.foreground import create_run, run_here
-    from prefect_codepipeline.tasks.executions import read_execution
+    from prefect_codepipeline.engine.executions.lookup import read_execution
 
     declaration = _declaration(f"bench-{mode.lower()}", STAGES, ACTIONS)
     declaration = declaration.model_copy(update={"execution_mode": mode})
@@ -112,7 +112,7 @@ def _run_bare() -> tuple[float, float]:
 
 def _latencies(repeat: int) -> tuple[float, float]:
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
-    from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
+    from prefect_codepipeline.engine.approvals.decision import open_approval, put_approval_result
 
     deploy_pipeline(_declaration("bench-latency", 2, 1, approval=True))
     starts, resumes = [], []
@@ -146,7 +146,7 @@ def _started(known: Any, name: str) -> float:
 
 
 def _wait(execution_id: str, condition: Callable[[Any], bool]) -> Any:
-    from prefect_codepipeline.tasks.executions import read_execution
+    from prefect_codepipeline.engine.executions.lookup import read_execution
 
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -158,7 +158,7 @@ def _wait(execution_id: str, condition: Callable[[Any], bool]) -> Any:
 
 
 def _declaration(name: str, stages: int, actions: int, approval: bool = False) -> Any:
-    from prefect_codepipeline.model.declaration import PipelineDeclaration
+    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
     def action(
         name: str, run_order: int, category: str, owner: str = "Custom", provider: str = "Scripted"

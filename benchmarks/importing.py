@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prefect_codepipeline.deployments.checking import CheckedFile, check_file
+from prefect_codepipeline.deployments.checking.files import CheckedFile, check_file
 
 DATA = Path(__file__).parent.parent / "tests" / "data"
 GOAL = 5.0  # seconds for about 70 files
@@ -103,7 +103,7 @@ def is_of_pipeline(each: dict[str, Any], checked: dict[Path, CheckedFile]) -> bo
 
 
 def resource_type(template: Path, logical_id: str) -> str:
-    from prefect_codepipeline.deployments.definition_file import read_file
+    from prefect_codepipeline.deployments.files.definition import read_file
 
     return str(read_file(template).content["Resources"][logical_id]["Type"])
 

@@ -30,8 +30,8 @@ def main() -> None:
     count = parser.parse_args().executions
     sys.path[:0] = [str(TESTS / "plugin"), str(TESTS / "support")]
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
-    from prefect_codepipeline.tasks.executions import find_runs, latest_execution
-    from prefect_codepipeline.tasks.gate import read_gates
+    from prefect_codepipeline.engine.executions.gate import read_gates
+    from prefect_codepipeline.engine.executions.lookup import find_runs, latest_execution
 
     with set_up():
         deploy_pipeline(declaration("many"))
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _ended(execution_id: str) -> str:
-    from prefect_codepipeline.tasks.executions import read_execution
+    from prefect_codepipeline.engine.executions.lookup import read_execution
 
     until = time.monotonic() + 120
     while not ((known := read_execution(execution_id)).state and known.state.final):
@@ -59,7 +59,7 @@ def _ended(execution_id: str) -> str:
 
 
 def _copy(execution_id: str, count: int) -> None:
-    from prefect_codepipeline.tasks.prefect_api import call, flow_run
+    from prefect_codepipeline.prefect_api.client import call, flow_run
 
     run = flow_run(execution_id)
     _, facts = call("POST", f"/flow_runs/{execution_id}/input/filter", {"prefix": "", "limit": 200})

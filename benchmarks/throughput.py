@@ -50,7 +50,7 @@ def main() -> None:
 
 def _measure(database: str, count: int) -> None:
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
-    from prefect_codepipeline.tasks.executions import read_execution
+    from prefect_codepipeline.engine.executions.lookup import read_execution
 
     with set_up(sqlite=database == "SQLite") as home:
         names = [f"bench-{number}" for number in range(PIPELINES)]
@@ -105,7 +105,7 @@ def set_up(sqlite: bool = False) -> Iterator[Path]:
 
 
 def declaration(name: str) -> Any:
-    from prefect_codepipeline.model.declaration import PipelineDeclaration
+    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
     def action(name: str, category: str = "Test") -> dict[str, Any]:
         kind = {"category": category, "owner": "Custom", "provider": "Scripted", "version": "1"}

@@ -20,11 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prefect_codepipeline.deployments.checking import check_wire
-from prefect_codepipeline.deployments.definition_file import pipeline_in
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.deployments.checking.files import check_wire
+from prefect_codepipeline.deployments.files.definition import pipeline_in
+from prefect_codepipeline.documents.reading import parse_document
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation import validate
-from prefect_codepipeline.tasks.document import parse_document
 
 HELLO = Path(__file__).parent.parent / "examples" / "hello" / "pipeline.json"
 STAGES, ACTIONS = 50, 1000

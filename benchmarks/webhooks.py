@@ -56,7 +56,7 @@ def _measure(database: str) -> None:
         from prefect_codepipeline.blocks.git_connection import GitConnection
         from prefect_codepipeline.deployments.create import deploy_pipeline
         from prefect_codepipeline.deployments.local import embedded
-        from prefect_codepipeline.tasks.prefect_api import client
+        from prefect_codepipeline.prefect_api.client import client
 
         url = embedded.up(gateway=True).gateway_url
         repository = _repository(home)
@@ -109,7 +109,7 @@ def _burst(url: str) -> str:
         )
     answered = time.perf_counter() - began
     _settled()
-    from prefect_codepipeline.tasks.webhook_inbox import finished
+    from prefect_codepipeline.engine.triggers.webhook_inbox import finished
 
     results = [result for each in finished(10_000) if each.endpoint == "burst" for result in each.results]
     started, refused = (
@@ -123,8 +123,8 @@ def _burst(url: str) -> str:
 
 
 def _start(url: str, repository: Path) -> str:
-    from prefect_codepipeline.model.execution import ActionStarted
-    from prefect_codepipeline.tasks.executions import find_runs, read_execution
+    from prefect_codepipeline.engine.executions.lookup import find_runs, read_execution
+    from prefect_codepipeline.model.record.facts import ActionStarted
 
     took = []
     for number in range(5):
@@ -150,7 +150,7 @@ def _start(url: str, repository: Path) -> str:
 
 def _settled() -> float:
     """How long it takes until nothing waits to be dealt with."""
-    from prefect_codepipeline.tasks.webhook_inbox import waiting
+    from prefect_codepipeline.engine.triggers.webhook_inbox import waiting
 
     began = time.perf_counter()
     while waiting():
@@ -204,7 +204,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def declaration(name: str, mode: str) -> Any:
-    from prefect_codepipeline.model.declaration import PipelineDeclaration
+    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
     def kind(category: str, owner: str, provider: str) -> dict[str, str]:
         return {"category": category, "owner": owner, "provider": provider, "version": "1"}

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 from prefect.blocks.core import Block
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator, model_validator
 
-from prefect_codepipeline.model.action_settings import AWS_STANDARD_IMAGE
-from prefect_codepipeline.model.compute_types import COMPUTE_SIZES, ComputeSize, ComputeType
+from prefect_codepipeline.model.definition.action_settings import AWS_STANDARD_IMAGE
+from prefect_codepipeline.model.definition.compute_types import COMPUTE_SIZES, ComputeSize, ComputeType
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\x00-\x1f]*)?")
 _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/.+")

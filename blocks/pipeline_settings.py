@@ -7,9 +7,9 @@ from typing import ClassVar
 from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl
 
-from prefect_codepipeline.model.action_settings import ActionOverride, ActionSettings
-from prefect_codepipeline.model.approval_policy import AWS_POLICY, EVERYWHERE, ApprovalPolicy
-from prefect_codepipeline.model.notification_rules import NotificationRule
+from prefect_codepipeline.model.approvals.policy import AWS_POLICY, EVERYWHERE, ApprovalPolicy
+from prefect_codepipeline.model.definition.action_settings import ActionOverride, ActionSettings
+from prefect_codepipeline.model.record.notification_rules import NotificationRule
 
 
 class PipelineSettings(Block):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr
 
-from prefect_codepipeline.model.webhooks import WebhookDefinition
+from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
 
 
 class PipelineWebhook(Block):

@@ -10,7 +10,7 @@ from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
-from prefect_codepipeline.deployments.warm_worker import CodePipelineWorker
+from prefect_codepipeline.deployments.worker.worker import CodePipelineWorker
 
 __all__ = [
     "ArtifactStore",

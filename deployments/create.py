@@ -9,24 +9,28 @@ from typing import Any
 from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectNotFound
 
-from prefect_codepipeline.deployments.runnable import check_runnable
+from prefect_codepipeline.deployments.checking.runnable import check_runnable
+from prefect_codepipeline.engine.executions.definitions import (
+    claim_version,
+    newest_version,
+    read_definition_block,
+)
+from prefect_codepipeline.engine.executions.lookup import TAG, find_runs, known_execution
+from prefect_codepipeline.engine.operations.projection import DEFAULT_WORK_POOL, project
+from prefect_codepipeline.engine.operations.starting import (
+    check_start,
+    find_deployment,
+    start_pipeline_execution,
+)
+from prefect_codepipeline.engine.operations.stopping import cancel_for_update
 from prefect_codepipeline.errors import (
     ConcurrentModificationException,
-    InvalidDefinition,
     PipelineNotFoundException,
     ValidationException,
 )
-from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.tasks.definitions import claim_version, newest_version, read_definition_block
-from prefect_codepipeline.tasks.executions import (
-    TAG,
-    find_runs,
-    known_execution,
-)
-from prefect_codepipeline.tasks.prefect_api import call_all, client
-from prefect_codepipeline.tasks.projection import DEFAULT_WORK_POOL, project
-from prefect_codepipeline.tasks.starting import check_start, find_deployment, start_pipeline_execution
-from prefect_codepipeline.tasks.stopping import cancel_for_update
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.problem import InvalidDefinition
+from prefect_codepipeline.prefect_api.client import call_all, client
 
 # What starts executions stands with the tasks, since schedules start them too; it is looked for here by many.
 __all__ = [

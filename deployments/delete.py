@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from prefect_codepipeline.engine.executions.definitions import definition_documents
+from prefect_codepipeline.engine.executions.gate import read_gates
+from prefect_codepipeline.engine.executions.lookup import find_in_flight
+from prefect_codepipeline.engine.operations.projection import FLOW_NAME
+from prefect_codepipeline.engine.operations.schedules import schedule_variables
 from prefect_codepipeline.errors import PipelineNotFoundException, ValidationException
-from prefect_codepipeline.tasks.definitions import definition_documents
-from prefect_codepipeline.tasks.executions import find_in_flight
-from prefect_codepipeline.tasks.gate import read_gates
-from prefect_codepipeline.tasks.prefect_api import call
-from prefect_codepipeline.tasks.projection import FLOW_NAME
-from prefect_codepipeline.tasks.schedules import schedule_variables
+from prefect_codepipeline.prefect_api.client import call
 
 
 def delete_pipeline(name: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.prefect_api.client import call
 
 
 def list_blocks(type_slug: str) -> list[tuple[str, dict[str, Any]]]:

@@ -5,37 +5,11 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/approvals.html
 
 import time
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
-from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
-from prefect.states import Cancelled, Completed, Failed
+from prefect import get_run_logger
 
-from prefect_codepipeline.errors import (
-    ActionFailed,
-    ApprovalAlreadyCompletedException,
-    ApprovalNotAllowed,
-    InvalidApprovalTokenException,
-)
-from prefect_codepipeline.model.approver import Approver
-from prefect_codepipeline.model.declaration import ActionDeclaration
-from prefect_codepipeline.model.execution import (
-    ActionFinished,
-    ActionStarted,
-    ApprovalDecided,
-    ApprovalRefused,
-    ApprovalRequested,
-)
-from prefect_codepipeline.model.page import plain, revision_text
-from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.model.state import ActionState, ExecutionState
-from prefect_codepipeline.model.timeouts import timeout_in_minutes
-from prefect_codepipeline.model.variables import resolve_action
-from prefect_codepipeline.tasks.action_context import configuration_of
-from prefect_codepipeline.tasks.decision import (
+from prefect_codepipeline.engine.approvals.decision import (
     WAKE_ONLY,
     answer_of,
     expire_approval,
@@ -43,11 +17,19 @@ from prefect_codepipeline.tasks.decision import (
     put_approval_result,
     settle_votes,
 )
-from prefect_codepipeline.tasks.execution import Execution, current_execution
-from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
-from prefect_codepipeline.tasks.record import utc_now
-from prefect_codepipeline.tasks.registry import get_provider
-from prefect_codepipeline.tasks.suspension import Form, Wake, answers, suspend
+from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.errors import (
+    ApprovalAlreadyCompletedException,
+    ApprovalNotAllowed,
+    InvalidApprovalTokenException,
+)
+from prefect_codepipeline.model.approver import Approver
+from prefect_codepipeline.model.record.facts import ApprovalDecided, ApprovalRefused, ApprovalRequested
+from prefect_codepipeline.model.record.state import ActionState, ExecutionState
+from prefect_codepipeline.model.views.page import plain, revision_text
+from prefect_codepipeline.prefect_api.suspension import Form, Wake, answers, suspend
+from prefect_codepipeline.tasks.approval import conclude_approval
 
 POLL_SECONDS = 0.5
 # Prefect's Resume button takes an answer and does not say from whom.
@@ -74,69 +56,6 @@ FORM_SCHEMA: dict[str, Any] = {
     },
     "required": ["decision"],
 }
-
-
-@task(cache_policy=NO_CACHE, persist_result=False)
-def request_approval(stage_name: str, action_name: str) -> State[Any]:
-    """Mint the token of an approval and write down what is to be reviewed, once per attempt."""
-    execution = current_execution()
-    state = execution.state.stage(stage_name)
-    known = state.action(action_name)
-    if known.request:
-        return Completed(name="Requested", message=_until(known.request))
-    execution.check_is_ours()
-    identity = {"stage": state.name, "action": known.name, "attempt": state.attempt}
-    action_execution_id = known.started.action_execution_id if known.started else str(uuid4())
-    try:
-        resolved = resolve_action(known.action, execution.state.namespaces)
-        configuration = _configuration(resolved)
-    except ActionFailed as error:
-        execution.write(_started(identity, action_execution_id, known.action))
-        details = ErrorDetails(code=error.code, message=str(error))
-        finished = ActionFinished(
-            **identity,
-            at=utc_now(),
-            action_execution_id=action_execution_id,
-            status="Failed",
-            error_details=details,
-        )
-        execution.write(finished)
-        return Failed(message=str(error))
-    execution.write(_started(identity, action_execution_id, resolved))
-    minutes = known.action.timeout_in_minutes or timeout_in_minutes(known.action.action_type_id)
-    request = execution.write(
-        ApprovalRequested(
-            **identity,
-            at=utc_now(),
-            token=str(uuid4()),
-            expires_at=utc_now() + timedelta(minutes=minutes),
-            custom_data=configuration.custom_data,
-            external_entity_link=configuration.external_entity_link,
-        )
-    )
-    get_run_logger().info(
-        "Action %r of stage %r waits for approval until %s: %s",
-        known.name, state.name, f"{request.expires_at:%Y-%m-%d %H:%M} UTC", request.custom_data or "no comment given",
-    )  # fmt: skip
-    return Completed(name="Requested", message=_until(request))
-
-
-@task(cache_policy=NO_CACHE, persist_result=False)
-def conclude_approval(stage_name: str, action_name: str) -> State[Any]:
-    """Turn the decision about an approval into the end of its action."""
-    execution = current_execution()
-    known = execution.state.stage(stage_name).action(action_name)
-    assert known.started, "an approval is concluded after it was requested"
-    if known.decision is None:
-        stop = execution.state.stop
-        assert stop, "an approval is concluded after it was decided, or because the execution is stopped"
-        execution.write(_abandoned(known.started, stop.summary))
-        return Cancelled(name="Abandoned", message=stop.reason)
-    finished = execution.write(known.finished or _finished(known.started, known.decision))
-    message = finished.error_details.message if finished.error_details else finished.summary
-    if finished.status == "Succeeded":
-        return Completed(name="Approved", message=message)
-    return Failed(name="Rejected" if known.decision.status == "Rejected" else "Expired", message=message)
 
 
 def wait_for_approval(execution: Execution, stage_name: str, action_name: str) -> None:
@@ -239,59 +158,3 @@ def describe(state: ExecutionState, stage_name: str, request: ApprovalRequested)
         f"Open until {request.expires_at:%Y-%m-%d %H:%M} UTC. If nobody answers by then, it counts as rejected.",
     ]
     return "\n".join(lines)
-
-
-def _configuration(action: ActionDeclaration) -> ManualApprovalConfiguration:
-    configuration = configuration_of(get_provider(action.action_type_id), action)
-    assert isinstance(configuration, ManualApprovalConfiguration), (
-        f"{action.action_type_id} is no manual approval"
-    )
-    return configuration
-
-
-def _started(identity: dict[str, Any], action_execution_id: str, action: ActionDeclaration) -> ActionStarted:
-    return ActionStarted(
-        **identity,
-        at=utc_now(),
-        action_execution_id=action_execution_id,
-        resolved_configuration=action.configuration,
-    )
-
-
-def _abandoned(started: ActionStarted, why: str) -> ActionFinished:
-    """Nobody works on an approval, so a stop need not wait for it."""
-    return ActionFinished(
-        at=utc_now(),
-        stage=started.stage,
-        action=started.action,
-        attempt=started.attempt,
-        action_execution_id=started.action_execution_id,
-        status="Abandoned",
-        summary=why,
-    )
-
-
-def _finished(started: ActionStarted, decision: ApprovalDecided) -> ActionFinished:
-    approved = decision.status == "Approved"
-    said = f": {decision.summary}" if decision.summary else ""
-    message = (
-        "nobody decided in time, which counts as a rejection"
-        if decision.status == "Expired"
-        else f"{decision.status.lower()} by {decision.by}{said}"
-    )
-    code = "Timeout" if decision.status == "Expired" else "JobFailed"
-    return ActionFinished(
-        at=utc_now(),
-        stage=started.stage,
-        action=started.action,
-        attempt=started.attempt,
-        action_execution_id=started.action_execution_id,
-        status="Succeeded" if approved else "Failed",
-        summary=message,
-        error_details=None if approved else ErrorDetails(code=code, message=message),
-        last_updated_by=decision.by,
-    )
-
-
-def _until(request: ApprovalRequested) -> str:
-    return f"open until {request.expires_at:%Y-%m-%d %H:%M} UTC"

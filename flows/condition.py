@@ -4,40 +4,34 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-conditions.html
 """
 
 import time
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
-from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
+from prefect_codepipeline.actions.rule_registry import abandon_rule
+from prefect_codepipeline.engine.executions.process import Execution, current_execution
+from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.flows.stage import run_as
-from prefect_codepipeline.model.conditions import (
+from prefect_codepipeline.model.definition.conditions import (
     ConditionKind,
     ConditionStatus,
-    RuleOutcome,
     RuleWait,
     summary_of,
 )
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.record.condition_facts import (
     ConditionEnded,
     OverrideRequested,
     RuleAnswered,
-    RuleAsked,
-    RuleWaits,
-    StageExecutionStatus,
     override_key,
 )
-from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.model.state import ConditionState
-from prefect_codepipeline.tasks.execution import Execution, current_execution
-from prefect_codepipeline.tasks.record import utc_now
-from prefect_codepipeline.tasks.registry import CancellationToken
-from prefect_codepipeline.tasks.rule import RuleQuestion, abandon_rule, as_task_state, place_of, run_rule
-from prefect_codepipeline.tasks.suspension import Wake, suspend
+from prefect_codepipeline.model.record.facts import StageExecutionStatus
+from prefect_codepipeline.model.record.state import ConditionState
+from prefect_codepipeline.prefect_api.suspension import Wake, suspend
+from prefect_codepipeline.tasks.rule import ask_rule, known_condition
 
 # Shorter waits than this are not worth a suspension.
 SHORT_WAIT = timedelta(seconds=5)
@@ -75,13 +69,13 @@ def engaged_by_failure(execution: Execution, stage_name: str) -> str | None:
 def condition(stage_name: str, kind: str, attempt: int, asking: int) -> State[Any]:
     """Ask the rules of a condition one after another, until one is not met or has to wait."""
     execution = current_execution()
-    while (known := _condition(execution, stage_name, kind)) and known.next_rule:
+    while (known := known_condition(execution, stage_name, kind)) and known.next_rule:
         rule = known.next_rule
         before = rule.waits
         ask_rule.with_options(name=rule.rule.name, task_run_name=rule.rule.name)(
             stage_name, kind, rule.rule.name, return_state=True
         )
-        known = _condition(execution, stage_name, kind)
+        known = known_condition(execution, stage_name, kind)
         if next(each for each in known.rules if each.rule.name == rule.rule.name).waits > before:
             return Completed(name="Waits", message=known.summary)
     message = summary_of(known.outcomes, len(known.rules))
@@ -92,52 +86,12 @@ def condition(stage_name: str, kind: str, attempt: int, asking: int) -> State[An
     return Failed(name=known.by_its_rules, message=message)
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
-def ask_rule(stage_name: str, kind: str, rule_name: str) -> State[Any]:
-    """Ask a rule once, and write down what it said."""
-    execution = current_execution()
-    known = _condition(execution, stage_name, kind)
-    rule = next(rule for rule in known.rules if rule.rule.name == rule_name)
-    attempt = execution.state.stage(stage_name).attempt
-    identity: dict[str, Any] = {"stage": stage_name, "condition": kind, "attempt": attempt}
-    execution.check_is_ours()
-    asked = rule.asked or execution.write(
-        RuleAsked(**identity, at=utc_now(), rule=rule_name, rule_execution_id=str(uuid4()))
-    )
-    question = RuleQuestion(
-        stage_name,
-        known.kind,
-        rule.rule,
-        asked.rule_execution_id,
-        asked.at,
-        utc_now(),
-        rule.wait.memory if rule.wait else {},
-    )
-    answer = _ask_provider(execution, question, override_key(known.kind, stage_name, attempt))
-    if isinstance(answer, RuleWait):
-        execution.write(RuleWaits(**identity, at=utc_now(), number=rule.waits + 1, wait=answer))
-    else:
-        execution.write(RuleAnswered(**identity, at=utc_now(), outcome=answer))
-    return as_task_state(answer)
-
-
-def _ask_provider(execution: Execution, question: RuleQuestion, key: str) -> RuleOutcome | RuleWait:
-    """Ask, and have the rule abandoned when somebody overrides its condition meanwhile."""
-    token = CancellationToken()
-    place = place_of(execution, question.stage_name, question.rule.name, get_run_logger())
-    execution.overridable = (key, token)
-    try:
-        return run_rule(question, replace(place, cancellation=token))
-    finally:
-        execution.overridable = None
-
-
 def _evaluate(execution: Execution, stage_name: str, kind: ConditionKind) -> ConditionState | None:
     """The condition once it has ended; None when the stage has none of that kind."""
     if execution.state.stage(stage_name).condition(kind) is None:
         return None
     attempt = execution.state.stage(stage_name).attempt
-    while not (known := _condition(execution, stage_name, kind)).ended:
+    while not (known := known_condition(execution, stage_name, kind)).ended:
         override = execution.record.get(override_key(kind, stage_name, attempt))
         if isinstance(override, OverrideRequested):
             _abandon(execution, stage_name, known, f"overridden by {override.by}")
@@ -185,7 +139,7 @@ def _seconds_until(at: datetime) -> float:
 def _abandon(execution: Execution, stage_name: str, known: ConditionState, why: str) -> None:
     """End the rule that waits for its answer."""
     attempt = execution.state.stage(stage_name).attempt
-    if known.next_rule and (outcome := abandon_rule(known.next_rule, why)):
+    if known.next_rule and (outcome := abandon_rule(known.next_rule, why, utc_now())):
         execution.write(
             RuleAnswered(
                 at=utc_now(), stage=stage_name, condition=known.kind, attempt=attempt, outcome=outcome
@@ -208,7 +162,3 @@ def _end(
         )
     )
     get_run_logger().info("Condition %s of stage %r: %s (%s)", _WHEN[known.kind], stage_name, status, summary)
-
-
-def _condition(execution: Execution, stage_name: str, kind: str) -> ConditionState:
-    return next(c for c in execution.state.stage(stage_name).conditions if c.kind == kind)

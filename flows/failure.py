@@ -6,11 +6,11 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-rollback.html
 
 from prefect import get_run_logger
 
+from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.operations.rollback import latest_success, start_rollback
 from prefect_codepipeline.flows.condition import engaged_by_failure
-from prefect_codepipeline.model.execution import RetryRequested
-from prefect_codepipeline.tasks.execution import Execution
-from prefect_codepipeline.tasks.record import utc_now
-from prefect_codepipeline.tasks.rollback import latest_success, start_rollback
+from prefect_codepipeline.model.record.facts import RetryRequested
 
 
 def begin_automatic_retry(execution: Execution, stage_name: str) -> bool:

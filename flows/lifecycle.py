@@ -12,12 +12,27 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled, Completed, Failed
 
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.actions.registry import providers
+from prefect_codepipeline.engine.executions import gate
+from prefect_codepipeline.engine.executions.definitions import newest_version, read_definition_block
+from prefect_codepipeline.engine.executions.lookup import check_limit_before
+from prefect_codepipeline.engine.executions.process import Execution, claim_process, set_current_execution
+from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
+from prefect_codepipeline.engine.executions.stop_watch import watching_for_stop
+from prefect_codepipeline.engine.notifications.commit_statuses import CommitStatuses
+from prefect_codepipeline.engine.notifications.event_webhooks import EventPublisher
+from prefect_codepipeline.engine.notifications.events import Herald
+from prefect_codepipeline.engine.notifications.report import Reporter
+from prefect_codepipeline.engine.operations.retrying import write_retry
+from prefect_codepipeline.engine.operations.rollback import inherited_from
+from prefect_codepipeline.engine.operations.schedules import rule_of
+from prefect_codepipeline.engine.operations.stopping import wind_up
+from prefect_codepipeline.model.record.artifacts import Inherited
+from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     AnyFact,
     ExecutionFinished,
     ExecutionPinned,
-    Inherited,
     PipelineExecutionStatus,
     ProcessLost,
     ProcessStarted,
@@ -26,26 +41,11 @@ from prefect_codepipeline.model.execution import (
     StageExecutionStatus,
     StageFinished,
 )
+from prefect_codepipeline.model.record.state import ExecutionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.model.state import ExecutionState, StageState
-from prefect_codepipeline.tasks import gate
-from prefect_codepipeline.tasks.commit_statuses import CommitStatuses
-from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block
-from prefect_codepipeline.tasks.event_webhooks import EventPublisher
-from prefect_codepipeline.tasks.events import Herald
-from prefect_codepipeline.tasks.execution import Execution, claim_process, set_current_execution
-from prefect_codepipeline.tasks.executions import check_limit_before
-from prefect_codepipeline.tasks.lease import holding_lease
-from prefect_codepipeline.tasks.prefect_api import call, flow_run
-from prefect_codepipeline.tasks.record import RecordOf, utc_now
-from prefect_codepipeline.tasks.registry import providers
-from prefect_codepipeline.tasks.report import Reporter
-from prefect_codepipeline.tasks.retrying import write_retry
-from prefect_codepipeline.tasks.rollback import inherited_from
-from prefect_codepipeline.tasks.schedules import rule_of
-from prefect_codepipeline.tasks.stop_watch import watching_for_stop
-from prefect_codepipeline.tasks.stopping import wind_up
-from prefect_codepipeline.tasks.suspension import Wake, suspend
+from prefect_codepipeline.prefect_api.client import call, flow_run
+from prefect_codepipeline.prefect_api.leases import holding_lease
+from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 
 # So long an execution waits at a gate in its process; then it is suspended, and holds none.
 IN_PROCESS_WAIT_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_WAIT_SECONDS") or 30.0)

@@ -10,8 +10,9 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
+from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.errors import CodePipelineError
-from prefect_codepipeline.flows.approval import abandon_approvals, request_approval, wait_for_approval
+from prefect_codepipeline.flows.approval import abandon_approvals, wait_for_approval
 from prefect_codepipeline.flows.condition import meet_condition
 from prefect_codepipeline.flows.failure import begin_automatic_retry, roll_back_automatically
 from prefect_codepipeline.flows.lifecycle import (
@@ -22,9 +23,9 @@ from prefect_codepipeline.flows.lifecycle import (
     taking_over,
 )
 from prefect_codepipeline.flows.stage import outcome_of, run_segment
-from prefect_codepipeline.model.execution import StageExecutionStatus
-from prefect_codepipeline.model.plan import Segment, cut_into_segments
-from prefect_codepipeline.tasks.execution import Execution
+from prefect_codepipeline.model.definition.plan import Segment, cut_into_segments
+from prefect_codepipeline.model.record.facts import StageExecutionStatus
+from prefect_codepipeline.tasks.approval import request_approval
 
 
 @flow(name="pipeline", persist_result=False)

@@ -6,7 +6,7 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from prefect_codepipeline.tasks.polling import poll_once
+from prefect_codepipeline.engine.triggers.polling import poll_once
 
 
 @flow(name="poll", persist_result=False)

@@ -9,25 +9,30 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Crashed, Failed, Scheduled
 
-from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
-from prefect_codepipeline.model.execution import ApprovalRequested, ProcessLost, ProcessStarted
-from prefect_codepipeline.model.state import ActionState
-from prefect_codepipeline.tasks import gate
-from prefect_codepipeline.tasks.approval_messages import (
-    is_reminded,
-    remind,
-    reminder_due,
-    withdraw_buttons,
-)
-from prefect_codepipeline.tasks.decision import (
+from prefect_codepipeline.engine.approvals.decision import (
     WAKE_ONLY,
     answer_of,
     approval_policy,
     expire_approval,
     settle_votes,
 )
-from prefect_codepipeline.tasks.executions import KnownExecution, find_all_runs, known_execution
-from prefect_codepipeline.tasks.lease import (
+from prefect_codepipeline.engine.executions import gate
+from prefect_codepipeline.engine.executions.lookup import KnownExecution, find_all_runs, known_execution
+from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
+from prefect_codepipeline.engine.notifications.approval_messages import (
+    is_reminded,
+    remind,
+    reminder_due,
+    withdraw_buttons,
+)
+from prefect_codepipeline.engine.notifications.report import tell_the_end
+from prefect_codepipeline.engine.operations.projection import count_of_everything, project_missing
+from prefect_codepipeline.engine.operations.stopping import give_up, wind_up
+from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
+from prefect_codepipeline.model.record.facts import ApprovalRequested, ProcessLost, ProcessStarted
+from prefect_codepipeline.model.record.state import ActionState
+from prefect_codepipeline.prefect_api.client import call, client, moment
+from prefect_codepipeline.prefect_api.leases import (
     STALE_SECONDS,
     drop_stale_leases,
     is_stale,
@@ -35,12 +40,7 @@ from prefect_codepipeline.tasks.lease import (
     read_variables,
     server_time,
 )
-from prefect_codepipeline.tasks.prefect_api import call, client, moment
-from prefect_codepipeline.tasks.projection import count_of_everything, project_missing
-from prefect_codepipeline.tasks.record import RecordOf, utc_now
-from prefect_codepipeline.tasks.report import tell_the_end
-from prefect_codepipeline.tasks.stopping import give_up, wind_up
-from prefect_codepipeline.tasks.suspension import resume
+from prefect_codepipeline.prefect_api.suspension import resume
 
 # A worker reports a crash twice, some seconds apart; the second report would undo a retry in between.
 CRASH_SETTLES = timedelta(seconds=10)

@@ -10,14 +10,14 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.states import Cancelled, Completed, Failed, Pending
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from prefect_codepipeline.model.execution import StageExecutionStatus
-from prefect_codepipeline.model.execution_modes import MAX_PARALLEL_ACTIONS
+from prefect_codepipeline.engine.executions.process import Execution, current_execution
+from prefect_codepipeline.model.definition.execution_modes import MAX_PARALLEL_ACTIONS
+from prefect_codepipeline.model.definition.plan import Group, Segment, cut_into_segments
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.model.plan import Group, Segment, cut_into_segments
-from prefect_codepipeline.model.state import StageState
+from prefect_codepipeline.model.record.facts import StageExecutionStatus
+from prefect_codepipeline.model.record.state import StageState
+from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.tasks.action import run_action
-from prefect_codepipeline.tasks.execution import Execution, current_execution
-from prefect_codepipeline.tasks.prefect_api import call, client
 
 
 @flow(name="stage", persist_result=False, validate_parameters=False)

@@ -1,16 +1,10 @@
-"""Every exception this package raises on purpose.
+"""Every exception this package raises on purpose, but `InvalidDefinition`, which lists problems of the model.
 
 Three outcomes are never mixed: the action *failed* (the user's work, `ActionFailed`), the engine
 *errored* (ours, any other exception) and the execution was *stopped* (nobody's fault, `ActionAbandoned`).
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from prefect_codepipeline.model.validation import Problem
 
 
 class CodePipelineError(Exception):
@@ -66,19 +60,6 @@ class UnreadableDefinition(CodePipelineError):
         super().__init__(message)
         self.line = line
         self.column = column
-
-
-class InvalidDefinition(CodePipelineError):
-    """A definition breaks rules, or asks for what cannot run here; it lists every problem."""
-
-    def __init__(self, problems: Sequence[Problem], name: str = "the definition") -> None:
-        self.problems = list(problems)
-        count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
-        lines = "\n".join(
-            f"  line {problem.line}: {problem}" if problem.line else f"  {problem}"
-            for problem in self.problems
-        )
-        super().__init__(f"{name} cannot run: {count}\n{lines}")
 
 
 class MissingBlock(CodePipelineError):

@@ -1,6 +1,6 @@
 """Ask one rule: resolve its variables, fetch its inputs, call its provider, say what came of it.
 
-Nothing is written down here: whoever asks keeps the `RuleOutcome`, or the `RuleWait` to ask again with.
+`ask_rule` writes down the `RuleOutcome`, or the `RuleWait` to ask again with; `run_rule` writes down nothing.
 """
 
 from __future__ import annotations
@@ -10,35 +10,20 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 from pydantic import ValidationError
 
-from prefect_codepipeline.blocks.pipeline_definition import MASK
-from prefect_codepipeline.errors import (
-    ActionAbandoned,
-    ActionFailed,
-    CodePipelineError,
-    PrefectUnavailable,
-    UnresolvedVariable,
-)
-from prefect_codepipeline.model.action_settings import ActionSettings
-from prefect_codepipeline.model.conditions import ConditionKind, RuleOutcome, RuleWait
-from prefect_codepipeline.model.declaration import RuleDeclaration
-from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.model.state import RuleState
-from prefect_codepipeline.model.validation import problems_of
-from prefect_codepipeline.model.variables import Namespaces, resolve
-from prefect_codepipeline.tasks.artifacts import fetch_tree
-from prefect_codepipeline.tasks.execution import Execution
-from prefect_codepipeline.tasks.record import utc_now
-from prefect_codepipeline.tasks.registry import CancellationToken, InputTree
-from prefect_codepipeline.tasks.rule_registry import (
+from prefect_codepipeline.actions.artifacts.storing import fetch_tree
+from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
     RuleProvider,
@@ -48,6 +33,25 @@ from prefect_codepipeline.tasks.rule_registry import (
     get_rule_provider,
     rule_providers,
 )
+from prefect_codepipeline.actions.work import CancellationToken, InputTree
+from prefect_codepipeline.blocks.pipeline_definition import MASK
+from prefect_codepipeline.engine.executions.process import Execution, current_execution
+from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.errors import (
+    ActionAbandoned,
+    ActionFailed,
+    CodePipelineError,
+    PrefectUnavailable,
+    UnresolvedVariable,
+)
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
+from prefect_codepipeline.model.definition.conditions import ConditionKind, RuleOutcome, RuleWait
+from prefect_codepipeline.model.definition.declaration import RuleDeclaration
+from prefect_codepipeline.model.definition.variables import Namespaces, resolve
+from prefect_codepipeline.model.record.condition_facts import RuleAnswered, RuleAsked, RuleWaits, override_key
+from prefect_codepipeline.model.record.state import ConditionState
+from prefect_codepipeline.model.records import ErrorDetails
+from prefect_codepipeline.model.validation import problems_of
 
 SUMMARY_LENGTH = 2048
 MESSAGE_LENGTH = 5000
@@ -55,7 +59,6 @@ MESSAGE_LENGTH = 5000
 LAST_ANSWER_SECONDS = 30.0
 # A prefix of scratch directories of actions, which removes those of processes that were killed.
 _SCRATCH = "codepipeline-action-"
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -138,29 +141,6 @@ def run_rule(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWait
         answer = answer.model_copy(update={"resolved_configuration": _shown(rule, place.namespaces)})
     _log(answer, place)
     return answer
-
-
-def abandon_rule(known: RuleState, why: str) -> RuleOutcome | None:
-    """End a rule that waits, and what it has under way elsewhere; None when it was not asked, or has answered."""
-    if known.asked is None or known.outcome:
-        return None
-    wait = known.wait
-    provider = rule_providers().get(RuleType.of(known.rule.rule_type_id))
-    if wait and provider and provider.abandon:
-        try:
-            provider.abandon(wait.memory)
-        except CodePipelineError as error:  # the execution ends all the same
-            _logger.warning("what rule %r has under way could not be ended: %s", known.rule.name, error)
-    return RuleOutcome(
-        rule=known.rule.name,
-        rule_execution_id=known.asked.rule_execution_id,
-        started_at=known.asked.at,
-        ended_at=utc_now(),
-        status="Abandoned",
-        summary=why,
-        external_execution_id=wait.external_execution_id if wait else None,
-        external_execution_url=wait.external_execution_url if wait else None,
-    )
 
 
 def resolve_rule(rule: RuleDeclaration, namespaces: Namespaces) -> RuleDeclaration:
@@ -356,3 +336,48 @@ def _why(outcome: RuleOutcome) -> str:
 def _made(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     return directory
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def ask_rule(stage_name: str, kind: str, rule_name: str) -> State[Any]:
+    """Ask a rule once, and write down what it said."""
+    execution = current_execution()
+    known = known_condition(execution, stage_name, kind)
+    rule = next(rule for rule in known.rules if rule.rule.name == rule_name)
+    attempt = execution.state.stage(stage_name).attempt
+    identity: dict[str, Any] = {"stage": stage_name, "condition": kind, "attempt": attempt}
+    execution.check_is_ours()
+    asked = rule.asked or execution.write(
+        RuleAsked(**identity, at=utc_now(), rule=rule_name, rule_execution_id=str(uuid4()))
+    )
+    question = RuleQuestion(
+        stage_name,
+        known.kind,
+        rule.rule,
+        asked.rule_execution_id,
+        asked.at,
+        utc_now(),
+        rule.wait.memory if rule.wait else {},
+    )
+    answer = _ask_provider(execution, question, override_key(known.kind, stage_name, attempt))
+    if isinstance(answer, RuleWait):
+        execution.write(RuleWaits(**identity, at=utc_now(), number=rule.waits + 1, wait=answer))
+    else:
+        execution.write(RuleAnswered(**identity, at=utc_now(), outcome=answer))
+    return as_task_state(answer)
+
+
+def _ask_provider(execution: Execution, question: RuleQuestion, key: str) -> RuleOutcome | RuleWait:
+    """Ask, and have the rule abandoned when somebody overrides its condition meanwhile."""
+    token = CancellationToken()
+    place = place_of(execution, question.stage_name, question.rule.name, get_run_logger())
+    execution.overridable = (key, token)
+    try:
+        return run_rule(question, replace(place, cancellation=token))
+    finally:
+        execution.overridable = None
+
+
+def known_condition(execution: Execution, stage_name: str, kind: str) -> ConditionState:
+    """The condition of a stage as it stands."""
+    return next(c for c in execution.state.stage(stage_name).conditions if c.kind == kind)

@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+pytest_plugins = ["git_repositories"]  # of tests/support
 PLUGIN = Path(__file__).parent / "plugin"
 
 
@@ -99,3 +101,14 @@ def event_receiver() -> Iterator[Any]:
     receiver.SECRET = SECRET
     yield receiver
     receiver.stop()
+
+
+@pytest.fixture
+def wait_for() -> Callable[..., None]:
+    def wait(condition: Callable[[], object], seconds: float = 10) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.01)
+
+    return wait

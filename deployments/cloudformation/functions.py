@@ -10,8 +10,8 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from prefect_codepipeline.deployments.cloudformation.unknown import (
     NO_VALUE,
@@ -24,15 +24,43 @@ from prefect_codepipeline.deployments.cloudformation.unknown import (
     unknown,
 )
 
-if TYPE_CHECKING:
-    from prefect_codepipeline.deployments.cloudformation.template import Template
 
-Function = Callable[["Template", Any, str, str], Any]
+class Evaluation(Protocol):
+    """What a function asks of the template that it stands in."""
+
+    mappings: dict[str, Any]
+    origins: dict[str, str]
+
+    def step(self) -> None:
+        """Count one step; raises when there are too many."""
+
+    def value(self, node: Any, path: str, out: str = "") -> Any:
+        """A part of the template with every function replaced by its value."""
+
+    def ref(self, name: str, path: str) -> Any:
+        """What `Ref` gives for a name."""
+
+    def attribute(self, resource_id: str, attribute: str, path: str) -> Any:
+        """What `Fn::GetAtt` gives for an attribute of a resource."""
+
+    def condition(self, name: str, path: str) -> bool:
+        """Whether a condition of the template holds."""
+
+    def lacking(self, name: str, what: str) -> str:
+        """The given value of that name, or a mark that it is missing."""
+
+    def problem(
+        self, path: str, message: str, meant: str = "", known: Iterable[str] = (), hint: str = ""
+    ) -> None:
+        """Note what CloudFormation would refuse."""
+
+
+Function = Callable[[Evaluation, Any, str, str], Any]
 _SUB = re.compile(r"\$\{([^{}]*)\}")
 _LOOP = "Fn::ForEach::"
 
 
-def call(template: Template, name: str, argument: Any, path: str, out: str) -> Any:
+def call(template: Evaluation, name: str, argument: Any, path: str, out: str) -> Any:
     """The value of a function.
 
     Args:
@@ -49,13 +77,13 @@ def call(template: Template, name: str, argument: Any, path: str, out: str) -> A
     return FUNCTIONS[name](template, argument, path, out)
 
 
-def _ref(template: Template, argument: Any, path: str, out: str) -> Any:
+def _ref(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     if not isinstance(argument, str):
         return _malformed(template, path, "Ref", "a text")
     return template.ref(argument, path)
 
 
-def _get_att(template: Template, argument: Any, path: str, out: str) -> Any:
+def _get_att(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     if isinstance(argument, str) and "." in argument:
         argument = argument.split(".", 1)
     if not isinstance(argument, list) or len(argument) < 2 or not isinstance(argument[0], str):
@@ -64,7 +92,7 @@ def _get_att(template: Template, argument: Any, path: str, out: str) -> Any:
     return template.attribute(argument[0], bare(attribute), path)
 
 
-def _sub(template: Template, argument: Any, path: str, out: str) -> Any:
+def _sub(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     text, variables = argument, {}
     if isinstance(argument, list) and len(argument) == 2 and isinstance(argument[1], dict):
         text = argument[0]
@@ -93,7 +121,7 @@ def _ends_of(variables: dict[str, str]) -> dict[str, str]:
     return {key.strip(): value for key, value in variables.items()}
 
 
-def _join(template: Template, argument: Any, path: str, out: str) -> Any:
+def _join(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     if not isinstance(argument, list) or len(argument) != 2:
         return _malformed(template, path, "Fn::Join", "a delimiter and a list")
     delimiter = _text(template, argument[0], f"{path}[0]")
@@ -103,7 +131,7 @@ def _join(template: Template, argument: Any, path: str, out: str) -> Any:
     return delimiter.join(_as_text(template, item, path) for item in items)
 
 
-def _split(template: Template, argument: Any, path: str, out: str) -> Any:
+def _split(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     if not isinstance(argument, list) or len(argument) != 2:
         return _malformed(template, path, "Fn::Split", "a delimiter and a text")
     delimiter = _text(template, argument[0], f"{path}[0]")
@@ -126,7 +154,7 @@ def _split_around(text: str, delimiter: str) -> list[str]:
     return parts
 
 
-def _select(template: Template, argument: Any, path: str, out: str) -> Any:
+def _select(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     if not isinstance(argument, list) or len(argument) != 2:
         return _malformed(template, path, "Fn::Select", "an index and a list")
     index = _text(template, argument[0], f"{path}[0]")
@@ -142,14 +170,14 @@ def _select(template: Template, argument: Any, path: str, out: str) -> Any:
     return items[int(index)]
 
 
-def _if(template: Template, argument: Any, path: str, out: str) -> Any:
+def _if(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     if not isinstance(argument, list) or len(argument) != 3 or not isinstance(argument[0], str):
         return _malformed(template, path, "Fn::If", "a condition's name and two values")
     chosen = 1 if template.condition(argument[0], path) else 2
     return template.value(argument[chosen], f"{path}[{chosen}]", out)
 
 
-def _find_in_map(template: Template, argument: Any, path: str, out: str) -> Any:
+def _find_in_map(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     if not isinstance(argument, list) or len(argument) not in (3, 4):
         return _malformed(template, path, "Fn::FindInMap", "the names of a map and of two keys")
     names = [_text(template, part, f"{path}[{index}]") for index, part in enumerate(argument[:3])]
@@ -172,19 +200,19 @@ def _find_in_map(template: Template, argument: Any, path: str, out: str) -> Any:
     return template.value(found, "Mappings." + ".".join(names), out)
 
 
-def _import_value(template: Template, argument: Any, path: str, out: str) -> Any:
+def _import_value(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     name = bare(_text(template, argument, path))
     return template.lacking(f"ImportValue.{name}", f"export {name} of another stack")
 
 
-def _base64(template: Template, argument: Any, path: str, out: str) -> Any:
+def _base64(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     text = _text(template, argument, path)
     if holds_unknown(text):
         return template.lacking(f"Base64({bare(text)})", "Base64 of a text that is not known")
     return base64.b64encode(text.encode()).decode()
 
 
-def _length(template: Template, argument: Any, path: str, out: str) -> Any:
+def _length(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     items = _value(template, argument, path)
     if isinstance(items, list):
         return str(len(items))
@@ -193,21 +221,21 @@ def _length(template: Template, argument: Any, path: str, out: str) -> Any:
     return _malformed(template, path, "Fn::Length", "a list")
 
 
-def _to_json_string(template: Template, argument: Any, path: str, out: str) -> Any:
+def _to_json_string(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     value = _value(template, argument, path)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _get_azs(template: Template, argument: Any, path: str, out: str) -> Any:
+def _get_azs(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     region = bare(_text(template, argument, path)) or bare(str(template.ref("AWS::Region", path)))
     return template.lacking(f"GetAZs.{region}", f"the availability zones of {region}")
 
 
-def _cidr(template: Template, argument: Any, path: str, out: str) -> Any:
+def _cidr(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     return template.lacking("Fn::Cidr", "a list of networks")
 
 
-def _transform(template: Template, argument: Any, path: str, out: str) -> Any:
+def _transform(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     name = argument.get("Name") if isinstance(argument, dict) else None
     name = name if isinstance(name, str) else "Transform"
     return template.lacking(name, f"what macro {name} makes")
@@ -232,7 +260,7 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 
-def truth(template: Template, node: Any, path: str) -> bool:
+def truth(template: Evaluation, node: Any, path: str) -> bool:
     """Whether a condition holds. A value that is not known equals itself and nothing else."""
     template.step()
     key, argument = next(iter(node.items())) if isinstance(node, dict) and len(node) == 1 else ("", None)
@@ -252,7 +280,7 @@ def truth(template: Template, node: Any, path: str) -> bool:
     return False
 
 
-def with_loops(template: Template, node: dict[str, Any], path: str) -> dict[str, Any]:
+def with_loops(template: Evaluation, node: dict[str, Any], path: str) -> dict[str, Any]:
     """A mapping with each `Fn::ForEach::Name: [identifier, list, {key: value}]` in it written out."""
     if not any(key.startswith(_LOOP) for key in node):
         return node
@@ -264,7 +292,7 @@ def with_loops(template: Template, node: dict[str, Any], path: str) -> dict[str,
     return found
 
 
-def _written_out(template: Template, argument: Any, path: str) -> dict[str, Any]:
+def _written_out(template: Evaluation, argument: Any, path: str) -> dict[str, Any]:
     if (
         not isinstance(argument, list)
         or len(argument) != 3
@@ -287,7 +315,7 @@ def _written_out(template: Template, argument: Any, path: str) -> dict[str, Any]
     return found
 
 
-def _substituted(template: Template, node: Any, identifier: str, value: str) -> Any:
+def _substituted(template: Evaluation, node: Any, identifier: str, value: str) -> Any:
     template.step()
     if isinstance(node, str):
         short = "".join(re.findall(r"[A-Za-z0-9]", value))
@@ -304,7 +332,7 @@ def _substituted(template: Template, node: Any, identifier: str, value: str) -> 
     }
 
 
-def _value(template: Template, node: Any, path: str) -> Any:
+def _value(template: Evaluation, node: Any, path: str) -> Any:
     """The value of an argument, whose origin is no part of what is made."""
     origins, template.origins = template.origins, {}
     value = template.value(node, path)
@@ -312,11 +340,11 @@ def _value(template: Template, node: Any, path: str) -> Any:
     return "" if value is NO_VALUE else value
 
 
-def _text(template: Template, node: Any, path: str) -> str:
+def _text(template: Evaluation, node: Any, path: str) -> str:
     return _as_text(template, _value(template, node, path), path)
 
 
-def _as_text(template: Template, value: Any, path: str) -> str:
+def _as_text(template: Evaluation, value: Any, path: str) -> str:
     if value is NO_VALUE or value is None:
         return ""
     text = as_text(value)
@@ -333,6 +361,6 @@ def _spelled(value: Any) -> Any:
     return value if text is None else text
 
 
-def _malformed(template: Template, path: str, function: str, what: str) -> str:
+def _malformed(template: Evaluation, path: str, function: str, what: str) -> str:
     template.problem(path, f"Template error: {function} takes {what}")
     return template.lacking(path, "what a function gives that is not written as it should be")

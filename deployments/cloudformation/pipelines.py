@@ -18,11 +18,12 @@ from prefect_codepipeline.deployments.cloudformation.template import (
     stack_name_of,
 )
 from prefect_codepipeline.deployments.cloudformation.unknown import as_text, names_in, shown
-from prefect_codepipeline.deployments.definition_file import WrittenPipeline, pipeline_in, with_numbers
+from prefect_codepipeline.deployments.files.definition import WrittenPipeline, pipeline_in, with_numbers
+from prefect_codepipeline.deployments.files.resources import MissingValue
+from prefect_codepipeline.documents.document import Document, Place
 from prefect_codepipeline.errors import UnreadableDefinition
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation import Problem, declare_or_problems, nearest
-from prefect_codepipeline.tasks.document import Document, Place
 
 PIPELINE = "AWS::CodePipeline::Pipeline"
 BESIDE = {
@@ -96,14 +97,6 @@ class ImportedPipeline:
             for problem in problems
             if problem.path not in waiting and not _STAND_IN.search(problem.message)
         ]
-
-
-@dataclass(frozen=True)
-class MissingValue:
-    """A value that is not known, and where it is used."""
-
-    what: str
-    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from prefect_codepipeline.deployments.cloudformation.known_values import (
     PSEUDO_PARAMETERS,
 )
 from prefect_codepipeline.deployments.cloudformation.unknown import NO_VALUE, as_text, holds_unknown, unknown
+from prefect_codepipeline.documents.document import Document
 from prefect_codepipeline.errors import UnreadableDefinition
 from prefect_codepipeline.model.validation import Problem, nearest
-from prefect_codepipeline.tasks.document import Document
 
 MAX_STEPS = 200_000
 MAX_TEXT = 1_000_000

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prefect_codepipeline.deployments.fingerprint import fingerprint
 from prefect_codepipeline.deployments.local import postgresql
 from prefect_codepipeline.deployments.local.api_url import no_proxy
 from prefect_codepipeline.deployments.local.parts import (
@@ -45,6 +44,7 @@ from prefect_codepipeline.deployments.local.state import (
     read_state,
     write_state,
 )
+from prefect_codepipeline.deployments.worker.fingerprint import fingerprint
 from prefect_codepipeline.errors import PrefectUnavailable
 
 # A database to use instead of the embedded one, as SQLAlchemy writes it: postgresql+asyncpg://user:password@host/name
@@ -221,7 +221,7 @@ def _make_pool(home: Path, api_url: str) -> None:
     """Create the work pool; over HTTP, so that nothing of Prefect need be imported here."""
     if request_json(f"{api_url}/work_pools/{POOL}") is not None:
         return
-    from prefect_codepipeline.deployments.warm_worker import CodePipelineWorker
+    from prefect_codepipeline.deployments.worker.worker import CodePipelineWorker
 
     body = {
         "name": POOL,

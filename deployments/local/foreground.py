@@ -10,17 +10,17 @@ from prefect.flow_engine import run_flow
 from prefect.states import Cancelled
 
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.deployments.checking.runnable import check_runnable
 from prefect_codepipeline.deployments.create import check_start
-from prefect_codepipeline.deployments.runnable import check_runnable
-from prefect_codepipeline.errors import InvalidDefinition
+from prefect_codepipeline.engine.executions.definitions import keep_unnamed
+from prefect_codepipeline.engine.executions.lookup import TAG, pipeline_tag, read_execution
+from prefect_codepipeline.engine.notifications.report import tell_the_end
+from prefect_codepipeline.engine.operations.projection import FLOW_NAME
+from prefect_codepipeline.engine.operations.stopping import wind_up
 from prefect_codepipeline.flows.pipeline import pipeline
-from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.tasks.definitions import keep_unnamed
-from prefect_codepipeline.tasks.executions import TAG, pipeline_tag, read_execution
-from prefect_codepipeline.tasks.prefect_api import call, client
-from prefect_codepipeline.tasks.projection import FLOW_NAME
-from prefect_codepipeline.tasks.report import tell_the_end
-from prefect_codepipeline.tasks.stopping import wind_up
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.problem import InvalidDefinition
+from prefect_codepipeline.prefect_api.client import call, client
 
 
 def create_run(

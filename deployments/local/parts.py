@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect_codepipeline.deployments.zygote import die_with_parent
+from prefect_codepipeline.deployments.worker.fork_server import die_with_parent
 from prefect_codepipeline.errors import PrefectUnavailable
 
 STOP_SECONDS = 10.0

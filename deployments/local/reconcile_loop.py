@@ -8,10 +8,10 @@ import signal
 import threading
 import time
 
+from prefect_codepipeline.actions.commands.containers import remove_orphaned_containers
+from prefect_codepipeline.engine.triggers.polling import EVERY_SECONDS, poll_once
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.flows.reconcile import Memory, reconcile_once
-from prefect_codepipeline.tasks.containers import remove_orphaned_containers
-from prefect_codepipeline.tasks.polling import EVERY_SECONDS, poll_once
 
 SECONDS_VARIABLE = "PREFECT_CODEPIPELINE_RECONCILE_SECONDS"
 DEFAULT_SECONDS = 5.0

@@ -13,11 +13,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from prefect_codepipeline.gateway import approvals, openapi, slack
-from prefect_codepipeline.gateway.deliverer import Deliverer
+from prefect_codepipeline.gateway import openapi
+from prefect_codepipeline.gateway.approvals import page as approvals
 from prefect_codepipeline.gateway.guard import Guard, Limits
 from prefect_codepipeline.gateway.rate import RateLimit
-from prefect_codepipeline.gateway.webhooks import LARGEST_PAYLOAD, Webhooks
+from prefect_codepipeline.gateway.slack import requests as slack
+from prefect_codepipeline.gateway.webhooks.deliverer import Deliverer
+from prefect_codepipeline.gateway.webhooks.requests import LARGEST_PAYLOAD, Webhooks
 
 # Twenty people behind one address may open, decide and read the outcome at once.
 BURST, PER_SECOND = 200.0, 5.0

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from prefect_codepipeline.model.webhook_payloads.plain import PlainEvent
+from prefect_codepipeline.model.payloads.plain import PlainEvent
 
 _TEXT = {"text/plain": {"schema": {"type": "string"}}}
 _PAGE = {"text/html": {"schema": {"type": "string"}}}

@@ -8,10 +8,10 @@ import uvicorn
 from pydantic import SecretStr
 
 from prefect_codepipeline.blocks.gateway import Gateway
+from prefect_codepipeline.engine.approvals.links import GATEWAY_BLOCK, load_gateway
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.app import create_app
-from prefect_codepipeline.gateway.socket_mode import SocketModes
-from prefect_codepipeline.tasks.approval_links import GATEWAY_BLOCK, load_gateway
+from prefect_codepipeline.gateway.slack.socket_mode import SocketModes
 
 # Beyond these, requests are turned away rather than kept waiting.
 _AT_ONCE = 500

@@ -10,17 +10,17 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from prefect_codepipeline.blocks.codebuild_project import ProjectVariable
-from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.project_build import run_project_build
-from prefect_codepipeline.tasks.registry import (
+from prefect_codepipeline.actions.codebuild.project.project_build import run_project_build
+from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
+from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
-    InputTree,
     action_provider,
 )
-from prefect_codepipeline.tasks.wanted_build import WantedBuild
+from prefect_codepipeline.actions.work import InputTree
+from prefect_codepipeline.blocks.codebuild_project import ProjectVariable
+from prefect_codepipeline.errors import ActionFailed
 
 
 class ProjectConfiguration(ActionConfiguration):

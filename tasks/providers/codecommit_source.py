@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from prefect_codepipeline.model.execution import ArtifactFormat
-from prefect_codepipeline.tasks.git_mirror import Commit
-from prefect_codepipeline.tasks.git_source import (
+from prefect_codepipeline.actions.git.connections import CODECOMMIT_URL_TEMPLATE
+from prefect_codepipeline.actions.git.mirror import Commit
+from prefect_codepipeline.actions.git.source import (
     GitSource,
     as_date,
     commit_variables,
@@ -19,14 +19,13 @@ from prefect_codepipeline.tasks.git_source import (
     read_source,
     required,
 )
-from prefect_codepipeline.tasks.registry import (
+from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
     action_provider,
 )
-
-URL_TEMPLATE = "https://git-codecommit.us-east-1.amazonaws.com/v1/repos/{RepositoryName}"
+from prefect_codepipeline.model.record.artifacts import ArtifactFormat
 
 
 class CodeCommitSourceConfiguration(ActionConfiguration):
@@ -48,7 +47,9 @@ def read_from_codecommit(
     CodeCommit's Git credentials there.
     """
     source = GitSource(
-        connection=required(lambda: find_named_connection("codecommit", "default", url=URL_TEMPLATE)),
+        connection=required(
+            lambda: find_named_connection("codecommit", "default", url=CODECOMMIT_URL_TEMPLATE)
+        ),
         repository=configuration.repository_name,
         branch=configuration.branch_name,
         format=configuration.output_artifact_format,

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from prefect_codepipeline.model.execution import ArtifactFormat
-from prefect_codepipeline.tasks.git_mirror import Commit
-from prefect_codepipeline.tasks.git_source import (
+from prefect_codepipeline.actions.git.mirror import Commit
+from prefect_codepipeline.actions.git.source import (
     GitSource,
     commit_variables,
     find_connection,
     read_source,
     required,
 )
-from prefect_codepipeline.tasks.registry import (
+from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
     action_provider,
 )
+from prefect_codepipeline.model.record.artifacts import ArtifactFormat
 
 
 class CodeStarSourceConfiguration(ActionConfiguration):

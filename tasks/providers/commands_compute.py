@@ -8,23 +8,23 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
-from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.compute_types import COMPUTE_SIZES
-from prefect_codepipeline.tasks.build_environment import BuildEnvironment, build_environment
-from prefect_codepipeline.tasks.command_failures import clear_about_a_full_disk, last_lines, shortened, why
-from prefect_codepipeline.tasks.command_log import CommandLog
-from prefect_codepipeline.tasks.container_run import run_in_container
-from prefect_codepipeline.tasks.containers import Compute, Engine, container_engine
-from prefect_codepipeline.tasks.globs import compile_glob, select_files
-from prefect_codepipeline.tasks.processes import Script, run_on_host
-from prefect_codepipeline.tasks.registry import (
+from prefect_codepipeline.actions.artifacts.globs import compile_glob, select_files
+from prefect_codepipeline.actions.commands.container_run import run_in_container
+from prefect_codepipeline.actions.commands.containers import Compute, Engine, container_engine
+from prefect_codepipeline.actions.commands.environment import BuildEnvironment, build_environment
+from prefect_codepipeline.actions.commands.failures import clear_about_a_full_disk, last_lines, shortened, why
+from prefect_codepipeline.actions.commands.log import CommandLog
+from prefect_codepipeline.actions.commands.processes import Script, run_on_host
+from prefect_codepipeline.actions.commands.shell_session import read_output_variables, write_session
+from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
-    OutputTree,
     action_provider,
 )
-from prefect_codepipeline.tasks.shell_session import read_output_variables, write_session
+from prefect_codepipeline.actions.work import OutputTree
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.definition.compute_types import COMPUTE_SIZES
 
 ComputeType = Literal["BUILD_GENERAL1_SMALL", "BUILD_GENERAL1_MEDIUM", "BUILD_GENERAL1_LARGE"]
 

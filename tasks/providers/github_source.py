@@ -5,46 +5,16 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/appendix-github-oauth.
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field, SecretStr
-
-from prefect_codepipeline.blocks.git_connection import GitConnection
-from prefect_codepipeline.blocks.pipeline_definition import MASK
-from prefect_codepipeline.errors import ActionFailed, MissingBlock
-from prefect_codepipeline.tasks.git_mirror import Commit
-from prefect_codepipeline.tasks.git_source import (
+from prefect_codepipeline.actions.git.connections import GitHubSourceConfiguration, connection_for
+from prefect_codepipeline.actions.git.mirror import Commit
+from prefect_codepipeline.actions.git.source import (
     GitSource,
     as_date,
     commit_url,
     commit_variables,
-    find_named_connection,
     read_source,
-    with_token,
 )
-from prefect_codepipeline.tasks.registry import (
-    ActionConfiguration,
-    ActionContext,
-    ActionResult,
-    action_provider,
-)
-
-_URL_TEMPLATE = "https://github.com/{Owner}/{Repo}.git"
-
-
-class GitHubSourceConfiguration(ActionConfiguration):
-    """PollForSourceChanges is for triggers; the token `****` stands for the connection's own."""
-
-    owner: str = Field(pattern=r"^[^/]+$")
-    repo: str = Field(pattern=r"^[^/]+$")
-    branch: str
-    o_auth_token: SecretStr
-    poll_for_source_changes: Literal["true", "false"] = "true"
-
-    @property
-    def token(self) -> SecretStr | None:
-        """The token, None when it is only the mask of one."""
-        return None if self.o_auth_token.get_secret_value() == MASK else self.o_auth_token
+from prefect_codepipeline.actions.registry import ActionContext, ActionResult, action_provider
 
 
 @action_provider(
@@ -64,21 +34,6 @@ def read_from_github(configuration: GitHubSourceConfiguration, context: ActionCo
         branch=configuration.branch,
     )
     return read_source(source, context, lambda commit: output_variables(configuration, source, commit))
-
-
-def connection_for(configuration: GitHubSourceConfiguration) -> GitConnection:
-    """The block `github`, else `default`, with the action's token; github.com itself when there is a token only.
-
-    Raises:
-        ActionFailed: with code `ConfigurationError`, there is neither a block nor a token.
-    """
-    try:
-        connection = find_named_connection("github", "default", url=_URL_TEMPLATE)
-    except MissingBlock as error:
-        if not configuration.token:
-            raise ActionFailed(str(error), code="ConfigurationError") from None
-        connection = GitConnection(url_template=_URL_TEMPLATE)
-    return with_token(connection, configuration.token) if configuration.token else connection
 
 
 def output_variables(

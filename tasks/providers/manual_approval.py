@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/approvals-action-add.h
 
 from __future__ import annotations
 
-from prefect_codepipeline.tasks.registry import (
+from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,

@@ -11,15 +11,15 @@ from urllib.parse import quote
 
 from pydantic import Field, field_validator
 
-from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.aws_client import aws_client, translated
-from prefect_codepipeline.tasks.rule_registry import (
+from prefect_codepipeline.actions.aws.client import aws_client, translated
+from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
     RuleResult,
     WaitUntil,
     rule_provider,
 )
+from prefect_codepipeline.errors import ActionFailed
 
 STATES = ("ALARM", "OK", "INSUFFICIENT_DATA")
 LOOK_EVERY = timedelta(seconds=60)  # the shortest period of an ordinary alarm

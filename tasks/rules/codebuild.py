@@ -5,18 +5,18 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/rule-reference-CodeBui
 
 from __future__ import annotations
 
+from prefect_codepipeline.actions.rule_as_action import as_action
+from prefect_codepipeline.actions.rule_registry import (
+    RuleConfiguration,
+    RuleContext,
+    RuleResult,
+    rule_provider,
+)
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.tasks.providers.codebuild import (
     CodeBuildConfiguration,
     ProjectConfiguration,
     run_codebuild,
-)
-from prefect_codepipeline.tasks.rule_as_action import as_action
-from prefect_codepipeline.tasks.rule_registry import (
-    RuleConfiguration,
-    RuleContext,
-    RuleResult,
-    rule_provider,
 )
 
 

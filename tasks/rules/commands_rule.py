@@ -5,15 +5,15 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/rule-reference-Command
 
 from __future__ import annotations
 
-from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.providers.commands_compute import CommandsComputeConfiguration, run_commands
-from prefect_codepipeline.tasks.rule_as_action import as_action
-from prefect_codepipeline.tasks.rule_registry import (
+from prefect_codepipeline.actions.rule_as_action import as_action
+from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
     RuleResult,
     rule_provider,
 )
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.tasks.providers.commands_compute import CommandsComputeConfiguration, run_commands
 
 
 class CommandsRuleConfiguration(RuleConfiguration):

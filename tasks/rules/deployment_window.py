@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from pydantic import field_validator
 
-from prefect_codepipeline.model.deployment_window import check_expression, check_zone, is_open, next_opening
-from prefect_codepipeline.tasks.rule_registry import (
+from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
     RuleResult,
     WaitUntil,
     rule_provider,
+)
+from prefect_codepipeline.model.definition.deployment_window import (
+    check_expression,
+    check_zone,
+    is_open,
+    next_opening,
 )
 
 

@@ -17,16 +17,16 @@ from jmespath.exceptions import JMESPathError
 from pydantic import Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.conditions import compare, read_pattern
-from prefect_codepipeline.tasks.build_environment import secret_value
-from prefect_codepipeline.tasks.rule_registry import (
+from prefect_codepipeline.actions.commands.environment import secret_value
+from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
     RuleResult,
     WaitUntil,
     rule_provider,
 )
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.definition.conditions import compare, read_pattern
 
 LOOK_EVERY = timedelta(seconds=30)
 REQUEST_SECONDS = 30.0

@@ -16,16 +16,16 @@ from uuid import UUID
 from prefect.states import Cancelled, Cancelling
 from pydantic import field_validator
 
-from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.executions import run_url
-from prefect_codepipeline.tasks.prefect_api import call, client, flow_run
-from prefect_codepipeline.tasks.rule_registry import (
+from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
     RuleResult,
     WaitUntil,
     rule_provider,
 )
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.prefect_api.client import call, client, flow_run
+from prefect_codepipeline.prefect_api.ui import run_url
 
 WATCHED_SECONDS = 5.0  # within one asking; a short run ends meanwhile
 _LOOK_SECONDS = 0.25

@@ -10,13 +10,13 @@ from typing import Literal
 from pydantic import field_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from prefect_codepipeline.model.conditions import compare, read_pattern
-from prefect_codepipeline.tasks.rule_registry import (
+from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
     RuleResult,
     rule_provider,
 )
+from prefect_codepipeline.model.definition.conditions import compare, read_pattern
 
 _SHOWN_CHARACTERS = 200
 _WORDS = {

@@ -17,10 +17,10 @@ from prefect.states import Scheduled
 from set_up import SetUp
 
 from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
-from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.model.execution import ProcessStarted
-from prefect_codepipeline.tasks.executions import KnownExecution, find_all_runs, read_execution
-from prefect_codepipeline.tasks.prefect_api import client
+from prefect_codepipeline.engine.executions.lookup import KnownExecution, find_all_runs, read_execution
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.record.facts import ProcessStarted
+from prefect_codepipeline.prefect_api.client import client
 
 DEADLINE_SECONDS = 200
 # No wait of a healthy set-up takes so long, also when three of them share two processors.

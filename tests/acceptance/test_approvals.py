@@ -11,13 +11,13 @@ import pytest
 from prefect.states import Scheduled
 
 from prefect_codepipeline.deployments.create import start_pipeline_execution
+from prefect_codepipeline.engine.approvals.decision import open_approval, put_approval_result
+from prefect_codepipeline.engine.executions.gate import read_gates
+from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException, NotLatestPipelineExecutionException
 from prefect_codepipeline.flows.reconcile import reconcile_once
-from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
-from prefect_codepipeline.tasks.gate import read_gates
-from prefect_codepipeline.tasks.lease import server_time
-from prefect_codepipeline.tasks.prefect_api import call, client
-from prefect_codepipeline.tasks.retrying import retry_stage_execution
+from prefect_codepipeline.prefect_api.client import call, client
+from prefect_codepipeline.prefect_api.leases import server_time
 
 pytestmark = pytest.mark.live
 
@@ -146,8 +146,8 @@ def test_before_its_time_nothing_expires(waiting: Any) -> None:
 
 
 def test_a_decision_whose_wake_was_lost_is_found_by_reconcile(world: Any, waiting: Any) -> None:
-    from prefect_codepipeline.model.execution import ApprovalDecided
-    from prefect_codepipeline.tasks.record import RecordOf, utc_now
+    from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
+    from prefect_codepipeline.model.record.facts import ApprovalDecided
 
     token = open_approval(waiting.state).token
     RecordOf(waiting.id).write(ApprovalDecided(at=utc_now(), token=token, status="Approved", by="somebody"))

@@ -17,7 +17,7 @@ from waiting import until
 
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.flows.reconcile import reconcile_once
-from prefect_codepipeline.tasks.prefect_api import call_all, client
+from prefect_codepipeline.prefect_api.client import call_all, client
 
 pytestmark = pytest.mark.live
 WHO = {

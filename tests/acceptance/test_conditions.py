@@ -9,11 +9,11 @@ import pytest
 from prefect.states import Cancelling
 
 from prefect_codepipeline.deployments.create import start_pipeline_execution
+from prefect_codepipeline.engine.executions.lookup import find_runs
+from prefect_codepipeline.engine.operations.overriding import override_stage_condition
 from prefect_codepipeline.errors import ConditionNotOverridableException
 from prefect_codepipeline.flows.reconcile import reconcile_once
-from prefect_codepipeline.tasks.executions import find_runs
-from prefect_codepipeline.tasks.overriding import override_stage_condition
-from prefect_codepipeline.tasks.prefect_api import client
+from prefect_codepipeline.prefect_api.client import client
 
 pytestmark = pytest.mark.live
 

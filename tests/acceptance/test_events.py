@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.tasks.prefect_api import call
-from prefect_codepipeline.tasks.retrying import retry_stage_execution
-from prefect_codepipeline.tasks.stopping import stop_pipeline_execution
+from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
+from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
+from prefect_codepipeline.prefect_api.client import call
 
 pytestmark = pytest.mark.live
 

@@ -13,18 +13,14 @@ from uuid import UUID
 import pytest
 from prefect.states import Cancelling, Crashed, Pending
 
-from prefect_codepipeline.deployments.create import (
-    deploy_pipeline,
-    find_deployment,
-    start_pipeline_execution,
-)
+from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment, start_pipeline_execution
+from prefect_codepipeline.engine.executions.definitions import find_version
+from prefect_codepipeline.engine.executions.gate import read_gates
+from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.flows.reconcile import reconcile_once
-from prefect_codepipeline.model.execution import ProcessLost
-from prefect_codepipeline.tasks.definitions import find_version
-from prefect_codepipeline.tasks.gate import read_gates
-from prefect_codepipeline.tasks.lease import server_time
-from prefect_codepipeline.tasks.prefect_api import call, client
-from prefect_codepipeline.tasks.record import RecordOf, utc_now
+from prefect_codepipeline.model.record.facts import ProcessLost
+from prefect_codepipeline.prefect_api.client import call, client
+from prefect_codepipeline.prefect_api.leases import server_time
 
 pytestmark = pytest.mark.live
 

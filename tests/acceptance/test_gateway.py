@@ -30,20 +30,20 @@ from waiting import until
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
-from prefect_codepipeline.deployments.settings_file import save_settings
+from prefect_codepipeline.deployments.files.settings import save_settings
+from prefect_codepipeline.engine.approvals.decision import open_approval, put_approval_result
+from prefect_codepipeline.engine.approvals.links import approval_link, load_gateway
+from prefect_codepipeline.engine.executions.lookup import read_execution
+from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
+from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.gateway.serve import prepare_gateway
-from prefect_codepipeline.gateway.socket_mode import SocketModes
-from prefect_codepipeline.model.approval_policy import ApprovalPolicy
+from prefect_codepipeline.gateway.slack.socket_mode import SocketModes
+from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.approver import Approver
-from prefect_codepipeline.tasks.approval_links import approval_link, load_gateway
-from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
-from prefect_codepipeline.tasks.executions import read_execution
-from prefect_codepipeline.tasks.lease import server_time
-from prefect_codepipeline.tasks.prefect_api import call, client
-from prefect_codepipeline.tasks.stopping import stop_pipeline_execution
-from prefect_codepipeline.tasks.webhook_signatures import sign
+from prefect_codepipeline.prefect_api.client import call, client
+from prefect_codepipeline.prefect_api.leases import server_time
 
 pytestmark = pytest.mark.live
 PEOPLE = 20

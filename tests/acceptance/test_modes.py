@@ -9,14 +9,20 @@ import pytest
 from prefect.states import Running
 
 from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment, start_pipeline_execution
+from prefect_codepipeline.engine.approvals.decision import open_approval, put_approval_result
+from prefect_codepipeline.engine.executions.gate import read_gates
+from prefect_codepipeline.engine.executions.lookup import read_execution
+from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
+from prefect_codepipeline.engine.operations.transitions import (
+    disable_stage_transition,
+    enable_stage_transition,
+)
 from prefect_codepipeline.errors import ConcurrentPipelineExecutionsLimitExceededException
-from prefect_codepipeline.model.execution_modes import MAX_EXECUTIONS_IN_FLIGHT, MAX_PARALLEL_ACTIONS
-from prefect_codepipeline.tasks.decision import open_approval, put_approval_result
-from prefect_codepipeline.tasks.executions import read_execution
-from prefect_codepipeline.tasks.gate import read_gates
-from prefect_codepipeline.tasks.prefect_api import client
-from prefect_codepipeline.tasks.retrying import retry_stage_execution
-from prefect_codepipeline.tasks.transitions import disable_stage_transition, enable_stage_transition
+from prefect_codepipeline.model.definition.execution_modes import (
+    MAX_EXECUTIONS_IN_FLIGHT,
+    MAX_PARALLEL_ACTIONS,
+)
+from prefect_codepipeline.prefect_api.client import client
 
 pytestmark = pytest.mark.live
 

@@ -15,13 +15,13 @@ from waiting import until
 from prefect_codepipeline.blocks.event_webhook import EventWebhook
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
-from prefect_codepipeline.deployments.settings_file import save_settings
+from prefect_codepipeline.deployments.files.settings import save_settings
+from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.flows.reconcile import reconcile_once
-from prefect_codepipeline.model.execution import ProcessLost
-from prefect_codepipeline.model.notification_rules import NotificationRule
-from prefect_codepipeline.tasks.lease import server_time
-from prefect_codepipeline.tasks.prefect_api import call, client
-from prefect_codepipeline.tasks.record import RecordOf, utc_now
+from prefect_codepipeline.model.record.facts import ProcessLost
+from prefect_codepipeline.model.record.notification_rules import NotificationRule
+from prefect_codepipeline.prefect_api.client import call, client
+from prefect_codepipeline.prefect_api.leases import server_time
 
 pytestmark = pytest.mark.live
 ID = "codepipeline-pipeline-"

@@ -10,6 +10,18 @@ import pytest
 from prefect.states import Failed, Running, State
 
 from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment
+from prefect_codepipeline.engine.approvals.decision import put_approval_result
+from prefect_codepipeline.engine.executions import gate
+from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
+from prefect_codepipeline.engine.operations.overriding import override_stage_condition
+from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
+from prefect_codepipeline.engine.operations.rollback import rollback_stage
+from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
+from prefect_codepipeline.engine.operations.transitions import (
+    disable_stage_transition,
+    enable_stage_transition,
+)
 from prefect_codepipeline.errors import (
     ConditionNotOverridableException,
     InvalidApprovalTokenException,
@@ -22,29 +34,20 @@ from prefect_codepipeline.errors import (
     UnableToRollbackStageException,
     ValidationException,
 )
-from prefect_codepipeline.model.execution import (
+from prefect_codepipeline.model.record.condition_facts import ConditionEnded
+from prefect_codepipeline.model.record.fact import Fact
+from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ActionStarted,
     ApprovalRequested,
-    ConditionEnded,
     ExecutionFinished,
     ExecutionPinned,
-    Fact,
     RetryRequested,
     StageEntered,
     StageFinished,
 )
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.tasks import gate
-from prefect_codepipeline.tasks.decision import put_approval_result
-from prefect_codepipeline.tasks.definitions import newest_version
-from prefect_codepipeline.tasks.overriding import override_stage_condition
-from prefect_codepipeline.tasks.prefect_api import client
-from prefect_codepipeline.tasks.record import RecordOf, utc_now
-from prefect_codepipeline.tasks.retrying import retry_stage_execution
-from prefect_codepipeline.tasks.rollback import rollback_stage
-from prefect_codepipeline.tasks.stopping import stop_pipeline_execution
-from prefect_codepipeline.tasks.transitions import disable_stage_transition, enable_stage_transition
+from prefect_codepipeline.prefect_api.client import client
 
 pytestmark = pytest.mark.live
 

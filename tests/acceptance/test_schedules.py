@@ -15,14 +15,14 @@ from waiting import until
 
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
-from prefect_codepipeline.deployments.scheduling import add_declared, add_schedule
+from prefect_codepipeline.deployments.resource_schedules import add_declared, add_schedule
+from prefect_codepipeline.engine.executions.lookup import find_in_flight, find_runs, latest_execution
+from prefect_codepipeline.engine.operations import schedules
+from prefect_codepipeline.engine.operations.projection import project_missing
+from prefect_codepipeline.engine.operations.schedules import schedule_variables, schedules_of
+from prefect_codepipeline.engine.operations.starting import find_deployment
 from prefect_codepipeline.errors import ValidationException
-from prefect_codepipeline.tasks import schedules
-from prefect_codepipeline.tasks.executions import find_in_flight, find_runs, latest_execution
-from prefect_codepipeline.tasks.prefect_api import call, call_all, client
-from prefect_codepipeline.tasks.projection import project_missing
-from prefect_codepipeline.tasks.schedules import schedule_variables, schedules_of
-from prefect_codepipeline.tasks.starting import find_deployment
+from prefect_codepipeline.prefect_api.client import call, call_all, client
 
 pytestmark = pytest.mark.live
 VARIABLES = [{"name": "target", "defaultValue": "test"}]

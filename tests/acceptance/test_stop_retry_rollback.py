@@ -9,6 +9,11 @@ import pytest
 from prefect.states import Cancelled, Cancelling
 
 from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
+from prefect_codepipeline.engine.executions.gate import read_gates
+from prefect_codepipeline.engine.executions.lookup import find_runs
+from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
+from prefect_codepipeline.engine.operations.rollback import rollback_stage
+from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
 from prefect_codepipeline.errors import (
     DuplicatedStopRequestException,
     NotLatestPipelineExecutionException,
@@ -20,13 +25,8 @@ from prefect_codepipeline.errors import (
     UnableToRollbackStageException,
 )
 from prefect_codepipeline.flows.reconcile import reconcile_once
-from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.tasks.executions import find_runs
-from prefect_codepipeline.tasks.gate import read_gates
-from prefect_codepipeline.tasks.prefect_api import client
-from prefect_codepipeline.tasks.retrying import retry_stage_execution
-from prefect_codepipeline.tasks.rollback import rollback_stage
-from prefect_codepipeline.tasks.stopping import stop_pipeline_execution
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.prefect_api.client import client
 
 pytestmark = pytest.mark.live
 

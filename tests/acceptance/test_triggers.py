@@ -13,9 +13,9 @@ import pytest
 
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.deployments.create import deploy_pipeline
-from prefect_codepipeline.tasks.executions import find_runs
-from prefect_codepipeline.tasks.lease import server_time
-from prefect_codepipeline.tasks.polling import poll_once
+from prefect_codepipeline.engine.executions.lookup import find_runs
+from prefect_codepipeline.engine.triggers.polling import poll_once
+from prefect_codepipeline.prefect_api.leases import server_time
 
 pytestmark = pytest.mark.live
 ADA = {"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "a@b.c", "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "a@b.c"}  # fmt: skip

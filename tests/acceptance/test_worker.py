@@ -1,4 +1,4 @@
-"""The warm worker: many runs at once, a warm process that dies, and Prefect's UI over it all."""
+"""The warm worker: many runs at once, a fork server that dies, and Prefect's UI over it all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.tasks.executions import run_url
+from prefect_codepipeline.prefect_api.ui import run_url
 
 pytestmark = pytest.mark.live
 ROOT = Path(__file__).parent.parent.parent
@@ -39,15 +39,15 @@ def test_as_many_executions_run_at_once_as_the_worker_may(world: Any, tmp_path: 
 def test_a_warm_process_that_died_is_replaced(world: Any, gone: Any) -> None:
     first = world.start(world.declare([world.action("One")]))
     world.ended(first)
-    zygotes = _zygotes()
-    assert len(zygotes) == 1
-    os.kill(zygotes[0], signal.SIGKILL)
-    world.wait(first, lambda _: gone(zygotes[0]))
+    servers = _fork_servers()
+    assert len(servers) == 1
+    os.kill(servers[0], signal.SIGKILL)
+    world.wait(first, lambda _: gone(servers[0]))
 
     second = world.start(world.declare([world.action("Two")]))
 
     assert world.ended(second).status == "Succeeded"
-    assert _zygotes() != zygotes
+    assert _fork_servers() != servers
 
 
 def test_reconcile_can_be_a_deployment_of_its_own(prefect_server: str) -> None:
@@ -72,8 +72,8 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _zygotes() -> list[int]:
-    """The warm process of this session's worker."""
+def _fork_servers() -> list[int]:
+    """The fork server of this session's worker."""
     home = f"PREFECT_CODEPIPELINE_HOME={os.environ['PREFECT_CODEPIPELINE_HOME']}".encode()
     found = []
     for path in Path("/proc").glob("[0-9]*"):
@@ -83,7 +83,7 @@ def _zygotes() -> list[int]:
             parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if ours and b"prefect_codepipeline.deployments.zygote" in command:
+        if ours and b"prefect_codepipeline.deployments.worker.fork_server" in command:
             found.append((int(path.name), parent))
     # A flow run that was forked from it has the same command line.
     pids = {pid for pid, _ in found}

@@ -11,9 +11,9 @@ from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from pydantic import ValidationError
 
+from prefect_codepipeline.actions.artifacts.storing import load_artifact_store
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
-from prefect_codepipeline.tasks.artifacts import load_artifact_store
 
 
 class TestArtifactStore(BlockStandardTestSuite):

@@ -15,7 +15,7 @@ from prefect_codepipeline.blocks.git_poll_state import GitPollState
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.blocks.pipeline_settings import ActionOverride, PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
-from prefect_codepipeline.model.approval_policy import ApprovalPolicy
+from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 
 
 class _Suite(BlockStandardTestSuite):

@@ -7,11 +7,11 @@ from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from pydantic import ValidationError
 
+from prefect_codepipeline.actions.codebuild.project.finding import find_project
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.names import project_block_names, slug
-from prefect_codepipeline.tasks.codebuild_projects import find_project
-from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.prefect_api.client import call
 
 
 class TestCodeBuildProject(BlockStandardTestSuite):

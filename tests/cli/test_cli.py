@@ -167,7 +167,7 @@ def test_blocks_are_made_at_the_command_line_and_secrets_are_not_shown(prefect_s
 
 @pytest.mark.live
 def test_an_event_webhooks_secret_is_shown_once_and_kept(prefect_server: str) -> None:
-    from prefect_codepipeline.tasks.event_webhooks import load_event_webhook
+    from prefect_codepipeline.engine.notifications.event_webhooks import load_event_webhook
 
     name = f"events-{uuid4().hex[:6]}"
     made = cli("event-webhook", "add", name, "--url", "https://example.com/a")

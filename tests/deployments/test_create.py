@@ -15,18 +15,18 @@ from prefect_codepipeline.deployments.create import (
     start_pipeline_execution,
 )
 from prefect_codepipeline.deployments.delete import delete_pipeline
-from prefect_codepipeline.deployments.transitions_beside import disable_declared
+from prefect_codepipeline.deployments.resource_transitions import disable_declared
+from prefect_codepipeline.engine.executions.definitions import claim_version, find_version, newest_version
+from prefect_codepipeline.engine.executions.gate import read_gates
 from prefect_codepipeline.errors import (
     ConcurrentModificationException,
-    InvalidDefinition,
     PipelineNotFoundException,
     ValidationException,
 )
 from prefect_codepipeline.flows.reconcile import Memory, reconcile_once
-from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.tasks.definitions import claim_version, find_version, newest_version
-from prefect_codepipeline.tasks.gate import read_gates
-from prefect_codepipeline.tasks.prefect_api import call
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.problem import InvalidDefinition
+from prefect_codepipeline.prefect_api.client import call
 
 pytestmark = pytest.mark.live
 

@@ -58,7 +58,7 @@ def test_the_block_of_the_page_can_be_made() -> None:
 def test_every_option_of_the_command_is_told() -> None:
     import inspect
 
-    from prefect_codepipeline.cli.build import build
+    from prefect_codepipeline.cli.executions.build import build
 
     options = {f"--{name.replace('_', '-')}" for name in inspect.signature(build).parameters}
     assert {option for option in options if option not in PAGE} == set()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rule_asker import Asker
 
-from prefect_codepipeline.deployments.runnable_rules import check_rule
-from prefect_codepipeline.model.declaration import StageDeclaration
-from prefect_codepipeline.tasks.rule_registry import RuleType, rule_providers
+from prefect_codepipeline.actions.rule_registry import RuleType, rule_providers
+from prefect_codepipeline.deployments.checking.runnable_rules import check_rule
+from prefect_codepipeline.model.definition.declaration import StageDeclaration
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "conditions.md").read_text()
 

@@ -21,9 +21,9 @@ from pydantic import SecretStr
 
 from prefect_codepipeline.blocks.event_webhook import EventWebhook
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
-from prefect_codepipeline.model.events import StateChange
-from prefect_codepipeline.model.notification_rules import EVENT_TYPES, NotificationRule
-from prefect_codepipeline.tasks.event_webhooks import EventSender, close_all, signed
+from prefect_codepipeline.engine.notifications.event_webhooks import EventSender, close_all, signed
+from prefect_codepipeline.model.record.events import StateChange
+from prefect_codepipeline.model.record.notification_rules import EVENT_TYPES, NotificationRule
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "notifications.md").read_text(encoding="utf-8")
 EVENT = StateChange(

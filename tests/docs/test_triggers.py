@@ -17,21 +17,21 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from pydantic import SecretStr
 from serving import serving
 
-from prefect_codepipeline.cli.blocks import add_connection
-from prefect_codepipeline.cli.connection_webhook import set_webhook
-from prefect_codepipeline.cli.trigger import list_deliveries
-from prefect_codepipeline.cli.webhook import put_webhook
+from prefect_codepipeline.cli.setup.blocks import add_connection
+from prefect_codepipeline.cli.triggers.connection_webhook import set_webhook
+from prefect_codepipeline.cli.triggers.trigger import list_deliveries
+from prefect_codepipeline.cli.triggers.webhook import put_webhook
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
+from prefect_codepipeline.engine.executions.lookup import find_runs
+from prefect_codepipeline.engine.triggers.deliveries import find_endpoint
+from prefect_codepipeline.engine.triggers.pipeline_webhooks import delete_webhook
+from prefect_codepipeline.engine.triggers.webhook_inbox import waiting
+from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.gateway.serve import prepare_gateway
-from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.tasks.deliveries import find_endpoint
-from prefect_codepipeline.tasks.executions import find_runs
-from prefect_codepipeline.tasks.pipeline_webhooks import delete_webhook
-from prefect_codepipeline.tasks.prefect_api import client
-from prefect_codepipeline.tasks.webhook_inbox import waiting
-from prefect_codepipeline.tasks.webhook_signatures import sign
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.prefect_api.client import client
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "triggers.md").read_text(encoding="utf-8")

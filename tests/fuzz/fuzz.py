@@ -26,15 +26,16 @@ from typing import Any
 
 import yaml
 
-from prefect_codepipeline.deployments.buildspec_checking import check_buildspec
+from prefect_codepipeline.deployments.checking.buildspecs import check_buildspec
+from prefect_codepipeline.deployments.checking.plan import plan
+from prefect_codepipeline.deployments.checking.runnable import check_runnable
 from prefect_codepipeline.deployments.cloudformation.export import as_template
 from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
-from prefect_codepipeline.deployments.planning import plan
-from prefect_codepipeline.deployments.resources_file import Beside, as_yaml
-from prefect_codepipeline.deployments.runnable import check_runnable
+from prefect_codepipeline.deployments.files.resources import Beside, as_yaml
+from prefect_codepipeline.documents.document import Document
+from prefect_codepipeline.documents.reading import parse_document, read_document
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.validation.lenient import declare_anyway
-from prefect_codepipeline.tasks.document import Document, parse_document, read_document
 
 DATA = Path(__file__).parent.parent / "data"
 LIMIT = 5.0  # seconds; 1 s is meant, on a machine that does nothing else

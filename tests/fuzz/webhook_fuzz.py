@@ -11,11 +11,12 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.model.triggers import decide
-from prefect_codepipeline.model.webhook_payloads import PayloadError, read_payload
-from prefect_codepipeline.tasks.document import Document, read_document
-from prefect_codepipeline.tasks.webhook_signatures import sign
+from prefect_codepipeline.documents.document import Document
+from prefect_codepipeline.documents.reading import read_document
+from prefect_codepipeline.engine.triggers.webhook_signatures import sign
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.payloads import PayloadError, read_payload
+from prefect_codepipeline.model.triggers.matching import decide
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -6,15 +6,15 @@ import os
 import time
 from pathlib import Path
 
-from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.execution import SourceRevision
-from prefect_codepipeline.tasks.registry import (
+from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
-    OutputTree,
     action_provider,
 )
+from prefect_codepipeline.actions.work import OutputTree
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.record.artifacts import SourceRevision
 
 
 class ScriptedConfiguration(ActionConfiguration):

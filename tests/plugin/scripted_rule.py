@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.rule_registry import (
+from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
     RuleResult,
     WaitUntil,
     rule_provider,
 )
+from prefect_codepipeline.errors import ActionFailed
 
 
 class ScriptedRuleConfiguration(RuleConfiguration):

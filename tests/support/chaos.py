@@ -185,7 +185,7 @@ def _check_facts(set_up: SetUp, executions: list[dict[str, Any]]) -> None:
 def _check_nothing_is_left(set_up: SetUp) -> None:
     def left() -> list[str]:
         text = set_up.python(
-            "from prefect_codepipeline.tasks.prefect_api import call\n"
+            "from prefect_codepipeline.prefect_api.client import call\n"
             "found = call('POST', '/variables/filter', {'limit': 200})[1]\n"
             "kinds = ('-lock', '-ticket-', 'codepipeline-lease-')\n"
             "print(json.dumps([v['name'] for v in found if any(kind in v['name'] for kind in kinds)]))"

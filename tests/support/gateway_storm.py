@@ -17,7 +17,7 @@ import httpx
 from pydantic import SecretStr
 from set_up import SetUp
 
-from prefect_codepipeline.tasks.webhook_signatures import sign
+from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 
 SECRET = SecretStr("planted-secret-of-a-storm")
 DECISIONS = ("Approved", "Rejected")
@@ -186,8 +186,8 @@ def _prepare(set_up: SetUp) -> None:
         "from prefect.client.schemas.actions import WorkPoolCreate\n"
         "from prefect_codepipeline.blocks.git_connection import GitConnection\n"
         "from prefect_codepipeline.deployments.create import deploy_pipeline\n"
-        "from prefect_codepipeline.model.declaration import PipelineDeclaration\n"
-        "from prefect_codepipeline.tasks.prefect_api import client\n"
+        "from prefect_codepipeline.model.definition.declaration import PipelineDeclaration\n"
+        "from prefect_codepipeline.prefect_api.client import client\n"
         "client().create_work_pool(WorkPoolCreate(name='nobody', type='process'))\n"
         f"GitConnection(url_template='/nowhere', webhook_secret=SecretStr({SECRET.get_secret_value()!r}), host_kind='github').save('storm')\n"
         f"read = lambda name: PipelineDeclaration.model_validate_json(open({str(set_up.folder)!r} + f'/{{name}}.json').read())\n"
@@ -213,8 +213,8 @@ def _ask(set_up: SetUp, count: int) -> dict[str, str]:
     for _ in range(count):
         set_up.cli("start", "decisions")
     program = (
-        "from prefect_codepipeline.tasks.approval_links import approval_link, load_gateway\n"
-        "from prefect_codepipeline.tasks.executions import find_runs, read_execution\n"
+        "from prefect_codepipeline.engine.approvals.links import approval_link, load_gateway\n"
+        "from prefect_codepipeline.engine.executions.lookup import find_runs, read_execution\n"
         "known = [read_execution(run['id']) for run in find_runs('decisions', limit=200)]\n"
         "asked = {each.id: each.state.open_approvals[0][1].request for each in known if each.is_suspended and each.state.open_approvals}\n"
         "link = lambda id, each: approval_link(load_gateway(), id, each.token, each.expires_at)\n"
@@ -233,7 +233,7 @@ def _ask(set_up: SetUp, count: int) -> dict[str, str]:
 def _started(set_up: SetUp) -> Counter[str]:
     """How often each commit was started."""
     program = (
-        "from prefect_codepipeline.tasks.executions import find_runs\n"
+        "from prefect_codepipeline.engine.executions.lookup import find_runs\n"
         "runs, page = [], [0]\n"
         "while page: runs += (page := find_runs('pushes', limit=200, offset=len(runs)))\n"
         "print(json.dumps([run['parameters']['source_revisions']['Src'] for run in runs]))"
@@ -243,7 +243,7 @@ def _started(set_up: SetUp) -> Counter[str]:
 
 def _waiting(set_up: SetUp) -> int:
     """How many deliveries are still to be dealt with."""
-    program = "from prefect_codepipeline.tasks.webhook_inbox import waiting\nprint(len(waiting()))"
+    program = "from prefect_codepipeline.engine.triggers.webhook_inbox import waiting\nprint(len(waiting()))"
     return int(set_up.python(program))
 
 

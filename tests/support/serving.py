@@ -13,11 +13,11 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp
 
 from prefect_codepipeline.blocks.git_connection import GitConnection
+from prefect_codepipeline.engine.triggers.webhook_inbox import waiting
 from prefect_codepipeline.gateway.app import LARGEST_BODY, create_app
 from prefect_codepipeline.gateway.guard import Limits
 from prefect_codepipeline.gateway.rate import RateLimit
 from prefect_codepipeline.gateway.serve import prepare_gateway
-from prefect_codepipeline.tasks.webhook_inbox import waiting
 
 
 @contextmanager

@@ -62,7 +62,7 @@ class SetUp:
         """The record of an execution."""
         found: list[dict[str, Any]] = json.loads(
             self.python(
-                "from prefect_codepipeline.tasks.record import RecordOf\n"
+                "from prefect_codepipeline.engine.executions.record import RecordOf\n"
                 f"facts = RecordOf({execution_id!r}).read()\n"
                 "print(json.dumps([fact.model_dump(mode='json') for fact in facts]))"
             )

@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from prefect_codepipeline.model.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.problem import MOST_PROBLEMS, Problem, Severity, nearest
 from prefect_codepipeline.model.validation import buildspecs  # noqa: F401  its rules are listed with the others
 from prefect_codepipeline.model.validation.actions import check_action_types, check_counts, check_fields
 from prefect_codepipeline.model.validation.artifacts import check_artifacts
@@ -21,7 +22,6 @@ from prefect_codepipeline.model.validation.conditions import check_conditions, c
 from prefect_codepipeline.model.validation.configuration import check_configurations
 from prefect_codepipeline.model.validation.fields import problems_of
 from prefect_codepipeline.model.validation.lenient import declare_anyway
-from prefect_codepipeline.model.validation.problem import MOST_PROBLEMS, Problem, Severity, nearest
 from prefect_codepipeline.model.validation.rules import RULES, Check, Pipeline, Rule
 from prefect_codepipeline.model.validation.structure import (
     check_names,

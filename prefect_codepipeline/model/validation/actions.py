@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prefect_codepipeline.model.action_types import action_types
-from prefect_codepipeline.model.validation.problem import Problem
+from prefect_codepipeline.model.definition.action_types import action_types
+from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.validation.rules import Pipeline, Place, rules_of
 
 # What a custom action type can declare at most; its own bounds are known to whoever publishes it.

@@ -1,4 +1,4 @@
-"""What CodeBuild demands of a buildspec; `prefect_codepipeline.model.buildspec_parsing` looks.
+"""What CodeBuild demands of a buildspec; `prefect_codepipeline.model.buildspec.parsing` looks.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html
 """

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prefect_codepipeline.model.action_types import ActionType, find_rule_type, rule_types
-from prefect_codepipeline.model.conditions import read_pattern
-from prefect_codepipeline.model.declaration import Condition, FailureConditions, StageDeclaration
-from prefect_codepipeline.model.validation.problem import Problem
+from prefect_codepipeline.model.definition.action_types import ActionType, find_rule_type, rule_types
+from prefect_codepipeline.model.definition.conditions import read_pattern
+from prefect_codepipeline.model.definition.declaration import Condition, FailureConditions, StageDeclaration
+from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.validation.rules import Pipeline, RulePlace, conditions_of, is_known, rules_of
 
 _RESULTS = {"beforeEntry": ("FAIL", "SKIP"), "onSuccess": ("FAIL", "ROLLBACK"), "onFailure": ("ROLLBACK",)}

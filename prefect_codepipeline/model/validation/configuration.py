@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prefect_codepipeline.model.action_types import ActionType, ConfigurationKey, find_rule_type
-from prefect_codepipeline.model.deployment_window import check_expression, check_zone
-from prefect_codepipeline.model.validation.problem import Problem
+from prefect_codepipeline.model.definition.action_types import ActionType, ConfigurationKey, find_rule_type
+from prefect_codepipeline.model.definition.deployment_window import check_expression, check_zone
+from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.validation.rules import Pipeline, Place, Rule, is_known, rules_of
 
 MASK = "****"

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from prefect_codepipeline.model.declaration import Declared
-from prefect_codepipeline.model.validation.problem import MOST_PROBLEMS, Problem, nearest
+from prefect_codepipeline.model.definition.declaration import Declared
+from prefect_codepipeline.model.problem import MOST_PROBLEMS, Problem, nearest
 
 Location = tuple[int | str, ...]
 

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from prefect_codepipeline.model.action_types import ActionType, action_types, rule_types
+from prefect_codepipeline.model.definition.action_types import ActionType, action_types, rule_types
 from prefect_codepipeline.model.validation.rules import RULES, SUBJECTS, Rule
 
 _HEAD = """\

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from prefect_codepipeline.model.action_types import ActionType, find_action_type
-from prefect_codepipeline.model.declaration import (
+from prefect_codepipeline.model.definition.action_types import ActionType, find_action_type
+from prefect_codepipeline.model.definition.declaration import (
     ActionDeclaration,
     PipelineDeclaration,
     RuleDeclaration,
     StageDeclaration,
 )
-from prefect_codepipeline.model.validation.problem import Problem, Severity, nearest
+from prefect_codepipeline.model.problem import Problem, Severity, nearest
 
 # A definition with thousands of wrong names shall not take seconds for proposals that nobody reads.
 _MOST_PROPOSALS = 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prefect_codepipeline.model.validation.problem import Problem
+from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.validation.rules import Pipeline, repeated, rules_of
 
 MOST_STAGES, MOST_ACTIONS_OF_A_STAGE, MOST_ACTIONS = 50, 100, 1000

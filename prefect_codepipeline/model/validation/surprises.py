@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.validation.configuration import MASK
-from prefect_codepipeline.model.validation.problem import Problem
 from prefect_codepipeline.model.validation.rules import Pipeline, Place, is_known, rules_of
-from prefect_codepipeline.model.validation.structure import (
-    MOST_ACTIONS,
-    MOST_ACTIONS_OF_A_STAGE,
-    MOST_STAGES,
-)
+from prefect_codepipeline.model.validation.structure import MOST_ACTIONS, MOST_ACTIONS_OF_A_STAGE, MOST_STAGES
 
 # A tenth is what is left when a value is called near its limit.
 _NEAR = 0.9

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from prefect_codepipeline.model.declaration import RuleDeclaration
-from prefect_codepipeline.model.validation.problem import Problem
+from prefect_codepipeline.model.definition.declaration import RuleDeclaration
+from prefect_codepipeline.model.definition.variables import Reference, find_references, texts_of
+from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.validation.rules import Pipeline, Place, RulePlace, rules_of
-from prefect_codepipeline.model.variables import Reference, find_references, texts_of
 
 _namespace = rules_of("Namespaces", "InvalidActionDeclarationException")
 _reference = rules_of("References to variables", "InvalidActionDeclarationException")

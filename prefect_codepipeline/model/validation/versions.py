@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prefect_codepipeline.model.validation.problem import Problem
+from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.validation.rules import Pipeline, rules_of
 
 _HINT = 'set "pipelineType": "V2"'

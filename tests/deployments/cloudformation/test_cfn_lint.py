@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from cfnlint.api import ManualArgs, lint
 
-from prefect_codepipeline.deployments.checking import check_file
-from prefect_codepipeline.deployments.runnable import check_rules
+from prefect_codepipeline.deployments.checking.files import check_file
+from prefect_codepipeline.deployments.checking.runnable import check_rules
 
 GOOD = """\
 Resources:

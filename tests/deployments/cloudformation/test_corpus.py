@@ -18,10 +18,10 @@ from prefect_codepipeline.deployments.cloudformation.pipelines import (
     ImportedPipeline,
     import_document,
 )
-from prefect_codepipeline.deployments.definition_file import read_file
-from prefect_codepipeline.deployments.resources_file import as_yaml
+from prefect_codepipeline.deployments.files.definition import read_file
+from prefect_codepipeline.deployments.files.resources import as_yaml
+from prefect_codepipeline.documents.reading import parse_document
 from prefect_codepipeline.model.validation import Problem, validate
-from prefect_codepipeline.tasks.document import parse_document
 
 DATA = Path(__file__).parents[2] / "data"
 FILES = [

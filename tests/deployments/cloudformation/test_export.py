@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from prefect_codepipeline.deployments.cloudformation.export import as_template
 from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
-from prefect_codepipeline.deployments.resources_file import as_yaml
-from prefect_codepipeline.tasks.document import parse_document
+from prefect_codepipeline.deployments.files.resources import as_yaml
+from prefect_codepipeline.documents.reading import parse_document
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12) | (
     st.sampled_from(

@@ -14,12 +14,13 @@ from uuid import uuid4
 
 import pytest
 
+from prefect_codepipeline.actions.artifacts.storing import load_artifact_store
+from prefect_codepipeline.actions.registry import ActionContext, ActionResult, get_provider
+from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
-from prefect_codepipeline.model.action_settings import ActionSettings
-from prefect_codepipeline.model.declaration import ActionDeclaration
-from prefect_codepipeline.tasks.artifacts import load_artifact_store
-from prefect_codepipeline.tasks.registry import ActionContext, ActionResult, InputTree, get_provider
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -163,7 +164,7 @@ def test_the_numbers_of_a_project_s_builds_count_up(builds):
 
 
 def test_a_failed_build_says_what_failed_and_what_its_reports_tell(builds, prefect_server):
-    from prefect_codepipeline.tasks.prefect_api import call
+    from prefect_codepipeline.prefect_api.client import call
 
     builds.source(
         """
@@ -244,8 +245,9 @@ def test_several_inputs_need_a_primary_one_and_are_all_there(builds):
 
 
 def test_a_reference_for_a_full_clone_is_cloned(builds, tmp_path):
+    from git_repositories import GitRepository
+
     from prefect_codepipeline.blocks.git_connection import GitConnection
-    from tests.tasks.conftest import GitRepository
 
     repository = GitRepository(tmp_path / "repositories" / "acme" / uuid4().hex[:8])
     repository.path.mkdir(parents=True)
@@ -320,7 +322,7 @@ def test_no_more_builds_of_a_project_run_at_once_than_its_block_allows(builds, t
 
 
 def test_a_build_that_is_queued_too_long_fails_and_one_that_is_stopped_ends(builds):
-    from prefect_codepipeline.tasks.build_queue import turn_of
+    from prefect_codepipeline.actions.codebuild.project.queue import turn_of
 
     context = builds.context()
     with turn_of(builds.project, 1, 1, context):

@@ -7,8 +7,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from prefect_codepipeline.actions.git.source import GitSource, read_source
 from prefect_codepipeline.blocks.git_connection import GitConnection
-from prefect_codepipeline.tasks.git_source import GitSource, read_source
 from prefect_codepipeline.tasks.providers.codecommit_source import (
     CodeCommitSourceConfiguration,
     output_variables,

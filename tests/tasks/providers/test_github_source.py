@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from prefect_codepipeline.actions.git.connections import GitHubSourceConfiguration
+from prefect_codepipeline.actions.git.source import GitSource, read_source
+from prefect_codepipeline.actions.registry import get_provider
 from prefect_codepipeline.blocks.git_connection import GitConnection
-from prefect_codepipeline.model.declaration import ActionTypeId
-from prefect_codepipeline.tasks.git_source import GitSource, read_source
-from prefect_codepipeline.tasks.providers.github_source import GitHubSourceConfiguration, output_variables
-from prefect_codepipeline.tasks.registry import get_provider
+from prefect_codepipeline.model.definition.declaration import ActionTypeId
+from prefect_codepipeline.tasks.providers.github_source import output_variables
 
 CONFIGURATION = {"Owner": "me", "Repo": "app", "Branch": "main", "OAuthToken": "gho_5ecret"}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.model.conditions import RuleWait
+from prefect_codepipeline.model.definition.conditions import RuleWait
 
 ALARM = {"AlarmName": "Errors"}
 MINUTE = timedelta(minutes=1)
@@ -195,7 +195,7 @@ def test_no_answer_is_an_error_and_not_a_no(
     asker: Any, alarm: Alarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("prefect_codepipeline.tasks.aws_client.ATTEMPTS", 1)
+    monkeypatch.setattr("prefect_codepipeline.actions.aws.client.ATTEMPTS", 1)
 
     answer = asker.ask("CloudWatchAlarm", ALARM)
 

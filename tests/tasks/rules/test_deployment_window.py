@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from prefect_codepipeline.model.conditions import RuleOutcome, RuleWait
+from prefect_codepipeline.model.definition.conditions import RuleOutcome, RuleWait
 
 NIGHT = {"Cron": "* * 22-5 ? * *", "TimeZone": "Europe/Berlin"}
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from waiting import until
 
-from prefect_codepipeline.model.conditions import RuleOutcome, RuleWait
+from prefect_codepipeline.model.definition.conditions import RuleOutcome, RuleWait
 
 
 class Service:

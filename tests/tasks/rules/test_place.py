@@ -9,13 +9,18 @@ from typing import Any
 
 import pytest
 
+from prefect_codepipeline.actions.artifacts.storing import load_artifact_store, store_tree
+from prefect_codepipeline.actions.work import OutputTree
+from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.declaration import PipelineDeclaration
-from prefect_codepipeline.model.execution import ActionFinished, ActionStarted, ExecutionPinned, StageEntered
-from prefect_codepipeline.tasks.artifacts import load_artifact_store, store_tree
-from prefect_codepipeline.tasks.execution import Execution
-from prefect_codepipeline.tasks.record import RecordOf
-from prefect_codepipeline.tasks.registry import OutputTree
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.record.facts import (
+    ActionFinished,
+    ActionStarted,
+    ExecutionPinned,
+    StageEntered,
+)
 from prefect_codepipeline.tasks.rule import place_of
 
 pytestmark = pytest.mark.live

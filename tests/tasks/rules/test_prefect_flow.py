@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 from waiting import until
 
-from prefect_codepipeline.model.conditions import RuleOutcome, RuleWait
-from prefect_codepipeline.tasks.prefect_api import call, flow_run
+from prefect_codepipeline.model.definition.conditions import RuleOutcome, RuleWait
+from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.tasks.rules.prefect_flow import cancel_run
 
 pytestmark = pytest.mark.live

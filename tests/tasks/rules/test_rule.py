@@ -12,11 +12,7 @@ from typing import Any
 import pytest
 from waiting import until
 
-from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.conditions import RuleOutcome, RuleWait
-from prefect_codepipeline.model.declaration import RuleTypeId
-from prefect_codepipeline.tasks.rule import as_task_state
-from prefect_codepipeline.tasks.rule_registry import (
+from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
     RuleResult,
@@ -25,6 +21,10 @@ from prefect_codepipeline.tasks.rule_registry import (
     rule_provider,
     rule_providers,
 )
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.definition.conditions import RuleOutcome, RuleWait
+from prefect_codepipeline.model.definition.declaration import RuleTypeId
+from prefect_codepipeline.tasks.rule import as_task_state
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_a_type_has_one_provider() -> None:
 
 
 def test_boto3_is_imported_only_by_a_rule_that_needs_it() -> None:
-    code = "import sys, prefect_codepipeline.tasks.rule_registry as r; r.rule_providers(); print('boto3' in sys.modules)"
+    code = "import sys, prefect_codepipeline.actions.rule_registry as r; r.rule_providers(); print('boto3' in sys.modules)"
 
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

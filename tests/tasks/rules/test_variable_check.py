@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.model.conditions import RuleOutcome
+from prefect_codepipeline.model.definition.conditions import RuleOutcome
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What is wrong with definitions, and what an execution would do."""

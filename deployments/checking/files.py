@@ -1,0 +1,216 @@
+"""Check definition files, and folders of them: every problem with its line. No server, and no Prefect, is needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect_codepipeline.deployments.checking.buildspecs import (
+    check_buildspec,
+    has_buildspec_name,
+    is_something_else,
+    looks_like_buildspec,
+)
+from prefect_codepipeline.deployments.checking.runnable import check_runnable
+from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
+from prefect_codepipeline.documents.document import Document, Place
+from prefect_codepipeline.documents.reading import MAX_BYTES
+from prefect_codepipeline.errors import UnreadableDefinition
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.problem import InvalidDefinition
+from prefect_codepipeline.model.validation import Problem, declare_or_problems
+
+Look = Callable[[PipelineDeclaration], list[Problem]]
+Kind = Literal["pipeline", "buildspec"]
+
+_ENDINGS = {".json", ".template", ".yaml", ".yml"}
+_NOT_ENTERED = {"node_modules", "__pycache__"}
+# What a file in a folder says somewhere when it is meant for us; others there are nobody's mistake.
+_MEANT = re.compile(rb"\bstages\b|AWS::CodePipeline::Pipeline|\A(?:\xff\xfe|\xfe\xff)")
+_MEANT_BUILDSPEC = re.compile(rb"\b(?:phases|batch)\b|\A(?:\xff\xfe|\xfe\xff)")
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """A file with everything that is wrong in it. `unreadable` says why there was nothing to check, else empty.
+
+    `outcome` says of a buildspec what CodeBuild would do with it.
+    """
+
+    name: str
+    problems: tuple[Problem, ...] = ()
+    lines: tuple[str, ...] = ()
+    unreadable: str = ""
+    line: int = 0
+    column: int = 0
+    outcome: str = ""
+
+    @property
+    def has_errors(self) -> bool:
+        return any(problem.severity == "error" for problem in self.problems)
+
+
+def check_files(
+    paths: Iterable[Path],
+    look: Look = check_runnable,
+    region: str | None = None,
+    kind: Kind | None = None,
+) -> Iterator[CheckedFile]:
+    """Each file, and each definition and buildspec in each folder and below it, in the order of names.
+
+    Args:
+        paths: files and folders. Files in folders that are neither a pipeline nor a buildspec are left out.
+        look: finds what is wrong with a declaration, beside its fields.
+        region: what templates are evaluated for.
+        kind: what the files are, and what is looked for in folders. Without it, names tell buildspecs.
+    """
+    for path in paths:
+        if path.is_dir():
+            yield from (check_file(found, look, region, kind) for found in _files_below(path, kind))
+        else:
+            yield check_file(path, look, region, kind)
+
+
+def check_file(
+    path: Path, look: Look = check_runnable, region: str | None = None, kind: Kind | None = None
+) -> CheckedFile:
+    """What is wrong in one file, a definition, a CloudFormation template or a buildspec."""
+    try:
+        document = read_file(path)
+        if _is_buildspec(path, document, kind):
+            return _checked_buildspec(document)
+        is_template = _is_template(document)
+        found = _of_template(document, look, region) if is_template else _of_definition(document, look)
+        problems = sorted(found, key=lambda problem: (problem.line, problem.column))
+    except UnreadableDefinition as error:
+        return CheckedFile(str(path), unreadable=str(error), line=error.line or 0, column=error.column or 0)
+    return CheckedFile(str(path), tuple(problems), tuple(document.lines) if problems else ())
+
+
+def _checked_buildspec(document: Document) -> CheckedFile:
+    found, outcome = check_buildspec(document)
+    placed = (_placed(problem, document.place_of(problem.path)) for problem in found)
+    problems = sorted(placed, key=lambda problem: (problem.line, problem.column))
+    return CheckedFile(
+        document.name, tuple(problems), tuple(document.lines) if problems else (), outcome=outcome
+    )
+
+
+def read_runnable(path: Path) -> tuple[PipelineDeclaration, list[Problem]]:
+    """The definition in a file that can run here, and the warnings about it.
+
+    Raises:
+        UnreadableDefinition: the file cannot be read, or holds no pipeline.
+        InvalidDefinition: it breaks rules or cannot run here; every error is listed with its line.
+    """
+    written = pipeline_in(read_file(path))
+    declaration, problems = declare_or_problems(written.wire, check_runnable)
+    if declaration is not None:
+        problems = check_runnable(declaration)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors or declaration is None:
+        placed = [_placed(problem, written.place_of(problem.path)) for problem in errors]
+        raise InvalidDefinition(sorted(placed, key=lambda problem: problem.line), str(path))
+    return declaration, problems
+
+
+def check_wire(wire: Any, look: Look = check_runnable) -> list[Problem]:
+    """Everything that is wrong with a pipeline: in its fields, between them, and what `look` finds."""
+    declaration, problems = declare_or_problems(wire, look)
+    return problems if declaration is None else look(declaration)
+
+
+def _of_definition(document: Document, look: Look) -> Iterator[Problem]:
+    written = pipeline_in(document)
+    missing = _missing_beside(Path(document.name))
+    for problem in check_wire(written.wire, look):
+        if name := missing.get(problem.path):
+            problem = replace(
+                problem, hint=f"import it again with --parameter {name}=VALUE, or write the value here"
+            )
+        yield _placed(problem, written.place_of(problem.path))
+
+
+def _missing_beside(definition: Path) -> dict[str, str]:
+    """For each path of an imported definition that waits for a value, the value's name."""
+    if not definition.with_name(f"{definition.stem}.resources.yaml").is_file():
+        return {}
+    from prefect_codepipeline.deployments.files.resources import read_beside
+
+    return {path: name for name, missing in read_beside(definition).missing.items() for path in missing.paths}
+
+
+def _of_template(document: Document, look: Look, region: str | None) -> Iterator[Problem]:
+    """What is wrong with the pipelines of a template, but for values that only wait to be given."""
+    from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
+
+    imported = import_document(document, {"AWS::Region": region} if region else {})
+    for problem in imported.problems:
+        if problem.path:
+            yield _placed(problem, document.place_of(problem.path))
+    for pipeline in imported.pipelines:
+        for problem in pipeline.problems(look):
+            yield _placed(problem, pipeline.place_of(problem.path))
+
+
+def _placed(problem: Problem, place: Place) -> Problem:
+    # What is wrong with a template as such has no rule of a pipeline.
+    rule = problem.rule or "template"
+    return replace(problem, line=place.line, column=place.column, rule=rule)
+
+
+def _files_below(folder: Path, kind: Kind | None) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name in _NOT_ENTERED or path.is_symlink():
+            continue
+        if path.is_dir():
+            yield from _files_below(path, kind)
+        elif path.suffix.lower() in _ENDINGS and _is_meant(path, kind):
+            yield path
+
+
+def _is_meant(path: Path, kind: Kind | None) -> bool:
+    is_named = kind != "pipeline" and has_buildspec_name(path)
+    said = _MEANT_BUILDSPEC if kind == "buildspec" else _MEANT
+    try:
+        with path.open("rb") as file:
+            start = file.read(MAX_BYTES + 1)
+    except OSError:
+        return True  # to be reported
+    if len(start) > MAX_BYTES or not (is_named or said.search(start)):
+        return False
+    try:
+        document = read_file(path)
+    except UnreadableDefinition:
+        return kind != "buildspec" or is_named
+    if is_named and not is_something_else(document):
+        return True
+    return looks_like_buildspec(document) if kind == "buildspec" else _holds_pipeline(document)
+
+
+def _is_buildspec(path: Path, document: Document, kind: Kind | None) -> bool:
+    if kind:
+        return kind == "buildspec"
+    return has_buildspec_name(path) and not is_something_else(document)
+
+
+def _is_template(document: Document) -> bool:
+    return isinstance(document.content, dict) and "Resources" in document.content
+
+
+def _holds_pipeline(document: Document) -> bool:
+    content: Any = document.content
+    if not isinstance(content, dict):
+        return False
+    if isinstance(resources := content.get("Resources"), dict):
+        return any(
+            isinstance(resource, dict) and resource.get("Type") == "AWS::CodePipeline::Pipeline"
+            for resource in resources.values()
+        )
+    pipeline = content.get("pipeline", content)
+    return (
+        isinstance(pipeline, dict) and "stages" in pipeline and len({"roleArn", "name"} & pipeline.keys()) > 0
+    )

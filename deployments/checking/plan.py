@@ -1,0 +1,295 @@
+"""The dry run of a pipeline: what would run in which order, where, and on what, as far as it can be known before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect_codepipeline.actions.catalog import built_in_action_types
+from prefect_codepipeline.deployments.files.resource_kinds import BlockOf, blocks_of
+from prefect_codepipeline.deployments.files.resources import Beside
+from prefect_codepipeline.model.definition.declaration import (
+    ActionDeclaration,
+    PipelineDeclaration,
+    StageDeclaration,
+)
+from prefect_codepipeline.model.definition.plan import cut_into_segments
+from prefect_codepipeline.model.definition.variables import find_references
+
+# For each type of block (by its slug) the names there are, with their fields; None when no server was asked.
+Blocks = Mapping[str, Mapping[str, Mapping[str, Any]]]
+_SECRET_KEY = re.compile(r"token|secret|password|privatekey", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Need:
+    """A block that something leans on: `state` is present, missing, or unknown when no server was asked."""
+
+    kind: str
+    name: str
+    state: str
+
+
+@dataclass(frozen=True)
+class PlannedVariable:
+    """A variable of the pipeline; `source` is given, default, or missing."""
+
+    name: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class PlannedAction:
+    """What one action would do: `values` are its texts with what is known put in place."""
+
+    name: str
+    action_type: str
+    where: str
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    values: dict[str, str] = field(default_factory=dict)
+    waits_for: list[str] = field(default_factory=list)
+    needs: list[Need] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """What starts together inside a stage: the actions of one run order, or approvals that people decide."""
+
+    segment: int
+    run_order: int
+    actions: list[PlannedAction]
+    is_approval: bool = False
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage with its steps in their order, and the conditions that are checked around them."""
+
+    name: str
+    steps: list[PlannedStep]
+    conditions: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole of a dry run."""
+
+    name: str
+    pipeline_type: str
+    execution_mode: str
+    variables: list[PlannedVariable]
+    stages: list[PlannedStage]
+    needs: list[Need]
+    resources: list[str]
+    missing: dict[str, str]
+
+
+def plan(
+    declaration: PipelineDeclaration,
+    given: Mapping[str, str],
+    where: Mapping[tuple[str, str], str],
+    beside: Beside,
+    blocks: Blocks | None,
+    store: str = "",
+) -> Plan:
+    """The dry run.
+
+    Args:
+        declaration: checked, or made anyway of one that is not right.
+        given: variables of the execution.
+        where: for each stage's and action's name, where its commands would run.
+        beside: what came along with an imported pipeline.
+        blocks: those that the server has; None when there is no server.
+        store: the name of the ArtifactStore block; empty for the default.
+    """
+    look = _Look(declaration, given, where, blocks)
+    return Plan(
+        declaration.name,
+        declaration.pipeline_type,
+        declaration.execution_mode,
+        look.variables,
+        [look.stage(stage) for stage in declaration.stages],
+        list(_store(store, blocks)),
+        list(_resources(beside, blocks)),
+        {name: ", ".join(missing.paths) for name, missing in beside.missing.items()},
+    )
+
+
+class _Look:
+    def __init__(
+        self,
+        declaration: PipelineDeclaration,
+        given: Mapping[str, str],
+        where: Mapping[tuple[str, str], str],
+        blocks: Blocks | None,
+    ) -> None:
+        self.where = where
+        self.blocks = blocks
+        self.variables = [
+            PlannedVariable(each.name, given[each.name], "given")
+            if each.name in given
+            else PlannedVariable(
+                each.name, each.default_value or "", "default" if each.default_value else "missing"
+            )
+            for each in declaration.variables or []
+        ]
+        self.known = {each.name: each.value for each in self.variables if each.source != "missing"}
+        self.namespaces: dict[str, str] = {}
+        self.artifacts: dict[str, str] = {}
+        for stage in declaration.stages:
+            for action in stage.actions:
+                place = f"{stage.name}/{action.name}"
+                if action.namespace:
+                    self.namespaces[action.namespace] = place
+                self.artifacts |= {output.name: place for output in action.output_artifacts}
+
+    def stage(self, stage: StageDeclaration) -> PlannedStage:
+        steps: list[PlannedStep] = []
+        for segment in cut_into_segments(stage):
+            for group in segment.groups:
+                steps.append(self._step(stage, segment.number, group, False))
+            if segment.approvals:
+                steps.append(self._step(stage, segment.number, segment.approvals, True))
+        return PlannedStage(stage.name, steps, list(_conditions(stage)))
+
+    def _step(
+        self, stage: StageDeclaration, segment: int, actions: tuple[ActionDeclaration, ...], is_approval: bool
+    ) -> PlannedStep:
+        planned = [self._action(stage.name, action) for action in actions]
+        return PlannedStep(segment, actions[0].run_order, planned, is_approval)
+
+    def _action(self, stage: str, action: ActionDeclaration) -> PlannedAction:
+        values, waits = {}, []
+        for key, text in _texts(action):
+            values[key] = self._resolved(text)
+            waits += list(self._waits_for(values[key]))
+        return PlannedAction(
+            action.name,
+            str(action.action_type_id),
+            self._where(stage, action),
+            [
+                f"{each.name} (from {self.artifacts.get(each.name, 'nowhere')})"
+                for each in action.input_artifacts
+            ],
+            [each.name for each in action.output_artifacts],
+            values,
+            list(dict.fromkeys(waits)),
+            list(_needs(action, self.blocks)),
+        )
+
+    def _where(self, stage: str, action: ActionDeclaration) -> str:
+        if action.is_approval:
+            return "waits for a person"
+        kind = action.action_type_id
+        if kind not in built_in_action_types():
+            return f"cannot run yet: this version has no {kind}"
+        if kind.category == "Source":
+            return "in the worker"
+        return self.where.get((stage, action.name), "in the worker")
+
+    def _resolved(self, text: str) -> str:
+        for reference in find_references(text):
+            if reference.namespace == "variables" and reference.key in self.known:
+                text = text.replace("#{" + reference.text + "}", self.known[reference.key])
+        return text
+
+    def _waits_for(self, text: str) -> Iterator[str]:
+        for reference in find_references(text):
+            written = "#{" + reference.text + "}"
+            if reference.namespace == "variables":
+                yield f"{written}: no value, give --variable {reference.key}=VALUE"
+            elif reference.namespace == "codepipeline":
+                yield f"{written}: of the execution"
+            elif made_by := self.namespaces.get(reference.namespace):
+                yield f"{written}: known when {made_by} has run"
+            else:
+                yield f"{written}: there is no such namespace"
+
+
+def _texts(action: ActionDeclaration) -> Iterator[tuple[str, str]]:
+    for key, value in action.configuration.items():
+        yield key, "****" if _SECRET_KEY.search(key) and not value.startswith("{{resolve:") else value
+    for index, command in enumerate(action.commands or []):
+        yield f"command {index + 1}", command
+    for variable in action.environment_variables or []:
+        yield f"${variable.name}", variable.value
+
+
+def _conditions(stage: StageDeclaration) -> Iterator[str]:
+    around = {
+        "before entry": stage.before_entry and stage.before_entry.conditions,
+        "on success": stage.on_success and stage.on_success.conditions,
+        "on failure": stage.on_failure and stage.on_failure.conditions,
+    }
+    for when, conditions in around.items():
+        for condition in conditions or []:
+            rules = ", ".join(f"{rule.name} ({rule.rule_type_id.provider})" for rule in condition.rules or [])
+            yield f"{when}: {condition.result or 'FAIL'} unless {rules}"
+    if stage.on_failure and stage.on_failure.result:
+        yield f"on failure: {stage.on_failure.result}"
+
+
+def _needs(action: ActionDeclaration, blocks: Blocks | None) -> Iterator[Need]:
+    configuration, provider = action.configuration, action.action_type_id.provider
+    if provider == "CodeStarSourceConnection":
+        value = configuration.get("ConnectionArn", "")
+        if value.startswith("arn:"):
+            yield _by_arn(value, blocks)
+        else:
+            yield _by_name("git-connection", (value,), blocks)
+    elif provider in ("GitHub", "CodeCommit"):
+        yield _by_name("git-connection", (provider.lower(), "default"), blocks)
+    for variable in action.environment_variables or []:
+        if variable.type == "SECRETS_MANAGER" and not any(find_references(variable.value)):
+            yield _by_name("secret", (variable.value,), blocks)
+
+
+def _by_arn(arn: str, blocks: Blocks | None) -> Need:
+    if blocks is None:
+        return Need("git-connection", arn, "unknown")
+    for name, data in blocks.get("git-connection", {}).items():
+        if data.get("connection_arn") == arn:
+            return Need("git-connection", name, "present")
+    return Need("git-connection", arn, "missing")
+
+
+def _by_name(kind: str, names: tuple[str, ...], blocks: Blocks | None) -> Need:
+    if blocks is None:
+        return Need(kind, " or ".join(names), "unknown")
+    there = blocks.get(kind, {})
+    found = next((name for name in names if name in there), None)
+    return Need(kind, found or " or ".join(names), "present" if found else "missing")
+
+
+def _store(name: str, blocks: Blocks | None) -> Iterator[Need]:
+    if name:
+        yield _by_name("artifact-store", (name,), blocks)
+
+
+def _resources(beside: Beside, blocks: Blocks | None) -> Iterator[str]:
+    for block in blocks_of(beside.resources):
+        what = f"{block.logical_id} ({block.type})"
+        if block.fields is not None:
+            kind, need = "project", _by_name("codebuild-project", (block.name,), blocks)
+        elif block.url_template:
+            kind, need = "connection", _connection(block, blocks)
+        else:
+            yield f"{what}: {block.reason}"
+            continue
+        does = {
+            "present": "is there",
+            "missing": "would be made by deploy",
+            "unknown": "made by deploy if missing",
+        }
+        yield f"{what}: {kind} {need.name!r} {does[need.state]}"
+
+
+def _connection(block: BlockOf, blocks: Blocks | None) -> Need:
+    need = _by_arn(block.connection_arn, blocks) if block.connection_arn else None
+    if need is None or need.state == "missing":
+        return _by_name("git-connection", (block.name,), blocks)
+    return need

@@ -1,0 +1,140 @@
+"""Whether a definition can run here and now: the rules of CodePipeline, and what this version has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from prefect_codepipeline.actions.catalog import built_in_action_types, has_plugins
+from prefect_codepipeline.deployments.checking.runnable_rules import check_rule
+from prefect_codepipeline.model.definition.action_types import find_action_type
+from prefect_codepipeline.model.definition.conditions import ConditionKind, condition_of
+from prefect_codepipeline.model.definition.declaration import (
+    ActionDeclaration,
+    ActionTypeId,
+    PipelineDeclaration,
+    StageDeclaration,
+)
+from prefect_codepipeline.model.definition.variables import find_references
+from prefect_codepipeline.model.validation import Problem, nearest, problems_of, validate
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.actions.registry import ActionProvider
+
+_LATER = "is not available yet; this version cannot run it"
+
+
+def check_runnable(declaration: PipelineDeclaration, *, region: str | None = None) -> list[Problem]:
+    """Everything that keeps the definition from running, and warnings about what will surprise."""
+    problems = check_rules(declaration, region=region)
+    said = {problem.path for problem in problems if problem.severity == "error"}
+    return [*problems, *(problem for problem in _not_here(declaration) if problem.path not in said)]
+
+
+def check_rules(declaration: PipelineDeclaration, *, region: str | None = None) -> list[Problem]:
+    """AWS's rules alone; a masked secret stands for the one of the action's connection, as if it were stored."""
+    return validate(declaration, region=region, stored=declaration)
+
+
+def _not_here(declaration: PipelineDeclaration) -> Iterator[Problem]:
+    """What AWS has and this version has not, and what its own providers demand."""
+    yield from _not_available(declaration)
+    for stage_index, stage in enumerate(declaration.stages):
+        for action_index, action in enumerate(stage.actions):
+            yield from _check_action(action, f"stages[{stage_index}].actions[{action_index}]")
+        yield from _check_conditions(stage, f"stages[{stage_index}]")
+
+
+def _check_conditions(stage: StageDeclaration, path: str) -> Iterator[Problem]:
+    kinds: tuple[ConditionKind, ...] = ("beforeEntry", "onSuccess", "onFailure")
+    for kind in kinds:
+        condition = condition_of(stage, kind)
+        for index, rule in enumerate(condition.rules or () if condition else ()):
+            yield from check_rule(rule, f"{path}.{kind}.conditions[0].rules[{index}]")
+
+
+def _not_available(declaration: PipelineDeclaration) -> Iterator[Problem]:
+    if declaration.artifact_stores and len(declaration.artifact_stores) > 1:
+        yield Problem("artifactStores", f"more than one region {_LATER}", rule="not-available")
+
+
+def _check_action(action: ActionDeclaration, path: str) -> Iterator[Problem]:
+    kind = action.action_type_id
+    if kind not in built_in_action_types():
+        yield from _check_others(action, path)
+
+
+def _check_others(action: ActionDeclaration, path: str) -> Iterator[Problem]:
+    """Action types that have no provider, or one that another package brings."""
+    kind = action.action_type_id
+    known = _all_providers()
+    if kind not in known:
+        names = sorted({str(action_type) for action_type in (*built_in_action_types(), *known)})
+        yield Problem(
+            f"{path}.actionTypeId",
+            f"action type {kind} {_LATER}; available: {', '.join(names)}",
+            "InvalidActionDeclarationException",
+            hint="" if find_action_type(kind) else nearest(str(kind), names),
+            rule="not-available",
+        )
+    elif find_action_type(kind) is None:
+        # What AWS documents is checked by its table; a provider of that type demands nothing else.
+        yield from _check_counts(action, known[kind], path)
+        yield from _check_configuration(action, known[kind], path)
+
+
+def _all_providers() -> Mapping[ActionTypeId, ActionProvider]:
+    """The providers that can be used; none when no package brings further ones, for the registry imports Prefect."""
+    if not has_plugins():
+        return {}
+    from prefect_codepipeline.actions.registry import providers
+
+    return providers()
+
+
+def _check_counts(action: ActionDeclaration, provider: ActionProvider, path: str) -> Iterator[Problem]:
+    """For action types that AWS does not know: their providers alone know how many artifacts they take."""
+    for what, artifacts, (least, most) in (
+        ("input", action.input_artifacts, provider.inputs),
+        ("output", action.output_artifacts, provider.outputs),
+    ):
+        declares = f"Action {action.name} declares {len(artifacts)} {what} artifacts which"
+        where = f"{path}.{what}Artifacts"
+        if len(artifacts) < least:
+            message = f"{declares} is less than the minimum count ({least})"
+            yield Problem(where, message, "InvalidActionDeclarationException")
+        if len(artifacts) > most:
+            message = f"{declares} exceeds the maximum count ({most})"
+            yield Problem(where, message, "InvalidActionDeclarationException")
+
+
+def _check_configuration(action: ActionDeclaration, provider: ActionProvider, path: str) -> Iterator[Problem]:
+    try:
+        provider.configuration.model_validate(action.configuration)
+    except ValidationError as error:
+        for problem, details in zip(problems_of(error, provider.configuration), error.errors(), strict=False):
+            key = str(details["loc"][0]) if details["loc"] else ""
+            if any(find_references(action.configuration.get(key, ""))):
+                continue  # known only when its variables are
+            # A missing key has no place of its own.
+            here = (
+                f"{path}.configuration.{problem.path}"
+                if key in action.configuration
+                else f"{path}.configuration"
+            )
+            yield Problem(
+                here,
+                _words(action.name, key, details["type"], problem.message),
+                "InvalidActionDeclarationException",
+                hint=problem.hint,
+            )
+
+
+def _words(action_name: str, key: str, kind: str, message: str) -> str:
+    if kind == "missing":
+        return f"Action configuration for action '{action_name}' is missing required configuration '{key}'"
+    if kind == "extra_forbidden":
+        return f"Action configuration for action '{action_name}' contains unknown configuration '{key}'"
+    return message

@@ -1,0 +1,107 @@
+"""Whether a rule of a condition can run here: its provider, its configuration, its commands and artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from prefect_codepipeline.actions.catalog import RULES_NOT_YET, built_in_rules
+from prefect_codepipeline.model.definition.action_types import find_rule_type
+from prefect_codepipeline.model.definition.declaration import RuleDeclaration
+from prefect_codepipeline.model.definition.variables import find_references
+from prefect_codepipeline.model.validation import Problem, nearest, problems_of
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.actions.rule_registry import RuleProvider
+
+_EXCEPTION = "InvalidStageDeclarationException"
+
+
+def check_rule(rule: RuleDeclaration, path: str) -> Iterator[Problem]:
+    """Everything that keeps one rule from running, and warnings about what will surprise.
+
+    Args:
+        rule: as declared, its variables not resolved.
+        path: where it stands, `stages[1].beforeEntry.conditions[0].rules[0]`.
+    """
+    kind = rule.rule_type_id
+    if kind.owner == "Custom":
+        yield from _check_own(rule, path)
+    elif find_rule_type(kind) and f"Rule/AWS/{kind.provider}/1" not in built_in_rules():
+        # What AWS documents is checked by its table, and whether AWS has it is said there as well.
+        why = RULES_NOT_YET.get(kind.provider, "this version cannot run it")
+        yield Problem(
+            f"{path}.ruleTypeId",
+            f"rule type Rule/AWS/{kind.provider}/1 is not available yet: {why}; available: "
+            f"{', '.join(sorted(built_in_rules()))}",
+            _EXCEPTION,
+            rule="not-available",
+        )
+
+
+def _check_own(rule: RuleDeclaration, path: str) -> Iterator[Problem]:
+    """A rule that AWS does not know: its provider alone knows what it demands."""
+    # Providers bring Prefect along, which all other definitions are checked without.
+    from prefect_codepipeline.actions.rule_registry import RuleType, no_provider, rule_providers
+
+    kind = RuleType.of(rule.rule_type_id)
+    provider = rule_providers().get(kind)
+    if provider is None:
+        known = [str(rule_type) for rule_type in rule_providers()]
+        hint = nearest(str(kind), known)
+        yield Problem(f"{path}.ruleTypeId", no_provider(kind), _EXCEPTION, hint=hint, rule="not-available")
+        return
+    yield from _check_counts(rule, provider, path)
+    yield from _check_commands(rule, provider, path)
+    yield from _check_configuration(rule, provider, path)
+
+
+def _check_counts(rule: RuleDeclaration, provider: RuleProvider, path: str) -> Iterator[Problem]:
+    count, (least, most) = len(rule.input_artifacts or ()), provider.inputs
+    declares = f"Rule {rule.name} declares {count} input artifacts which"
+    if count < least:
+        yield Problem(
+            f"{path}.inputArtifacts", f"{declares} is less than the minimum count ({least})", _EXCEPTION
+        )
+    if count > most:
+        yield Problem(f"{path}.inputArtifacts", f"{declares} exceeds the maximum count ({most})", _EXCEPTION)
+
+
+def _check_commands(rule: RuleDeclaration, provider: RuleProvider, path: str) -> Iterator[Problem]:
+    if provider.commands and not rule.commands:
+        yield Problem(
+            f"{path}.commands", f"Rule {rule.name} must have a non-empty commands field", _EXCEPTION
+        )
+    if rule.commands and not provider.commands:
+        yield Problem(f"{path}.commands", "only Commands rules have it", _EXCEPTION)
+    for index, command in enumerate(rule.commands or []):
+        if "\n" in command or "\r" in command:
+            yield Problem(f"{path}.commands[{index}]", "a command is a single line", _EXCEPTION)
+
+
+def _check_configuration(rule: RuleDeclaration, provider: RuleProvider, path: str) -> Iterator[Problem]:
+    configuration = rule.configuration or {}
+    try:
+        provider.configuration.model_validate(configuration)
+    except ValidationError as error:
+        for problem, details in zip(problems_of(error, provider.configuration), error.errors(), strict=False):
+            key = str(details["loc"][0]) if details["loc"] else ""
+            values = [configuration.get(key, "")] if key else configuration.values()
+            if any(any(find_references(value)) for value in values):
+                continue  # known only when its variables are
+            yield Problem(
+                f"{path}.configuration.{problem.path}" if problem.path else f"{path}.configuration",
+                _words(rule.name, key, details["type"], problem.message),
+                _EXCEPTION,
+                hint=problem.hint,
+            )
+
+
+def _words(rule_name: str, key: str, kind: str, message: str) -> str:
+    if kind == "missing":
+        return f"Rule configuration for rule '{rule_name}' is missing required configuration '{key}'"
+    if kind == "extra_forbidden":
+        return f"Rule configuration for rule '{rule_name}' contains unknown configuration '{key}'"
+    return message.removeprefix("Value error, ")

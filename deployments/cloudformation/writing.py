@@ -1,0 +1,63 @@
+"""Write an imported pipeline: its definition, and beside it what came along."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from prefect_codepipeline.deployments.cloudformation.pipelines import ImportedPipeline
+from prefect_codepipeline.deployments.files.resources import Beside, as_yaml
+from prefect_codepipeline.errors import CodePipelineError
+
+_HEAD = """\
+# What pipeline {name} leans on, as the template {source} says it.
+#   properties  of the pipeline in CloudFormation that no definition has a key for
+#   missing     values that the template does not say, with the places that wait for them; give them with
+#               `codepipeline import --parameter NAME=VALUE`, or write them where ${{NAME}} stands
+#   resources   spelled as in CloudFormation; `codepipeline deploy` makes blocks of the kinds that this version has
+"""
+
+
+def write_imported(imported: ImportedPipeline, folder: Path, replace: bool = False) -> list[Path]:
+    """Write a definition, and beside it what came along when something did; the files written.
+
+    Raises:
+        CodePipelineError: a file is there already and shall not be replaced, or the folder cannot be written to.
+    """
+    stem = (
+        re.sub(r"[^A-Za-z0-9.@_-]+", "-", imported.name).strip("-.")[:100]
+        or imported.logical_id
+        or "pipeline"
+    )
+    files = {
+        folder / f"{stem}.json": json.dumps({"pipeline": imported.wire}, indent=2, ensure_ascii=False) + "\n"
+    }
+    beside = Beside(imported.extras, imported.missing, imported.resources)
+    beside_path = folder / f"{stem}.resources.yaml"
+    if any((beside.properties, beside.missing, beside.resources)):
+        files[beside_path] = _written(beside, imported)
+    if there := [path for path in (*files, beside_path) if path.exists() and not replace]:
+        raise CodePipelineError(f"{there[0]} is there already; --force replaces it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in files.items():
+            path.write_text(text, encoding="utf-8")
+        if beside_path not in files:
+            beside_path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CodePipelineError(f"{error.filename}: {error.strerror}") from None
+    return list(files)
+
+
+def _written(beside: Beside, imported: ImportedPipeline) -> str:
+    content = {
+        "properties": dict(beside.properties),
+        "missing": {
+            name: {"what": each.what, "paths": list(each.paths)} for name, each in beside.missing.items()
+        },
+        "resources": dict(beside.resources),
+    }
+    head = _HEAD.format(name=imported.name, source=Path(imported.document.name).name)
+    shown = {name: section for name, section in content.items() if section}
+    return head + as_yaml(shown)

@@ -1,0 +1,1 @@
+"""The files of a pipeline: its definition, its resources and its settings."""

@@ -1,0 +1,109 @@
+"""Which of the resources beside a definition become blocks, and of what fields. No server is needed to know it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_codepipeline.deployments.files.project_fields import project_fields
+from prefect_codepipeline.model.names import project_block_names, slug
+
+CONNECTIONS = {"AWS::CodeConnections::Connection", "AWS::CodeStarConnections::Connection"}
+WEBHOOK = "AWS::CodePipeline::Webhook"
+_BLOCK_NAME = re.compile(r"[a-z0-9-]{1,49}")
+# Where the repositories of each host lie; those of one's own installation only its owner knows.
+_HOSTS = {
+    "Bitbucket": "https://bitbucket.org/{FullRepositoryId}.git",
+    "GitHub": "https://github.com/{FullRepositoryId}.git",
+    "GitLab": "https://gitlab.com/{FullRepositoryId}.git",
+}
+
+
+@dataclass(frozen=True)
+class BlockOf:
+    """The block that stands for a resource: a Git Connection with its `url_template`, or a CodeBuild Project with its
+    `fields`; without either it stays data, for a `reason`. Of a project the `reason` is what its block leaves out.
+    """
+
+    logical_id: str
+    type: str
+    name: str = ""
+    url_template: str = ""
+    connection_arn: str | None = None
+    reason: str = ""
+    fields: Mapping[str, Any] | None = None
+
+
+def blocks_of(resources: Mapping[str, Mapping[str, Any]]) -> list[BlockOf]:
+    """What each resource beside a definition becomes, but for what is made when its pipeline is there."""
+    return [
+        _block_of(logical_id, resource)
+        for logical_id, resource in resources.items()
+        if resource.get("Type") != WEBHOOK and not is_schedule(resource)
+    ]
+
+
+def is_schedule(resource: Mapping[str, Any]) -> bool:
+    """Whether a resource is a rule of EventBridge that fires by the clock."""
+    is_rule = resource.get("Type") == "AWS::Events::Rule"
+    return is_rule and bool(_mapping(resource, "Properties").get("ScheduleExpression"))
+
+
+def _block_of(logical_id: str, resource: Mapping[str, Any]) -> BlockOf:
+    kind = str(resource.get("Type"))
+    properties, attributes = _mapping(resource, "Properties"), _mapping(resource, "Attributes")
+    if kind in CONNECTIONS:
+        return _of_connection(logical_id, kind, properties, str(attributes.get("Ref", "")))
+    if kind == "AWS::CodeCommit::Repository":
+        return _of_repository(logical_id, kind, str(attributes.get("CloneUrlHttp", "")))
+    if kind == "AWS::CodeBuild::Project":
+        return _of_project(
+            logical_id, kind, properties, str(properties.get("Name") or attributes.get("Ref", ""))
+        )
+    return BlockOf(logical_id, kind, reason="kept as data: this version has no block for it")
+
+
+def _of_connection(logical_id: str, kind: str, properties: Mapping[str, Any], ref: str) -> BlockOf:
+    host = str(properties.get("ProviderType"))
+    if host not in _HOSTS:
+        return BlockOf(
+            logical_id, kind, reason=f"kept as data: where the repositories of {host} lie is not known"
+        )
+    if not ref or "${" in ref:
+        return BlockOf(
+            logical_id,
+            kind,
+            reason=f"kept as data: give --parameter {logical_id}=ARN, or =NAME of a block, when importing",
+        )
+    if ref.startswith("arn:"):
+        own_name = str(properties.get("ConnectionName", logical_id))
+        name = own_name if _BLOCK_NAME.fullmatch(own_name) else slug(own_name)
+        return BlockOf(logical_id, kind, name, _HOSTS[host], ref)
+    return BlockOf(logical_id, kind, ref, _HOSTS[host])
+
+
+def _of_repository(logical_id: str, kind: str, url: str) -> BlockOf:
+    base, slash, _ = url.rpartition("/")
+    if not slash or "${" in base:
+        return BlockOf(
+            logical_id, kind, reason="kept as data: give --parameter AWS::Region=REGION when importing"
+        )
+    # CodeCommit actions look for a block of this name; it serves every repository of the region.
+    return BlockOf(logical_id, kind, "codecommit", base + "/{RepositoryName}")
+
+
+def _of_project(logical_id: str, kind: str, properties: Mapping[str, Any], project_name: str) -> BlockOf:
+    if not project_name or "${" in project_name:
+        reason = f"kept as data: its name is not known; give --parameter {logical_id}=NAME when importing"
+        return BlockOf(logical_id, kind, reason=reason)
+    exact, *others = project_block_names(project_name)
+    name = others[0] if _BLOCK_NAME.fullmatch(others[0]) and others[0] != "default" else exact
+    fields, left_out = project_fields(properties)
+    return BlockOf(logical_id, kind, name, reason="; ".join(left_out), fields=fields)
+
+
+def _mapping(resource: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = resource.get(key)
+    return found if isinstance(found, dict) else {}

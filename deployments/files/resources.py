@@ -1,0 +1,84 @@
+"""`NAME.resources.yaml` beside `NAME.json`: what came along with an imported pipeline, kept with its definition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prefect_codepipeline.deployments.files.definition import read_file
+from prefect_codepipeline.errors import UnreadableDefinition
+
+_SECTIONS = ("properties", "missing", "resources")
+
+
+@dataclass(frozen=True)
+class MissingValue:
+    """A value that is not known, and where it is used."""
+
+    what: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside a definition; all is empty when there is no such file."""
+
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    missing: Mapping[str, MissingValue] = field(default_factory=dict)
+    resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def read_beside(definition: Path) -> Beside:
+    """What stands in `NAME.resources.yaml` beside a definition.
+
+    Raises:
+        UnreadableDefinition: the file is no YAML, or holds something else; names file and place.
+    """
+    path = definition.with_name(f"{definition.stem}.resources.yaml")
+    if not path.is_file():
+        return Beside()
+    document = read_file(path)
+    content = document.content
+    if not isinstance(content, dict) or content.keys() - set(_SECTIONS):
+        raise UnreadableDefinition(f"{path}: a mapping with some of {', '.join(_SECTIONS)} is expected")
+    sections = {name: content.get(name) or {} for name in _SECTIONS}
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            line = document.place_of(name).line
+            raise UnreadableDefinition(f"{path}, line {line}: {name} is a mapping", line=line)
+    for logical_id, resource in sections["resources"].items():
+        if not isinstance(resource, dict) or not isinstance(resource.get("Properties"), dict):
+            line = document.place_of(f"resources.{logical_id}").line
+            raise UnreadableDefinition(
+                f"{path}, line {line}: {logical_id} has a Type and Properties in CloudFormation", line=line
+            )
+    missing = {name: _missing(each) for name, each in sections["missing"].items()}
+    return Beside(sections["properties"], missing, sections["resources"])
+
+
+def _missing(each: Any) -> MissingValue:
+    each = each if isinstance(each, dict) else {}
+    paths = each.get("paths")
+    return MissingValue(str(each.get("what", "")), tuple(paths) if isinstance(paths, list) else ())
+
+
+def as_yaml(content: Any) -> str:
+    """YAML for people: keys in their order, texts of several lines as blocks, no aliases."""
+    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)

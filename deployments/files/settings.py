@@ -1,0 +1,69 @@
+"""`NAME.settings.yaml` beside `NAME.json`: the pipeline's settings, kept with its definition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.errors import UnreadableDefinition
+from prefect_codepipeline.model.approvals.policy import EVERYWHERE
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.problem import nearest
+
+
+def read_settings_beside(definition: Path, declaration: PipelineDeclaration) -> PipelineSettings | None:
+    """The settings that lie beside a definition, None when there is no such file.
+
+    Raises:
+        UnreadableDefinition: the file is no YAML, or says what no setting is; names file and place.
+    """
+    path = definition.with_name(f"{definition.stem}.settings.yaml")
+    if not path.is_file():
+        return None
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UnreadableDefinition(f"{path}: not YAML: {error}") from None
+    fields = PipelineSettings.model_fields.keys() & {
+        "defaults",
+        "overrides",
+        "artifact_store",
+        "slack_channel",
+        "notifications",
+        "approvals",
+    }
+    if not isinstance(content, dict) or content.keys() - fields:
+        raise UnreadableDefinition(f"{path}: a mapping with some of {', '.join(sorted(fields))} is expected")
+    try:
+        settings = PipelineSettings.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UnreadableDefinition(f"{path}: {where}: {first['msg']}") from None
+    _check_approvals(settings, declaration, path)
+    return settings
+
+
+def _check_approvals(settings: PipelineSettings, declaration: PipelineDeclaration, path: Path) -> None:
+    """A policy whose place is misspelt would leave an approval to anybody."""
+    approvals = [
+        (stage.name, action.name)
+        for stage in declaration.stages
+        for action in stage.actions
+        if action.action_type_id.category == "Approval"
+    ]
+    known = {EVERYWHERE, *(stage for stage, _ in approvals), *("/".join(names) for names in approvals)}
+    for name in settings.approvals.keys() - known:
+        raise UnreadableDefinition(
+            f"{path}: approvals: {name!r} is no stage with an approval, and no approval as 'Stage/Action'; "
+            + (nearest(name, known) or f"there are: {', '.join(sorted(known))}")
+        )
+
+
+def save_settings(pipeline_name: str, settings: PipelineSettings) -> None:
+    """Keep the settings as the block that the pipeline's executions read."""
+    settings.save(slug(pipeline_name), overwrite=True)

@@ -1,0 +1,115 @@
+"""Schedules of deployed pipelines: what people add, and what EventBridge rules beside a definition say."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from prefect_codepipeline.deployments.files.resource_kinds import is_schedule
+from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.operations.schedules import keep_schedule
+from prefect_codepipeline.engine.operations.starting import check_start, find_deployment
+from prefect_codepipeline.errors import ValidationException
+from prefect_codepipeline.model.triggers.schedules import Schedule, read_expression
+
+_UNNAMEABLE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def add_schedule(
+    pipeline_name: str,
+    expression: str,
+    timezone: str = "UTC",
+    variables: Mapping[str, str] | None = None,
+    rule: str | None = None,
+    replace: bool = False,
+) -> tuple[Schedule, bool]:
+    """Have a pipeline start by a schedule; the schedule, and whether it is new.
+
+    Args:
+        pipeline_name: a deployed pipeline.
+        expression: five-field cron, or EventBridge's `cron(…)` or `rate(…)`.
+        timezone: of the cron fields, such as Europe/Zurich.
+        variables: values of pipeline variables.
+        rule: its name, made of the expression when not given.
+        replace: put it in the place of the one of that name.
+
+    Raises:
+        PipelineNotFoundException: no such pipeline.
+        ValidationException: an expression, zone, name or variable that cannot be; one of that name is there.
+    """
+    deployment = find_deployment(pipeline_name)
+    _, definition = newest_version(pipeline_name, int(deployment["version"] or 1))
+    check_start(definition.masked(), variables or {}, {})
+    schedule = _schedule(expression, timezone, variables or {}, rule)
+    return schedule, keep_schedule(deployment, schedule, replace)
+
+
+def add_declared(pipeline_name: str, resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Give a pipeline the schedules of the rules beside its definition; a sentence for each.
+
+    A rule that changed replaces what it made before. One that is gone from the file is left for people to remove.
+    """
+    rules = ((logical_id, each["Properties"]) for logical_id, each in resources.items() if is_schedule(each))
+    return [_add_rule(pipeline_name, logical_id, properties) for logical_id, properties in rules]
+
+
+def _add_rule(pipeline_name: str, logical_id: str, properties: Mapping[str, Any]) -> str:
+    what = f"{logical_id} (AWS::Events::Rule)"
+    if properties.get("State") == "DISABLED":
+        return f"{what}: disabled, no schedule is made of it"
+    named = str(properties.get("Name") or "")
+    rule = _UNNAMEABLE.sub("-", named if named and "${" not in named else logical_id)[:64]
+    expression = str(properties["ScheduleExpression"])
+    try:
+        variables = _variables_of(properties)
+        schedule, is_new = add_schedule(pipeline_name, expression, "UTC", variables, rule, replace=True)
+    except ValidationException as error:
+        return f"{what}: no schedule is made of it: {error}"
+    return f"{what}: {'made schedule' if is_new else 'schedule'} {schedule.rule!r}: {schedule.expression}" + (
+        "" if is_new else " is there"
+    )
+
+
+def _variables_of(properties: Mapping[str, Any]) -> dict[str, str]:
+    """What a target's Input gives the pipeline's variables."""
+    found: dict[str, str] = {}
+    for target in properties.get("Targets") or []:
+        text = target.get("Input") if isinstance(target, dict) else None
+        try:
+            given = json.loads(text).get("variables", []) if isinstance(text, str) else []
+            found |= {str(each["name"]): str(each["value"]) for each in given}
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ValidationException(f"the Input of its target is not read: {error}") from None
+    return found
+
+
+def _schedule(expression: str, timezone: str, variables: Mapping[str, str], rule: str | None) -> Schedule:
+    try:
+        read_expression(expression)
+        _check_zone(timezone)
+        return Schedule(
+            rule=rule or _UNNAMEABLE.sub("-", expression.replace("*", "x")).strip("-.")[:64],
+            expression=expression.strip(),
+            timezone=timezone,
+            variables=dict(variables),
+            anchor=utc_now().isoformat(timespec="seconds"),
+        )
+    except ValidationError:
+        raise ValidationException(
+            f"a schedule's name has 1 to 64 letters, digits, '.', '_' or '-'; {rule!r} has not"
+        ) from None
+    except ValueError as error:
+        raise ValidationException(str(error)) from None
+
+
+def _check_zone(timezone: str) -> None:
+    try:
+        ZoneInfo(timezone)
+    except (ValueError, OSError, LookupError):
+        raise ValueError(f"there is no time zone {timezone!r}; they are named as Europe/Zurich") from None

@@ -1,0 +1,1 @@
+"""The worker, and the process that it forks flow runs from."""

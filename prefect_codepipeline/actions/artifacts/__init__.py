@@ -1,0 +1,1 @@
+"""Artifacts: trees of files, stored by their content."""

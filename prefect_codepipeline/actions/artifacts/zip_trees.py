@@ -1,0 +1,99 @@
+"""Trees as ZIP archives, as CodeBuild and CodePipeline in AWS keep their artifacts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from prefect_codepipeline.actions.artifacts.archive_member import Kind, Member, TreeRules, UnfitTreeError
+from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+
+_LONGEST_TARGET = 4096
+
+
+def zip_tree(directory: Path, archive: Path) -> None:
+    """Write everything below a directory into a ZIP archive; symbolic links stay links.
+
+    Raises:
+        OSError: a file could not be read, or the archive not be written.
+    """
+    with zipfile.ZipFile(
+        archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1, strict_timestamps=False
+    ) as packed:
+        for path in _below(directory):
+            name = str(path.relative_to(directory))
+            if path.is_symlink():
+                info = zipfile.ZipInfo(name)
+                info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+                packed.writestr(info, os.readlink(path))
+            elif path.is_file() or path.is_dir():
+                packed.write(path, name)
+
+
+def unzip_tree(archive: Path, destination: Path) -> None:
+    """Make the tree of a ZIP archive in an empty directory; nothing is written outside of it.
+
+    Raises:
+        UnfitTreeError: the archive would leave the directory, is too large, or is no archive.
+        OSError: `destination` could not be written.
+    """
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for member, info in _checked(packed, destination):
+                _extract(packed, member, info, destination / member.name)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise UnfitTreeError(f"it is no ZIP archive that can be read: {error}") from error
+
+
+def _below(directory: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(directory):
+        yield from (Path(folder, name) for name in sorted([*folders, *files]))
+
+
+def _checked(packed: zipfile.ZipFile, destination: Path) -> list[tuple[Member, zipfile.ZipInfo | None]]:
+    """The members in the order of their names, folders that are only implied among them, all admitted."""
+    members: dict[str, tuple[Member, zipfile.ZipInfo | None]] = {}
+    for info in packed.infolist():
+        name = info.filename.rstrip("/").removeprefix("./")
+        if not name or name == ".":
+            continue
+        for folder in _parents(name):
+            members.setdefault(folder, (Member(folder, "folder"), None))
+        if name in members and not (info.is_dir() and members[name][0].kind == "folder"):
+            raise UnfitTreeError(f"{name!r} stands twice")
+        members[name] = (_member(packed, info, name), info)
+    ordered = sorted(members.values(), key=lambda each: os.fsencode(each[0].name))
+    rules = TreeRules(ArtifactStore(url=str(destination.absolute())))
+    for member, _ in ordered:
+        rules.admit(member)
+    return ordered
+
+
+def _member(packed: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Member:
+    mode = info.external_attr >> 16
+    kind: Kind = "folder" if info.is_dir() else "link" if stat.S_ISLNK(mode) else "file"
+    if kind == "link" and info.file_size > _LONGEST_TARGET:
+        raise UnfitTreeError(f"the symbolic link {name!r} has a target of {info.file_size} bytes")
+    target = packed.read(info).decode(errors="replace") if kind == "link" else ""
+    return Member(name, kind, info.file_size if kind == "file" else 0, bool(mode & 0o111), target)
+
+
+def _parents(name: str) -> Iterator[str]:
+    parts = name.split("/")[:-1]
+    return ("/".join(parts[: end + 1]) for end in range(len(parts)))
+
+
+def _extract(packed: zipfile.ZipFile, member: Member, info: zipfile.ZipInfo | None, path: Path) -> None:
+    if member.kind == "folder" or info is None:
+        path.mkdir(exist_ok=True)
+    elif member.kind == "link":
+        path.symlink_to(member.target)
+    else:
+        with packed.open(info) as source, path.open("xb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+        path.chmod(0o755 if member.executable else 0o644)

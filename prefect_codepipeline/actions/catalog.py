@@ -1,0 +1,55 @@
+"""Which action types have a provider, found without importing any: providers bring Prefect and much else along."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from prefect_codepipeline.model.definition.declaration import ActionTypeId
+
+PLUGINS = "prefect_codepipeline.providers"
+_WORDS = {"category", "owner", "provider", "version"}
+# Rules of AWS that will come, and what they wait for.
+RULES_NOT_YET = {
+    "LambdaInvoke": "it answers through the job result API, which this version does not have",
+}
+
+
+@cache
+def built_in_action_types() -> frozenset[ActionTypeId]:
+    """The action types of the files in `tasks/providers/`."""
+    found = _decorated("providers", "action_provider")
+    return frozenset(ActionTypeId(**{"owner": "AWS", "version": "1", **given}) for given in found)
+
+
+@cache
+def built_in_rules() -> frozenset[str]:
+    """The rule types of AWS that the files in `tasks/rules/` provide, as `Rule/AWS/Provider/1`."""
+    found = ({"owner": "AWS", "version": "1", **given} for given in _decorated("rules", "rule_provider"))
+    return frozenset(
+        f"Rule/AWS/{given['provider']}/{given['version']}" for given in found if given["owner"] == "AWS"
+    )
+
+
+@cache
+def has_plugins() -> bool:
+    """Whether an installed package offers further action types, which only the registry knows."""
+    return bool(entry_points(group=PLUGINS))
+
+
+def _decorated(folder: str, decorator: str) -> Iterator[dict[str, Any]]:
+    """What names the type of each provider of a folder, of the arguments of its decorator."""
+    for path in sorted((Path(__file__).parent.parent / "tasks" / folder).glob("*.py")):
+        text = path.read_text("utf-8")
+        start = text.find(f"\n@{decorator}(")
+        while start >= 0:
+            after = text.find(f"\n@{decorator}(", start + 1)
+            end = min(place for place in (after, text.find("\ndef ", start)) if place > 0)
+            call = ast.parse(text[start + 2 : end].strip(), mode="eval").body
+            assert isinstance(call, ast.Call)
+            yield {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg in _WORDS}
+            start = after

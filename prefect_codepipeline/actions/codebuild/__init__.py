@@ -1,0 +1,1 @@
+"""Builds of CodeBuild projects, here or in AWS."""

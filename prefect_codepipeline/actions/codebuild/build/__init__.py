@@ -1,0 +1,1 @@
+"""One build, run here as CodeBuild runs it."""

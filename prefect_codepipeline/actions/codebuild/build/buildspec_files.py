@@ -1,0 +1,99 @@
+"""Find the buildspec of a build and read it: a file of the source, an object in S3, or the text itself.
+
+https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec-ref-name-storage
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from prefect_codepipeline.actions.aws.client import aws_client, translated
+from prefect_codepipeline.documents.document import Document
+from prefect_codepipeline.documents.reading import read_document
+from prefect_codepipeline.errors import ActionFailed, UnreadableDefinition
+from prefect_codepipeline.model.buildspec.parsing import parse_buildspec
+from prefect_codepipeline.model.buildspec.parts import Buildspec
+
+DEFAULT_BUILDSPEC = "buildspec.yml"
+_S3 = re.compile(r"arn:[^:]+:s3:::(?P<bucket>[^/]+)/(?P<key>.+)")
+_MOST_PROBLEMS = 20
+
+
+def read_buildspec(
+    wanted: str | None, source: Path, logger: logging.Logger | logging.LoggerAdapter[Any]
+) -> Buildspec:
+    """The buildspec of a build; what is odd in it goes to the log, as warnings.
+
+    Args:
+        wanted: a path in the source, the ARN of an object in S3, or the text of one; buildspec.yml when None.
+        source: the source directory.
+        logger: gets the warnings.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, it is not there, or CodeBuild would refuse it; names every
+            problem with line and column.
+    """
+    name, content = _content(wanted, source)
+    try:
+        document = read_document(content, name)
+    except UnreadableDefinition as error:
+        raise ActionFailed(f"YAML_FILE_ERROR: {error}", code="ConfigurationError") from None
+    spec, problems = parse_buildspec(document.content)
+    for problem in problems:
+        if problem.severity == "warning":
+            logger.warning("%s", _placed(document, problem.path, str(problem)))
+    if spec is None:
+        errors = [_placed(document, each.path, str(each)) for each in problems if each.severity == "error"]
+        raise ActionFailed(
+            "YAML_FILE_ERROR: " + "\n".join(errors[:_MOST_PROBLEMS]), code="ConfigurationError"
+        )
+    return spec
+
+
+def is_text(wanted: str) -> bool:
+    """Whether a buildspec is given as its text, and not as where it is."""
+    return "\n" in wanted or wanted.lstrip().startswith(("{", "version:"))
+
+
+def _content(wanted: str | None, source: Path) -> tuple[str, bytes]:
+    """What the buildspec is called, and its bytes."""
+    if wanted and is_text(wanted):
+        return "buildspec", wanted.encode()
+    if wanted and (place := _S3.fullmatch(wanted)):
+        return wanted, _object(place["bucket"], place["key"])
+    name = wanted or DEFAULT_BUILDSPEC
+    path = source / name.removeprefix("/")
+    if not path.resolve().is_relative_to(source.resolve()):
+        raise ActionFailed(
+            f"buildspec {name!r} is refused: it lies outside of the source", code="ConfigurationError"
+        )
+    try:
+        return name, path.read_bytes()
+    except OSError as error:
+        raise ActionFailed(
+            f"YAML_FILE_ERROR: buildspec {name!r} cannot be read from the source: {error.strerror}"
+            f"{_others(source, name)}",
+            code="ConfigurationError",
+        ) from None
+
+
+def _others(source: Path, name: str) -> str:
+    """What else may have been meant."""
+    found = sorted(path.name for path in source.glob("*buildspec*") if path.name != name)
+    if not found:
+        return "; add one, or name it in the project or in BuildspecOverride"
+    return f"; there is {', '.join(found[:5])}: name it in the project or in BuildspecOverride"
+
+
+def _object(bucket: str, key: str) -> bytes:
+    with translated(f"reading buildspec s3://{bucket}/{key}"):
+        content: bytes = aws_client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    return content
+
+
+def _placed(document: Document, path: str, text: str) -> str:
+    place = document.place_of(path)
+    return f"{document.name}:{place.line}:{place.column}: {text}"

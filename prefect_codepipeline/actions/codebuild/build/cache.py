@@ -1,0 +1,253 @@
+"""The local cache of builds: what one leaves in the paths of `cache`, the next one of the project finds there.
+
+An archive for each key lies in a folder of the project on this machine; nothing that is wrong with it fails a build.
+
+https://docs.aws.amazon.com/codebuild/latest/userguide/caching-local.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from prefect_codepipeline.actions.artifacts.globs import compile_glob, select_files
+from prefect_codepipeline.actions.artifacts.tar_trees import UnfitMemberError, extract_member
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.buildspec.parts import Cache
+from prefect_codepipeline.model.names import slug
+
+# Of each project, the newest so many are kept.
+KEPT_ENTRIES = 10
+_ABANDONED_SECONDS = 86_400
+_ENDING = ".tar"
+_HASHED = re.compile(r"\$\(\s*codebuild-hash-files\s+([^)]*)\)")
+_HOME = re.compile(r"^(?:~|\$HOME|\$\{HOME\}|/root)(?=/|$)")
+_WITHOUT_KEY = "without a key"
+
+
+@dataclass(frozen=True)
+class CachePlace:
+    """Where the caches of one project lie."""
+
+    directory: Path
+
+
+def cache_place(project_name: str, location: str | None) -> CachePlace:
+    """The place of a project's caches, below `location`, or in the cache folder of this user when None."""
+    folder = Path(location) if location else platformdirs.user_cache_path("prefect-codepipeline") / "builds"
+    return CachePlace(folder / slug(project_name))
+
+
+def home_folders(cache: Cache) -> list[str]:
+    """The files and folders of the home directory that paths of the cache begin with, such as `.m2`."""
+    paths = (_HOME.sub("", path).strip("/") for path in cache.paths if _HOME.match(path))
+    firsts = dict.fromkeys(path.partition("/")[0] for path in paths)
+    return [first for first in firsts if first and not re.search(r"[*?\[{]", first)]
+
+
+@dataclass(frozen=True)
+class BuildCache:
+    """The cache of one build.
+
+    `root` is CODEBUILD_SRC_DIR and `home` the build's home directory; nothing outside of them is kept or restored.
+    `expand` puts variables into a text, and `tell` and `warn` get a sentence for the log.
+    """
+
+    cache: Cache
+    place: CachePlace
+    root: Path
+    home: Path
+    expand: Callable[[str], str]
+    tell: Callable[[str], None]
+    warn: Callable[[str], None]
+
+    def restore(self) -> None:
+        """Put back what the exact key has, or the newest entry that begins with a fallback key."""
+        if self.cache.action == "save":
+            return
+        try:
+            found = self._find()
+            if found is None:
+                self.tell("Cache: there is none yet")
+                return
+            key, archive = found
+            with tarfile.open(archive) as tar:
+                count = self._extract(tar)
+            os.utime(archive)
+        except (OSError, tarfile.TarError) as error:
+            self.warn(f"the cache could not be restored: {error}")
+        else:
+            self.tell(f"Cache: {count} files restored from {key!r}")
+
+    def save(self) -> None:
+        """Keep what lies in the paths now. What is kept under a key already stays as it is."""
+        if self.cache.action == "restore":
+            return
+        try:
+            key = self._key()
+            archive = self._archive(key)
+            if self.cache.key and archive.exists():
+                return
+            self.place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            count = self._write(archive)
+            if not count:
+                self.tell("Cache: its paths hold nothing to keep")
+                return
+            archive.with_suffix(".key").write_text(key)
+            self._prune()
+        except (OSError, tarfile.TarError) as error:
+            self.warn(f"the cache could not be kept in {self.place.directory}: {error}")
+        else:
+            self.tell(f"Cache: {count} files kept as {key!r}")
+
+    def _key(self) -> str:
+        return self._keyed(self.cache.key) if self.cache.key else _WITHOUT_KEY
+
+    def _keyed(self, text: str) -> str:
+        key = self.expand(_HASHED.sub(lambda match: self._hash(match[1]), text))
+        if "$(" in key or "`" in key:
+            self.warn(
+                f"cache key {text!r}: commands other than codebuild-hash-files are not run, and stay as they are"
+            )
+        return key
+
+    def _hash(self, patterns: str) -> str:
+        """What `codebuild-hash-files` gives for patterns: the hash of the files' content."""
+        digest = hashlib.sha256()
+        with suppress(ActionFailed, ValueError):  # nothing matches, or a quote is not closed
+            wanted = [self._relative(self.expand(pattern)) for pattern in shlex.split(patterns)]
+            for name in select_files(self.root, wanted):
+                path = self.root / name
+                if path.is_file() and not path.is_symlink():
+                    digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+    def _archive(self, key: str) -> Path:
+        return self.place.directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}{_ENDING}"
+
+    def _find(self) -> tuple[str, Path] | None:
+        key = self._key()
+        if (archive := self._archive(key)).exists():
+            return key, archive
+        for prefix in self.cache.fallback_keys if self.cache.key else ():
+            wanted = self._keyed(prefix)
+            for archive in self._newest_first():
+                with suppress(OSError):
+                    known = archive.with_suffix(".key").read_text()
+                    if known.startswith(wanted):
+                        return known, archive
+        return None
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.place.directory.glob(f"*{_ENDING}"), key=_age)
+
+    def _prune(self) -> None:
+        for unfinished in self.place.directory.glob("tmp*"):
+            if -_age(unfinished) < time.time() - _ABANDONED_SECONDS:
+                unfinished.unlink(missing_ok=True)
+        for archive in self._newest_first()[KEPT_ENTRIES:]:
+            archive.unlink(missing_ok=True)
+            archive.with_suffix(".key").unlink(missing_ok=True)
+
+    def _write(self, archive: Path) -> int:
+        handle, name = tempfile.mkstemp(dir=self.place.directory)
+        count = 0
+        try:
+            with os.fdopen(handle, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+                for path, kept in self._files():
+                    count += _add(tar, path, kept)
+            if count:
+                os.replace(name, archive)
+        finally:
+            Path(name).unlink(missing_ok=True)
+        return count
+
+    def _files(self) -> Iterator[tuple[Path, str]]:
+        """The files that the paths take, and their names in the archive."""
+        for folder, name, patterns in (
+            (self.root, "source", self._patterns()),
+            (self.home, "home", self._of_home()),
+        ):
+            if patterns:
+                with suppress(ActionFailed):  # nothing matches
+                    yield from ((folder / file, f"{name}/{file}") for file in select_files(folder, patterns))
+
+    def _patterns(self) -> list[str]:
+        found = []
+        for path in self.cache.paths:
+            if _HOME.match(path):
+                continue
+            text = self._relative(self.expand(path))
+            if text.startswith("/") or ".." in text.split("/"):
+                self.warn(
+                    f"cache path {path!r} is not kept: it is neither in the source nor in the home directory"
+                )
+            else:
+                found.append(text)
+        return self._sound(found)
+
+    def _relative(self, text: str) -> str:
+        return text.removeprefix(f"{self.root}/")
+
+    def _of_home(self) -> list[str]:
+        paths = (
+            self.expand(_HOME.sub("", path)).lstrip("/") for path in self.cache.paths if _HOME.match(path)
+        )
+        return self._sound([path or "." for path in paths])
+
+    def _sound(self, patterns: Sequence[str]) -> list[str]:
+        """Without those that are no patterns."""
+        found = []
+        for pattern in patterns:
+            try:
+                compile_glob(pattern)
+                found.append(pattern)
+            except ActionFailed as error:
+                self.warn(f"cache path {pattern!r}: {error}")
+        return found
+
+    def _extract(self, tar: tarfile.TarFile) -> int:
+        folders: Mapping[str, Path] = {"source": self.root, "home": self.home}
+        count = 0
+        for member in tar:
+            folder, _, name = member.name.partition("/")
+            if folder not in folders or not name:
+                continue
+            try:
+                extract_member(tar, member, name, folders[folder])
+                count += 1
+            except (UnfitMemberError, OSError) as error:
+                self.warn(f"cache: {name} is not restored: {error}")
+        return count
+
+
+def _age(archive: Path) -> float:
+    try:
+        return -archive.stat().st_mtime
+    except OSError:  # somebody removed it just now
+        return 0.0
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> bool:
+    """Add a file with its content, also where it has other names: what is restored is restored alone."""
+    member = tar.gettarinfo(path, name)
+    if member is None or not (member.isreg() or member.islnk() or member.issym()):
+        return False  # a socket and the like
+    if member.isreg() or member.islnk():
+        member.type, member.linkname, member.size = tarfile.REGTYPE, "", path.stat().st_size
+        with path.open("rb") as file:
+            tar.addfile(member, file)
+    else:
+        tar.addfile(member)
+    return True

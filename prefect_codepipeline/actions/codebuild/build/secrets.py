@@ -1,0 +1,239 @@
+"""The secrets of a build: what `parameter-store` and `secrets-manager` refer to, in AWS, in Prefect or nearby.
+
+https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.env.parameter-store
+https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.env.secrets-manager
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
+
+from prefect_codepipeline.actions.aws.client import aws_client, translated
+from prefect_codepipeline.actions.commands.environment import (
+    SecretReference,
+    parse_secret_reference,
+    pick_key,
+    secret_value,
+)
+from prefect_codepipeline.errors import ActionFailed
+
+_AT_ONCE = 10  # as many names GetParameters takes
+
+
+@dataclass(frozen=True)
+class WantedSecret:
+    """An environment variable whose value is kept elsewhere."""
+
+    variable: str
+    type: Literal["PARAMETER_STORE", "SECRETS_MANAGER"]
+    reference: str
+
+    def __str__(self) -> str:
+        kind = "parameter" if self.type == "PARAMETER_STORE" else "secret"
+        return f"environment variable {self.variable!r}: {kind} {self.reference!r}"
+
+
+@dataclass(frozen=True)
+class SecretSource:
+    """Where references are looked up; region, profile and role are AWS's, the worker's own when None.
+
+    `environment` is the environment of this process: parameter `/prod/db-url` is CODEBUILD_PARAMETER_PROD_DB_URL
+    and secret `prod/db` is CODEBUILD_SECRET_PROD_DB.
+    """
+
+    kind: Literal["aws", "prefect", "environment"] = "prefect"
+    region: str | None = None
+    profile: str | None = None
+    role_arn: str | None = None
+
+
+def resolve_secrets(wanted: Sequence[WantedSecret], source: SecretSource) -> dict[str, str]:
+    """The values of secrets, by the names of their variables.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, one is not there, or cannot be read as it is referred to;
+            `PermissionError`, AWS does not give it out; `SystemUnavailable`, AWS did not answer.
+    """
+    if source.kind == "aws":
+        return {**_parameters_of_aws(wanted, source), **_secrets_of_aws(wanted, source)}
+    look_up = _in_prefect if source.kind == "prefect" else _in_environment
+    return {each.variable: look_up(each) for each in wanted}
+
+
+def environment_name(wanted: WantedSecret) -> str:
+    """The variable of the worker's environment that holds a parameter or a secret.
+
+    Example:
+        >>> environment_name(WantedSecret("URL", "PARAMETER_STORE", "/prod/db-url"))
+        'CODEBUILD_PARAMETER_PROD_DB_URL'
+    """
+    if wanted.type == "PARAMETER_STORE":
+        return f"CODEBUILD_PARAMETER_{_cleaned(wanted.reference, '_').upper()}"
+    name = (_parsed(wanted).block_names or [""])[-1]
+    return f"CODEBUILD_SECRET_{name.replace('-', '_').upper()}"
+
+
+def _parameters_of_aws(wanted: Iterable[WantedSecret], source: SecretSource) -> dict[str, str]:
+    parameters = [each for each in wanted if each.type == "PARAMETER_STORE"]
+    if not parameters:
+        return {}
+    client = _client("ssm", source, parameters[0])
+    resolved: dict[str, str] = {}
+    for batch in _batches(parameters):
+        concerned = [each for each in parameters if each.reference in batch]
+        with translated("; ".join(map(str, concerned))):
+            answer = client.get_parameters(Names=batch, WithDecryption=True)
+        values: dict[str, str] = {}
+        for found in answer["Parameters"]:
+            # One that was asked for by its ARN or with a version is answered with its name.
+            alone = batch if len(batch) == 1 else []
+            for name in (found["Name"], found.get("ARN", found["Name"]), *alone):
+                values[name] = found["Value"]
+        _refuse_missing(concerned, values, client)
+        resolved.update({each.variable: values[each.reference] for each in concerned})
+    return resolved
+
+
+def _refuse_missing(concerned: Iterable[WantedSecret], values: dict[str, str], client: Any) -> None:
+    missing = [each for each in concerned if each.reference not in values]
+    if missing:
+        raise ActionFailed(
+            f"{'; '.join(map(str, missing))}: Parameter Store in {client.meta.region_name} has no such name; "
+            "create it with `aws ssm put-parameter`, or correct the name or the project's aws_region",
+            code="ConfigurationError",
+        )
+
+
+def _secrets_of_aws(wanted: Iterable[WantedSecret], source: SecretSource) -> dict[str, str]:
+    secrets = [each for each in wanted if each.type == "SECRETS_MANAGER"]
+    if not secrets:
+        return {}
+    client = _client("secretsmanager", source, secrets[0])
+    known: dict[SecretReference, str] = {}
+    values = {}
+    for each in secrets:
+        reference = _parsed(each)
+        whole = reference._replace(json_key="")
+        if whole not in known:
+            known[whole] = _fetch(client, whole, each)
+        values[each.variable] = _key_of(known[whole], reference, each)
+    return values
+
+
+def _fetch(client: Any, reference: SecretReference, wanted: WantedSecret) -> str:
+    if reference.version_stage and reference.version_id:
+        raise ActionFailed(
+            f"{wanted}: it names a version stage and a version id; CodeBuild takes one of them",
+            code="ConfigurationError",
+        )
+    asked = {
+        "SecretId": reference.secret_id,
+        "VersionStage": reference.version_stage,
+        "VersionId": reference.version_id,
+    }
+    with translated(str(wanted)):
+        answer = client.get_secret_value(**{name: value for name, value in asked.items() if value})
+    if "SecretString" in answer:
+        return str(answer["SecretString"])
+    try:
+        return bytes(answer["SecretBinary"]).decode()
+    except UnicodeDecodeError:
+        raise ActionFailed(
+            f"{wanted}: it holds bytes that are not text, which no environment variable can be",
+            code="ConfigurationError",
+        ) from None
+
+
+def _in_prefect(wanted: WantedSecret) -> str:
+    if wanted.type == "SECRETS_MANAGER":
+        return secret_value(wanted.reference, f"environment variable {wanted.variable!r}")
+    from prefect_codepipeline.prefect_api.client import call
+
+    _refuse_versions(wanted, _asks_for_version(wanted.reference))
+    block, variable = _cleaned(wanted.reference, "-"), _cleaned(wanted.reference, "_")
+    path = f"/block_types/slug/secret/block_documents/name/{quote(block)}?include_secrets=true"
+    status, document = call("GET", path, expected=(404, 422))
+    if status == 200:
+        return _as_text(document["data"]["value"])
+    for name in dict.fromkeys((variable, block)):
+        status, document = call("GET", f"/variables/name/{quote(name)}", expected=(404, 422))
+        if status == 200:
+            return _as_text(document["value"])
+    raise ActionFailed(
+        f"{wanted}: there is neither a Secret block {block!r} nor a Variable {variable!r}; create it with "
+        f"`codepipeline secret add {block}` or `prefect variable set {variable} VALUE`",
+        code="ConfigurationError",
+    )
+
+
+def _in_environment(wanted: WantedSecret) -> str:
+    name = environment_name(wanted)
+    remedy = f"set {name} in the environment of the worker"
+    if wanted.type == "PARAMETER_STORE":
+        _refuse_versions(wanted, _asks_for_version(wanted.reference))
+        key = ""
+    else:
+        reference = _parsed(wanted)
+        _refuse_versions(
+            wanted, bool(reference.version_id or reference.version_stage not in ("", "AWSCURRENT"))
+        )
+        key = reference.json_key
+    if name not in os.environ:
+        raise ActionFailed(f"{wanted}: {name} is not set; {remedy}", code="ConfigurationError")
+    value = os.environ[name]
+    return _as_text(pick_key(value, key, str(wanted), remedy)) if key else value
+
+
+def _refuse_versions(wanted: WantedSecret, asks: bool) -> None:
+    if asks:
+        raise ActionFailed(
+            f"{wanted} asks for a version, and outside AWS only the current one is kept; leave the version out, or "
+            "set secrets_from of the project to 'aws'",
+            code="ConfigurationError",
+        )
+
+
+def _key_of(value: str, reference: SecretReference, wanted: WantedSecret) -> str:
+    if not reference.json_key:
+        return value
+    return _as_text(pick_key(value, reference.json_key, str(wanted), "correct the secret in AWS, or the key"))
+
+
+def _parsed(wanted: WantedSecret) -> SecretReference:
+    try:
+        return parse_secret_reference(wanted.reference)
+    except ValueError as error:
+        raise ActionFailed(
+            f"environment variable {wanted.variable!r}: {error}", code="ConfigurationError"
+        ) from None
+
+
+def _client(service: str, source: SecretSource, wanted: WantedSecret) -> Any:
+    with translated(str(wanted)):
+        return aws_client(service, source.region, source.role_arn, source.profile)
+
+
+def _batches(parameters: Iterable[WantedSecret]) -> Iterator[list[str]]:
+    """The names to ask for at once; those with a version alone, because the answer may hold but the name."""
+    names = sorted({each.reference for each in parameters})
+    plain = [name for name in names if not _asks_for_version(name)]
+    yield from (plain[start : start + _AT_ONCE] for start in range(0, len(plain), _AT_ONCE))
+    yield from ([name] for name in names if _asks_for_version(name))
+
+
+def _asks_for_version(parameter: str) -> bool:
+    return ":" in parameter.rpartition("/")[2]
+
+
+def _cleaned(name: str, separator: str) -> str:
+    return re.sub(r"[^a-z0-9]+", separator, name.lower()).strip(separator)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,69 @@
+"""Show the reports of a build in Prefect's UI, and keep their files in the artifact store."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from prefect_codepipeline.actions.artifacts.places import FULL_DISK, keep_file
+from prefect_codepipeline.actions.codebuild.reports.collecting import CollectedReports, path_part
+from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+from prefect_codepipeline.errors import ActionFailed, CodePipelineError
+from prefect_codepipeline.model.buildspec.reports import one_line, table
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.runs import ids_of_task_run
+
+_logger = logging.getLogger(__name__)
+
+
+def publish_reports(collected: CollectedReports, pipeline_name: str, action_name: str) -> list[str]:
+    """Make a table artifact of each report in Prefect, linked to the task run this is called in; the artifacts' ids.
+
+    Each group of an action has one key, under which Prefect keeps the reports of all runs. A server that does not
+    answer is warned of in the log.
+    """
+    run = ids_of_task_run()
+    made: list[str] = []
+    for report in collected.reports:
+        body = {
+            "key": artifact_key(pipeline_name, action_name, report.group),
+            "type": "table",
+            "description": f"**{report.group}** of action {action_name}: {one_line([report])}",
+            "data": json.dumps(table(report), ensure_ascii=False),
+            **{key: str(value) for key, value in run.items() if value},
+        }
+        try:
+            _, answer = call("POST", "/artifacts/", body)
+            made.append(str(answer["id"]))
+        except CodePipelineError as error:
+            _logger.warning("the report %r is not shown in Prefect's UI: %s", report.group, error)
+    return made
+
+
+def artifact_key(pipeline_name: str, action_name: str, group: str) -> str:
+    """The key under which Prefect's UI lists the reports of a group."""
+    return f"report-{slug(pipeline_name, action_name, group)}"
+
+
+def keep_report_files(store: ArtifactStore, collected: CollectedReports, *place: str) -> str | None:
+    """Keep the reports' files as `<store>/reports/<place…>/<group>/<path>`; the folder, None without files.
+
+    `place` says whose they are: pipeline, execution id, stage, action. What is there under the same name is
+    replaced.
+
+    Raises:
+        ActionFailed: the store does not answer, or its disk is full.
+    """
+    if not collected.files:
+        return None
+    folder = "/".join(["reports", *map(path_part, place)])
+    try:
+        for file in collected.files:
+            keep_file(store, file.path, f"{folder}/{file.name}")
+    except OSError as error:
+        why = "the disk is full; make room" if error.errno in FULL_DISK else error.strerror or str(error)
+        raise ActionFailed(
+            f"keeping the files of reports failed at {error.filename or store.url}: {why}"
+        ) from error
+    return f"{store.url}/{folder}"

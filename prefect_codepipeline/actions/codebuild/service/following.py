@@ -1,0 +1,179 @@
+"""Follow a build in CodeBuild until it has ended: its state, its progress and its log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect_codepipeline.actions.aws.client import translated
+from prefect_codepipeline.actions.codebuild.service.clients import Clients
+from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.errors import ActionFailed
+
+POLL_SECONDS = 5.0
+SETTLE_SECONDS = 2.0
+_UNANSWERED_POLLS = 60  # in a row: what CodeBuild does not answer for five minutes has failed
+_RECORD_LINES = 500
+
+
+@dataclass
+class Watch:
+    """A build that runs: what is known of it, and how far its logs were read."""
+
+    clients: Clients
+    id: str
+    batch: bool
+    context: ActionContext
+    state: Mapping[str, Any] = field(default_factory=dict)
+    builds: Sequence[Mapping[str, Any]] = ()
+    tokens: dict[str, str | None] = field(default_factory=dict)
+    without_logs: bool = False
+
+    @property
+    def status(self) -> str:
+        return str(self.state.get("buildBatchStatus" if self.batch else "buildStatus", "IN_PROGRESS"))
+
+    @property
+    def url(self) -> str | None:
+        """The build's page in AWS's console."""
+        arn = str(self.state.get("arn", "")).split(":")
+        if len(arn) < 6:
+            return None
+        kind, region, account = ("batch" if self.batch else "build"), arn[3], arn[4]
+        project = self.id.partition(":")[0]
+        return (
+            f"https://{region}.console.aws.amazon.com/codesuite/codebuild/{account}/projects/{project}/{kind}/"
+            f"{self.id.replace(':', '%3A')}/?region={region}"
+        )
+
+
+def follow(watch: Watch) -> None:
+    """Until the build has ended, or there is no point in waiting; then it is stopped."""
+    unanswered = 0
+    try:
+        while True:
+            watch.context.check()
+            try:
+                _look(watch)
+                unanswered = 0
+            except ActionFailed as error:
+                unanswered += 1
+                if error.code != "SystemUnavailable" or unanswered >= _UNANSWERED_POLLS:
+                    raise
+                watch.context.logger.warning("Build %s goes on unseen: %s", watch.id, error)
+            if not unanswered and watch.status != "IN_PROGRESS":
+                _look_once_more(watch)
+                return
+            watch.context.cancellation.wait(min(POLL_SECONDS, max(watch.context.remaining_seconds, 0.0)))
+    except ActionFailed as error:
+        _stop(watch)
+        raise ActionFailed(
+            str(error), code=error.code, external_execution_id=watch.id, external_execution_url=watch.url
+        ) from error
+    except BaseException:
+        _stop(watch)
+        raise
+
+
+def _look_once_more(watch: Watch) -> None:
+    """CloudWatch has the last lines a little after CodeBuild has the end."""
+    if watch.tokens:
+        watch.context.cancellation.wait(SETTLE_SECONDS)
+        with suppress(ActionFailed):
+            _look(watch)
+
+
+def _look(watch: Watch) -> None:
+    codebuild = watch.clients.codebuild
+    with translated(f"asking for the state of build {watch.id}"):
+        if watch.batch:
+            found = codebuild.batch_get_build_batches(ids=[watch.id])["buildBatches"]
+        else:
+            found = codebuild.batch_get_builds(ids=[watch.id])["builds"]
+        if not found:
+            raise ActionFailed(f"CodeBuild knows build {watch.id} no more: it was deleted")
+        watch.state = found[0]
+        watch.builds = _builds_of_batch(watch) if watch.batch else [watch.state]
+    watch.context.report_progress(summary=_progress(watch.state), external_id=watch.id, url=watch.url)
+    for build in watch.builds:
+        _stream(watch, build)
+
+
+def _builds_of_batch(watch: Watch) -> list[Mapping[str, Any]]:
+    arns = [group.get("currentBuildSummary", {}).get("arn", "") for group in groups(watch)]
+    ids = [arn.partition(":build/")[2] for arn in arns if ":build/" in arn]
+    builds: list[Mapping[str, Any]] = []
+    for start in range(0, len(ids), 100):
+        builds += watch.clients.codebuild.batch_get_builds(ids=ids[start : start + 100])["builds"]
+    return builds
+
+
+def groups(watch: Watch) -> list[Mapping[str, Any]]:
+    """The builds of a batch, as the batch lists them."""
+    return list(watch.state.get("buildGroups", ()))
+
+
+def _progress(state: Mapping[str, Any]) -> str:
+    groups = [group.get("currentBuildSummary", {}) for group in state.get("buildGroups", ())]
+    if not groups:
+        return str(state.get("currentPhase", ""))
+    ended = sum(group.get("buildStatus", "IN_PROGRESS") != "IN_PROGRESS" for group in groups)
+    return f"{state.get('currentPhase', '')}: {ended} of {len(groups)} builds ended"
+
+
+def _stream(watch: Watch, build: Mapping[str, Any]) -> None:
+    """Log what the build has printed since the last look."""
+    place = build.get("logs", {})
+    group, stream = place.get("groupName"), place.get("streamName")
+    if not (group and stream) or watch.without_logs:
+        return
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        for lines in _new_lines(watch, build["id"], group, stream):
+            for start in range(0, len(lines), _RECORD_LINES):
+                watch.context.logger.info("%s", "\n".join(lines[start : start + _RECORD_LINES]))
+    except ClientError as error:
+        # The stream comes with the first line.
+        if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+            watch.without_logs = True
+            watch.context.logger.warning("The log of build %s cannot be read: %s", build["id"], error)
+    except BotoCoreError as error:
+        watch.context.logger.warning("The log of build %s cannot be read now: %s", build["id"], error)
+
+
+def _new_lines(watch: Watch, build_id: str, group: str, stream: str) -> Iterator[list[str]]:
+    before = f"[{identifier(watch, build_id)}] " if watch.batch else ""
+    while True:
+        token = watch.tokens.get(build_id)
+        asked = {"logGroupName": group, "logStreamName": stream, "startFromHead": True}
+        answer = watch.clients.logs.get_log_events(**asked, **({"nextToken": token} if token else {}))
+        lines = [before + event["message"].rstrip("\r\n") for event in answer["events"]]
+        if lines:
+            yield lines
+        following = answer.get("nextForwardToken")
+        watch.tokens[build_id] = following
+        # CloudWatch gives back the token that it was given when there is no more for now.
+        if not following or following == token:
+            return
+
+
+def identifier(watch: Watch, build_id: str) -> str:
+    """What a batch calls one of its builds."""
+    for group in groups(watch):
+        if str(group.get("currentBuildSummary", {}).get("arn", "")).endswith(f":build/{build_id}"):
+            return str(group.get("identifier") or build_id)
+    return build_id
+
+
+def _stop(watch: Watch) -> None:
+    try:
+        with translated(f"stopping build {watch.id}"):
+            if watch.batch:
+                watch.clients.codebuild.stop_build_batch(id=watch.id)
+            else:
+                watch.clients.codebuild.stop_build(id=watch.id)
+    except ActionFailed as error:
+        watch.context.logger.warning("Build %s may still run: %s; stop it at %s", watch.id, error, watch.url)

@@ -1,0 +1,50 @@
+"""Where the artifacts of a build in AWS pass through S3.
+
+https://docs.aws.amazon.com/codebuild/latest/APIReference/API_ProjectArtifacts.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_codepipeline.actions.aws.client import translated
+from prefect_codepipeline.errors import ActionFailed
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the artifacts of one action execution lie in S3: `prefix` ends with a slash."""
+
+    bucket: str
+    prefix: str
+
+    def key(self, kind: str, name: str) -> str:
+        """Of the archive of an artifact; `kind` is `in` or `out`."""
+        return f"{self.prefix}{kind}/{name}.zip"
+
+
+@contextmanager
+def transfer(doing: str) -> Iterator[None]:
+    """Say of what S3 refuses what was being done. Raises `ActionFailed`."""
+    from boto3.exceptions import Boto3Error
+
+    try:
+        with translated(doing):
+            yield
+    except Boto3Error as error:  # of its transfers, which wrap what AWS said into text
+        raise ActionFailed(f"{doing}: {error}", code="ConfigurationError") from error
+
+
+def clear(s3: Any, place: Place) -> None:
+    """Remove what went through S3; what cannot be removed stays, as the bucket's own rules allow."""
+    with suppress(ActionFailed), translated(f"clearing s3://{place.bucket}/{place.prefix}"):
+        pages: Iterable[Mapping[str, Any]] = s3.get_paginator("list_objects_v2").paginate(
+            Bucket=place.bucket, Prefix=place.prefix
+        )
+        for page in pages:
+            keys = [{"Key": each["Key"]} for each in page.get("Contents", ())]
+            if keys:
+                s3.delete_objects(Bucket=place.bucket, Delete={"Objects": keys, "Quiet": True})

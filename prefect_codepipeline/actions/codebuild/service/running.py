@@ -1,0 +1,98 @@
+"""A build, or a batch of builds, in CodeBuild itself: started, watched, its log streamed, its outputs fetched.
+
+https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuild.html
+https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuildBatch.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prefect_codepipeline.actions.aws.client import translated
+from prefect_codepipeline.actions.codebuild.service.clients import Clients
+from prefect_codepipeline.actions.codebuild.service.following import Watch, follow, identifier
+from prefect_codepipeline.actions.codebuild.service.outputs import exported, outputs
+from prefect_codepipeline.actions.codebuild.service.place import Place, clear
+from prefect_codepipeline.actions.codebuild.service.request import build_request
+from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
+from prefect_codepipeline.actions.registry import ActionContext, ActionResult
+from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
+from prefect_codepipeline.errors import ActionFailed
+
+
+def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: ActionContext) -> ActionResult:
+    """Build in AWS, and wait for the end.
+
+    With `aws_location` of the project the inputs are uploaded there, and the outputs fetched from there; both are
+    removed again. Without, the project builds its own source, at the commit of the primary source when that has
+    one, and the outputs stay where the project puts them.
+
+    Raises:
+        ActionFailed: the build ended with another state than SUCCEEDED (`JobFailed`), the deadline came first
+            (`Timeout`), or AWS refused or did not answer (`PermissionError`, `ConfigurationError`,
+            `SystemUnavailable`); the id and the page of the build go with it once there is one.
+        ActionAbandoned: the execution was cancelled; the build is stopped.
+    """
+    clients = Clients(project, project.aws_region or context.action.region)
+    place = _place(project, context)
+    try:
+        request = build_request(clients, project, build, context, place)
+        watch = _start(clients, request, build, context)
+        follow(watch)
+        _refuse_failure(watch)
+        return ActionResult(
+            summary=f"Build terminated with state: {watch.status}",
+            output_artifacts=outputs(watch, build, place),
+            output_variables=exported(watch),
+            external_execution_id=watch.id,
+            external_execution_url=watch.url,
+        )
+    finally:
+        if place:
+            clear(clients.s3, place)
+
+
+def _place(project: CodeBuildProject, context: ActionContext) -> Place | None:
+    if not project.aws_location:
+        return None
+    bucket, _, prefix = project.aws_location.removeprefix("s3://").partition("/")
+    folder = "/".join(filter(None, [prefix.strip("/"), context.action_execution_id]))
+    return Place(bucket, f"{folder}/")
+
+
+def _start(clients: Clients, request: dict[str, Any], build: WantedBuild, context: ActionContext) -> Watch:
+    name = request["projectName"]
+    with translated(f"starting a build of CodeBuild project {name!r}"):
+        if build.batch:
+            state = clients.codebuild.start_build_batch(**request)["buildBatch"]
+        else:
+            state = clients.codebuild.start_build(**request)["build"]
+    watch = Watch(clients, state["id"], build.batch, context, state)
+    context.logger.info("Started build %s: %s", watch.id, watch.url)
+    return watch
+
+
+def _refuse_failure(watch: Watch) -> None:
+    if watch.status == "SUCCEEDED":
+        return
+    reasons = "; ".join(_reasons(watch))
+    raise ActionFailed(
+        f"Build terminated with state: {watch.status}" + (f": {reasons}" if reasons else ""),
+        code="Timeout" if watch.status == "TIMED_OUT" else "JobFailed",
+        external_execution_id=watch.id,
+        external_execution_url=watch.url,
+    )
+
+
+def _reasons(watch: Watch) -> Iterator[str]:
+    """The phases that failed, with what CodeBuild says of each."""
+    states = [watch.state, *watch.builds] if watch.batch else [watch.state]
+    for state in states:
+        which = f"{identifier(watch, state['id'])} " if watch.batch and state is not watch.state else ""
+        for phase in state.get("phases", ()):
+            if phase.get("phaseStatus") not in (None, "SUCCEEDED", "IN_PROGRESS", "QUEUED"):
+                said = " ".join(str(each.get("message", "")) for each in phase.get("contexts") or ()).strip()
+                yield f"{which}{phase.get('phaseType')} {phase['phaseStatus']}" + (
+                    f" ({said})" if said else ""
+                )

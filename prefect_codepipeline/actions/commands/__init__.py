@@ -1,0 +1,1 @@
+"""Commands on this machine and in containers, and what they print."""

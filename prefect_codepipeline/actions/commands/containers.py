@@ -1,0 +1,316 @@
+"""The engine of an action's container: found, with the image at hand and able to do what is asked for."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.errors import ActionFailed
+
+if TYPE_CHECKING:  # importing docker takes 0.2 s, which a pipeline on the host need not spend
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+LABEL = "prefect-codepipeline"
+
+
+@dataclass(frozen=True)
+class Compute:
+    """CPUs and memory as upper bounds; None is no bound."""
+
+    cpus: float | None = None
+    memory_mib: int | None = None
+
+
+@dataclass(frozen=True)
+class ContainerOptions:
+    """How a container differs from that of the Commands action.
+
+    `as_root` runs the script as root, as CodeBuild does; what it wrote is the worker's again when it has ended.
+    `registry_credentials` names a prefect-docker DockerRegistryCredentials block. Without `fall_back` the action
+    fails where there is no engine or no image.
+    """
+
+    privileged: bool = False
+    docker_socket: bool = False
+    registry_credentials: str | None = None
+    as_root: bool = False
+    fall_back: bool = True
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A container engine that answers and has the image; `info` is what it says of itself.
+
+    `mounts` are directories of this machine by the place that the container has them at, beside the action's own.
+    """
+
+    client: DockerClient
+    image: str
+    info: dict[str, Any]
+    compute: Compute
+    options: ContainerOptions = ContainerOptions()
+    mounts: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def is_rootless(self) -> bool:
+        """Whether root in its containers is the user whose engine it is."""
+        return any("rootless" in option for option in self.info.get("SecurityOptions") or ())
+
+
+@contextmanager
+def container_engine(
+    context: ActionContext, compute: Compute = Compute(), options: ContainerOptions = ContainerOptions()
+) -> Iterator[Engine | None]:
+    """The engine for the action's container, its image at hand; None when the action runs on the host.
+
+    When the settings want a container and there is no engine or no image, a warning in the log says why it is the
+    host. Containers that a worker of this machine left behind when it was killed are removed.
+
+    Args:
+        context: its settings name the engine, the image and the limits.
+        compute: the bounds where the settings have none and the engine's machine has more.
+        options: how the container differs from that of the Commands action.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, a block that is named does not exist, the engine cannot do what
+            the options ask for, or there is no engine or image and the action must not fall back to the host.
+        ActionAbandoned: the execution was cancelled while the image was pulled.
+    """
+    if context.settings.run_on == "host":
+        yield None
+        return
+    with _connected(context, options) as client:
+        if client is None or not _has_image(client, context, options):
+            yield None
+            return
+        remove_orphaned_containers(client)
+        info = client.info()
+        engine = Engine(client, context.settings.image, info, _bounds(context, compute, info), options)
+        _refuse_what_cannot_be(engine)
+        yield engine
+
+
+def _refuse_what_cannot_be(engine: Engine) -> None:
+    asked, reason = "", ""
+    if engine.options.privileged and engine.is_rootless:
+        asked, reason = (
+            "privileged",
+            "it runs without root itself, so it has no more rights to give than its user",
+        )
+    elif engine.options.docker_socket and not socket_of(engine):
+        asked, reason = (
+            "docker_socket",
+            f"it is reached at {engine.client.api.base_url}, not through a socket",
+        )
+    if asked:
+        raise ActionFailed(
+            f"the project asks for {asked}, which container engine {engine.info.get('Name')!r} cannot give: {reason}",
+            code="ConfigurationError",
+        )
+
+
+def socket_of(engine: Engine) -> str | None:
+    """The engine's socket on this machine."""
+    address = str(engine.client.api.base_url)
+    path = (
+        engine.client.api._custom_adapter.socket_path if address.startswith("http+docker://localhost") else ""
+    )
+    return str(path) or None
+
+
+def remove_orphaned_containers(client: DockerClient | None = None) -> int:
+    """Remove the containers of this machine's actions whose worker process is dead, and return how many.
+
+    Args:
+        client: the engine; the default one (DOCKER_HOST, or the local socket) when None.
+    """
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = client or docker.from_env()
+        found = client.containers.list(
+            all=True, filters={"label": f"{LABEL}.machine={_machine()}"}, ignore_removed=True
+        )
+    except DockerException:
+        return 0
+    orphans = [each for each in found if not _is_running(each.labels.get(f"{LABEL}.process", ""))]
+    for container in orphans:
+        remove(container)
+    return len(orphans)
+
+
+@contextmanager
+def _connected(context: ActionContext, options: ContainerOptions) -> Iterator[DockerClient | None]:
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        # The same as an empty DockerHost block, without the second that it takes to import Prefect.
+        client = _named_host(context).get_client() if context.settings.docker_host else docker.from_env()
+        client.ping()
+    except DockerException as error:
+        _say_host(context, options, "no container engine answers", error)
+        yield None
+        return
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _named_host(context: ActionContext) -> Any:  # Any: prefect_docker is imported only when it is needed
+    from prefect_docker.host import DockerHost
+
+    name = str(context.settings.docker_host)
+    try:
+        return DockerHost.load(name)
+    except ValueError:
+        raise ActionFailed(
+            f"the pipeline's settings name the DockerHost block {name!r}, which does not exist; "
+            "create it in Prefect's UI, or leave docker_host empty for the local engine",
+            code="ConfigurationError",
+        ) from None
+
+
+def _has_image(client: DockerClient, context: ActionContext, options: ContainerOptions) -> bool:
+    from docker.errors import DockerException, ImageNotFound
+
+    image = context.settings.image
+    try:
+        client.images.get(image)
+    except ImageNotFound:
+        context.logger.info("Pulling image %s", image)
+        error = _pull(client, context, options)
+        if error:
+            _say_host(context, options, f"image {image!r} is not there and cannot be pulled", error)
+        return error is None
+    except DockerException as error:
+        _say_host(context, options, "the container engine fails", error)
+        return False
+    return True
+
+
+def _pull(client: DockerClient, context: ActionContext, options: ContainerOptions) -> Exception | None:
+    """Pull in a thread, so that a cancellation need not wait for a registry that does not answer."""
+    errors: list[Exception] = []
+    credentials = _registry_credentials(options)
+
+    def pull() -> None:
+        try:
+            client.images.pull(context.settings.image, auth_config=credentials)
+        except Exception as error:  # whatever it is, there is no image
+            errors.append(error)
+
+    thread = threading.Thread(target=pull, name="pull-image", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        context.check()
+        thread.join(0.1)
+    return errors[0] if errors else None
+
+
+def _registry_credentials(options: ContainerOptions) -> dict[str, str] | None:
+    """What opens the registry, for this pull alone: nothing is written to a configuration."""
+    if not options.registry_credentials:
+        return None
+    from prefect_docker.credentials import DockerRegistryCredentials
+
+    name = options.registry_credentials
+    try:
+        block = DockerRegistryCredentials.load(name)
+    except ValueError:
+        raise ActionFailed(
+            f"the project names the DockerRegistryCredentials block {name!r}, which does not exist; create it in "
+            "Prefect's UI, or leave registry_credentials empty",
+            code="ConfigurationError",
+        ) from None
+    return {"username": block.username, "password": block.password.get_secret_value()}
+
+
+def _say_host(context: ActionContext, options: ContainerOptions, what: str, error: Exception) -> None:
+    reason = getattr(error, "explanation", None) or error
+    if not options.fall_back:
+        raise ActionFailed(
+            f"action {context.action.name!r} is to run in a container: {what}: {reason}; start the engine or correct "
+            "the image, or let it run on the host",
+            code="ConfigurationError",
+        ) from error
+    context.logger.warning(
+        "Action %r runs on the host, without the limits and the network setting of a container: %s: %s",
+        context.action.name,
+        what,
+        reason,
+    )
+
+
+def _bounds(context: ActionContext, compute: Compute, info: dict[str, Any]) -> Compute:
+    settings, machine_mib = context.settings, info["MemTotal"] // 2**20
+    cpus = settings.cpus or compute.cpus
+    memory_mib = settings.memory_mib or compute.memory_mib
+    # The engine refuses more CPUs than it has.
+    return Compute(
+        cpus if cpus and cpus < info["NCPU"] else None,
+        memory_mib if memory_mib and memory_mib < machine_mib else None,
+    )
+
+
+def labels(context: ActionContext) -> dict[str, str]:
+    """The labels by which a container is known as ours, and whose it is."""
+    return {
+        f"{LABEL}.machine": _machine(),
+        f"{LABEL}.process": f"{os.getpid()} {_started(os.getpid())}",
+        f"{LABEL}.pipeline": context.pipeline_name,
+        f"{LABEL}.pipeline-execution": context.pipeline_execution_id,
+        f"{LABEL}.action": f"{context.stage_name}/{context.action.name}",
+        f"{LABEL}.action-execution": context.action_execution_id,
+    }
+
+
+def remove(container: Container) -> None:
+    """Remove a container, whatever it does."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    # One that cannot be removed now is an orphan later.
+    with suppress(DockerException, RequestException):
+        container.remove(force=True, v=True)
+
+
+def _machine() -> str:
+    """This machine since its last start, and within it the set of process ids that are ours."""
+    names = [socket.gethostname()]
+    if sys.platform == "linux":
+        names += [
+            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            os.readlink("/proc/self/ns/pid"),
+        ]
+    return " ".join(names)
+
+
+def _is_running(process: str) -> bool:
+    identifier, _, started = process.partition(" ")
+    return identifier.isdigit() and _started(int(identifier)) == started
+
+
+def _started(process: int) -> str:
+    """When a process started, in the kernel's ticks; "-" where that cannot be known, "" when there is none."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
+            return "" if fields[0] == b"Z" else fields[19].decode()
+        return ""
+    try:
+        os.kill(process, 0)
+    except OSError:
+        return ""
+    return "-"

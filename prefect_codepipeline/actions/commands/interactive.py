@@ -1,0 +1,133 @@
+"""An interactive shell on the host or in a container, for a person at a terminal or for a script in a pipe."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import tty
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from prefect_codepipeline.actions.commands.container_copy import copy_in
+from prefect_codepipeline.actions.commands.container_run import attached, created, directories_of, frames
+from prefect_codepipeline.actions.commands.container_stream import readable, send
+from prefect_codepipeline.actions.commands.containers import Engine
+from prefect_codepipeline.actions.commands.processes import CLEAN_PATH
+from prefect_codepipeline.actions.registry import ActionContext
+
+_CHUNK_BYTES = 65_536
+
+
+def shell_on_host(directory: Path, environment: Mapping[str, str], name: str) -> int:
+    """Run bash, or sh, in a directory with an environment of its own; its exit code. `name` stands in the prompt."""
+    shell = shutil.which("bash", path=CLEAN_PATH) or "/bin/sh"
+    plain = ["--norc", "--noprofile"] if shell.endswith("bash") else []
+    variables = _with_terminal(environment, name)
+    with (
+        subprocess.Popen([shell, *plain], cwd=directory, env=variables) as process,
+        _ignoring(signal.SIGINT),  # it is meant for what runs in the shell
+    ):
+        return process.wait()
+
+
+def shell_in_container(
+    engine: Engine, directory: Path, environment: Mapping[str, str], context: ActionContext, name: str
+) -> int:
+    """Run the image's bash, or its sh, in a container, which is gone when it ends; its exit code."""
+    from docker.errors import APIError
+
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    directories = directories_of(engine, context)
+    command = ["sh", "-c", "exec $(command -v bash || command -v sh)"]
+    variables = _with_terminal(environment, name) if is_terminal else dict(environment)
+    try:
+        container = created(engine, command, variables, directory, context, directories, tty=is_terminal)
+        with container as made:
+            return _converse(engine, made, is_terminal)
+    except APIError:  # the engine sees no file of ours
+        container = created(engine, command, variables, directory, context, {}, tty=is_terminal)
+        with container as made:
+            copy_in(made, directories, (0, 0) if engine.options.as_root else (os.getuid(), os.getgid()))
+            return _converse(engine, made, is_terminal)
+
+
+def _with_terminal(environment: Mapping[str, str], name: str) -> dict[str, str]:
+    terminal = {"TERM": os.environ.get("TERM", "dumb")} if sys.stdin.isatty() else {}
+    return {**environment, **terminal, "PS1": f"{name} $ "}
+
+
+def _converse(engine: Engine, container: Any, is_terminal: bool) -> int:
+    stream = attached(engine, container)
+    try:
+        container.start()
+        with readable(stream) as output, _raw_terminal(container, is_terminal):
+            write = _write if is_terminal else frames(_write)
+            _pass_on(stream, output, write)
+        return int(container.wait()["StatusCode"])
+    finally:
+        stream.close()
+
+
+def _pass_on(stream: Any, output: int, write: Any) -> None:
+    """What is typed goes to the container, and what it prints comes here, until it ends."""
+    sources = [output, sys.stdin.fileno()]
+    while True:
+        ready, _, _ = select.select(sources, [], [])
+        if sys.stdin.fileno() in ready:
+            typed = os.read(sys.stdin.fileno(), _CHUNK_BYTES)
+            if typed:
+                send(stream, typed)
+            else:
+                sources.remove(sys.stdin.fileno())
+                with suppress(OSError):
+                    getattr(stream, "_sock", stream).shutdown(socket.SHUT_WR)
+        if output in ready:
+            chunk = os.read(output, _CHUNK_BYTES)
+            if not chunk:
+                return
+            write(chunk)
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _raw_terminal(container: Any, is_terminal: bool) -> Iterator[None]:
+    """Every key goes to the container; the terminal is what it was afterwards."""
+    if not is_terminal:
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    sizes = signal.signal(signal.SIGWINCH, lambda *_: _resize(container))
+    _resize(container)
+    try:
+        tty.setraw(sys.stdin)
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        signal.signal(signal.SIGWINCH, sizes)
+
+
+def _resize(container: Any) -> None:
+    size = shutil.get_terminal_size()
+    with suppress(Exception):  # a size is not worth an end
+        container.resize(height=size.lines, width=size.columns)
+
+
+@contextmanager
+def _ignoring(number: signal.Signals) -> Iterator[None]:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

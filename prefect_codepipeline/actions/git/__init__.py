@@ -1,0 +1,1 @@
+"""Git repositories: found, mirrored, and made into artifacts."""

@@ -1,0 +1,110 @@
+"""What opens the repositories that source actions name, when no action of theirs runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect_codepipeline.actions.git.connections import (
+    CODECOMMIT_URL_TEMPLATE,
+    GitHubSourceConfiguration,
+    connection_for,
+)
+from prefect_codepipeline.actions.git.process import Access
+from prefect_codepipeline.actions.git.source import (
+    GitSource,
+    access_to,
+    all_connections,
+    find_connection,
+    find_named_connection,
+    required,
+)
+from prefect_codepipeline.blocks.git_connection import GitConnection
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.triggers.matching import CODECOMMIT, CONNECTION, GitPlace, git_places
+
+
+class Connections:
+    """Connections of source actions, each looked up once: many pipelines share one."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], GitConnection | ActionFailed] = {}
+        self._listed: dict[str, dict[str, Any]] | None = None
+
+    def access(self, place: GitPlace) -> Access:
+        """The repository that a source action reads, and what opens it.
+
+        Args:
+            place: of a definition with its secrets.
+
+        Raises:
+            ActionFailed: with code `ConfigurationError`, as the action itself would.
+        """
+        return access_to(GitSource(self.connection(place), place.repository, place.branch))
+
+    def name(self, place: GitPlace) -> str | None:
+        """The name of the GitConnection block that a source action reads through, None when it has none.
+
+        Raises:
+            PrefectUnavailable: Prefect does not answer.
+        """
+        known = self._blocks()
+        if place.provider == CONNECTION and (place.connection or "").startswith("arn:"):
+            names = [name for name, data in known.items() if data.get("connection_arn") == place.connection]
+            return names[0] if len(names) == 1 else None
+        wanted = {CONNECTION: (place.connection,), CODECOMMIT: ("codecommit", "default")}
+        names = [name for name in wanted.get(place.provider, ("github", "default")) if name in known]
+        return names[0] if names else None
+
+    def has_webhook(self, place: GitPlace) -> bool:
+        """Whether the host tells of what happens in the action's repository, so that nobody has to ask."""
+        name = self.name(place)
+        return name is not None and bool(self._blocks()[name].get("webhook_secret"))
+
+    def _blocks(self) -> dict[str, dict[str, Any]]:
+        """What each connection says, its secrets masked."""
+        if self._listed is None:
+            self._listed = dict(all_connections())
+        return self._listed
+
+    def connection(self, place: GitPlace) -> GitConnection:
+        """What opens the repository that a source action reads. Raises as `access` does."""
+        if place.provider not in (CONNECTION, CODECOMMIT):
+            return _of_github(place)
+        key = (place.provider, place.connection or "")
+        if key not in self._known:
+            try:
+                self._known[key] = _look_up(place)
+            except ActionFailed as error:
+                self._known[key] = error
+        found = self._known[key]
+        if isinstance(found, ActionFailed):
+            raise found
+        return found
+
+
+def _look_up(place: GitPlace) -> GitConnection:
+    if place.provider == CODECOMMIT:
+        return required(lambda: find_named_connection("codecommit", "default", url=CODECOMMIT_URL_TEMPLATE))
+    return required(lambda: find_connection(place.connection or ""))
+
+
+def _of_github(place: GitPlace) -> GitConnection:
+    """Of GitHub's first kind of action, which has a token of its own."""
+    return connection_for(GitHubSourceConfiguration.model_validate(place.action.configuration))
+
+
+def unheard(declaration: PipelineDeclaration) -> list[str]:
+    """What a pipeline's triggers ask for and nobody will tell of, as sentences."""
+    known = Connections()
+    asking = {
+        trigger.git_configuration.source_action_name
+        for trigger in declaration.triggers or []
+        if trigger.git_configuration.pull_request
+    }
+    return [
+        f"pull requests of {place.repository} start nothing: only webhooks tell of them; set one up with: "
+        f"codepipeline connection webhook {known.name(place) or 'NAME'}"
+        for place in git_places(declaration)
+        if place.action.name in asking and not known.has_webhook(place)
+    ]

@@ -1,0 +1,305 @@
+"""What the three git source actions have in common: find the connection, pin the commit, make the artifact."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import SecretStr, ValidationError
+
+from prefect_codepipeline.actions.git.mirror import Commit, Mirror, clone, pin, read_commit, with_mirror
+from prefect_codepipeline.actions.git.process import Access
+from prefect_codepipeline.actions.git.tree import Export, export_commit
+from prefect_codepipeline.actions.registry import ActionContext, ActionResult
+from prefect_codepipeline.actions.work import OutputTree
+from prefect_codepipeline.blocks.git_connection import GitConnection, check_url, host_and_path
+from prefect_codepipeline.errors import ActionFailed, MissingBlock
+from prefect_codepipeline.model.record.artifacts import ArtifactFormat, SourceRevision
+from prefect_codepipeline.prefect_api.client import call
+
+CLONE_REFERENCE_FILE = "codebuild-clone-ref.json"
+MAX_MESSAGE_BYTES = 100 * 1024
+SUMMARY_LENGTH = 2048
+_BLOCK_TYPE = "git-connection"
+_GITHUB = "https://github.com/{FullRepositoryId}.git"
+_PAGE_SIZE = 200
+
+
+@dataclass(frozen=True)
+class GitSource:
+    """What a source action asks for; `repository` is `owner/name`, or a bare name."""
+
+    connection: GitConnection
+    repository: str
+    branch: str
+    format: ArtifactFormat = "CODE_ZIP"
+
+
+def find_connection(value: str) -> GitConnection:
+    """The connection with that ConnectionArn, or, when `value` is no ARN, with that block name.
+
+    Raises:
+        MissingBlock: there is none; the text names the command that makes it.
+        ActionFailed: with code `ConfigurationError`, several blocks bear the ARN, or the block is malformed.
+    """
+    if not value.startswith("arn:"):
+        return find_named_connection(value)
+    names = sorted(_names_of_connections_with(value))
+    if not names:
+        raise MissingBlock(
+            f"no GitConnection block has the ConnectionArn {value!r}, and it does not tell the host; "
+            f"make one with: {_command('github', _GITHUB, value)}"
+        )
+    if len(names) > 1:
+        raise ActionFailed(
+            f"GitConnection blocks {', '.join(map(repr, names))} all have the ConnectionArn {value!r}; "
+            f"delete all but one with: prefect block delete {_BLOCK_TYPE}/{names[-1]}",
+            code="ConfigurationError",
+        )
+    return find_named_connection(names[0])
+
+
+def find_named_connection(*names: str, url: str = _GITHUB) -> GitConnection:
+    """The first of these blocks that exists.
+
+    Args:
+        names: of GitConnection blocks.
+        url: the URL template that a new one would probably have, for the message.
+
+    Raises:
+        MissingBlock: there is none; the text names the command that makes the first.
+        ActionFailed: with code `ConfigurationError`, the block is malformed.
+    """
+    for name in names:
+        if connection := _read_connection(name):
+            return connection
+    known = " or ".join(repr(name) for name in names)
+    raise MissingBlock(f"there is no GitConnection block {known}; make one with: {_command(names[0], url)}")
+
+
+def required(find: Callable[[], GitConnection]) -> GitConnection:
+    """The connection; a missing one is a fault in the pipeline's configuration. Raises `ActionFailed`."""
+    try:
+        return find()
+    except MissingBlock as error:
+        raise ActionFailed(str(error), code="ConfigurationError") from None
+
+
+def read_source(
+    source: GitSource, context: ActionContext, variables: Callable[[Commit], Mapping[str, str]]
+) -> ActionResult:
+    """Pin the commit, and make the artifact of it.
+
+    Args:
+        source: the repository and the branch.
+        context: of the action; its source revision override wins over the branch.
+        variables: the action type's output variables.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, `PermissionError`, `RevisionUnavailable`, `Timeout` or
+            `JobFailed`.
+        ActionAbandoned: the execution was cancelled.
+    """
+    access = access_to(source)
+    _warn_of_plain_http(access, context)
+    context.report_progress(f"Fetching {access.url}")
+    commit, tree = with_mirror(access, context, lambda mirror: _pin_and_write(mirror, source, context))
+    context.logger.info("Commit %s of %s: %s", commit.id, access.url, commit.summary)
+    return ActionResult(
+        summary=commit.summary[:SUMMARY_LENGTH],
+        output_artifacts={context.action.output_artifacts[0].name: tree},
+        output_variables=variables(commit),
+        external_execution_id=commit.id,
+        external_execution_url=commit_url(source, commit),
+        source_revision=SourceRevision(
+            revision_id=commit.id,
+            revision_summary=commit.summary[:SUMMARY_LENGTH],
+            revision_url=commit_url(source, commit),
+            author=commit.author,
+            author_email=commit.author_email or None,
+            created=commit.authored,
+        ),
+    )
+
+
+def commit_url(source: GitSource, commit: Commit) -> str | None:
+    """The web page of the commit, None when none is known."""
+    return source.connection.commit_url(source.repository, commit.id)
+
+
+def clone_reference(reference: Path, destination: Path, context: ActionContext) -> Access:
+    """Clone what an artifact of format CODEBUILD_CLONE_REF refers to, at its commit; where from, and what opens it.
+
+    Args:
+        reference: the directory of the artifact.
+        destination: of the clone; whatever is there goes.
+        context: of the action that builds.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, `PermissionError`, `RevisionUnavailable`, `Timeout` or
+            `JobFailed`.
+        ActionAbandoned: the execution was cancelled.
+    """
+    try:
+        known = json.loads((reference / CLONE_REFERENCE_FILE).read_text())
+        url, repository = str(known["cloneUrl"]), str(known["fullRepositoryId"])
+        branch, commit = str(known["branch"]), str(known["commitId"])
+        check_url(url)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ActionFailed(
+            f"an input artifact holds no reference for a full clone in {CLONE_REFERENCE_FILE}: {error}; run the "
+            "source action again",
+            code="ConfigurationError",
+        ) from None
+    access = Access.to(_connection_of(url, repository), url)
+    context.report_progress(f"Cloning {access.url}")
+    with_mirror(access, context, lambda mirror: _clone(mirror, branch, commit, destination))
+    return access
+
+
+def _clone(mirror: Mirror, branch: str, commit: str, destination: Path) -> None:
+    shutil.rmtree(destination, ignore_errors=True)
+    clone(mirror, pin(mirror, branch, commit), destination)
+
+
+def _connection_of(url: str, repository: str) -> GitConnection:
+    """The connection whose template gives that URL; one that has nothing but the URL when there is none."""
+    for name, data in all_connections():
+        with suppress(ValueError, LookupError):  # pydantic's refusals are ValueErrors
+            if GitConnection(url_template=data["url_template"]).repository_url(repository) == url:
+                return find_named_connection(name)
+    return GitConnection(url_template=url)
+
+
+def commit_variables(commit: Commit) -> dict[str, str]:
+    """The output variables that all git sources have; the message is cut at 100 KiB."""
+    message = commit.message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")
+    return {"CommitId": commit.id, "CommitMessage": message, "AuthorDate": as_date(commit.authored)}
+
+
+def as_date(date: datetime | None) -> str:
+    """As AWS writes it: `2019-10-29T03:32:21Z`; empty when the commit has no date that can be."""
+    return date.strftime("%Y-%m-%dT%H:%M:%SZ") if date else ""
+
+
+def with_token(connection: GitConnection, token: SecretStr) -> GitConnection:
+    """The connection with another token."""
+    return connection.model_copy(update={"token": token})
+
+
+def access_to(source: GitSource) -> Access:
+    """The repository of a source action and what opens it. Raises `ActionFailed` for a name that is none."""
+    try:
+        return Access.to(source.connection, source.connection.repository_url(source.repository))
+    except ValueError as error:
+        raise ActionFailed(
+            f"repository {source.repository!r} is refused: {error}; correct the source action or its connection",
+            code="ConfigurationError",
+        ) from None
+
+
+def _warn_of_plain_http(access: Access, context: ActionContext) -> None:
+    host = host_and_path(access.url)[0]
+    is_local = re.fullmatch(r"(localhost|127\.[\d.]+|\[::1\])(:\d+)?", host)
+    if access.token and access.url.startswith("http://") and not is_local:
+        context.logger.warning("The token for %s travels unencrypted; use https", host)
+
+
+def _pin_and_write(mirror: Mirror, source: GitSource, context: ActionContext) -> tuple[Commit, OutputTree]:
+    commit = read_commit(mirror, pin(mirror, source.branch, context.source_revision_override))
+    directory = context.scratch / "source"
+    # The second attempt, with a new mirror, starts from nothing as well.
+    _empty(directory)
+    if source.format == "CODEBUILD_CLONE_REF":
+        _write_reference(directory, source, mirror.access.url, commit, context)
+        return commit, OutputTree(directory, [CLONE_REFERENCE_FILE], source.format)
+    export = export_commit(mirror, commit.id, directory, context.scratch / "index")
+    _tell_what_is_missing(export, context)
+    return commit, OutputTree(directory)
+
+
+def _empty(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+
+
+def _write_reference(
+    directory: Path, source: GitSource, url: str, commit: Commit, context: ActionContext
+) -> None:
+    reference = {
+        "provider": context.action.action_type_id.provider,
+        "fullRepositoryId": source.repository,
+        "branch": source.branch,
+        "commitId": commit.id,
+        "cloneUrl": url,
+    }
+    (directory / CLONE_REFERENCE_FILE).write_text(json.dumps(reference, indent=2) + "\n")
+
+
+def _tell_what_is_missing(export: Export, context: ActionContext) -> None:
+    if export.submodules:
+        context.logger.warning(
+            "Submodules are left as empty folders, as AWS leaves them: %s", _some(export.submodules)
+        )
+    if export.lfs_pointers:
+        context.logger.warning(
+            "Files in Git LFS stay pointers, their content is not fetched: %s", _some(export.lfs_pointers)
+        )
+
+
+def _some(paths: tuple[str, ...]) -> str:
+    rest = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+    return ", ".join(paths[:5]) + rest
+
+
+def _names_of_connections_with(arn: str) -> list[str]:
+    return [name for name, data in all_connections() if data.get("connection_arn") == arn]
+
+
+def all_connections() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The name of each connection, and what it says except for its secrets."""
+    for offset in range(0, 100_000, _PAGE_SIZE):
+        _, documents = call(
+            "POST",
+            "/block_documents/filter",
+            {
+                "block_types": {"slug": {"any_": [_BLOCK_TYPE]}},
+                "block_documents": {"is_anonymous": {"eq_": False}},
+                "limit": _PAGE_SIZE,
+                "offset": offset,
+            },
+        )
+        yield from ((each["name"], each["data"]) for each in documents)
+        if len(documents) < _PAGE_SIZE:
+            break
+
+
+def _read_connection(name: str) -> GitConnection | None:
+    status, document = call(
+        "GET",
+        f"/block_types/slug/{_BLOCK_TYPE}/block_documents/name/{quote(name, safe='')}?include_secrets=true",
+        expected=(404, 422),
+    )
+    if status != 200:
+        return None
+    try:
+        return GitConnection.model_validate(document["data"])
+    except ValidationError as error:
+        problems = "; ".join(f"{each['loc'][0]}: {each['msg']}" for each in error.errors(include_input=False))
+        raise ActionFailed(
+            f"GitConnection block {name!r} cannot be used: {problems}; correct it", code="ConfigurationError"
+        ) from None
+
+
+def _command(name: str, url: str, arn: str | None = None) -> str:
+    options = ["--url", shlex.quote(url), *(["--arn", shlex.quote(arn)] if arn else [])]
+    return " ".join(["codepipeline connection add", shlex.quote(name), *options])

@@ -1,0 +1,199 @@
+"""What an action provider is given, what it gives back, and which ones there are.
+
+A provider is one file in `tasks/providers/`: a configuration class and one function with `@action_provider`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_pascal
+
+from prefect_codepipeline.actions.catalog import PLUGINS
+from prefect_codepipeline.actions.work import CancellationToken, InputTree, OutputTree, TimedWork
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
+from prefect_codepipeline.model.definition.declaration import (
+    ActionCategory,
+    ActionDeclaration,
+    ActionOwner,
+    ActionTypeId,
+)
+from prefect_codepipeline.model.definition.timeouts import timeout_in_minutes as default_timeout
+from prefect_codepipeline.model.record.artifacts import SourceRevision
+
+if TYPE_CHECKING:  # a block, and so Prefect
+    from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+
+# What providers import, those of other packages too: all of it from here.
+__all__ = (
+    "ActionConfiguration",
+    "ActionContext",
+    "ActionProvider",
+    "ActionResult",
+    "CancellationToken",
+    "InputTree",
+    "OutputTree",
+    "TimedWork",
+    "action_provider",
+    "get_provider",
+    "providers",
+)
+
+
+class ActionConfiguration(BaseModel):
+    """The `configuration` of one action type: AWS's PascalCase keys, unknown ones refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_pascal, validate_by_name=False, validate_by_alias=True
+    )
+
+
+def _no_progress(
+    summary: str = "", percent: int | None = None, external_id: str | None = None, url: str | None = None
+) -> None:
+    """Nobody looks."""
+
+
+@dataclass(frozen=True)
+class ActionContext(TimedWork):
+    """All that a provider knows of the execution it works for.
+
+    `action` has its variables resolved. `scratch` is an empty directory that goes away after the action.
+    `deadline` is in `time.monotonic()` seconds. `started_by` and `source_revision_override` are None when
+    nobody set them. `store` keeps the pipeline's artifacts.
+    """
+
+    pipeline_name: str
+    pipeline_execution_id: str
+    stage_name: str
+    action: ActionDeclaration
+    action_execution_id: str
+    scratch: Path
+    deadline: float
+    input_artifacts: tuple[InputTree, ...] = ()
+    settings: ActionSettings = field(default_factory=ActionSettings)
+    source_revision_override: str | None = None
+    cancellation: CancellationToken = field(default_factory=CancellationToken)
+    logger: logging.Logger | logging.LoggerAdapter[Any] = field(
+        default_factory=lambda: logging.getLogger(__name__)
+    )
+    report_progress: Callable[..., None] = _no_progress
+    store: ArtifactStore | None = None
+
+    @property
+    def what(self) -> str:
+        return f"action {self.action.name!r}"
+
+
+@dataclass(frozen=True)
+class ActionResult:
+    """The fields of AWS's ActionExecutionOutput that a provider can fill, and the trees to store."""
+
+    summary: str = ""
+    output_artifacts: Mapping[str, OutputTree] = field(default_factory=dict)
+    output_variables: Mapping[str, str] = field(default_factory=dict)
+    external_execution_id: str | None = None
+    external_execution_url: str | None = None
+    source_revision: SourceRevision | None = None
+
+
+ProviderFunction = Callable[[Any, ActionContext], ActionResult]
+
+
+@dataclass(frozen=True)
+class ActionProvider:
+    """One action type that can run here. `restartable`: running it again after a crash does no harm."""
+
+    action_type: ActionTypeId
+    configuration: type[ActionConfiguration]
+    run: ProviderFunction
+    inputs: tuple[int, int]
+    outputs: tuple[int, int]
+    timeout_in_minutes: int
+    restartable: bool
+    secrets: frozenset[str]
+
+
+_registered: dict[ActionTypeId, ActionProvider] = {}
+
+
+def action_provider(
+    *,
+    category: ActionCategory,
+    provider: str,
+    inputs: tuple[int, int],
+    outputs: tuple[int, int],
+    owner: ActionOwner = "AWS",
+    version: str = "1",
+    timeout_in_minutes: int | None = None,
+    restartable: bool = False,
+    secrets: Sequence[str] = (),
+) -> Callable[[ProviderFunction], ProviderFunction]:
+    """Register the decorated function as the provider of an action type.
+
+    Its first parameter must be annotated with a subclass of `ActionConfiguration`. `inputs` and `outputs` are the
+    least and the greatest number of artifacts. `timeout_in_minutes` is AWS's for the type when None. `secrets` are configuration keys that are never shown.
+
+    Raises:
+        ValueError: another function has the action type already.
+    """
+
+    def register(function: ProviderFunction) -> ProviderFunction:
+        action_type = ActionTypeId(category=category, owner=owner, provider=provider, version=version)
+        if action_type in _registered:
+            taken_by = _registered[action_type].run.__module__
+            raise ValueError(f"action type {action_type} has a provider already, in {taken_by}")
+        hints = iter(get_type_hints(function).values())
+        _registered[action_type] = ActionProvider(
+            action_type=action_type,
+            configuration=next(hints),
+            run=function,
+            inputs=inputs,
+            outputs=outputs,
+            timeout_in_minutes=(
+                default_timeout(action_type) if timeout_in_minutes is None else timeout_in_minutes
+            ),
+            restartable=restartable,
+            secrets=frozenset(secrets),
+        )
+        return function
+
+    return register
+
+
+@cache
+def _load() -> None:
+    import_module("prefect_codepipeline.tasks.providers")
+    for entry_point in entry_points(group=PLUGINS):
+        entry_point.load()
+
+
+def providers() -> Mapping[ActionTypeId, ActionProvider]:
+    """Every action type that can run here, read only."""
+    _load()
+    return MappingProxyType(_registered)
+
+
+def get_provider(action_type: ActionTypeId) -> ActionProvider:
+    """The provider of an action type.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, there is none; names those there are.
+    """
+    try:
+        return providers()[action_type]
+    except KeyError:
+        known = ", ".join(sorted(str(known) for known in _registered))
+        raise ActionFailed(
+            f"no provider for action type {action_type}; registered: {known}", code="ConfigurationError"
+        ) from None

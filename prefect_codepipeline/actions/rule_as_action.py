@@ -1,0 +1,48 @@
+"""Run a rule by the code of an action: what the action is given then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.rule_registry import RuleContext
+from prefect_codepipeline.actions.work import InputTree
+from prefect_codepipeline.model.definition.declaration import ActionCategory, ActionDeclaration, ActionTypeId
+
+
+@dataclass(frozen=True)
+class _RuleAsAction(ActionContext):
+    """An action's context, with the rule's own words when it must end early."""
+
+    rule: RuleContext | None = None
+
+    def check(self) -> None:
+        if self.rule:
+            self.rule.check()
+
+
+def as_action(context: RuleContext, category: ActionCategory, provider: str) -> ActionContext:
+    """The context of an action that does a rule's work; without an input artifact it has an empty one."""
+    kind = ActionTypeId(category=category, owner="AWS", provider=provider, version="1")
+    action = ActionDeclaration(name=context.rule.name, action_type_id=kind)
+    return _RuleAsAction(
+        pipeline_name=context.pipeline_name,
+        pipeline_execution_id=context.pipeline_execution_id,
+        stage_name=context.stage_name,
+        # A copy is not validated: limits of the template's length do not hold for resolved commands.
+        action=action.model_copy(update={"commands": context.rule.commands, "region": context.rule.region}),
+        action_execution_id=context.rule_execution_id,
+        scratch=context.scratch,
+        deadline=context.deadline,
+        input_artifacts=context.input_artifacts or (_nothing(context),),
+        settings=context.settings,
+        cancellation=context.cancellation,
+        logger=context.logger,
+        rule=context,
+    )
+
+
+def _nothing(context: RuleContext) -> InputTree:
+    directory = context.scratch / "nothing"
+    directory.mkdir()
+    return InputTree("Nothing", directory)

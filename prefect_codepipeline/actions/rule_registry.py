@@ -1,0 +1,229 @@
+"""What a rule provider is given, what it gives back, and which ones there are.
+
+A provider is one file in `tasks/rules/`: a configuration class and one function with `@rule_provider`. Other
+packages add theirs by the entry-point group `prefect_codepipeline.rules`, with the owner `Custom`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, get_type_hints
+
+from prefect_codepipeline.actions.catalog import RULES_NOT_YET
+from prefect_codepipeline.actions.registry import ActionConfiguration
+from prefect_codepipeline.actions.work import CancellationToken, InputTree, TimedWork
+from prefect_codepipeline.errors import ActionFailed, CodePipelineError
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
+from prefect_codepipeline.model.definition.conditions import ConditionKind, RuleOutcome
+from prefect_codepipeline.model.definition.declaration import RuleDeclaration, RuleTypeId
+from prefect_codepipeline.model.record.state import RuleState
+
+_logger = logging.getLogger(__name__)
+
+
+class RuleConfiguration(ActionConfiguration):
+    """The `configuration` of one rule type: AWS's PascalCase keys, unknown ones refused."""
+
+
+class RuleType(NamedTuple):
+    """What names a rule provider; AWS leaves owner and version out where they are `AWS` and `1`."""
+
+    owner: Literal["AWS", "Custom"]
+    provider: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"Rule/{self.owner}/{self.provider}/{self.version}"
+
+    @classmethod
+    def of(cls, rule_type_id: RuleTypeId) -> RuleType:
+        """The type a rule names."""
+        return cls(rule_type_id.owner or "AWS", rule_type_id.provider, rule_type_id.version or "1")
+
+
+@dataclass(frozen=True)
+class RuleContext(TimedWork):
+    """All that a provider knows of the execution it judges.
+
+    `rule` has its variables resolved. A rule may be asked several times: `started_at` is when it was first asked,
+    `now` when it is asked this time and `expires_at` when it must have an answer (all UTC); `memory` is what it
+    returned with its last `WaitUntil`. After a crash the same question may be asked twice, so what it does in the
+    world it does once for each `rule_execution_id`. `scratch` is an empty directory that goes away after the
+    answer. `deadline` is in `time.monotonic()` seconds.
+    """
+
+    pipeline_name: str
+    pipeline_execution_id: str
+    stage_name: str
+    condition: ConditionKind
+    rule: RuleDeclaration
+    rule_execution_id: str
+    started_at: datetime
+    now: datetime
+    expires_at: datetime
+    scratch: Path
+    deadline: float
+    memory: Mapping[str, str] = field(default_factory=dict)
+    input_artifacts: tuple[InputTree, ...] = ()
+    settings: ActionSettings = field(default_factory=ActionSettings)
+    cancellation: CancellationToken = field(default_factory=CancellationToken)
+    logger: logging.Logger | logging.LoggerAdapter[Any] = field(
+        default_factory=lambda: logging.getLogger(__name__)
+    )
+
+    @property
+    def what(self) -> str:
+        return f"rule {self.rule.name!r}"
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """The answer of a rule: met (`Succeeded`) or not (`Failed`), and why in one sentence."""
+
+    status: Literal["Succeeded", "Failed"]
+    summary: str = ""
+    external_execution_id: str | None = None
+    external_execution_url: str | None = None
+
+
+@dataclass(frozen=True)
+class WaitUntil:
+    """No answer before `at` (aware): ask again then. A rule waits for no longer than some seconds by itself."""
+
+    at: datetime
+    summary: str = ""
+    memory: Mapping[str, str] = field(default_factory=dict)
+    external_execution_id: str | None = None
+    external_execution_url: str | None = None
+
+
+RuleFunction = Callable[[Any, RuleContext], RuleResult | WaitUntil]
+# Given the memory of its last `WaitUntil`.
+AbandonFunction = Callable[[Mapping[str, str]], None]
+
+
+@dataclass(frozen=True)
+class RuleProvider:
+    """One rule type that can run here. `commands`: it has the field `commands`.
+
+    `abandon` ends what the rule has under way elsewhere, when it waits and nobody wants its answer any more.
+    """
+
+    rule_type: RuleType
+    configuration: type[RuleConfiguration]
+    run: RuleFunction
+    inputs: tuple[int, int]
+    commands: bool
+    timeout_in_minutes: int
+    secrets: frozenset[str]
+    abandon: AbandonFunction | None = None
+
+
+_registered: dict[RuleType, RuleProvider] = {}
+
+
+def rule_provider(
+    *,
+    provider: str,
+    owner: Literal["AWS", "Custom"] = "AWS",
+    version: str = "1",
+    inputs: tuple[int, int] = (0, 0),
+    commands: bool = False,
+    timeout_in_minutes: int = 60,
+    secrets: Sequence[str] = (),
+    abandon: AbandonFunction | None = None,
+) -> Callable[[RuleFunction], RuleFunction]:
+    """Register the decorated function as the provider of a rule type.
+
+    Its first parameter must be annotated with a subclass of `RuleConfiguration`. `inputs` are the least and the
+    greatest number of input artifacts. `timeout_in_minutes` holds for rules that set none. `secrets` are
+    configuration keys that are never shown. `abandon` is called with the last memory of a rule that waits when its
+    execution is stopped, or its condition overridden; a rule that is at work sees that by `context.cancellation`.
+
+    Raises:
+        ValueError: another function has the rule type already.
+    """
+
+    def register(function: RuleFunction) -> RuleFunction:
+        rule_type = RuleType(owner, provider, version)
+        if rule_type in _registered:
+            raise ValueError(
+                f"rule type {rule_type} has a provider already, in {_registered[rule_type].run.__module__}"
+            )
+        _registered[rule_type] = RuleProvider(
+            rule_type=rule_type,
+            configuration=next(iter(get_type_hints(function).values())),
+            run=function,
+            inputs=inputs,
+            commands=commands,
+            timeout_in_minutes=timeout_in_minutes,
+            secrets=frozenset(secrets),
+            abandon=abandon,
+        )
+        return function
+
+    return register
+
+
+@cache
+def _load() -> None:
+    import_module("prefect_codepipeline.tasks.rules")
+    for entry_point in entry_points(group="prefect_codepipeline.rules"):
+        entry_point.load()
+
+
+def rule_providers() -> Mapping[RuleType, RuleProvider]:
+    """Every rule type that can run here, read only."""
+    _load()
+    return MappingProxyType(_registered)
+
+
+def get_rule_provider(rule_type: RuleType) -> RuleProvider:
+    """The provider of a rule type.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, there is none; names those there are.
+    """
+    try:
+        return rule_providers()[rule_type]
+    except KeyError:
+        raise ActionFailed(no_provider(rule_type), code="ConfigurationError") from None
+
+
+def no_provider(rule_type: RuleType) -> str:
+    """Why a rule type cannot run here, and which can."""
+    known = ", ".join(sorted(map(str, rule_providers())))
+    if rule_type.owner == "AWS" and rule_type.provider in RULES_NOT_YET:
+        return f"rule type {rule_type} is not available yet: {RULES_NOT_YET[rule_type.provider]}; available: {known}"
+    return f"there is no rule type {rule_type}; available: {known}"
+
+
+def abandon_rule(known: RuleState, why: str, now: datetime) -> RuleOutcome | None:
+    """End a rule that waits, and what it has under way elsewhere; None when it was not asked, or has answered."""
+    if known.asked is None or known.outcome:
+        return None
+    wait = known.wait
+    provider = rule_providers().get(RuleType.of(known.rule.rule_type_id))
+    if wait and provider and provider.abandon:
+        try:
+            provider.abandon(wait.memory)
+        except CodePipelineError as error:  # the execution ends all the same
+            _logger.warning("what rule %r has under way could not be ended: %s", known.rule.name, error)
+    return RuleOutcome(
+        rule=known.rule.name,
+        rule_execution_id=known.asked.rule_execution_id,
+        started_at=known.asked.at,
+        ended_at=now,
+        status="Abandoned",
+        summary=why,
+        external_execution_id=wait.external_execution_id if wait else None,
+        external_execution_url=wait.external_execution_url if wait else None,
+    )

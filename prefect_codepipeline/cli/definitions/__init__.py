@@ -1,0 +1,1 @@
+"""Verbs about definitions: check, plan, deploy, import, export, draw."""

@@ -1,0 +1,144 @@
+"""`codepipeline deploy` and `list`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from rich.table import Table
+from rich.text import Text
+
+from prefect_codepipeline.cli.output import print_json
+from prefect_codepipeline.cli.session import connect, console, pairs, who
+from prefect_codepipeline.errors import CodePipelineError
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.deployments.create import Deployed
+
+
+def deploy(
+    *files: Path,
+    pool: str = "codepipeline",
+    start: bool = False,
+    variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+) -> int:
+    """Create or update pipelines. Nothing is deployed unless every file can run.
+
+    Parameters
+    ----------
+    files:
+        Definitions in JSON or YAML. Settings in `NAME.settings.yaml` beside `NAME.json` come along, and of the
+        resources in `NAME.resources.yaml` blocks are made that are not there yet.
+    pool:
+        The Prefect work pool whose workers run the executions.
+    start:
+        Start an execution of each pipeline.
+    variable:
+        NAME=VALUE for executions that `--start` starts.
+    """
+    from prefect_codepipeline.deployments.checking.files import read_runnable
+    from prefect_codepipeline.deployments.files.resources import read_beside
+    from prefect_codepipeline.deployments.files.settings import read_settings_beside
+
+    if not files:
+        raise CodePipelineError("deploy takes one or more files")
+    checked = [read_runnable(file) for file in files]
+    declarations = [declaration for declaration, _ in checked]
+    settings = [read_settings_beside(*each) for each in zip(files, declarations, strict=True)]
+    beside = [read_beside(file) for file in files]
+    for file, (_, warnings) in zip(files, checked, strict=True):
+        for problem in warnings:
+            console.print(Text(f"{file}: warning: {problem}", "yellow"))
+    connect()
+    from prefect_codepipeline.actions.git.places import unheard
+    from prefect_codepipeline.deployments.create import deploy_pipeline
+    from prefect_codepipeline.deployments.files.settings import save_settings
+    from prefect_codepipeline.deployments.resource_blocks import make_blocks
+    from prefect_codepipeline.deployments.resource_schedules import add_declared
+    from prefect_codepipeline.deployments.resource_transitions import disable_declared
+    from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
+
+    for declaration, own_settings, own_beside in zip(declarations, settings, beside, strict=True):
+        if own_settings:
+            save_settings(declaration.name, own_settings)
+        made = make_blocks(own_beside.resources)
+        deployed = deploy_pipeline(declaration, pool, who())
+        made_after = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
+        _tell(deployed, [*made, *made_after])
+        for sentence in unheard(declaration):
+            console.print(Text(f"  warning: {sentence}", "yellow"))
+        for stage in disable_declared(deployed, own_beside.properties, who()):
+            console.print(
+                Text(f"  the inbound transition of stage {stage} is disabled, as the template says")
+            )
+        if start:
+            _start(deployed, variable)
+        else:
+            console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
+    return 0
+
+
+def _start(deployed: Deployed, variable: list[str]) -> None:
+    from prefect_codepipeline.deployments.create import start_pipeline_execution
+
+    execution_id = start_pipeline_execution(deployed.name, pairs(variable, "--variable"), {}, who())
+    console.print(Text(f"  started: {execution_id}"))
+
+
+def _tell(deployed: Deployed, made: list[str]) -> None:
+    """Say what a deploy did, and what blocks were made for it."""
+    what = "created" if deployed.created else "updated" if deployed.changes else "unchanged"
+    console.print(Text(f"{deployed.name}: {what}, version {deployed.version}"))
+    for change in deployed.changes if not deployed.created else []:
+        console.print(Text(f"  {change}"))
+    for sentence in made:
+        console.print(Text(f"  {sentence}"))
+    for execution_id in deployed.cancelled:
+        console.print(
+            Text(f"  execution {execution_id} of an earlier version ends after its actions in progress")
+        )
+
+
+def delete(name: str) -> int:
+    """Delete a pipeline: all versions of its definition, its deployment, its gates. Its executions stay visible.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    """
+    connect()
+    from prefect_codepipeline.deployments.delete import delete_pipeline
+
+    versions = delete_pipeline(name)
+    console.print(Text(f"{name}: deleted, {versions} version{'s' if versions != 1 else ''}"))
+    return 0
+
+
+def list_pipelines(*, json: bool = False) -> int:
+    """The pipelines that are deployed.
+
+    Parameters
+    ----------
+    json:
+        Print JSON.
+    """
+    connect()
+    from prefect_codepipeline.deployments.create import list_deployments
+
+    pipelines = list_deployments()
+    if json:
+        print_json(pipelines)
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("Name", "Version", "Updated"):
+        table.add_column(column)
+    for pipeline in pipelines:
+        table.add_row(*_row(pipeline))
+    console.print(table)
+    return 0
+
+
+def _row(pipeline: dict[str, Any]) -> list[str]:
+    return [pipeline["name"], str(pipeline["version"]), str(pipeline["updated"])]

@@ -1,0 +1,51 @@
+"""`codepipeline export`: a deployed pipeline, or a definition, for AWS."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect_codepipeline.cli.session import connect
+
+
+def export(name: str, *, format: Literal["json", "yaml", "cloudformation"] = "json") -> int:
+    """Print a pipeline as AWS takes it.
+
+    Parameters
+    ----------
+    name:
+        A deployed pipeline, or the file of a definition; what lies in NAME.resources.yaml beside it goes into the
+        template.
+    format:
+        What `aws codepipeline create-pipeline --cli-input-json` or `--cli-input-yaml` takes, or a CloudFormation
+        template.
+    """
+    from prefect_codepipeline.deployments.cloudformation.export import as_template
+    from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
+    from prefect_codepipeline.deployments.files.resources import Beside, as_yaml, read_beside
+
+    path = Path(name)
+    if path.is_file():
+        wire, beside = pipeline_in(read_file(path)).wire, read_beside(path)
+    else:
+        wire, beside = _deployed(name), Beside()
+    if format == "json":
+        text = json.dumps({"pipeline": wire}, indent=2, ensure_ascii=False) + "\n"
+    elif format == "yaml":
+        text = as_yaml({"pipeline": wire})
+    else:
+        text = as_yaml(as_template(wire, "Pipeline", beside.properties, beside.resources, beside.missing))
+    sys.stdout.write(text)
+    return 0
+
+
+def _deployed(name: str) -> dict[str, Any]:
+    """The newest version as AWS's GetPipeline would show it, secrets masked."""
+    connect()
+    from prefect_codepipeline.deployments.create import find_deployment
+    from prefect_codepipeline.engine.executions.definitions import newest_version
+
+    known = int(find_deployment(name)["version"] or 1)
+    return newest_version(name, known)[1].declaration

@@ -1,0 +1,46 @@
+"""`codepipeline graph`: a picture of a pipeline."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from prefect_codepipeline.errors import CodePipelineError
+
+
+def graph(
+    file: Path,
+    *,
+    format: Literal["svg", "mermaid"] | None = None,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+) -> None:
+    """Draw a pipeline: stages, run-order groups, artifacts, approvals and conditions.
+
+    Parameters
+    ----------
+    file:
+        A definition in JSON or YAML.
+    format:
+        SVG for browsers, Mermaid for Markdown; by the ending of --output when that is given, else SVG.
+    output:
+        The file to write, in place of printing.
+    """
+    from prefect_codepipeline.deployments.files.definition import read_definition
+    from prefect_codepipeline.model.views.graph import draw_mermaid, draw_pipeline
+
+    if format is None:
+        format = "mermaid" if output and output.suffix in (".mmd", ".mermaid", ".md") else "svg"
+    declaration = read_definition(file)
+    text = draw_mermaid(declaration) if format == "mermaid" else f"{draw_pipeline(declaration)}\n"
+    if output and output.suffix == ".md":
+        text = f"```mermaid\n{text}```\n"
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        raise CodePipelineError(f"{output}: {error.strerror}") from None

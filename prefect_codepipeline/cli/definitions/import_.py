@@ -1,0 +1,124 @@
+"""`codepipeline import`: pipelines of CloudFormation, the CDK and AWS itself as definitions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from prefect_codepipeline.cli.output import Style, print_line
+from prefect_codepipeline.cli.session import pairs
+from prefect_codepipeline.errors import CodePipelineError
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.deployments.cloudformation.pipelines import ImportedPipeline
+    from prefect_codepipeline.documents.document import Place
+    from prefect_codepipeline.model.validation import Problem
+
+_COLOURS: dict[str, Style] = {"error": "red", "warning": "yellow"}
+
+
+def import_pipelines(
+    file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
+    *,
+    parameter: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    out: Path = Path(),
+    force: bool = False,
+) -> int:
+    """Make definitions of the pipelines in a template. Exits with 1 when AWS would refuse what is there.
+
+    Parameters
+    ----------
+    file:
+        A CloudFormation template, what `aws codepipeline get-pipeline` prints, a cdk.out folder, or - for the
+        standard input.
+    parameter:
+        NAME=VALUE of a template's parameter, or of any value that the import lists as missing.
+    out:
+        The folder to write NAME.json and NAME.resources.yaml to.
+    force:
+        Replace files that are there.
+    """
+    from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
+    from prefect_codepipeline.deployments.cloudformation.sources import documents_at
+    from prefect_codepipeline.deployments.cloudformation.writing import write_imported
+
+    given = pairs(parameter, "--parameter")
+    ask = _ask if sys.stdin.isatty() and str(file) != "-" else None
+    found = [import_document(document, given, ask) for document in documents_at(file)]
+    names = [pipeline.name for imported in found for pipeline in imported.pipelines]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise CodePipelineError(
+            f"{file}: two pipelines are named {twice!r}; import their templates one by one"
+        )
+    failed = False
+    for imported in found:
+        failed |= _print_problems(imported.problems, imported.document.name, imported.document.place_of)
+        for pipeline in imported.pipelines:
+            files = write_imported(pipeline, out, force)
+            _print_summary(pipeline, files)
+            failed |= _print_problems(_problems_of(pipeline), imported.document.name, pipeline.place_of)
+            _print_missing(pipeline)
+    if not names:
+        print_line((f"{file}: no pipeline in it", "yellow"))
+    return 1 if failed or not names else 0
+
+
+def _ask(name: str, what: str) -> str | None:
+    return input(f"{name} ({what}), empty when not known: ") or None
+
+
+def _problems_of(pipeline: ImportedPipeline) -> list[Problem]:
+    """What AWS would refuse of the definition, but for values that only wait to be given."""
+    from prefect_codepipeline.model.validation import validate
+
+    # A masked secret stands for the one that AWS keeps.
+    return pipeline.problems(lambda declaration: validate(declaration, stored=declaration))
+
+
+def _print_problems(problems: Iterable[Problem], name: str, place_of: Callable[[str], Place]) -> bool:
+    failed = False
+    for problem in problems:
+        failed |= problem.severity == "error"
+        place = place_of(problem.path)
+        print_line(
+            (f"{name}:{place.line}:{place.column}: ", "bold"),
+            (f"{problem.severity}: ", _COLOURS[problem.severity]),
+            str(problem).replace("\n", " "),
+        )
+    return failed
+
+
+def _print_summary(pipeline: ImportedPipeline, files: list[Path]) -> None:
+    stages = pipeline.wire.get("stages")
+    stages = stages if isinstance(stages, list) else []
+    actions = sum(len(stage.get("actions") or []) for stage in stages if isinstance(stage, dict))
+    kinds = sorted(str(resource.get("Type")) for resource in pipeline.resources.values())
+    written = " and ".join(str(path) for path in files)
+    counted = f"{_plural(len(stages), 'stage')}, {_plural(actions, 'action')}"
+    print_line((f"{pipeline.name}: {counted} -> {written}", "green"))
+    for kind in sorted(set(kinds)):
+        count = kinds.count(kind)
+        print_line(f"  with {kind}" + (f" ({count} of them)" if count > 1 else ""))
+
+
+def _print_missing(pipeline: ImportedPipeline) -> None:
+    own = {
+        name: missing
+        for name, missing in pipeline.missing.items()
+        if any(not path.startswith("resources.") for path in missing.paths)
+    }
+    if own:
+        print_line((f"  missing, give each with --parameter NAME=VALUE ({len(own)}):", "yellow"))
+    for name, missing in own.items():
+        first = next(path for path in missing.paths if not path.startswith("resources."))
+        print_line(f"    {name}  for {first}" + (f"  ({missing.what})" if missing.what else ""))
+    if others := len(pipeline.missing) - len(own):
+        print_line((f"  and {others} more for resources beside it, listed in its resources file", "dim"))
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

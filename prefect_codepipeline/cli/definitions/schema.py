@@ -1,0 +1,12 @@
+"""`codepipeline schema`: what an editor needs to complete and check pipeline files."""
+
+from __future__ import annotations
+
+from prefect_codepipeline.cli.output import print_json
+
+
+def schema() -> None:
+    """Print the JSON Schema of pipeline files, for editors."""
+    from prefect_codepipeline.model.validation.schema import pipeline_schema
+
+    print_json(pipeline_schema())

@@ -1,0 +1,1 @@
+"""Verbs about executions: start, watch, decide, stop, look around."""

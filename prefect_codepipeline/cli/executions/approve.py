@@ -1,0 +1,140 @@
+"""`codepipeline approve` and `reject`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from prefect_codepipeline.cli.session import connect, console, who
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.model.record.facts import ApprovalRequested
+
+Comment = Annotated[str, Parameter(name=["--message", "-m"])]
+
+
+def approve(
+    name: str,
+    stage: str | None = None,
+    action: str | None = None,
+    *,
+    message: Comment = "",
+    execution: str | None = None,
+) -> int:
+    """Approve what a pipeline waits for.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    stage:
+        The stage; needed when several approvals are open.
+    action:
+        The action; needed when several approvals of the stage are open.
+    message:
+        A comment, kept with the decision.
+    execution:
+        The id of another execution than the latest.
+    """
+    return _decide("Approved", name, stage, action, message, execution)
+
+
+def reject(
+    name: str,
+    stage: str | None = None,
+    action: str | None = None,
+    *,
+    message: Comment = "",
+    execution: str | None = None,
+) -> int:
+    """Reject what a pipeline waits for: the action, its stage and the execution fail.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    stage:
+        The stage; needed when several approvals are open.
+    action:
+        The action; needed when several approvals of the stage are open.
+    message:
+        A comment, kept with the decision.
+    execution:
+        The id of another execution than the latest.
+    """
+    return _decide("Rejected", name, stage, action, message, execution)
+
+
+def approval_link(
+    name: str,
+    stage: str | None = None,
+    action: str | None = None,
+    *,
+    to: str | None = None,
+    execution: str | None = None,
+) -> int:
+    """Print the link to the page that decides an approval. Whoever has it can decide.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    stage:
+        The stage; needed when several approvals are open.
+    action:
+        The action; needed when several approvals of the stage are open.
+    to:
+        The e-mail address of the one person whom the link is for, who then counts as the one who decided.
+    execution:
+        The id of another execution than the latest.
+    """
+    connect()
+    from prefect_codepipeline.engine.approvals.links import approval_link, load_gateway
+    from prefect_codepipeline.errors import MissingBlock
+
+    execution_id, request = _open(name, stage, action, execution)
+    gateway = load_gateway()
+    link = (
+        approval_link(gateway, execution_id, request.token, request.expires_at, to or "") if gateway else None
+    )
+    if link is None:
+        raise MissingBlock(
+            "where the gateway is reached is not known; start it with `codepipeline gateway --url URL`"
+        )
+    print(link)
+    return 0
+
+
+def _open(
+    name: str, stage: str | None, action: str | None, execution: str | None
+) -> tuple[str, ApprovalRequested]:
+    from prefect_codepipeline.engine.approvals.decision import open_approval
+    from prefect_codepipeline.engine.executions.lookup import read_execution, waiting_execution
+    from prefect_codepipeline.errors import ValidationException
+
+    known = read_execution(execution) if execution else waiting_execution(name)
+    if known.state is None:
+        raise ValidationException(f"execution {known.id} of pipeline {name!r} has not begun")
+    return known.id, open_approval(known.state, stage, action)
+
+
+def _decide(
+    status: Literal["Approved", "Rejected"],
+    name: str,
+    stage: str | None,
+    action: str | None,
+    message: str,
+    execution: str | None,
+) -> int:
+    connect()
+    from prefect_codepipeline.engine.approvals.decision import put_approval_result
+    from prefect_codepipeline.model.record.facts import ApprovalVoted
+
+    execution_id, request = _open(name, stage, action, execution)
+    written = put_approval_result(execution_id, request.token, status, who(), message)
+    more = "; the policy asks for more approvals" if isinstance(written, ApprovalVoted) else ""
+    what = f"action {request.action!r} of stage {request.stage!r} of pipeline {name!r}"
+    console.print(Text(f"{status.lower()}: {what}{more}"))
+    return 0

@@ -1,0 +1,219 @@
+"""`codepipeline build`: run one buildspec on this machine, with no pipeline and no server."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from prefect_codepipeline.cli.output import print_line
+from prefect_codepipeline.errors import ActionFailed, CodePipelineError
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.actions.codebuild.build.running import BuildResult
+    from prefect_codepipeline.actions.registry import ActionContext
+    from prefect_codepipeline.actions.work import OutputTree
+    from prefect_codepipeline.model.buildspec.parts import Buildspec
+
+_NOT_COPIED = shutil.ignore_patterns(".venv", "__pycache__")
+
+
+def build(
+    *,
+    buildspec: str | None = None,
+    image: str | None = None,
+    source: Path = Path("."),
+    env: Annotated[list[str] | None, Parameter(negative=())] = None,
+    env_file: Path | None = None,
+    artifacts: Path | None = None,
+    in_place: Annotated[bool, Parameter(negative=())] = False,
+    privileged: Annotated[bool, Parameter(negative=())] = False,
+    cache: Annotated[bool, Parameter(negative=())] = False,
+    secrets_from: Literal["environment", "aws", "prefect"] = "environment",
+) -> int:
+    """Run a buildspec: on this machine, or in a container. Exits with 1 when the build fails.
+
+    Parameters
+    ----------
+    buildspec:
+        Its path in the source; buildspec.yml by default.
+    image:
+        Run in a container of this image. Without it, the commands run on this machine.
+    source:
+        The source directory. The build gets a copy of it.
+    env:
+        A variable NAME=VALUE; wins over the buildspec's. Any number of times.
+    env_file:
+        A file of such lines.
+    artifacts:
+        The folder that gets the artifacts. What is there already stays, or is replaced.
+    in_place:
+        Build in the source directory itself, not in a copy.
+    privileged:
+        Run the container privileged, for builds that start a Docker daemon of their own.
+    cache:
+        Keep what the buildspec's `cache` names, for the next build of the same source directory.
+    secrets_from:
+        Where parameter-store and secrets-manager references are looked up: CODEBUILD_PARAMETER_… and
+        CODEBUILD_SECRET_… of this shell, AWS, or the blocks and variables of Prefect.
+    """
+    from prefect_codepipeline.actions.codebuild.build.buildspec_files import read_buildspec
+
+    if not source.is_dir():
+        raise CodePipelineError(f"--source {source} is no directory")
+    logger = _logger()
+    variables = _variables(env or [], env_file)
+    with tempfile.TemporaryDirectory(prefix="codepipeline-build-") as made:
+        work = Path(made)
+        tree = source.resolve() if in_place else _copied(source, work / "source")
+        context = _context(tree, work, image, logger)
+        spec = read_buildspec(buildspec, tree, logger)
+        result = _run(spec, context, variables, secrets_from, privileged, cache and source)
+        for name, found in result.output_artifacts.items():
+            _keep(name, found, artifacts, len(result.output_artifacts) > 1)
+        return _tell(result)
+
+
+def _run(
+    spec: Buildspec,
+    context: ActionContext,
+    variables: dict[str, str],
+    secrets_from: Literal["environment", "aws", "prefect"],
+    privileged: bool,
+    cached_source: Path | Literal[False],
+) -> BuildResult:
+    from prefect_codepipeline.actions.codebuild.build.cache import cache_place
+    from prefect_codepipeline.actions.codebuild.build.running import Build, run_build
+    from prefect_codepipeline.actions.codebuild.build.secrets import (
+        SecretSource,
+        WantedSecret,
+        resolve_secrets,
+    )
+    from prefect_codepipeline.actions.commands.containers import Compute, ContainerOptions, container_engine
+
+    wanted = [
+        *(WantedSecret(name, "PARAMETER_STORE", ref) for name, ref in spec.env.parameter_store.items()),
+        *(WantedSecret(name, "SECRETS_MANAGER", ref) for name, ref in spec.env.secrets_manager.items()),
+    ]
+    # What is given here need not be looked up.
+    wanted = [each for each in wanted if each.variable not in variables]
+    secrets = resolve_secrets(wanted, SecretSource(secrets_from)) if wanted else {}
+    build = Build(
+        spec=spec,
+        variables={**spec.env.variables, **secrets, **variables},
+        secrets=list(secrets.values()),
+        own_variables={"CODEBUILD_INITIATOR": "codepipeline build"},
+        outputs=None,
+        cache=cache_place(str(cached_source.resolve()), None) if cached_source else None,
+    )
+    options = ContainerOptions(privileged=privileged, as_root=True, fall_back=False)
+    with container_engine(context, Compute(), options) as engine:
+        return run_build(build, context, engine)
+
+
+def _context(source: Path, work: Path, image: str | None, logger: logging.Logger) -> ActionContext:
+    from prefect_codepipeline.actions.registry import ActionContext
+    from prefect_codepipeline.actions.work import InputTree
+    from prefect_codepipeline.model.definition.action_settings import ActionSettings
+    from prefect_codepipeline.model.definition.declaration import ActionDeclaration, ActionTypeId
+
+    kind = ActionTypeId(category="Build", owner="AWS", provider="CodeBuild", version="1")
+    scratch = work / "scratch"
+    scratch.mkdir()
+    return ActionContext(
+        pipeline_name="build",
+        pipeline_execution_id="local",
+        stage_name="build",
+        action=ActionDeclaration(name="build", action_type_id=kind),
+        action_execution_id=str(int(time.time())),
+        scratch=scratch,
+        deadline=float("inf"),
+        input_artifacts=(InputTree("source", source, revision_id=_commit(source)),),
+        settings=ActionSettings(run_on="docker", image=image) if image else ActionSettings(run_on="host"),
+        logger=logger,
+    )
+
+
+def _variables(given: list[str], file: Path | None) -> dict[str, str]:
+    from prefect_codepipeline.cli.session import pairs
+
+    lines: list[str] = []
+    if file:
+        try:
+            text = file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CodePipelineError(f"--env-file {file} cannot be read: {error}") from None
+        lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return {**pairs(lines, "--env-file"), **pairs(given, "--env")}
+
+
+def _logger() -> logging.Logger:
+    """Prints what the build says, and nothing else."""
+    logger = logging.getLogger("codepipeline.build")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    return logger
+
+
+def _copied(source: Path, target: Path) -> Path:
+    try:
+        return Path(shutil.copytree(source, target, symlinks=True, ignore=_NOT_COPIED))
+    except shutil.Error as error:
+        first = error.args[0][0]
+        raise CodePipelineError(f"{first[0]} cannot be copied for the build: {first[2]}") from None
+
+
+def _commit(source: Path) -> str | None:
+    """The commit that is checked out, for CODEBUILD_RESOLVED_SOURCE_VERSION."""
+    import subprocess
+
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(source), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
+
+
+def _keep(name: str, tree: OutputTree, folder: Path | None, several: bool) -> None:
+    """Put an artifact into the folder for them; each in one of its own when there are several."""
+    if folder is None:
+        return
+    target = folder / name if several else folder
+    files = tree.files
+    if files is None:
+        files = [
+            str(path.relative_to(tree.directory)) for path in tree.directory.rglob("*") if not path.is_dir()
+        ]
+    try:
+        for file in files:
+            place = target / file
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.unlink(missing_ok=True)
+            shutil.copy2(tree.directory / file, place, follow_symlinks=False)
+    except OSError as error:
+        raise ActionFailed(f"artifact {name!r} cannot be written to {target}: {error}") from None
+    print_line(f"Artifact {name}: {len(files)} files in {target}")
+
+
+def _tell(result: BuildResult) -> int:
+    phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
+    if result.reports.one_line:
+        print_line(f"Reports: {result.reports.one_line}")
+    for name, value in result.exported_variables.items():
+        print_line(f"Exported variable {name}={value}")
+    if result.failure:
+        print_line((f"Build failed ({phases}): {result.failure}", "red"))
+        return 1
+    print_line((f"Build succeeded ({phases})", "green"))
+    return 0

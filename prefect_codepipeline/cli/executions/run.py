@@ -1,0 +1,82 @@
+"""`codepipeline run`: a pipeline in the foreground, on the configured server or on a private one."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from prefect_codepipeline.cli.session import console, pairs, use, who
+
+
+def run(
+    file: Path,
+    *,
+    variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    source_revision: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    approve: bool = False,
+) -> int:
+    """Run a pipeline here, in the foreground, until it ends. Exits with 0 only when it succeeded.
+
+    Parameters
+    ----------
+    file:
+        The definition; it is not deployed.
+    variable:
+        NAME=VALUE of a pipeline variable; may be given again.
+    source_revision:
+        ACTION=COMMIT, a commit, tag or branch for a source action; may be given again.
+    approve:
+        Approve everything without a question.
+    """
+    from prefect_codepipeline.deployments.checking.files import read_runnable
+    from prefect_codepipeline.deployments.files.settings import read_settings_beside
+
+    variables = pairs(variable, "--variable")
+    revisions = pairs(source_revision, "--source-revision")
+    declaration, _ = read_runnable(file)
+    settings = read_settings_beside(file, declaration)
+    with _server() as api_url:
+        use(api_url)
+        from prefect_codepipeline.deployments.local.foreground import create_run
+        from prefect_codepipeline.prefect_api.ui import run_url
+
+        flow_run = create_run(declaration, variables, revisions, who(), settings)
+        console.print(Text(f"{declaration.name}: execution {flow_run.id}"))
+        console.print(Text(f"in Prefect's UI: {run_url(str(flow_run.id))}"))
+        return _run_and_show(flow_run, approve)
+
+
+def _server() -> AbstractContextManager[str]:
+    from prefect_codepipeline.deployments.local import embedded
+    from prefect_codepipeline.deployments.local.api_url import configured_api_url
+
+    if url := configured_api_url():
+        return nullcontext(url)
+    if found := embedded.find():
+        return nullcontext(found.api_url)
+    console.print(Text("starting a private Prefect server for this run …", "dim"))
+    return embedded.private()
+
+
+def _run_and_show(flow_run: Any, approve: bool) -> int:
+    """The flow needs the main thread, where signals arrive; the tree is shown by another one."""
+    from prefect_codepipeline.cli.executions.watch import exit_code, watch
+    from prefect_codepipeline.deployments.local.foreground import run_here
+    from prefect_codepipeline.engine.executions.lookup import read_execution
+
+    over = threading.Event()
+    shower = threading.Thread(
+        target=lambda: watch(str(flow_run.id), approve=approve, is_over=over.is_set), daemon=True
+    )
+    shower.start()
+    try:
+        run_here(flow_run)
+    finally:
+        over.set()
+        shower.join(timeout=5)
+    return exit_code(read_execution(str(flow_run.id)))

@@ -1,0 +1,78 @@
+"""`codepipeline shell`: look around where an action ran, to see why it failed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from prefect_codepipeline.cli.session import connect, console
+from prefect_codepipeline.errors import ActionNotFoundException
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.engine.executions.lookup import KnownExecution
+    from prefect_codepipeline.model.record.state import ActionState, StageState
+    from prefect_codepipeline.tasks.shell import Surroundings
+
+
+def shell(name: str, action: str, *, execution: str | None = None) -> int:
+    """Open a shell where an action ran: its image, its input artifacts, its environment with its secrets.
+
+    A script on the standard input is run instead. Exits as the shell does; what it changes is thrown away.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    action:
+        A Commands or CodeBuild action that has run.
+    execution:
+        The id of another execution than the latest.
+    """
+    connect()
+    from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
+    from prefect_codepipeline.tasks.shell import surroundings_of
+
+    known = read_execution(execution) if execution else latest_execution(name)
+    stage, found = _find(known, action)
+    # Of its own preparations the action has told in its log.
+    logging.getLogger("prefect_codepipeline").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="codepipeline-shell-", ignore_cleanup_errors=True) as folder:
+        surroundings = surroundings_of(known, stage, found, Path(folder))
+        _tell(known, stage, found, surroundings.directory)
+        return _open(surroundings, found.name)
+
+
+def _find(known: KnownExecution, name: str) -> tuple[StageState, ActionState]:
+    actions = list(known.state.actions) if known.state else []
+    for stage, action in actions:
+        if action.name == name:
+            return stage, action
+    names = ", ".join(action.name for _, action in actions) or "none that has begun"
+    raise ActionNotFoundException(f"execution {known.id} has no action {name!r}; it has: {names}")
+
+
+def _tell(known: KnownExecution, stage: StageState, action: ActionState, directory: Path) -> None:
+    if not sys.stdin.isatty():
+        return
+    console.print(Text(f"{stage.name}/{action.name} of execution {known.id}: {action.status}"))
+    console.print(Text(action.summary.partition("\n")[0], "red" if action.status == "Failed" else "dim"))
+    console.print(Text(f"its source is in {directory}; what you change is thrown away", "dim"))
+
+
+def _open(surroundings: Surroundings, name: str) -> int:
+    from prefect_codepipeline.actions.commands.containers import container_engine
+    from prefect_codepipeline.actions.commands.interactive import shell_in_container, shell_on_host
+
+    context = surroundings.context
+    with container_engine(context, surroundings.compute, surroundings.options) as engine:
+        variables = surroundings.environment(engine).variables
+        if engine is None:
+            return shell_on_host(surroundings.directory, variables, name)
+        return shell_in_container(
+            surroundings.prepare(engine), surroundings.directory, variables, context, name
+        )

@@ -1,0 +1,50 @@
+"""`codepipeline start`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from prefect_codepipeline.cli.session import connect, console, pairs, who
+
+
+def start(
+    name: str,
+    *,
+    variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    source_revision: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    watch: bool = False,
+    approve: bool = False,
+) -> int:
+    """Start an execution of a deployed pipeline and print its id.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    variable:
+        NAME=VALUE of a pipeline variable; may be given again.
+    source_revision:
+        ACTION=COMMIT, a commit, tag or branch for a source action; may be given again.
+    watch:
+        Stay until the execution ends, show it, and ask for approvals.
+    approve:
+        With --watch, approve everything without a question.
+    """
+    connect()
+    from prefect_codepipeline.cli.executions.watch import exit_code
+    from prefect_codepipeline.cli.executions.watch import watch as watch_execution
+    from prefect_codepipeline.deployments.create import start_pipeline_execution
+    from prefect_codepipeline.prefect_api.ui import run_url
+
+    execution_id = start_pipeline_execution(
+        name, pairs(variable, "--variable"), pairs(source_revision, "--source-revision"), who()
+    )
+    if not watch:
+        console.print(Text(execution_id))
+        return 0
+    console.print(Text(f"{name}: execution {execution_id}"))
+    console.print(Text(f"in Prefect's UI: {run_url(execution_id)}"))
+    return exit_code(watch_execution(execution_id, approve=approve))

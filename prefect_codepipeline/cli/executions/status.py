@@ -1,0 +1,173 @@
+"""`codepipeline status` and `executions`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from prefect_codepipeline.cli.output import print_json
+from prefect_codepipeline.cli.session import connect, console
+
+
+def status(name: str, *, execution: str | None = None, watch: bool = False, json: bool = False) -> int:
+    """How the latest execution of a pipeline stands: stages, actions, failures, revisions.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    execution:
+        The id of another execution than the latest.
+    watch:
+        Stay until it ends.
+    json:
+        Print JSON.
+    """
+    connect()
+    from prefect_codepipeline.cli.executions.tree import (
+        execution_tree,
+        gate_lines,
+        progress_line,
+        revision_lines,
+    )
+    from prefect_codepipeline.cli.executions.watch import watch as watch_execution
+    from prefect_codepipeline.engine.executions.gate import read_gates
+    from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
+    from prefect_codepipeline.prefect_api.ui import run_url
+
+    known = read_execution(execution) if execution else latest_execution(name)
+    if watch:
+        known = watch_execution(known.id, ask=False)
+    if json:
+        print_json(as_json(known))
+        return 0
+    if known.state is None:
+        console.print(Text(f"{name}: execution {known.id} has not begun; no worker has taken it yet"))
+        return 0
+    if not watch:
+        console.print(execution_tree(known.state, known.status))
+    console.print(Text(progress_line(known.state), "dim"))
+    for line in revision_lines(known.state):
+        console.print(Text(line))
+    for line in gate_lines(read_gates(name)):
+        console.print(Text(line, "yellow"))
+    for stage, action in known.state.open_approvals:
+        console.print(
+            Text(f"decide with: codepipeline approve {name} {stage.name} {action.name} -m COMMENT", "yellow")
+        )
+    console.print(Text(f"in Prefect's UI: {run_url(known.id)}", "dim"))
+    return 0
+
+
+def executions(name: str, *, limit: int = 20, json: bool = False) -> int:
+    """The executions of a pipeline, latest first.
+
+    Parameters
+    ----------
+    name:
+        The pipeline.
+    limit:
+        How many, up to 200.
+    json:
+        Print JSON.
+    """
+    connect()
+    from prefect_codepipeline.deployments.create import list_deployments
+    from prefect_codepipeline.engine.executions.lookup import find_runs, known_execution
+    from prefect_codepipeline.errors import PipelineNotFoundException
+
+    found = [known_execution(run) for run in find_runs(name, limit=min(max(limit, 1), 200))]
+    if not found and name not in {pipeline["name"] for pipeline in list_deployments()}:
+        raise PipelineNotFoundException(f"there is no pipeline {name!r}; see: codepipeline list")
+    if json:
+        print_json([as_json(execution) for execution in found])
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("Execution", "Status", "Started", "Trigger", "Revision"):
+        table.add_column(column, no_wrap=True, min_width=36 if column == "Execution" else None)
+    for execution in found:
+        if execution.state:
+            pinned, revisions = execution.state.pinned, list(execution.state.source_revisions.values())
+            first = (
+                f"{revisions[0].revision_id[:12]} {revisions[0].revision_summary.partition(chr(10))[0]}"
+                if revisions
+                else ""
+            )
+            table.add_row(
+                execution.id, execution.status, _time(execution.state.started_at),
+                f"{pinned.trigger_type} {pinned.trigger_detail}", Text(first),
+            )  # fmt: skip
+    console.print(table)
+    return 0
+
+
+def as_json(execution: Any) -> dict[str, Any]:
+    """An execution for programs: AWS's words for what AWS has words for."""
+    state = execution.state
+    if state is None:
+        return {"pipelineExecutionId": execution.id, "status": execution.status, "stages": []}
+    return {
+        "pipelineName": state.pinned.pipeline_name,
+        "pipelineVersion": state.pinned.pipeline_version,
+        "pipelineExecutionId": execution.id,
+        "status": execution.status,
+        "statusSummary": state.summary,
+        "startTime": state.started_at.isoformat(),
+        "lastUpdateTime": state.updated_at.isoformat(),
+        "trigger": {"triggerType": state.pinned.trigger_type, "triggerDetail": state.pinned.trigger_detail},
+        "variables": [
+            {"name": name, "resolvedValue": value} for name, value in state.pinned.variables.items()
+        ],
+        "sourceRevisions": [
+            {
+                "actionName": name,
+                "revisionId": revision.revision_id,
+                "revisionSummary": revision.revision_summary,
+                "revisionUrl": revision.revision_url,
+            }
+            for name, revision in state.source_revisions.items()
+        ],
+        "stages": [_stage_as_json(stage) for stage in state.stages],
+    }
+
+
+def _stage_as_json(stage: Any) -> dict[str, Any]:
+    return {
+        "stageName": stage.name,
+        "status": stage.status,
+        "attempt": stage.attempt,
+        "retryStageMetadata": {
+            "autoStageRetryAttempt": stage.automatic_retries,
+            "manualStageRetryAttempt": stage.manual_retries,
+            "latestRetryTrigger": stage.latest_retry_trigger,
+        },
+        "actions": [_action_as_json(action) for action in stage.actions],
+        "conditions": [
+            {"conditionType": each.kind, "status": each.status, "summary": each.summary}
+            for each in stage.conditions
+        ],
+    }
+
+
+def _action_as_json(action: Any) -> dict[str, Any]:
+    finished = action.finished
+    return {
+        "actionName": action.name,
+        "status": action.status,
+        "attempt": action.attempt,
+        "actionExecutionId": action.started.action_execution_id if action.started else None,
+        "summary": action.summary,
+        "percentComplete": action.percent_complete,
+        "externalExecutionId": action.external_execution_id,
+        "externalExecutionUrl": action.external_execution_url,
+        "errorDetails": finished.error_details.model_dump() if finished and finished.error_details else None,
+        "token": action.request.token if action.is_waiting_for_approval else None,
+        "outputVariables": finished.output_variables if finished else {},
+    }
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,1 @@
+"""Verbs about what pipelines need: blocks, the gateway, the embedded Prefect."""

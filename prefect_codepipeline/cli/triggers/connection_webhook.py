@@ -1,0 +1,85 @@
+"""`codepipeline connection webhook`: let a git host tell of pushes and pull requests."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from prefect_codepipeline.cli.output import print_line
+from prefect_codepipeline.cli.session import connect, read_secret
+from prefect_codepipeline.errors import CodePipelineError
+
+HostKind = Literal["github", "gitlab", "bitbucket", "gitea"]
+# Where each host asks for it, and by which name.
+_STEPS: dict[str, tuple[str, ...]] = {
+    "github": (
+        "Repository or organisation: Settings, Webhooks, Add webhook",
+        "Content type: application/json",
+        "Events: Pushes, and Pull requests when a trigger asks for them",
+    ),
+    "gitlab": (
+        "Project or group: Settings, Webhooks, Add new webhook; the secret is its Secret token",
+        "Trigger: Push events, Tag push events, Merge request events",
+    ),
+    "bitbucket": (
+        "Repository settings, Webhooks, Add webhook",
+        "Triggers: Repository push; Pull request created, updated, merged, declined",
+    ),
+    "gitea": (
+        "Repository or organisation: Settings, Webhooks, Add Webhook, Gitea (or Forgejo)",
+        "POST, application/json; Trigger On: Push, Create, Pull Request, Pull Request Synchronized",
+    ),
+    "plain": ("Send the form of docs/triggers.md, signed or with the secret in X-Codepipeline-Token",),
+}
+
+
+def set_webhook(
+    name: str,
+    *,
+    host: HostKind | None = None,
+    secret_stdin: bool = False,
+    off: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Make a secret for the webhook of a connection's repositories, and tell what to enter at the host.
+
+    From then on the host tells of pushes and pull requests, and nobody asks the repositories each minute any more.
+
+    Parameters
+    ----------
+    name:
+        Name of the connection.
+    host:
+        Whose webhooks these are; told by the host's name when not given.
+    secret_stdin:
+        Take the secret from the standard input in place of a new one.
+    off:
+        Forget the secret: repositories are asked each minute again.
+    """
+    connect()
+    from pydantic import SecretStr, ValidationError
+
+    from prefect_codepipeline.actions.git.source import find_named_connection
+    from prefect_codepipeline.blocks.git_connection import kind_of_host
+    from prefect_codepipeline.engine.approvals.links import load_gateway
+
+    connection = find_named_connection(name)
+    secret = None if off else read_secret("secret", True) if secret_stdin else secrets.token_urlsafe(32)
+    changes = {"webhook_secret": secret and SecretStr(secret), "host_kind": host or connection.host_kind}
+    try:
+        changed = type(connection)(**{**dict(connection), **changes})
+    except ValidationError as error:
+        raise CodePipelineError(f"connection {name!r}: {error.errors()[0]['msg']}") from None
+    changed.save(name, overwrite=True)
+    if secret is None:
+        print_line(f"connection {name!r} has no webhook; its repositories are asked each minute")
+        return 0
+    gateway = load_gateway()
+    base = gateway.url if gateway and gateway.url else "https://ADDRESS-OF-THE-GATEWAY"
+    print_line(("URL     ", "dim"), f"{base}/webhooks/{name}")
+    if not secret_stdin:
+        print_line(("Secret  ", "dim"), f"{secret}  ", ("(shown this once)", "dim"))
+    for step in _STEPS[kind_of_host(changed) or "plain"]:
+        print_line(("        ", "dim"), step)
+    return 0

@@ -1,0 +1,198 @@
+"""`codepipeline trigger`: which event of a git host starts a pipeline, why others do not, and what webhooks told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from prefect_codepipeline.cli.output import Style, print_json, print_line
+from prefect_codepipeline.cli.session import connect, pairs
+from prefect_codepipeline.errors import CodePipelineError
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+    from prefect_codepipeline.model.triggers.git_event import GitEvent
+    from prefect_codepipeline.model.triggers.matching import Considered, Decision, Way
+
+_SHOWN: dict[str, tuple[str, Style]] = {
+    "matches": ("matches ", "green"),
+    "differs": ("does not", "dim"),
+    "unknown": ("unknown ", "yellow"),
+}
+_GITLAB = {"push": "Push Hook", "tag_push": "Tag Push Hook", "merge_request": "Merge Request Hook"}
+_BITBUCKET = {
+    "OPEN": "pullrequest:created",
+    "MERGED": "pullrequest:fulfilled",
+    "DECLINED": "pullrequest:rejected",
+}
+
+
+def try_event(
+    name: str,
+    *,
+    event: Path,
+    header: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    changed_file: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    poll: Annotated[bool, Parameter(negative=())] = False,
+    json: bool = False,
+) -> int:
+    """Tell which filters an event matches and why not the others. Nothing is started. Exits with 1 when it starts nothing.
+
+    Parameters
+    ----------
+    name:
+        A deployed pipeline, or the file of a definition.
+    event:
+        The body that a git host sent, or an event in our own form (docs/triggers.md).
+    header:
+        NAME=VALUE of the request, such as X-GitHub-Event=push; told by the body when none is given.
+    changed_file:
+        A changed file, in place of those that the event lists; may be given again.
+    poll:
+        Decide as for a push that polling saw, not for a webhook.
+    json:
+        Print JSON.
+    """
+    from prefect_codepipeline.model.triggers.matching import decide
+
+    declaration = _definition(name)
+    way: Way = "poll" if poll else "webhook"
+    decisions = []
+    for found in _events(event, pairs(header, "--header")):
+        known = replace(found, changed_files=tuple(changed_file)) if changed_file else found
+        decisions.append((known, decide(declaration, known, way)))
+    if json:
+        print_json([_as_json(*each) for each in decisions])
+    else:
+        for number, each in enumerate(decisions):
+            _print(declaration.name, *each, is_first=number == 0)
+    return 0 if any(decision.starts for _, decision in decisions) else 1
+
+
+def list_deliveries(*, limit: int = 20, json: bool = False) -> int:
+    """What git hosts told webhooks in the last days, and what came of it.
+
+    Parameters
+    ----------
+    limit:
+        At most so many, the latest first.
+    json:
+        Print JSON.
+    """
+    connect()
+    from prefect_codepipeline.engine.triggers.webhook_inbox import finished, waiting
+
+    waiting_now, done = waiting(), finished(limit)
+    if json:
+        print_json(
+            {
+                "waiting": [each.model_dump(mode="json", exclude={"token"}) for each in waiting_now],
+                "finished": [each.model_dump(mode="json") for each in done],
+            }
+        )
+        return 0
+    for taken in waiting_now:
+        for event in taken.events:
+            print_line(f"{taken.at:%Y-%m-%d %H:%M:%S}  {taken.endpoint}  ", (f"{event}: waiting", "yellow"))
+    for delivery in done:
+        for result in delivery.results:
+            style: Style = "green" if result.execution_id else "red" if result.refusal else "dim"
+            print_line(f"{delivery.at:%Y-%m-%d %H:%M:%S}  {delivery.endpoint}  ", (str(result), style))
+    if not waiting_now and not done:
+        print_line("no webhook was taken in the last days")
+    return 0
+
+
+def _definition(name: str) -> PipelineDeclaration:
+    from prefect_codepipeline.deployments.files.definition import read_definition
+
+    path = Path(name)
+    if path.is_file():
+        return read_definition(path)
+    connect()
+    from prefect_codepipeline.deployments.create import find_deployment
+    from prefect_codepipeline.engine.executions.definitions import newest_version
+
+    return newest_version(name, int(find_deployment(name)["version"] or 1))[1].masked()
+
+
+def _events(path: Path, headers: dict[str, str]) -> tuple[GitEvent, ...]:
+    from prefect_codepipeline.model.payloads import PayloadError, read_payload
+
+    try:
+        body = path.read_bytes()
+    except OSError as error:
+        raise CodePipelineError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        delivery = read_payload(headers or _guess(body), body)
+    except PayloadError as error:
+        hint = "" if headers else "; say what it is with --header, such as --header X-GitHub-Event=push"
+        raise CodePipelineError(f"{path}: {error}{hint}") from None
+    if not delivery.events:
+        raise CodePipelineError(f"{path}: {delivery.ignored}; it starts nothing")
+    return delivery.events
+
+
+def _guess(body: bytes) -> dict[str, str]:
+    """The header that goes with such a body: people keep bodies, not headers."""
+    from json import loads
+
+    try:
+        content = loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    if kind := _GITLAB.get(str(content.get("object_kind"))):
+        return {"X-Gitlab-Event": kind}
+    if isinstance(content.get("push"), dict):
+        return {"X-Event-Key": "repo:push"}
+    if isinstance(request := content.get("pullrequest"), dict):
+        return {"X-Event-Key": _BITBUCKET.get(str(request.get("state")), "pullrequest:updated")}
+    # Gitea's are like GitHub's.
+    if "pull_request" in content and "action" in content:
+        return {"X-GitHub-Event": "pull_request"}
+    return {"X-GitHub-Event": "push"} if "ref" in content and "after" in content else {}
+
+
+def _as_json(event: GitEvent, decision: Decision) -> dict[str, Any]:
+    trigger = {"triggerType": decision.trigger_type, "triggerDetail": decision.trigger_detail}
+    return {
+        "event": asdict(event),
+        "starts": decision.starts,
+        "trigger": trigger if decision.starts else None,
+        "sourceRevisions": decision.source_revisions,
+        "needsChangedFiles": decision.needs_changed_files,
+        "considered": [asdict(each) for each in decision.considered],
+    }
+
+
+def _print(name: str, event: GitEvent, decision: Decision, is_first: bool) -> None:
+    if not is_first:
+        print_line("")
+    print_line((str(event), "bold"))
+    for part in _verdict(name, decision):
+        print_line(part)
+    for each in decision.considered:
+        _print_considered(each)
+
+
+def _verdict(name: str, decision: Decision) -> Iterator[tuple[str, Style]]:
+    if decision.starts:
+        yield f"{name} starts, by {decision.trigger_type} of {decision.trigger_detail}", "green"
+        for action, commit in decision.source_revisions.items():
+            yield f"  {action} reads {commit}", "dim"
+    elif decision.needs_changed_files:
+        yield f"{name} starts if the changed files match: try it with --changed-file PATH", "yellow"
+    else:
+        yield f"{name} does not start", "red"
+        if not decision.considered:
+            yield "  it has no source action that reads a git repository", "dim"
+
+
+def _print_considered(each: Considered) -> None:
+    print_line("  ", _SHOWN[each.answer], f"  {each.path} of {each.source_action}: ", each.reason)

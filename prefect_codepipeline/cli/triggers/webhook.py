@@ -1,0 +1,100 @@
+"""`codepipeline webhook`: V1 webhooks, as PutWebhook, ListWebhooks and DeleteWebhook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect_codepipeline.cli.output import print_json, print_line
+from prefect_codepipeline.cli.session import connect
+from prefect_codepipeline.errors import CodePipelineError
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
+
+
+def put_webhook(file: Path) -> int:
+    """Make a webhook that starts a pipeline, or change it; prints its address, which a change keeps.
+
+    Parameters
+    ----------
+    file:
+        JSON or YAML as `aws codepipeline put-webhook --cli-input-json` takes it.
+    """
+    connect()
+    from pydantic import ValidationError
+
+    from prefect_codepipeline.deployments.files.definition import read_file
+    from prefect_codepipeline.engine.triggers.pipeline_webhooks import put_webhook
+    from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
+
+    content: Any = read_file(file).content
+    try:
+        definition = WebhookDefinition.model_validate(
+            content.get("webhook", content) if isinstance(content, dict) else content
+        )
+    except ValidationError as error:
+        # Without what was given: it holds the secret.
+        wrong = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_input=False)
+        )
+        raise CodePipelineError(f"{file}: {wrong}") from None
+    print_line(_url(put_webhook(definition)))
+    return 0
+
+
+def list_webhooks(*, json: bool = False) -> int:
+    """The webhooks, and their addresses.
+
+    Parameters
+    ----------
+    json:
+        Print JSON, as ListWebhooks answers.
+    """
+    connect()
+    from prefect_codepipeline.engine.triggers.pipeline_webhooks import list_webhooks
+
+    found = list_webhooks()
+    if json:
+        print_json({"webhooks": [{"definition": _masked(each), "url": _url(each)} for each in found]})
+        return 0
+    for webhook in found:
+        definition = webhook.definition
+        target = f"{definition['targetPipeline']}/{definition['targetAction']}"
+        print_line(
+            (definition["name"], "bold"),
+            f"  starts {target}, {definition['authentication']}  {_url(webhook)}",
+        )
+    if not found:
+        print_line("there is no webhook; make one with: codepipeline webhook put FILE")
+    return 0
+
+
+def delete_webhook(name: str) -> int:
+    """Delete a webhook; its address is gone for good.
+
+    Parameters
+    ----------
+    name:
+        Name of the webhook.
+    """
+    connect()
+    from prefect_codepipeline.engine.triggers.pipeline_webhooks import delete_webhook
+
+    print_line(f"webhook {name!r} deleted" if delete_webhook(name) else f"there was no webhook {name!r}")
+    return 0
+
+
+def _masked(webhook: PipelineWebhook) -> dict[str, Any]:
+    settings = dict(webhook.definition["authenticationConfiguration"])
+    if webhook.secret_token is not None:
+        settings["SecretToken"] = "****"
+    return {**webhook.definition, "authenticationConfiguration": settings}
+
+
+def _url(webhook: PipelineWebhook) -> str:
+    from prefect_codepipeline.engine.approvals.links import load_gateway
+
+    gateway = load_gateway()
+    base = gateway.url if gateway and gateway.url else "https://ADDRESS-OF-THE-GATEWAY"
+    return f"{base}/webhooks/{webhook.definition['name']}/{webhook.url_token.get_secret_value()}"

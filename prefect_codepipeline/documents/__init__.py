@@ -1,0 +1,1 @@
+"""JSON and YAML, read as plain data that knows its lines."""

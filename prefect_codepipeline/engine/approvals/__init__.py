@@ -1,0 +1,1 @@
+"""Approvals: what is shown of one, its links, and its decision."""

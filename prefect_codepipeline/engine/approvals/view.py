@@ -1,0 +1,86 @@
+"""Everything that somebody who is to decide an approval has to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect_codepipeline.engine.approvals.decision import approval_policy, find_approval
+from prefect_codepipeline.engine.executions.lookup import (
+    KnownExecution,
+    find_runs,
+    known_execution,
+    read_execution,
+)
+from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.errors import InvalidApprovalTokenException, PipelineExecutionNotFoundException
+from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
+from prefect_codepipeline.model.approvals.standing import (
+    Change,
+    Standing,
+    changes_since,
+    sentence_of,
+    standing_of,
+)
+from prefect_codepipeline.model.record.facts import ApprovalRequested
+from prefect_codepipeline.model.record.state import ActionState, ExecutionState
+
+# How many executions are looked through for the last release; each costs two requests.
+_LOOKED_THROUGH = 15
+
+
+@dataclass(frozen=True)
+class ApprovalView:
+    """An approval and its execution, as they stand."""
+
+    known: KnownExecution
+    asked: ActionState
+    policy: ApprovalPolicy
+
+    @property
+    def state(self) -> ExecutionState:
+        assert self.known.state, "what asks for an approval has begun"
+        return self.known.state
+
+    @property
+    def request(self) -> ApprovalRequested:
+        assert self.asked.request, "it was found by its request"
+        return self.asked.request
+
+    @property
+    def standing(self) -> Standing:
+        return standing_of(self.asked, self.state, utc_now())
+
+    @property
+    def sentence(self) -> str:
+        return sentence_of(self.asked, self.state, utc_now())
+
+
+def view_approval(execution_id: str, token: str) -> ApprovalView:
+    """The approval with that token. Raises `InvalidApprovalTokenException` when there is none, or none any more."""
+    try:
+        known = read_execution(execution_id)
+    except PipelineExecutionNotFoundException:
+        raise InvalidApprovalTokenException("the execution was deleted") from None
+    asked = find_approval(known, token)
+    if asked is None or known.state is None:
+        raise InvalidApprovalTokenException("the execution has no such approval")
+    return ApprovalView(known, asked, approval_policy(known.state, asked))
+
+
+def changes_of(view: ApprovalView) -> list[Change]:
+    """What the approval would release, beside what was approved there the last time."""
+    return changes_since(view.state, _last_approved(view))
+
+
+def _last_approved(view: ApprovalView) -> ExecutionState | None:
+    request = view.request
+    for run in find_runs(view.state.pinned.pipeline_name, limit=_LOOKED_THROUGH):
+        if run["id"] == view.known.id or not run["run_count"]:
+            continue
+        state = known_execution(run).state
+        stage = next((s for s in state.stages if s.name == request.stage), None) if state else None
+        action = next((a for a in stage.actions if a.name == request.action), None) if stage else None
+        is_earlier = state and state.started_at < view.state.started_at
+        if is_earlier and action and action.decision and action.decision.status == "Approved":
+            return state
+    return None

@@ -1,0 +1,1 @@
+"""Executions, their records, and the gates of their stages."""

@@ -1,0 +1,359 @@
+"""The gates in front of the stages of a pipeline: a lock each, tickets of those who wait, and the transitions.
+
+Everything is a Prefect variable: a name is created once, of several who delete the same id one is told that it did, and
+one request reads all gates of a pipeline. Who may enter is decided by `model/definition/execution_modes.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from prefect_codepipeline.engine.executions.record import RecordOf
+from prefect_codepipeline.model.definition.declaration import ExecutionMode
+from prefect_codepipeline.model.definition.execution_modes import Gate, Ticket
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.prefect_api.client import call, call_all, flow_run
+from prefect_codepipeline.prefect_api.leases import is_stale, server_time
+from prefect_codepipeline.prefect_api.suspension import resume
+
+TransitionType = Literal["Inbound", "Outbound"]
+_TAG = "codepipeline-gate"
+_TIDY_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One execution in front of one stage.
+
+    `previous_stage` is the one whose outbound transition it must pass too; `number` is the attempt of the stage.
+    """
+
+    pipeline: str
+    stage: str
+    previous_stage: str | None
+    mode: ExecutionMode
+    execution: str
+    number: int
+    started: str
+    is_rollback: bool = False
+
+
+@dataclass(frozen=True)
+class Transition:
+    """The state of a transition, as `GetPipelineState` tells it."""
+
+    enabled: bool
+    changed_by: str
+    changed_at: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The gates of a pipeline as they stand at one moment."""
+
+    variables: list[dict[str, Any]] = field(default_factory=list)
+
+    def gate(self, visit: Visit) -> Gate:
+        """The gate that a visit stands at."""
+        return Gate(
+            visit.mode,
+            self.holder(visit.stage),
+            self._lets_pass(visit.stage, visit.previous_stage),
+            tuple(self.tickets(visit.stage)),
+        )
+
+    def awaited(self, stage: str) -> Gate | None:
+        """The gate as those see it who wait there, None when nobody does."""
+        waiting = self._of("ticket", stage)
+        if not waiting:
+            return None
+        value = waiting[-1]["value"]
+        return Gate(
+            value["mode"],
+            self.holder(stage),
+            self._lets_pass(stage, value["previous_stage"]),
+            tuple(self.tickets(stage)),
+        )
+
+    def holder(self, stage: str) -> str | None:
+        """The id of the execution that holds the stage's lock."""
+        lock = self.lock(stage)
+        return str(lock["value"]["execution"]) if lock else None
+
+    def lock(self, stage: str) -> dict[str, Any] | None:
+        return next(iter(self._of("lock", stage)), None)
+
+    def tickets(self, stage: str) -> list[Ticket]:
+        """The executions that wait at the stage, first come first."""
+        arrived = sorted(
+            self._of("ticket", stage), key=lambda variable: (variable["created"], variable["id"])
+        )
+        latest: dict[str, Ticket] = {}
+        for variable in arrived:
+            value = variable["value"]
+            latest.pop(value["execution"], None)
+            latest[value["execution"]] = Ticket(
+                value["execution"], value["visit"], value["started"], value["is_rollback"]
+            )
+        return list(latest.values())
+
+    def transition(self, stage: str, kind: TransitionType) -> Transition | None:
+        """How somebody has set the transition; None when nobody ever did, and it is enabled."""
+        found = next(iter(self._of(kind.lower(), stage)), None)
+        if found is None:
+            return None
+        value = found["value"]
+        at = datetime.fromisoformat(value["at"])
+        return Transition(value["enabled"], value["by"], at, value["reason"])
+
+    def latest(self, stage: str) -> str | None:
+        """The id of the execution that entered the stage last."""
+        found = next(iter(self._of("latest", stage)), None)
+        return str(found["value"]["execution"]) if found else None
+
+    def of_execution(self, execution_id: str) -> list[dict[str, Any]]:
+        """The locks and tickets of one execution."""
+        return [
+            variable
+            for variable in self.variables
+            if variable["value"]["kind"] in ("lock", "ticket")
+            and variable["value"].get("execution") == execution_id
+        ]
+
+    @property
+    def stages(self) -> list[str]:
+        return sorted({variable["value"]["stage"] for variable in self.variables})
+
+    def _lets_pass(self, stage: str, previous_stage: str | None) -> bool:
+        inbound = self.transition(stage, "Inbound")
+        outbound = self.transition(previous_stage, "Outbound") if previous_stage else None
+        return (inbound is None or inbound.enabled) and (outbound is None or outbound.enabled)
+
+    def _of(self, kind: str, stage: str) -> list[dict[str, Any]]:
+        wanted = (kind, stage)
+        return [v for v in self.variables if (v["value"]["kind"], v["value"]["stage"]) == wanted]
+
+
+def read_gates(pipeline_name: str) -> Gates:
+    """All gates of a pipeline, by one request."""
+    return Gates(_read([_TAG, _pipeline_tag(pipeline_name)]))
+
+
+def gates_among(variables: list[dict[str, Any]]) -> dict[str, Gates]:
+    """The gates among Prefect variables, by the names of their pipelines."""
+    found: dict[str, Gates] = {}
+    for variable in variables:
+        if _TAG not in variable["tags"]:
+            continue
+        found.setdefault(variable["value"]["pipeline"], Gates()).variables.append(variable)
+    return found
+
+
+def try_enter(visit: Visit) -> tuple[bool, str | None]:
+    """Enter when it is this execution's turn: whether it did, and the id of the newer one that supersedes it."""
+    gates = read_gates(visit.pipeline)
+    if gates.holder(visit.stage) == visit.execution:
+        _drop_tickets(gates, visit)
+        return True, None
+    gate = gates.gate(visit)
+    if gate == Gate(visit.mode) and _enter_unseen(visit):
+        return True, None
+    if not any((t.execution, t.visit) == (visit.execution, visit.number) for t in gate.tickets):
+        gates = _take_ticket(visit)
+        gate = gates.gate(visit)
+    if newer := gate.superseded_by(visit.execution):
+        return False, newer
+    if gate.may_enter(visit.execution) and _lock(visit):
+        _drop_tickets(gates, visit)
+        return True, None
+    return False, None
+
+
+def wait_in_process(
+    visit: Visit, seconds: float | None, look: Callable[[], bool]
+) -> tuple[bool, str | None] | None:
+    """Try again and again for `seconds` (None: for ever); None when it neither entered nor was superseded by then.
+
+    `look` is asked each time, and ends the wait with True.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
+    tidied = time.monotonic()
+    while until is None or time.monotonic() < until:
+        entered, newer = try_enter(visit)
+        if entered or newer:
+            return entered, newer
+        if look():
+            return None
+        if time.monotonic() - tidied > _TIDY_SECONDS:
+            tidied = time.monotonic()
+            tidy(visit.pipeline)
+        time.sleep(0.4)
+    return None
+
+
+def leave(visit: Visit, following: Visit | None = None) -> None:
+    """Give the lock back and wake whoever is next. Only the holder's own lock is touched.
+
+    An execution that goes on to another stage arrives there before it lets anybody in behind it, who could otherwise
+    overtake it on the way.
+    """
+    if following:
+        try_enter(following)
+    gates = read_gates(visit.pipeline)
+    lock = gates.lock(visit.stage)
+    if lock and lock["value"]["execution"] == visit.execution:
+        _delete(lock)
+    # Whoever arrives from now on looks for itself, and finds the gate free.
+    gate = gates.awaited(visit.stage)
+    if gate and gate.is_open and gate.head:
+        resume(gate.head.execution)
+
+
+def leave_all(pipeline_name: str, execution_id: str) -> None:
+    """Give back every lock and ticket of an execution that is over, and wake whoever is next there."""
+    held = read_gates(pipeline_name).of_execution(execution_id)
+    for variable in held:
+        _delete(variable)
+    if held:
+        wake_waiting(pipeline_name)
+
+
+def wake_waiting(pipeline_name: str, gates: Gates | None = None) -> list[str]:
+    """Wake who may enter a free gate, and who waits in vain; the ids of those that were suspended."""
+    gates = gates or read_gates(pipeline_name)
+    woken = []
+    for stage in gates.stages:
+        gate = gates.awaited(stage)
+        if gate is None:
+            continue
+        first = [gate.head.execution] if gate.head and gate.may_enter(gate.head.execution) else []
+        woken += [execution for execution in [*gate.superseded, *first] if resume(execution)]
+    return woken
+
+
+def tidy(pipeline_name: str, gates: Gates | None = None, alive: frozenset[str] = frozenset()) -> list[str]:
+    """Free what executions that are over have left behind; what was freed, as sentences.
+
+    `alive` are executions that are known to go on.
+    """
+    gates = gates or read_gates(pipeline_name)
+    done = []
+    over: dict[str, bool] = dict.fromkeys(alive, False)
+    for variable in gates.variables:
+        value = variable["value"]
+        if value["kind"] not in ("lock", "ticket"):
+            continue
+        execution = value["execution"]
+        if execution not in over:
+            over[execution] = _is_over(execution)
+        if over[execution] and _delete(variable):
+            done.append(
+                f"pipeline {pipeline_name!r}: the {value['kind']} of execution {execution}, which is over, "
+                f"at stage {value['stage']!r} was freed"
+            )
+    return done
+
+
+def set_transition(
+    pipeline_name: str, stage: str, kind: TransitionType, *, enabled: bool, reason: str, by: str, at: datetime
+) -> None:
+    """Disable or enable a transition. Whoever may enter then is woken by `wake_waiting`."""
+    value = {"enabled": enabled, "reason": reason, "by": by, "at": at.isoformat()}
+    _put(pipeline_name, stage, kind.lower(), value)
+
+
+def _enter_unseen(visit: Visit) -> bool:
+    """Take a free lock at which nobody waits. Whoever came and waited in the meantime goes first."""
+    if not _lock(visit):
+        return False
+    gates = read_gates(visit.pipeline)
+    if not gates.tickets(visit.stage):
+        return True
+    lock = gates.lock(visit.stage)
+    if lock and lock["value"]["execution"] == visit.execution:
+        _delete(lock)
+    return False
+
+
+def _take_ticket(visit: Visit) -> Gates:
+    """Line up, once; those who wait in vain from now on are woken to see it."""
+    value = {
+        "execution": visit.execution,
+        "visit": visit.number,
+        "started": visit.started,
+        "is_rollback": visit.is_rollback,
+        "mode": visit.mode,
+        "previous_stage": visit.previous_stage,
+    }
+    _create(visit.pipeline, visit.stage, "ticket", value, f"ticket-{visit.execution}-{visit.number}")
+    gates = read_gates(visit.pipeline)
+    for execution in gates.gate(visit).superseded:
+        if execution != visit.execution:
+            resume(execution)
+    return gates
+
+
+def _lock(visit: Visit) -> bool:
+    value = {"execution": visit.execution, "visit": visit.number}
+    if not _create(visit.pipeline, visit.stage, "lock", value, "lock"):
+        return False
+    _put(visit.pipeline, visit.stage, "latest", value)
+    return True
+
+
+def _drop_tickets(gates: Gates, visit: Visit) -> None:
+    for variable in gates.of_execution(visit.execution):
+        if variable["value"]["kind"] == "ticket" and variable["value"]["stage"] == visit.stage:
+            _delete(variable)
+
+
+def _is_over(execution_id: str) -> bool:
+    """Ended, and no process of it is left that could still do something."""
+    run = flow_run(execution_id)
+    if run is None:
+        return True
+    if run["state_type"] not in ("COMPLETED", "FAILED", "CANCELLED"):
+        return False
+    facts = {fact.key for fact in RecordOf(execution_id).read()}
+    processes = [key for key in facts if key.startswith("process-") and key.count("-") == 1]
+    return f"process-{len(processes)}-ended" in facts or is_stale(execution_id, server_time())
+
+
+def _create(pipeline_name: str, stage: str, kind: str, value: dict[str, Any], suffix: str) -> bool:
+    body = {
+        "name": _name(pipeline_name, stage, suffix),
+        "value": {"pipeline": pipeline_name, "stage": stage, "kind": kind, **value},
+        "tags": ["codepipeline", _TAG, _pipeline_tag(pipeline_name)],
+    }
+    status, _ = call("POST", "/variables/", body, expected=(409,))
+    return status != 409
+
+
+def _put(pipeline_name: str, stage: str, kind: str, value: dict[str, Any]) -> None:
+    whole = {"pipeline": pipeline_name, "stage": stage, "kind": kind, **value}
+    path = f"/variables/name/{_name(pipeline_name, stage, kind)}"
+    status, _ = call("PATCH", path, {"value": whole}, expected=(404,))
+    if status == 404 and not _create(pipeline_name, stage, kind, value, kind):
+        call("PATCH", path, {"value": whole}, expected=(404,))
+
+
+def _delete(variable: dict[str, Any]) -> bool:
+    status, _ = call("DELETE", f"/variables/{variable['id']}", expected=(404,))
+    return status != 404
+
+
+def _read(tags: list[str]) -> list[dict[str, Any]]:
+    return call_all("/variables/filter", {"variables": {"tags": {"all_": tags}}, "sort": "NAME_ASC"})
+
+
+def _name(pipeline_name: str, stage: str, suffix: str) -> str:
+    return f"codepipeline-gate-{slug(pipeline_name, stage)}-{suffix}"
+
+
+def _pipeline_tag(pipeline_name: str) -> str:
+    return f"pipeline:{pipeline_name}"

@@ -1,0 +1,228 @@
+"""Find executions of pipelines and read how they stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from prefect_codepipeline.engine.executions.definitions import read_definition_block
+from prefect_codepipeline.engine.executions.record import RecordOf
+from prefect_codepipeline.errors import (
+    ConcurrentPipelineExecutionsLimitExceededException,
+    PipelineExecutionNotFoundException,
+    PipelineNotFoundException,
+)
+from prefect_codepipeline.model.definition.declaration import ExecutionMode
+from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
+from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned
+from prefect_codepipeline.model.record.folding import fold
+from prefect_codepipeline.model.record.state import ExecutionState
+from prefect_codepipeline.prefect_api.client import call, call_all, flow_run
+
+TAG = "codepipeline"
+_CLOCKS_DIFFER = timedelta(minutes=5)
+_GOING_ON = ["PENDING", "RUNNING", "PAUSED", "CANCELLING", "CRASHED"]
+
+
+@dataclass(frozen=True)
+class KnownExecution:
+    """A flow run of a pipeline, and how its record says it stands: `state` is None while it has not begun."""
+
+    run: dict[str, Any]
+    facts: list[AnyFact]
+    state: ExecutionState | None
+
+    @property
+    def id(self) -> str:
+        return str(self.run["id"])
+
+    @property
+    def status(self) -> str:
+        """AWS's word; a run that Prefect ended before its record could say so has Prefect's end."""
+        ended = {"CANCELLED": "Stopped", "FAILED": "Failed"}
+        if self.state and (self.state.final or self.run["state_type"] not in ended):
+            return self.state.status
+        return ended.get(self.run["state_type"], "InProgress")
+
+    @property
+    def is_suspended(self) -> bool:
+        return bool(self.run["state_type"] == "PAUSED")
+
+
+def pipeline_tag(pipeline_name: str) -> str:
+    """The tag that every execution and deployment of the pipeline bears."""
+    return f"pipeline:{pipeline_name}"
+
+
+def find_runs(
+    pipeline_name: str | None = None,
+    *,
+    state_types: list[str] | None = None,
+    limit: int = 50,
+    offset: int = 0,
+) -> list[dict[str, Any]]:
+    """Flow runs of pipelines, latest first, as Prefect's API gives them; not those that a schedule made for later.
+
+    Args:
+        pipeline_name: of one pipeline only.
+        state_types: Prefect's state types, any when None.
+        limit: at most so many, up to 200.
+        offset: leave out so many.
+    """
+    wanted = _wanted_runs(pipeline_name, state_types)
+    # Prefect makes the runs of a schedule long before; clocks may differ by so much.
+    soon = datetime.now(timezone.utc) + _CLOCKS_DIFFER
+    wanted["flow_runs"]["expected_start_time"] = {"before_": soon.isoformat()}
+    body = {**wanted, "limit": limit, "offset": offset}
+    _, found = call("POST", "/flow_runs/filter", body)
+    runs: list[dict[str, Any]] = found
+    return runs
+
+
+def find_all_runs(
+    state_types: list[str] | None = None,
+    state_names: list[str] | None = None,
+    ended_after: datetime | None = None,
+) -> list[dict[str, Any]]:
+    """All flow runs of all pipelines with these states; `ended_after`: that ended later."""
+    return call_all("/flow_runs/filter", _wanted_runs(None, state_types, state_names, ended_after))
+
+
+def _wanted_runs(
+    pipeline_name: str | None,
+    state_types: list[str] | None,
+    state_names: list[str] | None = None,
+    ended_after: datetime | None = None,
+) -> dict[str, Any]:
+    tags = [TAG] if pipeline_name is None else [TAG, pipeline_tag(pipeline_name)]
+    flow_runs: dict[str, Any] = {"tags": {"all_": tags}, "parent_task_run_id": {"is_null_": True}}
+    if state_types:
+        flow_runs["state"] = {"type": {"any_": state_types}}
+    if state_names:
+        flow_runs["state"] = {**flow_runs.get("state", {}), "name": {"any_": state_names}}
+    if ended_after:
+        flow_runs["end_time"] = {"after_": ended_after.isoformat()}
+    return {"flow_runs": flow_runs, "sort": "EXPECTED_START_TIME_DESC"}
+
+
+def find_in_flight(pipeline_name: str) -> list[dict[str, Any]]:
+    """The flow runs of executions that have begun, or were started, and have not ended; at most 200."""
+    runs = find_runs(pipeline_name, state_types=[*_GOING_ON, "SCHEDULED"], limit=200)
+    # A run that a schedule made for later is not an execution yet.
+    return [run for run in runs if run["state_type"] != "SCHEDULED" or not run["auto_scheduled"]]
+
+
+def count_in_flight(pipeline_name: str) -> int:
+    """How many executions of the pipeline have started, or are about to, and have not ended."""
+    # A run that a schedule made for later is not an execution yet.
+    now = datetime.now(timezone.utc).isoformat()
+    about_to = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": now}}
+    going_on = {"state": {"type": {"any_": _GOING_ON}}}
+    return _count(pipeline_name, about_to) + _count(pipeline_name, going_on)
+
+
+def _count(pipeline_name: str, wanted: dict[str, Any]) -> int:
+    body = {"flow_runs": {"tags": {"all_": [TAG, pipeline_tag(pipeline_name)]}, **wanted}}
+    return int(call("POST", "/flow_runs/count", body)[1])
+
+
+def check_limit(pipeline_name: str, mode: ExecutionMode) -> None:
+    """Refuse one more execution of a QUEUED or PARALLEL pipeline that has as many in flight as it may.
+
+    https://docs.aws.amazon.com/codepipeline/latest/userguide/limits.html
+
+    Raises:
+        ConcurrentPipelineExecutionsLimitExceededException: says how many there are.
+    """
+    if mode != "SUPERSEDED" and count_in_flight(pipeline_name) >= MAX_EXECUTIONS_IN_FLIGHT:
+        raise _too_many(pipeline_name, mode)
+
+
+def check_limit_before(pipeline_name: str, mode: ExecutionMode, started: str) -> None:
+    """The same for an execution of such a pipeline that runs already, however it was started.
+
+    Only those count that `started` (the server's time) before it, so of many that begin at once the first go on.
+    Raises as `check_limit` does.
+    """
+    going_on = {"state": {"type": {"any_": _GOING_ON}}, "start_time": {"before_": started}}
+    if _count(pipeline_name, going_on) > MAX_EXECUTIONS_IN_FLIGHT:  # it is one of them itself
+        raise _too_many(pipeline_name, mode)
+
+
+def _too_many(pipeline_name: str, mode: ExecutionMode) -> ConcurrentPipelineExecutionsLimitExceededException:
+    return ConcurrentPipelineExecutionsLimitExceededException(
+        f"pipeline {pipeline_name!r} is {mode} and has {MAX_EXECUTIONS_IN_FLIGHT} executions in flight; "
+        "wait for some to end, or stop them"
+    )
+
+
+def read_execution(execution_id: str) -> KnownExecution:
+    """One execution by its id. Raises `PipelineExecutionNotFoundException`."""
+    run = flow_run(execution_id)
+    if run is None:
+        raise PipelineExecutionNotFoundException(f"there is no pipeline execution {execution_id!r}")
+    return known_execution(run)
+
+
+def known_execution(run: dict[str, Any]) -> KnownExecution:
+    """An execution from its flow run."""
+    facts = RecordOf(str(run["id"])).read()
+    pinned = next((fact for fact in facts if isinstance(fact, ExecutionPinned)), None)
+    if pinned is None:
+        return KnownExecution(run, facts, None)
+    declaration = read_definition_block(pinned.definition_id).masked()
+    return KnownExecution(run, facts, fold(str(run["id"]), declaration, facts))
+
+
+def latest_execution(pipeline_name: str) -> KnownExecution:
+    """The execution that started last.
+
+    Raises:
+        PipelineNotFoundException: the pipeline never ran; says how to start it.
+    """
+    # A run that a schedule made for later is not an execution yet.
+    for run in find_runs(pipeline_name, limit=20):
+        if run["state_type"] not in ("SCHEDULED", "PENDING") or run["run_count"] or not run["auto_scheduled"]:
+            return known_execution(run)
+    raise PipelineNotFoundException(
+        f"pipeline {pipeline_name!r} has no execution; start one with: codepipeline start {pipeline_name}"
+    )
+
+
+def waiting_execution(pipeline_name: str) -> KnownExecution:
+    """The execution that waits for an approval; the latest one when none does."""
+    for run in find_runs(pipeline_name, state_types=["PAUSED", "RUNNING"], limit=20):
+        execution = known_execution(run)
+        if execution.state and execution.state.open_approvals:
+            return execution
+    return latest_execution(pipeline_name)
+
+
+def log_page(execution_id: str, action_name: str | None, offset: int, limit: int) -> list[dict[str, Any]]:
+    """Log lines of an execution in the order of time: `timestamp`, `level`, `message`.
+
+    Args:
+        execution_id: the pipeline execution.
+        action_name: lines of the task runs of this action only.
+        offset: leave out so many.
+        limit: at most so many, up to 200.
+    """
+    _, runs = call(
+        "POST",
+        "/flow_runs/filter",
+        {"flow_runs": {"parent_flow_run_id": {"any_": [execution_id]}}, "limit": 200},
+    )
+    flow_run_ids = [execution_id, *(run["id"] for run in runs)]
+    logs: dict[str, Any] = {"flow_run_id": {"any_": flow_run_ids}}
+    if action_name:
+        wanted = {
+            "flow_run_id": {"any_": flow_run_ids},
+            "name": {"any_": [action_name, f"{action_name}: request"]},
+        }
+        _, tasks = call("POST", "/task_runs/filter", {"task_runs": wanted, "limit": 200})
+        logs["task_run_id"] = {"any_": [task["id"] for task in tasks]}
+    body = {"logs": logs, "sort": "TIMESTAMP_ASC", "offset": offset, "limit": limit}
+    _, page = call("POST", "/logs/filter", body)
+    lines: list[dict[str, Any]] = page
+    return lines

@@ -1,0 +1,1 @@
+"""Tell others how an execution stands: Slack, URLs, git hosts, Prefect."""

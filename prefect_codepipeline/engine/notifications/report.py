@@ -1,0 +1,190 @@
+"""Show how an execution stands while it runs: the run's name and tags, a page in Prefect's UI, Slack."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from prefect_codepipeline.blocks.gateway import Gateway
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.engine.approvals.links import load_gateway
+from prefect_codepipeline.engine.executions.definitions import read_definition_block, settings_of
+from prefect_codepipeline.engine.executions.follower import Follower
+from prefect_codepipeline.engine.executions.lookup import read_execution
+from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.engine.executions.record import RecordOf
+from prefect_codepipeline.engine.notifications import event_webhooks
+from prefect_codepipeline.engine.notifications.commit_statuses import tell_commits_the_end
+from prefect_codepipeline.engine.notifications.event_webhooks import senders_of
+from prefect_codepipeline.engine.notifications.events import History
+from prefect_codepipeline.engine.notifications.slack import Notifier, close_all
+from prefect_codepipeline.engine.notifications.slack_channels import load_slack_channel
+from prefect_codepipeline.engine.notifications.wants import wants_of
+from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned, NotificationSent
+from prefect_codepipeline.model.record.state import ExecutionState
+from prefect_codepipeline.model.views.page import execution_page
+from prefect_codepipeline.prefect_api.client import call, flow_run
+from prefect_codepipeline.prefect_api.ui import run_url
+
+_PAUSE_SECONDS = 0.4  # each showing costs the server more than a fact does
+_logger = logging.getLogger(__name__)
+
+
+class Reporter(Follower):
+    """Shows how one execution stands; states that come while one is being shown are skipped but for the last."""
+
+    def __init__(self, execution: Execution) -> None:
+        super().__init__(execution, "codepipeline-report", _PAUSE_SECONDS)
+
+    def _follow(self) -> None:
+        execution = self._execution
+        page, history = _Page(execution.id), History(execution.id, execution.declaration)
+        notifiers = self._notifiers()
+        for _ in self._changes():
+            state, events = execution.state, history.of(execution.facts)
+            for notifier in notifiers:
+                notifier.tell(state, run_url(state.execution_id), events)
+            try:
+                page.show(state)
+            except CodePipelineError as error:
+                _logger.warning("the execution's page in Prefect's UI could not be updated: %s", error)
+        close_all(notifiers)
+
+    def _notifiers(self) -> list[Notifier]:
+        execution = self._execution
+        try:
+            return notifiers_of(execution.settings, execution.facts, execution.record.write)
+        except CodePipelineError as error:
+            _logger.warning("Slack is not told anything: %s", error)
+            return []
+
+
+def notifiers_of(
+    settings: PipelineSettings, facts: list[AnyFact], on_posted: Callable[[NotificationSent], object]
+) -> list[Notifier]:
+    """Who tells Slack, one for each channel that the settings name; what a channel lacks is a warning."""
+    channels = {name: (_channel(name), wants) for name, wants in wants_of(settings).items()}
+    gateway = _gateway() if channels else None
+    return [
+        Notifier(channel, facts, on_posted, gateway, wants) for channel, wants in channels.values() if channel
+    ]
+
+
+def tell_the_end(execution_id: str) -> None:
+    """Tell what no process will tell any more, of an execution that was ended from outside; a failure is only logged."""
+    try:
+        known = read_execution(execution_id)
+        if known.state is None:
+            return
+        pinned = known.state.pinned
+        settings = settings_of(pinned.pipeline_name, pinned.settings_id)
+        declaration = read_definition_block(pinned.definition_id).masked()
+        facts = list(known.facts)
+        events = History(execution_id, declaration).of(facts)
+        senders = senders_of(settings, declaration, facts, RecordOf(execution_id).write)
+        notifiers = notifiers_of(settings, facts, RecordOf(execution_id).write)
+    except CodePipelineError as error:
+        _logger.warning("execution %s: nobody is told of its end: %s", execution_id, error)
+        return
+    for notifier in notifiers:
+        notifier.tell(known.state, run_url(execution_id), events)
+    for sender in senders:
+        sender.tell(events)
+    close_all(notifiers)
+    event_webhooks.close_all(senders, is_over=True)
+    tell_commits_the_end(known.state)
+
+
+def _channel(name: str) -> SlackChannel | None:
+    try:
+        channel = load_slack_channel(name)
+    except CodePipelineError as error:
+        _logger.warning("Slack is not told anything: %s", error)
+        return None
+    if channel is None:
+        _logger.warning(
+            "Slack is not told anything: there is no SlackChannel block %r; make it with "
+            "`codepipeline slack add %s --channel ID`", name, name,
+        )  # fmt: skip
+    return channel
+
+
+def _gateway() -> Gateway | None:
+    """Through which approvals can be decided from Slack, when there is one."""
+    try:
+        return load_gateway()
+    except CodePipelineError as error:
+        _logger.warning("Slack gets no buttons: %s", error)
+        return None
+
+
+class _Page:
+    """The run's name, its tags and its markdown artifact, each sent only when it changed."""
+
+    def __init__(self, execution_id: str) -> None:
+        self._execution_id = execution_id
+        self._artifact_id: str | None = None
+        self._name = ""
+        self._text = ""
+
+    def show(self, state: ExecutionState) -> None:
+        name, text = run_name(state), execution_page(state)
+        if name != self._name:
+            self._show_name(state, name)
+            self._name = name
+        if text != self._text:
+            self._show_artifact(state, text)
+            self._text = text
+
+    def _show_name(self, state: ExecutionState, name: str) -> None:
+        run = flow_run(self._execution_id)
+        if run is not None:  # tags that somebody gave the run stay
+            body = {"name": name, "tags": sorted({*run["tags"], *run_tags(state)})}
+            call("PATCH", f"/flow_runs/{self._execution_id}", body, expected=(404,))
+
+    def _show_artifact(self, state: ExecutionState, text: str) -> None:
+        self._artifact_id = self._artifact_id or self._find_artifact()
+        if self._artifact_id:
+            call("PATCH", f"/artifacts/{self._artifact_id}", {"data": text}, expected=(404,))
+            return
+        body = {
+            "key": artifact_key(state.pinned.pipeline_name),
+            "type": "markdown",
+            "description": f"How execution {self._execution_id} stands.",
+            "data": text,
+            "flow_run_id": self._execution_id,
+        }
+        _, made = call("POST", "/artifacts/", body)
+        self._artifact_id = str(made["id"])
+
+    def _find_artifact(self) -> str | None:
+        # An earlier process of the same execution has made it.
+        wanted = {"flow_run_id": {"any_": [self._execution_id]}, "type": {"any_": ["markdown"]}}
+        _, found = call("POST", "/artifacts/filter", {"artifacts": wanted, "limit": 1})
+        return str(found[0]["id"]) if found else None
+
+
+def artifact_key(pipeline_name: str) -> str:
+    """The key under which Prefect's UI lists the pages of a pipeline's executions."""
+    return f"pipeline-{slug(pipeline_name)}"
+
+
+def run_name(state: ExecutionState) -> str:
+    """The flow run's name: pipeline, short id, and what is being released once it is known."""
+    revisions = list(state.source_revisions.values())
+    what = (
+        f" {revisions[0].revision_id[:7]} {revisions[0].revision_summary.partition(chr(10))[0][:60]}"
+        if revisions
+        else ""
+    )
+    return f"{state.pinned.pipeline_name} {state.execution_id[:8]}{what}".strip()
+
+
+def run_tags(state: ExecutionState) -> list[str]:
+    """Pipeline, trigger and revisions, to filter by in Prefect's UI."""
+    pinned: ExecutionPinned = state.pinned
+    tags = ["codepipeline", f"pipeline:{pinned.pipeline_name}", f"trigger:{pinned.trigger_type}"]
+    return [*tags, *(f"revision:{revision.revision_id[:12]}" for revision in state.source_revisions.values())]

@@ -1,0 +1,337 @@
+"""Tell Slack how an execution stands. Slack may be slow, limited or away: the pipeline never waits for it.
+
+One thread for each channel sends. Newer states of the execution's message take the place of older ones that were not sent
+yet; each reply and each event is sent once, also across the processes of an execution, because what was posted stands in
+its record.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from prefect_codepipeline.blocks.gateway import Gateway
+from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.notifications.slack_channels import ways_to_decide
+from prefect_codepipeline.engine.notifications.slack_failures import SlackFailure, read_failure
+from prefect_codepipeline.engine.notifications.wants import EVERYTHING, Wants
+from prefect_codepipeline.model.approvals.standing import sentence_of, standing_of
+from prefect_codepipeline.model.record.events import StateChange
+from prefect_codepipeline.model.record.facts import AnyFact, NotificationSent
+from prefect_codepipeline.model.record.state import ExecutionState
+from prefect_codepipeline.model.views.slack_message import (
+    Message,
+    approval_reply,
+    decided_reply,
+    event_message,
+    execution_message,
+    failure_reply,
+)
+
+FLUSH_SECONDS = 8.0
+EXECUTION = "execution"
+# What is posted about an approval, each with its token: that it is asked for, and what became of it.
+ASKED, DECIDED, REMINDED = "approval:", "decided:", "reminded:"
+EVENT = "event:"
+# Slack takes some fifty edits a minute; an approval must not wait behind them.
+_BETWEEN_EDITS = 1.2
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_POST, _UPDATE = "chat.postMessage", "chat.update"
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Where a message stands."""
+
+    channel_id: str
+    ts: str
+
+
+class Notifier:
+    """Sends the messages about one execution to one channel, in a thread of its own.
+
+    Args:
+        channel: where to.
+        facts: what the record says was posted by earlier processes.
+        on_posted: writes down what was posted.
+        gateway: through which readers of the channel can decide approvals.
+        wants: what the channel is told.
+    """
+
+    def __init__(
+        self,
+        channel: SlackChannel,
+        facts: list[AnyFact],
+        on_posted: Callable[[NotificationSent], object],
+        gateway: Gateway | None = None,
+        wants: Wants = EVERYTHING,
+    ) -> None:
+        self._channel = channel
+        self._wants = wants
+        self._gateway = gateway
+        self._on_posted = on_posted
+        self._sent = {
+            fact.subject: Sent(*fact.message_id.split("/", 1))
+            for fact in facts
+            if isinstance(fact, NotificationSent) and fact.channel == channel.channel
+        }
+        self._message: Message | None = None
+        self._shown: Message | None = None
+        self._replies: dict[str, Message] = {}
+        # The events of each attempt of the execution, oldest first; the first that is sent heads a thread.
+        self._attempts: dict[str, list[str]] = {}
+        self._given_up: set[str] = set()
+        self._without_blocks: set[str] = set()
+        self._can_edit = self._can_reply = True
+        # All times are in `time.monotonic()` seconds.
+        self._limited_until: dict[str, float] = {}
+        self._away_until = self._next_edit = 0.0
+        self._deadline: float | None = None
+        self._pause = _FIRST_PAUSE
+        self._over = False
+        self._warned: set[str] = set()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="codepipeline-slack", daemon=True)
+        self._thread.start()
+
+    def tell(self, state: ExecutionState, run_url: str | None, events: Sequence[StateChange] = ()) -> None:
+        """Take note of how the execution stands; returns at once.
+
+        Args:
+            state: how it stands.
+            run_url: its page in Prefect's UI.
+            events: every event of the execution so far, oldest first.
+        """
+        wanted = [event for event in events if self._wants.wants(event)]
+        replies: dict[str, Message] = {}
+        if self._wants.approvals:
+            replies |= _approvals_of(state, run_url, self._channel, self._gateway)
+        if self._wants.living_message:
+            replies |= _failure_of(state, run_url)
+        with self._changed:
+            if self._wants.living_message:
+                self._message = execution_message(state, run_url)
+            # What has happened stays worth telling; an approval that was decided meanwhile does not.
+            lasting = ("failure:", EVENT)
+            kept = {name: reply for name, reply in self._replies.items() if name.startswith(lasting)}
+            done = self._sent.keys() | self._given_up
+            for event in wanted:
+                if (name := f"{EVENT}{event.id}") not in {*done, *kept}:
+                    kept[name] = event_message(event, run_url)
+            self._attempts = _by_attempt(wanted)
+            # An approval does not wait behind a row of events.
+            waiting = {**replies, **kept} | replies
+            self._replies = {name: reply for name, reply in waiting.items() if name not in done}
+            self._changed.notify()
+
+    def close(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Send what is left, for so long at most; returns early when Slack wants to be left alone for longer."""
+        close_all([self], seconds)
+
+    def end_by(self, deadline: float) -> None:
+        """Send what is left until then, in `time.monotonic()` seconds; returns at once."""
+        with self._changed:
+            self._deadline = deadline
+            self._away_until, self._pause = 0.0, _FIRST_PAUSE
+            self._changed.notify()
+
+    def join(self, deadline: float) -> None:
+        """Wait until everything is sent, or until then."""
+        self._thread.join(timeout=max(0.0, deadline - time.monotonic()))
+
+    def _work(self) -> None:
+        while (next_one := self._wait_for_work()) is not None:
+            subject, message = next_one
+            try:
+                self._send(subject, message)
+            except Exception as error:  # a message is lost rather than the pipeline
+                with self._changed:
+                    self._after_failure(subject, read_failure(error))
+
+    def _wait_for_work(self) -> tuple[str, Message] | None:
+        """What is to be sent now; None when there is nothing more to do."""
+        with self._changed:
+            while not self._over:
+                now = time.monotonic()
+                waiting = self._waiting()
+                due = min((self._due(subject) for subject in waiting), default=None)
+                if self._is_closed(now, due):
+                    break
+                if due is not None and due <= now:
+                    subject = next(subject for subject in waiting if self._due(subject) <= now)
+                    return subject, waiting[subject]
+                self._changed.wait(None if due is None else due - now)
+            return None
+
+    def _is_closed(self, now: float, due: float | None) -> bool:
+        """Whether nothing is left, or nothing can be sent in time."""
+        if self._deadline is None:
+            return False
+        if due is not None and max(now, due) >= self._deadline:
+            self._warn("late", "Slack was not told the latest of the execution in time; the run has it")
+            return True
+        return due is None
+
+    def _waiting(self) -> dict[str, Message]:
+        """What Slack was not told yet, the most urgent first; replies need the message they hang on."""
+        message = self._message
+        if message and EXECUTION not in self._sent and EXECUTION not in self._given_up:
+            return {EXECUTION: message}
+        edit = {EXECUTION: message} if message and self._can_edit and message != self._shown else {}
+        # The reply that asked is what tells of the decision; where none was posted, the execution's message does.
+        replies = {
+            subject: reply
+            for subject, reply in self._replies.items()
+            if not subject.startswith(DECIDED) or _asked_by(subject) in self._sent
+        }
+        return {**replies, **edit}
+
+    def _method(self, subject: str) -> str:
+        is_edit = subject.startswith(DECIDED) or (subject == EXECUTION and EXECUTION in self._sent)
+        return _UPDATE if is_edit else _POST
+
+    def _due(self, subject: str) -> float:
+        method = self._method(subject)
+        edit = self._next_edit if method == _UPDATE and self._deadline is None else 0.0
+        return max(self._limited_until.get(method, 0.0), self._away_until, edit)
+
+    def _send(self, subject: str, message: Message) -> None:
+        text, blocks = message[0], [] if subject in self._without_blocks else message[1]
+        parent = self._sent.get(EXECUTION)
+        if subject == EXECUTION and parent:
+            self._channel.update(parent.channel_id, parent.ts, text, blocks)
+            self._take_note(subject, message, parent)
+            return
+        if subject.startswith(DECIDED):
+            asked = self._sent[_asked_by(subject)]
+            self._channel.update(asked.channel_id, asked.ts, text, blocks)
+            self._take_note(subject, message, asked)
+            self._write_down(subject, asked)
+            return
+        head = parent or self._head_of(subject)
+        thread_ts = head.ts if head and self._can_reply else None
+        sent = Sent(*self._channel.post(text, blocks, thread_ts))
+        self._take_note(subject, message, sent)
+        self._write_down(subject, sent)
+
+    def _head_of(self, subject: str) -> Sent | None:
+        """What an event is told in the thread of, where the execution has no message: the first of its attempt.
+
+        An approval is not: what asks somebody to act stands in the channel itself.
+        """
+        with self._changed:
+            attempt = next((names for names in self._attempts.values() if subject in names), [])
+            return next((self._sent[name] for name in attempt if name in self._sent), None)
+
+    def _take_note(self, subject: str, message: Message, sent: Sent) -> None:
+        with self._changed:
+            self._sent[subject] = sent
+            self._replies.pop(subject, None)
+            self._pause = _FIRST_PAUSE
+            if subject == EXECUTION:
+                self._shown = message
+                self._next_edit = time.monotonic() + _BETWEEN_EDITS
+
+    def _write_down(self, subject: str, sent: Sent) -> None:
+        message_id = f"{sent.channel_id}/{sent.ts}"
+        channel = self._channel.channel
+        try:
+            self._on_posted(
+                NotificationSent(at=utc_now(), subject=subject, channel=channel, message_id=message_id)
+            )
+        except Exception as error:  # this process still knows where the message stands
+            self._warn("record", f"a later process may post to Slack again what this one did: {error}")
+
+    def _after_failure(self, subject: str, failure: SlackFailure) -> None:
+        is_edit = subject == EXECUTION and EXECUTION in self._sent
+        if failure.meaning == "limited":
+            self._limited_until[self._method(subject)] = time.monotonic() + self._rest(failure.seconds)
+        elif failure.meaning == "over":
+            self._over = True
+            self._warn("over", f"{self._name} is not told anything more: {failure.text}")
+        elif failure.meaning == "malformed" and subject not in self._without_blocks:
+            self._without_blocks.add(subject)
+            self._warn("malformed", f"{failure.text}, and is sent its text only; please report this")
+        elif failure.meaning in ("gone", "fixed") and subject.startswith(DECIDED):
+            self._give_up(subject, failure)
+        elif failure.meaning == "gone" and (is_edit or self._can_reply):
+            self._can_reply, self._can_edit = False, self._can_edit and not is_edit
+            self._warn("gone", f"{failure.text}; replies are posted in the channel")
+        elif failure.meaning == "fixed" and is_edit:
+            self._can_edit = False
+            self._warn("fixed", f"{failure.text}; only replies are sent")
+        elif failure.meaning == "away" or (failure.meaning == "unanswered" and subject == EXECUTION):
+            self._away_until = time.monotonic() + self._rest(None)
+            self._warn("away", f"{failure.text}; {self._name} is told when Slack answers again")
+        else:
+            self._give_up(subject, failure)
+
+    def _give_up(self, subject: str, failure: SlackFailure) -> None:
+        """Leave one message unsent; a reply that was perhaps taken is not sent twice."""
+        self._given_up.add(subject)
+        self._replies.pop(subject, None)
+        self._can_edit = self._can_edit and subject != EXECUTION
+        self._warn("given up", f"a message to {self._name} may be missing: {failure.text}")
+
+    def _rest(self, seconds: float | None) -> float:
+        """How long to leave Slack alone: as it says, else longer each time."""
+        pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+        return pause if seconds is None else seconds
+
+    @property
+    def _name(self) -> str:
+        return f"Slack channel {self._channel.channel!r}"
+
+    def _warn(self, kind: str, text: str) -> None:
+        """Say each kind of trouble once; what ends it all is said in any case."""
+        if kind not in self._warned and (kind != "late" or not self._warned):
+            _logger.warning("%s", text)
+        self._warned.add(kind)
+
+
+def close_all(notifiers: Sequence[Notifier], seconds: float = FLUSH_SECONDS) -> None:
+    """Have all of them send what is left at the same time, for so long at most."""
+    deadline = time.monotonic() + seconds
+    for notifier in notifiers:
+        notifier.end_by(deadline)
+    for notifier in notifiers:
+        notifier.join(deadline)
+
+
+def _approvals_of(
+    state: ExecutionState, run_url: str | None, channel: SlackChannel, gateway: Gateway | None
+) -> dict[str, Message]:
+    replies = {}
+    for _, action in state.actions:
+        request = action.request
+        if request and action.is_waiting_for_approval and not state.stop:
+            ways = ways_to_decide(state, request, channel, gateway)
+            replies[f"{ASKED}{request.token}"] = approval_reply(request, state, run_url, ways)
+        elif request:
+            now = utc_now()
+            standing, sentence = standing_of(action, state, now), sentence_of(action, state, now)
+            replies[f"{DECIDED}{request.token}"] = decided_reply(request, state, run_url, standing, sentence)
+    return replies
+
+
+def _failure_of(state: ExecutionState, run_url: str | None) -> dict[str, Message]:
+    if not state.failure:
+        return {}
+    stage, action = state.failure
+    return {f"failure:{stage.name}:{stage.attempt}": failure_reply(stage, action, state, run_url)}
+
+
+def _by_attempt(events: Sequence[StateChange]) -> dict[str, list[str]]:
+    attempts: dict[str, list[str]] = {}
+    for event in events:
+        attempts.setdefault(str(event.detail["pipeline-execution-attempt"]), []).append(f"{EVENT}{event.id}")
+    return attempts
+
+
+def _asked_by(subject: str) -> str:
+    return ASKED + subject.removeprefix(DECIDED)

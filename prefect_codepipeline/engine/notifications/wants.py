@@ -1,0 +1,46 @@
+"""What a channel wants to be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.model.record.events import StateChange
+from prefect_codepipeline.model.record.notification_rules import (
+    NotificationRule,
+    channels_of_approvals,
+    is_of_approval,
+)
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What one channel is told of an execution: its living message, its approvals, the events that rules name."""
+
+    living_message: bool = True
+    approvals: bool = True
+    rules: tuple[NotificationRule, ...] = ()
+
+    def wants(self, change: StateChange) -> bool:
+        """Whether the event has a message of its own; that an approval is needed, its buttons say."""
+        is_asked = is_of_approval(change) and change.state == "STARTED" and self.approvals
+        return not is_asked and any(rule.names(change) for rule in self.rules)
+
+
+EVERYTHING = Wants()
+
+
+def wants_of(settings: PipelineSettings) -> dict[str, Wants]:
+    """What each channel of a pipeline is told, by the name of its block; the default channel comes first."""
+    rules = [rule for rule in settings.notifications if rule.slack_channel]
+    names = [settings.slack_channel, *(rule.slack_channel for rule in rules)]
+    approvals = channels_of_approvals(rules, settings.slack_channel)
+    return {
+        name: Wants(
+            living_message=name == settings.slack_channel,
+            approvals=name in approvals,
+            rules=tuple(rule for rule in rules if rule.slack_channel == name),
+        )
+        for name in names
+        if name
+    }

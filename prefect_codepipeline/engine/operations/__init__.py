@@ -1,0 +1,1 @@
+"""AWS's verbs: start, stop, retry, roll back, override."""

@@ -1,0 +1,184 @@
+"""The deployment `pipeline/<name>`: what the newest version of a definition says, as Prefect starts and shows it.
+
+It can be made again from the definition and the pipeline's schedules at any time; nothing is kept in it alone but
+schedules that somebody made in Prefect's UI.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
+from prefect_codepipeline.engine.executions.definitions import (
+    DEFINITION_TYPE,
+    newest_version,
+    pipeline_names,
+    read_definitions,
+    updated_since,
+)
+from prefect_codepipeline.engine.executions.lookup import TAG, find_runs, pipeline_tag
+from prefect_codepipeline.engine.operations.schedules import wanted_schedules
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.prefect_api.client import call, call_all, client
+
+FLOW_NAME = "pipeline"
+ENTRYPOINT = "prefect_codepipeline.flows.pipeline.pipeline"
+DEFAULT_WORK_POOL = "codepipeline"
+_DEPLOYMENTS = {"deployments": {"tags": {"all_": [TAG]}}, "flows": {"name": {"any_": [FLOW_NAME]}}}
+_logger = logging.getLogger(__name__)
+
+
+def project(declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL) -> UUID:
+    """Make the deployment `pipeline/<name>` say what the definition says; the deployment's id."""
+    flow_id = client().create_flow_from_name(FLOW_NAME)
+    status, there = call("GET", f"/deployments/name/{FLOW_NAME}/{declaration.name}", expected=(404,))
+    deployment_id = client().create_deployment(
+        flow_id=flow_id,
+        name=declaration.name,
+        version=str(declaration.version),
+        entrypoint=ENTRYPOINT,
+        work_pool_name=work_pool,
+        tags=[TAG, pipeline_tag(declaration.name)],
+        description=_description(declaration),
+        parameters={},
+        parameter_openapi_schema=parameter_schema(declaration),
+        enforce_parameter_schema=True,
+        # What is not named here, Prefect deletes.
+        schedules=wanted_schedules(declaration.name, there["schedules"] if status == 200 else []),
+    )
+    return UUID(str(deployment_id))
+
+
+def count_of_everything() -> str:
+    """A text that changes when a definition or a deployment comes or goes; two short requests."""
+    of_ours = {"block_types": {"slug": {"any_": [DEFINITION_TYPE]}}}
+    _, definitions = call("POST", "/block_documents/count", of_ours)
+    _, deployments = call("POST", "/deployments/count", _DEPLOYMENTS)
+    return f"{definitions} {deployments}"
+
+
+def deployed_definitions(
+    known: Mapping[tuple[str, int], PipelineDefinition] | None = None,
+) -> list[PipelineDefinition]:
+    """What every deployed pipeline runs now, by name, secrets included.
+
+    Args:
+        known: definitions that were read before, by name and version, which are not read again: a version never changes.
+    """
+    deployments = call_all("/deployments/filter", _DEPLOYMENTS)
+    versions = {str(each["name"]): int(each["version"] or 1) for each in deployments}
+    there = [found for each in versions.items() if (found := (known or {}).get(each))]
+    read = read_definitions(
+        {name: version for name, version in versions.items() if (name, version) not in (known or {})}
+    )
+    return sorted([*there, *read], key=lambda each: each.pipeline_name)
+
+
+def project_missing() -> list[str]:
+    """Make the deployments anew that are missing, or older than the newest definition; what was done, as sentences."""
+    versions = {
+        each["name"]: int(each["version"] or 1) for each in call_all("/deployments/filter", _DEPLOYMENTS)
+    }
+    done = []
+    for name in sorted(set(pipeline_names()) - versions.keys()):
+        if _project_newest(name, 1, _last_work_pool(name)):
+            done.append(f"pipeline {name!r}: its deployment was missing and is made anew")
+    for name in updated_since(versions):
+        _, deployment = call("GET", f"/deployments/name/{FLOW_NAME}/{name}")
+        if _project_newest(name, versions[name], deployment["work_pool_name"]):
+            done.append(f"pipeline {name!r}: its deployment was older than its definition and is made anew")
+    return done
+
+
+def _project_newest(name: str, at_least: int, work_pool: str | None) -> bool:
+    """False when the work pool is gone, too: then somebody has to say where it runs."""
+    work_pool = work_pool or DEFAULT_WORK_POOL
+    if call("GET", f"/work_pools/{work_pool}", expected=(404,))[0] == 404:
+        _logger.warning(
+            "pipeline %r has no deployment, and there is no work pool %r to run it", name, work_pool
+        )
+        return False
+    _, newest = newest_version(name, at_least)
+    project(newest.masked(), work_pool)
+    return True
+
+
+def _last_work_pool(pipeline_name: str) -> str | None:
+    """Where the pipeline ran last."""
+    runs = find_runs(pipeline_name, limit=1)
+    return str(runs[0]["work_pool_name"]) if runs and runs[0]["work_pool_name"] else None
+
+
+def parameter_schema(declaration: PipelineDeclaration) -> dict[str, Any]:
+    """The run form of the pipeline: its variables and source actions as fields, nothing else accepted."""
+    variables = {
+        variable.name: {
+            "type": "string",
+            "title": variable.name,
+            "minLength": 1,
+            "maxLength": 1000,
+            **({"default": variable.default_value} if variable.default_value else {}),
+            **({"description": variable.description} if variable.description else {}),
+            "position": position,
+        }
+        for position, variable in enumerate(declaration.variables or [])
+    }
+    required = [variable.name for variable in declaration.variables or [] if not variable.default_value]
+    revisions = {
+        name: {
+            "type": "string",
+            "title": name,
+            "description": "A commit, tag or branch.",
+            "position": position,
+        }
+        for position, name in enumerate(source_actions(declaration))
+    }
+    return {
+        "title": "Parameters",
+        "type": "object",
+        "properties": {
+            "variables": _object("variables", "Pipeline variables.", 0, variables, required),
+            "source_revisions": _object(
+                "source_revisions",
+                "Source revision overrides, by action; the branch's head without one.",
+                1,
+                revisions,
+                [],
+            ),
+        },
+        "required": ["variables"] if required else [],
+        "additionalProperties": False,
+    }
+
+
+def _object(
+    title: str, description: str, position: int, properties: dict[str, Any], required: list[str]
+) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "title": title,
+        "description": description,
+        "type": "object",
+        "position": position,
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+    return schema if required else {**schema, "default": {}}
+
+
+def source_actions(declaration: PipelineDeclaration) -> list[str]:
+    """The names of its source actions."""
+    return [
+        action.name
+        for stage in declaration.stages
+        for action in stage.actions
+        if action.action_type_id.category == "Source"
+    ]
+
+
+def _description(declaration: PipelineDeclaration) -> str:
+    stages = " → ".join(stage.name for stage in declaration.stages)
+    return f"CodePipeline pipeline **{declaration.name}**, version {declaration.version}: {stages}"

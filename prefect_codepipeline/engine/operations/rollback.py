@@ -1,0 +1,141 @@
+"""Roll a stage back: a new execution that runs this one stage with what an earlier execution had.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-rollback.html
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from prefect_codepipeline.engine.executions import gate
+from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.lookup import (
+    KnownExecution,
+    find_runs,
+    known_execution,
+    read_execution,
+)
+from prefect_codepipeline.errors import (
+    PipelineExecutionNotFoundException,
+    PipelineExecutionOutdatedException,
+    StageNotFoundException,
+    UnableToRollbackStageException,
+)
+from prefect_codepipeline.model.record.artifacts import Inherited
+from prefect_codepipeline.model.record.facts import TriggerType
+from prefect_codepipeline.model.record.state import ExecutionState
+from prefect_codepipeline.prefect_api.client import client
+
+_PAGE = 50
+
+
+def rollback_stage(pipeline_name: str, stage_name: str, target_execution_id: str, by: str) -> str:
+    """Start a rollback of a stage; the new execution's id.
+
+    Args:
+        pipeline_name: the pipeline.
+        stage_name: the stage, not the source stage.
+        target_execution_id: an execution of the pipeline's newest version that succeeded in the stage.
+        by: who asks.
+
+    Raises:
+        PipelineNotFoundException, StageNotFoundException, PipelineExecutionNotFoundException: no such thing.
+        PipelineExecutionOutdatedException: the target ran another version.
+        UnableToRollbackStageException: the stage cannot go back there, or runs.
+    """
+    _, newest = newest_version(pipeline_name)
+    declaration = newest.masked()
+    names = [stage.name for stage in declaration.stages]
+    what = f"stage {stage_name!r} of pipeline {pipeline_name!r} cannot be rolled back"
+    if stage_name not in names:
+        raise StageNotFoundException(f"there is no stage {stage_name!r}; there are: {', '.join(names)}")
+    if declaration.execution_mode == "PARALLEL":
+        raise UnableToRollbackStageException(f"{what}: the pipeline is PARALLEL")
+    if stage_name == names[0]:
+        raise UnableToRollbackStageException(f"{what}: it is the source stage")
+    target = read_execution(target_execution_id)
+    if target.state is None or target.state.pinned.pipeline_name != pipeline_name:
+        raise PipelineExecutionNotFoundException(
+            f"pipeline {pipeline_name!r} has no execution {target_execution_id}"
+        )
+    if target.state.pinned.pipeline_version != newest.version:
+        raise PipelineExecutionOutdatedException(
+            f"{what} to execution {target.id}: it ran version {target.state.pinned.pipeline_version} of the "
+            f"pipeline, now there is {newest.version}"
+        )
+    if target.state.pinned.execution_type == "ROLLBACK":
+        raise UnableToRollbackStageException(f"{what} to execution {target.id}, which is itself a rollback")
+    if not _succeeded_in(target.state, stage_name):
+        raise UnableToRollbackStageException(
+            f"{what} to execution {target.id}, which is {target.state.stage(stage_name).status or 'not'} there"
+        )
+    if holder := gate.read_gates(pipeline_name).holder(stage_name):
+        raise UnableToRollbackStageException(f"{what} now: execution {holder} runs in it")
+    return start_rollback(target, stage_name, "ManualRollback", by)
+
+
+def start_rollback(
+    target: KnownExecution,
+    stage_name: str,
+    trigger_type: TriggerType,
+    detail: str,
+    idempotency_key: str | None = None,
+) -> str:
+    """Create the execution of a rollback; its id. The same idempotency key makes one."""
+    state = target.state
+    assert state, "the target of a rollback has begun"
+    run = client().create_flow_run_from_deployment(
+        UUID(str(target.run["deployment_id"])),
+        parameters={"variables": state.pinned.variables, "source_revisions": {}},
+        idempotency_key=idempotency_key,
+        labels={
+            "codepipeline.started-by": detail,
+            "codepipeline.trigger-type": trigger_type,
+            "codepipeline.definition": state.pinned.definition_id,
+            "codepipeline.rollback-target": target.id,
+            "codepipeline.rollback-stage": stage_name,
+        },
+    )
+    return str(run.id)
+
+
+def latest_success(pipeline_name: str, stage_name: str, version: int, not_this: str) -> KnownExecution | None:
+    """The newest standard execution of that version that succeeded in the stage."""
+    offset = 0
+    while runs := find_runs(pipeline_name, limit=_PAGE, offset=offset):
+        for run in runs:
+            if run["id"] == not_this or not run["run_count"] or not run["deployment_id"]:
+                continue
+            known = known_execution(run)
+            state = known.state
+            if state is None or state.pinned.execution_type == "ROLLBACK":
+                continue
+            if state.pinned.pipeline_version < version:
+                return None
+            if state.pinned.pipeline_version == version and _succeeded_in(state, stage_name):
+                return known
+        offset += len(runs)
+    return None
+
+
+def inherited_from(target_id: str, stage_name: str) -> Inherited:
+    """What a rollback begins with: what the target had when it entered the stage."""
+    state = read_execution(target_id).state
+    assert state, "the target of a rollback has begun"
+    before = [stage for stage in state.stages if stage.name != stage_name]
+    done = [action for stage in before for action in stage.actions if action.status == "Succeeded"]
+    finished = [(action, action.finished) for action in done if action.finished]
+    return Inherited(
+        artifacts=[artifact for _, end in finished for artifact in end.output_artifacts],
+        namespaces={
+            action.action.namespace: end.output_variables
+            for action, end in finished
+            if action.action.namespace
+        },
+        source_revisions=state.source_revisions,
+    )
+
+
+def _succeeded_in(state: ExecutionState, stage_name: str) -> bool:
+    stage = next((stage for stage in state.stages if stage.name == stage_name), None)
+    return stage is not None and stage.status == "Succeeded"

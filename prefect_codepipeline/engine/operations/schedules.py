@@ -1,0 +1,147 @@
+"""The schedules of pipelines: kept in a Prefect variable each, and shown to Prefect as schedules of the deployment.
+
+The variable is what counts, so that a deployment that was deleted is made anew with them. A schedule that somebody made
+in Prefect's UI has none; it stays with the deployment as long as that lives.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+
+from prefect_codepipeline.errors import ValidationException
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.triggers.schedules import MAX_SCHEDULES, Cron, Schedule, read_expression
+from prefect_codepipeline.prefect_api.client import call, call_all
+
+_TAG = "codepipeline-schedule"
+
+
+def schedules_of(pipeline_name: str) -> list[Schedule]:
+    """The schedules of a pipeline, by name."""
+    found = [Schedule.model_validate(each["value"]["schedule"]) for each in schedule_variables(pipeline_name)]
+    return sorted(found, key=lambda schedule: schedule.rule)
+
+
+def schedule_variables(pipeline_name: str) -> list[dict[str, Any]]:
+    """The Prefect variables that keep the schedules of a pipeline."""
+    tags = {"all_": [_TAG, f"pipeline:{pipeline_name}"]}
+    return call_all("/variables/filter", {"variables": {"tags": tags}, "sort": "NAME_ASC"})
+
+
+def keep_schedule(deployment: dict[str, Any], schedule: Schedule, replace: bool = False) -> bool:
+    """Add a schedule to a deployed pipeline; False when it has this one already.
+
+    Args:
+        deployment: of the pipeline, as Prefect's API gives it.
+        schedule: what to add.
+        replace: put it in the place of the one of that name.
+
+    Raises:
+        ValidationException: there is another one of that name, or there are as many as there may be.
+    """
+    name = str(deployment["name"])
+    there = {known.rule: known for known in schedules_of(name)}
+    before = there.get(schedule.rule)
+    if before and _says_the_same(before, schedule):
+        schedule = before
+    elif before and not replace:
+        raise ValidationException(
+            f"pipeline {name!r} has a schedule {schedule.rule!r} already: {before.expression}; remove it with: "
+            f"codepipeline schedule remove {name} {schedule.rule}"
+        )
+    elif not before and len(there) >= MAX_SCHEDULES:
+        raise ValidationException(
+            f"pipeline {name!r} has {len(there)} schedules; there are {MAX_SCHEDULES} at most"
+        )
+    else:
+        _write(name, schedule)
+    _show(deployment, schedule)
+    return schedule is not before
+
+
+def remove_schedule(deployment: dict[str, Any], rule: str) -> None:
+    """Take a schedule away. Raises `ValidationException` when there is none of that name."""
+    name = str(deployment["name"])
+    status, _ = call("DELETE", f"/variables/name/{_variable_name(name, rule)}", expected=(404,))
+    shown = [each for each in deployment["schedules"] if each["slug"] == rule]
+    if status == 404 and not shown:
+        known = ", ".join(schedule.rule for schedule in schedules_of(name)) or "none"
+        raise ValidationException(f"pipeline {name!r} has no schedule {rule!r}; it has: {known}")
+    for each in shown:
+        call("DELETE", f"/deployments/{deployment['id']}/schedules/{each['id']}", expected=(404,))
+
+
+def wanted_schedules(pipeline_name: str, there: list[dict[str, Any]]) -> list[DeploymentScheduleCreate]:
+    """Everything that the deployment's schedules shall be: the pipeline's own, and what people made in Prefect's UI.
+
+    Args:
+        pipeline_name: of the pipeline.
+        there: the deployment's schedules as they are, whose pauses stay.
+    """
+    own = {schedule.rule: schedule for schedule in schedules_of(pipeline_name)}
+    active = {each["slug"]: bool(each["active"]) for each in there}
+    others = [
+        DeploymentScheduleCreate(
+            schedule=each["schedule"], active=each["active"], parameters=each["parameters"], slug=each["slug"]
+        )
+        for each in there
+        if each["slug"] not in own
+    ]
+    ours = [_as_prefect_has_it(schedule, active.get(rule, True)) for rule, schedule in own.items()]
+    return [*ours, *others]
+
+
+def rule_of(run: FlowRun) -> str:
+    """The name of the schedule that made a flow run, `schedule` when it has none."""
+    maker = run.created_by
+    # Prefect names the class of a schedule that has no name.
+    is_named = maker and maker.display_value and not maker.display_value.endswith("Schedule")
+    return str(maker.display_value) if maker and is_named else "schedule"
+
+
+def _says_the_same(one: Schedule, other: Schedule) -> bool:
+    # When a rate began is not said by who writes it.
+    return one == other.model_copy(update={"anchor": one.anchor})
+
+
+def _write(pipeline_name: str, schedule: Schedule) -> None:
+    name = _variable_name(pipeline_name, schedule.rule)
+    value = {"pipeline": pipeline_name, "schedule": schedule.model_dump(mode="json")}
+    body = {"name": name, "value": value, "tags": ["codepipeline", _TAG, f"pipeline:{pipeline_name}"]}
+    status, _ = call("POST", "/variables/", body, expected=(409,))
+    if status == 409:
+        call("PATCH", f"/variables/name/{name}", {"value": value})
+
+
+def _show(deployment: dict[str, Any], schedule: Schedule) -> None:
+    """Let Prefect's deployment have the schedule."""
+    path = f"/deployments/{deployment['id']}/schedules"
+    body = _as_prefect_has_it(schedule).model_dump(mode="json", exclude_unset=True)
+    there = [each["id"] for each in deployment["schedules"] if each["slug"] == schedule.rule]
+    if there:
+        call("PATCH", f"{path}/{there[0]}", {key: body[key] for key in ("schedule", "parameters")})
+    else:
+        call("POST", path, [body])
+    # The scheduler itself looks once a minute only, and would miss the first runs.
+    call("POST", f"/deployments/{deployment['id']}/schedule", {})
+
+
+def _as_prefect_has_it(schedule: Schedule, active: bool = True) -> DeploymentScheduleCreate:
+    read = read_expression(schedule.expression)
+    shown: CronSchedule | IntervalSchedule
+    if isinstance(read, Cron):
+        shown = CronSchedule(cron=read.text, timezone=schedule.timezone)
+    else:
+        anchor = datetime.fromisoformat(schedule.anchor)
+        shown = IntervalSchedule(interval=read.interval, anchor_date=anchor, timezone=schedule.timezone)
+    parameters = {"variables": schedule.variables} if schedule.variables else {}
+    return DeploymentScheduleCreate(schedule=shown, active=active, parameters=parameters, slug=schedule.rule)
+
+
+def _variable_name(pipeline_name: str, rule: str) -> str:
+    return f"codepipeline-schedule-{slug(pipeline_name, rule)}"

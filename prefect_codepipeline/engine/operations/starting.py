@@ -1,0 +1,100 @@
+"""Start executions of deployed pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.lookup import check_limit
+from prefect_codepipeline.engine.operations.projection import FLOW_NAME, source_actions
+from prefect_codepipeline.errors import PipelineNotFoundException, ValidationException
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.record.facts import TriggerType
+from prefect_codepipeline.prefect_api.client import call, client
+
+
+def start_pipeline_execution(
+    name: str,
+    variables: Mapping[str, str],
+    source_revisions: Mapping[str, str],
+    started_by: str,
+    client_request_token: str | None = None,
+    trigger_type: TriggerType | None = None,
+) -> str:
+    """Start an execution of a deployed pipeline; its pipelineExecutionId, which is the flow run's id.
+
+    Args:
+        name: of the pipeline.
+        variables: values of pipeline variables, by name.
+        source_revisions: a commit, tag or branch for source actions, by action name.
+        started_by: who starts it, for people; the execution's trigger detail.
+        client_request_token: the same token starts one execution, however often it is sent.
+        trigger_type: what starts it when it is not a person.
+
+    Raises:
+        PipelineNotFoundException: no such pipeline.
+        ValidationException: a variable or source action that it does not have, a missing or empty value.
+        ConcurrentPipelineExecutionsLimitExceededException: a QUEUED or PARALLEL pipeline has 50 in flight.
+    """
+    deployment = find_deployment(name)
+    _, definition = newest_version(name, int(deployment["version"] or 1))
+    declaration = definition.masked()
+    check_start(declaration, variables, source_revisions)
+    check_limit(name, declaration.execution_mode)
+    run = client().create_flow_run_from_deployment(
+        UUID(deployment["id"]),
+        parameters={"variables": dict(variables), "source_revisions": dict(source_revisions)},
+        # All pipelines are deployments of one flow, for which Prefect keeps these keys.
+        idempotency_key=f"{name}/{client_request_token}" if client_request_token else str(uuid4()),
+        labels={
+            "codepipeline.started-by": started_by,
+            **({"codepipeline.trigger-type": trigger_type} if trigger_type else {}),
+        },
+    )
+    return str(run.id)
+
+
+def check_start(
+    declaration: PipelineDeclaration, variables: Mapping[str, str], source_revisions: Mapping[str, str]
+) -> None:
+    """Check what an execution is started with. Raises `ValidationException`, naming every mistake."""
+    mistakes = [
+        *_mistakes_in_variables(declaration, variables),
+        *_mistakes_in_revisions(declaration, source_revisions),
+    ]
+    if mistakes:
+        raise ValidationException(f"pipeline {declaration.name!r} was not started: {'; '.join(mistakes)}")
+
+
+def find_deployment(name: str) -> dict[str, Any]:
+    """The deployment of a pipeline. Raises `PipelineNotFoundException`."""
+    status, body = call("GET", f"/deployments/name/{FLOW_NAME}/{name}", expected=(404,))
+    if status == 404:
+        raise PipelineNotFoundException(
+            f"there is no pipeline {name!r} at {client().api_url}; deploy one with: codepipeline deploy FILE"
+        )
+    deployment: dict[str, Any] = body
+    return deployment
+
+
+def _mistakes_in_variables(declaration: PipelineDeclaration, given: Mapping[str, str]) -> Iterator[str]:
+    declared = {variable.name: variable for variable in declaration.variables or []}
+    for name, value in given.items():
+        if name not in declared:
+            yield f"it has no variable {name!r} (it has: {', '.join(declared) or 'none'})"
+        elif not value:
+            yield f"variable {name!r} has an empty value"
+    for name, variable in declared.items():
+        if not variable.default_value and name not in given:
+            yield f"variable {name!r} has no default and no value was given; add --variable {name}=VALUE"
+
+
+def _mistakes_in_revisions(declaration: PipelineDeclaration, given: Mapping[str, str]) -> Iterator[str]:
+    sources = source_actions(declaration)
+    for name, value in given.items():
+        if name not in sources:
+            yield f"it has no source action {name!r} (it has: {', '.join(sources)})"
+        elif not value:
+            yield f"the source revision of {name!r} is empty"

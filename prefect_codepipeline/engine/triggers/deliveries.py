@@ -1,0 +1,294 @@
+"""What a git host told a webhook: who sent it, and the executions that it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import SecretStr
+
+from prefect_codepipeline.actions.git.changed_files import Look, complete
+from prefect_codepipeline.actions.git.places import Connections
+from prefect_codepipeline.actions.git.source import find_named_connection
+from prefect_codepipeline.blocks.git_connection import GitConnection, kind_of_host
+from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
+from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
+from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.operations.projection import deployed_definitions
+from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
+from prefect_codepipeline.engine.triggers.pipeline_webhooks import target_action
+from prefect_codepipeline.engine.triggers.triggering import REFUSALS, trigger
+from prefect_codepipeline.engine.triggers.webhook_filters import why_not
+from prefect_codepipeline.engine.triggers.webhook_signatures import check_sender, check_webhook
+from prefect_codepipeline.errors import ActionFailed, MissingBlock, PipelineNotFoundException, WebhookRefused
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.payloads import Delivery, PayloadError, host_of, read_payload
+from prefect_codepipeline.model.triggers.git_event import GitEvent, GitHost
+from prefect_codepipeline.model.triggers.matching import CODECOMMIT, Decision, GitPlace, git_places
+from prefect_codepipeline.model.triggers.webhook_delivery import (
+    EventResult,
+    FinishedDelivery,
+    TakenDelivery,
+    delivery_key,
+    shortened,
+)
+
+MOST_RESULTS = 1000
+_FULL_ID = 40
+_READ_SECONDS = 600.0
+_MOST_TEXT = 500
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Who may send to `/webhooks/<name>`: a connection's host, or the hosts of a pipeline's sources."""
+
+    name: str
+    connections: Mapping[str, GitConnection]
+
+
+@dataclass
+class Definitions:
+    """The definitions of deployed pipelines; a version never changes, so each is read once."""
+
+    known: dict[tuple[str, int], PipelineDefinition] = field(default_factory=dict)
+
+    def read(self) -> list[PipelineDefinition]:
+        """What every deployed pipeline runs now."""
+        found = deployed_definitions(self.known)
+        self.known = {(each.pipeline_name, each.version): each for each in found}
+        return found
+
+
+def find_endpoint(name: str) -> Endpoint | None:
+    """The connection with that name, else the pipeline; None when there is neither, or nobody may send to it.
+
+    Raises:
+        PrefectUnavailable: Prefect does not answer.
+    """
+    try:
+        found = {name: find_named_connection(name)}
+    except MissingBlock:
+        found = _connections_of(name)
+    except ActionFailed:  # a block that cannot be used
+        return None
+    found = {name: connection for name, connection in found.items() if connection.webhook_secret}
+    return Endpoint(name, found) if found else None
+
+
+def read_delivery(
+    endpoint: Endpoint, headers: Mapping[str, str], body: bytes, at: datetime
+) -> TakenDelivery | Delivery:
+    """What a request tells of; a `Delivery` without events says why there is nothing to do.
+
+    Raises:
+        WebhookRefused: its sender does not know the secret.
+        PayloadError: it is not what that host sends.
+    """
+    host, connections = _checked(endpoint, headers, body)
+    told = read_payload(headers, body, host)
+    if not told.events:
+        return told
+    delivery = told.events[0].delivery[:255]
+    return TakenDelivery(
+        key=delivery_key(endpoint.name, delivery, body),
+        at=at,
+        endpoint=endpoint.name,
+        connections=connections,
+        delivery=delivery,
+        events=tuple(shortened(event) for event in told.events),
+        # The signature does not cover the host's id, and what was overheard must start nothing a second time.
+        token=delivery_key(endpoint.name, "", body),
+    )
+
+
+def read_webhook(
+    webhook: PipelineWebhook, source_address: str, headers: Mapping[str, str], body: bytes, at: datetime
+) -> TakenDelivery | str:
+    """What a request to a V1 webhook starts; a text says why its filters let it start nothing.
+
+    Raises:
+        WebhookRefused: its authentication does not let it in.
+        PayloadError: the body is no JSON.
+        CodePipelineError: the webhook cannot be used; its pipeline or action may be gone.
+    """
+    definition = webhook.whole()
+    check_webhook(definition, source_address, headers, body)
+    _, pipeline = newest_version(definition.target_pipeline)
+    action = target_action(pipeline.masked(), definition)
+    if ignored := why_not(definition.filters, body, action.configuration):
+        return ignored
+    return TakenDelivery(
+        key=delivery_key(definition.name, "", body),
+        token=delivery_key(definition.name, "", body),
+        at=at,
+        endpoint=f"{definition.target_pipeline}/{definition.target_action}",
+        connections=(),
+        events=_pushes_to(pipeline.masked(), action.name, headers, body),
+        webhook=definition.name,
+    )
+
+
+def deal_with(taken: TakenDelivery, definitions: Definitions) -> FinishedDelivery:
+    """Start what a delivery asks for; doing it twice starts nothing twice.
+
+    Raises:
+        ActionFailed: git could not tell which files have changed.
+        PrefectUnavailable: it may be done again.
+    """
+    results = [_start(taken)] if taken.webhook else _tell_all(taken, definitions)
+    return _finished(taken, results)
+
+
+def given_up(taken: TakenDelivery, reason: str) -> FinishedDelivery:
+    """The end of a delivery that could not be dealt with."""
+    events = [str(event) for event in taken.events] or [f"webhook {taken.webhook}"]
+    return _finished(
+        taken, [EventResult(event=each, pipeline="", refusal=reason[:_MOST_TEXT]) for each in events]
+    )
+
+
+def _finished(taken: TakenDelivery, results: list[EventResult]) -> FinishedDelivery:
+    return FinishedDelivery(
+        key=taken.key,
+        at=taken.at,
+        finished_at=utc_now(),
+        endpoint=taken.endpoint,
+        delivery=taken.delivery,
+        results=tuple(results[:MOST_RESULTS]),
+    )
+
+
+def _start(taken: TakenDelivery) -> EventResult:
+    """What a V1 webhook does: it starts its pipeline, with the commit that was pushed when the body tells of one."""
+    pipeline, _, action = taken.endpoint.rpartition("/")
+    event = taken.events[0] if taken.events else None
+    what = f"webhook {taken.webhook}" + (f", {event}" if event else "")
+    revisions = {action: event.commit} if event else {}
+    token = f"webhook-{taken.token}"
+    try:
+        execution_id = start_pipeline_execution(pipeline, {}, revisions, taken.webhook, token, "Webhook")
+    except REFUSALS as error:
+        return EventResult(event=what, pipeline=pipeline, refusal=str(error)[:_MOST_TEXT])
+    return EventResult(event=what, pipeline=pipeline, execution_id=execution_id)
+
+
+def _pushes_to(
+    pipeline: PipelineDeclaration, action: str, headers: Mapping[str, str], body: bytes
+) -> tuple[GitEvent, ...]:
+    """The push to the action's own branch that a body tells of; nothing where it tells of anything else."""
+    places = [place for place in git_places(pipeline) if place.action.name == action]
+    try:
+        events = read_payload(headers, body).events
+    except PayloadError:
+        return ()
+    found = [
+        shortened(event)
+        for event in events
+        for place in places
+        if event.branch == place.branch and _is_of(place, event) and len(event.commit) == _FULL_ID
+    ]
+    return tuple(found[:1])
+
+
+def _tell_all(taken: TakenDelivery, definitions: Definitions) -> list[EventResult]:
+    known = Connections()
+    results: list[EventResult] = []
+    readers = list(_readers(taken, definitions.read(), known))
+    for number, event in enumerate(taken.events):
+        token = f"webhook-{taken.token}-{number}"
+        told = [_tell(reader, event, token, known) for reader in readers if reader.of(event)]
+        results += told or [EventResult(event=str(event))]
+    return results
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A pipeline that reads repositories through the connections of a delivery."""
+
+    definition: PipelineDefinition
+    places: tuple[GitPlace, ...]
+
+    def of(self, event: GitEvent) -> list[GitPlace]:
+        """The source actions that read the event's repository."""
+        return [place for place in self.places if _is_of(place, event)]
+
+
+def _is_of(place: GitPlace, event: GitEvent) -> bool:
+    # CodeCommit's names have no owner; no host tells repositories apart by case.
+    found = event.repository.casefold()
+    return place.repository.casefold() == (
+        found.rpartition("/")[2] if place.provider == CODECOMMIT else found
+    )
+
+
+def _readers(
+    taken: TakenDelivery, definitions: list[PipelineDefinition], known: Connections
+) -> Iterator[_Reader]:
+    for definition in definitions:
+        # An endpoint that is a pipeline's starts that one alone.
+        if taken.endpoint not in taken.connections and definition.pipeline_name != taken.endpoint:
+            continue
+        places = [place for place in git_places(definition.whole()) if known.name(place) in taken.connections]
+        if places:
+            yield _Reader(definition, tuple(places))
+
+
+def _tell(reader: _Reader, event: GitEvent, token: str, known: Connections) -> EventResult:
+    places = reader.of(event)
+
+    def completed(event: GitEvent) -> GitEvent:
+        access = known.access(places[0])
+        return complete(event, access, Look.at(access, _READ_SECONDS))
+
+    done = trigger(
+        reader.definition, event, "webhook", token, completed, [place.action.name for place in places]
+    )
+    reason = "" if done.decision.starts else _why_not(done.decision)
+    return EventResult(
+        event=str(done.event),
+        pipeline=done.pipeline,
+        execution_id=done.execution_id,
+        refusal=done.refusal[:_MOST_TEXT],
+        reason=reason[:_MOST_TEXT],
+    )
+
+
+def _why_not(decision: Decision) -> str:
+    return "; ".join(dict.fromkeys(each.reason for each in decision.considered)) or "no filter asks for it"
+
+
+def _connections_of(pipeline: str) -> dict[str, GitConnection]:
+    """The connections of a pipeline's sources, by their blocks' names."""
+    try:
+        _, definition = newest_version(pipeline)
+    except PipelineNotFoundException:
+        return {}
+    known = Connections()
+    names = {known.name(place) for place in git_places(definition.masked())} - {None}
+    return {name: find_named_connection(name) for name in sorted(filter(None, names))}
+
+
+def _checked(endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> tuple[GitHost, tuple[str, ...]]:
+    """The host that a request comes from, and the connections whose secret its sender knows."""
+    refused: WebhookRefused | None = None
+    found: dict[GitHost, list[str]] = {}
+    for name, connection in endpoint.connections.items():
+        host = _host_of(connection, headers)
+        try:
+            check_sender(host, connection.webhook_secret or SecretStr(""), headers, body)
+            found.setdefault(host, []).append(name)
+        except WebhookRefused as error:
+            refused = error
+    if not found:
+        raise refused or WebhookRefused("nobody may send to this address")
+    host, names = next(iter(found.items()))
+    return host, tuple(names)
+
+
+def _host_of(connection: GitConnection, headers: Mapping[str, str]) -> GitHost:
+    """Whose way of signing counts: the connection's, or our own for who names no host."""
+    claimed = host_of(headers)
+    return claimed if claimed == "plain" else kind_of_host(connection) or claimed

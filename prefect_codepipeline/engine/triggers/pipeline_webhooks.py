@@ -1,0 +1,80 @@
+"""PutWebhook, ListWebhooks and DeleteWebhook.
+
+https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_PutWebhook.html
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from pydantic import SecretStr
+
+from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
+from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.triggers.webhook_filters import check_filters
+from prefect_codepipeline.errors import ValidationException
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition, check_authentication
+from prefect_codepipeline.prefect_api.client import call, call_all
+
+_TYPE = "pipeline-webhook"
+
+
+def put_webhook(definition: WebhookDefinition) -> PipelineWebhook:
+    """Make a webhook, or change the one of that name, which keeps its address.
+
+    Raises:
+        PipelineNotFoundException: there is no such pipeline.
+        ValidationException: the target action is no source action of it.
+        InvalidWebhookAuthenticationParametersException: the settings do not go with the kind of authentication.
+        InvalidWebhookFilterPatternException: a filter could not be asked.
+    """
+    check_authentication(definition)
+    _, pipeline = newest_version(definition.target_pipeline)
+    action = target_action(pipeline.masked(), definition)
+    check_filters(definition.filters, action.configuration)
+    known = find_webhook(definition.name)
+    token = known.url_token if known else SecretStr(secrets.token_urlsafe(24))
+    block = PipelineWebhook.of(definition, token)
+    block.save(slug(definition.name), overwrite=True)
+    return block
+
+
+def target_action(pipeline: PipelineDeclaration, definition: WebhookDefinition) -> ActionDeclaration:
+    """The source action that a webhook is for. Raises `ValidationException`."""
+    actions = [action for stage in pipeline.stages for action in stage.actions]
+    for action in actions:
+        if action.name == definition.target_action and action.action_type_id.category == "Source":
+            return action
+    names = ", ".join(each.name for each in actions if each.action_type_id.category == "Source")
+    raise ValidationException(
+        f"webhook {definition.name!r}: pipeline {pipeline.name!r} has no source action {definition.target_action!r} "
+        f"(it has: {names})"
+    )
+
+
+def find_webhook(name: str) -> PipelineWebhook | None:
+    """The webhook of that name. Raises `PrefectUnavailable`."""
+    path = f"/block_types/slug/{_TYPE}/block_documents/name/{slug(name)}?include_secrets=true"
+    status, document = call("GET", path, expected=(404,))
+    return PipelineWebhook.model_validate(document["data"]) if status == 200 else None
+
+
+def list_webhooks() -> list[PipelineWebhook]:
+    """All webhooks, by name."""
+    body = {"block_types": {"slug": {"any_": [_TYPE]}}, "include_secrets": True}
+    found = [
+        PipelineWebhook.model_validate(each["data"]) for each in call_all("/block_documents/filter", body)
+    ]
+    return sorted(found, key=lambda webhook: str(webhook.definition["name"]))
+
+
+def delete_webhook(name: str) -> bool:
+    """Delete a webhook, whose address is then gone for good; False when there was none, which is no mistake."""
+    path = f"/block_types/slug/{_TYPE}/block_documents/name/{slug(name)}"
+    status, document = call("GET", path, expected=(404,))
+    if status == 404:
+        return False
+    call("DELETE", f"/block_documents/{document['id']}", expected=(404,))
+    return True

@@ -1,0 +1,250 @@
+"""Look for pushes by asking repositories for their branches and tags: one `git ls-remote` a repository and minute.
+
+What was seen is kept in Prefect, a block for each repository; that somebody looks in a minute is a Prefect variable,
+whose creation succeeds once. So any number of processes may poll, and any of them may die: a change that was not dealt
+with to its end is found again, and the same change starts an execution once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from prefect_codepipeline.actions.git.changed_files import Look, complete
+from prefect_codepipeline.actions.git.failures import failure_of
+from prefect_codepipeline.actions.git.places import Connections
+from prefect_codepipeline.actions.git.process import Access, GitError, git_processes
+from prefect_codepipeline.blocks.git_poll_state import GitPollState
+from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
+from prefect_codepipeline.engine.operations.projection import deployed_definitions
+from prefect_codepipeline.engine.triggers.triggering import Triggered, trigger
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.triggers.git_event import GitEvent
+from prefect_codepipeline.model.triggers.matching import GitPlace, git_places, is_polled
+from prefect_codepipeline.prefect_api.client import call, call_all
+from prefect_codepipeline.prefect_api.leases import server_time
+
+# Nobody polls when it is 0.
+EVERY_SECONDS = int(os.environ.get("PREFECT_CODEPIPELINE_POLL_SECONDS") or 60)
+MOST_REFERENCES = 20_000
+_ASK_SECONDS, _READ_SECONDS = 50.0, 600.0
+_AT_ONCE = 8
+_CLAIM = "codepipeline-poll-"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A pipeline that reads a repository, by the source actions that do; their places say how they name it."""
+
+    definition: PipelineDefinition
+    places: tuple[GitPlace, ...]
+
+
+@dataclass
+class Watched:
+    """A repository that is polled, and who reads it."""
+
+    access: Access
+    readers: list[Reader] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A branch or tag whose commit is not the one that was seen before; `before` is None when it is new."""
+
+    reference: str
+    before: str | None
+    now: str
+
+
+def poll_once(connections: bool = True, now: datetime | None = None) -> list[str]:
+    """Look at every repository once, and start what pushes ask for. What was started, and what went wrong, as sentences.
+
+    A repository that somebody has looked at in this minute is passed over.
+
+    Args:
+        connections: also what `CodeStarSourceConnection` actions read; a connection with a webhook is never asked.
+        now: the server's time when nothing else is said.
+
+    Raises:
+        PrefectUnavailable: Prefect does not answer; the next look finds what this one has not dealt with.
+    """
+    minute = int((now or server_time()).timestamp()) // max(EVERY_SECONDS, 1)
+    watched, sentences = find_watched(connections)
+    _drop_old_claims(minute)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="codepipeline-poll") as pool:
+        for found in pool.map(lambda each: _look_at(each, minute), watched):
+            sentences += found
+    return sentences
+
+
+def find_watched(connections: bool) -> tuple[list[Watched], list[str]]:
+    """The repositories to poll, each once however many pipelines read it; and which cannot be, as sentences."""
+    known, found, sentences = Connections(), dict[str, Watched](), list[str]()
+    for definition in deployed_definitions():
+        declaration = definition.whole()
+        by_url: dict[str, list[GitPlace]] = {}
+        for place in git_places(declaration):
+            if not is_polled(declaration, place, connections) or known.has_webhook(place):
+                continue
+            try:
+                access = known.access(place)
+            except (ActionFailed, ValidationError, ValueError) as error:
+                sentences.append(
+                    f"pipeline {declaration.name!r}: {place.action.name!r} is not polled: {_said(error)}"
+                )
+                continue
+            by_url.setdefault(access.url, []).append(place)
+            watched = found.setdefault(access.url, Watched(access))
+            if watched.access.token is None and access.token is not None:
+                watched.access = access
+        for url, places in by_url.items():
+            found[url].readers.append(Reader(definition, tuple(places)))
+    return list(found.values()), sentences
+
+
+def remote_references(access: Access, look: Look) -> dict[str, str]:
+    """The commit of each branch and tag of a repository, by full name; of an annotated tag, the commit it leads to.
+
+    Raises:
+        ActionFailed: it cannot be read; in one sentence.
+    """
+    with tempfile.TemporaryDirectory(prefix="codepipeline-poll-") as folder:
+        home = Path(folder) / "home"
+        try:
+            with git_processes(home, access, look.check, lambda _: None) as git:
+                output = git.run("ls-remote", "--quiet", "--heads", "--tags", "--", access.url)
+        except GitError as error:
+            raise failure_of(error, access.url, home) from None
+    found: dict[str, str] = {}
+    for line in os.fsdecode(output).splitlines():
+        commit, _, name = line.partition("\t")
+        # `refs/tags/v1^{}` follows `refs/tags/v1`.
+        found[name.removesuffix("^{}")] = commit
+    return found
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, ValidationError):  # whose text would repeat what it was given
+        return "; ".join(f"{each['loc'][0]}: {each['msg']}" for each in error.errors(include_input=False))
+    return str(error)
+
+
+def _look_at(watched: Watched, minute: int) -> list[str]:
+    url = watched.access.url
+    name = hashlib.sha256(url.encode()).hexdigest()[:32]
+    if not _claim(name, minute):
+        return []
+    try:
+        return _deal_with(watched, name)
+    except ActionFailed as error:
+        return [f"polling {url}: {error}"]
+
+
+def _deal_with(watched: Watched, name: str) -> list[str]:
+    access = watched.access
+    seen = _read_state(name)
+    now = remote_references(access, Look.at(access, _ASK_SECONDS))
+    if len(now) > MOST_REFERENCES:
+        raise ActionFailed(
+            f"it has {len(now)} branches and tags, and polling takes {MOST_REFERENCES}; use a webhook"
+        )
+    if seen is None:
+        # What is there already is nothing new.
+        _keep(name, GitPollState(url=access.url, references=now, generation=0))
+        return []
+    sentences: list[str] = []
+    for change in _changes(seen.references, now):
+        try:
+            sentences += _tell(watched, seen, change)
+        except ActionFailed as error:
+            sentences.append(f"polling {access.url}: {change.reference}: {error}; it is looked at again")
+            # As if it had not been seen.
+            _put_back(now, change)
+    if now != seen.references and _is_still(name, seen.generation):
+        _keep(name, GitPollState(url=access.url, references=now, generation=seen.generation + 1))
+    return sentences
+
+
+def _changes(before: dict[str, Any], now: dict[str, str]) -> Iterator[Change]:
+    for reference, commit in sorted(now.items()):
+        if before.get(reference) != commit:
+            yield Change(reference, before.get(reference), commit)
+
+
+def _put_back(now: dict[str, str], change: Change) -> None:
+    if change.before is None:
+        del now[change.reference]
+    else:
+        now[change.reference] = change.before
+
+
+def _tell(watched: Watched, seen: GitPollState, change: Change) -> list[str]:
+    """Tell every pipeline that reads the repository of one push."""
+    # The same change, found again after a crash, has the same token; the same push a second time has another.
+    parts = (seen.url, change.reference, change.before or "", change.now, str(seen.generation))
+    token = f"poll-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:32]}"
+    known: dict[str, GitEvent] = {}
+
+    def completed(event: GitEvent) -> GitEvent:
+        if not known:
+            known["event"] = complete(event, watched.access, Look.at(watched.access, _READ_SECONDS))
+        return replace(event, commit=known["event"].commit, changed_files=known["event"].changed_files)
+
+    told: list[Triggered] = []
+    for reader in watched.readers:
+        event = _event(reader.places[0], change)
+        actions = [place.action.name for place in reader.places]
+        told.append(trigger(reader.definition, event, "poll", token, completed, actions))
+    return [str(each) for each in told if each.execution_id or each.refusal]
+
+
+def _event(place: GitPlace, change: Change) -> GitEvent:
+    kind, _, name = change.reference.removeprefix("refs/").partition("/")
+    is_tag = kind == "tags"
+    return GitEvent(
+        host="git",
+        repository=place.repository,
+        commit=change.now,
+        branch=None if is_tag else name,
+        tag=name if is_tag else None,
+        base=None if is_tag else change.before,
+    )
+
+
+def _read_state(name: str) -> GitPollState | None:
+    path = f"/block_types/slug/git-poll-state/block_documents/name/{name}"
+    status, document = call("GET", path, expected=(404,))
+    return GitPollState.model_validate(document["data"]) if status == 200 else None
+
+
+def _is_still(name: str, generation: int) -> bool:
+    """Whether nobody has kept a newer state meanwhile: reading files may take longer than a minute."""
+    state = _read_state(name)
+    return state is not None and state.generation == generation
+
+
+def _keep(name: str, state: GitPollState) -> None:
+    state.save(name, overwrite=True)
+
+
+def _claim(name: str, minute: int) -> bool:
+    """Whether it is ours to look at the repository in this minute."""
+    body = {"name": f"{_CLAIM}{minute}-{name}", "value": minute, "tags": ["codepipeline"]}
+    return call("POST", "/variables/", body, expected=(409,))[0] != 409
+
+
+def _drop_old_claims(minute: int) -> None:
+    for claim in call_all("/variables/filter", {"variables": {"name": {"like_": f"{_CLAIM}%"}}}):
+        # The minute before stays: clocks of two servers may differ.
+        if int(claim["value"]) < minute - 1:
+            call("DELETE", f"/variables/{claim['id']}", expected=(404,))

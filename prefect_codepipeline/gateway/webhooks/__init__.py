@@ -1,0 +1,1 @@
+"""What git hosts tell of pushes and pull requests."""

@@ -1,0 +1,233 @@
+"""Who may approve, how many, and when: what AWS leaves to IAM. Without a policy anybody's first answer decides.
+
+Everything that is not known for certain speaks against an approval, and each refusal says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from prefect_codepipeline.model.approver import Approver, is_same_person, local_part
+from prefect_codepipeline.model.record.artifacts import SourceRevision
+from prefect_codepipeline.model.record.facts import ApprovalVoted
+from prefect_codepipeline.model.record.state import ExecutionState
+
+Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+_WEEK: tuple[Weekday, ...] = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+# Of these somebody is named as the one who started it.
+_STARTED_BY_A_PERSON = ("StartPipelineExecution", "ManualRollback")
+EVERYWHERE = "*"
+
+_ApproverName = Annotated[
+    str, Field(pattern=r"^([UWS][A-Z0-9]{2,20}|[^\s@]+@[^\s@]+)$", description="U…, W…, S… or an address.")
+]
+
+
+class OfficeHours(BaseModel):
+    """When an approval counts; a rejection counts always."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    days: tuple[Weekday, ...] = Field(_WEEK[:5], min_length=1, description="Days of the week.")
+    begin: time = Field(time(9), description="From this time on, such as '09:00'.")
+    end: time = Field(time(17), description="Until before this time.")
+    time_zone: str = Field("UTC", description="Name in the IANA database, such as Europe/Berlin.")
+
+    @field_validator("begin", "end", mode="before")
+    @classmethod
+    def _is_a_text(cls, value: object) -> object:
+        # YAML takes 09:00 without quotes for a number.
+        if isinstance(value, (int, float)):
+            raise ValueError("write a time in quotes, such as '09:00'")
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"there is no time zone {name!r}") from None
+        return name
+
+    @model_validator(mode="after")
+    def _has_a_length(self) -> OfficeHours:
+        if self.begin >= self.end:
+            raise ValueError("begin must come before end")
+        return self
+
+    def has(self, moment: datetime) -> bool:
+        """Whether the office is open at that time."""
+        local = moment.astimezone(ZoneInfo(self.time_zone))
+        return _WEEK[local.weekday()] in self.days and self.begin <= local.time() < self.end
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.days)} {self.begin:%H:%M}-{self.end:%H:%M} {self.time_zone}"
+
+
+class ApprovalPolicy(BaseModel):
+    """What an answer to an approval must fulfil."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    approvers: tuple[_ApproverName, ...] = Field(
+        (),
+        description="Who may decide: ids of Slack users (U…) and groups (S…), e-mail addresses; anybody when empty.",
+    )
+    quorum: int = Field(1, ge=1, le=50, description="How many different people have to approve.")
+    not_who_started: bool = Field(False, description="Who started the execution may not approve it.")
+    not_who_committed: bool = Field(False, description="Who wrote one of its commits may not approve it.")
+    office_hours: OfficeHours | None = Field(None, description="When an approval counts; always when empty.")
+    on_expiry: Literal["Reject", "Approve"] = Field(
+        "Reject", description="What it means when nobody decided in time; AWS rejects."
+    )
+    remind_minutes_before: int | None = Field(
+        60, ge=1, description="Slack is reminded so long before the approval expires; not at all when null."
+    )
+
+    @model_validator(mode="after")
+    def _can_be_fulfilled(self) -> ApprovalPolicy:
+        people = [name for name in self.approvers if not name.startswith("S") or "@" in name]
+        if self.approvers and len(people) == len(self.approvers) < self.quorum:
+            raise ValueError(f"a quorum of {self.quorum} cannot come from {len(people)} approvers")
+        return self
+
+    @property
+    def asks_who(self) -> bool:
+        """Whether an answer without a name says too little."""
+        return bool(self.approvers or self.quorum > 1 or self.not_who_started or self.not_who_committed)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The Slack groups among the approvers."""
+        return tuple(name for name in self.approvers if name.startswith("S") and "@" not in name)
+
+
+AWS_POLICY = ApprovalPolicy()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an answer comes to: `refused` for a `reason`, `counted` towards the quorum, or `decided`."""
+
+    kind: Literal["refused", "counted", "decided"]
+    reason: str = ""
+
+
+def judge(
+    policy: ApprovalPolicy,
+    state: ExecutionState,
+    votes: Sequence[ApprovalVoted],
+    approver: Approver,
+    status: Literal["Approved", "Rejected"],
+    now: datetime,
+) -> Verdict:
+    """What the answer of one person comes to, after the votes that were given before.
+
+    Args:
+        policy: of the approval.
+        state: the execution that asks.
+        votes: the approvals that were given before, with those of this person.
+        approver: who answers.
+        status: the answer.
+        now: when.
+    """
+    if policy.asks_who and not approver.identity:
+        return Verdict("refused", _needs_a_name(approver))
+    if policy.approvers and not _is_listed(policy.approvers, approver):
+        return Verdict("refused", f"{approver.label} is not among those who may decide this")
+    if status == "Rejected":
+        return Verdict("decided")
+    if reason := _reason_against(policy, state, approver, now):
+        return Verdict("refused", reason)
+    if policy.quorum == 1:
+        return Verdict("decided")
+    others = [vote for vote in votes if vote.approver.identity != approver.identity]
+    for vote in others:
+        is_same = is_same_person(vote.approver, approver)
+        if is_same is None:
+            return Verdict("refused", _cannot_tell(approver, vote.approver))
+        if is_same:
+            return Verdict("refused", f"{vote.approver.label} has approved already, and is the same person")
+    if len(others) + 1 >= policy.quorum:
+        return Verdict("decided")
+    return Verdict("counted", f"{len(others) + 1} of {policy.quorum} needed have approved")
+
+
+def is_fulfilled(policy: ApprovalPolicy, votes: Sequence[ApprovalVoted]) -> bool:
+    """Whether the votes alone decide: each was judged when it was given."""
+    return policy.quorum > 1 and len({vote.approver.identity for vote in votes}) >= policy.quorum
+
+
+def _needs_a_name(approver: Approver) -> str:
+    if approver.via == "prefect":
+        return "Prefect's form does not say who answers, and this approval asks who; decide in Slack, or by a personal link"
+    return "this approval asks who answers, and this link was made for nobody in particular; decide in Slack, or by a personal link"
+
+
+def _is_listed(names: Sequence[str], approver: Approver) -> bool:
+    slack = {approver.slack_user, *approver.slack_groups} - {""}
+    address = approver.address
+    return any(name in slack or ("@" in name and name.casefold() == address) for name in names)
+
+
+def _reason_against(
+    policy: ApprovalPolicy, state: ExecutionState, approver: Approver, now: datetime
+) -> str | None:
+    if policy.not_who_started and (reason := _started_it(state, approver)):
+        return reason
+    if policy.not_who_committed:
+        for revision in state.source_revisions.values():
+            if reason := _committed_it(revision, approver):
+                return reason
+    if policy.office_hours and not policy.office_hours.has(now):
+        return f"approvals count only {policy.office_hours}"
+    return None
+
+
+def _started_it(state: ExecutionState, approver: Approver) -> str | None:
+    pinned = state.pinned
+    if pinned.trigger_type not in _STARTED_BY_A_PERSON or pinned.trigger_detail == "schedule":
+        return None
+    starter = pinned.trigger_detail
+    if starter in ("", "Prefect"):
+        return "who started the execution may not approve it, and Prefect's UI does not say who that was"
+    if starter.casefold() in {approver.label.casefold(), approver.name.casefold(), approver.address}:
+        return f"{approver.label} started the execution, and may not approve it"
+    if "@" not in starter:
+        return None
+    if not approver.address:
+        return f"{starter} started it and may not approve it; {_address_unknown(approver)}"
+    if local_part(starter) == local_part(approver.address):
+        return f"{approver.label} started the execution as {starter}, and may not approve it"
+    return None
+
+
+def _committed_it(revision: SourceRevision, approver: Approver) -> str | None:
+    author, email = revision.author or "", revision.author_email or ""
+    if not author and not email:  # such as an object in S3
+        return None
+    commit = revision.revision_id[:12]
+    if author and author.casefold() == approver.name.casefold():
+        return f"{approver.label} wrote commit {commit}, and may not approve it"
+    if not approver.address:
+        return f"who wrote commit {commit} may not approve it; {_address_unknown(approver)}"
+    is_local = approver.via == "cli" and local_part(email) == local_part(approver.address)
+    if email and (email.casefold() == approver.address or is_local):
+        return f"{approver.label} wrote commit {commit}, and may not approve it"
+    return None
+
+
+def _cannot_tell(approver: Approver, other: Approver) -> str:
+    unknown = other if approver.address else approver
+    return f"it takes different people, and {other.label} has approved; {_address_unknown(unknown)}"
+
+
+def _address_unknown(approver: Approver) -> str:
+    return f"the e-mail address of {approver.label} is not known (the Slack app needs the scope users:read.email)"

@@ -1,0 +1,1 @@
+"""Buildspecs, and what the builds of one say."""

@@ -1,0 +1,1 @@
+"""What a pipeline says, as its definition spells it."""

@@ -1,0 +1,30 @@
+"""How long an action of each type may take.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/limits.html
+"""
+
+from __future__ import annotations
+
+from prefect_codepipeline.model.definition.declaration import ActionTypeId
+
+_HOUR, _DAY = 60, 24 * 60
+_OF_PROVIDERS = {
+    ("Approval", "Manual"): 7 * _DAY,
+    ("Build", "CodeBuild"): 36 * _HOUR,
+    ("Compute", "Commands"): 55,
+    ("Deploy", "CloudFormation"): 3 * _DAY,
+    ("Deploy", "CodeDeploy"): 5 * _DAY,
+    ("Deploy", "CodeDeployToECS"): 5 * _DAY,
+    ("Deploy", "S3"): 90,
+    ("Invoke", "Lambda"): _DAY,
+    ("Invoke", "StepFunctions"): 7 * _DAY,
+}
+
+
+def timeout_in_minutes(action_type: ActionTypeId) -> int:
+    """When an action of that type fails because it has not ended; only an approval may set another time itself."""
+    if action_type.owner == "Custom":
+        return _DAY
+    if action_type.category == "Test":
+        return 8 * _HOUR
+    return _OF_PROVIDERS.get((action_type.category, action_type.provider), _HOUR)

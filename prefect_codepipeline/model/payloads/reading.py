@@ -1,0 +1,118 @@
+"""What the readers of all hosts' payloads have in common."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+
+from prefect_codepipeline.model.triggers.git_event import GitEvent
+
+MOST_FILES = 300
+_MOST_TEXT = 10_000
+_BRANCH, _TAG = "refs/heads/", "refs/tags/"
+
+
+class PayloadError(ValueError):
+    """The body of a webhook's request is not what its host sends; the text says where and what, never the content."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One request: its events, or why there are none. Several branches may be pushed at once."""
+
+    events: tuple[GitEvent, ...] = ()
+    ignored: str = ""
+
+
+class Part(BaseModel):
+    """A part of a payload: hosts add fields at any time, so what is not asked for is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def _text(value: object) -> object:
+    return "" if value is None else value[:_MOST_TEXT] if isinstance(value, str) else value
+
+
+CommitId = Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{7,64}\z", strict=True)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=1000, strict=True)]
+# For people only: cut, and empty rather than absent.
+Text = Annotated[str, BeforeValidator(_text)]
+Url = Annotated[str | None, Field(max_length=2000)]
+Paths = Annotated[
+    tuple[Annotated[str, Field(max_length=4096)], ...], BeforeValidator(lambda value: value or ())
+]
+PartT = TypeVar("PartT", bound=BaseModel)
+
+
+def lower_names(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers by their names in lower case."""
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def body_of(headers: Mapping[str, str], body: bytes) -> bytes:
+    """The JSON of a request; GitHub and Gitea can send it as the field `payload` of a form."""
+    if not headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
+        return body
+    try:
+        fields = parse_qs(body.decode(), max_num_fields=10, errors="strict")
+    except ValueError:
+        raise PayloadError("the body is not the form that its Content-Type says") from None
+    if "payload" not in fields:
+        raise PayloadError("the form has no field 'payload'")
+    return fields["payload"][0].encode()
+
+
+def parse(model: type[PartT], body: bytes) -> PartT:
+    """The body as a `model`. Raises `PayloadError`, naming the first fields that are wrong."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        # Without the input: a payload may hold what no log should.
+        mistakes = error.errors(include_url=False, include_input=False, include_context=False)
+        said = "; ".join(f"{_place(each['loc'])}{each['msg']}" for each in mistakes[:3])
+        raise PayloadError(f"not the payload it should be: {said}") from None
+
+
+def branch_or_tag(reference: str) -> tuple[str | None, str | None]:
+    """A branch's or a tag's short name; two Nones for other references."""
+    if reference.startswith(_BRANCH):
+        return reference[len(_BRANCH) :] or None, None
+    return None, (reference[len(_TAG) :] or None) if reference.startswith(_TAG) else None
+
+
+def is_zero(commit: str) -> bool:
+    """Whether an id stands for no commit at all: of a branch that is new, or gone."""
+    return not commit.strip("0")
+
+
+def server_of(url: str | None) -> str:
+    """The name of the host in a URL, empty when there is none."""
+    try:
+        return (urlsplit(url or "").hostname or "")[:255]
+    except ValueError:
+        return ""
+
+
+def all_files(of_commits: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """The files of all commits together, None when they are not whole.
+
+    A commit without files is a merge or an empty one, or its list was left out; hosts cut long lists without a word.
+    """
+    found: dict[str, None] = {}
+    for files in of_commits:
+        if not files:
+            return None
+        found.update(dict.fromkeys(files))
+    return tuple(found) if 0 < len(found) < MOST_FILES else None
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    # Keys may be anything, and this goes into logs.
+    return re.sub(r"[^\w.\[\]-]", "?", path[:200]) + ": " if path else ""

@@ -1,0 +1,58 @@
+"""One thing that is wrong with a definition, the name that was probably meant, and the error that lists all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from prefect_codepipeline.errors import CodePipelineError
+
+Severity = Literal["error", "warning"]
+# Nobody reads more of one definition, and what a hostile one could make of it would take long.
+MOST_PROBLEMS = 1000
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: where (`stages[1].actions[0].runOrder`), what, and what AWS would raise.
+
+    An `error` is what AWS would refuse, a `warning` what will fail or surprise when the pipeline runs. `rule` is the
+    name of the rule in docs/validation.md. `line` and `column` count from 1; 0 when no file is known.
+    """
+
+    path: str
+    message: str
+    exception: str = "ValidationException"
+    severity: Severity = "error"
+    hint: str = ""
+    rule: str = ""
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{self.path}: {self.message}{hint}" if self.path else f"{self.message}{hint}"
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """`did you mean 'x'?`, empty when nothing is near."""
+    if len(name) > _LONGEST_NAME:
+        return ""
+    found = get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f"did you mean {found[0]!r}?" if found else ""
+
+
+class InvalidDefinition(CodePipelineError):  # noqa: N818  named as the errors beside it are
+    """A definition breaks rules, or asks for what cannot run here; it lists every problem."""
+
+    def __init__(self, problems: Sequence[Problem], name: str = "the definition") -> None:
+        self.problems = list(problems)
+        count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
+        lines = "\n".join(
+            f"  line {problem.line}: {problem}" if problem.line else f"  {problem}"
+            for problem in self.problems
+        )
+        super().__init__(f"{name} cannot run: {count}\n{lines}")

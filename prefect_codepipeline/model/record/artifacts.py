@@ -1,0 +1,43 @@
+"""Revisions of sources, and artifacts as they are stored."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from prefect_codepipeline.model.records import Record
+
+ArtifactFormat = Literal["CODE_ZIP", "CODEBUILD_CLONE_REF"]
+
+
+class SourceRevision(Record):
+    """What a source action pinned; `revision_id` is a commit, `created` when it was made (author date)."""
+
+    revision_id: str
+    revision_summary: str = ""
+    revision_url: str | None = None
+    revision_change_identifier: str | None = None
+    author: str | None = None
+    author_email: str | None = None
+    created: datetime | None = None
+
+
+class StoredArtifact(Record):
+    """An output artifact as it lies in the artifact store; `sha256` names the content, `size` is in bytes."""
+
+    name: str
+    sha256: str
+    size: int
+    files: int
+    format: ArtifactFormat = "CODE_ZIP"
+    revision_id: str | None = None
+
+
+class Inherited(Record):
+    """What an execution begins with because another one made it: a rollback runs with its target's artifacts."""
+
+    artifacts: list[StoredArtifact] = Field(default_factory=list)
+    namespaces: dict[str, dict[str, str]] = Field(default_factory=dict)
+    source_revisions: dict[str, SourceRevision] = Field(default_factory=dict)

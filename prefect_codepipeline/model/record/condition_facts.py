@@ -1,0 +1,95 @@
+"""Facts of conditions: what their rules were asked and answered, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prefect_codepipeline.model.definition.conditions import (
+    ConditionKind,
+    ConditionStatus,
+    RuleOutcome,
+    RuleWait,
+)
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.record.fact import Fact
+
+
+class RuleAsked(Fact):
+    """A rule of a condition was asked for the first time in this attempt of the stage."""
+
+    kind: Literal["rule-asked"] = "rule-asked"
+    stage: str
+    condition: ConditionKind
+    attempt: int
+    rule: str
+    rule_execution_id: str
+
+    @property
+    def key(self) -> str:
+        return f"{_rule_key(self.condition, self.stage, self.rule, self.attempt)}-asked"
+
+
+class RuleWaits(Fact):
+    """The rule has no answer before `wait.at`; `number` counts how often it said so."""
+
+    kind: Literal["rule-waits"] = "rule-waits"
+    stage: str
+    condition: ConditionKind
+    attempt: int
+    number: int
+    wait: RuleWait
+
+    @property
+    def key(self) -> str:
+        key = _rule_key(self.condition, self.stage, self.wait.rule, self.attempt)
+        return f"{key}-waits-{self.number}"
+
+
+class RuleAnswered(Fact):
+    kind: Literal["rule-answered"] = "rule-answered"
+    stage: str
+    condition: ConditionKind
+    attempt: int
+    outcome: RuleOutcome
+
+    @property
+    def key(self) -> str:
+        return f"{_rule_key(self.condition, self.stage, self.outcome.rule, self.attempt)}-answered"
+
+
+class ConditionEnded(Fact):
+    """What the condition of an attempt of a stage came to; its consequence follows from the definition."""
+
+    kind: Literal["condition-ended"] = "condition-ended"
+    stage: str
+    condition: ConditionKind
+    attempt: int
+    status: ConditionStatus
+    summary: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"condition-{self.condition.lower()}-{slug(self.stage)}-{self.attempt}"
+
+
+class OverrideRequested(Fact):
+    """Somebody wants the stage to go on whatever the condition of that attempt says."""
+
+    kind: Literal["override-requested"] = "override-requested"
+    stage: str
+    condition: ConditionKind
+    attempt: int
+    by: str
+
+    @property
+    def key(self) -> str:
+        return override_key(self.condition, self.stage, self.attempt)
+
+
+def override_key(condition: ConditionKind, stage: str, attempt: int) -> str:
+    """The key of the fact that overrides a condition in an attempt of a stage."""
+    return f"override-{condition.lower()}-{slug(stage)}-{attempt}"
+
+
+def _rule_key(condition: ConditionKind, stage: str, rule: str, attempt: int) -> str:
+    return f"rule-{condition.lower()}-{slug(stage, rule)}-{attempt}"

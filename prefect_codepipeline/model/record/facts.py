@@ -1,0 +1,341 @@
+"""Facts: what happened in one pipeline execution, each written once and never changed.
+
+A fact's `key` is unique within its execution and Prefect creates a key once, so whatever may happen only once
+(a decision, an end, the start of an attempt) needs no lock: the second writer is told so.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from prefect_codepipeline.model.approver import Approver
+from prefect_codepipeline.model.definition.declaration import RetryMode
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.record.artifacts import Inherited, SourceRevision, StoredArtifact
+from prefect_codepipeline.model.record.condition_facts import (
+    ConditionEnded,
+    OverrideRequested,
+    RuleAnswered,
+    RuleAsked,
+    RuleWaits,
+)
+from prefect_codepipeline.model.record.fact import Fact
+from prefect_codepipeline.model.records import ErrorDetails
+
+PipelineExecutionStatus = Literal[
+    "Cancelled", "InProgress", "Stopped", "Stopping", "Succeeded", "Superseded", "Failed"
+]
+StageExecutionStatus = Literal[
+    "Cancelled", "InProgress", "Failed", "Stopped", "Stopping", "Succeeded", "Skipped"
+]
+ActionExecutionStatus = Literal["InProgress", "Abandoned", "Succeeded", "Failed"]
+ExecutionType = Literal["STANDARD", "ROLLBACK"]
+RetryTrigger = Literal["AutomatedStageRetry", "ManualStageRetry"]
+StopKind = Literal["stop", "abandon", "cancel"]
+TriggerType = Literal[
+    "CreatePipeline",
+    "StartPipelineExecution",
+    "PollForSourceChanges",
+    "Webhook",
+    "CloudWatchEvent",
+    "PutActionRevision",
+    "WebhookV2",
+    "ManualRollback",
+    "AutomatedRollback",
+]
+
+
+class ExecutionPinned(Fact):
+    """The first fact: which version of which pipeline this execution runs, with which variables, and why."""
+
+    kind: Literal["execution-pinned"] = "execution-pinned"
+    pipeline_name: str
+    pipeline_version: int
+    definition_id: str
+    settings_id: str | None = None
+    variables: dict[str, str]
+    source_revisions: dict[str, str]
+    trigger_type: TriggerType
+    trigger_detail: str = ""
+    execution_type: ExecutionType = "STANDARD"
+    # Of a rollback: the execution that it goes back to, and the one stage that it runs.
+    rollback_target: str | None = None
+    rollback_stage: str | None = None
+    inherited: Inherited = Inherited()
+
+    @property
+    def key(self) -> str:
+        return "execution"
+
+
+class ProcessStarted(Fact):
+    """A process took the execution over; all earlier ones leave. `run_count` is Prefect's: Retry raises it."""
+
+    kind: Literal["process-started"] = "process-started"
+    process: int
+    run_count: int
+    host: str
+    pid: int
+
+    @property
+    def key(self) -> str:
+        return f"process-{self.process}"
+
+
+class ProcessEnded(Fact):
+    """The process left by itself (end, suspension), so its locks may be taken over at once."""
+
+    kind: Literal["process-ended"] = "process-ended"
+    process: int
+
+    @property
+    def key(self) -> str:
+        return f"process-{self.process}-ended"
+
+
+class ProcessLost(Fact):
+    """Reconcile found the process dead and let the execution go on without a person asking for it."""
+
+    kind: Literal["process-lost"] = "process-lost"
+    process: int
+
+    @property
+    def key(self) -> str:
+        return f"process-{self.process}-lost"
+
+
+class StageEntered(Fact):
+    kind: Literal["stage-entered"] = "stage-entered"
+    stage: str
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        return f"stage-{slug(self.stage)}-{self.attempt}-entered"
+
+
+class StageFinished(Fact):
+    kind: Literal["stage-finished"] = "stage-finished"
+    stage: str
+    attempt: int
+    status: StageExecutionStatus
+    summary: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"stage-{slug(self.stage)}-{self.attempt}-finished"
+
+
+class ActionStarted(Fact):
+    """`attempt` is the attempt of the stage in which this action execution was started."""
+
+    kind: Literal["action-started"] = "action-started"
+    stage: str
+    action: str
+    attempt: int
+    action_execution_id: str
+    resolved_configuration: dict[str, str] = Field(default_factory=dict)
+    input_artifacts: list[str] = Field(default_factory=list)
+    task_run_id: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"action-{slug(self.stage, self.action)}-{self.attempt}-started"
+
+
+class ActionProgressed(Fact):
+    """What an action that runs says of itself; the fact with the highest `number` counts."""
+
+    kind: Literal["action-progressed"] = "action-progressed"
+    stage: str
+    action: str
+    attempt: int
+    action_execution_id: str
+    number: int
+    summary: str = ""
+    percent_complete: int | None = None
+    external_execution_id: str | None = None
+    external_execution_url: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"action-{slug(self.stage, self.action)}-{self.attempt}-progress-{self.number}"
+
+
+class ActionFinished(Fact):
+    kind: Literal["action-finished"] = "action-finished"
+    stage: str
+    action: str
+    attempt: int
+    action_execution_id: str
+    status: ActionExecutionStatus
+    summary: str = ""
+    error_details: ErrorDetails | None = None
+    external_execution_id: str | None = None
+    external_execution_url: str | None = None
+    last_updated_by: str | None = None
+    output_variables: dict[str, str] = Field(default_factory=dict)
+    output_artifacts: list[StoredArtifact] = Field(default_factory=list)
+    source_revision: SourceRevision | None = None
+
+    @property
+    def key(self) -> str:
+        return f"action-{slug(self.stage, self.action)}-{self.attempt}-finished"
+
+
+class ApprovalRequested(Fact):
+    kind: Literal["approval-requested"] = "approval-requested"
+    stage: str
+    action: str
+    attempt: int
+    token: str
+    expires_at: datetime
+    custom_data: str | None = None
+    external_entity_link: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"approval-{slug(self.stage, self.action)}-{self.attempt}-requested"
+
+
+class ApprovalDecided(Fact):
+    """The one answer to a token: a person's, or `Expired` when nobody answered in time."""
+
+    kind: Literal["approval-decided"] = "approval-decided"
+    token: str
+    status: Literal["Approved", "Rejected", "Expired"]
+    by: str
+    summary: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"approval-{self.token}-decision"
+
+
+class ApprovalVoted(Fact):
+    """One of several approvals that the policy asks for; once for each person."""
+
+    kind: Literal["approval-voted"] = "approval-voted"
+    token: str
+    approver: Approver
+
+    @property
+    def key(self) -> str:
+        return f"approval-{self.token}-vote-{slug(self.approver.identity)}"
+
+
+class ApprovalRefused(Fact):
+    """An answer to Prefect's form that the policy does not let count; `answer` is the answer's own key."""
+
+    kind: Literal["approval-refused"] = "approval-refused"
+    token: str
+    by: str
+    reason: str
+    answer: str
+
+    @property
+    def key(self) -> str:
+        return f"approval-{self.token}-refused-{slug(self.answer)}"
+
+
+class RetryRequested(Fact):
+    """The execution goes on after an end; `epoch` counts these, and a new attempt of `stage` begins."""
+
+    kind: Literal["retry-requested"] = "retry-requested"
+    epoch: int
+    stage: str
+    retry_mode: RetryMode
+    by: str
+    trigger: RetryTrigger = "ManualStageRetry"
+
+    @property
+    def key(self) -> str:
+        return f"retry-{self.epoch}"
+
+
+class StopRequested(Fact):
+    """Nothing more is to start; once for each kind and epoch.
+
+    `stop` waits for the actions in progress, `abandon` ends them, `cancel` is what an update of the pipeline does: it
+    waits too, and the execution becomes Cancelled.
+    """
+
+    kind: Literal["stop-requested"] = "stop-requested"
+    epoch: int
+    how: StopKind
+    reason: str
+    by: str
+
+    @property
+    def key(self) -> str:
+        return f"stop-{self.epoch}-{self.how}"
+
+    @property
+    def ends_as(self) -> Literal["Cancelled", "Stopped"]:
+        """What execution and stage become by it."""
+        return "Cancelled" if self.how == "cancel" else "Stopped"
+
+    @property
+    def summary(self) -> str:
+        """Who wanted it, and why."""
+        return f"{self.by}: {self.reason}"
+
+
+class ExecutionFinished(Fact):
+    kind: Literal["execution-finished"] = "execution-finished"
+    epoch: int
+    status: PipelineExecutionStatus
+    summary: str
+
+    @property
+    def key(self) -> str:
+        return f"final-{self.epoch}"
+
+
+class NotificationSent(Fact):
+    """Where the one message about this execution stands, so that the next process edits the same one."""
+
+    kind: Literal["notification-sent"] = "notification-sent"
+    subject: str
+    channel: str
+    message_id: str
+
+    @property
+    def key(self) -> str:
+        return f"notification-{slug(self.channel, self.subject)}"
+
+
+AnyFact = Annotated[
+    ExecutionPinned
+    | ProcessStarted
+    | ProcessEnded
+    | ProcessLost
+    | StageEntered
+    | StageFinished
+    | ActionStarted
+    | ActionProgressed
+    | ActionFinished
+    | ApprovalRequested
+    | ApprovalDecided
+    | ApprovalVoted
+    | ApprovalRefused
+    | RetryRequested
+    | StopRequested
+    | RuleAsked
+    | RuleWaits
+    | RuleAnswered
+    | ConditionEnded
+    | OverrideRequested
+    | ExecutionFinished
+    | NotificationSent,
+    Field(discriminator="kind"),
+]
+_any_fact: TypeAdapter[AnyFact] = TypeAdapter(AnyFact)
+
+
+def parse_fact(value: Any) -> AnyFact:
+    """A fact from its JSON value. Raises `pydantic.ValidationError`."""
+    return _any_fact.validate_python(value)

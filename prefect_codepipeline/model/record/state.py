@@ -1,0 +1,309 @@
+"""How executions, stages, actions and conditions stand, as CodePipeline shows it; `folding` makes it of facts.
+
+Everything that shows or asks how an execution stands (the flow, the command line, Slack, Prefect's UI) asks here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from prefect_codepipeline.model.definition.conditions import (
+    ConditionKind,
+    ConditionStatus,
+    Consequence,
+    RuleOutcome,
+    RuleWait,
+    consequence_of,
+    result_of,
+)
+from prefect_codepipeline.model.definition.declaration import (
+    ActionDeclaration,
+    Condition,
+    RuleDeclaration,
+    StageDeclaration,
+)
+from prefect_codepipeline.model.definition.variables import Namespaces
+from prefect_codepipeline.model.record.artifacts import SourceRevision, StoredArtifact
+from prefect_codepipeline.model.record.condition_facts import ConditionEnded, OverrideRequested, RuleAsked
+from prefect_codepipeline.model.record.facts import (
+    ActionExecutionStatus,
+    ActionFinished,
+    ActionProgressed,
+    ActionStarted,
+    ApprovalDecided,
+    ApprovalRefused,
+    ApprovalRequested,
+    ApprovalVoted,
+    ExecutionFinished,
+    ExecutionPinned,
+    PipelineExecutionStatus,
+    RetryRequested,
+    RetryTrigger,
+    StageEntered,
+    StageExecutionStatus,
+    StageFinished,
+    StopRequested,
+)
+
+
+@dataclass(frozen=True)
+class ActionState:
+    """The current attempt of an action; `status` is None while it has not started."""
+
+    action: ActionDeclaration
+    started: ActionStarted | None = None
+    finished: ActionFinished | None = None
+    request: ApprovalRequested | None = None
+    decision: ApprovalDecided | None = None
+    progress: ActionProgressed | None = None
+    votes: tuple[ApprovalVoted, ...] = ()
+    refusals: tuple[ApprovalRefused, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.action.name
+
+    @property
+    def status(self) -> ActionExecutionStatus | None:
+        if self.finished:
+            return self.finished.status
+        return "InProgress" if self.started else None
+
+    @property
+    def attempt(self) -> int:
+        return self.started.attempt if self.started else 0
+
+    @property
+    def is_waiting_for_approval(self) -> bool:
+        return bool(self.request and not self.decision and not self.finished)
+
+    @property
+    def summary(self) -> str:
+        """One line that says how it went, how far it is, or what it waits for."""
+        if self.finished:
+            details = self.finished.error_details
+            return details.message if details else self.finished.summary
+        if self.is_waiting_for_approval:
+            voters = ", ".join(vote.approver.label for vote in self.votes)
+            return f"waiting for approval; approved by {voters} so far" if voters else "waiting for approval"
+        return self.progress.summary if self.progress else ""
+
+    @property
+    def percent_complete(self) -> int | None:
+        """How far it is, where it says so."""
+        return self.progress.percent_complete if self.progress and not self.finished else None
+
+    @property
+    def external_execution_id(self) -> str | None:
+        """The id of its work elsewhere, from when it is known."""
+        known = self.finished and self.finished.external_execution_id
+        return known or (self.progress.external_execution_id if self.progress else None)
+
+    @property
+    def external_execution_url(self) -> str | None:
+        """Where its work can be seen, from when that is known."""
+        known = self.finished and self.finished.external_execution_url
+        return known or (self.progress.external_execution_url if self.progress else None)
+
+
+@dataclass(frozen=True)
+class RuleState:
+    """A rule in the current attempt of its stage; `waits` counts how often it put the answer off."""
+
+    rule: RuleDeclaration
+    asked: RuleAsked | None = None
+    waits: int = 0
+    wait: RuleWait | None = None
+    outcome: RuleOutcome | None = None
+
+
+@dataclass(frozen=True)
+class ConditionState:
+    """A condition in the current attempt of its stage; `status` is None while none of its rules was asked."""
+
+    kind: ConditionKind
+    condition: Condition
+    rules: tuple[RuleState, ...]
+    ended: ConditionEnded | None = None
+    override: OverrideRequested | None = None
+
+    @property
+    def status(self) -> ConditionStatus | None:
+        if self.ended:
+            return self.ended.status
+        return self.by_its_rules if any(rule.asked for rule in self.rules) else None
+
+    @property
+    def outcomes(self) -> list[RuleOutcome]:
+        return [rule.outcome for rule in self.rules if rule.outcome]
+
+    @property
+    def by_its_rules(self) -> ConditionStatus:
+        """What the answers of the rules amount to by now."""
+        return result_of(self.outcomes, len(self.rules))
+
+    @property
+    def consequence(self) -> Consequence:
+        """What becomes of the stage."""
+        return consequence_of(
+            self.kind, self.condition.result, self.ended.status if self.ended else "InProgress"
+        )
+
+    @property
+    def next_rule(self) -> RuleState | None:
+        """The rule whose answer is wanted."""
+        if self.ended or self.by_its_rules != "InProgress":
+            return None
+        return next((rule for rule in self.rules if not rule.outcome), None)
+
+    @property
+    def summary(self) -> str:
+        if self.ended:
+            return self.ended.summary
+        waiting = self.next_rule
+        if waiting and waiting.wait:
+            return f"rule {waiting.rule.name!r} waits until {waiting.wait.at:%Y-%m-%d %H:%M} UTC: {waiting.wait.summary}"
+        return ""
+
+
+@dataclass(frozen=True)
+class StageState:
+    """The current attempt of a stage; `status` is None while the execution has not entered it."""
+
+    stage: StageDeclaration
+    attempt: int
+    actions: tuple[ActionState, ...]
+    entered: StageEntered | None = None
+    finished: StageFinished | None = None
+    retries: tuple[RetryRequested, ...] = ()
+    is_stopping: bool = False
+    conditions: tuple[ConditionState, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.stage.name
+
+    @property
+    def status(self) -> StageExecutionStatus | None:
+        """Failed from the first action that fails, while others of its group may still run."""
+        if self.finished:
+            return self.finished.status
+        if not self.entered:
+            return None
+        if any(action.status == "Failed" for action in self.actions):
+            return "Failed"
+        return "Stopping" if self.is_stopping else "InProgress"
+
+    @property
+    def automatic_retries(self) -> int:
+        return sum(retry.trigger == "AutomatedStageRetry" for retry in self.retries)
+
+    @property
+    def manual_retries(self) -> int:
+        return len(self.retries) - self.automatic_retries
+
+    @property
+    def latest_retry_trigger(self) -> RetryTrigger | None:
+        """Who asked for the latest retry, as AWS's `retryStageMetadata` says it."""
+        return self.retries[-1].trigger if self.retries else None
+
+    def condition(self, kind: ConditionKind) -> ConditionState | None:
+        """The condition of that kind; None when the stage declares none."""
+        return next((condition for condition in self.conditions if condition.kind == kind), None)
+
+    def action(self, name: str) -> ActionState:
+        return next(action for action in self.actions if action.name == name)
+
+
+@dataclass(frozen=True)
+class ExecutionState:
+    """How one pipeline execution stands."""
+
+    execution_id: str
+    pinned: ExecutionPinned
+    stages: tuple[StageState, ...]
+    epoch: int
+    processes: int
+    last_run_count: int
+    final: ExecutionFinished | None
+    stops: tuple[StopRequested, ...]
+    started_at: datetime
+    updated_at: datetime
+
+    @property
+    def status(self) -> PipelineExecutionStatus:
+        if self.final:
+            return self.final.status
+        return "Stopping" if any(stop.how != "cancel" for stop in self.stops) else "InProgress"
+
+    @property
+    def stop(self) -> StopRequested | None:
+        """Why nothing more may start: the strongest of the requests."""
+        strongest = ("abandon", "stop", "cancel")
+        return min(self.stops, key=lambda stop: strongest.index(stop.how), default=None)
+
+    @property
+    def summary(self) -> str:
+        return self.final.summary if self.final else ""
+
+    def stage(self, name: str) -> StageState:
+        return next(stage for stage in self.stages if stage.name == name)
+
+    @property
+    def actions(self) -> Iterable[tuple[StageState, ActionState]]:
+        return ((stage, action) for stage in self.stages for action in stage.actions)
+
+    @property
+    def source_revisions(self) -> dict[str, SourceRevision]:
+        """What each source action pinned, by action name."""
+        pinned_here = {
+            action.name: action.finished.source_revision
+            for _, action in self.actions
+            if action.finished and action.finished.source_revision
+        }
+        return {**self.pinned.inherited.source_revisions, **pinned_here}
+
+    @property
+    def artifacts(self) -> dict[str, StoredArtifact]:
+        """Every artifact that exists by now, by name."""
+        made_here = {
+            artifact.name: artifact
+            for _, action in self.actions
+            if action.status == "Succeeded" and action.finished
+            for artifact in action.finished.output_artifacts
+        }
+        return {**{artifact.name: artifact for artifact in self.pinned.inherited.artifacts}, **made_here}
+
+    @property
+    def namespaces(self) -> Namespaces:
+        """The values that `#{namespace.key}` can take by now."""
+        produced = {
+            action.action.namespace: action.finished.output_variables
+            for _, action in self.actions
+            if action.action.namespace and action.status == "Succeeded" and action.finished
+        }
+        return {
+            # A pipeline without variables may have an action with this namespace.
+            "variables": self.pinned.variables,
+            **self.pinned.inherited.namespaces,
+            **produced,
+            "codepipeline": {"PipelineExecutionId": self.execution_id},
+        }
+
+    @property
+    def open_approvals(self) -> list[tuple[StageState, ActionState]]:
+        return [(stage, action) for stage, action in self.actions if action.is_waiting_for_approval]
+
+    @property
+    def open_waits(self) -> list[RuleWait]:
+        """What rules wait for."""
+        waiting = (c.next_rule for stage in self.stages for c in stage.conditions if c.status == "InProgress")
+        return [rule.wait for rule in waiting if rule and rule.wait]
+
+    @property
+    def failure(self) -> tuple[StageState, ActionState] | None:
+        """The first action of the current attempts that failed."""
+        failed = ((s, a) for s, a in self.actions if a.status in ("Failed", "Abandoned"))
+        return next(failed, None)

@@ -1,0 +1,1 @@
+"""What starts pipelines: events of git hosts, webhooks, schedules."""

@@ -1,0 +1,337 @@
+"""Which event of a git repository starts a pipeline, by which filter, and why the others do not.
+
+https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-triggers.html
+https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-filter.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from prefect_codepipeline.model.definition.declaration import (
+    ActionDeclaration,
+    GitConfiguration,
+    GitFilter,
+    GitPullRequestFilter,
+    GitPushFilter,
+    PipelineDeclaration,
+)
+from prefect_codepipeline.model.definition.git_globs import GlobError, compile_glob
+from prefect_codepipeline.model.record.facts import TriggerType
+from prefect_codepipeline.model.triggers.git_event import GitEvent
+
+# How an event came to us: told by the host, or seen by asking the repository for its branches and tags.
+Way = Literal["webhook", "poll"]
+# `unknown`: it hangs on the changed files, and nobody knows them yet.
+Answer = Literal["matches", "differs", "unknown"]
+
+CONNECTION, CODECOMMIT, GITHUB = "CodeStarSourceConnection", "CodeCommit", "GitHub"
+
+
+@dataclass(frozen=True)
+class GitPlace:
+    """Where a source action looks: its repository and branch, and whether it detects changes without a trigger."""
+
+    action: ActionDeclaration
+    repository: str
+    branch: str
+    detects: bool
+    connection: str | None = None
+
+    @property
+    def provider(self) -> str:
+        return self.action.action_type_id.provider
+
+
+@dataclass(frozen=True)
+class Considered:
+    """One filter, or a source action's own detection of changes, and what came of it.
+
+    Attributes:
+        source_action: that it belongs to.
+        path: of the filter in the definition, such as `triggers[0].gitConfiguration.push[1]`.
+        answer: whether it matches.
+        reason: why, in one sentence without its end.
+    """
+
+    source_action: str
+    path: str
+    answer: Answer
+    reason: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether an event starts one execution of a pipeline.
+
+    Attributes:
+        considered: every filter and detection in the order of the definition; the first match starts.
+        source_revisions: the commit for each source action that matched, by name; others take their branch's head.
+        trigger_type: AWS's word, None when nothing starts.
+        trigger_detail: the connection of a connection's event, else the source action.
+    """
+
+    considered: tuple[Considered, ...]
+    source_revisions: dict[str, str]
+    trigger_type: TriggerType | None = None
+    trigger_detail: str = ""
+
+    @property
+    def starts(self) -> bool:
+        return self.trigger_type is not None
+
+    @property
+    def match(self) -> Considered | None:
+        """What starts the execution."""
+        return next((each for each in self.considered if each.answer == "matches"), None)
+
+    @property
+    def needs_changed_files(self) -> bool:
+        """Whether it is to be asked again with the changed files, read from git."""
+        return any(each.answer == "unknown" for each in self.considered)
+
+
+def decide(
+    declaration: PipelineDeclaration,
+    event: GitEvent,
+    way: Way = "webhook",
+    actions: Collection[str] | None = None,
+) -> Decision:
+    """Whether `event` starts an execution of the pipeline: one at most, however many filters match.
+
+    Args:
+        declaration: of the pipeline.
+        event: of a repository. When its `changed_files` are None and they matter, the decision says that it needs them.
+        way: a webhook starts what AWS starts by connections, webhooks and event rules; a poll sees pushes only, and
+            heeds `PollForSourceChanges`.
+        actions: the source actions that read the event's repository, when it is known better than by its name: two
+            hosts may have one of the same name.
+    """
+    places = [each for each in git_places(declaration) if actions is None or each.action.name in actions]
+    considered: list[Considered] = []
+    for place in places:
+        if actions is None and not _is_of(place, event):
+            considered.append(_elsewhere(declaration, place, event))
+        else:
+            considered += _consider(declaration, place, event, way)
+    matching = {each.source_action for each in considered if each.answer == "matches"}
+    # Sources of the same repository may share the commit; which branch each asked for has been looked at.
+    chosen = [place for place in places if place.action.name in matching]
+    if not chosen:
+        return Decision(tuple(considered), {})
+    return Decision(
+        tuple(considered),
+        {place.action.name: event.commit for place in chosen},
+        _trigger_type(chosen[0], way),
+        (chosen[0].connection or chosen[0].action.name)[:1024],
+    )
+
+
+def git_places(declaration: PipelineDeclaration) -> list[GitPlace]:
+    """The git source actions of a pipeline, in their order."""
+    actions = (action for stage in declaration.stages for action in stage.actions)
+    return [place for action in actions if (place := git_place(action))]
+
+
+def is_polled(declaration: PipelineDeclaration, place: GitPlace, connections: bool = True) -> bool:
+    """Whether pushes can start the pipeline through that source action when polling sees them.
+
+    Args:
+        declaration: of the pipeline.
+        place: one of its source actions.
+        connections: also what connections detect, which AWS is told of by its hosts.
+    """
+    _, git = _trigger_of(declaration, place.action.name)
+    if place.provider == CONNECTION and not connections:
+        return False
+    if git is None:
+        return place.detects
+    # A trigger without filters is for pushes to the branch.
+    return bool(git.push) or not git.pull_request
+
+
+def git_place(action: ActionDeclaration) -> GitPlace | None:
+    """Where a git source action looks; None for every other action."""
+    kind, configuration = action.action_type_id, action.configuration
+    if kind.category != "Source" or kind.owner not in ("AWS", "ThirdParty"):
+        return None
+
+    def is_set(key: str) -> bool:
+        return configuration.get(key, "true").lower() != "false"
+
+    branch = configuration.get("BranchName", "")
+    if kind.provider == CONNECTION:
+        repository = configuration.get("FullRepositoryId", "")
+        arn = configuration.get("ConnectionArn")
+        return GitPlace(action, repository, branch, is_set("DetectChanges"), arn)
+    if kind.provider == CODECOMMIT:
+        repository = configuration.get("RepositoryName", "")
+        return GitPlace(action, repository, branch, is_set("PollForSourceChanges"))
+    if kind.provider == GITHUB:
+        repository = f"{configuration.get('Owner', '')}/{configuration.get('Repo', '')}"
+        return GitPlace(action, repository, configuration.get("Branch", ""), is_set("PollForSourceChanges"))
+    return None
+
+
+def _trigger_type(place: GitPlace, way: Way) -> TriggerType:
+    if place.provider == CONNECTION:
+        return "WebhookV2"
+    if way == "poll":
+        return "PollForSourceChanges"
+    return "Webhook" if place.provider == GITHUB else "CloudWatchEvent"
+
+
+def _elsewhere(declaration: PipelineDeclaration, place: GitPlace, event: GitEvent) -> Considered:
+    reason = f"the event is of repository {event.repository!r}, the action reads {place.repository!r}"
+    return Considered(place.action.name, _path_of(declaration, place), "differs", reason)
+
+
+def _consider(
+    declaration: PipelineDeclaration, place: GitPlace, event: GitEvent, way: Way
+) -> Iterator[Considered]:
+    """Each filter of the source action's trigger; without filters, its own detection of changes."""
+    path = _path_of(declaration, place)
+    _, git = _trigger_of(declaration, place.action.name)
+    filters = _filters_of(git, path) if git else []
+    for where, found in filters:
+        yield Considered(place.action.name, where, *_ask(found, event))
+    if not filters:
+        yield Considered(place.action.name, path, *_detect(place, event, way, bool(git)))
+
+
+def _path_of(declaration: PipelineDeclaration, place: GitPlace) -> str:
+    """Of the action's trigger in the definition; the action itself when it has none."""
+    index, git = _trigger_of(declaration, place.action.name)
+    return f"triggers[{index}].gitConfiguration" if git else f"action {place.action.name}"
+
+
+def _trigger_of(declaration: PipelineDeclaration, action: str) -> tuple[int, GitConfiguration | None]:
+    for index, trigger in enumerate(declaration.triggers or []):
+        if trigger.git_configuration.source_action_name == action:
+            return index, trigger.git_configuration
+    return -1, None
+
+
+def _filters_of(git: GitConfiguration, path: str) -> list[tuple[str, GitPushFilter | GitPullRequestFilter]]:
+    pushes = [(f"{path}.push[{index}]", found) for index, found in enumerate(git.push or [])]
+    requests = [(f"{path}.pullRequest[{index}]", found) for index, found in enumerate(git.pull_request or [])]
+    return [*pushes, *requests]
+
+
+def _is_of(place: GitPlace, event: GitEvent) -> bool:
+    # No host tells repositories apart by case. CodeCommit's names have no owner, other hosts' do.
+    wanted, found = place.repository.casefold(), event.repository.casefold()
+    return found == wanted or (place.provider == CODECOMMIT and found.rpartition("/")[2] == wanted)
+
+
+def _detect(place: GitPlace, event: GitEvent, way: Way, has_trigger: bool) -> tuple[Answer, str]:
+    """What a source action does that has no filters: it starts for every push to its branch."""
+    is_connection = place.provider == CONNECTION
+    # What polls is told by the flag; a webhook or event rule of the same action is something that a person made.
+    if not place.detects and not has_trigger and (is_connection or way == "poll"):
+        key = "DetectChanges" if is_connection else "PollForSourceChanges"
+        return "differs", f"{key} is false and no trigger has filters for it"
+    if event.branch is None:
+        return "differs", "without filters only pushes to its branch start it"
+    if event.branch != place.branch:
+        return "differs", f"its branch is {place.branch!r}"
+    return "matches", f"a push to its branch {place.branch!r}"
+
+
+def _ask(found: GitPushFilter | GitPullRequestFilter, event: GitEvent) -> tuple[Answer, str]:
+    """All parts of a filter that are there have to match. An answer that hangs on unknown files comes last."""
+    reasons: list[str] = []
+    for part in _parts_of(found, event):
+        if part[0] == "differs":
+            return part
+        reasons.append(part[1])
+    files = _files_match(found.file_paths, event)
+    if files[0] != "matches":
+        return files
+    return "matches", ", ".join([*reasons, files[1]] if found.file_paths else reasons)
+
+
+def _parts_of(found: GitPushFilter | GitPullRequestFilter, event: GitEvent) -> Iterator[tuple[Answer, str]]:
+    if isinstance(found, GitPushFilter):
+        yield from _push_parts(found, event)
+        return
+    request = event.pull_request
+    if request is None:
+        yield "differs", "it is for pull requests"
+        return
+    # AWS does not say what a filter without events is for; all of them, as the absence of the other parts has it.
+    if found.events and request.event not in found.events:
+        yield "differs", f"it is for pull requests {' or '.join(found.events)}, not {request.event}"
+    yield _matches(found.branches, "target branch", request.target_branch)
+
+
+def _push_parts(found: GitPushFilter, event: GitEvent) -> Iterator[tuple[Answer, str]]:
+    if event.pull_request:
+        yield "differs", "it is for pushes"
+        return
+    if found.tags is not None:
+        yield _matches_name(found.tags, "tag", event.tag)
+    if found.branches is not None:
+        yield _matches_name(found.branches, "branch", event.branch)
+    if found.tags is None and found.branches is None:
+        yield "matches", "any push"
+
+
+def _matches_name(patterns: GitFilter, what: str, name: str | None) -> tuple[Answer, str]:
+    if name is None:
+        return "differs", f"it wants a {what}, and this push is of none"
+    return _matches(patterns, what, name)
+
+
+def _matches(patterns: GitFilter | None, what: str, name: str) -> tuple[Answer, str]:
+    if patterns is None:
+        return "matches", f"any {what}"
+    if problem := _problem_in(patterns):
+        return "differs", problem
+    if excluded := _first_match(patterns.excludes, name):
+        return "differs", f"{what} {name!r} is excluded by {excluded!r}"
+    if not patterns.includes:
+        return "matches", f"{what} {name!r} is not excluded"
+    included = _first_match(patterns.includes, name)
+    if included is None:
+        return "differs", f"{what} {name!r} matches none of {', '.join(map(repr, patterns.includes))}"
+    return "matches", f"{what} {name!r} matches {included!r}"
+
+
+def _files_match(patterns: GitFilter | None, event: GitEvent) -> tuple[Answer, str]:
+    """Whether one changed file is included and not excluded; each is judged alone."""
+    if patterns is None:
+        return "matches", "any file"
+    if problem := _problem_in(patterns):
+        return "differs", problem
+    if event.base is None and event.changed_files is None and not event.pull_request:
+        return (
+            "differs",
+            "there is nothing to compare with, as on the first push of a branch, so no file has changed",
+        )
+    if event.changed_files is None:
+        return "unknown", "it hangs on the changed files, which the event does not list in full"
+    for name in event.changed_files:
+        answer, reason = _matches(patterns, "file", name)
+        if answer == "matches":
+            return answer, reason
+    count = len(event.changed_files)
+    if count == 1:
+        return _matches(patterns, "file", event.changed_files[0])
+    return "differs", f"none of {count} changed files is included and not excluded"
+
+
+def _problem_in(patterns: GitFilter) -> str | None:
+    """A filter with a pattern that is no glob starts nothing, rather than more than it is meant to."""
+    for text in (*(patterns.includes or ()), *(patterns.excludes or ())):
+        try:
+            compile_glob(text)
+        except GlobError as error:
+            return f"{text!r} is not a pattern: {error}"
+    return None
+
+
+def _first_match(patterns: Sequence[str] | None, name: str) -> str | None:
+    return next((text for text in patterns or () if compile_glob(text).matches(name)), None)

@@ -1,0 +1,61 @@
+"""Texts of others in Slack: nothing in them may call anybody, or look like ours."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from prefect_codepipeline.model.web_links import SLACK_TOKEN, web_link
+
+_LINK_URL = 2000
+# A space without width: what looked like a mention, or like markup, is none any more.
+_JOINER = "\u2060"
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+_GROUP_MENTION = re.compile(r"@(?=channel|here|everyone)", re.IGNORECASE)
+_ANY_MENTION = re.compile(r"@(?=\w)")
+_MARKUP = re.compile(r"[`*~]|(?<!\w)_|_(?!\w)")
+
+
+def defuse(text: str, length: int = 500) -> str:
+    """Text from outside for `mrkdwn`: no mention, no link, no markup, no control characters.
+
+    At most `length` characters as Slack counts them, which is after escaping; never cut inside one.
+    """
+    clean = _MARKUP.sub(lambda match: f"{_JOINER}{match[0]}", _ANY_MENTION.sub(f"@{_JOINER}", _clean(text)))
+    return _cut(clean, length)
+
+
+def plain(text: str, length: int = 500) -> str:
+    """Text from outside for `plain_text`, as `defuse` but that what it quotes can be copied as it was."""
+    return _cut(_GROUP_MENTION.sub(f"@{_JOINER}", _clean(text)), length)
+
+
+def link_to(url: str | None, label: str) -> str | None:
+    """A link with that label; None when the address cannot be shown as one."""
+    escaped = _escaped(web_link(url) or "")
+    return f"<{escaped}|{label}>" if 0 < len(escaped) <= _LINK_URL else None
+
+
+def _clean(text: str) -> str:
+    text = _COLOURS.sub("", text).replace("\r\n", "\n")
+    spaced = (" " if c.isspace() and c not in "\n\t" else c for c in text)
+    return SLACK_TOKEN.sub("[token]", "".join(c for c in spaced if c.isprintable() or c in "\n\t"))
+
+
+def _escaped(text: str) -> str:
+    return "".join(_ESCAPES.get(character, character) for character in text)
+
+
+def _cut(text: str, length: int) -> str:
+    """Escaped, and cut between characters when it is too long."""
+    sizes = [len(_ESCAPES.get(character, character)) for character in text[: length + 1]]
+    if len(text) <= length and sum(sizes) <= length:
+        return _escaped(text)
+    kept = total = 0
+    while total + sizes[kept] <= length - 1:
+        total += sizes[kept]
+        kept += 1
+    while kept and unicodedata.combining(text[kept]):  # an accent stays with its letter
+        kept -= 1
+    return _escaped(text[:kept]) + "…"

@@ -1,0 +1,32 @@
+"""What the rest of this package takes from Prefect's inside; the worker's share is `deployments/worker/prefect_internals.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from prefect.exceptions import ObjectNotFound
+
+if TYPE_CHECKING:
+    from prefect.blocks.core import Block
+    from prefect.client.orchestration import SyncPrefectClient
+
+AnyBlock = TypeVar("AnyBlock", bound="Block")
+
+
+def save_anonymously(block: Block) -> UUID:
+    """Keep a block without a name; its id."""
+    return block._save_sync(is_anonymous=True)
+
+
+def find_block(client: SyncPrefectClient, kind: type[AnyBlock], document_id: UUID) -> AnyBlock | None:
+    """The block with that id, None when there is none."""
+    try:
+        return kind._from_block_document(client.read_block_document(document_id))
+    except ObjectNotFound:
+        return None
+
+
+def http_client_of(client: SyncPrefectClient) -> Any:  # Any: its transports are private too
+    """The HTTP client that Prefect's client speaks through."""
+    return client._client

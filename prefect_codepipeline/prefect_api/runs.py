@@ -1,0 +1,42 @@
+"""The runs of Prefect: the one that this process is in, and others by their id."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from uuid import UUID
+
+from prefect import get_run_logger
+from prefect.context import TaskRunContext
+from prefect.exceptions import MissingContextError
+from prefect.states import Running, Scheduled
+
+from prefect_codepipeline.prefect_api.client import client
+
+AnyLogger = logging.Logger | logging.LoggerAdapter[Any]
+
+
+def run_logger(otherwise: AnyLogger) -> AnyLogger:
+    """The log of the run that this is called in; the other one outside of a run."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return otherwise
+
+
+def ids_of_task_run() -> dict[str, UUID | None]:
+    """The ids of the task run that this is called in and of its flow run; none outside of a task."""
+    context = TaskRunContext.get()
+    if context is None:
+        return {}
+    return {"task_run_id": context.task_run.id, "flow_run_id": context.task_run.flow_run_id}
+
+
+def schedule_again(execution_id: str) -> None:
+    """Have a run that is over start once more."""
+    client().set_flow_run_state(UUID(execution_id), Scheduled(name="AwaitingRetry"))
+
+
+def show_stopping(execution_id: str, why: str) -> None:
+    """Show that a run is stopping: only a name for people, it goes on running until it ends by itself."""
+    client().set_flow_run_state(UUID(execution_id), Running(name="Stopping", message=why))

@@ -1,0 +1,102 @@
+"""Suspend the pipeline's flow run, with or without a form, and wake it again.
+
+Prefect's own `suspend_flow_run` raises at once, so whatever happened between the last look and the suspension would be
+lost, and it saves the form after the suspension, so that a quick answer finds no form. Here the form comes first, and
+after suspending one looks again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+from uuid import UUID, uuid4
+
+from prefect.client.schemas.objects import State, StateDetails, StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.exceptions import Abort, Pause
+from prefect.input.run_input import keyset_from_base_key
+from prefect.states import Suspended
+
+from prefect_codepipeline.prefect_api.client import call, client
+
+
+@dataclass(frozen=True)
+class Form:
+    """What Prefect's Resume button asks for: a JSON schema, and markdown above it.
+
+    `subject` (`[a-z0-9-]`) tells the answers to one question from those to others.
+    """
+
+    subject: str
+    schema: dict[str, Any]
+    description: str
+
+
+@dataclass(frozen=True)
+class Wake:
+    """Whether an execution need not wait any more, and the answer that its form then takes."""
+
+    needed: bool
+    answer: dict[str, Any] | None = field(default=None)
+
+
+def suspend(
+    execution_id: str, message: str, look_again: Callable[[], Wake], form: Form | None = None
+) -> NoReturn:
+    """Suspend the run and leave the process; nothing of it runs while it waits.
+
+    Args:
+        execution_id: the flow run.
+        message: what it waits for, for people.
+        look_again: asked once the run is suspended; if it need not wait, it is resumed at once.
+        form: asked by Prefect's Resume button.
+
+    Raises:
+        Pause: always, when the run is suspended.
+        Abort: the run may not be suspended: it was cancelled or ended by somebody else.
+    """
+    # A key that was used before makes Prefect believe that the pause is over.
+    key = f"{form.subject}-{uuid4().hex[:8]}" if form else uuid4().hex
+    keyset = keyset_from_base_key(f"suspended-{key}") if form else None
+    if form and keyset:
+        _write_input(execution_id, keyset["schema"], form.schema)
+        _write_input(execution_id, keyset["description"], form.description)
+    details = StateDetails(pause_reschedule=True, pause_key=key, run_input_keyset=keyset)
+    state: State[Any] = State(type=StateType.PAUSED, name="Suspended", message=message, state_details=details)
+    result = client().set_flow_run_state(UUID(execution_id), state)
+    if result.status != SetStateStatus.ACCEPT:
+        raise Abort(f"the run could not be suspended: {getattr(result.details, 'reason', result.status)}")
+    wake = look_again()
+    if wake.needed:
+        resume(execution_id, wake.answer)
+    raise Pause(state=Suspended(message=message))
+
+
+def resume(execution_id: str, answer: dict[str, Any] | None = None) -> bool:
+    """Wake a suspended run; False when it was not suspended, or the answer does not fit its form."""
+    status, result = call(
+        "POST",
+        f"/flow_runs/{execution_id}/resume",
+        {"run_input": answer} if answer else {},
+        expected=(404, 409),
+    )
+    return status < 400 and result["status"] == SetStateStatus.ACCEPT.value
+
+
+def answers(execution_id: str, subject: str) -> dict[str, dict[str, Any]]:
+    """What people put into the forms of that subject, oldest first, each by its key."""
+    body = {"prefix": f"suspended-{subject}-", "limit": 1000, "exclude_keys": []}
+    _, found = call("POST", f"/flow_runs/{execution_id}/input/filter", body)
+    return {item["key"]: _decoded(item["value"]) for item in found if item["key"].endswith("-response")}
+
+
+def _decoded(value: Any) -> dict[str, Any]:
+    decoded: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
+    return decoded
+
+
+def _write_input(execution_id: str, key: str, value: Any) -> None:
+    body = {"key": key, "value": json.dumps(value), "sender": None}
+    call("POST", f"/flow_runs/{execution_id}/input", body, expected=(409,))

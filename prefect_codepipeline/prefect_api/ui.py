@@ -1,0 +1,11 @@
+"""Where Prefect's UI shows what."""
+
+from __future__ import annotations
+
+
+def run_url(execution_id: str) -> str | None:
+    """Where Prefect's UI shows the run, None when the UI's address is not known."""
+    from prefect.settings import PREFECT_UI_URL
+
+    base = PREFECT_UI_URL.value()
+    return f"{base.rstrip('/')}/runs/flow-run/{execution_id}" if base else None

@@ -1,0 +1,97 @@
+"""The surroundings of an action that runs commands, made again for somebody who wants to look around in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prefect_codepipeline.actions.codebuild.build.running import environment_of_build, with_mounts
+from prefect_codepipeline.actions.codebuild.project.finding import find_project
+from prefect_codepipeline.actions.codebuild.project.project_build import ProjectBuild
+from prefect_codepipeline.actions.commands.containers import Compute, ContainerOptions, Engine
+from prefect_codepipeline.actions.commands.environment import BuildEnvironment, build_environment
+from prefect_codepipeline.actions.registry import ActionContext, get_provider
+from prefect_codepipeline.engine.executions.definitions import read_definition_block
+from prefect_codepipeline.engine.executions.lookup import KnownExecution
+from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.engine.executions.record import RecordOf
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.definition.variables import resolve_action
+from prefect_codepipeline.model.record.state import ActionState, StageState
+from prefect_codepipeline.tasks.action import configuration_of, make_context
+from prefect_codepipeline.tasks.providers.codebuild import CodeBuildConfiguration, wanted_build
+from prefect_codepipeline.tasks.providers.commands_compute import CommandsComputeConfiguration
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where the commands of an action run. `environment` needs the engine that was found, None for the host."""
+
+    context: ActionContext
+    compute: Compute
+    options: ContainerOptions
+    environment: Callable[[Engine | None], BuildEnvironment]
+    prepare: Callable[[Engine], Engine]
+
+    @property
+    def directory(self) -> Path:
+        """The one that the commands begin in."""
+        return self.context.input_artifacts[0].directory
+
+
+def surroundings_of(
+    known: KnownExecution, stage: StageState, action: ActionState, scratch: Path
+) -> Surroundings:
+    """Make the surroundings of the last attempt of an action anew, its input artifacts fetched into a directory.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, the action runs no commands here, or something that it needs is
+            not there any more.
+    """
+    if known.state is None or action.started is None:
+        raise ActionFailed(f"action {action.name!r} has not run yet", code="ConfigurationError")
+    declaration = read_definition_block(known.state.pinned.definition_id).whole()
+    execution = Execution(RecordOf(known.id), declaration, known.facts, process=0, can_suspend=False)
+    resolved = resolve_action(action.action, execution.state.namespaces)
+    provider = get_provider(resolved.action_type_id)
+    configuration = configuration_of(provider, resolved)
+    if not isinstance(configuration, (CommandsComputeConfiguration, CodeBuildConfiguration)):
+        raise ActionFailed(
+            f"action {action.name!r} is of type {resolved.action_type_id}, which runs no commands; a shell is to be had "
+            "for Commands and CodeBuild actions",
+            code="ConfigurationError",
+        )
+    made = make_context(execution, stage.name, resolved, action.started.action_execution_id, scratch)
+    if isinstance(configuration, CommandsComputeConfiguration):
+        return _of_commands(configuration, made)
+    return _of_build(configuration, made)
+
+
+def _of_commands(configuration: CommandsComputeConfiguration, context: ActionContext) -> Surroundings:
+    return Surroundings(
+        context,
+        configuration.compute,
+        ContainerOptions(),
+        lambda engine: build_environment(context, engine.image if engine else None),
+        lambda engine: engine,
+    )
+
+
+def _of_build(configuration: CodeBuildConfiguration, context: ActionContext) -> Surroundings:
+    block = find_project(configuration.project_name)
+    if block and block.where == "aws":
+        raise ActionFailed(
+            f"project {configuration.project_name!r} builds in AWS; its block says where='aws'",
+            code="ConfigurationError",
+        )
+    wanted = wanted_build(configuration, context)
+    single = ProjectBuild.of(block, wanted, context).single()
+    build, context, options = single.prepared(())
+    return Surroundings(
+        replace(context, deadline=float("inf")),
+        Compute(),
+        options,
+        lambda engine: environment_of_build(build, context, engine),
+        lambda engine: with_mounts(engine, build.spec, context),
+    )

@@ -1,0 +1,453 @@
+"""Builds in CodeBuild itself: against moto's server as far as it goes, the rest against written answers."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from codebuild_server import CodeBuildServer, RefusalError
+
+from prefect_codepipeline.actions.codebuild.service import following
+from prefect_codepipeline.actions.codebuild.service.running import run_in_codebuild
+from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
+from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.work import InputTree
+from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, ProjectVariable
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
+
+ID = "shop:0f1e"
+ARN = "arn:aws:codebuild:us-east-1:123456789012:build/shop:0f1e"
+PAGE = (
+    "https://us-east-1.console.aws.amazon.com/codesuite/codebuild/123456789012/projects/shop/build/"
+    "shop%3A0f1e/?region=us-east-1"
+)
+BUILD = {"id": ID, "arn": ARN, "projectName": "shop", "buildStatus": "IN_PROGRESS", "currentPhase": "QUEUED"}
+LOGS = {"logs": {"groupName": "/aws/codebuild/shop", "streamName": "0f1e"}}
+COMMIT = "4e2533005d7ba5bef1c7fe1cd81bd95f7b6a615c"
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    for name, value in {
+        "AWS_ENDPOINT_URL": moto,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(following, "SETTLE_SECONDS", 0.02)
+    import boto3
+
+    boto3.client("s3").create_bucket(Bucket="exchange")
+    return boto3.client
+
+
+@pytest.fixture
+def codebuild(aws: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeBuildServer]:
+    """CodeBuild and its log with written answers; S3 is moto's."""
+    server = CodeBuildServer()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", server.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", server.url)
+    server.answers = {
+        "BatchGetProjects": lambda _: {"projects": [{"name": "shop", "source": {"type": "GITHUB"}}]},
+        "StartBuild": lambda _: {"build": BUILD},
+        "BatchGetBuilds": lambda _: {"builds": [BUILD | {"buildStatus": "SUCCEEDED"}]},
+        "StopBuild": lambda _: {"build": BUILD | {"buildStatus": "STOPPED"}},
+    }
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def make_context(tmp_path: Path) -> Callable[..., ActionContext]:
+    def make(seconds: float = 30, **fields: Any) -> ActionContext:
+        action = {
+            "name": "Build",
+            "actionTypeId": {"category": "Build", "owner": "AWS", "provider": "CodeBuild", "version": "1"},
+        }
+        (tmp_path / "scratch").mkdir()
+        return ActionContext(
+            pipeline_name="release",
+            pipeline_execution_id="e1",
+            stage_name="Build",
+            action=ActionDeclaration.model_validate(action),
+            action_execution_id="a1",
+            scratch=tmp_path / "scratch",
+            deadline=time.monotonic() + seconds,
+            logger=logging.getLogger("codebuild-service"),
+            **fields,
+        )
+
+    return make
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> InputTree:
+    directory = tmp_path / "Source"
+    (directory / "bin").mkdir(parents=True)
+    (directory / "buildspec.yml").write_text("version: 0.2")
+    (directory / "bin" / "run").write_text("#!/bin/sh")
+    (directory / "bin" / "run").chmod(0o755)
+    (directory / "run").symlink_to("bin/run")
+    return InputTree("Source", directory, revision_id=COMMIT)
+
+
+def zipped(**files: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def keys(aws: Any) -> list[str]:
+    return [each["Key"] for each in aws("s3").list_objects_v2(Bucket="exchange").get("Contents", ())]
+
+
+def test_moto_runs_a_build_and_nothing_is_left_in_the_bucket(aws, make_context, source, caplog):
+    aws("codebuild").create_project(
+        name="shop", source={"type": "CODEPIPELINE", "location": "-"}, artifacts={"type": "NO_ARTIFACTS"},
+        environment={"type": "LINUX_CONTAINER", "image": "x", "computeType": "BUILD_GENERAL1_SMALL"},
+        serviceRole="arn:aws:iam::123456789012:role/service-role/x",
+    )  # fmt: skip
+    project = CodeBuildProject(where="aws", aws_location="s3://exchange/here")
+
+    result = run_in_codebuild(project, WantedBuild("shop", [source], ["Out"]), make_context())
+
+    assert result.summary == "Build terminated with state: SUCCEEDED"
+    assert result.external_execution_id.startswith("shop:")
+    assert result.output_artifacts == {}
+    assert "Output artifact 'Out' was not made" in caplog.text
+    assert keys(aws) == []
+
+
+def test_a_project_that_is_not_there_is_told(aws, make_context, source):
+    with pytest.raises(
+        ActionFailed, match="no CodeBuild project 'nobody' in us-east-1; correct ProjectName"
+    ) as failed:
+        run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("nobody", [source]), make_context())
+    assert failed.value.code == "ConfigurationError"
+
+
+def test_a_project_of_codepipeline_needs_a_place_for_its_artifacts(codebuild, make_context, source):
+    codebuild.answers["BatchGetProjects"] = lambda _: {
+        "projects": [{"name": "shop", "source": {"type": "CODEPIPELINE"}}]
+    }
+
+    with pytest.raises(ActionFailed, match="set aws_location of the CodeBuildProject block"):
+        run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
+    assert not codebuild.asked("StartBuild")
+
+
+def test_inputs_go_up_overrides_are_asked_for_and_outputs_come_back(
+    codebuild, aws, make_context, source, tmp_path
+):
+    seen: dict[str, list[str]] = {}
+
+    def start(request: dict[str, Any]) -> dict[str, Any]:
+        bucket, _, key = request["sourceLocationOverride"].partition("/")
+        body = aws("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        with zipfile.ZipFile(io.BytesIO(body)) as archive:
+            seen["names"] = sorted(archive.namelist())
+        for output in request["secondaryArtifactsOverride"]:
+            if output["artifactIdentifier"] != "Missing":
+                place = f"{output['path']}/{output['name']}"
+                aws("s3").put_object(
+                    Bucket=output["location"], Key=place, Body=zipped(**{"dist/app": output["name"]})
+                )
+        return {"build": BUILD}
+
+    codebuild.answers["StartBuild"] = start
+    extra = InputTree("Extra", tmp_path / "Extra")
+    extra.directory.mkdir()
+    project = CodeBuildProject(
+        where="aws",
+        aws_project_name="shop-in-aws",
+        aws_location="s3://exchange/ci/",
+        compute_type="BUILD_GENERAL1_LARGE",
+        timeout_in_minutes=2,
+        environment_variables=[ProjectVariable(name="A", value="1"), ProjectVariable(name="B", value="1")],
+    )
+    build = WantedBuild(
+        "shop",
+        [source, extra],
+        ["Out", "Docs", "Missing"],
+        [ProjectVariable(name="B", value="/b", type="PARAMETER_STORE")],
+        buildspec="ci.yml",
+    )
+
+    result = run_in_codebuild(project, build, make_context())
+
+    (request,) = codebuild.asked("StartBuild")
+    place = {
+        "type": "S3",
+        "location": "exchange",
+        "path": "ci/a1/out",
+        "namespaceType": "NONE",
+        "packaging": "ZIP",
+    }
+    assert request == {
+        "projectName": "shop-in-aws",
+        "idempotencyToken": "a1",
+        "buildspecOverride": "ci.yml",
+        "computeTypeOverride": "BUILD_GENERAL1_LARGE",
+        "timeoutInMinutesOverride": 5,
+        "environmentVariablesOverride": [
+            {"name": "A", "value": "1", "type": "PLAINTEXT"},
+            {"name": "B", "value": "/b", "type": "PARAMETER_STORE"},
+        ],
+        "sourceTypeOverride": "S3",
+        "sourceLocationOverride": "exchange/ci/a1/in/Source.zip",
+        "secondarySourcesOverride": [
+            {"type": "S3", "location": "exchange/ci/a1/in/Extra.zip", "sourceIdentifier": "Extra"}
+        ],
+        "artifactsOverride": {"type": "NO_ARTIFACTS"},
+        "secondaryArtifactsOverride": [
+            {**place, "name": f"{name}.zip", "artifactIdentifier": name}
+            for name in ("Out", "Docs", "Missing")
+        ],
+    }
+    assert seen["names"] == ["bin/", "bin/run", "buildspec.yml", "run"]
+    assert {
+        name: (tree.directory / "dist/app").read_text() for name, tree in result.output_artifacts.items()
+    } == {
+        "Out": "Out.zip",
+        "Docs": "Docs.zip",
+    }
+    assert keys(aws) == []
+
+
+def test_the_log_and_the_phases_are_told_as_they_come(codebuild, make_context, source, caplog):
+    caplog.set_level(logging.INFO)
+    states = iter(
+        [
+            BUILD | {"currentPhase": "PROVISIONING"},
+            BUILD | {"currentPhase": "BUILD"} | LOGS,
+            BUILD | {"currentPhase": "BUILD"} | LOGS,
+        ]
+    )
+    ended = (
+        BUILD
+        | LOGS
+        | {
+            "currentPhase": "COMPLETED",
+            "buildStatus": "SUCCEEDED",
+            "exportedEnvironmentVariables": [{"name": "TAG", "value": "1.2"}],
+        }
+    )
+    codebuild.answers["BatchGetBuilds"] = lambda _: {"builds": [next(states, ended)]}
+    pages = {None: ("one\n", "f/1"), "f/1": ("two\n", "f/2"), "f/2": (None, "f/2")}
+    late = iter([False])
+
+    def events(request: dict[str, Any]) -> dict[str, Any]:
+        if next(late, True) is False:
+            raise RefusalError("ResourceNotFoundException", "The specified log stream does not exist.")
+        message, following = pages[request.get("nextToken")]
+        return {"events": [{"message": message}] if message else [], "nextForwardToken": following}
+
+    codebuild.answers["GetLogEvents"] = events
+    told: list[str] = []
+    context = make_context(report_progress=lambda **progress: told.append(progress["summary"]))
+
+    result = run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), context)
+
+    lines = [record.getMessage() for record in caplog.records if record.name == "codebuild-service"]
+    assert lines == [f"Started build {ID}: {PAGE}", "one", "two"]
+    assert list(dict.fromkeys(told)) == ["PROVISIONING", "BUILD", "COMPLETED"]
+    assert result.output_variables == {"TAG": "1.2"}
+    assert (result.external_execution_id, result.external_execution_url) == (ID, PAGE)
+    assert codebuild.asked("StartBuild")[0]["sourceVersion"] == COMMIT
+
+
+def test_a_build_that_has_ended_when_it_is_looked_at_has_its_whole_log(
+    codebuild, make_context, source, caplog
+):
+    caplog.set_level(logging.INFO)
+    codebuild.answers["BatchGetBuilds"] = lambda _: {"builds": [BUILD | LOGS | {"buildStatus": "SUCCEEDED"}]}
+
+    def events(request: dict[str, Any]) -> dict[str, Any]:
+        page = int(request.get("nextToken", "0"))
+        events = [{"message": f"line {page}\n"}] if page < 9 else []
+        return {"events": events, "nextForwardToken": str(min(page + 1, 9))}
+
+    codebuild.answers["GetLogEvents"] = events
+
+    run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
+
+    assert [record.getMessage() for record in caplog.records if "line" in record.getMessage()] == [
+        f"line {page}" for page in range(9)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [("FAILED", "JobFailed"), ("FAULT", "JobFailed"), ("STOPPED", "JobFailed"), ("TIMED_OUT", "Timeout")],
+)
+def test_any_other_end_is_a_failure_with_its_phase_and_reason(codebuild, make_context, source, state, code):
+    reason = "Error while executing command: npm test. Reason: exit status 1"
+    phases = [
+        {"phaseType": "INSTALL", "phaseStatus": "SUCCEEDED"},
+        {"phaseType": "BUILD", "phaseStatus": "FAILED", "contexts": [{"message": reason}]},
+    ]
+    codebuild.answers["BatchGetBuilds"] = lambda _: {
+        "builds": [BUILD | {"buildStatus": state, "phases": phases}]
+    }
+
+    with pytest.raises(ActionFailed) as failed:
+        run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
+
+    assert str(failed.value) == f"Build terminated with state: {state}: BUILD FAILED ({reason})"
+    assert failed.value.code == code
+    assert (failed.value.external_execution_id, failed.value.external_execution_url) == (ID, PAGE)
+    assert not codebuild.asked("StopBuild")
+
+
+def test_a_cancelled_build_is_stopped(codebuild, make_context, source):
+    context = make_context()
+
+    def running(_: Any) -> dict[str, Any]:
+        threading.Timer(0.05, context.cancellation.cancel).start()
+        return {"builds": [BUILD]}
+
+    codebuild.answers["BatchGetBuilds"] = running
+    with pytest.raises(ActionAbandoned):
+        run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), context)
+    assert codebuild.asked("StopBuild") == [{"id": ID}]
+
+
+def test_a_build_that_takes_too_long_is_stopped_and_said_so_when_it_cannot(
+    codebuild, make_context, source, caplog
+):
+    codebuild.answers["BatchGetBuilds"] = lambda _: {"builds": [BUILD]}
+    del codebuild.answers["StopBuild"]
+
+    with pytest.raises(ActionFailed) as failed:
+        run_in_codebuild(
+            CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context(seconds=0.5)
+        )
+
+    assert (failed.value.code, failed.value.external_execution_id) == ("Timeout", ID)
+    assert f"Build {ID} may still run" in caplog.text
+
+
+def test_a_service_that_fails_for_a_while_is_asked_again(codebuild, make_context, source, caplog):
+    left = iter(range(4))
+
+    def failing(_: Any) -> dict[str, Any]:
+        if next(left, None) is not None:
+            raise RefusalError("InternalError", "try later", 500)
+        return {"builds": [BUILD | {"buildStatus": "SUCCEEDED"}]}
+
+    codebuild.answers["BatchGetBuilds"] = failing
+
+    result = run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
+
+    assert result.summary == "Build terminated with state: SUCCEEDED"
+    assert "goes on unseen" in caplog.text
+
+
+def test_who_may_not_start_a_build_is_told(codebuild, make_context, source):
+    del codebuild.answers["StartBuild"]
+
+    with pytest.raises(
+        ActionFailed, match="starting a build of CodeBuild project 'shop': AWS refused"
+    ) as failed:
+        run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
+    assert failed.value.code == "PermissionError"
+
+
+def test_who_may_not_read_the_log_has_a_build_without(codebuild, make_context, source, caplog):
+    codebuild.answers["BatchGetBuilds"] = lambda _: {"builds": [BUILD | LOGS | {"buildStatus": "SUCCEEDED"}]}
+
+    run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
+
+    assert "cannot be read: An error occurred (AccessDeniedException)" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil"])
+def test_an_output_cannot_leave_its_directory(codebuild, aws, make_context, source, tmp_path, name):
+    def start(request: dict[str, Any]) -> dict[str, Any]:
+        output = request["artifactsOverride"]
+        aws("s3").put_object(
+            Bucket="exchange", Key=f"{output['path']}/{output['name']}", Body=zipped(**{name: "x"})
+        )
+        return {"build": BUILD}
+
+    codebuild.answers["StartBuild"] = start
+    project = CodeBuildProject(where="aws", aws_location="s3://exchange")
+
+    with pytest.raises(ActionFailed, match="leaves the tree") as failed:
+        run_in_codebuild(project, WantedBuild("shop", [source], ["Out"]), make_context())
+
+    assert failed.value.external_execution_id == ID
+    assert not list(tmp_path.rglob("evil"))
+
+
+@pytest.mark.parametrize("combined", [True, False])
+def test_a_batch_is_watched_build_by_build(codebuild, aws, make_context, source, caplog, combined):
+    caplog.set_level(logging.INFO)
+    batch = {"id": "shop:b1", "arn": ARN.replace("build/shop:0f1e", "build-batch/shop:b1")}
+    groups = [
+        {
+            "identifier": name,
+            "currentBuildSummary": {
+                "arn": ARN.replace("0f1e", name),
+                "buildStatus": "SUCCEEDED",
+                "primaryArtifact": {"location": f"arn:aws:s3:::exchange/ci/a1/out/{name}/Out.zip"},
+            },
+        }
+        for name in ("linux", "arm")
+    ]
+    batch |= {"buildBatchStatus": "SUCCEEDED", "currentPhase": "SUCCEEDED", "buildGroups": groups}
+
+    def start(request: dict[str, Any]) -> dict[str, Any]:
+        for name in ("", "linux/", "arm/"):
+            key = f"ci/a1/out/{name}Out.zip"
+            aws("s3").put_object(Bucket="exchange", Key=key, Body=zipped(app=name))
+        return {"buildBatch": {"id": batch["id"], "arn": batch["arn"], "buildBatchStatus": "IN_PROGRESS"}}
+
+    codebuild.answers |= {
+        "StartBuildBatch": start,
+        "BatchGetBuildBatches": lambda _: {"buildBatches": [batch]},
+        "BatchGetBuilds": lambda request: {"builds": [{"id": id, **LOGS} for id in request["ids"]]},
+        "GetLogEvents": lambda request: {
+            "events": [] if request.get("nextToken") else [{"message": "hello\n"}],
+            "nextForwardToken": "f/1",
+        },
+    }
+    told: list[str] = []
+    project = CodeBuildProject(where="aws", aws_location="s3://exchange/ci")
+    build = WantedBuild("shop", [source], ["Out"], batch=True, combine_artifacts=combined)
+
+    result = run_in_codebuild(
+        project, build, make_context(report_progress=lambda **progress: told.append(progress["summary"]))
+    )
+
+    directory = result.output_artifacts["Out"].directory
+    files = {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("app")}
+    assert files == ({"app": ""} if combined else {"linux/app": "linux/", "arm/app": "arm/"})
+    assert ("buildBatchConfigOverride" in codebuild.asked("StartBuildBatch")[0]) is combined
+    assert told[0] == "SUCCEEDED: 2 of 2 builds ended"
+    assert "[linux] hello" in caplog.text
+    assert "[arm] hello" in caplog.text
+    assert "/projects/shop/batch/shop%3Ab1/" in str(result.external_execution_url)

@@ -1,0 +1,317 @@
+"""A pipeline comes from a template, is planned, deployed and exported, as a newcomer would do it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from prefect_codepipeline.actions.codebuild.project.finding import find_project
+from prefect_codepipeline.blocks.git_connection import GitConnection
+from prefect_codepipeline.cli import main
+
+DATA = Path(__file__).parent.parent.parent / "data"
+TEMPLATE = """\
+Parameters:
+  Token: {Type: String, NoEcho: true}
+  Repo: {Type: String, Default: owner/shop}
+Resources:
+  Hub:
+    Type: AWS::CodeConnections::Connection
+    Properties: {ConnectionName: hub, ProviderType: GitHub}
+  Code:
+    Type: AWS::CodeCommit::Repository
+    Properties: {RepositoryName: shop}
+  Other:
+    Type: AWS::CodeBuild::Project
+    Properties: {Name: Shop_Build, TimeoutInMinutes: 5, Environment: {Image: 'aws/codebuild/standard:7.0'}}
+  Role: {Type: AWS::IAM::Role}
+  Release:
+    Type: AWS::CodePipeline::Pipeline
+    Properties:
+      Name: shop-import
+      PipelineType: V2
+      RoleArn: !GetAtt Role.Arn
+      RestartExecutionOnUpdate: true
+      ArtifactStore: {Type: S3, Location: artifacts}
+      Variables: [{Name: Env, DefaultValue: dev}, {Name: Tag}]
+      Stages:
+        - Name: Source
+          Actions:
+            - Name: Checkout
+              Namespace: Source
+              ActionTypeId: {Category: Source, Owner: AWS, Provider: CodeStarSourceConnection, Version: 1}
+              Configuration:
+                {ConnectionArn: !Ref Hub, FullRepositoryId: !Ref Repo, BranchName: main, DetectChanges: False}
+              OutputArtifacts: [{Name: Src}]
+        - Name: Build
+          Actions:
+            - Name: Test
+              RunOrder: 1
+              ActionTypeId: {Category: Compute, Owner: AWS, Provider: Commands, Version: 1}
+              Commands: ['make test ENV=#{variables.Env} COMMIT=#{Source.CommitId} TAG=#{variables.Tag}']
+              InputArtifacts: [{Name: Src}]
+            - Name: Ship
+              RunOrder: 2
+              ActionTypeId: {Category: Approval, Owner: AWS, Provider: Manual, Version: 1}
+"""
+Here = Callable[..., subprocess.CompletedProcess[str]]
+ROLE = "Role.Arn=arn:aws:iam::111122223333:role/p"
+HUB = "Hub=arn:aws:codeconnections:eu-west-1:111122223333:connection/0000-import"
+
+
+def cli(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *arguments]
+    options = {
+        "capture_output": True,
+        "text": True,
+        "timeout": 150,
+        "check": False,
+        "env": os.environ,
+        **more,
+    }
+    return subprocess.run(command, **options)
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command in this process, inside of `tmp_path`: quick, for verbs that ask no server."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, int(str(ended.value.code)), said.out, said.err)
+
+    return run
+
+
+def alone(tmp_path: Path) -> dict[str, str]:
+    """An environment without a server."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    return {**kept, "PREFECT_CODEPIPELINE_HOME": str(tmp_path / "x"), "PREFECT_HOME": str(tmp_path / "p")}
+
+
+def imported(tmp_path: Path, *parameters: str) -> Path:
+    (tmp_path / "t.yaml").write_text(TEMPLATE)
+    given = [part for each in parameters for part in ("--parameter", each)]
+    with redirect_stdout(io.StringIO()), pytest.raises(SystemExit, match="0"):
+        main(["import", str(tmp_path / "t.yaml"), "--out", str(tmp_path), *given])
+    return tmp_path / "shop-import.json"
+
+
+def test_import_of_what_comes_by_standard_input_lists_what_is_missing(tmp_path: Path) -> None:
+    done = cli("import", "-", "--out", str(tmp_path / "out"), input=TEMPLATE)
+
+    assert done.returncode == 0
+    assert "shop-import: 2 stages, 3 actions -> " in done.stdout
+    assert "missing, give each with --parameter NAME=VALUE (2):" in done.stdout
+    assert "Role.Arn  for roleArn  (attribute Arn of AWS::IAM::Role)" in done.stdout
+    assert "Hub  for stages[0].actions[0].configuration.ConnectionArn" in done.stdout
+    pipeline = json.loads((tmp_path / "out" / "shop-import.json").read_text())["pipeline"]
+    assert pipeline["roleArn"] == "${Role.Arn}"
+    assert pipeline["stages"][1]["actions"][1]["runOrder"] == 2
+    assert pipeline["stages"][0]["actions"][0]["configuration"]["DetectChanges"] == "false"
+    beside = yaml.safe_load((tmp_path / "out" / "shop-import.resources.yaml").read_text())
+    assert beside["properties"] == {"RestartExecutionOnUpdate": "true"}
+    assert beside["missing"]["Role.Arn"]["paths"] == ["roleArn"]
+    assert set(beside["resources"]) == {"Hub", "Code", "Other"}
+
+
+def test_files_that_are_there_are_replaced_on_demand_only(tmp_path: Path, here: Here) -> None:
+    path = imported(tmp_path)
+    path.write_text("mine")
+
+    refused = here("import", str(tmp_path / "t.yaml"), "--out", str(tmp_path))
+    assert (refused.returncode, path.read_text()) == (1, "mine")
+    assert "shop-import.json is there already; --force replaces it" in refused.stderr
+    assert here("import", str(tmp_path / "t.yaml"), "--out", str(tmp_path), "--force").returncode == 0
+    assert path.read_text() != "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["nowhere.yaml"], "nowhere.yaml: No such file", id="no file"),
+        pytest.param(["."], "no *.template.json in it", id="a folder of something else"),
+        pytest.param(["broken.yaml"], "broken.yaml, line 2, column 1: not YAML", id="broken"),
+        pytest.param(["t.yaml", "--parameter", "Repo"], "--parameter takes NAME=VALUE", id="no value"),
+    ],
+)
+def test_import_says_what_it_cannot_read(
+    arguments: list[str], message: str, tmp_path: Path, here: Here
+) -> None:
+    (tmp_path / "broken.yaml").write_text("a: [b, c")
+    (tmp_path / "t.yaml").write_text(TEMPLATE)
+    done = here("import", *arguments)
+
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_import_shows_what_aws_would_refuse_with_its_line(tmp_path: Path, here: Here) -> None:
+    (tmp_path / "t.yaml").write_text(
+        TEMPLATE.replace("InputArtifacts: [{Name: Src}]", "InputArtifacts: [{Name: Srk}]")
+    )
+    done = here("import", "t.yaml", "--parameter", "Rpo=x")
+
+    assert done.returncode == 1
+    assert (
+        re.search(
+            r"t.yaml:(\d+):\d+: error: stages\[1\].actions\[0\].inputArtifacts\[0\].name: ", done.stdout
+        )[1]
+        == "39"
+    )
+    assert "--parameter Rpo is not asked for here (did you mean 'Repo'?)" in done.stdout
+
+
+def test_the_output_of_cdk_synth_is_imported(tmp_path: Path, here: Here) -> None:
+    template = next((DATA / "templates").glob("*AcceleratorInstaller.template.json"))
+    below = tmp_path / "cdk.out" / "assembly-Prod"
+    below.mkdir(parents=True)
+    (below / "Installer.template.json").write_bytes(template.read_bytes())
+    (tmp_path / "cdk.out" / "Other.template.json").write_text('{"Resources": {}}')
+    done = here("import", "cdk.out")
+
+    assert done.returncode == 0
+    assert "ASEA-InstallerPipeline: 5 stages, 5 actions -> ASEA-InstallerPipeline.json" in done.stdout
+
+
+def test_plan_shows_order_places_variables_and_what_is_missing(tmp_path: Path) -> None:
+    path = imported(tmp_path)
+    done = cli("plan", str(path), "--variable", "Env=prod", env=alone(tmp_path))
+
+    assert done.returncode == 1
+    shown = [line.strip() for line in done.stdout.splitlines()]
+    for line in (
+        "variable Env: prod (given)",
+        "variable Tag: no value, give --variable Tag=VALUE",
+        "1. Source",
+        "block git-connection/${Hub}: not asked for, there is no server",
+        "2. Build",
+        "segment 1, run order 1",
+        "takes Src (from Source/Checkout)",
+        "command 1: make test ENV=prod COMMIT=#{Source.CommitId} TAG=#{variables.Tag}",
+        "#{Source.CommitId}: known when Source/Checkout has run",
+        "segment 2, approval 2",
+        "Ship  Approval/AWS/Manual/1  waits for a person",
+        "Hub (AWS::CodeConnections::Connection): kept as data: give --parameter Hub=ARN, or =NAME of a block, when "
+        "importing",
+        "Other (AWS::CodeBuild::Project): project 'shop-build' made by deploy if missing",
+        "Role.Arn: roleArn",
+    ):
+        assert line in shown
+    assert "What keeps it from running" not in shown
+
+
+def test_plan_for_programs(tmp_path: Path) -> None:
+    path = imported(tmp_path, ROLE, HUB)
+    done = cli("plan", str(path), "--variable", "Tag=1", "--json", env=alone(tmp_path))
+
+    plan = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert [stage["name"] for stage in plan["stages"]] == ["Source", "Build"]
+    assert plan["stages"][0]["steps"][0]["actions"][0]["needs"] == [
+        {"kind": "git-connection", "name": HUB.partition("=")[2], "state": "unknown"}
+    ]
+    assert (
+        plan["missing"]
+        == {"AWS::Region": "resources.Code.CloneUrlHttp, resources.Code.Attributes.CloneUrlHttp"}
+        or plan["missing"]
+    )
+
+
+def test_plan_refuses_a_variable_that_is_not_there(tmp_path: Path) -> None:
+    done = cli("plan", str(imported(tmp_path)), "--variable", "Envv=1")
+
+    assert (done.returncode, "no variable 'Envv'; did you mean 'Env'?" in done.stderr) == (1, True)
+
+
+def test_export_of_a_file_brings_what_lies_beside_it(tmp_path: Path, here: Here) -> None:
+    done = here("export", str(imported(tmp_path, HUB)), "--format", "cloudformation")
+
+    resources = yaml.safe_load(done.stdout)["Resources"]
+    assert resources["Pipeline"]["Properties"]["RoleArn"] == {"Fn::Sub": "${Role.Arn}"}
+    assert resources["Hub"]["Properties"]["ConnectionName"] == "hub"
+    (tmp_path / "again.yaml").write_text(done.stdout)
+    assert here("import", "again.yaml", "--out", "again").returncode == 1  # there is no Role now
+    assert (tmp_path / "again" / "shop-import.json").read_bytes() == (
+        tmp_path / "shop-import.json"
+    ).read_bytes()
+
+
+@pytest.mark.live
+def test_deploy_makes_the_blocks_and_export_gives_the_pipeline_back(
+    prefect_server: str, tmp_path: Path
+) -> None:
+    path = imported(tmp_path, ROLE, HUB, "AWS::Region=eu-west-1")
+    planned = cli("plan", str(path), "--variable", "Tag=1")
+    assert (
+        "Hub (AWS::CodeConnections::Connection): connection 'hub' would be made by deploy" in planned.stdout
+    )
+    assert planned.returncode == 1
+
+    deployed = cli("deploy", str(path))
+    assert "Hub (AWS::CodeConnections::Connection): made connection 'hub'" in deployed.stdout
+    assert (
+        "made connection 'codecommit' for https://git-codecommit.eu-west-1.amazonaws.com/v1/repos/"
+        in deployed.stdout
+    )
+    assert (
+        "Other (AWS::CodeBuild::Project): made project 'shop-build'; image aws/codebuild/" in deployed.stdout
+    )
+    project = find_project("Shop_Build")
+    assert project is not None
+    assert project.timeout_in_minutes == 5
+    planned = cli("plan", str(path), "--variable", "Tag=1")
+    assert (planned.returncode, "block git-connection/hub: present" in planned.stdout) == (0, True)
+    assert "Hub (AWS::CodeConnections::Connection): connection 'hub' is there" in planned.stdout
+
+    again = json.loads(cli("export", "shop-import").stdout)["pipeline"]
+    assert [stage["name"] for stage in again["stages"]] == ["Source", "Build"]
+    assert (again["version"], again["stages"][0]["actions"][0]["configuration"]["ConnectionArn"]) == (
+        1,
+        HUB.partition("=")[2],
+    )
+    # Other tests of the session mean to have no such connection.
+    GitConnection.delete("codecommit")
+
+
+def test_validate_reads_templates_and_shows_the_lines_of_both(tmp_path: Path, here: Here) -> None:
+    (tmp_path / "t.yaml").write_text(
+        TEMPLATE.replace("InputArtifacts: [{Name: Src}]", "InputArtifacts: [{Name: Srk}]").replace(
+            "Ref Repo", "Ref Rpo"
+        )
+    )
+    done = here("validate", "t.yaml")
+
+    assert done.returncode == 1
+    lines = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert [re.match(r"t.yaml:(\d+):", line)[1] for line in lines] == ["31", "39"]  # type: ignore[index]
+    assert "Unresolved resource dependencies [Rpo]" in lines[0]
+    assert "Srk" in lines[1]
+
+
+def test_validate_of_an_imported_definition_says_how_to_give_what_is_missing(
+    tmp_path: Path, here: Here
+) -> None:
+    imported(tmp_path)
+    done = here("validate", "shop-import.json")
+
+    assert done.returncode == 1
+    assert "error: roleArn: " in done.stdout
+    assert "import it again with --parameter Role.Arn=VALUE, or write the value here" in done.stdout

@@ -1,0 +1,160 @@
+"""What this version cannot run is refused by its place, and never ignored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_codepipeline.deployments.checking.runnable import check_runnable
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+
+HELLO = Path(__file__).parent.parent.parent.parent / "examples" / "hello" / "pipeline.json"
+SHOP = Path(__file__).parent.parent.parent / "data" / "pipelines" / "shop-release.json"
+
+
+def hello() -> Any:
+    return json.loads(HELLO.read_text())["pipeline"]
+
+
+def check(wire: Any) -> list[str]:
+    return [
+        str(problem)
+        for problem in check_runnable(PipelineDeclaration.model_validate(wire))
+        if problem.severity == "error"
+    ]
+
+
+def test_the_example_can_run() -> None:
+    assert check(hello()) == []
+
+
+def test_what_comes_later_is_refused_by_its_place() -> None:
+    store = {"type": "S3", "location": "bucket"}
+    stores = {"artifactStore": None, "artifactStores": {"eu-west-1": store, "us-east-1": store}}
+
+    assert any(found.startswith("artifactStores: more than one region") for found in check(hello() | stores))
+
+
+def test_triggers_for_pushes_and_pull_requests_can_run() -> None:
+    wire = json.loads(SHOP.read_text())["pipeline"]
+    problems = [
+        problem
+        for problem in check_runnable(PipelineDeclaration.model_validate(wire))
+        if problem.path.startswith("triggers")
+    ]
+
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        pytest.param(
+            {"owner": "AWS", "provider": "LambdaInvoke"},
+            "rule type Rule/AWS/LambdaInvoke/1 is not available yet: it answers through the job result API",
+            id="a rule of AWS that comes later",
+        ),
+        pytest.param(
+            {"owner": "Custom", "provider": "Htp"},
+            "there is no rule type Rule/Custom/Htp/1",
+            id="a rule of one's own that nobody has",
+        ),
+    ],
+)
+def test_a_rule_that_cannot_run_is_refused_by_its_place(kind: Any, problem: str) -> None:
+    wire = hello()
+    rule = {
+        "name": "R",
+        "ruleTypeId": {"category": "Rule", "version": "1", **kind},
+        "configuration": {"FunctionName": "f"},
+    }
+    wire["stages"][1]["beforeEntry"] = {"conditions": [{"result": "FAIL", "rules": [rule]}]}
+
+    (found,) = check(wire)
+
+    assert found.startswith(f"stages[1].beforeEntry.conditions[0].rules[0].ruleTypeId: {problem}")
+
+
+@pytest.mark.parametrize("field", ["beforeEntry", "onSuccess"])
+def test_what_is_wrong_with_a_rule_is_said_once(field: str) -> None:
+    wire = hello()
+    wire["stages"][1][field] = {
+        "conditions": [
+            {
+                "result": "FAIL",
+                "rules": [
+                    {
+                        "name": "R",
+                        "ruleTypeId": {"category": "Rule", "provider": "DeploymentWindow", "version": "1"},
+                        "configuration": {"Cron": "never", "Zone": "UTC"},
+                        "commands": ["make"],
+                    }
+                ],
+            }
+        ]
+    }
+
+    places = [found.partition(": ")[0].rpartition("rules[0].")[2] for found in check(wire)]
+
+    assert sorted(places) == ["commands", "configuration.Cron", "configuration.Zone"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        pytest.param(
+            {"actionTypeId": {"category": "Deploy", "owner": "AWS", "provider": "ECS", "version": "1"}},
+            "stages[3].actions[0].actionTypeId: action type Deploy/AWS/ECS/1 is not available yet",
+            id="a provider that is not there",
+        ),
+        pytest.param(
+            {"inputArtifacts": []},
+            "declares 0 input artifacts which is less than the minimum count (1)",
+            id="too few inputs",
+        ),
+        pytest.param(
+            {"configuration": {"ComputeTyp": "BUILD_GENERAL1_SMALL"}},
+            "contains unknown configuration 'ComputeTyp' (did you mean 'ComputeType'?)",
+            id="unknown configuration",
+        ),
+        pytest.param(
+            {"configuration": {"ComputeType": "HUGE"}},
+            "stages[3].actions[0].configuration.ComputeType",
+            id="bad value",
+        ),
+    ],
+)
+def test_an_action_that_its_provider_would_refuse(change: Any, problem: str) -> None:
+    wire = hello()
+    wire["stages"][3]["actions"][0].update(change)
+
+    assert any(problem in found for found in check(wire))
+
+
+def test_a_required_key_that_is_missing_is_said_in_aws_words() -> None:
+    wire = hello()
+    del wire["stages"][0]["actions"][0]["configuration"]["BranchName"]
+
+    assert any(
+        "Action configuration for action 'Checkout' is missing required configuration 'BranchName'" in found
+        for found in check(wire)
+    )
+
+
+def test_a_value_that_only_a_variable_knows_is_checked_later() -> None:
+    wire = hello()
+    wire["stages"][3]["actions"][0]["configuration"] = {"ComputeType": "#{variables.PublishTo}"}
+
+    assert check(wire) == []
+
+
+def test_change_detection_can_run() -> None:
+    wire = hello()
+    wire["stages"][0]["actions"][0]["configuration"]["DetectChanges"] = "true"
+
+    problems = check_runnable(PipelineDeclaration.model_validate(wire))
+
+    assert problems == []

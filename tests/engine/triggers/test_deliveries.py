@@ -1,0 +1,411 @@
+"""Webhooks over HTTP, on a real Prefect server: who is let in, what starts, and that nothing starts twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from prefect.client.schemas.actions import WorkPoolCreate
+from pydantic import SecretStr
+from serving import serving
+from waiting import until
+
+from prefect_codepipeline.actions.git.places import unheard
+from prefect_codepipeline.blocks.git_connection import GitConnection
+from prefect_codepipeline.deployments.create import deploy_pipeline
+from prefect_codepipeline.deployments.delete import delete_pipeline
+from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.lookup import find_runs
+from prefect_codepipeline.engine.triggers.polling import find_watched
+from prefect_codepipeline.engine.triggers.webhook_inbox import drop_old, finished, take, waiting
+from prefect_codepipeline.engine.triggers.webhook_signatures import sign
+from prefect_codepipeline.gateway.app import create_app
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
+from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
+from prefect_codepipeline.prefect_api.client import call, client
+
+pytestmark = pytest.mark.live
+SECRET = SecretStr("planted-secret-of-a-webhook")
+DATA = Path(__file__).parent.parent.parent / "data" / "webhooks"
+COMMIT = "4f2a9c1d0b8e7f6a5c4d3e2f1a0b9c8d7e6f5a4b"
+CONNECTION = {"category": "Source", "owner": "AWS", "provider": "CodeStarSourceConnection", "version": "1"}
+SCRIPTED = {"category": "Test", "owner": "Custom", "provider": "Scripted", "version": "1"}
+
+
+class Site:
+    """A repository's connection, its pipelines, which nobody runs, and the gateway that is told of pushes."""
+
+    def __init__(self, url: str, repository: Path, host: str | None = "github") -> None:
+        self.url = url
+        self.name = f"hook-{uuid4().hex[:8]}"
+        self.repository = f"acme/{self.name}"
+        self.pool = f"nobody-{uuid4().hex[:8]}"
+        self.pipelines: list[str] = []
+        GitConnection(url_template=str(repository), webhook_secret=SECRET, host_kind=host).save(self.name)
+        client().create_work_pool(WorkPoolCreate(name=self.pool, type="process"))
+
+    def deploy(self, name: str = "", mode: str = "SUPERSEDED", **filters: Any) -> str:
+        name = name or f"Hook.{uuid4().hex[:8]}"
+        git = {"sourceActionName": "Src", **filters}
+        source = {
+            "name": "Src",
+            "actionTypeId": CONNECTION,
+            "configuration": {
+                "ConnectionArn": self.name,
+                "FullRepositoryId": self.repository,
+                "BranchName": "main",
+            },
+            "outputArtifacts": [{"name": "Source"}],
+        }
+        wire = {
+            "name": name,
+            "roleArn": "arn:aws:iam::111122223333:role/pipeline",
+            "artifactStore": {"type": "S3", "location": "bucket"},
+            "pipelineType": "V2",
+            "executionMode": mode,
+            "stages": [
+                {"name": "Source", "actions": [source]},
+                {"name": "Test", "actions": [{"name": "Test", "actionTypeId": SCRIPTED}]},
+            ],
+            "triggers": [{"providerType": "CodeStarSourceConnection", "gitConfiguration": git}],
+        }
+        deploy_pipeline(PipelineDeclaration.model_validate(wire), self.pool)
+        self.pipelines.append(name)
+        return name
+
+    def send(self, body: dict[str, Any] | bytes, path: str = "", **headers: str) -> httpx.Response:
+        """A request of GitHub's, signed as it signs."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        signed = {
+            "X-GitHub-Event": "push",
+            "X-GitHub-Delivery": str(uuid4()),
+            "X-Hub-Signature-256": sign(SECRET, content),
+            "Content-Type": "application/json",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        path = path or f"/webhooks/{self.name}"
+        return httpx.post(f"{self.url}{path}", content=content, headers=signed, timeout=30)
+
+    def push(self, ref: str = "refs/heads/main", after: str = COMMIT, **more: Any) -> dict[str, Any]:
+        return {
+            "ref": ref,
+            "before": "0" * 40,
+            "after": after,
+            "repository": {"full_name": self.repository},
+            **more,
+        }
+
+    def result(self, answer: httpx.Response) -> list[str]:
+        """What came of a delivery that was taken, in words."""
+        assert answer.status_code == 202, answer.text
+        key = answer.json()["delivery"]
+
+        def ends() -> list[Any]:
+            if any(each.key == key for each in waiting()):
+                return []
+            return [each for each in finished(1000) if each.key == key]
+
+        return [str(result) for result in until(ends)[0].results]
+
+    def starts(self, pipeline: str) -> list[tuple[str, str, str]]:
+        """Trigger type, trigger detail and commit of the executions, the first come first."""
+        return [
+            (
+                run["labels"]["codepipeline.trigger-type"],
+                run["labels"]["codepipeline.started-by"],
+                run["parameters"]["source_revisions"]["Src"],
+            )
+            for run in reversed(find_runs(pipeline, limit=200))
+        ]
+
+    def remove(self) -> None:
+        for name in self.pipelines:
+            for run in find_runs(name, limit=200):
+                call("DELETE", f"/flow_runs/{run['id']}", expected=(404,))
+            delete_pipeline(name)
+        GitConnection.delete(self.name)
+
+
+@pytest.fixture(scope="module")
+def gateway(prefect_server: str) -> Iterator[str]:
+    with serving(create_app()) as url:
+        yield url
+
+
+@pytest.fixture
+def make_site(gateway: str, repository: Any, git_cache: Any) -> Iterator[Callable[..., Site]]:
+    made: list[Site] = []
+
+    def make(**more: Any) -> Site:
+        made.append(Site(gateway, repository.path, **more))
+        return made[-1]
+
+    yield make
+    for site in made:
+        site.remove()
+
+
+@pytest.fixture
+def site(make_site: Callable[..., Site]) -> Site:
+    return make_site()
+
+
+def test_a_push_starts_each_pipeline_that_asks_for_it_with_the_pushed_commit(site: Site) -> None:
+    first, second = site.deploy(), site.deploy(push=[{"branches": {"includes": ["main"]}}])
+    other = site.deploy(push=[{"branches": {"includes": ["release/*"]}}])
+
+    said = site.result(site.send(site.push()))
+
+    assert site.starts(first) == site.starts(second) == [("WebhookV2", site.name, COMMIT)]
+    assert site.starts(other) == []
+    what = f"push to branch 'main' of {site.repository} at {COMMIT[:12]}"
+    assert sorted(each.partition(", execution")[0] for each in said) == sorted(
+        [
+            f"{what}: {first} started",
+            f"{what}: {second} started",
+            f"{what}: {other} does not start: branch 'main' matches none of 'release/*'",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "file"), [("OPEN", "opened"), ("UPDATED", "synchronize"), ("CLOSED", "closed")]
+)
+def test_a_pull_request_starts_what_asks_for_it(site: Site, event: str, file: str) -> None:
+    body = json.loads((DATA / f"github-pr-{file}.json").read_text())
+    body["repository"]["full_name"] = site.repository
+    name = site.deploy(pullRequest=[{"events": [event]}])
+
+    site.result(site.send(body, X_GitHub_Event="pull_request"))
+
+    assert site.starts(name) == [("WebhookV2", site.name, body["pull_request"]["head"]["sha"])]
+
+
+def test_the_same_delivery_starts_nothing_twice_whatever_id_it_bears(site: Site) -> None:
+    name = site.deploy()
+    body = site.push()
+
+    site.result(site.send(body, X_GitHub_Delivery="one"))
+    again = site.result(site.send(body, X_GitHub_Delivery="one"))
+    overheard = site.result(site.send(body, X_GitHub_Delivery="two"))
+
+    assert len(site.starts(name)) == 1
+    assert again == overheard, "the second names the execution that the first started"
+    site.result(site.send(site.push(after="b" * 40)))
+    assert [commit for _, _, commit in site.starts(name)] == [COMMIT, "b" * 40]
+
+
+def test_the_endpoint_of_a_pipeline_starts_that_one_alone(site: Site) -> None:
+    name, other = site.deploy(), site.deploy()
+
+    site.result(site.send(site.push(), f"/webhooks/{name}"))
+
+    assert len(site.starts(name)) == 1
+    assert site.starts(other) == []
+
+
+def test_what_is_older_than_a_month_is_kept_no_longer(site: Site) -> None:
+    now = datetime(2020, 5, 31, 12, tzinfo=timezone.utc)
+    days = [now - timedelta(days=days) for days in (31, 30, 0)]
+    taken = [
+        TakenDelivery(key=f"{at:%d}", token="t", at=at, endpoint=site.name, connections=(), events=())
+        for at in days
+    ]
+    assert [take(each) for each in taken] == [True, True, True]
+
+    drop_old(now)
+
+    assert [take(each) for each in taken] == [True, False, False], "only the first is not known any more"
+    drop_old(now + timedelta(days=100))
+
+
+def test_who_asks_for_pull_requests_is_told_when_nobody_tells_of_them(site: Site) -> None:
+    name = site.deploy(pullRequest=[{"events": ["OPEN"]}])
+    declaration = newest_version(name)[1].masked()
+
+    assert unheard(declaration) == []
+    GitConnection(url_template="https://github.com/{FullRepositoryId}.git").save(site.name, overwrite=True)
+    (said,) = unheard(declaration)
+    assert f"codepipeline connection webhook {site.name}" in said
+
+
+def test_changed_files_are_read_from_git_where_the_host_does_not_list_them(
+    site: Site, repository: Any
+) -> None:
+    docs = site.deploy(push=[{"filePaths": {"includes": ["docs/**"]}}])
+    code = site.deploy(push=[{"filePaths": {"includes": ["src/**"]}}])
+    before = repository.commit(**{"a": "1"})
+    after = repository.commit(**{"src/a": "1"})
+
+    site.result(site.send(site.push(before=before, after=after)))
+
+    assert site.starts(docs) == []
+    assert [commit for _, _, commit in site.starts(code)] == [after]
+
+
+def test_pushes_of_one_repository_start_in_their_order(site: Site) -> None:
+    name = site.deploy()
+    commits = [f"{number:040x}" for number in range(1, 9)]
+
+    for answer in [site.send(site.push(after=commit)) for commit in commits]:
+        site.result(answer)
+
+    assert [commit for _, _, commit in site.starts(name)] == commits
+
+
+def test_what_the_limit_refuses_is_recorded_and_can_be_sent_again(site: Site) -> None:
+    name = site.deploy(mode="PARALLEL")
+    commits = [f"{number:040x}" for number in range(1, MAX_EXECUTIONS_IN_FLIGHT + 2)]
+    answers = [site.send(site.push(after=commit), X_GitHub_Delivery=commit) for commit in commits]
+
+    said = [site.result(answer)[0] for answer in answers]
+
+    assert sum("started, execution" in each for each in said) == MAX_EXECUTIONS_IN_FLIGHT
+    assert f"{name} was not started" in said[-1]
+    assert "50" in said[-1]
+    for run in find_runs(name, limit=2):
+        call("DELETE", f"/flow_runs/{run['id']}")
+    (again,) = site.result(site.send(site.push(after=commits[-1]), X_GitHub_Delivery=commits[-1]))
+    assert "started, execution" in again
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "body", "status", "text"),
+    [
+        ("/webhooks/nobody-s", {}, None, 404, "No connection or pipeline of that name takes webhooks."),
+        ("/webhooks/a%2fb", {}, None, 404, ""),
+        ("/webhooks/", {}, None, 404, ""),
+        ("", {"X-Hub-Signature-256": "sha256=" + "0" * 64}, None, 401, "is not that of its body"),
+        ("", {"X-Hub-Signature-256": ""}, None, 401, "X-Hub-Signature-256"),
+        ("", {}, b"", 400, "payload"),
+        ("", {}, b"[]", 400, "payload"),
+        ("", {}, b'{"ref": 1}', 400, "ref"),
+    ],
+)
+def test_what_is_not_right_is_refused_and_starts_nothing(
+    site: Site, path: str, headers: dict[str, str], body: bytes | None, status: int, text: str
+) -> None:
+    name = site.deploy()
+    before = len(finished(1000))
+
+    answer = site.send(body if body is not None else site.push(), path, **headers)
+
+    assert answer.status_code == status
+    assert text in answer.text
+    assert SECRET.get_secret_value() not in answer.text
+    assert site.starts(name) == []
+    assert len(finished(1000)) == before
+    assert waiting() == []
+
+
+def test_a_host_without_a_secret_of_its_own_is_let_in_by_nothing(gateway: str, site: Site) -> None:
+    GitConnection(url_template="https://github.com/{FullRepositoryId}.git").save(f"{site.name}-open")
+
+    answer = site.send(site.push(), f"/webhooks/{site.name}-open")
+
+    GitConnection.delete(f"{site.name}-open")
+    assert answer.status_code == 404
+
+
+def test_a_body_that_is_too_large_is_not_read(site: Site) -> None:
+    def drip() -> Iterator[bytes]:
+        for _ in range(26):
+            yield b" " * 1_000_000
+
+    sent = httpx.post(f"{site.url}/webhooks/{site.name}", content=drip(), timeout=60)
+    declared = site.send(b" " * 25_000_001)
+
+    assert (sent.status_code, declared.status_code) == (413, 413)
+
+
+def test_our_own_form_needs_no_git_host(site: Site) -> None:
+    name = site.deploy()
+    event = {"repository": site.repository, "commit": COMMIT, "branch": "main"}
+    token = {"X-Codepipeline-Token": SECRET.get_secret_value()}
+
+    answer = httpx.post(f"{site.url}/webhooks/{site.name}", json=event, headers=token, timeout=30)
+
+    site.result(answer)
+    assert site.starts(name) == [("WebhookV2", site.name, COMMIT)]
+
+
+def test_a_ping_is_answered_and_kept_nowhere(site: Site) -> None:
+    body = (DATA / "github-ping.json").read_bytes()
+
+    answer = site.send(body, X_GitHub_Event="ping")
+
+    assert (answer.status_code, answer.json()) == (200, {"ignored": "a ping: the webhook is set up"})
+
+
+def test_a_connection_with_a_webhook_is_not_asked_each_minute(site: Site, repository: Any) -> None:
+    site.deploy()
+
+    def watched() -> bool:
+        return any(str(repository.path) in each.access.url for each in find_watched(True)[0])
+
+    assert not watched()
+    GitConnection(url_template=str(repository.path)).save(site.name, overwrite=True)
+    assert watched()
+
+
+def test_what_a_gateway_left_behind_is_dealt_with_by_the_next(
+    make_site: Callable[..., Site], prefect_server: str
+) -> None:
+    site = make_site()
+    name = site.deploy()
+    app = create_app()  # without its threads: it answers, and dies before it does anything more
+    body = json.dumps(site.push()).encode()
+    headers = {"X-GitHub-Event": "push", "X-Hub-Signature-256": sign(SECRET, body)}
+
+    answer = _ask(app, f"/webhooks/{site.name}", body, headers)
+    assert answer.status_code == 202
+    assert site.starts(name) == []
+
+    with serving(create_app()):
+        site.result(answer)
+    assert site.starts(name) == [("WebhookV2", site.name, COMMIT)]
+
+
+def test_while_prefect_is_away_the_host_is_told_so_and_nothing_that_was_taken_is_lost(site: Site) -> None:
+    name = site.deploy()
+    server = json.loads((Path(os.environ["PREFECT_CODEPIPELINE_HOME"]) / "state.json").read_text())["server"][
+        "pid"
+    ]
+    bodies = [site.push(after=f"{number:040x}") for number in (1, 2)]
+
+    taken = site.send(bodies[0])
+    os.kill(server, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        refused = site.send(bodies[1])
+        took = time.monotonic() - began
+    finally:
+        os.kill(server, signal.SIGCONT)
+    site.result(taken)
+    site.result(site.send(bodies[1]))
+
+    assert (taken.status_code, refused.status_code) == (202, 503)
+    assert refused.headers["retry-after"] == "60"
+    assert took < 10, "GitHub waits no longer"
+    assert [commit for _, _, commit in site.starts(name)] == [body["after"] for body in bodies]
+
+
+def _ask(app: Any, path: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
+    import asyncio
+
+    async def answer() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            return await client.post(path, content=body, headers=headers)
+
+    return asyncio.run(answer())
