@@ -1,4 +1,4 @@
-"""Manual approvals: ask, wait without a process, and let nothing pass but a decision that was written down.
+"""Wait for manual approvals without a process. Only a recorded decision lets an execution pass.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/approvals.html
 """
@@ -32,7 +32,7 @@ from prefect_codepipeline.prefect_api.suspension import Form, Wake, answers, sus
 from prefect_codepipeline.tasks.approval import conclude_approval
 
 POLL_SECONDS = 0.5
-# Prefect's Resume button takes an answer and does not say from whom.
+# Prefect's Resume button takes an answer and does not tell who gave it.
 FORM = Approver(via="prefect")
 FORM_SCHEMA: dict[str, Any] = {
     "title": "Review",
@@ -59,8 +59,8 @@ FORM_SCHEMA: dict[str, Any] = {
 
 
 def wait_for_approval(execution: Execution, stage_name: str, action_name: str) -> None:
-    """Return once the approval is decided and its action has ended. Raises `Pause` where the run can suspend."""
-    while not (known := _look(execution, stage_name, action_name)).finished:
+    """Return when the approval is decided and its action has ended. Raises `Pause` if the run can be suspended."""
+    while not (known := _read_decision(execution, stage_name, action_name)).finished:
         if known.decision or execution.look_for_stop():
             _conclude(stage_name, action_name)
         elif execution.can_suspend:
@@ -83,8 +83,8 @@ def _conclude(stage_name: str, action_name: str) -> None:
     )
 
 
-def _look(execution: Execution, stage_name: str, action_name: str) -> ActionState:
-    """The approval as it stands; an answer to the form, or the end of its time, becomes the decision."""
+def _read_decision(execution: Execution, stage_name: str, action_name: str) -> ActionState:
+    """The current state of the approval. A new answer to the form, or the expiry, is recorded as the decision first."""
     known = execution.refresh().stage(stage_name).action(action_name)
     if known.finished or known.decision or not known.request:
         return known
@@ -96,7 +96,7 @@ def _look(execution: Execution, stage_name: str, action_name: str) -> ActionStat
         except ApprovalNotAllowed as refusal:
             _refuse(execution, known.request, key, str(refusal))
         except (ApprovalAlreadyCompletedException, InvalidApprovalTokenException):
-            break  # somebody was faster, or its time is over
+            break  # it was decided in another way, or it has expired
     with suppress(ApprovalAlreadyCompletedException):
         settled = known.votes and settle_votes(execution.id, known.request.token, policy)
         if not settled and utc_now() >= known.request.expires_at:
@@ -105,7 +105,7 @@ def _look(execution: Execution, stage_name: str, action_name: str) -> ActionStat
 
 
 def _unread(execution: Execution, known: ActionState) -> dict[str, dict[str, Any]]:
-    """What was put into the form, by its key, but for what was refused before."""
+    """The answers to the form by their keys, without those that were refused before."""
     assert known.request, "only a requested approval has answers"
     refused = {refusal.answer for refusal in known.refusals}
     given = answers(execution.id, known.request.token)
@@ -117,7 +117,7 @@ def _refuse(execution: Execution, request: ApprovalRequested, answer_key: str, r
         ApprovalRefused(at=utc_now(), token=request.token, by=FORM.label, reason=reason, answer=answer_key)
     )
     get_run_logger().warning(
-        "The answer to action %r of stage %r does not count: %s", request.action, request.stage, reason
+        "The answer to action %r of stage %r was refused: %s", request.action, request.stage, reason
     )
 
 
@@ -125,7 +125,7 @@ def _suspend(execution: Execution, stage_name: str, known: ActionState) -> None:
     request = known.request
     assert request, "only a requested approval is waited for"
 
-    def decided_meanwhile() -> Wake:
+    def decided_while_suspending() -> Wake:
         decision = execution.record.get(f"approval-{request.token}-decision")
         if isinstance(decision, ApprovalDecided):
             return Wake(True, answer_of(decision))
@@ -133,11 +133,11 @@ def _suspend(execution: Execution, stage_name: str, known: ActionState) -> None:
 
     form = Form(request.token, FORM_SCHEMA, describe(execution.state, stage_name, request))
     message = f"waiting for approval of action {known.name!r} of stage {stage_name!r}"
-    suspend(execution.id, message, decided_meanwhile, form)
+    suspend(execution.id, message, decided_while_suspending, form)
 
 
 def describe(state: ExecutionState, stage_name: str, request: ApprovalRequested) -> str:
-    """What a reviewer must know, as markdown."""
+    """The text of the review form, as markdown."""
     pinned = state.pinned
     lines = [
         f"### Approve {plain(request.action)!r} in stage {plain(stage_name)!r} of {plain(pinned.pipeline_name)!r}?",
@@ -152,9 +152,9 @@ def describe(state: ExecutionState, stage_name: str, request: ApprovalRequested)
     ]
     asked = state.stage(stage_name).action(request.action)
     lines += [f"- approved by {plain(vote.approver.label)}" for vote in asked.votes]
-    lines += ["", *(f"The last answer does not count: {plain(r.reason)}." for r in asked.refusals[-1:])]
+    lines += ["", *(f"The last answer was refused: {plain(r.reason)}." for r in asked.refusals[-1:])]
     lines += [
         "",
-        f"Open until {request.expires_at:%Y-%m-%d %H:%M} UTC. If nobody answers by then, it counts as rejected.",
+        f"Open until {request.expires_at:%Y-%m-%d %H:%M} UTC. Without an answer by then it counts as rejected.",
     ]
     return "\n".join(lines)

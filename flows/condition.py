@@ -1,4 +1,4 @@
-"""Conditions of a stage: ask their rules in order, wait where a rule says so, and say what becomes of the stage.
+"""Conditions of a stage: evaluate their rules in order, wait when a rule asks for it, and decide the stage's status.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-conditions.html
 """
@@ -14,7 +14,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect_codepipeline.actions.rule_registry import abandon_rule
 from prefect_codepipeline.engine.executions.process import Execution, current_execution
 from prefect_codepipeline.engine.executions.record import utc_now
-from prefect_codepipeline.flows.stage import run_as
+from prefect_codepipeline.flows.stage import run_subflow
 from prefect_codepipeline.model.definition.conditions import (
     ConditionKind,
     ConditionStatus,
@@ -33,7 +33,7 @@ from prefect_codepipeline.model.record.state import ConditionState
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 from prefect_codepipeline.tasks.rule import ask_rule, known_condition
 
-# Shorter waits than this are not worth a suspension.
+# A wait shorter than this is done in the process: a suspension and a resumption cost more.
 SHORT_WAIT = timedelta(seconds=5)
 POLL_SECONDS = 0.5
 _WHEN = {"beforeEntry": "before entry", "onSuccess": "on success", "onFailure": "on failure"}
@@ -46,10 +46,10 @@ _STAGE_STATUS: dict[str, StageExecutionStatus] = {
 }
 
 
-def meet_condition(
+def check_condition(
     execution: Execution, stage_name: str, kind: ConditionKind
 ) -> tuple[StageExecutionStatus, str]:
-    """The status that the condition gives the stage, and why; Succeeded when there is none, and it goes on."""
+    """The status that the condition gives the stage, and the reason. Succeeded if the stage has no such condition."""
     ended = _evaluate(execution, stage_name, kind)
     if ended is None or ended.consequence == "Proceed":
         return "Succeeded", ""
@@ -60,14 +60,14 @@ def meet_condition(
 
 
 def engaged_by_failure(execution: Execution, stage_name: str) -> str | None:
-    """The result that the onFailure condition engages when it is met; None when it is not, or there is none."""
+    """The result that the onFailure condition engages, or None if it is not met or does not exist."""
     ended = _evaluate(execution, stage_name, "onFailure")
     return ended.condition.result if ended and ended.status == "Succeeded" else None
 
 
 @flow(name="condition", persist_result=False, validate_parameters=False)
 def condition(stage_name: str, kind: str, attempt: int, asking: int) -> State[Any]:
-    """Ask the rules of a condition one after another, until one is not met or has to wait."""
+    """Evaluate the rules of a condition one after another, until one is not met or has to wait."""
     execution = current_execution()
     while (known := known_condition(execution, stage_name, kind)) and known.next_rule:
         rule = known.next_rule
@@ -87,17 +87,17 @@ def condition(stage_name: str, kind: str, attempt: int, asking: int) -> State[An
 
 
 def _evaluate(execution: Execution, stage_name: str, kind: ConditionKind) -> ConditionState | None:
-    """The condition once it has ended; None when the stage has none of that kind."""
+    """Evaluate the condition to its end. None if the stage has no condition of that kind."""
     if execution.state.stage(stage_name).condition(kind) is None:
         return None
     attempt = execution.state.stage(stage_name).attempt
     while not (known := known_condition(execution, stage_name, kind)).ended:
         override = execution.record.get(override_key(kind, stage_name, attempt))
         if isinstance(override, OverrideRequested):
-            _abandon(execution, stage_name, known, f"overridden by {override.by}")
+            _abandon_rule(execution, stage_name, known, f"overridden by {override.by}")
             _end(execution, stage_name, known, "Overridden", f"overridden by {override.by}")
         elif execution.look_for_stop():
-            _abandon(execution, stage_name, known, "the execution was stopped")
+            _abandon_rule(execution, stage_name, known, "the execution was stopped")
             _end(execution, stage_name, known, "Abandoned", "the execution was stopped")
         elif known.by_its_rules != "InProgress":
             _end(
@@ -106,28 +106,28 @@ def _evaluate(execution: Execution, stage_name: str, kind: ConditionKind) -> Con
         elif (rule := known.next_rule) and rule.wait and rule.wait.at > utc_now():
             _wait(execution, stage_name, known, rule.wait)
         else:
-            _ask(execution, stage_name, known)
+            _evaluate_rules(execution, stage_name, known)
     return known
 
 
-def _ask(execution: Execution, stage_name: str, known: ConditionState) -> None:
+def _evaluate_rules(execution: Execution, stage_name: str, known: ConditionState) -> None:
     attempt = execution.state.stage(stage_name).attempt
     asking = sum(rule.waits for rule in known.rules) + 1
     parameters = {"stage_name": stage_name, "kind": known.kind, "attempt": attempt, "asking": asking}
     key = f"{slug(stage_name)}-{attempt}-{known.kind.lower()}-{asking}"
-    run_as(execution, condition, f"{stage_name}: {_WHEN[known.kind]}", key, parameters)
+    run_subflow(execution, condition, f"{stage_name}: {_WHEN[known.kind]}", key, parameters)
 
 
 def _wait(execution: Execution, stage_name: str, known: ConditionState, wait: RuleWait) -> None:
     key = override_key(known.kind, stage_name, execution.state.stage(stage_name).attempt)
 
-    def need_not_wait() -> bool:
+    def is_due() -> bool:
         return bool(execution.look_for_stop() or execution.record.get(key) or utc_now() >= wait.at)
 
     if execution.can_suspend and wait.at - utc_now() > SHORT_WAIT:
         message = f"stage {stage_name!r}, {_WHEN[known.kind]}: {known.summary}"
-        suspend(execution.id, message, lambda: Wake(need_not_wait()))
-    while not need_not_wait():
+        suspend(execution.id, message, lambda: Wake(is_due()))
+    while not is_due():
         execution.check_is_ours()
         time.sleep(min(POLL_SECONDS, max(0.0, _seconds_until(wait.at))))
 
@@ -136,10 +136,10 @@ def _seconds_until(at: datetime) -> float:
     return (at - utc_now()).total_seconds()
 
 
-def _abandon(execution: Execution, stage_name: str, known: ConditionState, why: str) -> None:
-    """End the rule that waits for its answer."""
+def _abandon_rule(execution: Execution, stage_name: str, known: ConditionState, reason: str) -> None:
+    """Record the rule that has no answer yet as abandoned."""
     attempt = execution.state.stage(stage_name).attempt
-    if known.next_rule and (outcome := abandon_rule(known.next_rule, why, utc_now())):
+    if known.next_rule and (outcome := abandon_rule(known.next_rule, reason, utc_now())):
         execution.write(
             RuleAnswered(
                 at=utc_now(), stage=stage_name, condition=known.kind, attempt=attempt, outcome=outcome

@@ -1,4 +1,4 @@
-"""What follows the failure of a stage: one automatic retry, or a rollback to the last execution that succeeded.
+"""After a stage has failed: one automatic retry, or a rollback to the last execution that succeeded.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-retry.html
 https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-rollback.html
@@ -14,7 +14,7 @@ from prefect_codepipeline.model.record.facts import RetryRequested
 
 
 def begin_automatic_retry(execution: Execution, stage_name: str) -> bool:
-    """Begin the one automatic retry that `onFailure` asks for with the result RETRY; whether there is one."""
+    """Start the automatic retry of `onFailure` with the result RETRY. False if there is none, or it has been used."""
     state = execution.state
     stage = state.stage(stage_name)
     wanted = stage.stage.on_failure
@@ -38,7 +38,7 @@ def begin_automatic_retry(execution: Execution, stage_name: str) -> bool:
 
 
 def roll_back_automatically(execution: Execution, stage_name: str) -> None:
-    """Start the rollback that a condition or `onFailure` asks for, where there is something to go back to."""
+    """Start the rollback that a condition or `onFailure` asks for, if a successful execution exists."""
     on_success = execution.state.stage(stage_name).condition("onSuccess")
     is_unsuccessful = on_success is not None and on_success.consequence == "Rollback"
     if is_unsuccessful or _wanted_after_failure(execution, stage_name) == "ROLLBACK":
@@ -46,7 +46,7 @@ def roll_back_automatically(execution: Execution, stage_name: str) -> None:
 
 
 def _wanted_after_failure(execution: Execution, stage_name: str) -> str | None:
-    """The result that `onFailure` engages: at once, or when its condition is met. Only failed actions engage it."""
+    """The result of `onFailure`: unconditional, or the one of its condition. Only failed actions engage it."""
     stage = execution.state.stage(stage_name)
     wanted = stage.stage.on_failure
     if wanted is None or not any(action.status in ("Failed", "Abandoned") for action in stage.actions):
@@ -57,7 +57,7 @@ def _wanted_after_failure(execution: Execution, stage_name: str) -> str | None:
 
 
 def roll_back(execution: Execution, stage_name: str) -> None:
-    """Start a rollback of the stage, where there is something to go back to."""
+    """Start a rollback of the stage to the last execution of this version that succeeded there."""
     state = execution.state
     logger = get_run_logger()
     if state.pinned.execution_type == "ROLLBACK" or not execution.can_suspend:
@@ -68,7 +68,8 @@ def roll_back(execution: Execution, stage_name: str) -> None:
     )
     if target is None:
         logger.warning(
-            "Stage %r is not rolled back: no execution of this version has succeeded there", stage_name
+            "Stage %r is not rolled back: no execution of this pipeline version has succeeded in it",
+            stage_name,
         )
         return
     token = f"rollback-{execution.id}-{stage_name}-{state.stage(stage_name).attempt}"

@@ -1,4 +1,4 @@
-"""How a process takes an execution over, how the execution enters and leaves, and how it ends."""
+"""The process that runs an execution: take it over, pass the gates of its stages, record how it ended."""
 
 import os
 import socket
@@ -47,14 +47,14 @@ from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.leases import holding_lease
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 
-# So long an execution waits at a gate in its process; then it is suspended, and holds none.
+# How long an execution waits at a gate in its process. After that it is suspended, and needs no process.
 IN_PROCESS_WAIT_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_WAIT_SECONDS") or 30.0)
 WORKER_DIED = "the worker died while it ran; what it had done by then is not known"
 
 
 @contextmanager
 def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> Iterator[Execution]:
-    """Make this process the one that runs the execution, and settle what an earlier one left behind."""
+    """Make this process the one that runs the execution, and repair what an earlier process left unfinished."""
     context = FlowRunContext.get()
     assert context, "only the pipeline flow takes an execution over"
     assert context.flow_run, "a flow run context has a flow run"
@@ -75,8 +75,10 @@ def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> 
         can_suspend=run.deployment_id is not None,
         started=_started(run),
     )
-    _settle(execution, facts, run.run_count)
+    _repair_after_earlier_process(execution, facts, run.run_count)
     set_current_execution(execution)
+    # The lease is taken first and released last: without it reconcile treats this process as dead. Next comes the watch
+    # for stop requests. The publishers follow; on the way out each sends what is left before the lease is released.
     with (
         holding_lease(execution.id, process.process),
         watching_for_stop(execution),
@@ -95,7 +97,7 @@ def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> 
 
 
 def enter_stage(execution: Execution, stage_name: str) -> bool:
-    """Pass the gate of the stage, however long that takes; False when the execution ends in front of it."""
+    """Pass the gate of the stage, however long that takes. False if the execution ends at the gate."""
     stage = execution.state.stage(stage_name)
     if stage.entered:
         return True
@@ -113,31 +115,31 @@ def _pass_gate(execution: Execution, stage_name: str) -> bool:
     visit = execution.visit(stage_name)
     entered, newer = gate.try_enter(visit)
     if not entered and not newer:
-        message = _what_is_waited_for(visit)
+        message = _reason_to_wait(visit)
         get_run_logger().info("%s", message[0].upper() + message[1:])
         seconds = IN_PROCESS_WAIT_SECONDS if execution.can_suspend else None
         execution.check_is_ours()
         waited = gate.wait_in_process(visit, seconds, lambda: execution.look_for_stop() is not None)
         if waited is None and not execution.look_for_stop():
-            suspend(execution.id, message, lambda: Wake(_need_not_wait(execution, visit)))
+            suspend(execution.id, message, lambda: Wake(_is_wait_over(execution, visit)))
         entered, newer = waited or (False, None)
     if newer:
         _end_as_superseded(execution, stage_name, newer)
     return entered
 
 
-def _need_not_wait(execution: Execution, visit: gate.Visit) -> bool:
-    """Asked once the run is suspended. It enters when it is awake again, or it would hold the stage without a process."""
-    stands = gate.read_gates(visit.pipeline).gate(visit)
+def _is_wait_over(execution: Execution, visit: gate.Visit) -> bool:
+    """Whether the run, just suspended, must be resumed at once. It enters after that: a suspended run must not hold a lock."""
+    current = gate.read_gates(visit.pipeline).gate(visit)
     return (
-        stands.may_enter(visit.execution)
-        or stands.holder == visit.execution
-        or stands.superseded_by(visit.execution) is not None
+        current.may_enter(visit.execution)
+        or current.holder == visit.execution
+        or current.superseded_by(visit.execution) is not None
         or execution.look_for_stop() is not None
     )
 
 
-def _what_is_waited_for(visit: gate.Visit) -> str:
+def _reason_to_wait(visit: gate.Visit) -> str:
     gates = gate.read_gates(visit.pipeline)
     where = f"to enter stage {visit.stage!r}"
     inbound = gates.transition(visit.stage, "Inbound")
@@ -155,21 +157,22 @@ def _end_as_superseded(execution: Execution, stage_name: str, newer: str) -> Non
 
 
 def finish_stage(execution: Execution, stage: StageState, status: StageExecutionStatus, summary: str) -> None:
-    """Write down how the attempt of the stage ended."""
+    """Record how the attempt of the stage ended."""
     execution.write(
         StageFinished(at=utc_now(), stage=stage.name, attempt=stage.attempt, status=status, summary=summary)
     )
 
 
 def leave_stage(execution: Execution, stage_name: str) -> None:
-    """Arrive at the next stage, and let the next execution into this one."""
+    """Get in line for the next stage, and let the next execution into this one."""
     if execution.declaration.execution_mode == "PARALLEL":
         return
-    following = _goes_on_to(execution, stage_name)
+    following = _next_stage(execution, stage_name)
     gate.leave(execution.visit(stage_name), execution.visit(following) if following else None)
 
 
-def _goes_on_to(execution: Execution, stage_name: str) -> str | None:
+def _next_stage(execution: Execution, stage_name: str) -> str | None:
+    """The stage that the execution continues with, or None if it ends here."""
     state = execution.state
     finished = state.stage(stage_name).finished
     if state.stop or finished is None or finished.status not in ("Succeeded", "Skipped"):
@@ -179,15 +182,15 @@ def _goes_on_to(execution: Execution, stage_name: str) -> str | None:
     return following[0] if following and not state.stage(following[0]).entered else None
 
 
-def _leave_behind(execution: Execution) -> None:
-    """Leave the stage that an earlier process had finished, and may have died in before it left."""
+def _release_finished_stage(execution: Execution) -> None:
+    """Release a finished stage whose previous process may have crashed before releasing it."""
     finished = [stage.name for stage in execution.state.stages if stage.finished]
     if finished and not execution.state.final:
         leave_stage(execution, finished[-1])
 
 
 def finish_execution(execution: Execution) -> State[Any]:
-    """Write down how the execution ended, let others in, and give Prefect the state that says so."""
+    """Record how the execution ended and release its gates. The state of the flow run."""
     execution.check_is_ours()
     final = execution.state.final or execution.write(_conclusion(execution))
     if execution.declaration.execution_mode != "PARALLEL":
@@ -223,7 +226,7 @@ def _outcome(state: ExecutionState) -> tuple[PipelineExecutionStatus, str]:
 
 
 def _end_as_cancelled(execution: Execution) -> None:
-    """Somebody pressed Cancel in Prefect, which abandons; a worker that is being stopped cancels nothing."""
+    """Abandon the execution if its flow run was cancelled in Prefect. A worker that is shut down cancels nothing."""
     run = flow_run(execution.id)
     if run and run["state_type"] in ("CANCELLING", "CANCELLED"):
         wind_up(execution.refresh(), "Prefect UI or API", "cancelled in Prefect")
@@ -231,7 +234,7 @@ def _end_as_cancelled(execution: Execution) -> None:
 
 
 def _started(run: Any) -> str:
-    """When the run started by the server's clock; the same for all of its processes."""
+    """The start time of the run by the server's clock, the same for all of its processes."""
     stored = flow_run(str(run.id)) or {}
     return str(stored.get("start_time") or stored.get("expected_start_time") or "")
 
@@ -247,7 +250,7 @@ def _pin(run: Any, variables: dict[str, str], source_revisions: dict[str, str]) 
     declaration = definition.masked()
     target, stage = labels.get("codepipeline.rollback-target"), labels.get("codepipeline.rollback-stage")
     is_limited = declaration.execution_mode != "SUPERSEDED" and run.deployment_id
-    if is_limited and not target:  # a rollback puts right what is broken
+    if is_limited and not target:  # a rollback repairs, so no limit may hold it up
         check_limit_before(definition.pipeline_name, declaration.execution_mode, _started(run))
     declared = declaration.variables or []
     defaults = {variable.name: variable.default_value for variable in declared if variable.default_value}
@@ -271,8 +274,8 @@ def _pin(run: Any, variables: dict[str, str], source_revisions: dict[str, str]) 
     )
 
 
-def _settle(execution: Execution, known: list[AnyFact], run_count: int) -> None:
-    """End what the last process was doing when it died, and go on after a retry that a person asked for."""
+def _repair_after_earlier_process(execution: Execution, known: list[AnyFact], run_count: int) -> None:
+    """Fail the actions that the last process ran when it died, and record a retry that was asked for in Prefect's UI."""
     for stage, action in execution.state.actions:
         provider = providers().get(action.action.action_type_id)
         if action.status == "InProgress" and not (provider and provider.restartable):
@@ -288,15 +291,15 @@ def _settle(execution: Execution, known: list[AnyFact], run_count: int) -> None:
                     error_details=ErrorDetails(code="InternalError", message=WORKER_DIED),
                 )
             )
-    if _is_retried_by_a_person(known, run_count):
+    if _is_retried_in_prefect(known, run_count):
         write_retry(execution.record, execution.state, "Prefect UI or API")
         execution.refresh()
     if execution.process > 1 and execution.declaration.execution_mode != "PARALLEL":
-        _leave_behind(execution)
+        _release_finished_stage(execution)
 
 
-def _is_retried_by_a_person(known: list[AnyFact], run_count: int) -> bool:
-    """Prefect counts a run up with each retry; whoever asked for it otherwise has left a note since the last process."""
+def _is_retried_in_prefect(known: list[AnyFact], run_count: int) -> bool:
+    """Whether Retry was pressed in Prefect: its run count rose, and no other retry was recorded since the last process."""
     started = [fact for fact in known if isinstance(fact, ProcessStarted)]
     if not started or run_count <= started[-1].run_count:
         return False

@@ -1,7 +1,14 @@
-"""One execution of a pipeline: its stages one after another, each segment a subflow, each wait a suspension.
+"""One execution of a pipeline: its stages in order, each segment of a stage a subflow, each wait a suspension.
 
-The body is run from the top again after every suspension, retry and crash. It does nothing by itself: what happened
-stands in the record, and what the record has as done is not called again.
+Prefect runs the flow from the top again after every suspension, retry and crash. So the flow itself has no effects: what
+happened is in the execution's record, and what the record has as finished is not run again. From the outside in:
+
+    pipeline                     the execution
+      run_stage                  a stage, until an attempt succeeds or no retry is left
+        run_attempt              one attempt: through the gate, the work, the result
+          do_work                beforeEntry condition, segments, onSuccess condition
+            run_segment          the actions up to the next approval, then the approvals
+              segment_flow       (flows/stage.py) the subflow: run-order groups, actions in parallel
 """
 
 from typing import Any
@@ -13,7 +20,7 @@ from prefect.states import Failed
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.flows.approval import abandon_approvals, wait_for_approval
-from prefect_codepipeline.flows.condition import meet_condition
+from prefect_codepipeline.flows.condition import check_condition
 from prefect_codepipeline.flows.failure import begin_automatic_retry, roll_back_automatically
 from prefect_codepipeline.flows.lifecycle import (
     enter_stage,
@@ -22,7 +29,7 @@ from prefect_codepipeline.flows.lifecycle import (
     leave_stage,
     taking_over,
 )
-from prefect_codepipeline.flows.stage import outcome_of, run_segment
+from prefect_codepipeline.flows.stage import outcome_of, run_segment_flow
 from prefect_codepipeline.model.definition.plan import Segment, cut_into_segments
 from prefect_codepipeline.model.record.facts import StageExecutionStatus
 from prefect_codepipeline.tasks.approval import request_approval
@@ -45,17 +52,17 @@ def pipeline(
                     if run_stage(execution, stage.name) not in ("Succeeded", "Skipped"):
                         break
             return finish_execution(execution)
-    except CodePipelineError as error:  # a definition that was deleted, an API that is gone for good
+    except CodePipelineError as error:  # the definition was deleted, or Prefect's API does not come back
         return Failed(message=str(error))
 
 
 def run_stage(execution: Execution, stage_name: str) -> StageExecutionStatus | None:
-    """Run what the record does not have of a stage, and retry it where it says so; None when it was not entered."""
+    """Run a stage, with its automatic retry or rollback. The stage's status, or None if it was not entered."""
     known = execution.state.stage(stage_name).finished
     if known and known.status != "Failed":
         return known.status
     while True:
-        if not execution.state.stage(stage_name).finished and not _attempt(execution, stage_name):
+        if not execution.state.stage(stage_name).finished and not run_attempt(execution, stage_name):
             return None
         finished = execution.state.stage(stage_name).finished
         assert finished, "an attempt of a stage ends with its finished fact"
@@ -67,32 +74,33 @@ def run_stage(execution: Execution, stage_name: str) -> StageExecutionStatus | N
         return finished.status
 
 
-def _attempt(execution: Execution, stage_name: str) -> bool:
-    """Enter the stage, run its segments and write down how it ended; False when it was not entered."""
+def run_attempt(execution: Execution, stage_name: str) -> bool:
+    """Enter the stage, do its work and record the result. False if the stage was not entered."""
     if not enter_stage(execution, stage_name):
         return False
     stage = execution.state.stage(stage_name)
-    status, summary = _work(execution, stage_name)
+    status, summary = do_work(execution, stage_name)
     finish_stage(execution, stage, status, summary)
     return True
 
 
-def _work(execution: Execution, stage_name: str) -> tuple[StageExecutionStatus, str]:
-    """Everything between entering a stage and leaving it; how it ended, and why."""
-    status, summary = meet_condition(execution, stage_name, "beforeEntry")
+def do_work(execution: Execution, stage_name: str) -> tuple[StageExecutionStatus, str]:
+    """Everything between entering a stage and leaving it. The status of the attempt, and the reason."""
+    status, summary = check_condition(execution, stage_name, "beforeEntry")
     if status != "Succeeded":
         return status, summary
     for segment in cut_into_segments(execution.state.stage(stage_name).stage):
-        status, summary = run_one_segment(execution, stage_name, segment)
+        status, summary = run_segment(execution, stage_name, segment)
         if status != "Succeeded":
             return status, summary
-    return meet_condition(execution, stage_name, "onSuccess")
+    return check_condition(execution, stage_name, "onSuccess")
 
 
-def run_one_segment(
-    execution: Execution, stage_name: str, segment: Segment
-) -> tuple[StageExecutionStatus, str]:
-    """Run what the record does not have of a segment; how it ended, and why."""
+def run_segment(execution: Execution, stage_name: str, segment: Segment) -> tuple[StageExecutionStatus, str]:
+    """Run the actions of a segment that have not succeeded yet. The status of the segment, and the reason.
+
+    Its approvals are requested before its other actions start, and awaited after those have ended.
+    """
     stage = execution.state.stage(stage_name)
     members = (*segment.approvals, *(action for group in segment.groups for action in group))
     if not all(stage.action(action.name).status == "Succeeded" for action in members):
@@ -104,7 +112,7 @@ def run_one_segment(
                 stage_name, approval.name, return_state=True
             )
         if segment.groups:
-            run_segment(execution, stage, segment)
+            run_segment_flow(execution, stage, segment)
         for approval in segment.approvals:
             wait_for_approval(execution, stage_name, approval.name)
     return outcome_of(execution, stage_name, members)

@@ -1,4 +1,4 @@
-"""Start executions for what was pushed: the schedule where neither `codepipeline up` nor another loop polls."""
+"""Poll repositories and start executions for new commits, as a flow with a schedule. `codepipeline up` polls by itself."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from prefect_codepipeline.engine.triggers.polling import poll_once
 
 @flow(name="poll", persist_result=False)
 def poll(connections: bool = True) -> State[Any]:
-    """Look at each repository that a deployed pipeline reads, at most once a minute, and start what pushes ask for.
+    """Poll each repository that a deployed pipeline reads, at most once a minute, and start executions for new commits.
 
     https://docs.aws.amazon.com/codepipeline/latest/userguide/triggers.html
 
     Args:
-        connections: also what CodeStarSourceConnection actions read; a connection with a webhook is never asked.
+        connections: whether to poll the repositories of CodeStarSourceConnection actions too; one with a webhook is never polled.
     """
     sentences = poll_once(connections)
     for sentence in sentences:
         get_run_logger().info("%s", sentence)
-    # What was started first: where much is wrong, the rest is cut.
-    told = sorted(sentences, key=lambda sentence: ": execution " not in sentence)
-    return Completed(message="; ".join(told)[:2000] or "nothing was pushed")
+    # Executions that were started come first, because a long message is cut.
+    ordered = sorted(sentences, key=lambda sentence: ": execution " not in sentence)
+    return Completed(message="; ".join(ordered)[:2000] or "nothing was pushed")

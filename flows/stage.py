@@ -1,4 +1,4 @@
-"""One segment of a stage as a subflow: its run-order groups one after another, the actions of a group together."""
+"""One segment of a stage as a subflow: its run-order groups one after another, the actions of a group in parallel."""
 
 from typing import Any
 from uuid import UUID
@@ -21,12 +21,12 @@ from prefect_codepipeline.tasks.action import run_action
 
 
 @flow(name="stage", persist_result=False, validate_parameters=False)
-def stage(stage_name: str, attempt: int, segment: int) -> State[Any]:
-    """Run one segment of a stage of the current execution."""
+def segment_flow(stage_name: str, attempt: int, segment: int) -> State[Any]:
+    """Run the actions of one segment of a stage of the current execution."""
     execution = current_execution()
     state = execution.state.stage(stage_name)
     for group in cut_into_segments(state.stage)[segment - 1].groups:
-        _run_group(execution, state, group)
+        _run_actions(execution, state, group)
         outcome, message = outcome_of(execution, stage_name, group)
         if outcome == "Failed":
             return Failed(message=message)
@@ -35,28 +35,28 @@ def stage(stage_name: str, attempt: int, segment: int) -> State[Any]:
     return Completed(name="Succeeded", message=f"stage {stage_name!r} ran")
 
 
-def run_segment(execution: Execution, state: StageState, segment: Segment) -> None:
-    """Run a segment as the subflow run of its attempt: the same one again after a crash."""
+def run_segment_flow(execution: Execution, state: StageState, segment: Segment) -> None:
+    """Run a segment as a subflow run of its own; after a crash, continue the run that the attempt has."""
     parameters = {"stage_name": state.name, "attempt": state.attempt, "segment": segment.number}
     name = state.name if state.attempt == 1 else f"{state.name} #{state.attempt}"
-    together = MAX_PARALLEL_ACTIONS if execution.declaration.execution_mode == "PARALLEL" else None
-    runner: Any = ThreadPoolTaskRunner(max_workers=together)
+    most = MAX_PARALLEL_ACTIONS if execution.declaration.execution_mode == "PARALLEL" else None
+    runner: Any = ThreadPoolTaskRunner(max_workers=most)
     key = f"{slug(state.name)}-{state.attempt}-{segment.number}"
-    run_as(execution, stage.with_options(task_runner=runner), name, key, parameters)
+    run_subflow(execution, segment_flow.with_options(task_runner=runner), name, key, parameters)
 
 
-def run_as(
+def run_subflow(
     execution: Execution, subflow: Flow[..., Any], name: str, key: str, parameters: dict[str, Any]
 ) -> None:
-    """Run a subflow of the stage as the run of that key: the same one again after a crash."""
+    """Run a subflow as the run with that key; after a crash, continue the run that has the key."""
     flow_run = _find_or_create_run(execution, subflow, name, key, parameters)
-    # The heartbeat thread of a subflow costs a second at its end; that of the pipeline beats on.
+    # The heartbeat thread of a subflow costs a second at its end. The heartbeat of the pipeline flow continues.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         run_flow(subflow, flow_run=flow_run, parameters=parameters, return_type="state")
 
 
 def outcome_of(execution: Execution, stage_name: str, group: Group) -> tuple[StageExecutionStatus, str]:
-    """How actions of a stage ended, and why, as their facts say. What is stopped goes no further than they did."""
+    """The status that a group of actions gives its stage, and the reason. A stop request takes precedence."""
     state = execution.state.stage(stage_name)
     actions = [state.action(action.name) for action in group]
     if stop := execution.look_for_stop():
@@ -70,7 +70,8 @@ def outcome_of(execution: Execution, stage_name: str, group: Group) -> tuple[Sta
     return "Succeeded", ""
 
 
-def _run_group(execution: Execution, state: StageState, group: Group) -> None:
+def _run_actions(execution: Execution, state: StageState, group: Group) -> None:
+    """Run the actions of a group that have not succeeded yet, each as a task in a thread."""
     try:
         futures = [
             run_action.with_options(name=action.name, task_run_name=action.name).submit(
@@ -82,7 +83,8 @@ def _run_group(execution: Execution, state: StageState, group: Group) -> None:
         for future in futures:
             future.wait()
     except BaseException:
-        # Threads do not see the signal that ended the wait: they are told, and end before the runner is left.
+        # The threads of the actions do not get the signal that ended this wait. Cancelling the token ends them, so that
+        # the task runner does not block when it is closed.
         execution.cancellation.cancel()
         raise
 
@@ -90,7 +92,7 @@ def _run_group(execution: Execution, state: StageState, group: Group) -> None:
 def _find_or_create_run(
     execution: Execution, subflow: Flow[..., Any], name: str, key: str, parameters: dict[str, Any]
 ) -> FlowRun:
-    # Prefect would match a subflow call by its position, and give a stage the result of another one.
+    # A plain subflow call is matched by its position, so after a skipped call a stage would get the result of another.
     _, tracking = call(
         "POST",
         "/task_runs/",
