@@ -1,4 +1,4 @@
-"""Repair what a lost wake-up or a dead process left behind. Each step may run twice, and at the same time."""
+"""Repair what lost wake-ups and dead processes leave unfinished. Each step may run twice, and concurrently."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -34,6 +34,7 @@ from prefect_codepipeline.model.record.state import ActionState
 from prefect_codepipeline.prefect_api.client import call, client, moment
 from prefect_codepipeline.prefect_api.leases import (
     STALE_SECONDS,
+    Leases,
     drop_stale_leases,
     is_stale,
     leases_among,
@@ -46,23 +47,26 @@ from prefect_codepipeline.prefect_api.suspension import resume
 CRASH_SETTLES = timedelta(seconds=10)
 # Between Running and the first lease a process reads its record.
 START_GRACE = timedelta(seconds=STALE_SECONDS)
-# How long a run that was cancelled in Prefect is looked for, and a waiting one left alone.
+# How long after its end a run that was cancelled in Prefect is searched for.
 CANCELLED_LATELY = timedelta(hours=1)
+# How long a waiting execution is not read again when its state is the same.
 LOOK_AGAIN = timedelta(minutes=1)
+# Other types of work pools may pull an image before a process starts.
 OTHER_START_GRACE = timedelta(minutes=15)
 _CANCELLER, _CANCELLED = "Prefect UI or API", "cancelled in Prefect"
 _OPEN_STATES = ["RUNNING", "PAUSED", "CRASHED", "CANCELLING", "PENDING"]
 
 
-# Of each waiting execution: the state that was looked at, and when to look again though it is the same. Of the
-# deployments: how many there were, of how many definitions, and when to look again. Of the open runs: their ids, and
-# when to look for cancelled ones though none has ended.
+# By flow run id: the id of the state that was read, and when to read again although it is the same. Under "deployments":
+# how many deployments and definitions there were, and when to count again. Under "open": the ids of the open runs, and
+# when to search for cancelled ones although none has ended.
 Memory = dict[str, tuple[str, datetime]]
+Runs = list[dict[str, Any]]
 
 
 @flow(name="reconcile", persist_result=False)
 def reconcile() -> State[Any]:
-    """Repair once; for a schedule where neither `codepipeline up` nor another loop runs it."""
+    """Repair once, as a flow with a schedule. `codepipeline up` and the gateway reconcile by themselves."""
     repaired = reconcile_once()
     for sentence in repaired:
         get_run_logger().warning("%s", sentence)
@@ -70,42 +74,62 @@ def reconcile() -> State[Any]:
 
 
 def reconcile_once(now: datetime | None = None, memory: Memory | None = None) -> list[str]:
-    """Expire approvals, wake who need not wait, take lost executions on, open gates, make lost deployments anew.
-
-    Says what was done, as sentences.
+    """Repair everything once. What was done, as sentences.
 
     Args:
-        now: the server's time when nothing else is said.
-        memory: what the call before has seen, for a loop: executions that wait are then looked at when something
-            about them can have changed, and after a minute at the latest.
+        now: the server's time, which is requested when it is not given.
+        memory: what earlier calls of the same loop have seen. A waiting execution is then read again when something
+            about it can have changed, and after a minute at the latest.
     """
     now = now or server_time()
     memory = {} if memory is None else memory
-    repaired: list[str] = []
-    # Where nothing is to be repaired, these two are all that is asked of the server.
-    open_runs = find_all_runs(state_types=_OPEN_STATES)
+    # When nothing has to be repaired, these two are the only requests.
+    runs = find_all_runs(state_types=_OPEN_STATES)
     variables = read_variables()
     leases = leases_among(variables, now)
-    for run in open_runs:
-        if run["state_type"] == "PAUSED":
-            repaired += _look_at_waiting(run, now, memory)
-        elif run["state_type"] == "PENDING":
-            repaired += _schedule_again(run, now, leases.fresh)
-        elif _may_be_lost(run, now, leases.fresh):
-            repaired += _take_on(known_execution(run))
-    repaired += _look_at_cancelled(open_runs, now, memory)
-    alive = frozenset(run["id"] for run in open_runs if run["state_type"] != "PENDING")
+    return [
+        *_wake_suspended(runs, now, memory),
+        *_reschedule_unstarted(runs, now, leases.fresh),
+        *_resume_orphaned(runs, now, leases.fresh),
+        *_conclude_cancelled(runs, now, memory),
+        *_open_gates(runs, variables, leases),
+        *_recreate_deployments(now, memory),
+    ]
+
+
+def _wake_suspended(runs: Runs, now: datetime, memory: Memory) -> list[str]:
+    """Resume suspended executions whose wait is over: decided, expired, stopped, or a rule that is due."""
+    suspended = [run for run in runs if run["state_type"] == "PAUSED"]
+    return [sentence for run in suspended for sentence in _wake(run, now, memory)]
+
+
+def _reschedule_unstarted(runs: Runs, now: datetime, leased: Collection[str]) -> list[str]:
+    """Schedule runs again whose worker died after it had taken them, before their process started."""
+    pending = [run for run in runs if run["state_type"] == "PENDING"]
+    return [sentence for run in pending for sentence in _reschedule(run, now, leased)]
+
+
+def _resume_orphaned(runs: Runs, now: datetime, leased: Collection[str]) -> list[str]:
+    """Resume executions whose process died from their record; fail those that cannot be resumed."""
+    orphaned = [run for run in runs if _is_orphaned(run, now, leased)]
+    return [sentence for run in orphaned for sentence in _resume_or_fail(known_execution(run))]
+
+
+def _open_gates(runs: Runs, variables: list[dict[str, Any]], leases: Leases) -> list[str]:
+    """Free the locks of ended executions, drop leases of dead processes, and resume the executions that may enter."""
+    alive = frozenset(run["id"] for run in runs if run["state_type"] != "PENDING")
     drop_stale_leases(leases, alive)
+    repaired: list[str] = []
     for pipeline_name, gates in gate.gates_among(variables).items():
         freed = gate.tidy(pipeline_name, gates, alive)
         repaired += freed
         gate.wake_waiting(pipeline_name, None if freed else gates)
-    return repaired + _repair_deployments(now, memory)
+    return repaired
 
 
-def _look_at_cancelled(open_runs: list[dict[str, Any]], now: datetime, memory: Memory) -> list[str]:
-    """Name the ends of runs that were cancelled in Prefect: asked for when a run has ended, or a minute has gone."""
-    still_open = " ".join(sorted(run["id"] for run in open_runs))
+def _conclude_cancelled(runs: Runs, now: datetime, memory: Memory) -> list[str]:
+    """Record the end of executions that were cancelled in Prefect. Searched when a run has ended, and each minute."""
+    still_open = " ".join(sorted(run["id"] for run in runs))
     before, look_again = memory.get("open", ("", now))
     if now < look_again and set(before.split()) <= set(still_open.split()):
         memory["open"] = (still_open, look_again)
@@ -114,13 +138,13 @@ def _look_at_cancelled(open_runs: list[dict[str, Any]], now: datetime, memory: M
     repaired: list[str] = []
     for run in find_all_runs(state_names=["Cancelled"], ended_after=now - CANCELLED_LATELY):
         if memory.get(run["id"], ("",))[0] != run["state_id"]:
-            repaired += _name_its_end(known_execution(run))
+            repaired += _conclude(known_execution(run))
             memory[run["id"]] = (run["state_id"], now)
     return repaired
 
 
-def _repair_deployments(now: datetime, memory: Memory) -> list[str]:
-    """Make the deployments anew that somebody deleted, or that a deploy which was cut off left; asked every minute."""
+def _recreate_deployments(now: datetime, memory: Memory) -> list[str]:
+    """Recreate deployments that were deleted, and update those that an interrupted deploy left outdated; each minute."""
     before, look_again = memory.get("deployments", ("", now))
     if now < look_again:
         return []
@@ -130,8 +154,7 @@ def _repair_deployments(now: datetime, memory: Memory) -> list[str]:
     return done
 
 
-def _look_at_waiting(run: dict[str, Any], now: datetime, memory: Memory) -> list[str]:
-    """Wake a suspended execution whose time has come, or whose wake-up was lost."""
+def _wake(run: dict[str, Any], now: datetime, memory: Memory) -> list[str]:
     state_id, look_again = memory.get(run["id"], ("", now))
     if state_id == run["state_id"] and now < look_again:
         return []
@@ -143,20 +166,20 @@ def _look_at_waiting(run: dict[str, Any], now: datetime, memory: Memory) -> list
     memory[run["id"]] = (run["state_id"], min([now + LOOK_AGAIN, *expiries, *waits]))
     done = _repair_approvals(execution, now)
     if waits and min(waits) <= now and resume(execution.id):
-        done.append(f"execution {execution.id}: woken, a rule is to be asked again")
+        done.append(f"execution {execution.id}: resumed, a rule is due again")
     if execution.state.stop and resume(execution.id, WAKE_ONLY):
-        done.append(f"execution {execution.id}: woken, it is to stop")
+        done.append(f"execution {execution.id}: resumed, it was asked to stop")
     return done
 
 
-def _name_its_end(execution: KnownExecution) -> list[str]:
-    """Give a run that somebody cancelled in Prefect the end that a stop has."""
+def _conclude(execution: KnownExecution) -> list[str]:
+    """Give an execution that was cancelled in Prefect the same end as a stop."""
     state = execution.state
     if state is None:
         return []
     if state.final is None:
         if not is_stale(execution.id, server_time()):
-            return []  # its process still ends it
+            return []  # its process is alive and ends it
         wind_up(state, _CANCELLER, _CANCELLED)
     elif state.final.status != "Stopped":
         return []
@@ -164,11 +187,11 @@ def _name_its_end(execution: KnownExecution) -> list[str]:
     client().set_flow_run_state(UUID(execution.id), Cancelled(name="Stopped", message=message), force=True)
     withdraw_buttons(execution)
     tell_the_end(execution.id)
-    return [f"execution {execution.id}: it was cancelled in Prefect and is Stopped"]
+    return [f"execution {execution.id}: was cancelled in Prefect, and is Stopped now"]
 
 
 def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:
-    assert execution.state, "looked at before"
+    assert execution.state, "checked by the caller"
     done: list[str] = []
     for _, action in execution.state.open_approvals:
         request = action.request
@@ -178,20 +201,20 @@ def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:
             done += _remind(execution, action, request, now)
     for _, action in execution.state.actions:
         if action.decision and not action.finished and resume(execution.id, answer_of(action.decision)):
-            done.append(f"execution {execution.id}: woken, approval {action.name!r} was decided")
+            done.append(f"execution {execution.id}: resumed, approval {action.name!r} was decided")
     return done
 
 
 def _end_approval(
     execution: KnownExecution, action: ActionState, request: ApprovalRequested, now: datetime
 ) -> list[str]:
-    """Decide what its votes have decided, and what nobody did in time."""
-    assert execution.state, "looked at before"
+    """Record the decision that its votes amount to, or its expiry."""
+    assert execution.state, "checked by the caller"
     what = f"execution {execution.id}: approval {action.name!r}"
     policy = approval_policy(execution.state, action)
     try:
         if settle_votes(execution.id, request.token, policy):
-            return [f"{what} has the votes that it needs"]
+            return [f"{what} has enough votes"]
         if request.expires_at <= now:
             expire_approval(execution.id, request.token, policy)
             return [f"{what} expired"]
@@ -203,22 +226,20 @@ def _end_approval(
 def _remind(
     execution: KnownExecution, action: ActionState, request: ApprovalRequested, now: datetime
 ) -> list[str]:
-    assert execution.state, "looked at before"
+    assert execution.state, "checked by the caller"
     due = reminder_due(request, approval_policy(execution.state, action))
     if due and due <= now and remind(execution, request):
-        return [f"execution {execution.id}: reminded of approval {action.name!r}"]
+        return [f"execution {execution.id}: a reminder of approval {action.name!r} was sent"]
     return []
 
 
-def _schedule_again(run: dict[str, Any], now: datetime, leased: Collection[str]) -> list[str]:
-    """Have a run taken anew whose worker died after it had taken it, before there was a process."""
+def _reschedule(run: dict[str, Any], now: datetime, leased: Collection[str]) -> list[str]:
     changed = moment(run["state"]["timestamp"])
-    # Another type of work pool may pull an image first, and that takes what it takes.
     grace = START_GRACE if _starts_at_once(run["work_pool_name"]) else OTHER_START_GRACE
     if not run["deployment_id"] or now - changed <= grace or run["id"] in leased:
         return []
     client().set_flow_run_state(UUID(run["id"]), Scheduled(name="AwaitingRetry"), force=True)
-    return [f"execution {run['id']}: the worker that had taken it is gone; it is scheduled again"]
+    return [f"execution {run['id']}: the worker that had taken it died; it is scheduled again"]
 
 
 def _starts_at_once(work_pool_name: str | None) -> bool:
@@ -226,27 +247,27 @@ def _starts_at_once(work_pool_name: str | None) -> bool:
     return status == 200 and pool["type"] == "codepipeline"
 
 
-def _may_be_lost(run: dict[str, Any], now: datetime, leased: Collection[str]) -> bool:
-    """Whether nobody works on a run that should go on."""
+def _is_orphaned(run: dict[str, Any], now: datetime, leased: Collection[str]) -> bool:
+    """Whether an unfinished run has no process."""
     changed = moment(run["state"]["timestamp"])
     if run["state_type"] == "CRASHED":
         return now - changed > CRASH_SETTLES
     return now - changed > START_GRACE and run["id"] not in leased and run["state_type"] == "RUNNING"
 
 
-def _take_on(execution: KnownExecution) -> list[str]:
-    """Let an execution whose process died go on from its record; its action in flight then fails."""
+def _resume_or_fail(execution: KnownExecution) -> list[str]:
+    """Resume an execution from its record; the action that was running fails. The second death in a row is final."""
     run = execution.run
     if run["state_type"] != "CRASHED":
         client().set_flow_run_state(UUID(execution.id), Crashed(message="its process died"), force=True)
-    # 0: it died before it could write anything down.
+    # 0: it died before it wrote its first fact.
     process = max((fact.process for fact in execution.facts if isinstance(fact, ProcessStarted)), default=0)
     lost = ProcessLost(at=utc_now(), process=process)
     known = RecordOf(execution.id).write_or_read(lost)
     if run["deployment_id"] and (known == lost or not _was_taken_over(execution.id, known.at)):
         client().set_flow_run_state(UUID(execution.id), Scheduled(name="AwaitingRetry"))
-        return [f"execution {execution.id}: its process died; it goes on from its record"]
-    message = _why_it_ends(bool(run["deployment_id"]))
+        return [f"execution {execution.id}: its process died; it is resumed from its record"]
+    message = _reason_of_end(bool(run["deployment_id"]))
     if execution.state and execution.state.final is None:
         give_up(execution.state, message)
     client().set_flow_run_state(UUID(execution.id), Failed(message=message), force=True)
@@ -255,15 +276,15 @@ def _take_on(execution: KnownExecution) -> list[str]:
 
 
 def _was_taken_over(execution_id: str, lost_at: datetime) -> bool:
-    """Whether a worker took the run after its process was lost; if not, the crash is that process's own last word."""
+    """Whether a worker took the run after its process was lost. If not, the lost process reported its crash late."""
     _, states = call("GET", f"/flow_run_states/?flow_run_id={execution_id}")
     return any(
         state["type"] in ("PENDING", "RUNNING") and moment(state["timestamp"]) > lost_at for state in states
     )
 
 
-def _why_it_ends(is_deployed: bool) -> str:
+def _reason_of_end(is_deployed: bool) -> str:
     if is_deployed:
-        return "its process died, and so did the one that took it over; the worker's log says why"
-    # Run in the foreground by somebody's terminal: nothing else could go on with it.
+        return "its process died, and so did the process that resumed it; see the log of the worker"
+    # It was run in the foreground, at a terminal: no worker can resume it.
     return "the process that ran it died; start it again with `codepipeline run`"

@@ -250,7 +250,7 @@ def test_an_execution_that_cannot_be_taken_on_either_is_ended_and_not_tried_for_
     reconcile_once(server_time() + timedelta(seconds=30))
 
     known = world.ended(execution_id)
-    assert "its process died, and so did the one that took it over" in known.run["state"]["message"]
+    assert "its process died, and so did the process that resumed it" in known.run["state"]["message"]
     assert known.state.processes == 1
     assert (
         known.status
