@@ -6,23 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_codepipeline.model.buildspec import reports
+from prefect_codepipeline.model.buildspec import reports as build_reports
 from prefect_codepipeline.model.buildspec.reports import CoverageReport, Covered, FileCoverage
 
 STATUSES = ("Succeeded", "Failed", "Error", "Skipped", "Unknown")
 
 
 def case(name="test_a", status="Succeeded", **fields):
-    return reports.TestCase(name, status=status, **fields)
+    return build_reports.TestCase(name, status=status, **fields)
 
 
 def of_tests(*cases, group="unit"):
-    return reports.summarize_tests(group, "JUNITXML", cases)
+    return build_reports.summarize_tests(group, "JUNITXML", cases)
 
 
 def coverage(lines, branches=(0, 0)):
     file = FileCoverage("a.py", Covered(*lines), Covered(*branches))
-    return reports.summarize_coverage("cov", "CLOVERXML", [file])
+    return build_reports.summarize_coverage("cov", "CLOVERXML", [file])
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def coverage(lines, branches=(0, 0)):
     ],
 )  # fmt: skip
 def test_one_line(reports, line):
-    assert reports.one_line(reports) == line
+    assert build_reports.one_line(reports) == line
 
 
 def test_the_table_shows_totals_then_what_failed_then_the_slowest():
@@ -59,7 +59,7 @@ def test_the_table_shows_totals_then_what_failed_then_the_slowest():
         case("test_sum", "Failed", suite="cart", seconds=0.2, message="25 is not 30", place="cart.py:7"),
     )
 
-    assert reports.table(report) == [
+    assert build_reports.table(report) == [
         {"row": "total", "test": "3 tests", "result": "FAILED", "seconds": 9.3, "place": "",
          "message": "2 passed, 1 failed"},
         {"row": "failed", "test": "cart > test_sum", "result": "Failed", "seconds": 0.2, "place": "cart.py:7",
@@ -74,19 +74,19 @@ def test_the_table_shows_totals_then_what_failed_then_the_slowest():
 
 
 def test_the_table_of_a_thousand_failures_says_how_many_it_leaves_out():
-    rows = reports.table(of_tests(*(case(f"t{n}", "Failed") for n in range(1000))))
+    rows = build_reports.table(of_tests(*(case(f"t{n}", "Failed") for n in range(1000))))
 
     assert rows[201]["test"] == "… and 800 more"
     assert len(rows) == 202
 
 
 def test_the_table_of_coverage_begins_with_the_files_that_miss_most():
-    report = reports.summarize_coverage(
+    report = build_reports.summarize_coverage(
         "cov", "CLOVERXML",
         [FileCoverage("good.py", Covered(10, 0)), FileCoverage("bad.py", Covered(1, 9), Covered(1, 1))],
     )  # fmt: skip
 
-    assert reports.table(report) == [
+    assert build_reports.table(report) == [
         {"file": "total", "lines": "55.0 %", "missed lines": 9, "branches": "50.0 %", "missed branches": 1},
         {"file": "bad.py", "lines": "10.0 %", "missed lines": 9, "branches": "50.0 %", "missed branches": 1},
         {"file": "good.py", "lines": "100.0 %", "missed lines": 0, "branches": "-", "missed branches": 0},
@@ -105,12 +105,12 @@ def test_the_table_of_coverage_begins_with_the_files_that_miss_most():
     ],
 )
 def test_text_of_tools_is_cleaned(text, limit, expected):
-    assert reports.clean(text, limit) == expected
+    assert build_reports.clean(text, limit) == expected
 
 
 CASES = st.lists(
     st.builds(
-        reports.TestCase,
+        build_reports.TestCase,
         name=st.text(max_size=5),
         status=st.sampled_from(STATUSES),
         seconds=st.none() | st.floats(0, 1e6),
@@ -122,7 +122,7 @@ CASES = st.lists(
 @given(st.lists(CASES, max_size=4))
 def test_several_files_say_together_what_one_would(files):
     apart = [of_tests(*cases) for cases in files]
-    merged = reports.merge_tests("unit", "JUNITXML", apart)
+    merged = build_reports.merge_tests("unit", "JUNITXML", apart)
     whole = of_tests(*(case for cases in files for case in cases))
 
     assert merged.counts == whole.counts
@@ -133,7 +133,7 @@ def test_several_files_say_together_what_one_would(files):
 @given(CASES)
 def test_nothing_that_failed_is_left_out_of_the_table(cases):
     report = of_tests(*cases)
-    failed = [row["test"] for row in reports.table(report) if row["row"] == "failed"]
+    failed = [row["test"] for row in build_reports.table(report) if row["row"] == "failed"]
 
     assert failed == [case.name for case in cases if case.status in ("Failed", "Error")]
     assert (report.status == "FAILED") == bool(failed)

@@ -94,7 +94,9 @@ def test_every_field_is_described_and_every_provider_named() -> None:
             assert schema["description"], f"{name}.{field}"
     assert "CodeBuild" in SCHEMA["definitions"]["ActionTypeId"]["properties"]["provider"]["examples"]
     described = json.loads(
-        (ROOT.parent / "prefect_codepipeline" / "model" / "field_descriptions.json").read_text()
+        (
+            ROOT.parent / "prefect_codepipeline" / "model" / "validation" / "field_descriptions.json"
+        ).read_text()
     )
     assert {name: set(fields) for name, fields in described.items()} == {
         name: set(definition["properties"]) for name, definition in SCHEMA["definitions"].items()

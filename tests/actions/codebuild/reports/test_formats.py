@@ -18,10 +18,10 @@ from prefect_codepipeline.actions.codebuild.reports.formats import (
     UnreadableReportError,
     read_report,
 )
-from prefect_codepipeline.model.buildspec import reports
+from prefect_codepipeline.model.buildspec import reports as build_reports
 
 REPORTS = Path(__file__).parent.parent.parent.parent / "data/reports"
-FORMATS = (*reports.TEST_FORMATS, *reports.COVERAGE_FORMATS)
+FORMATS = (*build_reports.TEST_FORMATS, *build_reports.COVERAGE_FORMATS)
 MIB = 1 << 20
 
 
@@ -105,7 +105,7 @@ def test_tests(format, file, line, seconds, worst):
     report = read_report("unit", format, REPORTS / file)
     case = report.cases[0]
 
-    assert reports.one_line([report]) == line
+    assert build_reports.one_line([report]) == line
     assert report.seconds == pytest.approx(seconds)
     assert report.status == "FAILED"
     assert (case.suite, case.name, case.status, case.message.splitlines()[0], case.place) == worst
@@ -138,7 +138,7 @@ def test_tests(format, file, line, seconds, worst):
 def test_coverage(format, file, line, first, files):
     report = read_report("coverage", format, REPORTS / file)
 
-    assert reports.one_line([report]) == line
+    assert build_reports.one_line([report]) == line
     assert len(report.files) == files
     if first:
         assert (report.files[0].path, report.files[0].lines.covered, report.files[0].lines.missed) == first
@@ -196,7 +196,7 @@ def test_a_file_of_no_tests_is_incomplete(tmp_path):
 
     report = read_report("g", "JUNITXML", tmp_path / "a.xml")
 
-    assert (report.status, reports.one_line([report])) == ("INCOMPLETE", "no tests")
+    assert (report.status, build_reports.one_line([report])) == ("INCOMPLETE", "no tests")
 
 
 LAUGHS = """<!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]>
@@ -368,9 +368,9 @@ def test_damaged_files_are_read_or_refused(tmp_path, data):
     _can_be_shown(report)
 
 
-def _can_be_shown(report: reports.Report) -> None:
+def _can_be_shown(report: build_reports.Report) -> None:
     shown = json.dumps(
-        [reports.table(report), reports.one_line([report])], ensure_ascii=False, allow_nan=False
+        [build_reports.table(report), build_reports.one_line([report])], ensure_ascii=False, allow_nan=False
     )
     shown.encode()
     assert "\\u0000" not in shown
