@@ -247,7 +247,7 @@ def test_a_policy_takes_two_people_and_neither_a_stranger_nor_a_form_without_a_n
     call("POST", f"/flow_runs/{known.id}/resume", {"run_input": {"decision": "Approved", "comment": ""}})
     world.wait(known.id, lambda k: k.is_suspended and k.state.stage("S1").action("Ok").refusals)
 
-    assert "not among those who may decide" in str(stranger)
+    assert "not one of the approvers of this action" in str(stranger)
     assert "Your approval counts" in str(first)
     assert "Your approval counts" in str(twice)
     assert "made for nobody in particular" in anonymous.text
