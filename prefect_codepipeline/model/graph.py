@@ -19,7 +19,7 @@ _WIDTH, _GAP, _ROW, _HEAD, _PAD = 250, 34, 15, 34, 10
 
 
 class Line(NamedTuple):
-    """One row of a stage's box: how it looks, what it says, and what stands at its right end."""
+    """One row in the box of a stage: its shape, its text, and the text at its right end."""
 
     kind: str
     text: str
@@ -28,7 +28,7 @@ class Line(NamedTuple):
 
 
 def draw_pipeline(declaration: PipelineDeclaration) -> str:
-    """The SVG text; about 500 bytes an action."""
+    """The pipeline as SVG; about 500 bytes per action."""
     columns = [list(_lines(stage)) for stage in declaration.stages]
     height = max((_height(lines) for lines in columns), default=0) + 2 * _PAD
     width = max(len(columns) * (_WIDTH + _GAP) - _GAP, 0) + 2 * _PAD
@@ -45,7 +45,7 @@ def draw_pipeline(declaration: PipelineDeclaration) -> str:
 
 
 def draw_mermaid(declaration: PipelineDeclaration) -> str:
-    """A Mermaid flowchart: https://mermaid.js.org/syntax/flowchart.html."""
+    """The pipeline as a Mermaid flowchart: https://mermaid.js.org/syntax/flowchart.html."""
     nodes = {
         id(action): f"s{stage_index}a{action_index}"
         for stage_index, stage in enumerate(declaration.stages)
@@ -96,7 +96,7 @@ def _condition_lines(stage: StageDeclaration, kind: str) -> Iterator[Line]:
 
 
 def _conditions(stage: StageDeclaration, kind: str) -> Iterator[tuple[str, list[str]]]:
-    """What the conditions of a kind come to, in words, each with its rules."""
+    """The results of the conditions of a kind as text, each with its rules."""
     failure = stage.on_failure
     if kind == "onFailure" and failure and failure.result:
         retry = failure.retry_configuration
@@ -136,7 +136,7 @@ def _drawn(line: Line, x: int, y: int) -> str:
 
 
 def _whole(text: str, length: int) -> str:
-    """The text cut to a length, the whole of it where the pointer rests."""
+    """The text, shortened to a length, with the full text as a tooltip."""
     return cut(text, length) + (f"<title>{cut(text, 1000)}</title>" if len(text) > length else "")
 
 
