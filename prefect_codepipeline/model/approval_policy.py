@@ -25,7 +25,8 @@ _STARTED_BY_A_PERSON = ("StartPipelineExecution", "ManualRollback")
 EVERYWHERE = "*"
 
 _ApproverName = Annotated[
-    str, Field(pattern=r"^([UWS][A-Z0-9]{2,20}|[^\s@]+@[^\s@]+)$", description="U…, W…, S… or an e-mail address.")
+    str,
+    Field(pattern=r"^([UWS][A-Z0-9]{2,20}|[^\s@]+@[^\s@]+)$", description="U…, W…, S… or an e-mail address."),
 ]
 
 
@@ -226,7 +227,9 @@ def _committed_it(revision: SourceRevision, approver: Approver) -> str | None:
 
 def _cannot_tell(approver: Approver, other: Approver) -> str:
     unknown = other if approver.address else approver
-    return f"the approvers must be different people, and {other.label} has approved; {_address_unknown(unknown)}"
+    return (
+        f"the approvers must be different people, and {other.label} has approved; {_address_unknown(unknown)}"
+    )
 
 
 def _address_unknown(approver: Approver) -> str:

@@ -245,7 +245,9 @@ def _test_rows(report: TestReport) -> list[Row]:
     all_failed = report.counts.get("Failed", 0) + report.counts.get("Error", 0)
     timed = [case for case in report.cases if case.seconds]
     slowest = sorted(timed, key=lambda case: -(case.seconds or 0.0))[:_MAX_SLOWEST_ROWS]
-    rows = [_test_row("total", f"{total} tests", report.status, report.seconds, "", _format_counts(report.counts))]
+    rows = [
+        _test_row("total", f"{total} tests", report.status, report.seconds, "", _format_counts(report.counts))
+    ]
     rows += [_case_row("failed", case) for case in failed[:_MAX_FAILED_ROWS]]
     if all_failed > _MAX_FAILED_ROWS:
         rows.append(_test_row("failed", f"… and {all_failed - _MAX_FAILED_ROWS} more", "", None, "", ""))

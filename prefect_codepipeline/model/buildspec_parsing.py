@@ -113,7 +113,9 @@ def parse_on_failure(value: str) -> OnFailure | None:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # FutureWarning about syntax that a later Python reads differently
+            warnings.simplefilter(
+                "ignore"
+            )  # FutureWarning about syntax that a later Python reads differently
             re.compile(pattern)
     except (re.error, OverflowError, RecursionError):
         return None
@@ -256,7 +258,9 @@ def _wrong_with_secret(reference: str) -> str:
     """The mistake in `secret-id:json-key:version-stage:version-id`, or ''. The id may be an ARN, which has colons."""
     arn = _SECRET_ARN.match(reference)
     if reference.startswith("arn:") and not arn:
-        return ""  # the end of such an id cannot be determined; reading the secret will show whether it is valid
+        return (
+            ""  # the end of such an id cannot be determined; reading the secret will show whether it is valid
+        )
     parts = ["arn", *reference[arn.end() :].split(":")[1:]] if arn else reference.split(":")
     if reference and not parts[0]:
         return "it has no secret-id"

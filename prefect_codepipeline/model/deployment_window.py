@@ -169,7 +169,9 @@ def _parse(expression: str) -> _Window:
         raise ValueError(f"{expression!r} has {len(fields)} fields; expected: {_FIELDS}")
     seconds, minutes, hours, day_of_month, month, day_of_week, *year = fields
     if seconds not in ("*", "0"):
-        raise ValueError(f"{seconds!r} in the seconds field is not supported: a window has whole minutes; use '*'")
+        raise ValueError(
+            f"{seconds!r} in the seconds field is not supported: a window has whole minutes; use '*'"
+        )
     chosen = [field not in ("*", "?") for field in (day_of_month, day_of_week)]
     if all(chosen) or (day_of_month, day_of_week) == ("?", "?"):
         raise ValueError("exactly one of day-of-month and day-of-week must be '?'")

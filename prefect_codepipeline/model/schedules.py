@@ -88,9 +88,7 @@ def _rate(count: int, unit: str, is_plural: bool, text: str) -> Rate:
     if count < 1:
         raise ValueError(f"{text!r}: the number must be positive")
     if (count == 1) is is_plural:
-        raise ValueError(
-            f"{text!r} is not valid in EventBridge: use rate({count} {unit}{'s' * (count > 1)})"
-        )
+        raise ValueError(f"{text!r} is not valid in EventBridge: use rate({count} {unit}{'s' * (count > 1)})")
     if count * _UNITS[unit] > _LONGEST_RATE:
         raise ValueError(f"{text!r}: the interval is too long; at most {_LONGEST_RATE.days} days are allowed")
     return Rate(count * _UNITS[unit])
@@ -182,4 +180,6 @@ def _number(field: _Field, text: str, whole: str) -> int:
     if text.isascii() and text.isdigit() and field.low <= int(text[:6]) <= field.high:
         return int(text)
     names = f", or {field.names[0]} to {field.names[-1]}" if field.names else ""
-    raise ValueError(f"{field.name} {whole!r}: {text!r} is not a number from {field.low} to {field.high}{names}")
+    raise ValueError(
+        f"{field.name} {whole!r}: {text!r} is not a number from {field.low} to {field.high}{names}"
+    )

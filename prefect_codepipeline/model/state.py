@@ -1,6 +1,6 @@
-"""Fold the facts of executions into the states that CodePipeline shows.
+"""Fold the facts of executions into the states that CodePipeline displays.
 
-Everything that shows or asks how an execution stands (the flow, the command line, Slack, Prefect's UI) asks here.
+All parts that need the state of an execution (the flow, the command line, Slack, Prefect's UI) use this module.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ from prefect_codepipeline.model.variables import Namespaces
 
 @dataclass(frozen=True)
 class ActionState:
-    """The current attempt of an action; `status` is None while it has not started."""
+    """The current attempt of an action; `status` is None until it starts."""
 
     action: ActionDeclaration
     started: ActionStarted | None = None
@@ -90,7 +90,7 @@ class ActionState:
 
     @property
     def summary(self) -> str:
-        """One line that says how it went, how far it is, or what it waits for."""
+        """The result of the action, its progress, or what it is waiting for."""
         if self.finished:
             details = self.finished.error_details
             return details.message if details else self.finished.summary
@@ -101,25 +101,25 @@ class ActionState:
 
     @property
     def percent_complete(self) -> int | None:
-        """How far it is, where it says so."""
+        """The progress of the action, if it reports one."""
         return self.progress.percent_complete if self.progress and not self.finished else None
 
     @property
     def external_execution_id(self) -> str | None:
-        """The id of its work elsewhere, from when it is known."""
+        """The id of the work in the external system, as soon as it is known."""
         known = self.finished and self.finished.external_execution_id
         return known or (self.progress.external_execution_id if self.progress else None)
 
     @property
     def external_execution_url(self) -> str | None:
-        """Where its work can be seen, from when that is known."""
+        """The page of the work in the external system, as soon as it is known."""
         known = self.finished and self.finished.external_execution_url
         return known or (self.progress.external_execution_url if self.progress else None)
 
 
 @dataclass(frozen=True)
 class RuleState:
-    """A rule in the current attempt of its stage; `waits` counts how often it put the answer off."""
+    """A rule in the current attempt of its stage; `waits` counts how often it postponed its answer."""
 
     rule: RuleDeclaration
     asked: RuleAsked | None = None
@@ -130,7 +130,7 @@ class RuleState:
 
 @dataclass(frozen=True)
 class ConditionState:
-    """A condition in the current attempt of its stage; `status` is None while none of its rules was asked."""
+    """A condition in the current attempt of its stage; `status` is None until its first rule is evaluated."""
 
     kind: ConditionKind
     condition: Condition
@@ -150,19 +150,19 @@ class ConditionState:
 
     @property
     def by_its_rules(self) -> ConditionStatus:
-        """What the answers of the rules amount to by now."""
+        """The status that follows from the answers of the rules so far."""
         return result_of(self.outcomes, len(self.rules))
 
     @property
     def consequence(self) -> Consequence:
-        """What becomes of the stage."""
+        """The consequence for the stage."""
         return consequence_of(
             self.kind, self.condition.result, self.ended.status if self.ended else "InProgress"
         )
 
     @property
     def next_rule(self) -> RuleState | None:
-        """The rule whose answer is wanted."""
+        """The rule to evaluate next, or None if no answer is needed."""
         if self.ended or self.by_its_rules != "InProgress":
             return None
         return next((rule for rule in self.rules if not rule.outcome), None)
@@ -179,7 +179,7 @@ class ConditionState:
 
 @dataclass(frozen=True)
 class StageState:
-    """The current attempt of a stage; `status` is None while the execution has not entered it."""
+    """The current attempt of a stage; `status` is None until the execution enters it."""
 
     stage: StageDeclaration
     attempt: int
@@ -196,7 +196,7 @@ class StageState:
 
     @property
     def status(self) -> StageExecutionStatus | None:
-        """Failed from the first action that fails, while others of its group may still run."""
+        """Failed as soon as one action fails, although other actions of its group may still be running."""
         if self.finished:
             return self.finished.status
         if not self.entered:
@@ -215,11 +215,11 @@ class StageState:
 
     @property
     def latest_retry_trigger(self) -> RetryTrigger | None:
-        """Who asked for the latest retry, as AWS's `retryStageMetadata` says it."""
+        """The trigger of the latest retry, as in AWS's `retryStageMetadata`."""
         return self.retries[-1].trigger if self.retries else None
 
     def condition(self, kind: ConditionKind) -> ConditionState | None:
-        """The condition of that kind; None when the stage declares none."""
+        """The condition of that kind, or None if the stage declares none."""
         return next((condition for condition in self.conditions if condition.kind == kind), None)
 
     def action(self, name: str) -> ActionState:
@@ -228,7 +228,7 @@ class StageState:
 
 @dataclass(frozen=True)
 class ExecutionState:
-    """How one pipeline execution stands."""
+    """The state of one pipeline execution."""
 
     execution_id: str
     pinned: ExecutionPinned
@@ -249,7 +249,7 @@ class ExecutionState:
 
     @property
     def stop(self) -> StopRequested | None:
-        """Why nothing more may start: the strongest of the requests."""
+        """The strongest stop request, which prevents that further actions start; None if there is none."""
         strongest = ("abandon", "stop", "cancel")
         return min(self.stops, key=lambda stop: strongest.index(stop.how), default=None)
 
@@ -266,7 +266,7 @@ class ExecutionState:
 
     @property
     def source_revisions(self) -> dict[str, SourceRevision]:
-        """What each source action pinned, by action name."""
+        """The revision that each source action pinned, by action name."""
         pinned_here = {
             action.name: action.finished.source_revision
             for _, action in self.actions
@@ -276,25 +276,25 @@ class ExecutionState:
 
     @property
     def artifacts(self) -> dict[str, StoredArtifact]:
-        """Every artifact that exists by now, by name."""
-        made_here = {
+        """Every artifact that exists so far, by name."""
+        own = {
             artifact.name: artifact
             for _, action in self.actions
             if action.status == "Succeeded" and action.finished
             for artifact in action.finished.output_artifacts
         }
-        return {**{artifact.name: artifact for artifact in self.pinned.inherited.artifacts}, **made_here}
+        return {**{artifact.name: artifact for artifact in self.pinned.inherited.artifacts}, **own}
 
     @property
     def namespaces(self) -> Namespaces:
-        """The values that `#{namespace.key}` can take by now."""
+        """The values that are available for `#{namespace.key}` so far."""
         produced = {
             action.action.namespace: action.finished.output_variables
             for _, action in self.actions
             if action.action.namespace and action.status == "Succeeded" and action.finished
         }
         return {
-            # A pipeline without variables may have an action with this namespace.
+            # In a pipeline without variables, an action may have this namespace and replaces the entry.
             "variables": self.pinned.variables,
             **self.pinned.inherited.namespaces,
             **produced,
@@ -307,13 +307,13 @@ class ExecutionState:
 
     @property
     def open_waits(self) -> list[RuleWait]:
-        """What rules wait for."""
+        """The waits of rules in open conditions."""
         waiting = (c.next_rule for stage in self.stages for c in stage.conditions if c.status == "InProgress")
         return [rule.wait for rule in waiting if rule and rule.wait]
 
     @property
     def failure(self) -> tuple[StageState, ActionState] | None:
-        """The first action of the current attempts that failed."""
+        """The first failed or abandoned action in the current attempts."""
         failed = ((s, a) for s, a in self.actions if a.status in ("Failed", "Abandoned"))
         return next(failed, None)
 
@@ -321,7 +321,7 @@ class ExecutionState:
 def fold(
     execution_id: str, declaration: PipelineDeclaration, facts: Sequence[AnyFact]
 ) -> ExecutionState | None:
-    """The state that the facts of one execution amount to; None when it has not started."""
+    """The state that follows from the facts of one execution; None if it has not started."""
     pinned = next((fact for fact in facts if isinstance(fact, ExecutionPinned)), None)
     if pinned is None:
         return None
@@ -346,14 +346,14 @@ def fold(
 
 
 class _Index:
-    """The facts of one execution by what they are about."""
+    """The facts of one execution, indexed by their subject."""
 
     def __init__(self, facts: Sequence[AnyFact]) -> None:
         self.entered = {(f.stage, f.attempt): f for f in facts if isinstance(f, StageEntered)}
         self.left = {(f.stage, f.attempt): f for f in facts if isinstance(f, StageFinished)}
         self.started = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ActionStarted)}
-        told = sorted((f for f in facts if isinstance(f, ActionProgressed)), key=lambda fact: fact.number)
-        self.progress = {(f.stage, f.action, f.attempt): f for f in told}
+        progress = sorted((f for f in facts if isinstance(f, ActionProgressed)), key=lambda fact: fact.number)
+        self.progress = {(f.stage, f.action, f.attempt): f for f in progress}
         self.finished = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ActionFinished)}
         self.requests = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ApprovalRequested)}
         self.asked = {(f.condition, f.stage, f.rule, f.attempt): f for f in facts if isinstance(f, RuleAsked)}
@@ -379,7 +379,7 @@ def _fold_stage(
 ) -> StageState:
     own = [retry for retry in retries if retry.stage == stage.name]
     attempt = 1 + len(own)
-    # A retry of all actions makes what earlier attempts did history; one of failed actions builds on it.
+    # A retry of all actions ignores the results of earlier attempts; a retry of failed actions keeps the successful ones.
     fresh = max(
         (number for number, retry in enumerate(own, 2) if retry.retry_mode == "ALL_ACTIONS"), default=1
     )

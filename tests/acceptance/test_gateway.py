@@ -322,7 +322,7 @@ def test_socket_mode_decides_and_a_stop_withdraws_the_buttons(world: Any, slack:
         True,
         False,
     ]
-    assert sum("still to be decided" in str(message) for message in slack.messages.values()) == 1
+    assert sum("still needs a decision" in str(message) for message in slack.messages.values()) == 1
     assert set(slack.buttons(second)) == {"Open in Prefect"}
     assert httpx.get(link).status_code == 410
 
