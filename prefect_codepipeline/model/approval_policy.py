@@ -42,7 +42,7 @@ class OfficeHours(BaseModel):
 
     @field_validator("begin", "end", mode="before")
     @classmethod
-    def _is_a_text(cls, value: object) -> object:
+    def _require_quotes(cls, value: object) -> object:
         # YAML reads 09:00 without quotes as a number.
         if isinstance(value, (int, float)):
             raise ValueError("write a time in quotes, such as '09:00'")
@@ -50,7 +50,7 @@ class OfficeHours(BaseModel):
 
     @field_validator("time_zone")
     @classmethod
-    def _is_known(cls, name: str) -> str:
+    def _check_time_zone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -58,7 +58,7 @@ class OfficeHours(BaseModel):
         return name
 
     @model_validator(mode="after")
-    def _has_a_length(self) -> OfficeHours:
+    def _check_order(self) -> OfficeHours:
         if self.begin >= self.end:
             raise ValueError("begin must come before end")
         return self
@@ -93,7 +93,7 @@ class ApprovalPolicy(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _can_be_fulfilled(self) -> ApprovalPolicy:
+    def _check_quorum(self) -> ApprovalPolicy:
         people = [name for name in self.approvers if not name.startswith("S") or "@" in name]
         if self.approvers and len(people) == len(self.approvers) < self.quorum:
             raise ValueError(f"a quorum of {self.quorum} is not possible with {len(people)} approvers")
@@ -153,7 +153,7 @@ def judge(
     for vote in others:
         is_same = is_same_person(vote.approver, approver)
         if is_same is None:
-            return Verdict("refused", _cannot_tell(approver, vote.approver))
+            return Verdict("refused", _identity_unknown(approver, vote.approver))
         if is_same:
             return Verdict("refused", f"{vote.approver.label} has already approved and is the same person")
     if len(others) + 1 >= policy.quorum:
@@ -181,18 +181,18 @@ def _is_listed(names: Sequence[str], approver: Approver) -> bool:
 def _reason_against(
     policy: ApprovalPolicy, state: ExecutionState, approver: Approver, now: datetime
 ) -> str | None:
-    if policy.not_who_started and (reason := _started_it(state, approver)):
+    if policy.not_who_started and (reason := _reason_if_starter(state, approver)):
         return reason
     if policy.not_who_committed:
         for revision in state.source_revisions.values():
-            if reason := _committed_it(revision, approver):
+            if reason := _reason_if_author(revision, approver):
                 return reason
     if policy.office_hours and not policy.office_hours.has(now):
         return f"approvals count only in the office hours {policy.office_hours}"
     return None
 
 
-def _started_it(state: ExecutionState, approver: Approver) -> str | None:
+def _reason_if_starter(state: ExecutionState, approver: Approver) -> str | None:
     pinned = state.pinned
     if pinned.trigger_type not in _STARTED_BY_A_PERSON or pinned.trigger_detail == "schedule":
         return None
@@ -210,7 +210,7 @@ def _started_it(state: ExecutionState, approver: Approver) -> str | None:
     return None
 
 
-def _committed_it(revision: SourceRevision, approver: Approver) -> str | None:
+def _reason_if_author(revision: SourceRevision, approver: Approver) -> str | None:
     author, email = revision.author or "", revision.author_email or ""
     if not author and not email:  # for example an object in S3
         return None
@@ -225,7 +225,7 @@ def _committed_it(revision: SourceRevision, approver: Approver) -> str | None:
     return None
 
 
-def _cannot_tell(approver: Approver, other: Approver) -> str:
+def _identity_unknown(approver: Approver, other: Approver) -> str:
     unknown = other if approver.address else approver
     return (
         f"the approvers must be different people, and {other.label} has approved; {_address_unknown(unknown)}"

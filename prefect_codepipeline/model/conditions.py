@@ -37,7 +37,7 @@ RESULTS: dict[ConditionKind, tuple[ConditionResult, ...]] = {
 PROVIDERS_WITH_SKIP = ("LambdaInvoke", "VariableCheck")
 # A rule that fails with one of these codes could not be evaluated; its answer is not "no".
 ERROR_CODES = frozenset({"ConfigurationError", "PermissionError", "SystemUnavailable", "InternalError"})
-_ENGAGED: dict[ConditionResult, Consequence] = {
+_CONSEQUENCES: dict[ConditionResult, Consequence] = {
     "FAIL": "Fail",
     "SKIP": "Skip",
     "ROLLBACK": "Rollback",
@@ -123,10 +123,10 @@ def consequence_of(
         return "Wait"
     if status in ("Abandoned", "Cancelled"):
         return "Stop"
-    engaged = _ENGAGED[result or "FAIL"]
+    consequence = _CONSEQUENCES[result or "FAIL"]
     if kind == "onFailure":
-        return engaged if status == "Succeeded" else "Fail"
-    return "Proceed" if status in ("Succeeded", "Overridden") else engaged
+        return consequence if status == "Succeeded" else "Fail"
+    return "Proceed" if status in ("Succeeded", "Overridden") else consequence
 
 
 def is_overridable(kind: ConditionKind, result: ConditionResult | None, status: ConditionStatus) -> bool:

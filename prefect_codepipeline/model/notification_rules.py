@@ -49,15 +49,15 @@ class NotificationRule(Record):
 
     @field_validator("event_types")
     @classmethod
-    def _are_known(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_event_types(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in patterns:
-            if not any(_fits(pattern, known) for known in EVENT_TYPES):
+            if not any(_matches(pattern, known) for known in EVENT_TYPES):
                 hint = nearest(pattern, EVENT_TYPES) or "docs/notifications.md lists them"
                 raise ValueError(f"{pattern!r} is not an event of a pipeline; {hint}")
         return patterns
 
     @model_validator(mode="after")
-    def _leads_somewhere(self) -> NotificationRule:
+    def _check_target(self) -> NotificationRule:
         if not self.slack_channel and not self.event_webhook:
             raise ValueError("a rule must have a slack_channel, an event_webhook or both")
         return self
@@ -68,7 +68,7 @@ class NotificationRule(Record):
 
     def names_type(self, event_type: str) -> bool:
         """Whether the rule selects one of AWS's event ids."""
-        return any(_fits(pattern, event_type) for pattern in self.event_types)
+        return any(_matches(pattern, event_type) for pattern in self.event_types)
 
 
 def event_types_of(change: StateChange) -> frozenset[str]:
@@ -97,5 +97,5 @@ def channels_of_approvals(rules: Iterable[NotificationRule], default: str | None
     return frozenset(named or ({default} if default else ()))
 
 
-def _fits(pattern: str, event_type: str) -> bool:
+def _matches(pattern: str, event_type: str) -> bool:
     return event_type.startswith(pattern[:-1]) if pattern.endswith("*") else pattern == event_type

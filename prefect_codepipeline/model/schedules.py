@@ -115,17 +115,17 @@ def _aws_cron(fields: list[str], text: str) -> Cron:
     return Cron(
         " ".join(
             [
-                _rewritten(_MINUTE, minute),
-                _rewritten(_HOUR, hour),
-                "*" if day == "?" else _rewritten(_DAY, day),
-                _rewritten(_MONTH, month),
+                _to_cron_field(_MINUTE, minute),
+                _to_cron_field(_HOUR, hour),
+                "*" if day == "?" else _to_cron_field(_DAY, day),
+                _to_cron_field(_MONTH, month),
                 "*" if weekday == "?" else _weekdays(weekday),
             ]
         )
     )
 
 
-def _rewritten(field: _Field, text: str) -> str:
+def _to_cron_field(field: _Field, text: str) -> str:
     """The field in cron syntax: `5/15` starts a range in EventBridge, but is not valid in cron."""
     _check(field, text)
     parts = (part.partition("/") for part in text.split(","))
@@ -161,15 +161,15 @@ def _values(field: _Field, part: str, text: str) -> Iterator[int]:
         raise ValueError(f"{field.name} {text!r}: {step!r} is not a valid step")
     first, dash, last = span.partition("-")
     if span == "*":
-        begin, end = field.low, field.high
+        start, end = field.low, field.high
     else:
-        begin = _number(field, first, text)
-        end = _number(field, last, text) if dash else field.high if slash else begin
+        start = _number(field, first, text)
+        end = _number(field, last, text) if dash else field.high if slash else start
     stride = int(step[:6]) if slash else 1
-    if begin <= end:
-        yield from range(begin, end + 1, stride)
+    if start <= end:
+        yield from range(start, end + 1, stride)
     elif field is _AWS_WEEKDAY:  # FRI-MON
-        yield from ((value - 1) % 7 + 1 for value in range(begin, end + 8, stride))
+        yield from ((value - 1) % 7 + 1 for value in range(start, end + 8, stride))
     else:
         raise ValueError(f"{field.name} {text!r}: {span} is in reverse order; write it as two ranges")
 

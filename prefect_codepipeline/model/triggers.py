@@ -113,9 +113,9 @@ def decide(
     considered: list[Considered] = []
     for place in places:
         if actions is None and not _is_of(place, event):
-            considered.append(_elsewhere(declaration, place, event))
+            considered.append(_other_repository(declaration, place, event))
         else:
-            considered += _consider(declaration, place, event, way)
+            considered += _check_source(declaration, place, event, way)
     matching = {each.source_action for each in considered if each.answer == "matches"}
     # Source actions of the same repository may share the commit: the branch of each one has been checked.
     chosen = [place for place in places if place.action.name in matching]
@@ -183,12 +183,12 @@ def _trigger_type(place: GitPlace, way: Way) -> TriggerType:
     return "Webhook" if place.provider == GITHUB else "CloudWatchEvent"
 
 
-def _elsewhere(declaration: PipelineDeclaration, place: GitPlace, event: GitEvent) -> Considered:
+def _other_repository(declaration: PipelineDeclaration, place: GitPlace, event: GitEvent) -> Considered:
     reason = f"the event is of repository {event.repository!r}, the action reads {place.repository!r}"
     return Considered(place.action.name, _path_of(declaration, place), "differs", reason)
 
 
-def _consider(
+def _check_source(
     declaration: PipelineDeclaration, place: GitPlace, event: GitEvent, way: Way
 ) -> Iterator[Considered]:
     """Check each filter of the source action's trigger; without filters, its own detection of changes."""
@@ -196,9 +196,9 @@ def _consider(
     _, git = _trigger_of(declaration, place.action.name)
     filters = _filters_of(git, path) if git else []
     for where, found in filters:
-        yield Considered(place.action.name, where, *_ask(found, event))
+        yield Considered(place.action.name, where, *_check_filter(found, event))
     if not filters:
-        yield Considered(place.action.name, path, *_detect(place, event, way, bool(git)))
+        yield Considered(place.action.name, path, *_check_detection(place, event, way, bool(git)))
 
 
 def _path_of(declaration: PipelineDeclaration, place: GitPlace) -> str:
@@ -226,7 +226,7 @@ def _is_of(place: GitPlace, event: GitEvent) -> bool:
     return found == wanted or (place.provider == CODECOMMIT and found.rpartition("/")[2] == wanted)
 
 
-def _detect(place: GitPlace, event: GitEvent, way: Way, has_trigger: bool) -> tuple[Answer, str]:
+def _check_detection(place: GitPlace, event: GitEvent, way: Way, has_trigger: bool) -> tuple[Answer, str]:
     """Check a source action without filters: it starts for every push to its branch."""
     is_connection = place.provider == CONNECTION
     # The flag applies only to polling: a webhook or event rule for the same action was created by a user.
@@ -240,7 +240,7 @@ def _detect(place: GitPlace, event: GitEvent, way: Way, has_trigger: bool) -> tu
     return "matches", f"a push to its branch {place.branch!r}"
 
 
-def _ask(found: GitPushFilter | GitPullRequestFilter, event: GitEvent) -> tuple[Answer, str]:
+def _check_filter(found: GitPushFilter | GitPullRequestFilter, event: GitEvent) -> tuple[Answer, str]:
     """All parts of a filter must match. The files are checked last, because they may be unknown."""
     reasons: list[str] = []
     for part in _parts_of(found, event):

@@ -171,9 +171,9 @@ def _broken_demand(key: ConfigurationKey, value: str) -> str:
     """The requirement that a value does not meet, or an empty string."""
     if key.secret:
         return ""
-    shown = value if len(value) <= 60 else f"{value[:57]}..."
+    quoted = value if len(value) <= 60 else f"{value[:57]}..."
     demand = _demand_of_type(key, value)
-    return f"'{shown}' is not {demand}" if demand else ""
+    return f"'{quoted}' is not {demand}" if demand else ""
 
 
 def _demand_of_type(key: ConfigurationKey, value: str) -> str:

@@ -57,15 +57,15 @@ def _problem_of(details: Any, model: type[BaseModel] | None) -> Problem:
     if model is None or not issubclass(model, Declared):
         if kind == "missing":
             return Problem(path, "Member must not be null: this field is required", rule="field")
-        return Problem(path, f"{details['msg']}{_shown(location, value)}", rule="field")
+        return Problem(path, f"{details['msg']}{_got(location, value)}", rule="field")
     if kind in _TYPES:
-        message = f"this must be {_TYPES[kind]}{_shown(location, value)}"
+        message = f"this must be {_TYPES[kind]}{_got(location, value)}"
         return Problem(path, message, rule="field-type")
     if kind == "missing":
         return Problem(path, _failed("Value", location, "Member must not be null"), rule="field-required")
     if kind in _CONSTRAINTS:
         return _constraint(details, location, model)
-    return Problem(path, f"{details['msg']}{_shown(location, value)}", rule="field")
+    return Problem(path, f"{details['msg']}{_got(location, value)}", rule="field")
 
 
 def _constraint(details: Any, location: Location, model: type[BaseModel]) -> Problem:
@@ -80,8 +80,8 @@ def _constraint(details: Any, location: Location, model: type[BaseModel]) -> Pro
         what = "Map value" if get_origin(parent) is dict else "Member"
         message = _failed("Value", location[:-1], f"{what} must satisfy constraint: [{', '.join(members)}]")
     else:
-        shown = "" if isinstance(value, (dict, list)) or _is_secret(location) else f" '{_cut(str(value))}'"
-        message = _failed(f"Value{shown}", location, _phrase(details))
+        quoted = "" if isinstance(value, (dict, list)) or _is_secret(location) else f" '{_cut(str(value))}'"
+        message = _failed(f"Value{quoted}", location, _phrase(details))
     return Problem(path, message, hint=hint, rule="field-constraint")
 
 
@@ -155,7 +155,7 @@ def _is_secret(location: Location) -> bool:
     return any(_SECRET_KEY.search(str(part)) for part in location)
 
 
-def _shown(location: Location, value: Any) -> str:
+def _got(location: Location, value: Any) -> str:
     return "" if isinstance(value, (dict, list)) or _is_secret(location) else f", got {_cut(repr(value))}"
 
 

@@ -55,7 +55,7 @@ class PlainEvent(_Plain):
     delivery: Annotated[str, Field(max_length=255)] = ""
 
     @model_validator(mode="after")
-    def _is_one_thing(self) -> PlainEvent:
+    def _check_one_kind(self) -> PlainEvent:
         if sum(each is not None for each in (self.branch, self.tag, self.pull_request)) != 1:
             raise ValueError("give exactly one of branch, tag and pullRequest")
         return self
