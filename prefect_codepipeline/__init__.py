@@ -1,7 +1,7 @@
 """AWS CodePipeline's release pipelines on Prefect.
 
-The public names are loaded when first used: importing Prefect takes two seconds, and `codepipeline validate`
-needs none of it. `dir()` lists them, so `prefect block register -m prefect_codepipeline` finds the blocks.
+The public names are loaded on first use: importing Prefect takes two seconds, and `codepipeline validate` does
+not need Prefect. `dir()` lists them, so that `prefect block register -m prefect_codepipeline` finds the blocks.
 """
 
 from importlib import import_module

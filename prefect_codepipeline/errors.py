@@ -1,25 +1,25 @@
 """Every exception this package raises on purpose, but `InvalidDefinition`, which lists problems of the model.
 
-Three outcomes are never mixed: the action *failed* (the user's work, `ActionFailed`), the engine
-*errored* (ours, any other exception) and the execution was *stopped* (nobody's fault, `ActionAbandoned`).
+Three outcomes are kept apart: the action *failed* (a problem in the user's work, `ActionFailed`), the engine
+*errored* (a bug in this package, any other exception) and the execution was *stopped* (`ActionAbandoned`).
 """
 
 from __future__ import annotations
 
 
 class CodePipelineError(Exception):
-    """A mistake or a failure that a person can act on; its text says what to do."""
+    """An error that the user can act on; its message says what to do."""
 
 
 class ActionFailed(CodePipelineError):
     """The work of an action did not succeed.
 
     Args:
-        message: what was attempted, on which named thing, what came back, what to do.
+        message: what was attempted, on which resource, the result, and what to do.
         code: the `errorDetails.code` of the action execution, as AWS spells it: `JobFailed`,
             `ConfigurationError`, `PermissionError`, `RevisionUnavailable`, `Timeout`, `InternalError`.
-        external_execution_id: the id the outside system gave to the work, when it has one.
-        external_execution_url: where to look at it.
+        external_execution_id: the id of the work in the external system, if it has one.
+        external_execution_url: the page of the work in the external system.
     """
 
     def __init__(
@@ -41,18 +41,18 @@ class ActionAbandoned(CodePipelineError):
 
 
 class UnresolvedVariable(ActionFailed):
-    """A `#{namespace.key}` names nothing that exists when the action starts."""
+    """A `#{namespace.key}` does not exist when the action starts."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="ConfigurationError")
 
 
 class UnreadableDefinition(CodePipelineError):
-    """A file is not JSON or YAML, or holds no pipeline.
+    """A file is not JSON or YAML, or contains no pipeline.
 
     Args:
-        message: names the file, the place and what is wrong there.
-        line: counted from 1, None when it is the whole file.
+        message: the file, the position and the problem.
+        line: counted from 1; None if the problem concerns the whole file.
         column: counted from 1.
     """
 
@@ -63,23 +63,23 @@ class UnreadableDefinition(CodePipelineError):
 
 
 class MissingBlock(CodePipelineError):
-    """A block that the pipeline leans on does not exist; the text names the command that makes it."""
+    """A block that the pipeline depends on does not exist; the message names the command that creates it."""
 
 
 class WebhookRefused(CodePipelineError):
-    """A webhook's request is not from whom it should be; the text says which check failed, and no secret."""
+    """The sender of a webhook request could not be verified; the message names the failed check, but no secret."""
 
 
 class ApprovalNotAllowed(CodePipelineError):
-    """The approval's policy does not let this answer count; the text says why."""
+    """The approval policy does not allow this decision; the message says why."""
 
 
 class PrefectUnavailable(CodePipelineError):
-    """Prefect's API did not answer, or refused."""
+    """Prefect's API did not answer, or refused the request."""
 
 
 class PipelineServiceError(CodePipelineError):
-    """An error that AWS CodePipeline's API knows; subclasses bear AWS's own names."""
+    """An error of AWS CodePipeline's API; the subclasses have the names that AWS uses."""
 
 
 class ValidationException(PipelineServiceError): ...

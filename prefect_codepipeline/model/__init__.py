@@ -1,1 +1,1 @@
-"""The rules of CodePipeline, pure: no Prefect, no network, no clock; time and ids come in as arguments."""
+"""The rules of CodePipeline as pure functions: no Prefect, no network, no clock; time and ids are arguments."""

@@ -1,7 +1,7 @@
-"""Keys and names for Prefect made from the names users choose.
+"""Keys and names for Prefect, from names that users choose.
 
-Prefect allows only `[a-z0-9-]` in block names and in the keys of flow run inputs, where CodePipeline allows
-capitals, dots, `@` and `_`. `Prod.1` and `Prod-1` look alike once cleaned, so a hash of the real name follows.
+In block names and in keys of flow run inputs Prefect allows only `[a-z0-9-]`. CodePipeline also allows capitals, dots,
+`@` and `_`. Without those, `Prod.1` and `Prod-1` become equal, so a hash of the original name is appended.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def slug(*names: str) -> str:
 
 
 def project_block_names(project_name: str) -> tuple[str, ...]:
-    """The names of the CodeBuildProject blocks that may stand for a project, best first.
+    """The possible names of the CodeBuildProject block of a project, the preferred name first.
 
-    `slug` tells 'My_App' from 'my-app', for whoever has both.
+    The first name is a `slug`, which distinguishes 'My_App' from 'my-app'.
 
     Example:
         >>> project_block_names("My_App")

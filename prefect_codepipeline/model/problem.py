@@ -10,17 +10,17 @@ from typing import Literal
 from prefect_codepipeline.errors import CodePipelineError
 
 Severity = Literal["error", "warning"]
-# Nobody reads more of one definition, and what a hostile one could make of it would take long.
+# A limit, because listing all problems of a hostile definition would take too long.
 MOST_PROBLEMS = 1000
 _LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: where (`stages[1].actions[0].runOrder`), what, and what AWS would raise.
+    """One problem: its path (`stages[1].actions[0].runOrder`), a message, and the exception that AWS would raise.
 
-    An `error` is what AWS would refuse, a `warning` what will fail or surprise when the pipeline runs. `rule` is the
-    name of the rule in docs/validation.md. `line` and `column` count from 1; 0 when no file is known.
+    AWS would refuse an `error`. A `warning` will fail or surprise when the pipeline runs. `rule` is the name of the
+    rule in docs/validation.md. `line` and `column` count from 1; they are 0 if the file is not known.
     """
 
     path: str
@@ -38,7 +38,7 @@ class Problem:
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """`did you mean 'x'?`, empty when nothing is near."""
+    """`did you mean 'x'?`, or an empty string if no known name is similar."""
     if len(name) > _LONGEST_NAME:
         return ""
     found = get_close_matches(name, sorted(known), n=1, cutoff=0.6)

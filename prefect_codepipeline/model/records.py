@@ -1,4 +1,4 @@
-"""What all records of executions have in common: frozen, and strict about their fields."""
+"""The base of all records of executions: frozen, without unknown fields."""
 
 from __future__ import annotations
 

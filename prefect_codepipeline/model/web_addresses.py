@@ -1,7 +1,7 @@
-"""Which IP addresses are somebody's own network rather than the internet.
+"""Distinguish IP addresses of private networks from public ones.
 
-A URL that people may choose must not lead a worker to what only the worker can reach: other services of its machine, its
-network, and the metadata service that hands out a cloud machine's credentials.
+A URL that a user chooses must not give access to targets that only the worker can reach: other services on its machine,
+its network, and the metadata service of a cloud machine, which returns credentials.
 
 https://www.iana.org/assignments/iana-ipv4-special-registry
 https://www.iana.org/assignments/iana-ipv6-special-registry
@@ -16,16 +16,16 @@ _IPV4_COMPATIBLE = IPv6Network("::/96")
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the internet.
+    """Whether an address is a public internet address.
 
-    Private, loopback, link-local, multicast, reserved and unspecified addresses are not, nor an IPv6 address that stands
-    for such an IPv4 one (mapped, compatible, 6to4, NAT64), nor Teredo's.
+    Not public are private, loopback, link-local, multicast, reserved and unspecified addresses, IPv6 addresses that
+    contain such an IPv4 address (mapped, compatible, 6to4, NAT64), and Teredo addresses.
 
     Args:
-        address: as `getaddrinfo` gives it; a zone (`%eth0`) is allowed.
+        address: the address as `getaddrinfo` returns it; a zone (`%eth0`) is allowed.
 
     Raises:
-        ValueError: it is no IP address.
+        ValueError: `address` is not an IP address.
     """
     ip = ip_address(address)
     if isinstance(ip, IPv6Address):
@@ -37,7 +37,7 @@ def is_public(address: str) -> bool:
 
 
 def _inside(ip: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that packets to this one reach in the end."""
+    """The IPv4 address that receives packets to this IPv6 address, or None."""
     if ip in _NAT64 or ip in _IPV4_COMPATIBLE:
         return IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour

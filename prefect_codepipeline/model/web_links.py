@@ -1,4 +1,4 @@
-"""Addresses from outside: which of them may be shown as links."""
+"""Decide which external URLs may be displayed as links."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _WEB_URL = re.compile(r"https?://[!#-;=?-\[\]^_a-z~]+")
 
 
 def web_link(url: str | None) -> str | None:
-    """The URL when it leads to a web page and says so.
+    """The URL if it is safe to display as a link to a web page, otherwise None.
 
-    Not one with a user name, which disguises where it leads, or with a token in it.
+    A URL with a user name is refused, because the name can disguise the host. A URL that contains a token is refused too.
     """
     if not url or len(url) > LONGEST_URL or not _WEB_URL.fullmatch(url) or SLACK_TOKEN.search(url):
         return None
     try:
         parts = urlsplit(url)
         return url if parts.hostname and "@" not in parts.netloc else None
-    except ValueError:  # such as a bracket that opens no IPv6 address
+    except ValueError:  # for example a bracket without an IPv6 address
         return None

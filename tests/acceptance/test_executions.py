@@ -139,7 +139,7 @@ def test_a_variable_that_no_action_made_fails_the_action_and_says_what_there_is(
 
     assert known.status == "Failed"
     assert (
-        "#{SourceVariables.Nope} could not be resolved: 'SourceVariables' has no 'Nope'"
+        "#{SourceVariables.Nope} could not be resolved: namespace 'SourceVariables' has no key 'Nope'"
         in known.state.summary
     )
     assert known.state.stage("S1").action("Odd").finished.error_details.code == "ConfigurationError"

@@ -247,7 +247,7 @@ def test_a_policy_takes_two_people_and_neither_a_stranger_nor_a_form_without_a_n
     call("POST", f"/flow_runs/{known.id}/resume", {"run_input": {"decision": "Approved", "comment": ""}})
     world.wait(known.id, lambda k: k.is_suspended and k.state.stage("S1").action("Ok").refusals)
 
-    assert "not among those who may decide" in str(stranger)
+    assert "not one of the approvers of this action" in str(stranger)
     assert "Your approval counts" in str(first)
     assert "Your approval counts" in str(twice)
     assert "made for nobody in particular" in anonymous.text
@@ -322,7 +322,7 @@ def test_socket_mode_decides_and_a_stop_withdraws_the_buttons(world: Any, slack:
         True,
         False,
     ]
-    assert sum("still to be decided" in str(message) for message in slack.messages.values()) == 1
+    assert sum("still needs a decision" in str(message) for message in slack.messages.values()) == 1
     assert set(slack.buttons(second)) == {"Open in Prefect"}
     assert httpx.get(link).status_code == 410
 

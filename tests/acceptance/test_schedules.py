@@ -120,7 +120,7 @@ def test_the_command_lists_refuses_and_removes(world: Any) -> None:
     assert not is_new
     add_schedule(world.name, again[1], rule="mornings", replace=True)
     for arguments, said in (
-        ({"expression": "0 0 L * *"}, "L, W and # cannot be said"),
+        ({"expression": "0 0 L * *"}, "Prefect's schedules do not support L, W and #"),
         ({"expression": "0 0 * * *", "timezone": "Mars/Base"}, "no time zone 'Mars/Base'"),
         ({"expression": "0 0 * * *", "variables": {"nothing": "1"}}, "it has no variable 'nothing'"),
         ({"expression": "0 0 * * *", "rule": "a b"}, "'a b' has not"),

@@ -28,8 +28,8 @@ from prefect_codepipeline.model.views.commit_status import (
     CommitStatus,
     HostKind,
     body_of,
+    commits_to_report,
     path_of,
-    shown_commits,
     status_of,
 )
 from prefect_codepipeline.prefect_api.runs import run_logger
@@ -126,7 +126,7 @@ class Teller:
 
     def learn(self, state: ExecutionState, status: CommitStatus) -> None:
         """Take note of how the execution stands, for each commit that it has read by now."""
-        for action, commit in shown_commits(state).items():
+        for action, commit in commits_to_report(state).items():
             key = (action, commit)
             if key not in self._looked_up:
                 try:

@@ -54,7 +54,7 @@ class Messenger:
     def __init__(self, execution_id: str, declaration: PipelineDeclaration, facts: Sequence[AnyFact]) -> None:
         self._execution_id = execution_id
         self._account, self._region = place_of(declaration)
-        self._teller = EventTeller(execution_id, declaration, self._region)
+        self._teller = EventBuilder(execution_id, declaration, self._region)
         self._seen: set[str] = set()
         self._pending: list[StateChange] = []
         self._learn(_told_before(facts))
@@ -72,14 +72,14 @@ class Messenger:
         for fact in facts:
             if fact.key not in self._seen:
                 self._seen.add(fact.key)
-                self._pending += self._teller.tell(fact)
+                self._pending += self._teller.add(fact)
 
 
 class History:
     """Every state change of an execution so far, for those who keep count by themselves of what they were told."""
 
     def __init__(self, execution_id: str, declaration: PipelineDeclaration) -> None:
-        self._teller = EventTeller(execution_id, declaration, place_of(declaration)[1])
+        self._teller = EventBuilder(execution_id, declaration, place_of(declaration)[1])
         self._seen: set[str] = set()
         self._changes: list[StateChange] = []
 
@@ -88,7 +88,7 @@ class History:
         for fact in facts:
             if fact.key not in self._seen:
                 self._seen.add(fact.key)
-                self._changes += self._teller.tell(fact)
+                self._changes += self._teller.add(fact)
         return list(self._changes)
 
 

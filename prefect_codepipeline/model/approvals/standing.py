@@ -1,4 +1,4 @@
-"""How an approval stands, and what to say about it: the same words on a page, in Slack and at the terminal."""
+"""The status of an approval, and its text: the same words on a page, in Slack and at the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefect_codepipeline.model.record.artifacts import SourceRevision
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 
 Standing = Literal["open", "approved", "rejected", "expired", "stopped"]
-# The page of a commit, and that of two compared, as the hosts spell them.
+# For each git host: the URL of a commit page, and the URL that compares two commits.
 _COMPARED = (
     (re.compile(r"(https?://.+)/-/commit/[0-9a-f]+"), "/-/compare/{old}...{new}"),
     (re.compile(r"(https?://.+)/commit/[0-9a-f]+"), "/compare/{old}...{new}"),
@@ -21,9 +21,9 @@ _COMPARED = (
 
 @dataclass(frozen=True)
 class Change:
-    """What one source brings: the revision that is to be released, and the one that the last release had.
+    """The change in one source: the revision to release, and the revision of the last release.
 
-    `before` is None where no release is known; `compare_url` shows the difference, where the host has a page for it.
+    `before` is None if no release is known. `compare_url` is the page with the difference, if the host has one.
     """
 
     source: str
@@ -46,30 +46,30 @@ class Change:
 
 
 def changes_since(state: ExecutionState, released: ExecutionState | None) -> list[Change]:
-    """What every source brings, beside what the last release had of it."""
+    """The change in each source since the last release."""
     before = released.source_revisions if released else {}
     return [Change(name, revision, before.get(name)) for name, revision in state.source_revisions.items()]
 
 
 def standing_of(asked: ActionState, state: ExecutionState, now: datetime) -> Standing:
-    """How an approval stands at that time; `state` is of its execution."""
+    """The status of an approval at the time `now`; `state` is the state of its execution."""
     if asked.decision:
         return {"Approved": "approved", "Rejected": "rejected", "Expired": "expired"}[asked.decision.status]  # type: ignore[return-value]
     if asked.finished or state.final or state.stop:
         return "stopped"
-    assert asked.request, "an approval was asked for"
+    assert asked.request, "an approval was requested"
     return "expired" if now >= asked.request.expires_at else "open"
 
 
 def sentence_of(asked: ActionState, state: ExecutionState, now: datetime) -> str:
-    """Who decided what and when, why nobody can any more, or until when it is open."""
+    """One sentence: the decision, or why a decision is no longer possible, or until when the approval is open."""
     standing = standing_of(asked, state, now)
     if asked.decision and standing != "expired":
         comment = f": {asked.decision.summary}" if asked.decision.summary else ""
         return f"{asked.decision.status} by {asked.decision.by}, {_time(asked.decision.at)}{comment}"
-    assert asked.request, "an approval was asked for"
+    assert asked.request, "an approval was requested"
     if standing == "expired":
-        return f"Expired at {_time(asked.request.expires_at)}: nobody decided in time, which counts as a rejection"
+        return f"Expired at {_time(asked.request.expires_at)} without a decision, which counts as a rejection"
     if standing == "stopped":
         why = state.stop.summary if state.stop else asked.summary or state.summary
         return "The execution was stopped" + (f" by {why}" if why else "")

@@ -1,6 +1,6 @@
-"""What a link or a button decides: one approval of one execution, for one purpose, until it expires.
+"""The approval that a link or a button decides: one approval of one execution, for one purpose, until it expires.
 
-Packed it is short enough for a message, and holds nothing that could be guessed: execution and token are random.
+The packed form is short enough for a message, and cannot be guessed: execution id and token are random.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Literal
 from uuid import UUID
 
-# A signature for one of these is worth nothing for another.
+# A signature for one purpose is not valid for another.
 Purpose = Literal["approval-link", "personal-link", "slack-button", "form"]
 
 _FORMAT = struct.Struct(">16s16sQ")
@@ -19,7 +19,7 @@ _FORMAT = struct.Struct(">16s16sQ")
 
 @dataclass(frozen=True)
 class ApprovalTarget:
-    """An approval by its execution and its token; `recipient`: the e-mail address of the one whom a link was made for."""
+    """An approval, by its execution and token; `recipient`: the e-mail address of the person a link was created for."""
 
     execution_id: str
     token: str
@@ -28,14 +28,14 @@ class ApprovalTarget:
 
 
 def pack(target: ApprovalTarget) -> bytes:
-    """The target as bytes. Raises `ValueError` for ids that are no UUIDs."""
+    """The target as bytes. Raises `ValueError` for ids that are not UUIDs."""
     ids = (UUID(target.execution_id).bytes, UUID(target.token).bytes)
-    # Rounded up: the link lives as long as the approval.
+    # Rounded up, so that the link does not expire before the approval.
     return _FORMAT.pack(*ids, int(target.expires_at.timestamp()) + 1) + target.recipient.encode()
 
 
 def unpack(data: bytes) -> ApprovalTarget:
-    """What `pack` made. Raises `ValueError` for anything else."""
+    """The target from the bytes of `pack`. Raises `ValueError` for all other bytes."""
     try:
         execution_id, token, expires = _FORMAT.unpack(data[: _FORMAT.size])
         return ApprovalTarget(
@@ -45,4 +45,4 @@ def unpack(data: bytes) -> ApprovalTarget:
             data[_FORMAT.size :].decode(),
         )
     except (struct.error, OverflowError, OSError) as error:
-        raise ValueError(f"no packed approval: {error}") from None
+        raise ValueError(f"not a packed approval: {error}") from None

@@ -1,4 +1,4 @@
-"""Read a buildspec's `batch`: a list, a graph, a matrix or a fanout, each written out as builds.
+"""Parse the `batch` of a buildspec: a list, a graph, a matrix or a fanout, each expanded into builds.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/batch-build-buildspec.html
 """
@@ -23,7 +23,7 @@ _ENV_KEYS = {"compute-type", "fleet", "image", "privileged-mode", "type", "varia
 
 
 def parse_batch(data: object, reading: Reading) -> Batch | None:
-    """The batch of a buildspec, which has none when there is none, or when one cannot be made of it."""
+    """The batch of a buildspec; None if `data` has no batch or not a valid one."""
     if data is None:
         return None
     batch = reading.mapping("batch", data, {"fast-fail", *_KINDS})
@@ -55,7 +55,7 @@ def _listed(path: str, data: object, reading: Reading, *, is_graph: bool) -> tup
         return ()
     if not 1 <= len(items) <= MAX_BUILDS:
         reading.note(buildspecs.BATCH_SIZE, path, count=len(items))
-        return ()  # a graph of thousands would take long, for nothing
+        return ()  # checking a graph of thousands of builds would take too long
     builds = tuple(
         _build(f"{path}[{index}]", item, reading, is_graph=is_graph) for index, item in enumerate(items)
     )
@@ -92,7 +92,7 @@ def _env(path: str, data: object, reading: Reading) -> BatchEnv:
 
 
 def _fleet(path: str, data: object, reading: Reading) -> str | None:
-    # The reference writes it as a text, the API as a mapping with `fleetArn`.
+    # AWS's buildspec reference has a string here, AWS's API a mapping with `fleetArn`.
     if isinstance(data, Mapping):
         return reading.text(f"{path}.fleetArn", data.get("fleetArn")) or None
     return reading.text(path, data) or None
@@ -107,11 +107,11 @@ def _check_identifiers(path: str, builds: tuple[BatchBuild, ...], reading: Readi
     for index, build in enumerate(builds):
         name = build.identifier
         if not name:
-            why = "there is none, and one is required"
+            why = "it is missing, and it is required"
         elif not is_identifier(name):
-            why = f"'{cut(name)}' is not of up to 128 letters, digits and underscores"
+            why = f"'{cut(name)}' must have at most 128 letters, digits and underscores"
         else:
-            why = f"'{name}' is that of an earlier build" if name in seen else ""
+            why = f"'{name}' is already used by an earlier build" if name in seen else ""
         if why:
             reading.note(buildspecs.BATCH_IDENTIFIER, f"{path}[{index}].identifier", why=why)
         seen.add(name)
@@ -134,9 +134,9 @@ def _check_graph(path: str, builds: tuple[BatchBuild, ...], reading: Reading) ->
 
 
 def _in_cycles(builds: tuple[BatchBuild, ...]) -> list[str]:
-    """The builds that no order lets begin: those of cycles, and those that wait for them.
+    """The builds that can never start: builds in cycles, and builds that depend on them.
 
-    Dependencies on what is not there, or on itself, are reported apart.
+    Dependencies on missing builds, or of a build on itself, are reported separately.
     """
     waiting = {build.identifier: set(build.depend_on) - {build.identifier} for build in builds}
     while ready := [name for name, needed in waiting.items() if not needed & waiting.keys()]:
@@ -149,7 +149,7 @@ def _in_cycles(builds: tuple[BatchBuild, ...]) -> list[str]:
 
 
 def _matrix(path: str, data: object, reading: Reading) -> tuple[BatchBuild, ...]:
-    """One build of each combination, the last named list changing fastest; `build_1`, `build_2`, …."""
+    """One build for each combination; the last list changes fastest: `build_1`, `build_2`, …."""
     matrix = reading.mapping(path, data, {"static", "dynamic"})
     static = reading.mapping(f"{path}.static", matrix.get("static"), {"ignore-failure", "env"})
     common = _env(f"{path}.static.env", static.get("env"), reading)
@@ -169,7 +169,7 @@ def _matrix(path: str, data: object, reading: Reading) -> tuple[BatchBuild, ...]
 def _axes(
     path: str, dynamic: Mapping[str, Any], reading: Reading
 ) -> Iterator[tuple[tuple[str, str], tuple[str, ...]]]:
-    """What varies, named `(kind, name of the variable)`, with its values."""
+    """The lists of the matrix, each with its key `(kind, variable name)` and its values."""
     env = reading.mapping(f"{path}.env", dynamic.get("env"), {"compute-type", "fleet", "image", "variables"})
     listed = {
         ("buildspec", ""): (f"{path}.buildspec", dynamic.get("buildspec")),
@@ -202,13 +202,13 @@ def _combination(
 
 
 def _fanout(path: str, data: object, reading: Reading) -> tuple[BatchBuild, ...]:
-    """As many equal builds as `parallelism` says; `build_1`, `build_2`, …."""
+    """`parallelism` equal builds: `build_1`, `build_2`, …."""
     fanout = reading.mapping(path, data, {"parallelism", "ignore-failure"})
     ignore_failure = reading.flag(f"{path}.ignore-failure", fanout.get("ignore-failure"))
     text = reading.text(f"{path}.parallelism", fanout.get("parallelism")) or ""
     is_number = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_BUILDS))
     if not is_number or not 1 <= int(text) <= MAX_BUILDS:
-        reading.note(buildspecs.BATCH_PARALLELISM, f"{path}.parallelism", value=shown(text))
+        reading.note(buildspecs.BATCH_PARALLELISM, f"{path}.parallelism", value=quote(text))
         return ()
     return tuple(
         BatchBuild(f"build_{number}", ignore_failure=ignore_failure) for number in range(1, int(text) + 1)

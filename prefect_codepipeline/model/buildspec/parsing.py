@@ -1,4 +1,4 @@
-"""Read a buildspec from plain data, and find everything that CodeBuild would refuse or ignore in it.
+"""Parse a buildspec from plain data, and find everything that CodeBuild would reject or ignore.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html
 """
@@ -33,7 +33,7 @@ from prefect_codepipeline.model.buildspec.reading import (
     cut,
     is_identifier,
     kind_of,
-    shown,
+    quote,
 )
 from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.validation import buildspecs
@@ -59,17 +59,17 @@ _SECRET_ARN = re.compile(r"arn:[^:]*:secretsmanager:[^:]*:[^:]*:secret:[^:]*")
 
 
 def parse_buildspec(data: object) -> tuple[Buildspec | None, list[Problem]]:
-    """The buildspec in plain data, and what is wrong with it; none when a problem is an error.
+    """Parse a buildspec, and list its problems.
 
-    Never raises, whatever the data. `commands` that are there and hold nothing are taken, as CodeBuild takes them
-    with a line in its log; ones that are missing from a phase that needs them are not.
+    Never raises, whatever the data. Empty `commands` are only a warning, because CodeBuild accepts them with a line
+    in its log. Missing `commands` in a phase that needs them are an error.
 
     Args:
-        data: as JSON or YAML gives it; scalars as text or of their types.
+        data: the parsed JSON or YAML; scalars are strings or have their own types.
 
     Returns:
-        The buildspec or None, and at most 1,000 problems, in the order in which they were found. The paths are
-        those of a `Document`: `phases.build.commands[2]`.
+        The buildspec, or None if there is an error; and at most 1,000 problems in the order in which they were found.
+        The paths are those of a `Document`: `phases.build.commands[2]`.
     """
     reading = Reading()
     if not isinstance(data, Mapping):
@@ -89,7 +89,7 @@ def parse_buildspec(data: object) -> tuple[Buildspec | None, list[Problem]]:
         batch=batch,
         run_as=reading.text("run-as", top.get("run-as")) or None,
     )
-    # Where something needs a proxy, it is the project's.
+    # Only the keys are checked: the proxy comes from the project.
     reading.mapping("proxy", top.get("proxy"), {"upload-artifacts", "logs"})
     wrong = any(problem.severity == "error" for problem in reading.problems)
     return (None if wrong else found), reading.problems
@@ -98,7 +98,7 @@ def parse_buildspec(data: object) -> tuple[Buildspec | None, list[Problem]]:
 def parse_on_failure(value: str) -> OnFailure | None:
     """`ABORT`, `CONTINUE`, `RETRY`, `RETRY-n`, `RETRY-regex` or `RETRY-n-regex`; None for anything else.
 
-    The regex is one of Python, of at most 4,096 characters. CodeBuild does not say whose syntax it takes.
+    The regex is a Python regex of at most 4,096 characters. CodeBuild does not document its regex syntax.
     """
     if value in ("ABORT", "CONTINUE"):
         return OnFailure(cast("Literal['ABORT', 'CONTINUE']", value))
@@ -113,7 +113,9 @@ def parse_on_failure(value: str) -> OnFailure | None:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a later Python will read otherwise
+            warnings.simplefilter(
+                "ignore"
+            )  # FutureWarning about syntax that a later Python reads differently
             re.compile(pattern)
     except (re.error, OverflowError, RecursionError):
         return None
@@ -126,7 +128,7 @@ def parse_on_failure(value: str) -> OnFailure | None:
 def _version(data: object, reading: Reading) -> Literal["0.1", "0.2"]:
     text = (reading.text("version", data) or "").strip()
     if text not in VERSIONS and not isinstance(data, (Mapping, list)):
-        reading.note(buildspecs.VERSION, "version", version=shown(data) if text else "(none)")
+        reading.note(buildspecs.VERSION, "version", version=quote(data) if text else "(none)")
     return "0.1" if text == "0.1" else "0.2"
 
 
@@ -144,7 +146,7 @@ def _phases(data: object, batch: Batch | None, reading: Reading) -> tuple[Phase,
 
 
 def _misplaced(name: str) -> str:
-    return f"'{name}' stands beside 'phases', with less space before it" if name in _TOP_KEYS else ""
+    return f"'{name}' belongs beside 'phases', with less indentation" if name in _TOP_KEYS else ""
 
 
 def _phase(name: PhaseName, data: object, reading: Reading) -> Phase:
@@ -152,7 +154,7 @@ def _phase(name: PhaseName, data: object, reading: Reading) -> Phase:
     phase = reading.mapping(path, data, _PHASE_KEYS)
     commands = _commands(f"{path}.commands", phase.get("commands"), reading)
     if name != "install" and not phase.get("commands") and (data is None or isinstance(data, Mapping)):
-        # An empty `commands` is but a line in CodeBuild's log; one that is missing breaks the reference.
+        # CodeBuild only logs a line for empty `commands`; missing ones violate its buildspec reference.
         rule = buildspecs.NO_COMMANDS if "commands" in phase or data is None else buildspecs.COMMANDS
         reading.note(rule, f"{path}.commands", phase=name)
     versions = reading.text_map(f"{path}.runtime-versions", phase.get("runtime-versions"))
@@ -184,11 +186,11 @@ def _commands(path: str, data: object, reading: Reading) -> tuple[str, ...]:
 
 def _note_command(path: str, what: str, data: object, reading: Reading) -> None:
     if isinstance(data, list):
-        hint = "each command is one text in the list"
+        hint = "write each command as one string in the list"
     elif len(data) == 1 if isinstance(data, Mapping) else False:
-        hint = "put quotes around the command, or write it below '- |': ': ' in it makes it a mapping"
+        hint = "put quotes around the command, or write it below '- |': YAML reads ': ' in it as a mapping"
     else:
-        hint = "commands are texts in a list, each after '- '"
+        hint = "write commands as a list of strings, each after '- '"
     reading.note(buildspecs.COMMAND, path, hint=hint, what=what, found=kind_of(data))
 
 
@@ -199,7 +201,7 @@ def _on_failure(path: str, data: object, reading: Reading) -> OnFailure | None:
     found = parse_on_failure(text)
     if not found:
         hint = reading.propose(text.upper(), ("ABORT", "CONTINUE", "RETRY"))
-        reading.note(buildspecs.ON_FAILURE, path, hint=hint, value=shown(text))
+        reading.note(buildspecs.ON_FAILURE, path, hint=hint, value=quote(text))
     return found
 
 
@@ -215,7 +217,7 @@ def _env(data: object, of_version_0_1: object, reading: Reading) -> BuildEnv:
     }
     shell = reading.text("env.shell", env.get("shell")) or None
     if shell and shell not in SHELLS:
-        reading.note(buildspecs.SHELL, "env.shell", shell=shown(shell))
+        reading.note(buildspecs.SHELL, "env.shell", shell=quote(shell))
     return BuildEnv(
         shell=shell,
         variables=variables,
@@ -253,17 +255,19 @@ def _secrets(data: object, reading: Reading) -> dict[str, str]:
 
 
 def _wrong_with_secret(reference: str) -> str:
-    """Why `secret-id:json-key:version-stage:version-id` is none; the id may be an ARN, which has colons itself."""
+    """The mistake in `secret-id:json-key:version-stage:version-id`, or ''. The id may be an ARN, which has colons."""
     arn = _SECRET_ARN.match(reference)
     if reference.startswith("arn:") and not arn:
-        return ""  # nobody can say where such an id ends; reading the secret will tell
+        return (
+            ""  # the end of such an id cannot be determined; reading the secret will show whether it is valid
+        )
     parts = ["arn", *reference[arn.end() :].split(":")[1:]] if arn else reference.split(":")
     if reference and not parts[0]:
         return "it has no secret-id"
     if len(parts) > 4:
         return "it has more than secret-id:json-key:version-stage:version-id"
     if len(parts) == 4 and parts[2] and parts[3]:
-        return "version-stage and version-id exclude each other"
+        return "use either version-stage or version-id, not both"
     return ""
 
 
@@ -330,7 +334,7 @@ def _report_group(name: str, data: object, reading: Reading) -> ReportGroup:
         hint = reading.propose(file_format, REPORT_FORMATS)
         known = ", ".join(REPORT_FORMATS)
         reading.note(
-            buildspecs.REPORT_FORMAT, f"{path}.file-format", hint=hint, format=shown(file_format), known=known
+            buildspecs.REPORT_FORMAT, f"{path}.file-format", hint=hint, format=quote(file_format), known=known
         )
     return ReportGroup(
         name=name,
@@ -357,6 +361,6 @@ def _cache(data: object, reading: Reading) -> Cache | None:
     action = reading.text("cache.action", cache.get("action")) or None
     if action not in (None, "restore", "save"):
         hint = reading.propose(str(action), ("restore", "save"))
-        reading.note(buildspecs.CACHE_ACTION, "cache.action", hint=hint, action=shown(action))
+        reading.note(buildspecs.CACHE_ACTION, "cache.action", hint=hint, action=quote(action))
     found = Cache(paths, key, fallback if key else (), cast("Literal['restore', 'save'] | None", action))
     return found if paths else None

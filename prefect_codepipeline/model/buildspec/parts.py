@@ -1,4 +1,4 @@
-"""A buildspec: what it says, what is wrong with it, and which phase follows which.
+"""A buildspec: its parts, and the order of its phases.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html
 """
@@ -14,13 +14,13 @@ PHASES: tuple[PhaseName, ...] = ("install", "pre_build", "build", "post_build")
 VERSIONS = ("0.1", "0.2")
 DEFAULT_RETRIES = 3
 MAX_RETRIES = 100
-# A build that fails in one of these has nothing to finish.
+# A build that fails in one of these phases has no started work to finish.
 _BEFORE = ("SUBMITTED", "QUEUED", "PROVISIONING")
 
 
 @dataclass(frozen=True)
 class OnFailure:
-    """What happens when a phase fails: `ABORT`, `CONTINUE`, or `RETRY` where the message matches `pattern`."""
+    """The reaction to a failed phase: `ABORT`, `CONTINUE`, or `RETRY` if the message matches `pattern`."""
 
     action: Literal["ABORT", "CONTINUE", "RETRY"]
     retries: int = 0
@@ -29,7 +29,7 @@ class OnFailure:
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase. `run_as` is None when the buildspec's own holds."""
+    """One phase. `run_as` is None if the `run-as` of the buildspec applies."""
 
     name: PhaseName
     commands: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class BuildEnv:
 
 @dataclass(frozen=True)
 class ArtifactFiles:
-    """Which files become an artifact. `name` is expanded by the shell; CodePipeline ignores it."""
+    """The files of an artifact. The shell expands `name`; CodePipeline ignores it."""
 
     files: tuple[str, ...]
     name: str | None = None
@@ -66,7 +66,7 @@ class ArtifactFiles:
 
 @dataclass(frozen=True)
 class ReportGroup:
-    """`reports.<name>`; `file_format` in AWS's upper case (`JUNITXML`)."""
+    """`reports.<name>`; `file_format` is in upper case as in AWS (`JUNITXML`)."""
 
     name: str
     files: tuple[str, ...]
@@ -77,7 +77,7 @@ class ReportGroup:
 
 @dataclass(frozen=True)
 class Cache:
-    """`cache`: `action` is None where it is restored and saved."""
+    """`cache`: `action` is None if the cache is both restored and saved."""
 
     paths: tuple[str, ...]
     key: str | None = None
@@ -87,7 +87,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class BatchEnv:
-    """What one build of a batch has otherwise than its project."""
+    """Settings of one build in a batch that replace those of its project."""
 
     compute_type: str | None = None
     image: str | None = None
@@ -99,7 +99,7 @@ class BatchEnv:
 
 @dataclass(frozen=True)
 class BatchBuild:
-    """One build of a batch. `buildspec` is a path in the source, or the text of one; None is the batch's own."""
+    """One build of a batch. `buildspec` is a path in the source or the text; None means the buildspec of the batch."""
 
     identifier: str
     buildspec: str | None = None
@@ -110,7 +110,7 @@ class BatchBuild:
 
 @dataclass(frozen=True)
 class Batch:
-    """`batch` with its list, graph, matrix or fanout written out as builds."""
+    """`batch`, with its list, graph, matrix or fanout expanded into builds."""
 
     kind: Literal["build-list", "build-graph", "build-matrix", "build-fanout"]
     builds: tuple[BatchBuild, ...]
@@ -119,7 +119,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Buildspec:
-    """A buildspec with its phases in the order in which they run; those that it leaves out are not in it."""
+    """A buildspec; `phases` has only the phases that the file contains, in the order in which they run."""
 
     version: Literal["0.1", "0.2"]
     phases: tuple[Phase, ...]
@@ -133,7 +133,7 @@ class Buildspec:
 
 
 def next_phase(phase: str, succeeded: bool, on_failure: OnFailure | None = None) -> str:
-    """The phase after one of `SUBMITTED` to `FINALIZING`; a retry begins the build anew and is not asked here.
+    """The phase that follows `phase` (`SUBMITTED` to `FINALIZING`). The caller handles `RETRY`, which restarts the build.
 
     https://docs.aws.amazon.com/codebuild/latest/userguide/view-build-details-phases.html
     """

@@ -1,4 +1,4 @@
-"""Take plain data for what it should be, and write down where it is something else."""
+"""Convert plain data to the expected types, and record a problem wherever the data is something else."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from prefect_codepipeline.model.validation import buildspecs
 from prefect_codepipeline.model.validation.rules import Rule
 
 _MOST_PROPOSALS = 20
-_SHOWN = 100
+_MAX_QUOTED = 100
 _YES = {"yes", "true", "on", "y"}
 _NO = {"no", "false", "off", "n", ""}
-# Known keys that people write elsewhere.
+# Known keys that are often written in the wrong place.
 _ELSEWHERE = {
-    "environment_variables": "since version 0.2 it is 'variables' inside of 'env'",
-    **{str(phase): "phases stand inside of 'phases'" for phase in PHASES},
+    "environment_variables": "since version 0.2 use 'variables' in 'env'",
+    **{str(phase): "write phases in 'phases'" for phase in PHASES},
 }
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_]{1,128}")
 
 
 @dataclass
 class Reading:
-    """What was found wrong so far, at most 1,000 problems."""
+    """The problems found so far, at most 1,000."""
 
     problems: list[Problem] = field(default_factory=list)
     proposals: int = 0
 
     def note(self, rule: Rule, path: str, *, hint: str = "", **values: object) -> None:
-        """Write down that a rule is broken at a path; `values` fill its message."""
+        """Record that a rule is broken at a path; `values` fill its message."""
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(rule.at(path, hint=hint, **values))
 
     def propose(self, name: str, known: Collection[str]) -> str:
-        """The nearest known name, as a hint; nothing any more after many proposals, which take long."""
+        """The nearest known name as a hint; empty after 20 proposals, because each one takes time."""
         if self.proposals >= _MOST_PROPOSALS:
             return ""
         self.proposals += 1
         return nearest(name, known)
 
     def mapping(self, path: str, data: object, known: Collection[str] | None = None) -> Mapping[str, Any]:
-        """The mapping, with keys as text; an empty one for nothing, and for what is none.
+        """The mapping with string keys; empty if the data is missing or not a mapping.
 
         Args:
-            path: where it stands.
-            data: what stands there.
-            known: the keys that it may have; the others are warned about. Any when it is None.
+            path: the path of the data.
+            data: the value at the path.
+            known: the allowed keys; other keys give a warning. None allows all keys.
         """
         if data is None:
             return {}
@@ -65,19 +65,19 @@ class Reading:
         return {str(key): value for key, value in data.items()}
 
     def text(self, path: str, data: object) -> str | None:
-        """The text of a scalar; None for nothing, and for what is none."""
+        """The string of a scalar; None if the data is missing or not a scalar."""
         if isinstance(data, (Mapping, list)):
             self.note_shape(path, "of string type", data)
             return None
         return None if data is None else as_text(data)
 
     def texts(self, path: str, data: object, *, by_commas: bool = False) -> tuple[str, ...]:
-        """The texts of a list, or the only one; empty ones are left out.
+        """The strings of a list, or of a single scalar; empty strings are left out.
 
         Args:
-            path: where they stand.
-            data: what stands there.
-            by_commas: take a single text for a list with commas, as the console writes it.
+            path: the path of the data.
+            data: the value at the path.
+            by_commas: split a single string at commas, as AWS's console writes lists.
         """
         if not isinstance(data, list):
             only = self.text(path, data) or ""
@@ -86,32 +86,32 @@ class Reading:
         return tuple(text for text in texts if text)
 
     def text_map(self, path: str, data: object) -> dict[str, str]:
-        """A mapping of texts; nothing is the empty text."""
+        """A mapping of strings; a missing value is the empty string."""
         return {
             key: self.text(below(path, key), value) or "" for key, value in self.mapping(path, data).items()
         }
 
     def flag(self, path: str, data: object) -> bool:
-        """What `yes` and `no`, and JSON's booleans, say; no for nothing."""
+        """The boolean of `yes`, `no` or a JSON boolean; False if the data is missing."""
         text = (self.text(path, data) or "").strip().lower()
         if text not in _YES | _NO:
-            self.note(buildspecs.FLAG, path, what=last(path), found=shown(data))
+            self.note(buildspecs.FLAG, path, what=last(path), found=quote(data))
         return text in _YES
 
     def note_shape(self, path: str, expected: str, data: object) -> None:
-        """Write down that something else was expected at a path."""
+        """Record that the value at a path has the wrong type."""
         self.note(
             buildspecs.SHAPE, path, what=last(path) or "the buildspec", expected=expected, found=kind_of(data)
         )
 
 
 def as_text(data: object) -> str:
-    """A scalar as YAML's text would have been."""
+    """A scalar as it is written in YAML."""
     if isinstance(data, bool):
         return "true" if data else "false"
     try:
         return str(data)
-    except ValueError:  # a number of thousands of digits
+    except ValueError:  # Python refuses to convert numbers of thousands of digits
         return hex(data) if isinstance(data, int) else ""
 
 
@@ -126,24 +126,24 @@ def last(path: str) -> str:
 
 
 def kind_of(data: object) -> str:
-    """What something is, in the words of CodeBuild's messages."""
+    """The kind of a value, in the words of CodeBuild's messages."""
     if isinstance(data, Mapping):
         return "subkeys"
     if isinstance(data, list):
         return "a list"
-    return "nothing" if data is None else f"the text {shown(data)}"
+    return "nothing" if data is None else f"the text {quote(data)}"
 
 
-def shown(data: object) -> str:
-    """A value in quotes, cut where it is long."""
+def quote(data: object) -> str:
+    """A value in quotes, shortened if it is long."""
     return f"'{cut(as_text(data))}'"
 
 
 def cut(text: str) -> str:
-    """A text's beginning."""
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    """The text, shortened if it is long."""
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
 
 
 def is_identifier(name: str) -> bool:
-    """Whether CodeBuild takes a name for an artifact or a build of a batch."""
+    """Whether CodeBuild accepts a name for an artifact or for a build of a batch."""
     return bool(_IDENTIFIER.fullmatch(name))

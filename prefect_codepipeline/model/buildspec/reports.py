@@ -1,4 +1,4 @@
-"""What the reports of a build say: test cases and coverage, their totals, the one line and the rows of a table.
+"""The reports of a build: test cases and coverage, their totals, a one-line summary and the rows of a table.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/test-reporting.html
 """
@@ -17,18 +17,18 @@ Row = dict[str, str | int | float | None]
 
 TEST_FORMATS = ("CUCUMBERJSON", "JUNITXML", "NUNITXML", "NUNIT3XML", "TESTNGXML", "VISUALSTUDIOTRX")
 COVERAGE_FORMATS = ("CLOVERXML", "COBERTURAXML", "JACOCOXML", "SIMPLECOV")
-# CodeBuild keeps as many of a report; failed ones go first.
+# CodeBuild keeps this many of each report, failed ones first.
 MAX_CASES = 500
 MAX_FILES = 500
 MAX_MESSAGE = 1000
 MAX_NAME = 200
-_SHOWN_FAILED = 200
-_SHOWN_SLOWEST = 10
-_SHOWN_FILES = 100
-_NAMED_FAILED = 3
+_MAX_FAILED_ROWS = 200
+_MAX_SLOWEST_ROWS = 10
+_MAX_FILE_ROWS = 100
+_MAX_NAMES = 3
 _SHORT_NAME = 60
 _SHORT_MESSAGE = 300
-# What went wrong comes last, so that names can follow.
+# Failures come last, because the names of the failed tests follow them.
 _WORDS: Mapping[str, tuple[Status, ...]] = {
     "passed": ("Succeeded",),
     "skipped": ("Skipped",),
@@ -36,13 +36,13 @@ _WORDS: Mapping[str, tuple[Status, ...]] = {
     "failed": ("Failed", "Error"),
 }
 _TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|#x1B\[[0-9;]*m")
-# A database refuses NUL and lone surrogates; nobody can read the others.
-_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+# Databases refuse NUL and lone surrogates; the other control characters are not readable.
+_UNSTORABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class TestCase:
-    """One test as CodeBuild shows it; `place` is `file:line` where the report or the stack trace tells it."""
+    """One test as CodeBuild displays it; `place` is `file:line` if the report or the stack trace contains it."""
 
     name: str
     suite: str = ""
@@ -53,13 +53,13 @@ class TestCase:
 
     @property
     def bad(self) -> bool:
-        """Whether somebody has to look at it."""
+        """Whether the test failed or could not run."""
         return self.status in ("Failed", "Error")
 
 
 @dataclass(frozen=True)
 class TestReport:
-    """The tests of one report group: `counts` are of all, `cases` are the `MAX_CASES` that matter most."""
+    """The tests of one report group: `counts` covers all tests, `cases` has the `MAX_CASES` most relevant ones."""
 
     group: str
     format: str
@@ -69,7 +69,7 @@ class TestReport:
 
     @property
     def status(self) -> ReportStatus:
-        """The report's status in AWS's words."""
+        """The status of the report, as AWS names it."""
         if not sum(self.counts.values()):
             return "INCOMPLETE"
         return "FAILED" if self.counts.get("Failed") or self.counts.get("Error") else "SUCCEEDED"
@@ -77,14 +77,14 @@ class TestReport:
 
 @dataclass(frozen=True)
 class Covered:
-    """How many lines or branches the tests ran through, and how many not."""
+    """The number of lines or branches that the tests covered, and the number they missed."""
 
     covered: int = 0
     missed: int = 0
 
     @property
     def percent(self) -> float | None:
-        """0 to 100; None when there is nothing that could be covered."""
+        """0 to 100; None if there was nothing to cover."""
         total = self.covered + self.missed
         return 100 * self.covered / total if total else None
 
@@ -103,9 +103,9 @@ class FileCoverage:
 
 @dataclass(frozen=True)
 class CoverageReport:
-    """The coverage of one report group: the sums are of all files, `files` are the `MAX_FILES` that miss the most.
+    """The coverage of one report group: the sums cover all files, `files` has the `MAX_FILES` least covered ones.
 
-    `stated_percent` is the line coverage of a file that tells nothing else.
+    `stated_percent` is the line coverage from a report file that contains only a percentage.
     """
 
     group: str
@@ -121,7 +121,7 @@ class CoverageReport:
 
     @property
     def status(self) -> ReportStatus:
-        """The report's status in AWS's words."""
+        """The status of the report, as AWS names it."""
         return "INCOMPLETE" if self.line_percent is None and self.branches.percent is None else "SUCCEEDED"
 
 
@@ -129,15 +129,15 @@ Report = TestReport | CoverageReport
 
 
 def clean(text: str, limit: int) -> str:
-    """Text that a tool wrote, without colours and what a database refuses, at most `limit` characters."""
+    """The output text of a tool without colours and unstorable characters, at most `limit` characters."""
     if len(text) <= limit and text.isprintable():
-        return text.strip()  # nearly always
-    text = _UNFIT.sub("", _TERMINAL.sub("", text[: 4 * limit])).strip()
+        return text.strip()  # the usual case
+    text = _UNSTORABLE.sub("", _TERMINAL.sub("", text[: 4 * limit])).strip()
     return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
 
 def summarize_tests(group: str, format: str, cases: Iterable[TestCase]) -> TestReport:
-    """A report of these cases; however many there are, no more than some `MAX_CASES` are held."""
+    """A report of these cases. Memory stays bounded: only a small multiple of `MAX_CASES` is held at a time."""
     counts: Counter[Status] = Counter()
     seconds = 0.0
     kept: list[TestCase] = []
@@ -146,61 +146,61 @@ def summarize_tests(group: str, format: str, cases: Iterable[TestCase]) -> TestR
         seconds += case.seconds or 0.0
         kept.append(case)
         if len(kept) > 4 * MAX_CASES:
-            kept = _that_matter(kept)
-    return TestReport(group, format, dict(counts), seconds, tuple(_that_matter(kept)))
+            kept = _most_relevant(kept)
+    return TestReport(group, format, dict(counts), seconds, tuple(_most_relevant(kept)))
 
 
 def summarize_coverage(group: str, format: str, files: Iterable[FileCoverage]) -> CoverageReport:
-    """A report of the coverage of these files, held as few at a time as the cases of tests are."""
+    """A report of the coverage of these files, with memory bounded as in `summarize_tests`."""
     lines, branches = Covered(), Covered()
     kept: list[FileCoverage] = []
     for file in files:
         lines, branches = lines + file.lines, branches + file.branches
         kept.append(file)
         if len(kept) > 4 * MAX_FILES:
-            kept = _that_miss_most(kept)
-    return CoverageReport(group, format, lines, branches, tuple(_that_miss_most(kept)))
+            kept = _least_covered(kept)
+    return CoverageReport(group, format, lines, branches, tuple(_least_covered(kept)))
 
 
 def merge_tests(group: str, format: str, reports: Sequence[TestReport]) -> TestReport:
-    """What several files say, as one report."""
+    """The contents of several report files as one report."""
     counts: Counter[Status] = Counter()
     kept: list[TestCase] = []
     for report in reports:
         counts.update(report.counts)
-        kept = _that_matter([*kept, *report.cases])
+        kept = _most_relevant([*kept, *report.cases])
     return TestReport(group, format, dict(counts), sum(report.seconds for report in reports), tuple(kept))
 
 
 def merge_coverage(group: str, format: str, reports: Sequence[CoverageReport]) -> CoverageReport:
-    """What several files say, as one report; a stated percentage is used only where nothing was counted."""
+    """The contents of several report files as one report; a stated percentage is used only without line counts."""
     lines, branches = Covered(), Covered()
     files: list[FileCoverage] = []
     stated = [report.stated_percent for report in reports if report.stated_percent is not None]
     for report in reports:
         lines, branches = lines + report.lines, branches + report.branches
-        files = _that_miss_most([*files, *report.files])
+        files = _least_covered([*files, *report.files])
     return CoverageReport(group, format, lines, branches, tuple(files), stated[-1] if stated else None)
 
 
 def one_line(reports: Sequence[Report]) -> str:
-    """All reports of a build in a line: `412 passed, 2 failed: test_login, test_logout; line coverage 83.1 %`."""
+    """All reports of a build in one line: `412 passed, 2 failed: test_login, test_logout; line coverage 83.1 %`."""
     tests = [report for report in reports if isinstance(report, TestReport)]
     coverage = [report for report in reports if isinstance(report, CoverageReport)]
     return "; ".join(filter(None, [_tests_line(tests), _coverage_line(coverage)]))
 
 
 def table(report: Report) -> list[Row]:
-    """The rows of the table that shows a report, the totals first."""
+    """The table rows of a report, the totals first."""
     return _test_rows(report) if isinstance(report, TestReport) else _coverage_rows(report)
 
 
-def _that_matter(cases: Sequence[TestCase]) -> list[TestCase]:
-    """The failed ones in their order, then the slowest."""
+def _most_relevant(cases: Sequence[TestCase]) -> list[TestCase]:
+    """The failed cases in their order, then the slowest ones."""
     return sorted(cases, key=lambda case: (0, 0.0) if case.bad else (1, -(case.seconds or 0.0)))[:MAX_CASES]
 
 
-def _that_miss_most(files: Sequence[FileCoverage]) -> list[FileCoverage]:
+def _least_covered(files: Sequence[FileCoverage]) -> list[FileCoverage]:
     return sorted(files, key=lambda file: (-file.lines.missed, -file.branches.missed, file.path))[:MAX_FILES]
 
 
@@ -213,12 +213,12 @@ def _tests_line(reports: Sequence[TestReport]) -> str:
     if not counts.total():
         return "no tests"
     failed = [clean(case.name, _SHORT_NAME) for report in reports for case in report.cases if case.bad]
-    more = " …" if counts["Failed"] + counts["Error"] > _NAMED_FAILED else ""
-    names = f": {', '.join(failed[:_NAMED_FAILED])}{more}" if failed else ""
-    return f"{_counted(counts)}{names}".replace("\n", " ")
+    more = " …" if counts["Failed"] + counts["Error"] > _MAX_NAMES else ""
+    names = f": {', '.join(failed[:_MAX_NAMES])}{more}" if failed else ""
+    return f"{_format_counts(counts)}{names}".replace("\n", " ")
 
 
-def _counted(counts: Mapping[Status, int]) -> str:
+def _format_counts(counts: Mapping[Status, int]) -> str:
     sums = {word: sum(counts.get(status, 0) for status in statuses) for word, statuses in _WORDS.items()}
     return ", ".join(f"{number} {word}" for word, number in sums.items() if number or word == "passed")
 
@@ -233,7 +233,7 @@ def _coverage_line(reports: Sequence[CoverageReport]) -> str:
 
 
 def _percent(percent: float | None) -> str:
-    # 99.96 is not 100: the one line that is missed must not vanish.
+    # 99.96 must not be rounded to 100: at least one line was missed.
     if percent is None:
         return "-"
     return "99.9 %" if 99.9 < percent < 100 else f"{percent:.1f} %"
@@ -244,11 +244,13 @@ def _test_rows(report: TestReport) -> list[Row]:
     failed = [case for case in report.cases if case.bad]
     all_failed = report.counts.get("Failed", 0) + report.counts.get("Error", 0)
     timed = [case for case in report.cases if case.seconds]
-    slowest = sorted(timed, key=lambda case: -(case.seconds or 0.0))[:_SHOWN_SLOWEST]
-    rows = [_test_row("total", f"{total} tests", report.status, report.seconds, "", _counted(report.counts))]
-    rows += [_case_row("failed", case) for case in failed[:_SHOWN_FAILED]]
-    if all_failed > _SHOWN_FAILED:
-        rows.append(_test_row("failed", f"… and {all_failed - _SHOWN_FAILED} more", "", None, "", ""))
+    slowest = sorted(timed, key=lambda case: -(case.seconds or 0.0))[:_MAX_SLOWEST_ROWS]
+    rows = [
+        _test_row("total", f"{total} tests", report.status, report.seconds, "", _format_counts(report.counts))
+    ]
+    rows += [_case_row("failed", case) for case in failed[:_MAX_FAILED_ROWS]]
+    if all_failed > _MAX_FAILED_ROWS:
+        rows.append(_test_row("failed", f"… and {all_failed - _MAX_FAILED_ROWS} more", "", None, "", ""))
     return rows + [_case_row("slowest", case) for case in slowest]
 
 
@@ -269,7 +271,7 @@ def _coverage_rows(report: CoverageReport) -> list[Row]:
     rows = [_file_row("total", report.lines, report.branches)]
     if report.lines.percent is None:
         rows[0]["lines"] = _percent(report.line_percent)
-    rows += [_file_row(file.path, file.lines, file.branches) for file in report.files[:_SHOWN_FILES]]
+    rows += [_file_row(file.path, file.lines, file.branches) for file in report.files[:_MAX_FILE_ROWS]]
     return rows
 
 

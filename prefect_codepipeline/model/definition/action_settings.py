@@ -1,4 +1,4 @@
-"""Where and within which limits an action runs."""
+"""Where an action runs, and its resource limits."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# The image AWS runs Commands in, from its public registry.
+# The image in which AWS runs Commands actions, from AWS's public registry.
 AWS_STANDARD_IMAGE = "public.ecr.aws/codebuild/amazonlinux-x86_64-standard:5.0"
 
 
 class ActionSettings(BaseModel):
-    """Where and within which limits one action runs."""
+    """Where one action runs, and its resource limits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_on: Literal["docker", "host"] = Field(
         "docker",
-        description="'docker': a container, or the host when no engine or image is to be had; 'host': a process.",
+        description="'docker': a container, or the host if no engine or image is available; 'host': a process.",
     )
-    image: str = Field(AWS_STANDARD_IMAGE, description="The container image, by its full name.")
-    cpus: float | None = Field(None, gt=0, description="How many CPUs the container may use; all when empty.")
+    image: str = Field(AWS_STANDARD_IMAGE, description="Full name of the container image.")
+    cpus: float | None = Field(None, gt=0, description="Number of CPUs the container may use; empty: all.")
     memory_mib: int | None = Field(
-        None, ge=16, description="Memory limit of the container in MiB; none when empty."
+        None, ge=16, description="Memory limit of the container in MiB; empty: no limit."
     )
-    network: bool = Field(True, description="False: the container has no network but its own loopback.")
+    network: bool = Field(True, description="False: the container has only its own loopback interface.")
     docker_host: str | None = Field(
-        None, description="Name of a prefect-docker DockerHost block; the local engine when empty."
+        None, description="Name of a prefect-docker DockerHost block; empty: the local engine."
     )
 
 
 class ActionOverride(BaseModel):
-    """The settings of one stage or action that differ from the pipeline's."""
+    """Settings of one stage or action that replace those of the pipeline."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

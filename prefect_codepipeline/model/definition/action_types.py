@@ -34,10 +34,10 @@ class _Row(BaseModel):
 
 
 class When(_Row):
-    """When a configuration key must be there, judged by the rest of the action. One field is set.
+    """When a configuration key is required, depending on the rest of the action. Exactly one field is set.
 
-    `key` with `any_of`: another key has one of these values. `present`, `absent`: other keys are there, or all
-    missing. `input_artifacts`: at least so many. `input_artifacts_at_most`: not more than that.
+    `key` with `any_of`: another key has one of these values. `present`: another key is set. `absent`: all these keys
+    are missing. `input_artifacts`: the minimum number of artifacts. `input_artifacts_at_most`: the maximum number.
     """
 
     key: str | None = None
@@ -50,7 +50,7 @@ class When(_Row):
     def holds(
         self, configuration: Mapping[str, str], inputs: int, defaults: Mapping[str, str]
     ) -> bool | None:
-        """Whether it is so; None when a value holds a variable, so that nobody knows yet."""
+        """Whether the condition is true; None if the value contains a variable and is not known yet."""
         if self.key:
             value = configuration.get(self.key, defaults.get(self.key, ""))
             return None if "#{" in value or "${" in value else value in self.any_of
@@ -75,7 +75,7 @@ class When(_Row):
 
 
 class ConfigurationKey(_Row):
-    """One key of an action's `configuration`. On the wire each value is a text; `type` says how it is read."""
+    """One key of an action's `configuration`. In JSON each value is a string; `type` says how to parse it."""
 
     key: str
     type: ValueType
@@ -93,7 +93,7 @@ class ConfigurationKey(_Row):
 
 
 class ActionType(_Row):
-    """One row of AWS's table. `published`: counts are an example, for whoever publishes the type chooses them."""
+    """One row of AWS's table. `published`: the artifact counts are examples; the publisher of the type chooses them."""
 
     category: ActionCategory | Literal["Rule"]
     owner: ActionOwner
@@ -143,12 +143,12 @@ def rule_types() -> Mapping[str, ActionType]:
 
 
 def find_action_type(kind: ActionTypeId) -> ActionType | None:
-    """The row of an action type, None when AWS documents none of that name."""
+    """The row of an action type, or None if AWS does not document the type."""
     return action_types().get(str(kind))
 
 
 def find_rule_type(kind: RuleTypeId) -> ActionType | None:
-    """The row of a rule type, None when AWS documents none of that name, or when it is none of AWS's."""
+    """The row of a rule type, or None if AWS does not document the type or the owner is Custom."""
     found = rule_types().get(kind.provider)
     is_known = found and kind.version in (None, found.version) and kind.owner != "Custom"
     return found if is_known else None
@@ -156,7 +156,7 @@ def find_rule_type(kind: RuleTypeId) -> ActionType | None:
 
 @cache
 def secret_keys() -> Collection[str]:
-    """The configuration keys of any action type whose values are never shown."""
+    """The configuration keys, of all action types, whose values must never be displayed."""
     return frozenset(
         key.key for known in _table()["actionTypes"] for key in known.configuration if key.secret
     )

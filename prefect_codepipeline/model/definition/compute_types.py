@@ -1,4 +1,4 @@
-"""What CodeBuild's compute types stand for.
+"""The CPUs and memory of CodeBuild's compute types.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/build-env-ref-compute-types.html
 """
@@ -24,13 +24,13 @@ ComputeType = Literal[
 
 
 class ComputeSize(NamedTuple):
-    """CPUs and MiB as upper bounds; None is no bound."""
+    """Upper bounds of CPUs and memory; None means no bound."""
 
     cpus: float | None = None
     memory_mib: int | None = None
 
 
-# Of Linux on x86. AWS gives no number of CPUs for Lambda: it grows with the memory.
+# Values for Linux on x86. AWS publishes no number of CPUs for Lambda: it grows with the memory.
 COMPUTE_SIZES: Mapping[str, ComputeSize] = MappingProxyType(
     {
         "BUILD_GENERAL1_SMALL": ComputeSize(2, 4 * 1024),

@@ -1,4 +1,4 @@
-"""Conditions of a stage: what their rules amount to, and what then becomes of the stage.
+"""Conditions of a stage: the result of their rules, and the consequence for the stage.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/concepts-how-it-works-conditions.html
 """
@@ -35,7 +35,7 @@ RESULTS: dict[ConditionKind, tuple[ConditionResult, ...]] = {
 }
 # A rule that fails with one of these was not answered "no": it could not be asked.
 ERROR_CODES = frozenset({"ConfigurationError", "PermissionError", "SystemUnavailable", "InternalError"})
-_ENGAGED: dict[ConditionResult, Consequence] = {
+_CONSEQUENCES: dict[ConditionResult, Consequence] = {
     "FAIL": "Fail",
     "SKIP": "Skip",
     "ROLLBACK": "Rollback",
@@ -43,9 +43,9 @@ _ENGAGED: dict[ConditionResult, Consequence] = {
 
 
 class RuleOutcome(Record):
-    """How one rule ended; the fields of AWS's RuleExecutionDetail that are known here.
+    """The result of one rule: the fields of AWS's RuleExecutionDetail that are known here.
 
-    `resolved_configuration` has its secrets masked.
+    Secrets in `resolved_configuration` are masked.
     """
 
     rule: str
@@ -66,7 +66,7 @@ class RuleOutcome(Record):
 
 
 class RuleWait(Record):
-    """A rule that has no answer before `at` (UTC): it wants to be asked again then, with this `memory`."""
+    """A rule without an answer yet: evaluate it again at `at` (UTC), with the same `memory`."""
 
     rule: str
     rule_execution_id: str
@@ -79,7 +79,7 @@ class RuleWait(Record):
 
 
 def condition_of(stage: StageDeclaration, kind: ConditionKind) -> Condition | None:
-    """The one condition of that kind; None without one, or when it has no rules."""
+    """The condition of that kind, or None if the stage has none or the condition has no rules."""
     holder = {
         "beforeEntry": stage.before_entry,
         "onSuccess": stage.on_success,
@@ -90,10 +90,10 @@ def condition_of(stage: StageDeclaration, kind: ConditionKind) -> Condition | No
 
 
 def result_of(outcomes: Sequence[RuleOutcome], rules: int) -> ConditionStatus:
-    """The status of a condition of `rules` rules, asked in order until one is not met.
+    """The status of a condition with `rules` rules, which are evaluated in order until one does not succeed.
 
-    Succeeded when all succeeded; Failed or Errored by the first that did not, which ends it; Abandoned when the
-    execution was stopped meanwhile; InProgress otherwise.
+    Succeeded if all rules succeeded. The first rule that does not succeed ends the condition as Failed or Errored.
+    Abandoned if the execution was stopped meanwhile. Otherwise InProgress.
     """
     for outcome in outcomes:
         if outcome.status == "Abandoned":
@@ -106,11 +106,11 @@ def result_of(outcomes: Sequence[RuleOutcome], rules: int) -> ConditionStatus:
 def consequence_of(
     kind: ConditionKind, result: ConditionResult | None, status: ConditionStatus
 ) -> Consequence:
-    """What becomes of a stage whose condition of that kind has that status.
+    """The consequence for a stage whose condition of that kind has that status.
 
-    Before entry and on success the result is engaged when the condition is *not* met, on failure when it *is*
-    (an alarm that rings rolls back). `Proceed`: the first action runs, or the stage has succeeded. `Fail`: the
-    stage has failed, or stays so. A condition without a result fails its stage.
+    Before entry and on success, the result is applied if the condition is *not* met. On failure, it is applied if the
+    condition *is* met (an alarm triggers a rollback). `Proceed`: the first action runs, or the stage has succeeded.
+    `Fail`: the stage has failed, or stays failed. A condition without a result fails its stage.
 
     Raises:
         ValueError: a condition of that kind cannot have that result.
@@ -121,14 +121,14 @@ def consequence_of(
         return "Wait"
     if status in ("Abandoned", "Cancelled"):
         return "Stop"
-    engaged = _ENGAGED[result or "FAIL"]
+    consequence = _CONSEQUENCES[result or "FAIL"]
     if kind == "onFailure":
-        return engaged if status == "Succeeded" else "Fail"
-    return "Proceed" if status in ("Succeeded", "Overridden") else engaged
+        return consequence if status == "Succeeded" else "Fail"
+    return "Proceed" if status in ("Succeeded", "Overridden") else consequence
 
 
 def is_overridable(kind: ConditionKind, result: ConditionResult | None, status: ConditionStatus) -> bool:
-    """Whether OverrideStageCondition may end the condition; else it answers ConditionNotOverridableException.
+    """Whether OverrideStageCondition may end the condition; if not, it raises ConditionNotOverridableException.
 
     https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_OverrideStageCondition.html
     """
@@ -138,7 +138,7 @@ def is_overridable(kind: ConditionKind, result: ConditionResult | None, status: 
 
 
 def summary_of(outcomes: Sequence[RuleOutcome], rules: int) -> str:
-    """One sentence on why the condition is as it is, for states, messages and the command line."""
+    """One sentence that explains the status of the condition, for states, messages and the command line."""
     last = outcomes[-1] if outcomes else None
     if last and last.status != "Succeeded":
         why = last.error_details.message if last.error_details else last.summary
@@ -155,12 +155,12 @@ def summary_of(outcomes: Sequence[RuleOutcome], rules: int) -> str:
 
 
 def compare(actual: str, operator: Operator, expected: str) -> bool:
-    """A rule's comparison of texts, case sensitive. `MATCHES`: the whole of `actual` matches a regular expression.
+    """Compare two strings as a rule does, case sensitive. `MATCHES`: a regular expression matches all of `actual`.
 
     https://docs.aws.amazon.com/codepipeline/latest/userguide/rule-reference-VariableCheck.html
 
     Raises:
-        ValueError: the regular expression cannot be read.
+        ValueError: the regular expression is invalid.
     """
     if operator == "EQ":
         return actual == expected
@@ -174,6 +174,6 @@ def compare(actual: str, operator: Operator, expected: str) -> bool:
 def read_pattern(pattern: str) -> re.Pattern[str]:
     """Compile a regular expression of `MATCHES`. Raises `ValueError`."""
     try:
-        return re.compile(pattern, re.ASCII)  # as Java's, where \d and \w mean ASCII
+        return re.compile(pattern, re.ASCII)  # as in Java, \d and \w match only ASCII
     except re.error as error:
         raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None

@@ -1,4 +1,4 @@
-"""The PipelineDeclaration of CodePipeline, V1 and V2, exactly as its API spells it.
+"""CodePipeline's PipelineDeclaration, V1 and V2, exactly as in its API.
 
 https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_PipelineDeclaration.html
 """
@@ -20,7 +20,7 @@ PullRequestEvent = Literal["OPEN", "UPDATED", "CLOSED"]
 
 
 def _text(minimum: int, maximum: int, pattern: str | None = None) -> Any:
-    # `\Z` and not `$`: in Python `$` lets a trailing newline through.
+    # `\Z`, because Python's `$` also matches before a trailing newline.
     anchored = rf"\A(?:{pattern})\Z" if pattern else None
     return StringConstraints(min_length=minimum, max_length=maximum, pattern=anchored)
 
@@ -38,7 +38,7 @@ GitPatterns = Annotated[list[Annotated[str, _text(1, 255)]], Field(min_length=1,
 
 
 class Declared(BaseModel):
-    """Frozen, wire spelling by alias, unknown keys refused, values never converted."""
+    """Base of all structures: frozen, AWS's JSON names as aliases, no unknown keys, no conversion of values."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -51,7 +51,7 @@ class Declared(BaseModel):
     )
 
     def to_wire(self) -> dict[str, Any]:
-        """The JSON that AWS returns for it: wire names, absent fields left out."""
+        """The structure as JSON of AWS's API: AWS's names, without absent fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -73,7 +73,7 @@ class PipelineVariableDeclaration(Declared):
 
 
 class GitFilter(Declared):
-    """Patterns of branches, tags or file paths: an exclude wins over an include."""
+    """Patterns of branches, tags or file paths; excludes take precedence over includes."""
 
     includes: GitPatterns | None = None
     excludes: GitPatterns | None = None
@@ -104,7 +104,7 @@ class PipelineTriggerDeclaration(Declared):
 
 class RuleTypeId(Declared):
     category: Literal["Rule"]
-    # AWS has only its own; `Custom` are ours and those of other packages.
+    # AWS has only its own rule types; `Custom` is for the rule types of this and of other packages.
     owner: Literal["AWS", "Custom"] | None = None
     provider: Provider
     version: Version | None = None
@@ -220,7 +220,7 @@ class PipelineDeclaration(Declared):
     triggers: Annotated[list[PipelineTriggerDeclaration], Field(max_length=50)] | None = None
 
     def stage(self, name: str) -> StageDeclaration:
-        """The stage of that name. Raises `KeyError`."""
+        """The stage with that name. Raises `KeyError`."""
         for stage in self.stages:
             if stage.name == name:
                 return stage

@@ -1,4 +1,4 @@
-"""Deployment windows: cron expressions that say when a deployment may begin, in a time zone.
+"""Deployment windows: cron expressions, with a time zone, for the times when a deployment may start.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/rule-reference-DeploymentWindow.html
 """
@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 _WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
 _FIELDS = "seconds minutes hours day-of-month month day-of-week [year]"
-_HORIZON_YEARS = 40  # 29 February on a given weekday comes back after 40 years at the latest
+_HORIZON_YEARS = 40  # 29 February falls on a given weekday at least once in 40 years
 
-# Beyond those that the IANA database has; each means its region, daylight saving time included.
-# What several countries use for different times (IST, BST, AST) is refused: a region says it better.
+# Abbreviations that are not in the IANA database. Each stands for a region, including daylight saving time.
+# Ambiguous abbreviations, which several countries use for different times (IST, BST, AST), are refused.
 _ABBREVIATIONS = {
     "PST": "America/Los_Angeles", "PDT": "America/Los_Angeles", "MDT": "America/Denver",
     "CST": "America/Chicago", "CDT": "America/Chicago", "EDT": "America/New_York",
@@ -48,7 +48,7 @@ class _Field:
         return int(text)
 
     def numbers(self, item: str) -> frozenset[int]:
-        """What one item of the comma separated list stands for: `5`, `9-17`, `22-4` over the end, `*`, `0/15`."""
+        """The values of one item of a comma-separated list: `5`, `9-17`, `22-4` (wraps around), `*`, `0/15`."""
         span, slash, step = item.partition("/")
         if slash and not (re.fullmatch(r"[0-9]{1,4}", step) and int(step)):
             raise ValueError(f"{item!r} in the {self.name} field has no step after '/'")
@@ -89,7 +89,7 @@ class _Window:
     day_of_week: tuple[str, ...]
 
     def days(self, year: int, month: int) -> set[int]:
-        """The days of one month, empty when the month itself is not in the window."""
+        """The days of the window in one month; empty if the month is not in the window."""
         if month not in self.months or (self.years is not None and year not in self.years):
             return set()
         by_number = {day for item in self.day_of_month for day in _days_of_month(item, year, month)}
@@ -104,7 +104,7 @@ class _Window:
         )
 
     def moments(self, start: date, zone: tzinfo) -> Iterator[datetime]:
-        """Every minute of the window from that local day on, in UTC and in order."""
+        """Every minute of the window from that local day on, in UTC, in ascending order."""
         for year in range(start.year, start.year + _HORIZON_YEARS + 1):
             for month in sorted(self.months):
                 for day in sorted(self.days(year, month)):
@@ -116,21 +116,21 @@ class _Window:
         for hour in self.hours:
             for minute in self.minutes:
                 local = datetime.combine(day, time(hour, minute), zone)
-                for fold in (0, 1):  # an hour may come twice when clocks go back
+                for fold in (0, 1):  # when clocks go back, an hour occurs twice
                     moment = local.replace(fold=fold).astimezone(timezone.utc)
-                    # ... or not at all when they go forward
+                    # When clocks go forward, an hour does not occur at all.
                     if moment.astimezone(zone).replace(tzinfo=None) == local.replace(tzinfo=None):
                         found.add(moment)
         return sorted(found)
 
 
 def check_expression(expression: str) -> None:
-    """Raises `ValueError`, with the field and what it may hold, unless `expression` is one of AWS's."""
+    """Raise `ValueError` if `expression` is not a valid AWS cron expression. The message names the wrong field."""
     _parse(expression)
 
 
 def check_zone(zone: str) -> None:
-    """Raises `ValueError` unless `zone` is `Region/City`, `UTC`, `UTC+HH:MM` or a known abbreviation."""
+    """Raise `ValueError` if `zone` is not `Region/City`, `UTC`, `UTC+HH:MM` or a known abbreviation."""
     _zone(zone)
 
 
@@ -143,7 +143,7 @@ def is_open(expression: str, zone: str, at: datetime) -> bool:
         at: an aware time.
 
     Raises:
-        ValueError: the expression or the zone cannot be read, or `at` has no time zone.
+        ValueError: the expression or the zone is invalid, or `at` has no time zone.
     """
     if at.tzinfo is None:
         raise ValueError(f"{at} has no time zone")
@@ -151,9 +151,9 @@ def is_open(expression: str, zone: str, at: datetime) -> bool:
 
 
 def next_opening(expression: str, zone: str, at: datetime) -> datetime | None:
-    """The first moment from `at` on at which the window is open: `at` itself when it is open, else in UTC.
+    """The first time from `at` on at which the window is open: `at` itself if it is open, otherwise a time in UTC.
 
-    None when it never opens again (a year that is over, the 30th of February). Raises like `is_open`.
+    None if the window never opens again (a past year, 30 February). Raises the same errors as `is_open`.
     """
     if is_open(expression, zone, at):
         return at
@@ -166,13 +166,15 @@ def next_opening(expression: str, zone: str, at: datetime) -> datetime | None:
 def _parse(expression: str) -> _Window:
     fields = expression.split()
     if not 6 <= len(fields) <= 7:
-        raise ValueError(f"{expression!r} has {len(fields)} fields; they are: {_FIELDS}")
+        raise ValueError(f"{expression!r} has {len(fields)} fields; expected: {_FIELDS}")
     seconds, minutes, hours, day_of_month, month, day_of_week, *year = fields
     if seconds not in ("*", "0"):
-        raise ValueError(f"{seconds!r} in the seconds field: a window is made of minutes; use '*'")
+        raise ValueError(
+            f"{seconds!r} in the seconds field is not supported: a window has whole minutes; use '*'"
+        )
     chosen = [field not in ("*", "?") for field in (day_of_month, day_of_week)]
     if all(chosen) or (day_of_month, day_of_week) == ("?", "?"):
-        raise ValueError("one of day-of-month and day-of-week must be '?', and only one")
+        raise ValueError("exactly one of day-of-month and day-of-week must be '?'")
     window = _Window(
         minutes=_MINUTES.read(minutes),
         hours=_HOURS.read(hours),
@@ -183,7 +185,7 @@ def _parse(expression: str) -> _Window:
     )
     replace(window, months=frozenset({1}), years=None).days(
         2024, 1
-    )  # reads every item, so that a wrong one shows
+    )  # parses every item, so that an invalid one raises
     return window
 
 
@@ -204,7 +206,7 @@ def _days_of_month(item: str, year: int, month: int) -> Iterator[int]:
 
 
 def _nearest_workday(day: int, year: int, month: int) -> int:
-    """Of Monday to Friday, in the same month."""
+    """The nearest day from Monday to Friday in the same month."""
     last = monthrange(year, month)[1]
     weekday = date(year, month, day).weekday()
     if weekday == 5:
@@ -223,14 +225,14 @@ def _days_of_week(item: str, year: int, month: int) -> Iterator[int]:
         days = _days_on({_DAY_OF_WEEK.number(match[1])}, year, month)
         number = int(match[2])
         if not 1 <= number <= 5:
-            raise ValueError(f"{item!r} in the day-of-week field: a month has its weekdays up to 5 times")
+            raise ValueError(f"{item!r} in the day-of-week field: the number after '#' must be from 1 to 5")
         yield from days[number - 1 : number]
     else:
         yield from _days_on(_DAY_OF_WEEK.numbers(item), year, month)
 
 
 def _days_on(weekdays: frozenset[int] | set[int], year: int, month: int) -> list[int]:
-    """The days of a month on weekdays of AWS's numbers, 1 for Sunday."""
+    """The days of a month that fall on the weekdays; AWS numbers weekdays from 1 for Sunday."""
     first = date(year, month, 1).isoweekday()
     return [day for day in range(1, monthrange(year, month)[1] + 1) if (first + day - 1) % 7 + 1 in weekdays]
 
@@ -240,7 +242,7 @@ def _zone(zone: str) -> tzinfo:
     if match := re.fullmatch(r"UTC(?:([+-])([0-9]{1,2}):?([0-9]{2})?)?", zone):
         hours, minutes = int(match[2] or 0), int(match[3] or 0)
         if hours > 18 or minutes > 59:
-            raise ValueError(f"time zone {zone!r}: there is no such offset")
+            raise ValueError(f"time zone {zone!r}: the offset is invalid")
         offset = timedelta(hours=hours, minutes=minutes)
         return timezone(-offset if match[1] == "-" else offset)
     try:

@@ -1,6 +1,6 @@
-"""Who enters a stage, who waits, and who is superseded: the decision about one gate, as values.
+"""Which execution may enter a stage, which ones wait, and which are superseded: the decision about one gate.
 
-A gate stands in front of each stage of a SUPERSEDED or QUEUED pipeline; PARALLEL pipelines have none.
+Each stage of a SUPERSEDED or QUEUED pipeline has a gate at its entry; PARALLEL pipelines have no gates.
 https://docs.aws.amazon.com/codepipeline/latest/userguide/concepts-how-it-works.html#concepts-how-it-works-executions
 """
 
@@ -18,8 +18,8 @@ MAX_PARALLEL_ACTIONS = 5
 class Ticket:
     """An execution that waits at a gate.
 
-    `visit` counts its visits: each retry of the stage is another one. `started` orders executions by their start, as a
-    text that sorts. A rollback puts a stage right again, so it goes first and nothing supersedes it.
+    `visit` counts the visits of the execution: each retry of the stage is another visit. `started` is the start time
+    as a sortable string. A rollback repairs a stage, so it goes first and is never superseded.
     """
 
     execution: str
@@ -30,7 +30,7 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Gate:
-    """A gate as it stands; `tickets` in the order of arrival, `is_open` is False while a transition is disabled."""
+    """The state of a gate; `tickets` are in the order of arrival, `is_open` is False while the transition is disabled."""
 
     mode: ExecutionMode
     holder: str | None = None
@@ -39,7 +39,7 @@ class Gate:
 
     @property
     def head(self) -> Ticket | None:
-        """Whose turn is next: the first come when QUEUED, the newest execution when SUPERSEDED."""
+        """The next ticket: the first arrival in mode QUEUED, the newest execution in mode SUPERSEDED."""
         rollbacks = [ticket for ticket in self.tickets if ticket.is_rollback]
         if rollbacks:
             return rollbacks[0]
@@ -48,12 +48,12 @@ class Gate:
         return self.tickets[0] if self.tickets else None
 
     def may_enter(self, execution: str) -> bool:
-        """Whether the execution may try the lock now; only the head may, or a newcomer would overtake it."""
+        """Whether the execution may try the lock now. Only the head may, so that a later arrival cannot overtake it."""
         head = self.head
         return self.is_open and self.holder is None and head is not None and head.execution == execution
 
     def superseded_by(self, execution: str) -> str | None:
-        """The newer execution that waits here too, in whose favour this one gives up."""
+        """The newer execution that also waits here and supersedes this one, or None."""
         newest = self._newest
         if self.mode != "SUPERSEDED" or newest is None or newest.execution == execution:
             return None
@@ -62,7 +62,7 @@ class Gate:
 
     @property
     def superseded(self) -> list[str]:
-        """Every execution that waits here in vain."""
+        """Every execution that waits here and is superseded by a newer one."""
         return [ticket.execution for ticket in self.tickets if self.superseded_by(ticket.execution)]
 
     @property

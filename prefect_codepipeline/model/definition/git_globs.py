@@ -1,7 +1,7 @@
 """The globs of trigger filters: Java's `glob:` language over whole names of branches, tags and files.
 
-A pattern is read into an automaton that takes each character of a name once, so no pattern and no name can make it
-slow: a regular expression of several stars can. Everything is compared as it is written, case included.
+A pattern is compiled to an automaton that reads each character of a name once. Unlike a regular expression with several
+stars, it cannot become slow for any pattern or name. All comparisons are case sensitive.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/syntax-glob.html
 """
@@ -12,21 +12,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-# An automaton's remembered steps are forgotten beyond this many; they only save time.
+# The cache of steps is cleared above this size; it only saves time.
 _MOST_STEPS = 10_000
 _Test = Callable[[str], bool]
 
 
 class GlobError(ValueError):
-    """A pattern is no glob; the text says why."""
+    """A pattern is not a valid glob; the message says why."""
 
 
 @dataclass
 class Glob:
-    """A pattern that was read. Made by `compile_glob`.
+    """A compiled pattern. Created by `compile_glob`.
 
-    A state leads to its successor by a character that passes its test, or for nothing: `free` are such steps, and those
-    in `at_start` are only for the beginning of a name's component, where `**/` may stand for no folder at all.
+    A state moves to its successor by a character that passes its test. Steps in `free` need no character. Steps in
+    `at_start` need no character either, but only apply at the start of a path component, where `**/` may match nothing.
     """
 
     text: str
@@ -36,7 +36,7 @@ class Glob:
     _steps: dict[tuple[frozenset[int], str], frozenset[int]] = field(default_factory=dict)
 
     def matches(self, name: str) -> bool:
-        """Whether the pattern stands for the whole name."""
+        """Whether the pattern matches the whole name."""
         states = self._closed({0}, at_start=True)
         for character in name:
             if not states:
@@ -68,12 +68,12 @@ class Glob:
         return len(self.tests) - 1
 
     def take(self, test: _Test) -> None:
-        """The newest state leads to a new one by a character that passes."""
+        """Append a step: one character that passes the test."""
         state = len(self.tests) - 1
         self.tests[state] = (test, self.new_state())
 
     def repeat(self, test: _Test) -> None:
-        """Any run of characters that pass, the empty one too."""
+        """Append a loop: zero or more characters that pass the test."""
         before = len(self.tests) - 1
         loop = self.new_state()
         after = self.new_state()
@@ -82,7 +82,7 @@ class Glob:
         self.free[loop] = [after]
 
     def folders(self) -> None:
-        """`**/`: any run that ends in a slash, or nothing at the beginning of a component."""
+        """Append `**/`: any characters up to a slash, or nothing at the start of a path component."""
         before = len(self.tests) - 1
         self.repeat(_any)
         self.take("/".__eq__)
@@ -91,16 +91,16 @@ class Glob:
 
 @lru_cache(maxsize=4096)
 def compile_glob(text: str) -> Glob:
-    """Read a pattern.
+    """Compile a pattern.
 
     Raises:
-        GlobError: brackets or braces are not closed or nest, a range is backwards, nothing follows a backslash.
+        GlobError: brackets or braces are not closed or nested, a range is reversed, or a backslash is the last character.
     """
     return _Reader(text).read()
 
 
 class _Reader:
-    """Reads one pattern from left to right; `_begin` is where the alternatives of the open braces begin."""
+    """Parses one pattern from left to right; `_begin` is the state before the alternatives of open braces."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -145,13 +145,13 @@ class _Reader:
 
     def _read_literal(self) -> str:
         if self._skip("\\") and self._at == len(self._text):
-            raise GlobError("a backslash has nothing to escape")
+            raise GlobError("nothing follows the backslash at the end")
         self._at += 1
         return self._text[self._at - 1]
 
     def _open(self) -> None:
         if self._begin is not None:
-            raise GlobError("braces do not nest")
+            raise GlobError("braces cannot be nested")
         self._begin, self._ends = len(self._glob.tests) - 1, []
         self._next_alternative(self._begin, is_first=True)
 
@@ -173,9 +173,9 @@ class _Reader:
         end = self._text.find("]", self._at)
         members, self._at = self._text[self._at : end], end + 1
         if end < 0 or not members:
-            raise GlobError("a bracket is not closed" if end < 0 else "brackets have nothing between them")
+            raise GlobError("a bracket is not closed" if end < 0 else "brackets are empty")
         if "/" in members:
-            raise GlobError("brackets hold a slash, which they never match")
+            raise GlobError("brackets contain a slash, which they never match")
         ranges = list(_ranges(members))
         return lambda character: (
             character != "/" and any(low <= character <= high for low, high in ranges) is not is_negated
@@ -183,17 +183,17 @@ class _Reader:
 
 
 def _ranges(members: str) -> list[tuple[str, str]]:
-    """First and last character of each range; `-` is itself in the first and the last place."""
+    """The first and last character of each range; `-` in the first or last place is a literal character."""
     found, at = [], 0
     while at < len(members):
         low = high = members[at]
         if low == "-" and 0 < at < len(members) - 1:
-            raise GlobError("a range has no beginning")
+            raise GlobError("a range has no first character")
         if members[at + 1 : at + 2] == "-" and at + 2 < len(members):
             high = members[at + 2]
             at += 2
         if high < low:
-            raise GlobError(f"the range {low}-{high} is backwards")
+            raise GlobError(f"the range {low}-{high} is in reverse order")
         found.append((low, high))
         at += 1
     return found

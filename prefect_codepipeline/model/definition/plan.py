@@ -1,4 +1,4 @@
-"""The order of work inside a stage: run-order groups, cut into segments at approvals."""
+"""The order of actions in a stage: run-order groups, split into segments at approvals."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Group = tuple[ActionDeclaration, ...]
 
 @dataclass(frozen=True)
 class Segment:
-    """Work between two waits for people: `groups` run one after another, then `approvals` are awaited.
+    """The work between two approvals: `groups` run one after another, then the segment waits for `approvals`.
 
-    Approvals of the same run order as other actions are requested before those start.
+    Approvals with the same run order as other actions are requested before those actions start.
     """
 
     number: int
@@ -23,15 +23,15 @@ class Segment:
 
 
 def run_order_groups(stage: StageDeclaration) -> list[Group]:
-    """The actions that start together, lowest run order first, each group in the order of declaration."""
+    """The groups of actions that start together, lowest run order first; each group is in the order of declaration."""
     ordered = sorted(stage.actions, key=lambda action: action.run_order)
     return [tuple(group) for _, group in groupby(ordered, key=lambda action: action.run_order)]
 
 
 def cut_into_segments(stage: StageDeclaration) -> list[Segment]:
-    """Cut a stage so that every group with an approval is a segment of its own.
+    """Split a stage into segments; every group with an approval is its own segment.
 
-    Groups without approvals that follow one another share a segment, and so one subflow run.
+    Consecutive groups without approvals share a segment, and therefore one subflow run.
     """
     segments: list[tuple[list[Group], Group]] = []
     for group in run_order_groups(stage):

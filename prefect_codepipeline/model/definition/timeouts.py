@@ -1,4 +1,4 @@
-"""How long an action of each type may take.
+"""The maximum duration of each action type.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/limits.html
 """
@@ -22,7 +22,7 @@ _OF_PROVIDERS = {
 
 
 def timeout_in_minutes(action_type: ActionTypeId) -> int:
-    """When an action of that type fails because it has not ended; only an approval may set another time itself."""
+    """The timeout of an action of that type; only an approval can set its own timeout."""
     if action_type.owner == "Custom":
         return _DAY
     if action_type.category == "Test":

@@ -1,4 +1,4 @@
-"""`#{namespace.key}`: find the references in a text, and put values in their place.
+"""`#{namespace.key}`: find the references in a text, and replace them by values.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/reference-variables.html
 """
@@ -17,7 +17,7 @@ _REFERENCE = re.compile(r"#\{([^{}]*)\}")
 
 
 class Reference(NamedTuple):
-    """One `#{namespace.key}`; both are empty strings when the text has no period."""
+    """One `#{namespace.key}`; both names are empty strings if the text has no period."""
 
     text: str
     namespace: str
@@ -25,14 +25,14 @@ class Reference(NamedTuple):
 
 
 def find_references(text: str) -> Iterator[Reference]:
-    """Every reference in `text`, in order; malformed ones come with empty names."""
+    """Every reference in `text`, in order; malformed references have empty names."""
     for match in _REFERENCE.finditer(text):
         namespace, period, key = match[1].partition(".")
         yield Reference(match[1], namespace, key) if period and key else Reference(match[1], "", "")
 
 
 def resolve(text: str, namespaces: Namespaces) -> str:
-    """Replace every reference by its value, once: a value that looks like a reference stays as it is.
+    """Replace every reference by its value, once: a value that looks like a reference is not replaced again.
 
     Raises:
         UnresolvedVariable: a namespace or key does not exist.
@@ -49,7 +49,7 @@ def resolve(text: str, namespaces: Namespaces) -> str:
 
 
 def texts_of(action: ActionDeclaration) -> Iterator[tuple[str, str]]:
-    """Each text of an action that may hold references, with its path below the action."""
+    """Each string of an action that may contain references, with its path below the action."""
     for key, value in action.configuration.items():
         yield f"configuration.{key}", value
     for index, command in enumerate(action.commands or []):
@@ -59,10 +59,10 @@ def texts_of(action: ActionDeclaration) -> Iterator[tuple[str, str]]:
 
 
 def resolve_action(action: ActionDeclaration, namespaces: Namespaces) -> ActionDeclaration:
-    """The action with every reference replaced. Limits of the template's length do not hold for the result.
+    """The action with every reference replaced. The length limits of a definition do not apply to the result.
 
     Raises:
-        UnresolvedVariable: names the action, the reference and what there is.
+        UnresolvedVariable: the message has the action, the reference and the known names.
     """
     replace: Callable[[str], str] = lambda text: resolve(text, namespaces)  # noqa: E731
     try:
@@ -85,6 +85,8 @@ def _unresolved(text: str, namespace: str, key: str, namespaces: Namespaces) -> 
     reference = "#{" + text + "}"
     if namespace not in namespaces:
         known = ", ".join(sorted(namespaces)) or "none"
-        return f"{reference} could not be resolved: no namespace {namespace!r} here; there are: {known}"
+        return f"{reference} could not be resolved: there is no namespace {namespace!r}; available: {known}"
     known = ", ".join(sorted(namespaces[namespace])) or "none"
-    return f"{reference} could not be resolved: {namespace!r} has no {key!r}; it has: {known}"
+    return (
+        f"{reference} could not be resolved: namespace {namespace!r} has no key {key!r}; available: {known}"
+    )

@@ -1,5 +1,5 @@
-"""What git hosts send to a webhook, read into events: GitHub, GitLab, Bitbucket Cloud, Gitea and Forgejo, and our own
-plain JSON.
+"""Parse the webhook requests of git hosts into events: GitHub, GitLab, Bitbucket Cloud, Gitea and Forgejo, and the
+plain JSON format of this package.
 
 Nothing here checks who sent it: see `engine/triggers/webhook_signatures.py`.
 """
@@ -14,7 +14,7 @@ from prefect_codepipeline.model.triggers.git_event import GitHost
 
 __all__ = ["MAX_BYTES", "Delivery", "PayloadError", "host_of", "read_payload"]
 
-# GitHub sends no more than this; a gateway may allow less.
+# The maximum that GitHub sends; a gateway may allow less.
 MAX_BYTES = 25 * 1024 * 1024
 _Reader = Callable[[Mapping[str, str], bytes], Delivery]
 _READERS: dict[GitHost, _Reader] = {
@@ -24,7 +24,7 @@ _READERS: dict[GitHost, _Reader] = {
     "gitea": gitea.read,
     "plain": plain.read,
 }
-# Gitea names itself GitHub and Gogs as well, so it comes first.
+# Gitea also sends the headers of GitHub and Gogs, so it must come first.
 _HEADERS: dict[str, GitHost] = {
     "x-gitea-event": "gitea",
     "x-forgejo-event": "gitea",
@@ -35,7 +35,7 @@ _HEADERS: dict[str, GitHost] = {
 
 
 def host_of(headers: Mapping[str, str]) -> GitHost:
-    """Whose language a request is in, by its headers; `plain` when no host names itself."""
+    """The format of a request, from its headers; `plain` if no header names a host."""
     names = lower_names(headers)
     return next((host for header, host in _HEADERS.items() if header in names), "plain")
 
@@ -43,21 +43,21 @@ def host_of(headers: Mapping[str, str]) -> GitHost:
 def read_payload(
     headers: Mapping[str, str], body: bytes, host: GitHost | None = None, most_bytes: int = MAX_BYTES
 ) -> Delivery:
-    """The events that a request tells of, or why it tells of none.
+    """The events of a request, or the reason why it has none.
 
     Args:
-        headers: of the request, in any case.
-        body: as it came.
-        host: whose language it is in; told by the headers when None.
-        most_bytes: that a body may have.
+        headers: the headers of the request; upper and lower case do not matter.
+        body: the body as received.
+        host: the format of the request; None: detected from the headers.
+        most_bytes: the maximum size of the body.
 
     Raises:
-        PayloadError: it is too large, no JSON, or not what that host sends; nothing else is ever raised.
+        PayloadError: the body is too large, not JSON, or not in the host's format; no other error is raised.
     """
     if len(body) > most_bytes:
-        raise PayloadError(f"the body has {len(body)} bytes, {most_bytes} are allowed")
+        raise PayloadError(f"the body has {len(body)} bytes, at most {most_bytes} are allowed")
     names = lower_names(headers)
     reader = _READERS.get(host or host_of(names))
     if reader is None:
-        raise PayloadError(f"{host!r} sends no webhooks")
+        raise PayloadError(f"webhooks of {host!r} are not supported")
     return reader(names, body_of(names, body))

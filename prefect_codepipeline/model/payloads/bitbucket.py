@@ -1,4 +1,4 @@
-"""Bitbucket Cloud's webhook payloads. It lists no files, and abbreviates the commits of pull requests.
+"""Bitbucket Cloud's webhook payloads. They list no files, and abbreviate the commits of pull requests.
 
 https://support.atlassian.com/bitbucket-cloud/docs/event-payloads/
 """
@@ -20,7 +20,7 @@ from prefect_codepipeline.model.payloads.reading import (
 )
 from prefect_codepipeline.model.triggers.git_event import GitEvent, PullRequest
 
-# Bitbucket tells of a declined pull request by `pullrequest:rejected`; on AWS that closes nothing.
+# Bitbucket sends `pullrequest:rejected` for a declined pull request; AWS does not treat it as CLOSED.
 _EVENTS: dict[str, PullRequestEvent] = {
     "pullrequest:created": "OPEN",
     "pullrequest:updated": "UPDATED",
@@ -83,7 +83,7 @@ class Branch(Part):
 class Side(Part):
     branch: Branch
     commit: Commit
-    repository: Repository | None = None  # null when the fork is gone
+    repository: Repository | None = None  # null if the fork was deleted
 
 
 class Request(Part):
@@ -101,7 +101,7 @@ class RequestEvent(Part):
 
 
 def read(headers: Mapping[str, str], body: bytes) -> Delivery:
-    """Read a request of Bitbucket Cloud; header names are in lower case. Raises `PayloadError`."""
+    """Parse a request of Bitbucket Cloud; header names are in lower case. Raises `PayloadError`."""
     kind, delivery = headers.get("x-event-key", ""), headers.get("x-request-uuid", "")
     if kind == "repo:push":
         return _push(delivery, parse(Push, body))
@@ -110,9 +110,9 @@ def read(headers: Mapping[str, str], body: bytes) -> Delivery:
     return Delivery(ignored=f"an event of kind {kind[:100]!r} starts no pipeline")
 
 
-def _push(delivery: str, told: Push) -> Delivery:
-    changes = [(change.old, change.new) for change in told.push.changes]
-    events = [_pushed(delivery, told, old, new) for old, new in changes if new and _is_known(new)]
+def _push(delivery: str, payload: Push) -> Delivery:
+    changes = [(change.old, change.new) for change in payload.push.changes]
+    events = [_push_event(delivery, payload, old, new) for old, new in changes if new and _is_known(new)]
     if events:
         return Delivery(tuple(events))
     gone = [f"{old.type} {old.name!r} was deleted" for old, new in changes if old and not new]
@@ -123,26 +123,26 @@ def _is_known(reference: Reference) -> bool:
     return reference.type in ("branch", "tag")
 
 
-def _pushed(delivery: str, told: Push, old: Reference | None, new: Reference) -> GitEvent:
+def _push_event(delivery: str, payload: Push, old: Reference | None, new: Reference) -> GitEvent:
     is_tag = new.type == "tag"
     return GitEvent(
         host="bitbucket",
-        server=server_of(_page(told.repository.links)),
-        repository=told.repository.full_name,
+        server=server_of(_page(payload.repository.links)),
+        repository=payload.repository.full_name,
         commit=new.target.hash,
         branch=None if is_tag else new.name,
         tag=new.name if is_tag else None,
         base=old.target.hash if old and not is_tag else None,
-        author=told.actor.display_name if told.actor else "",
+        author=payload.actor.display_name if payload.actor else "",
         message=new.target.message,
         url=_page(new.target.links),
-        # One request may tell of several pushes, each of which counts.
+        # One request may contain several pushes, and each one needs its own id.
         delivery=f"{delivery}/{new.type}/{new.name}" if delivery else "",
     )
 
 
-def _pull_request(delivery: str, event: PullRequestEvent, told: RequestEvent) -> Delivery:
-    request = told.pullrequest
+def _pull_request(delivery: str, event: PullRequestEvent, payload: RequestEvent) -> Delivery:
+    request = payload.pullrequest
     source = request.source
     pull_request = PullRequest(
         event=event,
@@ -155,12 +155,12 @@ def _pull_request(delivery: str, event: PullRequestEvent, told: RequestEvent) ->
     )
     found = GitEvent(
         host="bitbucket",
-        server=server_of(_page(told.repository.links)),
-        repository=told.repository.full_name,
+        server=server_of(_page(payload.repository.links)),
+        repository=payload.repository.full_name,
         commit=source.commit.hash,
         pull_request=pull_request,
         base=request.destination.commit.hash,
-        author=told.actor.display_name if told.actor else "",
+        author=payload.actor.display_name if payload.actor else "",
         message=request.title,
         url=_page(request.links),
         delivery=delivery,

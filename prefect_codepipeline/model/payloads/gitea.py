@@ -1,4 +1,4 @@
-"""Gitea's and Forgejo's webhook payloads, which are GitHub's but for some names.
+"""Gitea's and Forgejo's webhook payloads, which differ from GitHub's only in some names.
 
 https://docs.gitea.com/usage/webhooks
 https://forgejo.org/docs/latest/user/webhooks/
@@ -13,7 +13,7 @@ from prefect_codepipeline.model.payloads.reading import Delivery
 
 
 def read(headers: Mapping[str, str], body: bytes) -> Delivery:
-    """Read a request of Gitea or Forgejo; header names are in lower case. Raises `PayloadError`."""
+    """Parse a request of Gitea or Forgejo; header names are in lower case. Raises `PayloadError`."""
 
     def header(name: str) -> str:
         return headers.get(f"x-gitea-{name}") or headers.get(f"x-forgejo-{name}", "")

@@ -1,4 +1,4 @@
-"""GitHub's webhook payloads, of github.com and of GitHub Enterprise Server.
+"""Webhook payloads of github.com and GitHub Enterprise Server.
 
 https://docs.github.com/webhooks/webhook-events-and-payloads
 """
@@ -24,7 +24,7 @@ from prefect_codepipeline.model.payloads.reading import (
 )
 from prefect_codepipeline.model.triggers.git_event import GitEvent, GitHost, PullRequest
 
-# A push lists 2,048 commits at most.
+# A push lists at most 2,048 commits.
 _MOST_COMMITS = 2048
 _PULL_REQUEST_EVENTS: dict[str, PullRequestEvent] = {
     "opened": "OPEN",
@@ -69,7 +69,7 @@ class Push(Part):
 class Side(Part):
     ref: Name
     sha: CommitId
-    repo: Repository | None = None  # null when the fork is gone
+    repo: Repository | None = None  # null if the fork was deleted
 
 
 class Request(Part):
@@ -89,12 +89,12 @@ class RequestEvent(Part):
 
 
 def read(headers: Mapping[str, str], body: bytes) -> Delivery:
-    """Read a request of GitHub; header names are in lower case. Raises `PayloadError`."""
+    """Parse a request of GitHub; header names are in lower case. Raises `PayloadError`."""
     return read_as("github", headers.get("x-github-event", ""), headers.get("x-github-delivery", ""), body)
 
 
 def read_as(host: GitHost, kind: str, delivery: str, body: bytes) -> Delivery:
-    """The same for hosts whose payloads are GitHub's."""
+    """Parse a request of any host that uses GitHub's format."""
     if kind == "push":
         return _push(host, delivery, parse(Push, body))
     if kind == "pull_request":
@@ -116,7 +116,7 @@ def _push(host: GitHost, delivery: str, push: Push) -> Delivery:
         host=host,
         server=server_of(push.repository.html_url),
         repository=push.repository.full_name,
-        # Of an annotated tag, `after` is the tag itself.
+        # For an annotated tag, `after` is the id of the tag object, not of the commit.
         commit=head.id if tag is not None and head else push.after,
         branch=branch,
         tag=tag,
@@ -132,20 +132,22 @@ def _push(host: GitHost, delivery: str, push: Push) -> Delivery:
 
 def _files(push: Push) -> tuple[str, ...] | None:
     commits = push.commits or ()
-    # What a forced push took away is in none of its commits.
+    # The commits of a forced push do not list the files that it removed.
     if push.forced or len(commits) >= _MOST_COMMITS or (push.total_commits or 0) > len(commits):
         return None
     return all_files((*commit.added, *commit.removed, *commit.modified) for commit in commits)
 
 
-def _pull_request(host: GitHost, delivery: str, told: RequestEvent) -> Delivery:
-    event = _PULL_REQUEST_EVENTS.get(told.action)
+def _pull_request(host: GitHost, delivery: str, payload: RequestEvent) -> Delivery:
+    event = _PULL_REQUEST_EVENTS.get(payload.action)
     if event is None:
-        return Delivery(ignored=f"pull request #{told.number}: {told.action[:100]!r} starts no pipeline")
-    request = told.pull_request
+        return Delivery(
+            ignored=f"pull request #{payload.number}: {payload.action[:100]!r} starts no pipeline"
+        )
+    request = payload.pull_request
     pull_request = PullRequest(
         event=event,
-        number=told.number,
+        number=payload.number,
         source_branch=request.head.ref,
         target_branch=request.base.ref,
         title=request.title,
@@ -154,8 +156,8 @@ def _pull_request(host: GitHost, delivery: str, told: RequestEvent) -> Delivery:
     )
     found = GitEvent(
         host=host,
-        server=server_of(told.repository.html_url),
-        repository=told.repository.full_name,
+        server=server_of(payload.repository.html_url),
+        repository=payload.repository.full_name,
         commit=request.head.sha,
         pull_request=pull_request,
         base=request.base.sha,

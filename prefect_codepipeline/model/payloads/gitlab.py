@@ -1,4 +1,4 @@
-"""GitLab's webhook payloads, of gitlab.com and of one's own.
+"""Webhook payloads of gitlab.com and self-managed GitLab.
 
 https://docs.gitlab.com/user/project/integrations/webhook_events/
 """
@@ -61,7 +61,7 @@ class Push(Part):
 
 class Attributes(Part):
     iid: int
-    action: Name | None = None  # absent when somebody tries the webhook out
+    action: Name | None = None  # absent in GitLab's test requests
     oldrev: CommitId | None = None
     source_branch: Name
     target_branch: Name
@@ -82,16 +82,16 @@ class MergeRequest(Part):
 
 
 def read(headers: Mapping[str, str], body: bytes) -> Delivery:
-    """Read a request of GitLab; header names are in lower case. Raises `PayloadError`."""
-    # The same for all tries of one delivery; GitLab has it since 17.4.
+    """Parse a request of GitLab; header names are in lower case. Raises `PayloadError`."""
+    # `idempotency-key` is the same for all attempts of one delivery; GitLab sends it since 17.4.
     delivery = headers.get("idempotency-key") or headers.get("x-gitlab-event-uuid", "")
-    told = headers.get("x-gitlab-event", "")
-    if _KINDS.get(told) == "push":
+    kind = headers.get("x-gitlab-event", "")
+    if _KINDS.get(kind) == "push":
         return _push(delivery, parse(Push, body))
-    if _KINDS.get(told) == "merge_request":
+    if _KINDS.get(kind) == "merge_request":
         return _merge_request(delivery, parse(MergeRequest, body))
     return Delivery(
-        ignored=f"an event of kind {told[:100]!r}: only pushes and merge requests start pipelines"
+        ignored=f"an event of kind {kind[:100]!r}: only pushes and merge requests start pipelines"
     )
 
 
@@ -102,7 +102,7 @@ def _push(delivery: str, push: Push) -> Delivery:
     if branch is None and tag is None:
         return Delivery(ignored=f"{push.ref!r} is neither a branch nor a tag")
     base = None if is_zero(push.before) or tag is not None else push.before
-    # Of an annotated tag, `after` is the tag itself.
+    # For an annotated tag, `after` is the id of the tag object, not of the commit.
     commit = push.checkout_sha or push.after
     head = next((each for each in push.commits or () if each.id == commit), None)
     event = GitEvent(
@@ -124,14 +124,14 @@ def _push(delivery: str, push: Push) -> Delivery:
 
 def _files(push: Push) -> tuple[str, ...] | None:
     commits = push.commits or ()
-    # The newest 20 commits are listed; the total tells whether these are all.
+    # GitLab lists the newest 20 commits; the total shows whether the list is complete.
     if push.total_commits_count is None or push.total_commits_count != len(commits):
         return None
     return all_files((*commit.added, *commit.modified, *commit.removed) for commit in commits)
 
 
-def _merge_request(delivery: str, told: MergeRequest) -> Delivery:
-    request = told.object_attributes
+def _merge_request(delivery: str, payload: MergeRequest) -> Delivery:
+    request = payload.object_attributes
     event = _EVENTS.get(request.action or "")
     if event is None:
         return Delivery(
@@ -150,11 +150,11 @@ def _merge_request(delivery: str, told: MergeRequest) -> Delivery:
     )
     found = GitEvent(
         host="gitlab",
-        server=server_of(told.project.web_url),
-        repository=told.project.path_with_namespace,
+        server=server_of(payload.project.web_url),
+        repository=payload.project.path_with_namespace,
         commit=request.last_commit.id,
         pull_request=pull_request,
-        author=told.user.name if told.user else "",
+        author=payload.user.name if payload.user else "",
         message=request.title,
         url=request.url,
         delivery=delivery,

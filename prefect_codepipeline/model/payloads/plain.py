@@ -1,4 +1,4 @@
-"""Our own JSON for hosts that have no form of their own here, and for scripts: `docs/triggers.md` describes it."""
+"""The plain JSON format of this package, for other git hosts and for scripts: `docs/triggers.md` describes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect_codepipeline.model.triggers.git_event import GitEvent, PullRequest
 
 
 class _Plain(Part):
-    # Ours alone, so a key that is not known is a mistake.
+    # This package defines the format, so an unknown key is a mistake.
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
 
 
@@ -29,7 +29,7 @@ class PlainPullRequest(_Plain):
 
 
 class PlainEvent(_Plain):
-    """One of `branch`, `tag` and `pullRequest`; `base` is what the changes are counted from."""
+    """An event with one of `branch`, `tag` and `pullRequest`; `base` is the commit to compare with."""
 
     repository: Name
     commit: CommitId
@@ -47,29 +47,29 @@ class PlainEvent(_Plain):
     delivery: Annotated[str, Field(max_length=255)] = ""
 
     @model_validator(mode="after")
-    def _is_one_thing(self) -> PlainEvent:
+    def _check_one_kind(self) -> PlainEvent:
         if sum(each is not None for each in (self.branch, self.tag, self.pull_request)) != 1:
             raise ValueError("give exactly one of branch, tag and pullRequest")
         return self
 
 
 def read(headers: Mapping[str, str], body: bytes) -> Delivery:
-    """Read a request in our own form. Raises `PayloadError`."""
-    told = parse(PlainEvent, body)
-    request = told.pull_request
+    """Parse a request in the plain format. Raises `PayloadError`."""
+    payload = parse(PlainEvent, body)
+    request = payload.pull_request
     event = GitEvent(
         host="plain",
-        server=told.server,
-        repository=told.repository,
-        commit=told.commit,
-        branch=told.branch,
-        tag=told.tag,
+        server=payload.server,
+        repository=payload.repository,
+        commit=payload.commit,
+        branch=payload.branch,
+        tag=payload.tag,
         pull_request=PullRequest(**request.model_dump()) if request else None,
-        base=told.base,
-        changed_files=told.changed_files,
-        author=told.author,
-        message=told.message,
-        url=told.url,
-        delivery=told.delivery,
+        base=payload.base,
+        changed_files=payload.changed_files,
+        author=payload.author,
+        message=payload.message,
+        url=payload.url,
+        delivery=payload.delivery,
     )
     return Delivery((event,))

@@ -1,4 +1,4 @@
-"""What the readers of all hosts' payloads have in common."""
+"""Types and functions that the parsers of all hosts share."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _BRANCH, _TAG = "refs/heads/", "refs/tags/"
 
 
 class PayloadError(ValueError):
-    """The body of a webhook's request is not what its host sends; the text says where and what, never the content."""
+    """The body of a webhook request is not in the host's format; the message has the field, but never the content."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One request: its events, or why there are none. Several branches may be pushed at once."""
+    """One request: its events, or the reason why there are none. One request may push several branches."""
 
     events: tuple[GitEvent, ...] = ()
     ignored: str = ""
 
 
 class Part(BaseModel):
-    """A part of a payload: hosts add fields at any time, so what is not asked for is passed over."""
+    """A part of a payload. Unknown fields are ignored, because hosts may add fields at any time."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -41,7 +41,7 @@ def _text(value: object) -> object:
 
 CommitId = Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{7,64}\z", strict=True)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1000, strict=True)]
-# For people only: cut, and empty rather than absent.
+# For display only: shortened, and empty instead of absent.
 Text = Annotated[str, BeforeValidator(_text)]
 Url = Annotated[str | None, Field(max_length=2000)]
 Paths = Annotated[
@@ -51,18 +51,18 @@ PartT = TypeVar("PartT", bound=BaseModel)
 
 
 def lower_names(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers by their names in lower case."""
+    """The headers with their names in lower case."""
     return {name.lower(): value for name, value in headers.items()}
 
 
 def body_of(headers: Mapping[str, str], body: bytes) -> bytes:
-    """The JSON of a request; GitHub and Gitea can send it as the field `payload` of a form."""
+    """The JSON of a request; GitHub and Gitea can also send it as the field `payload` of a form."""
     if not headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
         return body
     try:
         fields = parse_qs(body.decode(), max_num_fields=10, errors="strict")
     except ValueError:
-        raise PayloadError("the body is not the form that its Content-Type says") from None
+        raise PayloadError("the body is not a form, although its Content-Type says so") from None
     if "payload" not in fields:
         raise PayloadError("the form has no field 'payload'")
     return fields["payload"][0].encode()
@@ -73,26 +73,26 @@ def parse(model: type[PartT], body: bytes) -> PartT:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        # Without the input: a payload may hold what no log should.
+        # Without the input, because a payload may contain secrets that must not be logged.
         mistakes = error.errors(include_url=False, include_input=False, include_context=False)
-        said = "; ".join(f"{_place(each['loc'])}{each['msg']}" for each in mistakes[:3])
-        raise PayloadError(f"not the payload it should be: {said}") from None
+        details = "; ".join(f"{_place(each['loc'])}{each['msg']}" for each in mistakes[:3])
+        raise PayloadError(f"the payload is invalid: {details}") from None
 
 
 def branch_or_tag(reference: str) -> tuple[str | None, str | None]:
-    """A branch's or a tag's short name; two Nones for other references."""
+    """The short name of a branch or of a tag; both are None for other references."""
     if reference.startswith(_BRANCH):
         return reference[len(_BRANCH) :] or None, None
     return None, (reference[len(_TAG) :] or None) if reference.startswith(_TAG) else None
 
 
 def is_zero(commit: str) -> bool:
-    """Whether an id stands for no commit at all: of a branch that is new, or gone."""
+    """Whether an id means "no commit", as hosts send it for a new or deleted branch."""
     return not commit.strip("0")
 
 
 def server_of(url: str | None) -> str:
-    """The name of the host in a URL, empty when there is none."""
+    """The host name of a URL; empty if there is none."""
     try:
         return (urlsplit(url or "").hostname or "")[:255]
     except ValueError:
@@ -100,9 +100,9 @@ def server_of(url: str | None) -> str:
 
 
 def all_files(of_commits: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
-    """The files of all commits together, None when they are not whole.
+    """The files of all commits together, or None if the list may be incomplete.
 
-    A commit without files is a merge or an empty one, or its list was left out; hosts cut long lists without a word.
+    A commit without files is a merge, an empty commit, or its list was left out. Hosts truncate long lists silently.
     """
     found: dict[str, None] = {}
     for files in of_commits:
@@ -114,5 +114,5 @@ def all_files(of_commits: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
 
 def _place(location: tuple[int | str, ...]) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    # Keys may be anything, and this goes into logs.
+    # The sender chooses the keys, and the path is logged.
     return re.sub(r"[^\w.\[\]-]", "?", path[:200]) + ": " if path else ""

@@ -1,4 +1,4 @@
-"""The state changes that AWS tells to EventBridge, from the facts of an execution.
+"""The state changes that AWS sends to EventBridge, from the facts of an execution.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/detect-state-changes-cloudwatch-events.html
 """
@@ -37,11 +37,11 @@ EventState = Literal[
     "SUPERSEDED",
     "ABANDONED",
 ]
-# The bucket and the key of an artifact, None when it is not in S3.
+# The bucket and the key of an artifact, or None if it is not in S3.
 Locate = Callable[[StoredArtifact], tuple[str, str] | None]
 
 _EVENTS = UUID("b8ee3cf2-4c5e-5d0c-9d0b-6f6b0a2f6d11")
-# What is not here is told to nobody: AWS documents no event for a skipped stage.
+# Other statuses produce no event: AWS documents no event for a skipped stage.
 _STATES: dict[str, EventState] = {
     "Succeeded": "SUCCEEDED",
     "Failed": "FAILED",
@@ -53,9 +53,9 @@ _STATES: dict[str, EventState] = {
 
 
 class StateChange(Record):
-    """One event. The same facts give the same `id`, so that telling it twice does no harm.
+    """One event. The same facts give the same `id`, so that it is harmless to send an event twice.
 
-    No two events of an execution have the same `time`, which sorts them in their order. `cause` is the key of the fact that it comes from; `detail` is AWS's.
+    Each event of an execution has a different `time`, so that sorting by time keeps their order. `cause` is the key of the fact behind the event; `detail` has AWS's format.
     """
 
     id: UUID
@@ -67,12 +67,12 @@ class StateChange(Record):
 
     @property
     def name(self) -> str:
-        """The name of Prefect's event, `codepipeline.stage-execution.started`."""
+        """The name of the Prefect event, such as `codepipeline.stage-execution.started`."""
         return f"codepipeline.{self.level}-execution.{self.state.lower()}"
 
     @property
     def detail_type(self) -> str:
-        """AWS's name of it, `CodePipeline Stage Execution State Change`."""
+        """The `detail-type` of AWS, such as `CodePipeline Stage Execution State Change`."""
         return f"CodePipeline {self.level.title()} Execution State Change"
 
     def to_event_bridge(self, account: str, region: str) -> dict[str, Any]:
@@ -98,18 +98,18 @@ def events_of(
     locate: Locate = lambda artifact: None,
 ) -> list[StateChange]:
     """Every state change of an execution, in the order in which its facts were written."""
-    teller = EventTeller(execution_id, declaration, region, locate)
-    return [event for fact in facts for event in teller.tell(fact)]
+    builder = EventBuilder(execution_id, declaration, region, locate)
+    return [event for fact in facts for event in builder.add(fact)]
 
 
-class EventTeller:
-    """Tells what each further fact of one execution means to those who listen.
+class EventBuilder:
+    """Converts the facts of one execution, one after another, to state changes.
 
     Args:
-        execution_id: of the pipeline execution.
-        declaration: the definition that it runs; nothing of its configurations is told.
-        region: of actions that name none.
-        locate: where artifacts lie in S3.
+        execution_id: the id of the pipeline execution.
+        declaration: the definition that it runs; events never contain its configurations.
+        region: the region of actions that name none.
+        locate: finds the location of an artifact in S3.
     """
 
     def __init__(
@@ -133,8 +133,8 @@ class EventTeller:
         self._stopping = False
         self._last: datetime | None = None
 
-    def tell(self, fact: AnyFact) -> list[StateChange]:
-        """The state changes that this fact is, after those told before; most facts are none."""
+    def add(self, fact: AnyFact) -> list[StateChange]:
+        """The state changes that this fact causes after the earlier facts; most facts cause none."""
         return list(self._changes(fact))
 
     def _changes(self, fact: AnyFact) -> Iterator[StateChange]:
@@ -168,13 +168,13 @@ class EventTeller:
     def _retry(self, fact: RetryRequested) -> Iterator[StateChange]:
         self._retries.append(fact)
         self._stopping = False
-        # An automatic retry comes before the end of the execution, which then does not have to be resumed.
+        # An automatic retry happens before the execution ends, so there is no end to resume from.
         if self._ended:
             self._ended = False
             yield self._of_pipeline(fact, "RESUMED")
 
     def _stop(self, fact: StopRequested) -> Iterator[StateChange]:
-        # An abandon may follow a stop; an update cancels without a word.
+        # An abandon may follow a stop and is then not a new event. A cancel by an update has no event.
         if self._stopping or fact.how == "cancel":
             return
         self._stopping = True
@@ -229,12 +229,12 @@ class EventTeller:
             "execution-id": self.execution_id,
             "start-time": _time(start),
             "state": state,
-            # AWS writes both as numbers with a fraction.
+            # AWS writes both as floating-point numbers.
             "version": float(self._pinned.pipeline_version),
             "pipeline-execution-attempt": 1.0 + len(self._retries),
         }
         name = f"{self.execution_id}/{fact.key}/{level}/{detail.get('stage', '')}/{state}"
-        # Clocks of several processes may disagree about what their facts were written after.
+        # The processes that write facts may have different clocks, so the time may have to be moved forward.
         time = max(fact.at, self._last + timedelta(microseconds=1)) if self._last else fact.at
         self._last = time
         return StateChange(

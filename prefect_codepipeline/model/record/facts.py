@@ -1,7 +1,7 @@
 """Facts: what happened in one pipeline execution, each written once and never changed.
 
-A fact's `key` is unique within its execution and Prefect creates a key once, so whatever may happen only once
-(a decision, an end, the start of an attempt) needs no lock: the second writer is told so.
+A fact's `key` is unique within its execution, and Prefect creates each key only once. So an event that may happen only
+once (a decision, an end, the start of an attempt) needs no lock: the second writer gets an error.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ExecutionPinned(Fact):
     trigger_type: TriggerType
     trigger_detail: str = ""
     execution_type: ExecutionType = "STANDARD"
-    # Of a rollback: the execution that it goes back to, and the one stage that it runs.
+    # For a rollback: the target execution, and the only stage that the rollback runs.
     rollback_target: str | None = None
     rollback_stage: str | None = None
     inherited: Inherited = Inherited()
@@ -72,7 +72,7 @@ class ExecutionPinned(Fact):
 
 
 class ProcessStarted(Fact):
-    """A process took the execution over; all earlier ones leave. `run_count` is Prefect's: Retry raises it."""
+    """A process took over the execution; all earlier processes exit. `run_count` is Prefect's; a retry increases it."""
 
     kind: Literal["process-started"] = "process-started"
     process: int
@@ -86,7 +86,7 @@ class ProcessStarted(Fact):
 
 
 class ProcessEnded(Fact):
-    """The process left by itself (end, suspension), so its locks may be taken over at once."""
+    """The process exited normally (end or suspension), so its locks may be taken over immediately."""
 
     kind: Literal["process-ended"] = "process-ended"
     process: int
@@ -97,7 +97,7 @@ class ProcessEnded(Fact):
 
 
 class ProcessLost(Fact):
-    """Reconcile found the process dead and let the execution go on without a person asking for it."""
+    """Reconcile found that the process is dead, and resumed the execution without a request from a user."""
 
     kind: Literal["process-lost"] = "process-lost"
     process: int
@@ -147,7 +147,7 @@ class ActionStarted(Fact):
 
 
 class ActionProgressed(Fact):
-    """What an action that runs says of itself; the fact with the highest `number` counts."""
+    """The progress that a running action reports; the fact with the highest `number` is the current one."""
 
     kind: Literal["action-progressed"] = "action-progressed"
     stage: str
@@ -202,7 +202,7 @@ class ApprovalRequested(Fact):
 
 
 class ApprovalDecided(Fact):
-    """The one answer to a token: a person's, or `Expired` when nobody answered in time."""
+    """The only answer to a token: from a person, or `Expired` if there was no answer in time."""
 
     kind: Literal["approval-decided"] = "approval-decided"
     token: str
@@ -216,7 +216,7 @@ class ApprovalDecided(Fact):
 
 
 class ApprovalVoted(Fact):
-    """One of several approvals that the policy asks for; once for each person."""
+    """One of several approvals that the policy requires; at most one for each person."""
 
     kind: Literal["approval-voted"] = "approval-voted"
     token: str
@@ -228,7 +228,7 @@ class ApprovalVoted(Fact):
 
 
 class ApprovalRefused(Fact):
-    """An answer to Prefect's form that the policy does not let count; `answer` is the answer's own key."""
+    """An answer to Prefect's form that the policy does not accept; `answer` is the key of that answer."""
 
     kind: Literal["approval-refused"] = "approval-refused"
     token: str
@@ -242,7 +242,7 @@ class ApprovalRefused(Fact):
 
 
 class RetryRequested(Fact):
-    """The execution goes on after an end; `epoch` counts these, and a new attempt of `stage` begins."""
+    """The execution continues after it had ended, with a new attempt of `stage`; `epoch` counts these retries."""
 
     kind: Literal["retry-requested"] = "retry-requested"
     epoch: int
@@ -257,10 +257,10 @@ class RetryRequested(Fact):
 
 
 class StopRequested(Fact):
-    """Nothing more is to start; once for each kind and epoch.
+    """No further action may start; at most one request for each kind and epoch.
 
-    `stop` waits for the actions in progress, `abandon` ends them, `cancel` is what an update of the pipeline does: it
-    waits too, and the execution becomes Cancelled.
+    `stop` waits for the actions in progress, `abandon` ends them. An update of the pipeline requests `cancel`: it also
+    waits, and the execution becomes Cancelled.
     """
 
     kind: Literal["stop-requested"] = "stop-requested"
@@ -275,12 +275,12 @@ class StopRequested(Fact):
 
     @property
     def ends_as(self) -> Literal["Cancelled", "Stopped"]:
-        """What execution and stage become by it."""
+        """The final status of the execution and its stage after this request."""
         return "Cancelled" if self.how == "cancel" else "Stopped"
 
     @property
     def summary(self) -> str:
-        """Who wanted it, and why."""
+        """The user and the reason."""
         return f"{self.by}: {self.reason}"
 
 
@@ -296,7 +296,7 @@ class ExecutionFinished(Fact):
 
 
 class NotificationSent(Fact):
-    """Where the one message about this execution stands, so that the next process edits the same one."""
+    """The position of the message about this execution, so that the next process edits the same message."""
 
     kind: Literal["notification-sent"] = "notification-sent"
     subject: str

@@ -1,6 +1,6 @@
 """How executions, stages, actions and conditions stand, as CodePipeline shows it; `folding` makes it of facts.
 
-Everything that shows or asks how an execution stands (the flow, the command line, Slack, Prefect's UI) asks here.
+All parts that need the state of an execution (the flow, the command line, Slack, Prefect's UI) use this module.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from prefect_codepipeline.model.record.facts import (
 
 @dataclass(frozen=True)
 class ActionState:
-    """The current attempt of an action; `status` is None while it has not started."""
+    """The current attempt of an action; `status` is None until it starts."""
 
     action: ActionDeclaration
     started: ActionStarted | None = None
@@ -81,7 +81,7 @@ class ActionState:
 
     @property
     def summary(self) -> str:
-        """One line that says how it went, how far it is, or what it waits for."""
+        """The result of the action, its progress, or what it is waiting for."""
         if self.finished:
             details = self.finished.error_details
             return details.message if details else self.finished.summary
@@ -92,25 +92,25 @@ class ActionState:
 
     @property
     def percent_complete(self) -> int | None:
-        """How far it is, where it says so."""
+        """The progress of the action, if it reports one."""
         return self.progress.percent_complete if self.progress and not self.finished else None
 
     @property
     def external_execution_id(self) -> str | None:
-        """The id of its work elsewhere, from when it is known."""
+        """The id of the work in the external system, as soon as it is known."""
         known = self.finished and self.finished.external_execution_id
         return known or (self.progress.external_execution_id if self.progress else None)
 
     @property
     def external_execution_url(self) -> str | None:
-        """Where its work can be seen, from when that is known."""
+        """The page of the work in the external system, as soon as it is known."""
         known = self.finished and self.finished.external_execution_url
         return known or (self.progress.external_execution_url if self.progress else None)
 
 
 @dataclass(frozen=True)
 class RuleState:
-    """A rule in the current attempt of its stage; `waits` counts how often it put the answer off."""
+    """A rule in the current attempt of its stage; `waits` counts how often it postponed its answer."""
 
     rule: RuleDeclaration
     asked: RuleAsked | None = None
@@ -121,7 +121,7 @@ class RuleState:
 
 @dataclass(frozen=True)
 class ConditionState:
-    """A condition in the current attempt of its stage; `status` is None while none of its rules was asked."""
+    """A condition in the current attempt of its stage; `status` is None until its first rule is evaluated."""
 
     kind: ConditionKind
     condition: Condition
@@ -141,19 +141,19 @@ class ConditionState:
 
     @property
     def by_its_rules(self) -> ConditionStatus:
-        """What the answers of the rules amount to by now."""
+        """The status that follows from the answers of the rules so far."""
         return result_of(self.outcomes, len(self.rules))
 
     @property
     def consequence(self) -> Consequence:
-        """What becomes of the stage."""
+        """The consequence for the stage."""
         return consequence_of(
             self.kind, self.condition.result, self.ended.status if self.ended else "InProgress"
         )
 
     @property
     def next_rule(self) -> RuleState | None:
-        """The rule whose answer is wanted."""
+        """The rule to evaluate next, or None if no answer is needed."""
         if self.ended or self.by_its_rules != "InProgress":
             return None
         return next((rule for rule in self.rules if not rule.outcome), None)
@@ -170,7 +170,7 @@ class ConditionState:
 
 @dataclass(frozen=True)
 class StageState:
-    """The current attempt of a stage; `status` is None while the execution has not entered it."""
+    """The current attempt of a stage; `status` is None until the execution enters it."""
 
     stage: StageDeclaration
     attempt: int
@@ -187,7 +187,7 @@ class StageState:
 
     @property
     def status(self) -> StageExecutionStatus | None:
-        """Failed from the first action that fails, while others of its group may still run."""
+        """Failed as soon as one action fails, although other actions of its group may still be running."""
         if self.finished:
             return self.finished.status
         if not self.entered:
@@ -206,11 +206,11 @@ class StageState:
 
     @property
     def latest_retry_trigger(self) -> RetryTrigger | None:
-        """Who asked for the latest retry, as AWS's `retryStageMetadata` says it."""
+        """The trigger of the latest retry, as in AWS's `retryStageMetadata`."""
         return self.retries[-1].trigger if self.retries else None
 
     def condition(self, kind: ConditionKind) -> ConditionState | None:
-        """The condition of that kind; None when the stage declares none."""
+        """The condition of that kind, or None if the stage declares none."""
         return next((condition for condition in self.conditions if condition.kind == kind), None)
 
     def action(self, name: str) -> ActionState:
@@ -219,7 +219,7 @@ class StageState:
 
 @dataclass(frozen=True)
 class ExecutionState:
-    """How one pipeline execution stands."""
+    """The state of one pipeline execution."""
 
     execution_id: str
     pinned: ExecutionPinned
@@ -240,7 +240,7 @@ class ExecutionState:
 
     @property
     def stop(self) -> StopRequested | None:
-        """Why nothing more may start: the strongest of the requests."""
+        """The strongest stop request, which prevents that further actions start; None if there is none."""
         strongest = ("abandon", "stop", "cancel")
         return min(self.stops, key=lambda stop: strongest.index(stop.how), default=None)
 
@@ -257,7 +257,7 @@ class ExecutionState:
 
     @property
     def source_revisions(self) -> dict[str, SourceRevision]:
-        """What each source action pinned, by action name."""
+        """The revision that each source action pinned, by action name."""
         pinned_here = {
             action.name: action.finished.source_revision
             for _, action in self.actions
@@ -267,25 +267,25 @@ class ExecutionState:
 
     @property
     def artifacts(self) -> dict[str, StoredArtifact]:
-        """Every artifact that exists by now, by name."""
-        made_here = {
+        """Every artifact that exists so far, by name."""
+        own = {
             artifact.name: artifact
             for _, action in self.actions
             if action.status == "Succeeded" and action.finished
             for artifact in action.finished.output_artifacts
         }
-        return {**{artifact.name: artifact for artifact in self.pinned.inherited.artifacts}, **made_here}
+        return {**{artifact.name: artifact for artifact in self.pinned.inherited.artifacts}, **own}
 
     @property
     def namespaces(self) -> Namespaces:
-        """The values that `#{namespace.key}` can take by now."""
+        """The values that are available for `#{namespace.key}` so far."""
         produced = {
             action.action.namespace: action.finished.output_variables
             for _, action in self.actions
             if action.action.namespace and action.status == "Succeeded" and action.finished
         }
         return {
-            # A pipeline without variables may have an action with this namespace.
+            # In a pipeline without variables, an action may have this namespace and replaces the entry.
             "variables": self.pinned.variables,
             **self.pinned.inherited.namespaces,
             **produced,
@@ -298,12 +298,12 @@ class ExecutionState:
 
     @property
     def open_waits(self) -> list[RuleWait]:
-        """What rules wait for."""
+        """The waits of rules in open conditions."""
         waiting = (c.next_rule for stage in self.stages for c in stage.conditions if c.status == "InProgress")
         return [rule.wait for rule in waiting if rule and rule.wait]
 
     @property
     def failure(self) -> tuple[StageState, ActionState] | None:
-        """The first action of the current attempts that failed."""
+        """The first failed or abandoned action in the current attempts."""
         failed = ((s, a) for s, a in self.actions if a.status in ("Failed", "Abandoned"))
         return next(failed, None)

@@ -1,4 +1,4 @@
-"""What happened in a git repository: a push of a branch or tag, or a pull request, whatever host it came from."""
+"""An event of a git repository: a push of a branch or tag, or a pull request, in the same form for all hosts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class PullRequest:
     """A pull request, or a merge request of GitLab.
 
     Attributes:
-        event: what happened to it.
-        number: as the host counts them.
-        source_branch: where the changes are; `commit` of the event is its head.
-        target_branch: where they are to go; filters look at this one.
-        title: for people.
+        event: what happened to the pull request.
+        number: the number on the host.
+        source_branch: the branch with the changes; `commit` of the event is its head.
+        target_branch: the branch to merge into; filters check this one.
+        title: for display.
         merged: with `CLOSED`, whether it was merged.
-        source_repository: full name of the repository that has the source branch, when the host says so: a fork's
-            differs from the event's own.
+        source_repository: full name of the repository with the source branch, if the host sends it; for a fork it
+            differs from the repository of the event.
     """
 
     event: PullRequestEvent
@@ -36,24 +36,24 @@ class PullRequest:
 
 @dataclass(frozen=True)
 class GitEvent:
-    """One event of a repository; exactly one of `branch`, `tag` and `pull_request` is there.
+    """One event of a repository; exactly one of `branch`, `tag` and `pull_request` is set.
 
     Attributes:
-        host: whose language it was told in; `plain` is our own form, `git` is what a poll saw.
-        server: the host's name, such as `github.com`; empty when it is not known.
-        repository: its full name, `owner/name`, groups of groups possible.
-        commit: the commit to run: the pushed one, the one a tag leads to, the head of a pull request's source branch.
-            Its full id, or the beginning of it where the host says no more, as Bitbucket does of pull requests.
-        branch: that was pushed to, without `refs/heads/`.
-        tag: that was pushed, without `refs/tags/`.
-        base: what the changes are counted from: the commit before a push, the target of a pull request. None for a push:
-            there is none, as for the first one of a branch; for a pull request: the head of its target branch.
-        changed_files: paths from the root of the repository, those of renamed files old and new. None: the host does
-            not list them all, so they are to be read from git.
-        author: who did it, for people.
-        message: of the commit, or the title of the pull request.
-        url: a page of the commit or pull request, None when the host names none.
-        delivery: the host's id of this message; a repeated message has the same.
+        host: the format of the event; `plain` is the format of this package, `git` is an event found by polling.
+        server: the host name, such as `github.com`; empty if it is not known.
+        repository: the full name, `owner/name`, possibly with nested groups.
+        commit: the commit to run: the pushed commit, the commit of a tag, or the head of a pull request's source branch.
+            The full id, or its first characters if the host sends no more, as Bitbucket does for pull requests.
+        branch: the branch of a push, without `refs/heads/`.
+        tag: the tag of a push, without `refs/tags/`.
+        base: the commit to compare with: the commit before a push, or the target of a pull request. None for a push
+            without an earlier commit (a new branch); None for a pull request means the head of its target branch.
+        changed_files: paths from the root of the repository, with old and new names of renamed files. None if the host
+            does not list them all; then they must be read from git.
+        author: the name of the author, for display.
+        message: the message of the commit, or the title of the pull request.
+        url: the page of the commit or pull request, or None if the host sends none.
+        delivery: the host's id of the message; a repeated message has the same id.
     """
 
     host: GitHost
@@ -75,7 +75,7 @@ class GitEvent:
 
     @property
     def what(self) -> str:
-        """In a few words, for people."""
+        """A short description for display."""
         if request := self.pull_request:
             return (
                 f"pull request #{request.number} {request.event} from {request.source_branch!r} "

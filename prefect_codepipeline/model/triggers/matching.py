@@ -1,4 +1,4 @@
-"""Which event of a git repository starts a pipeline, by which filter, and why the others do not.
+"""Decide whether an event of a git repository starts a pipeline, by which filter, and why other filters do not match.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-triggers.html
 https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-filter.html
@@ -22,9 +22,9 @@ from prefect_codepipeline.model.definition.git_globs import GlobError, compile_g
 from prefect_codepipeline.model.record.facts import TriggerType
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 
-# How an event came to us: told by the host, or seen by asking the repository for its branches and tags.
+# The origin of an event: sent by the host, or found by polling the branches and tags of the repository.
 Way = Literal["webhook", "poll"]
-# `unknown`: it hangs on the changed files, and nobody knows them yet.
+# `unknown`: the answer depends on the changed files, which are not known yet.
 Answer = Literal["matches", "differs", "unknown"]
 
 CONNECTION, CODECOMMIT, GITHUB = "CodeStarSourceConnection", "CodeCommit", "GitHub"
@@ -32,7 +32,7 @@ CONNECTION, CODECOMMIT, GITHUB = "CodeStarSourceConnection", "CodeCommit", "GitH
 
 @dataclass(frozen=True)
 class GitPlace:
-    """Where a source action looks: its repository and branch, and whether it detects changes without a trigger."""
+    """The repository and branch of a source action, and whether it detects changes without a trigger."""
 
     action: ActionDeclaration
     repository: str
@@ -47,13 +47,13 @@ class GitPlace:
 
 @dataclass(frozen=True)
 class Considered:
-    """One filter, or a source action's own detection of changes, and what came of it.
+    """The answer of one filter, or of the change detection of a source action.
 
     Attributes:
-        source_action: that it belongs to.
-        path: of the filter in the definition, such as `triggers[0].gitConfiguration.push[1]`.
+        source_action: the source action.
+        path: the path of the filter in the definition, such as `triggers[0].gitConfiguration.push[1]`.
         answer: whether it matches.
-        reason: why, in one sentence without its end.
+        reason: why, in one sentence without a full stop.
     """
 
     source_action: str
@@ -67,10 +67,10 @@ class Decision:
     """Whether an event starts one execution of a pipeline.
 
     Attributes:
-        considered: every filter and detection in the order of the definition; the first match starts.
-        source_revisions: the commit for each source action that matched, by name; others take their branch's head.
-        trigger_type: AWS's word, None when nothing starts.
-        trigger_detail: the connection of a connection's event, else the source action.
+        considered: the answers of all filters and detections in the order of the definition; the first match starts.
+        source_revisions: the commit for each source action that matched, by name; others use the head of their branch.
+        trigger_type: AWS's trigger type, or None if nothing starts.
+        trigger_detail: the connection for an event of a connection, otherwise the source action.
     """
 
     considered: tuple[Considered, ...]
@@ -84,12 +84,12 @@ class Decision:
 
     @property
     def match(self) -> Considered | None:
-        """What starts the execution."""
+        """The first filter or detection that matches, or None."""
         return next((each for each in self.considered if each.answer == "matches"), None)
 
     @property
     def needs_changed_files(self) -> bool:
-        """Whether it is to be asked again with the changed files, read from git."""
+        """Whether `decide` must be called again with the changed files from git."""
         return any(each.answer == "unknown" for each in self.considered)
 
 
@@ -99,25 +99,25 @@ def decide(
     way: Way = "webhook",
     actions: Collection[str] | None = None,
 ) -> Decision:
-    """Whether `event` starts an execution of the pipeline: one at most, however many filters match.
+    """Decide whether `event` starts an execution of the pipeline: at most one, even if several filters match.
 
     Args:
-        declaration: of the pipeline.
-        event: of a repository. When its `changed_files` are None and they matter, the decision says that it needs them.
-        way: a webhook starts what AWS starts by connections, webhooks and event rules; a poll sees pushes only, and
-            heeds `PollForSourceChanges`.
-        actions: the source actions that read the event's repository, when it is known better than by its name: two
-            hosts may have one of the same name.
+        declaration: the declaration of the pipeline.
+        event: the event of a repository. If its `changed_files` are None but needed, the decision says so.
+        way: a webhook starts everything that AWS starts through connections, webhooks and event rules; a poll finds only
+            pushes, and respects `PollForSourceChanges`.
+        actions: the source actions that read the repository of the event. Without them, the repository is compared by
+            name only, although two hosts may have a repository with the same name.
     """
     places = [each for each in git_places(declaration) if actions is None or each.action.name in actions]
     considered: list[Considered] = []
     for place in places:
         if actions is None and not _is_of(place, event):
-            considered.append(_elsewhere(declaration, place, event))
+            considered.append(_other_repository(declaration, place, event))
         else:
-            considered += _consider(declaration, place, event, way)
+            considered += _check_source(declaration, place, event, way)
     matching = {each.source_action for each in considered if each.answer == "matches"}
-    # Sources of the same repository may share the commit; which branch each asked for has been looked at.
+    # Source actions of the same repository may share the commit: the branch of each one has been checked.
     chosen = [place for place in places if place.action.name in matching]
     if not chosen:
         return Decision(tuple(considered), {})
@@ -130,30 +130,30 @@ def decide(
 
 
 def git_places(declaration: PipelineDeclaration) -> list[GitPlace]:
-    """The git source actions of a pipeline, in their order."""
+    """The git source actions of a pipeline, in the order of the definition."""
     actions = (action for stage in declaration.stages for action in stage.actions)
     return [place for action in actions if (place := git_place(action))]
 
 
 def is_polled(declaration: PipelineDeclaration, place: GitPlace, connections: bool = True) -> bool:
-    """Whether pushes can start the pipeline through that source action when polling sees them.
+    """Whether pushes that polling finds can start the pipeline through that source action.
 
     Args:
-        declaration: of the pipeline.
+        declaration: the declaration of the pipeline.
         place: one of its source actions.
-        connections: also what connections detect, which AWS is told of by its hosts.
+        connections: also poll for connections, which on AWS get webhooks from the host.
     """
     _, git = _trigger_of(declaration, place.action.name)
     if place.provider == CONNECTION and not connections:
         return False
     if git is None:
         return place.detects
-    # A trigger without filters is for pushes to the branch.
+    # A trigger without filters applies to pushes to the branch.
     return bool(git.push) or not git.pull_request
 
 
 def git_place(action: ActionDeclaration) -> GitPlace | None:
-    """Where a git source action looks; None for every other action."""
+    """The repository and branch of a git source action; None for every other action."""
     kind, configuration = action.action_type_id, action.configuration
     if kind.category != "Source" or kind.owner not in ("AWS", "ThirdParty"):
         return None
@@ -183,26 +183,26 @@ def _trigger_type(place: GitPlace, way: Way) -> TriggerType:
     return "Webhook" if place.provider == GITHUB else "CloudWatchEvent"
 
 
-def _elsewhere(declaration: PipelineDeclaration, place: GitPlace, event: GitEvent) -> Considered:
+def _other_repository(declaration: PipelineDeclaration, place: GitPlace, event: GitEvent) -> Considered:
     reason = f"the event is of repository {event.repository!r}, the action reads {place.repository!r}"
     return Considered(place.action.name, _path_of(declaration, place), "differs", reason)
 
 
-def _consider(
+def _check_source(
     declaration: PipelineDeclaration, place: GitPlace, event: GitEvent, way: Way
 ) -> Iterator[Considered]:
-    """Each filter of the source action's trigger; without filters, its own detection of changes."""
+    """Check each filter of the source action's trigger; without filters, its own detection of changes."""
     path = _path_of(declaration, place)
     _, git = _trigger_of(declaration, place.action.name)
     filters = _filters_of(git, path) if git else []
     for where, found in filters:
-        yield Considered(place.action.name, where, *_ask(found, event))
+        yield Considered(place.action.name, where, *_check_filter(found, event))
     if not filters:
-        yield Considered(place.action.name, path, *_detect(place, event, way, bool(git)))
+        yield Considered(place.action.name, path, *_check_detection(place, event, way, bool(git)))
 
 
 def _path_of(declaration: PipelineDeclaration, place: GitPlace) -> str:
-    """Of the action's trigger in the definition; the action itself when it has none."""
+    """The path of the action's trigger in the definition; the action itself if it has no trigger."""
     index, git = _trigger_of(declaration, place.action.name)
     return f"triggers[{index}].gitConfiguration" if git else f"action {place.action.name}"
 
@@ -221,27 +221,27 @@ def _filters_of(git: GitConfiguration, path: str) -> list[tuple[str, GitPushFilt
 
 
 def _is_of(place: GitPlace, event: GitEvent) -> bool:
-    # No host tells repositories apart by case. CodeCommit's names have no owner, other hosts' do.
+    # All hosts ignore case in repository names. CodeCommit's names have no owner, other hosts' names do.
     wanted, found = place.repository.casefold(), event.repository.casefold()
     return found == wanted or (place.provider == CODECOMMIT and found.rpartition("/")[2] == wanted)
 
 
-def _detect(place: GitPlace, event: GitEvent, way: Way, has_trigger: bool) -> tuple[Answer, str]:
-    """What a source action does that has no filters: it starts for every push to its branch."""
+def _check_detection(place: GitPlace, event: GitEvent, way: Way, has_trigger: bool) -> tuple[Answer, str]:
+    """Check a source action without filters: it starts for every push to its branch."""
     is_connection = place.provider == CONNECTION
-    # What polls is told by the flag; a webhook or event rule of the same action is something that a person made.
+    # The flag applies only to polling: a webhook or event rule for the same action was created by a user.
     if not place.detects and not has_trigger and (is_connection or way == "poll"):
         key = "DetectChanges" if is_connection else "PollForSourceChanges"
         return "differs", f"{key} is false and no trigger has filters for it"
     if event.branch is None:
-        return "differs", "without filters only pushes to its branch start it"
+        return "differs", "without filters, only pushes to its branch start the pipeline"
     if event.branch != place.branch:
         return "differs", f"its branch is {place.branch!r}"
     return "matches", f"a push to its branch {place.branch!r}"
 
 
-def _ask(found: GitPushFilter | GitPullRequestFilter, event: GitEvent) -> tuple[Answer, str]:
-    """All parts of a filter that are there have to match. An answer that hangs on unknown files comes last."""
+def _check_filter(found: GitPushFilter | GitPullRequestFilter, event: GitEvent) -> tuple[Answer, str]:
+    """All parts of a filter must match. The files are checked last, because they may be unknown."""
     reasons: list[str] = []
     for part in _parts_of(found, event):
         if part[0] == "differs":
@@ -259,17 +259,17 @@ def _parts_of(found: GitPushFilter | GitPullRequestFilter, event: GitEvent) -> I
         return
     request = event.pull_request
     if request is None:
-        yield "differs", "it is for pull requests"
+        yield "differs", "it applies to pull requests"
         return
-    # AWS does not say what a filter without events is for; all of them, as the absence of the other parts has it.
+    # AWS does not document a filter without events; it applies to all events, like the other missing parts.
     if found.events and request.event not in found.events:
-        yield "differs", f"it is for pull requests {' or '.join(found.events)}, not {request.event}"
+        yield "differs", f"it applies to pull request events {' or '.join(found.events)}, not {request.event}"
     yield _matches(found.branches, "target branch", request.target_branch)
 
 
 def _push_parts(found: GitPushFilter, event: GitEvent) -> Iterator[tuple[Answer, str]]:
     if event.pull_request:
-        yield "differs", "it is for pushes"
+        yield "differs", "it applies to pushes"
         return
     if found.tags is not None:
         yield _matches_name(found.tags, "tag", event.tag)
@@ -281,7 +281,7 @@ def _push_parts(found: GitPushFilter, event: GitEvent) -> Iterator[tuple[Answer,
 
 def _matches_name(patterns: GitFilter, what: str, name: str | None) -> tuple[Answer, str]:
     if name is None:
-        return "differs", f"it wants a {what}, and this push is of none"
+        return "differs", f"it applies to a {what}, and this push has none"
     return _matches(patterns, what, name)
 
 
@@ -296,12 +296,12 @@ def _matches(patterns: GitFilter | None, what: str, name: str) -> tuple[Answer, 
         return "matches", f"{what} {name!r} is not excluded"
     included = _first_match(patterns.includes, name)
     if included is None:
-        return "differs", f"{what} {name!r} matches none of {', '.join(map(repr, patterns.includes))}"
+        return "differs", f"{what} {name!r} does not match {' or '.join(map(repr, patterns.includes))}"
     return "matches", f"{what} {name!r} matches {included!r}"
 
 
 def _files_match(patterns: GitFilter | None, event: GitEvent) -> tuple[Answer, str]:
-    """Whether one changed file is included and not excluded; each is judged alone."""
+    """Whether at least one changed file is included and not excluded; each file is checked separately."""
     if patterns is None:
         return "matches", "any file"
     if problem := _problem_in(patterns):
@@ -309,10 +309,10 @@ def _files_match(patterns: GitFilter | None, event: GitEvent) -> tuple[Answer, s
     if event.base is None and event.changed_files is None and not event.pull_request:
         return (
             "differs",
-            "there is nothing to compare with, as on the first push of a branch, so no file has changed",
+            "there is no earlier commit to compare with, as for the first push of a branch, so no file has changed",
         )
     if event.changed_files is None:
-        return "unknown", "it hangs on the changed files, which the event does not list in full"
+        return "unknown", "it depends on the changed files, and the event does not list them completely"
     for name in event.changed_files:
         answer, reason = _matches(patterns, "file", name)
         if answer == "matches":
@@ -320,11 +320,11 @@ def _files_match(patterns: GitFilter | None, event: GitEvent) -> tuple[Answer, s
     count = len(event.changed_files)
     if count == 1:
         return _matches(patterns, "file", event.changed_files[0])
-    return "differs", f"none of {count} changed files is included and not excluded"
+    return "differs", f"of {count} changed files, each is excluded or not included"
 
 
 def _problem_in(patterns: GitFilter) -> str | None:
-    """A filter with a pattern that is no glob starts nothing, rather than more than it is meant to."""
+    """The problem of an invalid pattern, or None. Such a filter starts nothing, because it could match too much."""
     for text in (*(patterns.includes or ()), *(patterns.excludes or ())):
         try:
             compile_glob(text)

@@ -1,4 +1,4 @@
-"""Schedules as people write them, five-field cron or EventBridge's expressions, as Prefect keeps them.
+"""Convert schedules that users write (five-field cron or EventBridge expressions) to Prefect's schedules.
 
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-scheduled-rule-pattern.html
 """
@@ -21,13 +21,14 @@ _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT",
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 _LONGEST_RATE = timedelta(days=3660)
-_HINT = "give five fields as '0 6 * * MON-FRI', or EventBridge's cron(0 6 ? * MON-FRI *) or rate(1 hour)"
+_HINT = "use five fields such as '0 6 * * MON-FRI', or EventBridge's cron(0 6 ? * MON-FRI *) or rate(1 hour)"
 
 
 class Schedule(Record):
-    """When a pipeline starts by itself.
+    """When a pipeline starts automatically.
 
-    `expression` is as it was written, `rule` names it in triggerDetail, `anchor` is when a rate began (ISO 8601).
+    `expression` is the text that the user wrote, `rule` is the name in triggerDetail, and `anchor` is the start time of
+    a rate (ISO 8601).
     """
 
     rule: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
@@ -46,14 +47,14 @@ class Cron:
 
 @dataclass(frozen=True)
 class Rate:
-    """Again and again after so long."""
+    """A start after each interval."""
 
     interval: timedelta
 
 
 @dataclass(frozen=True)
 class _Field:
-    """One field of a cron expression: its name for people, its bounds, and names of its values from `low` on."""
+    """One field of a cron expression: its display name, its bounds, and the names of its values from `low` on."""
 
     name: str
     low: int
@@ -68,10 +69,10 @@ _AWS_WEEKDAY = _Field("day of the week", 1, 7, _DAYS)
 
 
 def read_expression(text: str) -> Cron | Rate:
-    """What a schedule's expression means.
+    """Parse the expression of a schedule.
 
     Raises:
-        ValueError: it is none, or says what Prefect's schedules cannot; in one sentence.
+        ValueError: the expression is invalid, or Prefect's schedules do not support it. The message is one sentence.
     """
     text = text.strip()
     if match := _CRON.fullmatch(text):
@@ -79,25 +80,23 @@ def read_expression(text: str) -> Cron | Rate:
     if match := _RATE.fullmatch(text):
         return _rate(int(match[1]), match[2].lower(), bool(match[3]), text)
     if "(" in text:
-        raise ValueError(f"{text!r} is no schedule: {_HINT}")
+        raise ValueError(f"{text!r} is not a valid schedule: {_HINT}")
     return _unix_cron(text.split(), text)
 
 
 def _rate(count: int, unit: str, is_plural: bool, text: str) -> Rate:
     if count < 1:
-        raise ValueError(f"{text!r} has no positive number")
+        raise ValueError(f"{text!r}: the number must be positive")
     if (count == 1) is is_plural:
-        raise ValueError(
-            f"{text!r} is not EventBridge's spelling: write rate({count} {unit}{'s' * (count > 1)})"
-        )
+        raise ValueError(f"{text!r} is not valid in EventBridge: use rate({count} {unit}{'s' * (count > 1)})")
     if count * _UNITS[unit] > _LONGEST_RATE:
-        raise ValueError(f"{text!r} is too long an interval; {_LONGEST_RATE.days} days are the longest")
+        raise ValueError(f"{text!r}: the interval is too long; at most {_LONGEST_RATE.days} days are allowed")
     return Rate(count * _UNITS[unit])
 
 
 def _unix_cron(fields: list[str], text: str) -> Cron:
     if len(fields) != 5:
-        raise ValueError(f"{text!r} has {len(fields)} fields and not five: {_HINT}")
+        raise ValueError(f"{text!r} has {len(fields)} fields, expected five: {_HINT}")
     for field, value in zip((_MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY), fields, strict=True):
         _check(field, value)
     return Cron(" ".join(fields).upper())
@@ -105,29 +104,29 @@ def _unix_cron(fields: list[str], text: str) -> Cron:
 
 def _aws_cron(fields: list[str], text: str) -> Cron:
     if len(fields) != 6:
-        raise ValueError(f"{text!r} has {len(fields)} fields; EventBridge wants six: {_HINT}")
+        raise ValueError(f"{text!r} has {len(fields)} fields, EventBridge expects six: {_HINT}")
     minute, hour, day, month, weekday, year = (value.upper() for value in fields)
     if year != "*":
         raise ValueError(
-            f"{text!r}: a year cannot be said in Prefect's schedules; write * and remove the schedule in time"
+            f"{text!r}: Prefect's schedules do not support a year; use * and remove the schedule when it is over"
         )
     if (day == "?") == (weekday == "?"):
-        raise ValueError(f"{text!r}: one of day of the month and day of the week is '?', the other is not")
+        raise ValueError(f"{text!r}: exactly one of day of the month and day of the week must be '?'")
     return Cron(
         " ".join(
             [
-                _rewritten(_MINUTE, minute),
-                _rewritten(_HOUR, hour),
-                "*" if day == "?" else _rewritten(_DAY, day),
-                _rewritten(_MONTH, month),
+                _to_cron_field(_MINUTE, minute),
+                _to_cron_field(_HOUR, hour),
+                "*" if day == "?" else _to_cron_field(_DAY, day),
+                _to_cron_field(_MONTH, month),
                 "*" if weekday == "?" else _weekdays(weekday),
             ]
         )
     )
 
 
-def _rewritten(field: _Field, text: str) -> str:
-    """The field for cron, in which `5/15` says nothing: it begins a range in EventBridge."""
+def _to_cron_field(field: _Field, text: str) -> str:
+    """The field in cron syntax: `5/15` starts a range in EventBridge, but is not valid in cron."""
     _check(field, text)
     parts = (part.partition("/") for part in text.split(","))
     return ",".join(
@@ -139,7 +138,7 @@ def _rewritten(field: _Field, text: str) -> str:
 
 
 def _weekdays(text: str) -> str:
-    """EventBridge counts from Sunday as 1, cron from Sunday as 0."""
+    """The weekdays in cron syntax: Sunday is 1 in EventBridge and 0 in cron."""
     days = _check(_AWS_WEEKDAY, text)
     return "*" if len(days) == 7 else ",".join(str(day - 1) for day in sorted(days))
 
@@ -156,23 +155,23 @@ def _values(field: _Field, part: str, text: str) -> Iterator[int]:
     if field in (_DAY, _WEEKDAY, _AWS_WEEKDAY) and re.fullmatch(
         r"L|LW|L-\d+|\d+[LW]|[A-Z]{3}L|[A-Z0-9]+#\d+", part
     ):
-        raise ValueError(f"{field.name} {text!r}: L, W and # cannot be said in Prefect's schedules")
+        raise ValueError(f"{field.name} {text!r}: Prefect's schedules do not support L, W and #")
     span, slash, step = part.partition("/")
     if slash and not (step.isascii() and step.isdigit() and int(step[:6]) > 0):
-        raise ValueError(f"{field.name} {text!r}: {step!r} is no number of steps")
+        raise ValueError(f"{field.name} {text!r}: {step!r} is not a valid step")
     first, dash, last = span.partition("-")
     if span == "*":
-        begin, end = field.low, field.high
+        start, end = field.low, field.high
     else:
-        begin = _number(field, first, text)
-        end = _number(field, last, text) if dash else field.high if slash else begin
+        start = _number(field, first, text)
+        end = _number(field, last, text) if dash else field.high if slash else start
     stride = int(step[:6]) if slash else 1
-    if begin <= end:
-        yield from range(begin, end + 1, stride)
+    if start <= end:
+        yield from range(start, end + 1, stride)
     elif field is _AWS_WEEKDAY:  # FRI-MON
-        yield from ((value - 1) % 7 + 1 for value in range(begin, end + 8, stride))
+        yield from ((value - 1) % 7 + 1 for value in range(start, end + 8, stride))
     else:
-        raise ValueError(f"{field.name} {text!r}: {span} runs backwards; write it as two ranges")
+        raise ValueError(f"{field.name} {text!r}: {span} is in reverse order; write it as two ranges")
 
 
 def _number(field: _Field, text: str, whole: str) -> int:
@@ -181,4 +180,6 @@ def _number(field: _Field, text: str, whole: str) -> int:
     if text.isascii() and text.isdigit() and field.low <= int(text[:6]) <= field.high:
         return int(text)
     names = f", or {field.names[0]} to {field.names[-1]}" if field.names else ""
-    raise ValueError(f"{field.name} {whole!r}: {text!r} is no number from {field.low} to {field.high}{names}")
+    raise ValueError(
+        f"{field.name} {whole!r}: {text!r} is not a number from {field.low} to {field.high}{names}"
+    )

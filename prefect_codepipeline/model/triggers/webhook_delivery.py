@@ -1,4 +1,4 @@
-"""What a git host told a webhook, as it is kept until it is dealt with, and what came of it."""
+"""A request of a git host to a webhook, as it is stored until it is processed, and its results."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _MOST_TEXT = 300
 
 
 class TakenDelivery(BaseModel):
-    """One request of a git host, whose sender was checked.
+    """One request of a git host whose sender was verified.
 
     Attributes:
-        key: tells it from every other by the host's id of it; the same request, sent again, has the same.
-        token: tells its content from every other. The host's id can be changed by who overheard it, the content cannot.
-        at: when it came, in the gateway's time.
-        endpoint: the connection or pipeline that it was sent to, or a V1 webhook as `pipeline/action`.
-        connections: the GitConnection blocks whose secret its sender knows.
-        delivery: the host's id of it, for people who look for it on the host's page.
-        events: what it tells of, in its order; none where a V1 webhook's sender is no git host.
-        webhook: the name of the V1 webhook that it was sent to, whose filters have passed.
+        key: identifies the request by the host's delivery id; a repeated request has the same key.
+        token: identifies the content. An attacker who replays a request can change its delivery id, but not its content.
+        at: the time of arrival, by the clock of the gateway.
+        endpoint: the connection or pipeline that received the request, or a V1 webhook as `pipeline/action`.
+        connections: the GitConnection blocks whose secret the sender used.
+        delivery: the host's delivery id, with which users find the request on the host's page.
+        events: the events of the request, in their order; empty if the sender of a V1 webhook is not a git host.
+        webhook: the name of the V1 webhook that received the request and whose filters match.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,21 +41,21 @@ class TakenDelivery(BaseModel):
 
     @property
     def line(self) -> str:
-        """What is dealt with in order: deliveries about a repository, or to a V1 webhook."""
+        """The queue of the delivery: deliveries of one repository, or of one V1 webhook, are processed in order."""
         if self.webhook:
             return f"{self.webhook} of V1"
         return ", ".join(dict.fromkeys(event.repository.casefold() for event in self.events))
 
 
 class EventResult(BaseModel):
-    """What came of an event for one pipeline.
+    """The result of an event for one pipeline.
 
     Attributes:
-        event: in words.
-        pipeline: None when no pipeline reads the repository.
-        execution_id: of the execution that was started.
-        refusal: why none was, although one should have been.
-        reason: why none should be.
+        event: the event as text.
+        pipeline: None if no pipeline reads the repository.
+        execution_id: the id of the execution that was started.
+        refusal: why no execution was started although the event matched.
+        reason: why the event does not start an execution.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,7 +68,7 @@ class EventResult(BaseModel):
 
     def __str__(self) -> str:
         if self.pipeline is None:
-            return f"{self.event}: no pipeline reads it"
+            return f"{self.event}: no pipeline reads this repository"
         if self.execution_id:
             return f"{self.event}: {self.pipeline} started, execution {self.execution_id}"
         if self.refusal:
@@ -77,7 +77,7 @@ class EventResult(BaseModel):
 
 
 class FinishedDelivery(BaseModel):
-    """A delivery that was dealt with."""
+    """A delivery that was processed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -90,18 +90,21 @@ class FinishedDelivery(BaseModel):
 
     @property
     def is_refused(self) -> bool:
-        """Whether something that should have started was not; the same delivery, sent again, is tried again."""
+        """Whether a start was refused. If the host repeats the delivery, it is then tried again."""
         return any(result.refusal for result in self.results)
 
 
 def delivery_key(endpoint: str, delivery: str, body: bytes) -> str:
-    """What tells a request from every other: the host's id when it gives one, else its content."""
-    told = delivery.encode("utf-8", "surrogatepass") if delivery else hashlib.sha256(body).digest()
-    return hashlib.sha256(endpoint.encode() + b"\n" + told).hexdigest()[:40]
+    """The key that identifies a request: from the host's delivery id if there is one, otherwise from the content."""
+    identity = delivery.encode("utf-8", "surrogatepass") if delivery else hashlib.sha256(body).digest()
+    return hashlib.sha256(endpoint.encode() + b"\n" + identity).hexdigest()[:40]
 
 
 def shortened(event: GitEvent, files: int = 200) -> GitEvent:
-    """The event with as much as is needed to decide: texts for people cut, long lists of files left to git."""
+    """The event with only the data that the decision needs: texts are shortened, long lists of files are dropped.
+
+    Dropped files are read from git later.
+    """
     too_many = event.changed_files is not None and len(event.changed_files) > files
     request = event.pull_request
     return replace(

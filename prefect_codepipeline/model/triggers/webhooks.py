@@ -1,4 +1,4 @@
-"""The webhooks of V1 pipelines as `PutWebhook` takes them: filters, and who may call.
+"""The webhooks of V1 pipelines, as in `PutWebhook`: filters and authentication.
 
 https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_WebhookDefinition.html
 """
@@ -32,7 +32,7 @@ class WebhookAuthConfiguration(Declared):
     allowed_ip_range: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
         None, alias="AllowedIPRange"
     )
-    # Not in any text made of it: `repr` is logged sooner or later.
+    # Excluded from `repr`, which may be logged.
     secret_token: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
         None, alias="SecretToken", repr=False
     )
@@ -48,10 +48,10 @@ class WebhookDefinition(Declared):
 
 
 def check_authentication(webhook: WebhookDefinition) -> None:
-    """Each type of authentication has its one setting, and no other.
+    """Check that the settings fit the type of authentication; each type allows at most one setting.
 
     Raises:
-        InvalidWebhookAuthenticationParametersException: says which it has to be.
+        InvalidWebhookAuthenticationParametersException: the message names the required setting.
     """
     settings = webhook.authentication_configuration
     given = {
@@ -65,7 +65,7 @@ def check_authentication(webhook: WebhookDefinition) -> None:
     wanted = {"GITHUB_HMAC": {"SecretToken"}, "IP": {"AllowedIPRange"}}.get(webhook.authentication, set())
     if given != wanted:
         raise InvalidWebhookAuthenticationParametersException(
-            f"webhook {webhook.name!r}: {webhook.authentication} takes "
+            f"webhook {webhook.name!r}: {webhook.authentication} needs "
             f"{' and '.join(wanted) or 'no settings'}, got {' and '.join(sorted(given)) or 'none'}"
         )
     if settings.allowed_ip_range is not None:
@@ -78,15 +78,15 @@ def allowed_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise InvalidWebhookAuthenticationParametersException(
-            f"{text!r} is no range of IP addresses, such as 192.0.2.0/24"
+            f"{text!r} is not a range of IP addresses such as 192.0.2.0/24"
         ) from None
 
 
 def expected_value(rule: WebhookFilterRule, configuration: Mapping[str, str]) -> str | None:
-    """What a filter's path has to lead to, `{Key}` filled in from the target action; None: to anything.
+    """The value that a filter requires, with each `{Key}` replaced from the target action; None means any value.
 
     Raises:
-        InvalidWebhookFilterPatternException: the action has no such key.
+        InvalidWebhookFilterPatternException: the action does not have the key.
     """
     if rule.match_equals is None:
         return None
@@ -94,8 +94,8 @@ def expected_value(rule: WebhookFilterRule, configuration: Mapping[str, str]) ->
     def value(match: re.Match[str]) -> str:
         if match[1] not in configuration:
             raise InvalidWebhookFilterPatternException(
-                f"the filter {rule.match_equals!r} names {{{match[1]}}}, which the target action's configuration lacks "
-                f"(it has: {', '.join(sorted(configuration)) or 'nothing'})"
+                f"the filter {rule.match_equals!r} names {{{match[1]}}}, which is not in the configuration of the target "
+                f"action (it has: {', '.join(sorted(configuration)) or 'nothing'})"
             )
         return configuration[match[1]]
 

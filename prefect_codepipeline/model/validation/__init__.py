@@ -1,6 +1,6 @@
-"""Everything that is wrong with a definition, at once, each problem with its place.
+"""Find all problems of a definition at once, each with its path.
 
-Messages are AWS's own where AWS has one. docs/validation.md lists every rule.
+Messages are AWS's own if AWS has one. docs/validation.md lists every rule.
 https://docs.aws.amazon.com/codepipeline/latest/userguide/reference-pipeline-structure.html
 """
 
@@ -51,7 +51,7 @@ __all__ = [
     "validate",
 ]
 
-# In the order in which AWS looks at a definition, which is the order in which problems are listed.
+# In the order in which AWS checks a definition; problems are listed in this order.
 _CHECKS: tuple[Check, ...] = (
     check_stores,
     check_stages,
@@ -79,13 +79,13 @@ _CHECKS: tuple[Check, ...] = (
 def validate(
     declaration: PipelineDeclaration, *, region: str | None = None, stored: PipelineDeclaration | None = None
 ) -> list[Problem]:
-    """Every rule between fields that the definition breaks, and warnings about what will surprise.
+    """Check all rules that concern several fields, and warn about surprising behaviour.
 
-    At most 1,000 of them.
+    Returns at most 1,000 problems.
 
     Args:
-        declaration: what `CreatePipeline` or `UpdatePipeline` would be given.
-        region: the pipeline's own; rules that need it are left out when it is None.
+        declaration: the input of `CreatePipeline` or `UpdatePipeline`.
+        region: the region of the pipeline; if None, rules that need it are not checked.
         stored: the declaration that an update replaces; None for a new pipeline.
     """
     pipeline = Pipeline(declaration, region, stored)
@@ -96,11 +96,11 @@ def validate(
 def declare_or_problems(
     wire: Any, look: Callable[[PipelineDeclaration], list[Problem]] = validate
 ) -> tuple[PipelineDeclaration | None, list[Problem]]:
-    """The declaration of wire data, or None with everything that is wrong: in its fields and between them.
+    """The declaration from JSON data, or None with all problems: of single fields and of several fields together.
 
     Args:
-        wire: a pipeline as AWS's API spells it.
-        look: finds what is wrong between fields. Not called for a declaration that could be made.
+        wire: a pipeline in the spelling of AWS's API.
+        look: checks several fields together. Called only if a field is wrong.
     """
     try:
         return PipelineDeclaration.model_validate(wire), []
@@ -113,12 +113,12 @@ def declare_or_problems(
 
 
 def _is_explained(path: str, wrong: set[str], above: set[str]) -> bool:
-    """Whether a field at, above or (inside one action) below that place is wrong, so that this is its echo.
+    """Whether a wrong field at, above or (inside one action) below a path already explains a problem at the path.
 
     Args:
-        path: the place.
-        wrong: the places of wrong fields.
-        above: all places above those.
+        path: the path of the problem.
+        wrong: the paths of wrong fields.
+        above: all parent paths of those.
     """
     return (
         path in wrong
@@ -128,5 +128,5 @@ def _is_explained(path: str, wrong: set[str], above: set[str]) -> bool:
 
 
 def _parents(path: str) -> Iterator[str]:
-    """`a[0].b` lies in `a[0]` and in `a`."""
+    """The parents of a path: `a[0]` and `a` for `a[0].b`."""
     return (path[: match.start()] for match in re.finditer(r"[.\[]", path))

@@ -1,4 +1,4 @@
-"""Action types, the fields that only some of them have, and how many artifacts they take and make."""
+"""Rules for action types, for fields that only some types have, and for the numbers of artifacts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prefect_codepipeline.model.definition.action_types import action_types
 from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.validation.rules import Pipeline, Place, rules_of
 
-# What a custom action type can declare at most; its own bounds are known to whoever publishes it.
+# The maximum that a custom action type can declare; only its publisher knows its own bounds.
 # https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_ArtifactDetails.html
 _MOST_OF_CUSTOM = 5
 
@@ -18,15 +18,15 @@ _count = rules_of("Numbers of artifacts", "InvalidActionDeclarationException")
 
 UNKNOWN_TYPE = _type(
     "action-type-exists",
-    "An action type of owner AWS is one of the table below.",
+    "An action type of owner AWS is listed in the table below.",
     "ActionType (Category: '{category}', Provider: '{provider}', Owner: '{owner}', Version: '{version}') in action "
     "'{action}' is not available{where}",
 )
 UNKNOWN_PARTNER = _type(
     "partner-type-known",
-    "An action type of owner ThirdParty is one of the table below; partners may publish others.",
+    "An action type of owner ThirdParty is listed in the table below; partners may publish other types.",
     "ActionType (Category: '{category}', Provider: '{provider}', Owner: '{owner}', Version: '{version}') in action "
-    "'{action}' is none that AWS documents",
+    "'{action}' is not documented by AWS",
     severity="warning",
 )
 NO_COMMANDS = _field(
@@ -42,12 +42,12 @@ COMMAND_OF_LINES = _field(
 ONLY_COMMANDS = _field(
     "fields-of-commands",
     "`commands`, `outputVariables` and `files` of output artifacts are for Commands actions.",
-    "only Commands actions have it",
+    "only Commands actions can have this field",
 )
 ENVIRONMENT = _field(
     "fields-of-commands-and-eks",
     "`environmentVariables` are for Commands and EKS actions.",
-    "only Commands and EKS actions have it",
+    "only Commands and EKS actions can have this field",
 )
 SECRETS = _field(
     "secrets-of-commands",
@@ -57,7 +57,7 @@ SECRETS = _field(
 TIMEOUT = _field(
     "timeout-of-approvals",
     "`timeoutInMinutes` is for manual approvals.",
-    "only Manual approval actions have it",
+    "only Manual approval actions can have this field",
 )
 TOO_FEW = _count(
     "enough-artifacts",
@@ -72,7 +72,7 @@ TOO_MANY = _count(
 
 
 def check_action_types(pipeline: Pipeline) -> Iterator[Problem]:
-    """Whether AWS has the action types."""
+    """Check that AWS has the action types."""
     for place in pipeline.places:
         kind = place.action.action_type_id
         if place.type or kind.owner == "Custom":
@@ -88,7 +88,7 @@ def check_action_types(pipeline: Pipeline) -> Iterator[Problem]:
 
 
 def check_fields(pipeline: Pipeline) -> Iterator[Problem]:
-    """Fields that only some action types have."""
+    """Check fields that only some action types have."""
     for place in pipeline.places:
         if place.is_of("Compute", "Commands"):
             yield from _commands(place)
@@ -124,7 +124,7 @@ def _fields_of_others(place: Place) -> Iterator[Problem]:
 
 
 def check_counts(pipeline: Pipeline) -> Iterator[Problem]:
-    """How many artifacts the actions take and make."""
+    """Check the numbers of input and output artifacts."""
     for place in pipeline.places:
         action = place.action
         if place.type:

@@ -1,4 +1,4 @@
-"""Which action makes an artifact, and who may take it."""
+"""Rules for artifacts: each is produced once, before it is used."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MADE_TWICE = _artifact(
 )
 NOT_MADE = _artifact(
     "artifact-made-before",
-    "An input artifact is made by an action of an earlier stage, or of a lower run order in the same stage.",
+    "An input artifact is the output of an action in an earlier stage, or with a lower run order in the same stage.",
     "Input Artifact Bundle {name} in action {action} is not declared as Output Artifact Bundle in any of the "
     "preceding actions",
 )
 NOT_MADE_FOR_RULE = _artifact(
     "artifact-made-before-rule",
-    "An input artifact of a rule is made before its condition: in an earlier stage, or in the same stage for "
+    "An input artifact of a rule is produced before its condition: in an earlier stage, or in the same stage for "
     "`onSuccess` and `onFailure`.",
     "Input Artifact Bundle {name} in rule {rule} is not declared as Output Artifact Bundle in any of the preceding "
     "actions",
@@ -30,7 +30,7 @@ NOT_MADE_FOR_RULE = _artifact(
 
 
 def check_artifacts(pipeline: Pipeline) -> Iterator[Problem]:
-    """Each artifact is made once, and before it is taken."""
+    """Check that each artifact is produced once, before it is used."""
     seen: set[str] = set()
     for place in pipeline.places:
         for index, output in enumerate(place.action.output_artifacts):

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 from prefect_codepipeline.model.validation.rules import rules_of
 
-# The status of a phase that CodeBuild gives a build whose buildspec it cannot take.
+# The phase status that CodeBuild sets for a build with an invalid buildspec.
 _rule = rules_of("Buildspecs", "YAML_FILE_ERROR")
 
 # -- the whole, and phases
 
 SHAPE = _rule(
     "buildspec-shape",
-    "Each part of a buildspec is a mapping, a list or a text, as its reference says.",
+    "Each part of a buildspec is a mapping, a list or a string, as in CodeBuild's buildspec reference.",
     "Expected {what} to be {expected}: found {found} instead",
 )
 VERSION = _rule(
     "buildspec-version",
-    "`version` is 0.2, or 0.1.",
-    "version {version} is none that CodeBuild knows: use 0.2 (or 0.1)",
+    "`version` is 0.2 or 0.1.",
+    "buildspec version {version} is not supported: use 0.2 (or 0.1)",
 )
 PHASES = _rule(
     "buildspec-phases",
-    "A buildspec has `phases`, unless it is a batch whose builds have buildspecs of their own.",
+    "A buildspec has `phases`, unless it is a batch in which each build has its own buildspec.",
     "wrong number of container tags, expected 1: there are no phases",
 )
 PHASE_NAME = _rule(
@@ -34,42 +34,42 @@ PHASE_NAME = _rule(
 )
 COMMAND = _rule(
     "buildspec-command",
-    "A command is a text. A colon and a space in a command without quotes make it a mapping.",
+    "A command is a string. YAML reads a colon and a space in a command without quotes as a mapping.",
     "Expected {what} to be of string type: found {found} instead",
 )
 COMMANDS = _rule(
     "buildspec-commands",
-    "pre_build, build and post_build have `commands` when they are there.",
-    "phase {phase} has no 'commands', which are required in it",
+    "The phases pre_build, build and post_build have `commands`.",
+    "phase {phase} has no 'commands', which are required",
 )
 NO_COMMANDS = _rule(
     "buildspec-no-commands",
-    "`commands` that are there hold some.",
+    "`commands` are not empty.",
     "No commands found for phase name: {phase}",
     severity="warning",
 )
 ON_FAILURE = _rule(
     "buildspec-on-failure",
     "`on-failure` is ABORT, CONTINUE, RETRY, RETRY-n (0 to 100), RETRY-regex or RETRY-n-regex.",
-    "Invalid on-failure value {value}: ABORT, CONTINUE, RETRY, RETRY-<0 to 100>, RETRY-<regex> and "
-    "RETRY-<0 to 100>-<regex> are known",
+    "Invalid on-failure value {value}: use ABORT, CONTINUE, RETRY, RETRY-<0 to 100>, RETRY-<regex> or "
+    "RETRY-<0 to 100>-<regex>",
 )
 RUNTIMES_ELSEWHERE = _rule(
     "buildspec-runtime-versions",
-    "`runtime-versions` stand in the install phase.",
-    "runtime-versions count in the install phase only; here they are ignored",
+    "`runtime-versions` are in the install phase.",
+    "runtime-versions have an effect only in the install phase and are ignored here",
     severity="warning",
 )
 UNKNOWN = _rule(
     "buildspec-unknown-key",
-    "Each key is one that CodeBuild knows. Others it ignores.",
-    "'{key}' is not known and is ignored",
+    "Each key is known to CodeBuild. CodeBuild ignores unknown keys.",
+    "unknown key '{key}' is ignored",
     severity="warning",
 )
 REPEATED = _rule(
     "buildspec-repeated-key",
-    "A key stands once in its mapping.",
-    "'{key}' stood in line {line} already; this one counts",
+    "A key occurs once in its mapping.",
+    "'{key}' is already set in line {line}; this value replaces it",
     severity="warning",
 )
 FLAG = _rule(
@@ -82,35 +82,36 @@ FLAG = _rule(
 
 ENV_RESERVED = _rule(
     "buildspec-reserved-variable",
-    "No variable's name begins with CODEBUILD_.",
-    "names that begin with CODEBUILD_ are reserved: what CodeBuild sets itself replaces it",
+    "Names of variables do not start with CODEBUILD_.",
+    "names that start with CODEBUILD_ are reserved: values that CodeBuild sets replace this one",
     severity="warning",
 )
 ENV_NAME = _rule(
     "buildspec-variable-name",
-    "A variable's name is letters, digits and underscores, and begins with no digit.",
+    "The name of a variable has only letters, digits and underscores, and does not start with a digit.",
     "a shell cannot read a variable named '{name}'",
     severity="warning",
 )
 SHELL = _rule(
     "buildspec-shell",
-    "`env.shell` is bash or /bin/sh, on Windows powershell.exe or cmd.exe.",
+    "`env.shell` is bash or /bin/sh; on Windows powershell.exe or cmd.exe.",
     "shell {shell} is not supported: use bash or /bin/sh (on Windows powershell.exe or cmd.exe)",
 )
 SECRET = _rule(
     "buildspec-secret",
-    "A secret is referred to as secret-id:json-key:version-stage:version-id, with a stage or an id, or with neither.",
+    "A reference to a secret is secret-id:json-key:version-stage:version-id, with at most one of version-stage and "
+    "version-id.",
     "invalid reference to a secret: {why}",
 )
 REFERENCE = _rule(
     "buildspec-empty-reference",
-    "`parameter-store` and `secrets-manager` name what is to be read.",
-    "it names nothing to be read",
+    "Each entry of `parameter-store` and `secrets-manager` names a parameter or secret.",
+    "the reference is empty: name the parameter or secret to read",
 )
 EXPORTED = _rule(
     "buildspec-exported-variable",
-    "Variables whose name begins with AWS_ are not exported.",
-    "'{name}' is not exported, since its name begins with AWS_",
+    "Exported variables do not start with AWS_.",
+    "'{name}' is not exported, because its name starts with AWS_",
     severity="warning",
 )
 
@@ -118,41 +119,41 @@ EXPORTED = _rule(
 
 ARTIFACT_FILES = _rule(
     "buildspec-artifact-files",
-    "`artifacts` has `files`, also when only its secondary artifacts count.",
+    "`artifacts` has `files`, even if only its secondary artifacts are used.",
     "artifacts have no 'files', which are required",
 )
 ARTIFACT_IDENTIFIER = _rule(
     "buildspec-artifact-identifier",
-    "A secondary artifact is named by up to 128 letters, digits and underscores.",
-    "no output artifact of a project can have the identifier '{name}': letters, digits and underscores, up to 128",
+    "The name of a secondary artifact has at most 128 letters, digits and underscores.",
+    "'{name}' cannot be the identifier of an output artifact: use at most 128 letters, digits and underscores",
     severity="warning",
 )
 CACHE_PATHS = _rule(
     "buildspec-cache-paths",
     "`cache` has `paths`.",
-    "no paths specified to be cached: nothing is",
+    "no paths specified to be cached: nothing is cached",
     severity="warning",
 )
 FALLBACK_KEYS = _rule(
     "buildspec-fallback-keys",
-    "A cache has up to 5 `fallback-keys`.",
+    "A cache has at most 5 `fallback-keys`.",
     "there are {count} fallback-keys; at most 5 are allowed",
 )
 FALLBACK_WITHOUT_KEY = _rule(
     "buildspec-fallback-without-key",
-    "`fallback-keys` come with a `key`.",
+    "`fallback-keys` need a `key`.",
     "fallback-keys are ignored without a 'key'",
     severity="warning",
 )
 CACHE_ACTION = _rule(
     "buildspec-cache-action",
-    "A cache's `action` is restore or save; without it both happen.",
-    "Invalid cache action {action}: restore and save are known",
+    "The `action` of a cache is restore or save; without it, both happen.",
+    "Invalid cache action {action}: use restore or save",
 )
 REPORT_FORMAT = _rule(
     "buildspec-report-format",
-    "A report's format is one that CodeBuild reads, in any case.",
-    "Invalid report file-format {format}: {known} are known",
+    "CodeBuild supports the `file-format` of a report; upper and lower case are equal.",
+    "Invalid report file-format {format}: use one of {known}",
 )
 REPORT_FILES = _rule(
     "buildspec-report-files",
@@ -161,7 +162,7 @@ REPORT_FILES = _rule(
 )
 REPORT_COUNT = _rule(
     "buildspec-report-groups",
-    "A buildspec has up to 5 report groups.",
+    "A buildspec has at most 5 report groups.",
     "there are {count} report groups; at most 5 are allowed",
 )
 
@@ -174,17 +175,17 @@ BATCH_KIND = _rule(
 )
 BATCH_IDENTIFIER = _rule(
     "buildspec-batch-identifier",
-    "Each build of a batch has an identifier of its own: up to 128 letters, digits and underscores.",
+    "Each build of a batch has a unique identifier of at most 128 letters, digits and underscores.",
     "Invalid identifier: {why}",
 )
 BATCH_DEPENDENCY = _rule(
     "buildspec-batch-dependency",
     "`depend-on` names other builds of the graph.",
-    "depends on '{name}', which is no other build of the graph",
+    "depends on '{name}', which is not another build of the graph",
 )
 BATCH_CYCLE = _rule(
     "buildspec-batch-cycle",
-    "No build of a graph depends on itself by way of others.",
+    "The dependencies of a graph have no cycle.",
     "these builds wait for each other: {builds}",
 )
 BATCH_SIZE = _rule(
@@ -195,10 +196,10 @@ BATCH_SIZE = _rule(
 BATCH_PARALLELISM = _rule(
     "buildspec-batch-parallelism",
     "`parallelism` is a number from 1 to 100.",
-    "Invalid parallelism {value}: a number from 1 to 100 is needed",
+    "Invalid parallelism {value}: use a number from 1 to 100",
 )
 BATCH_COMPUTE = _rule(
     "buildspec-batch-compute",
-    "A build of a batch has a compute-type or a fleet.",
-    "compute-type and fleet exclude each other",
+    "A build of a batch has a compute-type or a fleet, not both.",
+    "use either compute-type or fleet, not both",
 )

@@ -1,4 +1,4 @@
-"""Conditions of stages, and the rules in them.
+"""Rules for the conditions of stages, and for the rules in those conditions.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-conditions.html
 """
@@ -20,7 +20,7 @@ _rule = rules_of("Rules of conditions", "InvalidStageDeclarationException")
 
 BOTH = _condition(
     "result-or-conditions",
-    "`onFailure` has a result or conditions, not both. So a stage that is retried by itself has no conditions.",
+    "`onFailure` has a result or conditions, not both. A stage with automatic retry therefore has no conditions.",
     "The following stage cannot have a failure exit gate configured with both top level result and conditions: "
     "'{stage}'",
 )
@@ -36,13 +36,13 @@ RETRY_WITH_CONDITIONS = _condition(
 )
 RETRY_MODE_ALONE = _condition(
     "retry-mode-of-retry",
-    "`retryConfiguration` goes with the result `RETRY`.",
-    "'retryConfiguration' is used by result RETRY only",
+    "`retryConfiguration` needs the result `RETRY`.",
+    "'retryConfiguration' has an effect only with result RETRY",
     severity="warning",
 )
 RESULT = _condition(
     "result-of-kind",
-    "The result of a condition is one of its kind: `FAIL` or `SKIP` before entry, `FAIL` or `ROLLBACK` on success, "
+    "The result of a condition fits its kind: `FAIL` or `SKIP` before entry, `FAIL` or `ROLLBACK` on success, "
     "`ROLLBACK` on failure.",
     "A condition of {kind} can have the result {known}, not {result}",
 )
@@ -53,14 +53,14 @@ FAILURE_RESULT = _condition(
 )
 FAIL_OF_FAILED = _condition(
     "fail-of-failed",
-    "`FAIL` on failure does nothing.",
-    "a stage that failed stays failed: result FAIL does nothing here",
+    "`onFailure` does not have the result `FAIL`, which has no effect.",
+    "a failed stage stays failed: result FAIL has no effect here",
     severity="warning",
 )
 ROLLBACK_OF_SOURCES = _condition(
     "no-rollback-of-sources",
     "The source stage cannot be rolled back.",
-    "a source stage cannot be rolled back: result ROLLBACK does nothing here",
+    "a source stage cannot be rolled back: result ROLLBACK has no effect here",
     severity="warning",
 )
 NO_RULES = _condition(
@@ -70,46 +70,46 @@ NO_RULES = _condition(
 )
 UNKNOWN_RULE = _rule(
     "rule-type-exists",
-    "A rule type is one of the table below.",
+    "A rule type is listed in the table below.",
     "RuleType (Category: 'Rule', Provider: '{provider}', Owner: 'AWS', Version: '{version}') in rule '{rule}' is not "
     "available",
 )
 RULE_WITH_SKIP = _rule(
     "rules-of-skip",
-    "With the result `SKIP` only rules of type LambdaInvoke and VariableCheck can be used.",
+    "A condition with the result `SKIP` has only rules of type LambdaInvoke and VariableCheck.",
     "Rule '{rule}' of type {provider} cannot be used with result SKIP; only {known} can",
 )
 RULE_COMMANDS = _rule(
     "rule-commands",
-    "A Commands rule has commands, each a single line, and no other rule has.",
+    "A Commands rule has commands, each a single line; other rules have no commands.",
     "{message}",
 )
 RULE_PATTERN = _rule(
     "rule-pattern",
-    "The `Value` that a variable must match with `MATCHES` is a regular expression.",
+    "With the operator `MATCHES`, `Value` is a regular expression.",
     "Rule configuration for rule '{rule}' contains an invalid value for 'Value': {error}",
 )
 RULE_WITHOUT_REFERENCE = _rule(
     "rule-of-variable",
     "The `Variable` of a rule is a reference.",
-    "{variable!r} is compared as it stands: it is no reference",
+    "{variable!r} is not a reference, so this text itself is compared",
     severity="warning",
 )
 RULE_ENDS_EARLY = _rule(
     "rule-timeout-and-wait",
     "A rule's `timeoutInMinutes` is not shorter than its `WaitTime`.",
-    "the rule ends after {timeout} minutes, before its WaitTime of {wait} is over",
+    "the rule times out after {timeout} minutes, before its WaitTime of {wait} minutes ends",
     severity="warning",
 )
 RULE_COUNT = _rule(
     "rule-artifacts",
-    "A rule has as many input artifacts as its type takes.",
+    "A rule has as many input artifacts as its type allows.",
     "Rule {rule} declares {count} input artifacts which {demand}",
 )
 
 
 def check_conditions(pipeline: Pipeline) -> Iterator[Problem]:
-    """Conditions and their results."""
+    """Check conditions and their results."""
     for index, stage in enumerate(pipeline.declaration.stages):
         if stage.on_failure:
             yield from _failure(stage, stage.on_failure, f"stages[{index}].onFailure", pipeline)
@@ -149,7 +149,7 @@ def _condition_of(
         return
     allowed = [name for name, known in rule_types().items() if known.allowed_with_skip]
     for index, rule in enumerate(condition.rules or []):
-        # Rules of one's own are AWS's affair as little as their results.
+        # AWS does not have custom rules, so its restriction does not apply to them.
         if rule.rule_type_id.owner != "Custom" and rule.rule_type_id.provider not in allowed:
             yield RULE_WITH_SKIP.at(
                 f"{path}.rules[{index}].ruleTypeId.provider", rule=rule.name,
@@ -174,10 +174,10 @@ def _rollbacks(index: int, stage: StageDeclaration, pipeline: Pipeline) -> Itera
 
 
 def check_rules(pipeline: Pipeline) -> Iterator[Problem]:
-    """Types, commands and artifacts of rules."""
+    """Check the types, commands and artifacts of rules."""
     for found in pipeline.rule_places:
         if found.rule.rule_type_id.owner == "Custom":
-            continue  # no rule of AWS's: its provider says what it takes
+            continue  # not an AWS rule: its provider checks it
         kind = find_rule_type(found.rule.rule_type_id)
         if kind is None:
             provider = found.rule.rule_type_id.provider
@@ -195,7 +195,7 @@ def _rule_of(found: RulePlace, kind: ActionType) -> Iterator[Problem]:
         message = f"Rule {rule.name} must have a non-empty commands field"
         yield RULE_COMMANDS.at(f"{found.path}.commands", message=message)
     if kind.provider != "Commands" and rule.commands:
-        yield RULE_COMMANDS.at(f"{found.path}.commands", message="only Commands rules have it")
+        yield RULE_COMMANDS.at(f"{found.path}.commands", message="only Commands rules can have this field")
     for index, command in enumerate(rule.commands or []):
         if "\n" in command or "\r" in command:
             yield RULE_COMMANDS.at(f"{found.path}.commands[{index}]", message="a command is a single line")
@@ -210,7 +210,7 @@ def _rule_of(found: RulePlace, kind: ActionType) -> Iterator[Problem]:
 
 
 def _values_of(found: RulePlace) -> Iterator[Problem]:
-    """What the values of a rule come to together."""
+    """Check the values of a rule that depend on each other."""
     configuration, rule = found.rule.configuration or {}, found.rule
     variable, value = configuration.get("Variable", ""), configuration.get("Value", "")
     if rule.rule_type_id.provider == "VariableCheck":

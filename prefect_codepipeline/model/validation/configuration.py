@@ -1,4 +1,4 @@
-"""The `configuration` of actions and rules: which keys there must and may be, and what their values can be."""
+"""Rules for the `configuration` of actions and rules: required keys, allowed keys and allowed values."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _rule_key = rules_of("Configuration of rules", "InvalidStageDeclarationException
 
 MISSING = _key(
     "configuration-complete",
-    "Every key that the action type requires is there, also those that other values make required.",
+    "Every key that the action type requires is set, including keys that are required because of other values.",
     "Action configuration for action '{owner}' is missing required configuration '{key}'",
 )
 UNKNOWN = _key(
     "configuration-known",
-    "Every key is one that the action type has.",
+    "Every key belongs to the action type.",
     "Action configuration for action '{owner}' contains unknown configuration '{key}'",
 )
 VALUE = _key(
     "configuration-value",
-    "Every value is of the type, and of the set, that its key allows. Values with variables are judged when they run.",
+    "Every value has a type and content that its key allows. Values with variables are checked when the action runs.",
     "Action configuration for action '{owner}' contains an invalid value for '{key}': {demand}",
 )
 ARTIFACT = _key(
@@ -44,7 +44,7 @@ ARTIFACT = _key(
 )
 MASKED = _key(
     "masked-secret",
-    f"`{MASK}` stands for a stored secret, and only in an action that is stored already.",
+    f"`{MASK}` means the stored secret, and is allowed only in an action that is already stored.",
     'Action configuration for the new action "{owner}" contains an invalid configuration for the secret property '
     f'"{{key}}". "{MASK}" may be used in secret properties only when updating an existing action.',
 )
@@ -55,29 +55,29 @@ ARN_FORMAT = _key(
 )
 ARN_SERVICE = _key(
     "notification-arn-service",
-    "`NotificationArn` of an approval is of an SNS topic.",
+    "`NotificationArn` of an approval is the ARN of an SNS topic.",
     "The ARN {arn} you specified for sending notifications for the approval action {owner} is a valid ARN, but the "
     "AWS service for this ARN cannot be used to send approval requests.",
 )
 ARN_REGION = _key(
     "notification-arn-region",
-    "`NotificationArn` of an approval is of the pipeline's own region.",
+    "`NotificationArn` of an approval is in the region of the pipeline.",
     "The ARN {arn} you specified for sending notifications for the approval action {owner} is a valid ARN, but the "
     "ARN is not in the same region as the pipeline.",
 )
 RULE_MISSING = _rule_key(
     "rule-configuration-complete",
-    "Every key that the rule type requires is there.",
+    "Every key that the rule type requires is set.",
     "Rule configuration for rule '{owner}' is missing required configuration '{key}'",
 )
 RULE_UNKNOWN = _rule_key(
     "rule-configuration-known",
-    "Every key is one that the rule type has.",
+    "Every key belongs to the rule type.",
     "Rule configuration for rule '{owner}' contains unknown configuration '{key}'",
 )
 RULE_VALUE = _rule_key(
     "rule-configuration-value",
-    "Every value is of the type, and of the set, that its key allows.",
+    "Every value has a type and content that its key allows.",
     "Rule configuration for rule '{owner}' contains an invalid value for '{key}': {demand}",
 )
 RULE_ARTIFACT = _rule_key(
@@ -90,7 +90,7 @@ RULE_ARTIFACT = _rule_key(
 
 @dataclass(frozen=True)
 class _Configured:
-    """What has a configuration: an action, or a rule with other words for the same mistakes."""
+    """An action or a rule, with its configuration and its own messages for the same mistakes."""
 
     path: str
     name: str
@@ -104,7 +104,7 @@ class _Configured:
 
 
 def check_configurations(pipeline: Pipeline) -> Iterator[Problem]:
-    """Keys and values of the configurations of actions and rules."""
+    """Check the keys and values in the configurations of actions and rules."""
     for place in pipeline.places:
         if place.type and not place.type.published:
             inputs = [artifact.name for artifact in place.action.input_artifacts]
@@ -168,17 +168,17 @@ def _artifact_in(key: ConfigurationKey, value: str) -> str:
 
 
 def _broken_demand(key: ConfigurationKey, value: str) -> str:
-    """What the value should be and is not; empty when it is."""
+    """The requirement that a value does not meet, or an empty string."""
     if key.secret:
         return ""
-    shown = value if len(value) <= 60 else f"{value[:57]}..."
+    quoted = value if len(value) <= 60 else f"{value[:57]}..."
     demand = _demand_of_type(key, value)
-    return f"'{shown}' is not {demand}" if demand else ""
+    return f"'{quoted}' is not {demand}" if demand else ""
 
 
 def _demand_of_type(key: ConfigurationKey, value: str) -> str:
     if key.type == "boolean":
-        # Templates write True as often as true, and AWS takes both.
+        # Templates often contain True instead of true, and AWS accepts both.
         return "" if value.lower() in ("true", "false") else "'true' or 'false'"
     if key.type == "enum":
         return "" if value in key.allowed else f"one of {', '.join(key.allowed)}"
@@ -223,7 +223,7 @@ def _demand_of_reader(read: Callable[[str], None], value: str) -> str:
     try:
         read(value)
     except ValueError as error:
-        return f"one: {error}"
+        return f"valid: {error}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What pydantic finds in single fields, in the words of AWS's own model check.
+"""Convert pydantic's errors of single fields into problems with the messages of AWS.
 
 https://docs.aws.amazon.com/codepipeline/latest/APIReference/CommonErrors.html
 """
@@ -20,9 +20,9 @@ from prefect_codepipeline.model.problem import MOST_PROBLEMS, Problem, nearest
 Location = tuple[int | str, ...]
 
 _SECRET_KEY = re.compile(r"token|secret|password|privatekey", re.IGNORECASE)
-_KEY = "[key]"  # what pydantic adds to the location of a map's key
+_KEY = "[key]"  # pydantic appends this to the location of the key of a mapping
 _TYPES = {
-    "string_type": "a text",
+    "string_type": "a string",
     "int_type": "a whole number",
     "list_type": "a list",
     "dict_type": "an object",
@@ -36,12 +36,12 @@ _CONSTRAINTS = {
 
 
 def problems_of(error: ValidationError, model: type[BaseModel] | None = None) -> list[Problem]:
-    """What pydantic found, in words for people, without the values of secrets. At most 1,000 problems.
+    """The errors that pydantic found, in readable words and without the values of secrets. At most 1,000 problems.
 
     Args:
-        error: of validating wire data.
-        model: what was validated, to name the nearest key for an unknown one. Problems of a declaration's fields
-            have AWS's words.
+        error: the error from the validation of JSON data.
+        model: the model that was validated, to suggest the nearest known key. For a declaration, the messages are
+            AWS's own.
     """
     details = error.errors(include_url=False)[:MOST_PROBLEMS]
     return [_problem_of(detail, model) for detail in details]
@@ -56,16 +56,16 @@ def _problem_of(details: Any, model: type[BaseModel] | None) -> Problem:
         return Problem(path, f"unknown key '{location[-1]}'", hint=hint, rule="field-known")
     if model is None or not issubclass(model, Declared):
         if kind == "missing":
-            return Problem(path, "Member must not be null: it is required", rule="field")
-        return Problem(path, f"{details['msg']}{_shown(location, value)}", rule="field")
+            return Problem(path, "Member must not be null: this field is required", rule="field")
+        return Problem(path, f"{details['msg']}{_got(location, value)}", rule="field")
     if kind in _TYPES:
-        message = f"this must be {_TYPES[kind]}{_shown(location, value)}"
+        message = f"this must be {_TYPES[kind]}{_got(location, value)}"
         return Problem(path, message, rule="field-type")
     if kind == "missing":
         return Problem(path, _failed("Value", location, "Member must not be null"), rule="field-required")
     if kind in _CONSTRAINTS:
         return _constraint(details, location, model)
-    return Problem(path, f"{details['msg']}{_shown(location, value)}", rule="field")
+    return Problem(path, f"{details['msg']}{_got(location, value)}", rule="field")
 
 
 def _constraint(details: Any, location: Location, model: type[BaseModel]) -> Problem:
@@ -80,8 +80,8 @@ def _constraint(details: Any, location: Location, model: type[BaseModel]) -> Pro
         what = "Map value" if get_origin(parent) is dict else "Member"
         message = _failed("Value", location[:-1], f"{what} must satisfy constraint: [{', '.join(members)}]")
     else:
-        shown = "" if isinstance(value, (dict, list)) or _is_secret(location) else f" '{_cut(str(value))}'"
-        message = _failed(f"Value{shown}", location, _phrase(details))
+        quoted = "" if isinstance(value, (dict, list)) or _is_secret(location) else f" '{_cut(str(value))}'"
+        message = _failed(f"Value{quoted}", location, _phrase(details))
     return Problem(path, message, hint=hint, rule="field-constraint")
 
 
@@ -114,12 +114,12 @@ def _at_least_length(least: int) -> str:
 
 
 def _of_pattern(pattern: str) -> str:
-    # As AWS writes it: a pattern there is of the whole text without anchors.
+    # AWS's patterns have no anchors and always apply to the whole string.
     return f"Member must satisfy regular expression pattern: {pattern_of(pattern)}"
 
 
 def pattern_of(anchored: str) -> str:
-    """The pattern as AWS's model has it, without the anchors that Python needs."""
+    """The pattern as in AWS's model, without the anchors that Python needs."""
     found = re.fullmatch(r"\\A\(\?:(.*)\)\\Z", anchored, re.S)
     return found[1] if found else anchored
 
@@ -133,12 +133,12 @@ def _hint(details: Any, value: Any) -> str:
     if details["type"] == "literal_error":
         return nearest(str(value), _members(context["expected"]))
     if details["type"] in ("string_too_long", "too_long") and hasattr(value, "__len__"):
-        return f"it has {len(value)}, {context['max_length']} are allowed"
+        return f"its length is {len(value)}, at most {context['max_length']} is allowed"
     return ""
 
 
 def path_of(location: Location) -> str:
-    """`stages[1].actions[0].runOrder`."""
+    """The path of a location, such as `stages[1].actions[0].runOrder`."""
     text = ""
     for part in location:
         if part != _KEY:
@@ -147,7 +147,7 @@ def path_of(location: Location) -> str:
 
 
 def _aws_path(location: Location) -> str:
-    """`pipeline.stages.2.member.actions.1.member.runOrder`: AWS counts from 1."""
+    """AWS's form of a path: `pipeline.stages.2.member.actions.1.member.runOrder`. AWS counts from 1."""
     return ".".join(["pipeline", *(f"{p + 1}.member" if isinstance(p, int) else str(p) for p in location)])
 
 
@@ -155,7 +155,7 @@ def _is_secret(location: Location) -> bool:
     return any(_SECRET_KEY.search(str(part)) for part in location)
 
 
-def _shown(location: Location, value: Any) -> str:
+def _got(location: Location, value: Any) -> str:
     return "" if isinstance(value, (dict, list)) or _is_secret(location) else f", got {_cut(repr(value))}"
 
 
@@ -163,12 +163,12 @@ def _cut(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-# -- what the model says of a place
+# -- the model at a location
 
 
 @cache
 def hints_of(model: type[BaseModel]) -> Mapping[str, Any]:
-    """The annotations of a model's fields by their wire names."""
+    """The annotations of a model's fields, by the field names in JSON."""
     hints = get_type_hints(model, include_extras=True)
     return {_alias(name, field): hints[name] for name, field in model.model_fields.items()}
 
@@ -204,7 +204,7 @@ def _annotation_at(model: type[BaseModel], location: Location) -> Any:
 
 
 def _constraints(annotation: Any) -> list[str]:
-    """Every constraint of a text, as AWS lists them."""
+    """Every constraint of a string, in the order of AWS's messages."""
     words: dict[str, Callable[[Any], str]] = {
         "max": _at_most_length,
         "min": _at_least_length,
@@ -215,7 +215,7 @@ def _constraints(annotation: Any) -> list[str]:
 
 
 def bounds_of(annotation: Any) -> dict[str, Any]:
-    """`min`, `max`, `pattern` and `enum` of an annotation, as far as it has them: of its length or of its value."""
+    """The `min`, `max`, `pattern` and `enum` that an annotation has; the bounds apply to the length or to the value."""
     found: dict[str, Any] = {}
     for item in _metadata(annotation):
         for attribute, name in _BOUNDS.items():
@@ -227,7 +227,7 @@ def bounds_of(annotation: Any) -> dict[str, Any]:
 
 
 def _metadata(annotation: Any) -> Iterator[Any]:
-    """What `Annotated` says on the way to the bare annotation."""
+    """The metadata of each `Annotated` around the bare annotation."""
     if get_origin(annotation) is Annotated:
         inner, *metadata = get_args(annotation)
         for item in metadata:
@@ -239,7 +239,7 @@ def _metadata(annotation: Any) -> Iterator[Any]:
 
 
 def _keys_at(model: type[BaseModel] | None, location: Location) -> set[str]:
-    """The keys that an object at that place may have."""
+    """The keys that an object at a location may have."""
     found = bare(_annotation_at(model, location)) if model else None
     if isinstance(found, type) and issubclass(found, BaseModel):
         return set(hints_of(found))

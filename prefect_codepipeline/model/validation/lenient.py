@@ -1,4 +1,4 @@
-"""A declaration made of data that breaks rules of single fields, so that all other rules can look at it too."""
+"""Build a declaration from data with invalid fields, so that the rules for several fields can be checked too."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pydantic.fields import FieldInfo
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.validation.fields import bare, hints_of
 
-# More than any list may have; what is wrong with a list of thousands is its length.
+# More than any list may have; for a longer list, only its length is reported.
 _MOST_ITEMS = 1500
 
 
 def declare_anyway(wire: Any) -> PipelineDeclaration:
-    """The declaration without its checks: values of the right type stay, all others become absent or empty.
+    """The declaration without validation: values of the right type are kept, all others become absent or empty.
 
-    Only for looking at: nothing of this may run.
+    Only for checks: such a declaration must never run.
     """
-    made: PipelineDeclaration = _model(PipelineDeclaration, wire)
-    return made
+    declaration: PipelineDeclaration = _model(PipelineDeclaration, wire)
+    return declaration
 
 
 def _model(model: type[BaseModel], wire: Any) -> Any:
@@ -34,14 +34,14 @@ def _model(model: type[BaseModel], wire: Any) -> Any:
 
 
 def _field(field: FieldInfo, annotation: Any, value: Any) -> Any:
-    made = _value(bare(annotation), value)
-    if made is not None:
-        return made
+    found = _value(bare(annotation), value)
+    if found is not None:
+        return found
     return _empty(bare(annotation)) if field.is_required() else field.get_default(call_default_factory=True)
 
 
 def _value(annotation: Any, value: Any) -> Any:
-    """The value when it is of that type, None when it is not."""
+    """The value, or None if it does not have that type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return _model(annotation, value) if isinstance(value, dict) else None
     if get_origin(annotation) is list:
@@ -61,8 +61,8 @@ def _map(annotation: Any, value: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _member(annotation: Any, item: Any) -> Any:
-    made = _value(annotation, item)
-    return _empty(annotation) if made is None else made
+    found = _value(annotation, item)
+    return _empty(annotation) if found is None else found
 
 
 def _empty(annotation: Any) -> Any:

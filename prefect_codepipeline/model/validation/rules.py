@@ -1,4 +1,4 @@
-"""What a rule is, the list of all of them, and the view of a pipeline that they look at."""
+"""The type `Rule`, the list of all rules, and the view of a pipeline that the rules check."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from prefect_codepipeline.model.definition.declaration import (
 )
 from prefect_codepipeline.model.problem import Problem, Severity, nearest
 
-# A definition with thousands of wrong names shall not take seconds for proposals that nobody reads.
+# Suggestions take time: without a limit, a definition with thousands of wrong names would take seconds.
 _MOST_PROPOSALS = 20
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: what it demands in plain words, and the message of one who breaks it, AWS's where AWS has one."""
+    """One rule: its requirement in plain words, and its message, which is AWS's own if AWS has one."""
 
     name: str
     subject: str
@@ -38,7 +38,7 @@ class Rule:
 
 
 RULES: dict[str, Rule] = {}
-# In the order in which docs/validation.md tells of them.
+# In the order of docs/validation.md.
 SUBJECTS = (
     "Artifact stores and regions", "Stages and their order", "Names", "Pipeline types", "Action types",
     "Fields of some action types", "Configuration of actions", "Numbers of artifacts", "Artifacts", "Namespaces",
@@ -48,13 +48,13 @@ SUBJECTS = (
 
 
 def rules_of(subject: str, exception: str) -> Callable[..., Rule]:
-    """A function that registers rules of one subject, of the exception that most of them raise.
+    """A function that registers rules of one subject; `exception` is their default exception.
 
     Raises:
-        ValueError: there is no such subject; on use, a rule of that name exists.
+        ValueError: the subject does not exist; or, from the returned function, the name of the rule exists already.
     """
     if subject not in SUBJECTS:
-        raise ValueError(f"no subject {subject!r}")
+        raise ValueError(f"unknown subject {subject!r}")
 
     def register(name: str, demands: str, message: str, **other: Any) -> Rule:
         if name in RULES:
@@ -68,7 +68,7 @@ def rules_of(subject: str, exception: str) -> Callable[..., Rule]:
 
 @dataclass(frozen=True)
 class Place:
-    """An action, and where it stands. `order` says what precedes it: earlier stages, and lower run orders."""
+    """An action and its position. A smaller `order` comes before it: an earlier stage, or a lower run order."""
 
     action: ActionDeclaration
     stage: StageDeclaration
@@ -88,7 +88,7 @@ class Place:
 
 @dataclass(frozen=True)
 class RulePlace:
-    """A rule of a condition, and where it stands. `order` is the first action order that it no longer sees."""
+    """A rule of a condition and its position. The rule can use only actions whose order is smaller than `order`."""
 
     rule: RuleDeclaration
     stage: StageDeclaration
@@ -99,9 +99,10 @@ class RulePlace:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A definition with what the rules look up, found once.
+    """A definition, with cached lookups for the rules.
 
-    `region` is the pipeline's own, None when unknown. `stored` is what an update replaces, None for a new pipeline.
+    `region` is the region of the pipeline, or None if it is not known. `stored` is the declaration that an update
+    replaces, or None for a new pipeline.
     """
 
     declaration: PipelineDeclaration
@@ -142,7 +143,7 @@ class Pipeline:
 
     @cached_property
     def producers(self) -> dict[str, Place]:
-        """The first action that makes an artifact, by the artifact's name."""
+        """The first action that produces each artifact, by the name of the artifact."""
         found: dict[str, Place] = {}
         for place in self.places:
             for output in place.action.output_artifacts:
@@ -166,7 +167,7 @@ class Pipeline:
         return [name for name, place in producers.items() if place.order < order]
 
     def propose(self, name: str, known: Callable[[], Collection[str]]) -> str:
-        """The nearest of `known`, as a hint; nothing any more after many proposals."""
+        """The nearest of `known` as a hint; empty after 20 proposals, because each one takes time."""
         if len(self._proposals) >= _MOST_PROPOSALS:
             return ""
         self._proposals.append(name)
@@ -177,7 +178,7 @@ Check = Callable[[Pipeline], Iterator[Problem]]
 
 
 def conditions_of(stage: StageDeclaration) -> Iterator[tuple[str, list[Any]]]:
-    """The kinds of conditions that a stage has, by their wire names, with their conditions."""
+    """The kinds of conditions that a stage has, by their names in JSON, each with its conditions."""
     if stage.before_entry:
         yield "beforeEntry", stage.before_entry.conditions
     if stage.on_success:
@@ -187,7 +188,7 @@ def conditions_of(stage: StageDeclaration) -> Iterator[tuple[str, list[Any]]]:
 
 
 def repeated(names: list[str]) -> Iterator[int]:
-    """The indexes of names that stood before."""
+    """The indexes of names that already occurred earlier in the list."""
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:
@@ -196,5 +197,5 @@ def repeated(names: list[str]) -> Iterator[int]:
 
 
 def is_known(value: str) -> bool:
-    """False for a value that a variable (`#{…}`) or a placeholder of an import (`${…}`) still changes."""
+    """False if the value contains a variable (`#{…}`) or a placeholder of an import (`${…}`)."""
     return "#{" not in value and "${" not in value

@@ -1,6 +1,6 @@
-"""The JSON Schema of a definition file, with which an editor completes and checks pipelines.
+"""The JSON Schema of a definition file, with which editors complete and check pipelines.
 
-Draft 7, which editors know best: https://json-schema.org/draft-07
+Draft 7 has the best support in editors: https://json-schema.org/draft-07
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _VARIABLE = r"#\{.+\}"
 
 
 def pipeline_schema() -> dict[str, Any]:
-    """The schema: of a pipeline as it is, or below the key `pipeline` as AWS prints it."""
+    """The schema of a pipeline, either at the top level or below the key `pipeline`, as AWS prints it."""
     declared = PipelineDeclaration.model_json_schema(by_alias=True, ref_template="#/definitions/{model}")
     definitions: dict[str, Any] = declared.pop("$defs")
     definitions["PipelineDeclaration"] = declared
@@ -44,7 +44,7 @@ def pipeline_schema() -> dict[str, Any]:
             "pipeline": {"$ref": "#/definitions/PipelineDeclaration"},
             "metadata": {
                 "type": "object",
-                "description": "What AWS adds when it prints a pipeline; not read.",
+                "description": "Metadata that AWS adds when it prints a pipeline; ignored.",
             },
         },
     }
@@ -65,7 +65,7 @@ def _describe(name: str, definition: dict[str, Any]) -> None:
 
 
 def _tidy(schema: Any) -> None:
-    """Without what pydantic adds and no editor needs, and with patterns as JavaScript reads them."""
+    """Remove pydantic's additions that editors do not need, and convert patterns to JavaScript syntax."""
     if isinstance(schema, list):
         for item in schema:
             _tidy(item)
@@ -83,19 +83,19 @@ def _tidy(schema: Any) -> None:
 
 
 def _flatten(schema: dict[str, Any]) -> None:
-    """`anyOf` of something and null is that something: an absent field is left out, never null."""
+    """Replace `anyOf` of a schema and null by that schema: an absent field is left out, never null."""
     choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
     if len(choices) != 1:
         return
     del schema["anyOf"]
     if "$ref" in choices[0]:
-        schema["allOf"] = choices  # beside a `$ref` draft 7 reads nothing
+        schema["allOf"] = choices  # draft 7 ignores all keys beside a `$ref`
     else:
         schema.update(choices[0])
 
 
 def _add_types(definitions: dict[str, Any], owner: str, field: str, types: list[ActionType]) -> None:
-    """What each type of action or rule demands of the one that has it."""
+    """Add the requirements of each type to the schema of actions or rules."""
     kinds = definitions["ActionTypeId" if field == "actionTypeId" else "RuleTypeId"]
     kinds["properties"]["provider"]["examples"] = sorted({kind.provider for kind in types})
     kinds["properties"]["version"].setdefault("examples", ["1"])
@@ -141,7 +141,7 @@ def _schema_of_key(key: ConfigurationKey) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string", "minLength": 1}
     if key.type in ("enum", "boolean"):
         values = [*key.allowed, *(["True", "False"] if key.type == "boolean" else [])]
-        # The enumeration is what an editor proposes; a variable may stand for any of it.
+        # Editors suggest the values of the enumeration; a variable is allowed too.
         schema["anyOf"] = [{"enum": values}, {"pattern": _VARIABLE}]
     if key.type in ("integer", "number"):
         schema["pattern"] = rf"^-?[0-9.]+$|{_VARIABLE}"

@@ -1,4 +1,4 @@
-"""Stores and regions, stages, source actions, and names."""
+"""Rules for artifact stores, regions, stages, source actions and names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _name = rules_of("Names", "InvalidStructureException")
 STORES = _store(
     "one-kind-of-store",
     "A pipeline has either `artifactStore` or `artifactStores`.",
-    "exactly one of 'artifactStore' and 'artifactStores' must be there",
+    "exactly one of 'artifactStore' and 'artifactStores' is required",
 )
 SEVERAL_REGIONS = _store(
     "one-store-for-several-regions",
@@ -33,9 +33,9 @@ REGION_WITHOUT_STORE = _store(
 )
 CROSS_REGION = _store(
     "action-bound-to-region",
-    "Source actions, and actions of third parties and of your own, are in the pipeline's region.",
-    "Action {action} is of category {category} and owner {owner}: it cannot be in another region ({region}) than the "
-    "pipeline ({home})",
+    "Source actions, and actions of owner ThirdParty or Custom, are in the region of the pipeline.",
+    "Action {action} of category {category} and owner {owner} must be in the region of the pipeline ({home}), not in "
+    "{region}",
     exception="InvalidActionDeclarationException",
 )
 TOO_FEW_STAGES = _stage(
@@ -45,29 +45,29 @@ TOO_FEW_STAGES = _stage(
 )
 TOO_MANY_STAGES = _stage(
     "too-many-stages",
-    f"A pipeline has {MOST_STAGES} stages or less.",
+    f"A pipeline has at most {MOST_STAGES} stages.",
     f"Pipeline has too many stages. There can only be up to {MOST_STAGES} stages in a pipeline",
 )
 TOO_MANY_ACTIONS_OF_A_STAGE = _stage(
     "too-many-actions-in-stage",
-    f"A stage has {MOST_ACTIONS_OF_A_STAGE} actions or less.",
+    f"A stage has at most {MOST_ACTIONS_OF_A_STAGE} actions.",
     f"Stage '{{stage}}' has {{count}} actions. There can only be up to {MOST_ACTIONS_OF_A_STAGE} actions in a stage",
     exception="InvalidStageDeclarationException",
 )
 TOO_MANY_ACTIONS = _stage(
     "too-many-actions",
-    f"A pipeline has {MOST_ACTIONS} actions or less.",
+    f"A pipeline has at most {MOST_ACTIONS} actions.",
     f"Pipeline has {{count}} actions. There can only be up to {MOST_ACTIONS} actions in a pipeline",
     exception="LimitExceededException",
 )
 WORK_IN_SOURCE_STAGE = _stage(
     "first-stage-only-sources",
-    "The first stage has source actions, and no others.",
+    "The first stage has only source actions.",
     "Pipeline should start with a stage that only contains source actions",
 )
 SOURCE_LATER = _stage(
     "sources-only-first",
-    "No stage but the first has source actions.",
+    "Only the first stage has source actions.",
     "Source actions can only be included in the first stage of the pipeline",
 )
 ONLY_SOURCES = _stage(
@@ -95,7 +95,7 @@ VARIABLE_TWICE = _name(
 
 
 def check_stores(pipeline: Pipeline) -> Iterator[Problem]:
-    """Stores, and the regions of actions."""
+    """Check artifact stores and the regions of actions."""
     declaration = pipeline.declaration
     if (declaration.artifact_store is None) == (declaration.artifact_stores is None):
         yield STORES.at("artifactStore")
@@ -125,7 +125,7 @@ def _bound_to_the_region(pipeline: Pipeline, used: set[str]) -> Iterator[Problem
 
 
 def _home(pipeline: Pipeline) -> str | None:
-    """The pipeline's own region as far as the definition tells: that of its only store, or of its first source."""
+    """The region of the pipeline, if the definition implies it: the region of its only store or of its first source."""
     stores = pipeline.declaration.artifact_stores or {}
     if len(stores) == 1:
         return next(iter(stores))
@@ -133,7 +133,7 @@ def _home(pipeline: Pipeline) -> str | None:
 
 
 def check_stages(pipeline: Pipeline) -> Iterator[Problem]:
-    """How many stages and actions there are."""
+    """Check the numbers of stages and actions."""
     stages = pipeline.declaration.stages
     if len(stages) < 2:
         yield TOO_FEW_STAGES.at("stages", count=len(stages))
@@ -149,7 +149,7 @@ def check_stages(pipeline: Pipeline) -> Iterator[Problem]:
 
 
 def check_sources(pipeline: Pipeline) -> Iterator[Problem]:
-    """Source actions come first, and work follows."""
+    """Check that source actions are in the first stage, and that other actions follow."""
     for place in pipeline.places:
         if place.stage_index == 0 and not place.is_source:
             yield WORK_IN_SOURCE_STAGE.at(place.path)
@@ -160,7 +160,7 @@ def check_sources(pipeline: Pipeline) -> Iterator[Problem]:
 
 
 def check_names(pipeline: Pipeline) -> Iterator[Problem]:
-    """Names that must be unique."""
+    """Check that names are unique."""
     stages = pipeline.declaration.stages
     for index in repeated([stage.name for stage in stages]):
         yield STAGE_TWICE.at(f"stages[{index}].name", name=stages[index].name)

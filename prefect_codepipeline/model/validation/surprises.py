@@ -1,4 +1,4 @@
-"""Warnings: what AWS accepts, and what fails or surprises once the pipeline runs."""
+"""Warnings: definitions that AWS accepts, but that fail or behave unexpectedly when the pipeline runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prefect_codepipeline.model.validation.configuration import MASK
 from prefect_codepipeline.model.validation.rules import Pipeline, Place, is_known, rules_of
 from prefect_codepipeline.model.validation.structure import MOST_ACTIONS, MOST_ACTIONS_OF_A_STAGE, MOST_STAGES
 
-# A tenth is what is left when a value is called near its limit.
+# A value above this part of its limit gives a warning.
 _NEAR = 0.9
 _MOST_CHARACTERS, _MOST_VARIABLES, _MOST_TRIGGERS = 1000, 50, 50
 
@@ -17,45 +17,45 @@ _surprise = rules_of("Surprises", "ValidationException")
 
 HYPHEN = _surprise(
     "codebuild-artifact-names",
-    "Output artifacts of a CodeBuild action that has several are named by letters, digits and underscores.",
-    "CodeBuild finds several output artifacts by identifiers of letters, digits and underscores: an artifact named "
-    "'{name}' fails when it runs",
+    "If a CodeBuild action has several output artifacts, their names have only letters, digits and underscores.",
+    "if there are several output artifacts, CodeBuild allows only letters, digits and underscores in their names: the "
+    "artifact name '{name}' fails when the action runs",
     severity="warning",
 )
 UNUSED = _surprise(
     "artifact-unused",
-    "Every artifact is taken by some action.",
-    "no action takes artifact '{name}'",
+    "Every artifact is the input of an action.",
+    "no action uses artifact '{name}'",
     severity="warning",
 )
 NOT_STARTED = _surprise(
     "source-starts-nothing",
-    "A source that does not look for changes has a trigger.",
-    "{key} is false and there is no trigger: changes start no execution, but for event rules and webhooks outside of "
-    "the definition",
+    "A source that does not detect changes has a trigger.",
+    "{key} is false and there is no trigger: changes do not start an execution, except through event rules and "
+    "webhooks outside the definition",
     severity="warning",
 )
 PLAIN_SECRET = _surprise(
     "secret-in-plain-text",
-    "Secrets of configurations are not written in the definition.",
-    "'{key}' stands here in plain text: whoever reads the definition can use it",
+    "Secrets in configurations are not in plain text.",
+    "the secret '{key}' is in plain text: everyone who can read the definition can use it",
     severity="warning",
 )
 WITHOUT_EFFECT = _surprise(
     "configuration-without-effect",
-    "A key that needs another one stands with it.",
+    "A key that has an effect only with another key is set together with it.",
     "'{key}' has an effect only {when}",
     severity="warning",
 )
 WINDOWS = _surprise(
     "windows-needs-more",
-    "A Commands action on Windows has more than the small compute type.",
+    "A Commands action on Windows does not have the small compute type.",
     "WINDOWS_SERVER_2022_CONTAINER does not run on BUILD_GENERAL1_SMALL: the action fails when it runs",
     severity="warning",
 )
 CLONE_REFERENCE = _surprise(
     "clone-reference-for-codebuild",
-    "An artifact of format `CODEBUILD_CLONE_REF` is taken by CodeBuild actions only.",
+    "Only CodeBuild actions use an artifact of format `CODEBUILD_CLONE_REF`.",
     "artifact '{name}' is a reference for CodeBuild to clone (OutputArtifactFormat of '{source}'): {provider} cannot "
     "read it",
     severity="warning",
@@ -63,21 +63,21 @@ CLONE_REFERENCE = _surprise(
 BLOCKERS = _surprise(
     "blockers-do-nothing",
     "Stages have no blockers.",
-    "blockers are reserved, and do nothing",
+    "blockers are reserved and have no effect",
     exception="InvalidBlockerDeclarationException",
     severity="warning",
 )
 NEAR_LIMIT = _surprise(
     "near-limit",
-    "Numbers and lengths keep some distance to their limits.",
-    "{count} of at most {most} {what}",
+    "Numbers and lengths are at most 90 % of their limits.",
+    "near the limit: {count} of at most {most} {what}",
     exception="LimitExceededException",
     severity="warning",
 )
 
 
 def check_artifact_uses(pipeline: Pipeline) -> Iterator[Problem]:
-    """Artifacts that nobody takes, or that those who take them cannot read."""
+    """Warn about artifacts that no action uses, or that an action uses but cannot read."""
     taken = {artifact.name for place in pipeline.places for artifact in place.action.input_artifacts}
     taken |= {
         artifact.name for found in pipeline.rule_places for artifact in found.rule.input_artifacts or []
@@ -99,7 +99,7 @@ def check_artifact_uses(pipeline: Pipeline) -> Iterator[Problem]:
 
 def _clone_references(place: Place, pipeline: Pipeline) -> Iterator[Problem]:
     kind = place.action.action_type_id
-    # Commands actions read it as well: they run on CodeBuild's machines.
+    # Commands actions can read it too, because they run on CodeBuild.
     if kind.provider in ("CodeBuild", "Commands", "ECRBuildAndPublish") or kind.owner != "AWS":
         return
     for index, artifact in enumerate(place.action.input_artifacts):
@@ -112,7 +112,7 @@ def _clone_references(place: Place, pipeline: Pipeline) -> Iterator[Problem]:
 
 
 def check_starts(pipeline: Pipeline) -> Iterator[Problem]:
-    """Sources that start nothing."""
+    """Warn about sources whose changes start no execution."""
     triggered = {
         trigger.git_configuration.source_action_name for trigger in pipeline.declaration.triggers or []
     }
@@ -124,7 +124,7 @@ def check_starts(pipeline: Pipeline) -> Iterator[Problem]:
 
 
 def check_configuration_surprises(pipeline: Pipeline) -> Iterator[Problem]:
-    """Secrets in plain text, and values without effect or that cannot work."""
+    """Warn about secrets in plain text, values without effect, and values that cannot work."""
     for place in pipeline.places:
         configuration = place.action.configuration
         for key in place.type.configuration if place.type else ():
@@ -143,14 +143,14 @@ def check_configuration_surprises(pipeline: Pipeline) -> Iterator[Problem]:
 
 
 def check_blockers(pipeline: Pipeline) -> Iterator[Problem]:
-    """Blockers, which never came to work."""
+    """Warn about blockers, which AWS reserves but does not use."""
     for index, stage in enumerate(pipeline.declaration.stages):
         if stage.blockers:
             yield BLOCKERS.at(f"stages[{index}].blockers")
 
 
 def check_distance_to_limits(pipeline: Pipeline) -> Iterator[Problem]:
-    """Numbers and lengths near their limits."""
+    """Warn about numbers and lengths near their limits."""
     declaration = pipeline.declaration
     counts = [
         ("stages", len(declaration.stages), MOST_STAGES, "stages"),

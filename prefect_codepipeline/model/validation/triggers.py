@@ -1,4 +1,4 @@
-"""Triggers: which source action they start, and their filters.
+"""Rules for triggers: their source actions and their filters.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-filter.html
 """
@@ -24,30 +24,30 @@ WRONG_SOURCE = _trigger(
 )
 SECOND_OF_SOURCE = _trigger(
     "one-trigger-a-source",
-    "A source action has one trigger at most.",
+    "A source action has at most one trigger.",
     "There can only be one trigger for each source action. '{action}' has been used more than once.",
 )
 FILTER_TWICE = _trigger(
     "filters-differ",
-    "The filters of one kind of event differ from one another.",
-    "Filters of one event type must be different from one another. Filter {number} stands there already.",
+    "The filters of one event type differ from one another.",
+    "Filters of one event type must be different from one another. Filter {number} repeats an earlier filter.",
 )
 TOO_LARGE = _trigger(
     "triggers-size",
-    "All triggers together are 200 KB or less as JSON.",
-    "The triggers take {size} bytes as JSON; there can only be up to {most}",
+    "All triggers together have at most 200 KB as JSON.",
+    "The triggers have {size} bytes as JSON; at most {most} are allowed",
     exception="LimitExceededException",
 )
 NEVER_FIRES = _trigger(
     "filter-tags-alone",
-    "A push filter has either tags or branches: a push is to one of them.",
-    "a push is to a tag or to a branch: a filter of both never starts an execution",
+    "A push filter has either tags or branches, because a push is to one of them.",
+    "a push is to a tag or to a branch: a filter with both never starts an execution",
     severity="warning",
 )
 FILES_ALONE = _trigger(
     "filter-files-with-branches",
-    "File paths stand with branches in a filter.",
-    "AWS describes file paths only together with branches",
+    "A filter with file paths also has branches.",
+    "AWS documents file paths only together with branches",
     severity="warning",
 )
 NO_GLOB = _trigger(
@@ -59,7 +59,7 @@ NO_GLOB = _trigger(
 
 
 def check_triggers(pipeline: Pipeline) -> Iterator[Problem]:
-    """Triggers and their filters."""
+    """Check triggers and their filters."""
     triggers = pipeline.declaration.triggers or []
     sources = {place.action.name: place for place in pipeline.places if place.is_source}
     connections = {

@@ -1,4 +1,4 @@
-"""Namespaces, and the `#{namespace.key}` that refer to them.
+"""Rules for namespaces, and for the references `#{namespace.key}`.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/reference-variables.html
 """
@@ -25,17 +25,18 @@ TWICE = _namespace(
 )
 RESERVED = _namespace(
     "namespace-reserved",
-    "No action has the namespace `codepipeline`, nor `variables` in a pipeline that has variables.",
+    "No action has the namespace `codepipeline`; in a pipeline with variables, no action has the namespace `variables`.",
     "namespace '{namespace}' is reserved",
 )
 LIKE_ARTIFACT = _namespace(
     "namespace-no-artifact",
-    "No namespace is the name of an artifact.",
-    "namespace '{namespace}' is the name of an artifact",
+    "A namespace is not the name of an artifact.",
+    "namespace '{namespace}' is also the name of an artifact",
 )
 NO_NAMESPACE = _reference(
     "reference-to-earlier-namespace",
-    "A reference is `#{namespace.key}`, of an action of an earlier stage or of a lower run order in the same stage.",
+    "A reference is `#{namespace.key}`; the namespace belongs to an action in an earlier stage, or with a lower run "
+    "order in the same stage.",
     "Valid format for a pipeline execution variable reference is a namespace and a key separated by a period (.). "
     "The following pipeline execution variables are referencing a namespace that does not exist.\n{where}",
 )
@@ -46,26 +47,26 @@ ONLY_EXECUTION_ID = _reference(
 )
 IN_SOURCE = _reference(
     "no-variables-in-sources",
-    "Source actions refer to no pipeline variables.",
+    "Source actions do not refer to pipeline variables.",
     "Variables at the pipeline level cannot be used in source actions.\n{where}",
     exception="InvalidStructureException",
 )
 NOT_DECLARED = _reference(
     "variable-declared",
-    "A pipeline variable that is referred to is declared.",
+    "A pipeline variable that a reference names is declared.",
     "The referenced variables haven't been declared.\n{where}",
     exception="InvalidStructureException",
 )
 NO_SUCH_OUTPUT = _reference(
     "output-variable-exists",
-    "A key of a namespace is one that its action gives out.",
-    "action '{action}' gives out no variable '{key}', so the reference will fail when it runs: it has {known}",
+    "The key of a reference is an output variable of the action.",
+    "action '{action}' has no output variable '{key}', so the reference will fail when it runs; it has: {known}",
     severity="warning",
 )
 
 
 class _Use(NamedTuple):
-    """A reference, and where it stands: `owner` is the action or rule, `below` the path of the text in it."""
+    """A reference and its position: `owner` is the action or rule, `below` the path of the string in the owner."""
 
     reference: Reference
     owner: Place | RulePlace
@@ -91,7 +92,7 @@ class _Use(NamedTuple):
 
 
 def check_namespaces(pipeline: Pipeline) -> Iterator[Problem]:
-    """Namespaces are unique and free."""
+    """Check that namespaces are unique and not reserved."""
     counts = Counter(place.action.namespace for place in pipeline.places if place.action.namespace)
     for place in pipeline.places:
         namespace, path = place.action.namespace, f"{place.path}.namespace"
@@ -106,7 +107,7 @@ def check_namespaces(pipeline: Pipeline) -> Iterator[Problem]:
 
 
 def check_references(pipeline: Pipeline) -> Iterator[Problem]:
-    """Each reference names what exists when it is resolved."""
+    """Check that each reference can be resolved when the action starts."""
     for use in _uses(pipeline):
         namespace = use.reference.namespace
         if namespace == "codepipeline":
@@ -143,7 +144,7 @@ def _output(use: _Use, pipeline: Pipeline) -> Iterator[Problem]:
 
 
 def _outputs_of(place: Place) -> list[str] | None:
-    """The output variables of an action; None when the definition does not tell."""
+    """The output variables of an action; None if the definition does not determine them."""
     if place.is_of("Compute", "Commands"):
         return list(place.action.output_variables or [])
     if place.type is None or place.type.published or place.type.other_output_variables:

@@ -1,4 +1,4 @@
-"""What only pipelines of type V2 have."""
+"""Rules for features that need a pipeline of type V2."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PROVIDER = _version(
 
 
 def check_pipeline_type(pipeline: Pipeline) -> Iterator[Problem]:
-    """What a pipeline of type V1 has and may not have."""
+    """Check that a pipeline of type V1 does not use features of V2."""
     declaration = pipeline.declaration
     if declaration.pipeline_type == "V2":
         return

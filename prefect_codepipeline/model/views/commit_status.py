@@ -1,4 +1,4 @@
-"""What a git host is told about a commit while a pipeline runs it, and how each host wants to be told.
+"""The commit status that a pipeline sends to a git host, and the request format of each host.
 
 https://docs.github.com/en/rest/commits/statuses
 https://docs.gitlab.com/api/commits/#set-commit-pipeline-status
@@ -18,7 +18,7 @@ from prefect_codepipeline.model.record.state import ExecutionState, StageState
 from prefect_codepipeline.model.web_links import web_link
 
 HostKind = Literal["github", "gitlab", "bitbucket", "gitea"]
-# GitHub's words. `error` is neither: nobody knows whether the commit is good.
+# GitHub's words. `error`: the execution ended without a result, so the commit is neither good nor bad.
 CommitState = Literal["pending", "success", "failure", "error"]
 
 DESCRIPTION_LENGTH = 140  # GitHub's limit, the shortest
@@ -44,7 +44,7 @@ _WORDS: dict[HostKind, dict[CommitState, str]] = {
 
 @dataclass(frozen=True)
 class CommitStatus:
-    """One status: `context` tells the pipelines of a commit apart, `target_url` leads to the run."""
+    """One status: `context` distinguishes the pipelines of a commit, `target_url` is the page of the run."""
 
     context: str
     state: CommitState
@@ -56,24 +56,24 @@ def status_of(
     state: ExecutionState,
     run_url: str | None,
 ) -> CommitStatus:
-    """What the commits of an execution are told.
+    """The status to send for the commits of an execution.
 
     Args:
-        state: of the execution.
-        run_url: its page in Prefect's UI.
+        state: the state of the execution.
+        run_url: the page of the run in Prefect's UI.
     """
     return CommitStatus(
         context=f"codepipeline/{state.pinned.pipeline_name}",
         state=_STATES[state.status],
-        description=_short(_description(state)),
+        description=_shorten(_description(state)),
         target_url=web_link(run_url),
     )
 
 
-def shown_commits(state: ExecutionState) -> dict[str, str]:
+def commits_to_report(state: ExecutionState) -> dict[str, str]:
     """The commit that each source action read, by the action's name.
 
-    None of a rollback: it runs what another execution has read, and that one has said what became of it.
+    Empty for a rollback: its target execution read the commits and has already reported their status.
     """
     if state.pinned.rollback_target:
         return {}
@@ -85,12 +85,12 @@ def shown_commits(state: ExecutionState) -> dict[str, str]:
 
 
 def path_of(kind: HostKind, repository: str, commit: str) -> str | None:
-    """Where below its API's address a host takes a commit's status; None when the name is none of that host's.
+    """The API path to which a host's commit statuses are posted; None if the host cannot have such a repository name.
 
     Args:
-        kind: of the host.
-        repository: `owner/name`, on GitLab with groups of groups.
-        commit: its id.
+        kind: the kind of the host.
+        repository: `owner/name`; on GitLab with nested groups.
+        commit: the id of the commit.
     """
     parts = repository.split("/")
     if kind == "gitlab":
@@ -104,16 +104,16 @@ def path_of(kind: HostKind, repository: str, commit: str) -> str | None:
 
 
 def body_of(kind: HostKind, status: CommitStatus) -> dict[str, Any]:
-    """The status as that host reads it. Two equal bodies tell nothing new."""
+    """The request body for that host. If two bodies are equal, the second one need not be sent."""
     state = _WORDS[kind][status.state]
     link = {"target_url": status.target_url} if status.target_url else {}
     if kind == "gitlab":
-        # GitLab refuses to go from `running` to `running`, so what stands there stands until the end.
+        # GitLab refuses a change from `running` to `running`, so the first description stays until the end.
         is_open = status.state == "pending"
         description = "In progress" if is_open else status.description
         return {"state": state, "name": status.context, "description": description, **link}
     if kind == "bitbucket":
-        # A status without a link is refused.
+        # Bitbucket refuses a status without a link.
         url = {"url": status.target_url or "https://bitbucket.org"}
         key = {"key": _key(status.context), "name": status.context}
         return {**key, "state": state, "description": status.description, **url}
@@ -129,17 +129,17 @@ def _key(context: str) -> str:
 
 def _description(state: ExecutionState) -> str:
     if state.final:
-        return _of_the_end(state)
+        return _describe_end(state)
     if state.stop:
-        return f"Stopping, asked for by {state.stop.summary}"
+        return f"Stopping, requested by {state.stop.summary}"
     if approvals := state.open_approvals:
         stage, action = approvals[0]
         more = f" and {len(approvals) - 1} more" if len(approvals) > 1 else ""
         return f"Waiting for approval {stage.name}/{action.name}{more}"
-    return _of_the_stages(state)
+    return _describe_stages(state)
 
 
-def _of_the_end(state: ExecutionState) -> str:
+def _describe_end(state: ExecutionState) -> str:
     if state.status == "Failed" and state.failure:
         stage, action = state.failure
         reason = action.summary.strip().partition("\n")[0]
@@ -149,24 +149,24 @@ def _of_the_end(state: ExecutionState) -> str:
     return state.summary or state.status
 
 
-def _of_the_stages(state: ExecutionState) -> str:
+def _describe_stages(state: ExecutionState) -> str:
     entered = [stage for stage in state.stages if stage.entered]
     if not entered:
         return "Started"
     stage = entered[-1]
     if any(condition.status == "InProgress" for condition in stage.conditions):
-        return f"Stage {stage.name} waits for its conditions"
+        return f"Stage {stage.name} is waiting for its conditions"
     if stage.finished:
         following = state.stages[state.stages.index(stage) + 1 :]
         return f"Waiting to enter stage {following[0].name}" if following else f"Stage {stage.name} is done"
-    return f"Stage {stage.name}: {_done(stage)} of {len(stage.actions)} actions done"
+    return f"Stage {stage.name}: {_count_done(stage)} of {len(stage.actions)} actions done"
 
 
-def _done(stage: StageState) -> int:
+def _count_done(stage: StageState) -> int:
     return sum(action.status == "Succeeded" for action in stage.actions)
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     clean = _CONTROL.sub(" ", text).strip()
     clean = clean[:1].upper() + clean[1:]
     return clean if len(clean) <= DESCRIPTION_LENGTH else clean[: DESCRIPTION_LENGTH - 1] + "…"

@@ -23,7 +23,7 @@ _WIDTH, _GAP, _ROW, _HEAD, _PAD = 250, 34, 15, 34, 10
 
 
 class Line(NamedTuple):
-    """One row of a stage's box: how it looks, what it says, and what stands at its right end."""
+    """One row in the box of a stage: its shape, its text, and the text at its right end."""
 
     kind: str
     text: str
@@ -32,7 +32,7 @@ class Line(NamedTuple):
 
 
 def draw_pipeline(declaration: PipelineDeclaration) -> str:
-    """The SVG text; about 500 bytes an action."""
+    """The pipeline as SVG; about 500 bytes per action."""
     columns = [list(_lines(stage)) for stage in declaration.stages]
     height = max((_height(lines) for lines in columns), default=0) + 2 * _PAD
     width = max(len(columns) * (_WIDTH + _GAP) - _GAP, 0) + 2 * _PAD
@@ -49,7 +49,7 @@ def draw_pipeline(declaration: PipelineDeclaration) -> str:
 
 
 def draw_mermaid(declaration: PipelineDeclaration) -> str:
-    """A Mermaid flowchart: https://mermaid.js.org/syntax/flowchart.html."""
+    """The pipeline as a Mermaid flowchart: https://mermaid.js.org/syntax/flowchart.html."""
     nodes = {
         id(action): f"s{stage_index}a{action_index}"
         for stage_index, stage in enumerate(declaration.stages)
@@ -100,7 +100,7 @@ def _condition_lines(stage: StageDeclaration, kind: str) -> Iterator[Line]:
 
 
 def _conditions(stage: StageDeclaration, kind: str) -> Iterator[tuple[str, list[str]]]:
-    """What the conditions of a kind come to, in words, each with its rules."""
+    """The results of the conditions of a kind as text, each with its rules."""
     failure = stage.on_failure
     if kind == "onFailure" and failure and failure.result:
         retry = failure.retry_configuration
@@ -114,33 +114,33 @@ def _box(name: str, lines: list[Line], x: int) -> str:
     parts = [
         f'<rect x="{x}" y="{_PAD}" width="{_WIDTH}" height="{_height(lines)}" rx="8" fill="#fff" '
         f'stroke="#9aa4b2" stroke-width="2"/>',
-        f'<text x="{x + 12}" y="{_PAD + 22}" font-weight="600" fill="{_INK}">{_whole(name, 30)}</text>',
+        f'<text x="{x + 12}" y="{_PAD + 22}" font-weight="600" fill="{_INK}">{_with_tooltip(name, 30)}</text>',
     ]
     y = _PAD + _HEAD
     for line in lines:
-        parts.append(_drawn(line, x, y))
+        parts.append(_draw_line(line, x, y))
         y += _height_of(line)
     return "".join(parts)
 
 
-def _drawn(line: Line, x: int, y: int) -> str:
+def _draw_line(line: Line, x: int, y: int) -> str:
     if line.kind == "rule":
         return f'<line x1="{x + 10}" x2="{x + _WIDTH - 10}" y1="{y + 4}" y2="{y + 4}" stroke="{_LINE}"/>'
     if line.kind == "detail":
-        return f'<text x="{x + 30}" y="{y + 11}" font-size="10" fill="{_GREY}">{_whole(line.text, 36)}</text>'
+        return f'<text x="{x + 30}" y="{y + 11}" font-size="10" fill="{_GREY}">{_with_tooltip(line.text, 36)}</text>'
     shapes = {
         "action": f'<circle cx="{x + 17}" cy="{y + 12}" r="5" fill="{line.colour}"/>',
         "approval": f'<path d="M{x + 17} {y + 6} l6 6 l-6 6 l-6 -6 z" fill="{line.colour}"/>',
         "condition": f'<path d="M{x + 12} {y + 7} h10 l-5 9 z" fill="{line.colour}"/>',
     }
     size, colour, length = (10, line.colour, 36) if line.kind == "condition" else (12, "#374151", 22)
-    text = f'<text x="{x + 30}" y="{y + 16}" font-size="{size}" fill="{colour}">{_whole(line.text, length)}</text>'
+    text = f'<text x="{x + 30}" y="{y + 16}" font-size="{size}" fill="{colour}">{_with_tooltip(line.text, length)}</text>'
     right = f'<text x="{x + _WIDTH - 10}" y="{y + 16}" text-anchor="end" font-size="9" fill="{_GREY}">{line.right}</text>'
     return shapes[line.kind] + text + (right if line.right else "")
 
 
-def _whole(text: str, length: int) -> str:
-    """The text cut to a length, the whole of it where the pointer rests."""
+def _with_tooltip(text: str, length: int) -> str:
+    """The text, shortened to a length, with the full text as a tooltip."""
     return cut(text, length) + (f"<title>{cut(text, 1000)}</title>" if len(text) > length else "")
 
 
@@ -160,7 +160,7 @@ def _left(index: int) -> int:
 
 
 def _mermaid_stage(index: int, stage: StageDeclaration, nodes: dict[int, str]) -> Iterator[str]:
-    yield f"  subgraph s{index}[{_quoted(stage.name)}]"
+    yield f"  subgraph s{index}[{_quote(stage.name)}]"
     yield "    direction TB"
     previous: list[str] = []
     for result, rules in _conditions(stage, "beforeEntry"):
@@ -181,12 +181,12 @@ def _mermaid_stage(index: int, stage: StageDeclaration, nodes: dict[int, str]) -
 
 
 def _mermaid_condition(words: str, result: str, rules: list[str]) -> str:
-    return "{{" + _quoted("<br/>".join([f"{words}: {result}", *rules])) + "}}"
+    return "{{" + _quote("<br/>".join([f"{words}: {result}", *rules])) + "}}"
 
 
 def _mermaid_shape(action: ActionDeclaration) -> str:
     kind = action.action_type_id
-    text = _quoted(f"{action.name}<br/>{kind.category}: {kind.provider}")
+    text = _quote(f"{action.name}<br/>{kind.category}: {kind.provider}")
     if action.is_approval:
         return f"{{{text}}}"
     return f"([{text}])" if kind.category == "Source" else f"[{text}]"
@@ -202,8 +202,8 @@ def _mermaid_artifacts(declaration: PipelineDeclaration, nodes: dict[int, str]) 
         for action in stage.actions:
             for taken in action.input_artifacts:
                 if maker := makers.get(taken.name):
-                    yield f"  {maker} -. {_quoted(taken.name)} .-> {nodes[id(action)]}"
+                    yield f"  {maker} -. {_quote(taken.name)} .-> {nodes[id(action)]}"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return '"' + text.replace('"', "#quot;") + '"'

@@ -1,4 +1,4 @@
-"""How an execution stands as a page of markdown, for Prefect's UI."""
+"""The state of an execution as a page of markdown, for Prefect's UI."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ESCAPED = {character: f"\\{character}" for character in "\\`*_[]|#"} | {"<": "&
 
 
 def plain(text: str) -> str:
-    """Text from outside, so that it stays text in markdown and HTML, on one line."""
+    """External text, escaped for markdown and HTML, on one line."""
     return "".join(
         _ESCAPED.get(character, character)
         for character in text
@@ -37,12 +37,12 @@ def plain(text: str) -> str:
 
 
 def symbol(status: str | None, waits: bool = False) -> str:
-    """One character for a status."""
+    """The character for a status."""
     return "◆" if waits else _SYMBOLS.get(status, "·")
 
 
 def execution_page(state: ExecutionState) -> str:
-    """The whole page: a picture, what is released, and a table of every action."""
+    """The whole page: a picture, the released revisions, and a table of all actions."""
     picture = base64.b64encode(draw_execution(state).encode()).decode()
     pinned = state.pinned
     lines = [
@@ -68,7 +68,7 @@ def execution_page(state: ExecutionState) -> str:
 
 
 def revision_text(revision: SourceRevision) -> str:
-    """A revision as markdown: short id and first line, linked where there is a page for it."""
+    """A revision as markdown: short id and first line, with a link if the revision has a page."""
     first_line = revision.revision_summary.partition("\n")[0]
     text = f"`{plain(revision.revision_id[:12])}` {plain(first_line)}"
     return f"[{text}]({revision.revision_url})" if revision.revision_url else text

@@ -1,4 +1,4 @@
-"""Draw how an execution stands, as an SVG: stages from left to right, their actions in run order."""
+"""Draw the state of an execution as SVG: stages from left to right, their actions in run order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WIDTH, _GAP, _ROW, _HEAD, _PAD = 190, 34, 24, 34, 10
 
 
 def draw_execution(state: ExecutionState) -> str:
-    """The SVG text; about 1 KB and 200 bytes an action."""
+    """The execution as SVG; about 1 KB plus 200 bytes per action."""
     columns = [_column(stage, index) for index, stage in enumerate(state.stages)]
     height = max(_height(stage) for stage in state.stages) + 2 * _PAD
     width = len(columns) * (_WIDTH + _GAP) - _GAP + 2 * _PAD
@@ -72,7 +72,7 @@ def _mark_of_stage(stage: StageState) -> str | None:
 
 
 def arrow(x: int, y: int, gap: int) -> str:
-    """The arrow between two stages, as SVG, from `x` through a gap of that width."""
+    """The SVG arrow between two stages, from `x` across a gap of width `gap`."""
     return (
         f'<path d="M{x} {y} h{gap - 14}" stroke="#9aa4b2" stroke-width="2"/>'
         f'<path d="M{x + gap - 16} {y - 5} l8 5 l-8 5 z" fill="#9aa4b2"/>'
@@ -88,5 +88,5 @@ def _height(stage: StageState) -> int:
 
 
 def cut(text: str, length: int) -> str:
-    """The text for SVG, at most `length` characters of it."""
+    """The text escaped for SVG, shortened to `length` characters."""
     return escape(text if len(text) <= length else f"{text[: length - 1]}…")

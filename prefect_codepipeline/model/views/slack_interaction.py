@@ -1,4 +1,4 @@
-"""What Slack tells when somebody presses a button or sends a dialog, of which only what we ask for is read.
+"""Parse Slack's request after a user clicked a button or submitted a dialog; only the needed fields are read.
 
 https://docs.slack.dev/reference/interaction-payloads
 """
@@ -17,7 +17,7 @@ _ANSWERS: dict[Any, Answer] = {APPROVE: "Approved", REJECT: "Rejected"}
 
 @dataclass(frozen=True)
 class SlackUser:
-    """Who did it; `name` is the short one."""
+    """The user of the interaction; `name` is the short user name."""
 
     id: str
     name: str
@@ -25,7 +25,7 @@ class SlackUser:
 
 @dataclass(frozen=True)
 class Pressed:
-    """A button of ours was pressed; `trigger_id` opens a dialog for three seconds."""
+    """A user clicked a button of this package; `trigger_id` can open a dialog within three seconds."""
 
     user: SlackUser
     value: str
@@ -35,7 +35,7 @@ class Pressed:
 
 @dataclass(frozen=True)
 class Submitted:
-    """A dialog of ours was sent."""
+    """A user submitted a dialog of this package."""
 
     user: SlackUser
     value: str
@@ -44,12 +44,12 @@ class Submitted:
 
 
 def dialog_metadata(pressed: Pressed) -> str:
-    """What the dialog bears, so that its answer says what it is for."""
+    """The metadata of the dialog, which Slack returns with the submission."""
     return json.dumps({"value": pressed.value, "answer": pressed.answer})
 
 
 def read_interaction(payload: Any) -> Pressed | Submitted | None:
-    """What somebody did; None for what is none of ours, and for what cannot be read."""
+    """The interaction of a user, or None if it does not belong to this package or is malformed."""
     kind, user = _at(payload, "type"), _user(payload)
     if user is None:
         return None
@@ -62,7 +62,7 @@ def read_interaction(payload: Any) -> Pressed | Submitted | None:
 
 def _pressed(payload: Any, user: SlackUser) -> Pressed | None:
     actions = _at(payload, "actions")
-    # Buttons that only lead somewhere tell of it too.
+    # Slack also sends a request for buttons that only open a link.
     for action in actions if isinstance(actions, list) else []:
         action_id, value = _at(action, "action_id"), _at(action, "value")
         if isinstance(action_id, str) and action_id in _ANSWERS and isinstance(value, str):

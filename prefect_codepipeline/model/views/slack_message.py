@@ -1,7 +1,7 @@
-"""What Slack is told: an execution, a failure, an approval, as Block Kit.
+"""The messages for Slack about executions, failures and approvals, as Block Kit.
 
-Text from outside (commits, custom data, reasons) goes into `plain_text` objects, where Slack looks for no markup; the few
-names that stand in `mrkdwn` are defused, and `verbatim` keeps Slack from making links and mentions by itself.
+External text (commits, custom data, reasons) goes into `plain_text` objects, in which Slack does not parse markup. The
+few names in `mrkdwn` are escaped, and `verbatim` prevents Slack from creating links and mentions automatically.
 
 https://docs.slack.dev/reference/block-kit/blocks
 """
@@ -57,7 +57,7 @@ _VERBS: dict[EventState, str] = {
     "CANCELED": "was canceled",
     "ABANDONED": "was abandoned",
 }
-# A rejection and an expiry are the same to AWS; the reason says which.
+# AWS does not distinguish a rejection from an expiry; the reason text does.
 _APPROVAL_VERBS: dict[EventState, str] = {
     "STARTED": "is needed",
     "SUCCEEDED": "was given",
@@ -71,7 +71,7 @@ _STANDINGS: dict[Standing, str] = {
     "expired": ":hourglass:",
     "stopped": ":black_square_for_stop:",
 }
-# What Slack sends back when somebody presses a button, or sends the dialog.
+# The ids that Slack sends back when a user clicks a button or submits the dialog.
 APPROVE, REJECT, DECIDE, COMMENT = (
     "codepipeline-approve",
     "codepipeline-reject",
@@ -83,7 +83,7 @@ _REVISIONS_SHOWN = 10
 
 
 def execution_message(state: ExecutionState, run_url: str | None) -> Message:
-    """The one message about an execution, edited as it moves on."""
+    """The message about an execution, which is edited as the execution progresses."""
     name = state.pinned.pipeline_name
     text = f"{plain(name, 100)}: {state.status}"
     blocks: list[Block] = [{"type": "header", "text": _plain_text(text)}]
@@ -97,7 +97,7 @@ def execution_message(state: ExecutionState, run_url: str | None) -> Message:
 def failure_reply(
     stage: StageState, action: ActionState, state: ExecutionState, run_url: str | None
 ) -> Message:
-    """The reply that says why an action failed, or that it was abandoned."""
+    """The reply with the reason why an action failed or was abandoned."""
     what = "was abandoned" if action.status == "Abandoned" else "failed"
     title = f"Action {{}} of stage {{}} {what}"
     reason = plain(action.summary, 2900).strip() or "no reason was given"
@@ -114,7 +114,7 @@ def failure_reply(
 
 
 def event_message(change: StateChange, run_url: str | None) -> Message:
-    """What a rule's channel is told of one event: what happened to what, and why where there is a reason."""
+    """The message about one event for the channel of a notification rule, with the reason if there is one."""
     detail = change.detail
     names = [detail["pipeline"], *(detail[key] for key in ("stage", "action") if key in detail)]
     verb = _VERBS[change.state]
@@ -123,9 +123,9 @@ def event_message(change: StateChange, run_url: str | None) -> Message:
     word = "approval" if is_of_approval(change) else change.level
     mark = _EVENT_MARKS.get(change.state, _MARKS[None])
     title = f"{word.title()} {{}} {verb}"
-    shown, said = (" / ".join(clean(name, 100) for name in names) for clean in (defuse, plain))
-    blocks = [_section(f"{mark} *{title.format(shown)}*")]
-    text = title.format(said)
+    markup_names, plain_names = (" / ".join(clean(name, 100) for name in names) for clean in (defuse, plain))
+    blocks = [_section(f"{mark} *{title.format(markup_names)}*")]
+    text = title.format(plain_names)
     if reason := plain(_reason(detail), 2900).strip():
         blocks.append(_plain_section(reason))
         text += f": {reason.partition(chr(10))[0]}"
@@ -138,14 +138,14 @@ def event_message(change: StateChange, run_url: str | None) -> Message:
 
 def _reason(detail: dict[str, Any]) -> str:
     result = detail.get("execution-result", {})
-    is_told = detail["state"] == "FAILED" or detail.get("type", {}).get("category") == "Approval"
-    said = result.get("external-execution-summary") if is_told else ""
-    return str(said or detail.get("stop-execution-comments") or "")
+    has_reason = detail["state"] == "FAILED" or detail.get("type", {}).get("category") == "Approval"
+    summary = result.get("external-execution-summary") if has_reason else ""
+    return str(summary or detail.get("stop-execution-comments") or "")
 
 
 @dataclass(frozen=True)
 class Ways:
-    """How the readers of a message can decide: by buttons, which bear `button_value`, and on the page at `link`."""
+    """The ways to decide an approval from a message: buttons with the value `button_value`, and the page at `link`."""
 
     button_value: str | None = None
     link: str | None = None
@@ -154,7 +154,7 @@ class Ways:
 def approval_reply(
     request: ApprovalRequested, state: ExecutionState, run_url: str | None, ways: Ways | None = None
 ) -> Message:
-    """The reply that asks for a decision: here, on the gateway's page, or in Prefect's UI."""
+    """The reply that requests a decision: in Slack, on the gateway's page, or in Prefect's UI."""
     ways = ways or Ways()
     title = "Approval needed: {} in stage {}"
     blocks = [_section(f"{_WAITS} *{title.format(*(defuse(name, 100) for name in _names(request)))}*")]
@@ -171,7 +171,7 @@ def approval_reply(
             run_url,
             None if can_decide else "primary",
         ),
-        ("What is to be reviewed", request.external_entity_link, None),
+        ("Open the item to review", request.external_entity_link, None),
     ]
     decisions = _decision_buttons(ways.button_value) if ways.button_value else []
     text = _approval_title(title, request, state)
@@ -183,7 +183,7 @@ def approval_reply(
 def decided_reply(
     request: ApprovalRequested, state: ExecutionState, run_url: str | None, standing: Standing, sentence: str
 ) -> Message:
-    """What takes the place of the reply that asked, once nobody can decide any more; its buttons are gone."""
+    """The reply that replaces the request after the approval ended; it has no buttons to decide."""
     title = "Approval {} in stage {}"
     names = tuple(defuse(name, 100) for name in _names(request))
     blocks = [
@@ -196,8 +196,8 @@ def decided_reply(
 
 
 def reminder_reply(request: ApprovalRequested, state: ExecutionState, left: str) -> Message:
-    """The reply that reminds of an approval that nobody has decided."""
-    title = "{} in stage {} is still to be decided"
+    """The reminder of an approval that has no decision yet."""
+    title = "{} in stage {} still needs a decision"
     names = tuple(defuse(name, 100) for name in _names(request))
     until = f"It expires in {left}, at {request.expires_at:%Y-%m-%d %H:%M} UTC."
     blocks = [_section(f":hourglass_flowing_sand: *{title.format(*names)}*"), _plain_section(until)]
@@ -207,7 +207,7 @@ def reminder_reply(request: ApprovalRequested, state: ExecutionState, left: str)
 def decision_modal(
     request: ApprovalRequested, state: ExecutionState, status: str, private_metadata: str
 ) -> dict[str, Any]:
-    """The dialog in which somebody who pressed a button says why, and confirms.
+    """The dialog in which a user who clicked a button adds a comment and confirms.
 
     https://docs.slack.dev/reference/views/modal-views
     """
@@ -232,7 +232,7 @@ def decision_modal(
 
 
 def notice_modal(title: str, text: str) -> dict[str, Any]:
-    """A dialog that only says something."""
+    """A dialog that only displays a text."""
     return {
         "type": "modal",
         "title": _plain_text(title[:24]),
@@ -255,7 +255,7 @@ def _what_is_asked(request: ApprovalRequested, state: ExecutionState) -> list[Bl
     if request.custom_data and (custom_data := plain(request.custom_data, 2900)).strip():
         blocks.append(_plain_section(custom_data))
     if request.external_entity_link and not web_link(request.external_entity_link):
-        blocks.append(_plain_section(f"To be reviewed: {plain(request.external_entity_link, 1500)}"))
+        blocks.append(_plain_section(f"To review: {plain(request.external_entity_link, 1500)}"))
     return blocks + _revisions(state)
 
 
@@ -281,12 +281,12 @@ def _stage_line(stage: StageState) -> str:
     waits = any(action.is_waiting_for_approval for action in stage.actions)
     mark = _WAITS if waits else _MARKS.get(stage.status, _MARKS[None])
     attempt = f" (attempt {stage.attempt})" if stage.attempt > 1 else ""
-    what = " waits for approval" if waits else f" {stage.status}" if stage.status else ""
+    what = " is waiting for approval" if waits else f" {stage.status}" if stage.status else ""
     return f"{mark} *{defuse(stage.name, 150)}*{what}{attempt}"
 
 
 def _sections(lines: Iterable[str]) -> list[Block]:
-    """Whole lines, in as few sections as take them."""
+    """The lines in as few sections as possible; a line is never split."""
     texts = [""]
     for line in lines:
         if len(texts[-1]) + len(line) >= _SECTION:
@@ -296,7 +296,7 @@ def _sections(lines: Iterable[str]) -> list[Block]:
 
 
 def _revisions(state: ExecutionState) -> list[Block]:
-    """A line for each source action: its commit as a link, and the first line of what was said with it."""
+    """A line for each source action: its commit as a link, and the first line of the commit message."""
     revisions = list(state.source_revisions.items())
     blocks = [_revision(name, revision) for name, revision in revisions[:_REVISIONS_SHOWN]]
     if left := len(revisions) - _REVISIONS_SHOWN:

@@ -293,8 +293,8 @@ def test_buildspecs_are_known_by_their_names(tmp_path: Path, capsys: pytest.Capt
     )
     assert lines[0].endswith("[YAML_FILE_ERROR: buildspec-command]")
     assert lines[1:3] == ['     6 |       - echo "Hello: world"', "       |         ^^^^"]
-    assert lines[3].startswith(f"{path}:8:3: warning: artifacts.file: 'file' is not known")
-    assert lines[6].startswith(f"{path}:10:3: warning: artifacts.files: 'files' stood in line 9 already")
+    assert lines[3].startswith(f"{path}:8:3: warning: artifacts.file: unknown key 'file' is ignored")
+    assert lines[6].startswith(f"{path}:10:3: warning: artifacts.files: 'files' is already set in line 9")
     assert lines[-2].endswith(
         "CodeBuild would fail the build in DOWNLOAD_SOURCE with YAML_FILE_ERROR, before any command"
     )

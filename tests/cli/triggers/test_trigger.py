@@ -68,8 +68,8 @@ def test_the_filter_that_matches_is_named_and_the_others_say_why_not(
         "  Src reads 9d2e7b1a4c3f5e6d7a8b9c0d1e2f3a4b5c6d7e8f",
         "  matches   triggers[0].gitConfiguration.push[0] of Src: branch 'main' matches 'main', "
         "file 'src/cart.py' is not excluded",
-        "  does not  triggers[0].gitConfiguration.push[1] of Src: it wants a tag, and this push is of none",
-        "  does not  triggers[0].gitConfiguration.pullRequest[0] of Src: it is for pull requests",
+        "  does not  triggers[0].gitConfiguration.push[1] of Src: it applies to a tag, and this push has none",
+        "  does not  triggers[0].gitConfiguration.pullRequest[0] of Src: it applies to pull requests",
     ]
 
 
@@ -101,7 +101,7 @@ def test_an_event_of_our_own_form_that_starts_nothing_exits_with_1(
 
     assert code == 1
     assert "shop does not start" in out
-    assert "branch 'dev' matches none of 'main', 'release/*'" in out
+    assert "branch 'dev' does not match 'main' or 'release/*'" in out
 
 
 @pytest.mark.parametrize(

@@ -81,14 +81,17 @@ def test_what_can_run_has_no_problem(declared: RuleDeclaration) -> None:
             rule("VariableCheck", CHECK | {"Operator": "MATCHES", "Value": "("}),
             "contains an invalid value for 'Value': '(' is not a regular expression",
         ),
-        (rule("DeploymentWindow", {"Cron": "0 9 * * MON"}), "is not one: '0 9 * * MON' has 5 fields"),
+        (rule("DeploymentWindow", {"Cron": "0 9 * * MON"}), "is not valid: '0 9 * * MON' has 5 fields"),
         (
             rule("DeploymentWindow", {"Cron": "* * 9 ? * *", "TimeZone": "Mars"}),
-            "is not one: there is no time zone 'Mars'",
+            "is not valid: there is no time zone 'Mars'",
         ),
         (rule("Commands"), "commands: Rule Check must have a non-empty commands field"),
         (rule("Commands", commands=["a\nb"]), "commands[0]: a command is a single line"),
-        (rule("VariableCheck", CHECK, commands=["make"]), "commands: only Commands rules have it"),
+        (
+            rule("VariableCheck", CHECK, commands=["make"]),
+            "commands: only Commands rules can have this field",
+        ),
         (
             rule("VariableCheck", CHECK, inputArtifacts=[{"name": "App"}]),
             "inputArtifacts: Rule Check declares 1 input artifacts which exceeds the maximum count (0)",
@@ -112,10 +115,13 @@ def test_what_cannot_run_is_refused(declared: RuleDeclaration, problem: str) -> 
 @pytest.mark.parametrize(
     ("declared", "warning"),
     [
-        (rule("VariableCheck", CHECK | {"Variable": "Source.BranchName"}), "is compared as it stands"),
+        (
+            rule("VariableCheck", CHECK | {"Variable": "Source.BranchName"}),
+            "is not a reference, so this text itself is compared",
+        ),
         (
             rule("CloudWatchAlarm", {"AlarmName": "Errors", "WaitTime": "60"}, timeoutInMinutes=30),
-            "timeoutInMinutes: the rule ends after 30 minutes, before its WaitTime of 60 is over",
+            "timeoutInMinutes: the rule times out after 30 minutes, before its WaitTime of 60 minutes ends",
         ),
     ],
 )

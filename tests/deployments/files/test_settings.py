@@ -51,7 +51,7 @@ def test_a_policy_is_read_where_there_is_an_approval(tmp_path: Path, place: str)
         ),
         (
             "notifications: [{event_types: ['*']}]",
-            "notifications.0: Value error, a rule names a slack_channel",
+            "notifications.0: Value error, a rule must have a slack_channel",
         ),
         ("approvals: {Build: {}}", "'Build' is no stage with an approval"),
         ("approvals: {Production/Ship: {}}", "'Production/Ship' is no stage"),

@@ -173,7 +173,7 @@ def test_a_push_starts_each_pipeline_that_asks_for_it_with_the_pushed_commit(sit
         [
             f"{what}: {first} started",
             f"{what}: {second} started",
-            f"{what}: {other} does not start: branch 'main' matches none of 'release/*'",
+            f"{what}: {other} does not start: branch 'main' does not match 'release/*'",
         ]
     )
 

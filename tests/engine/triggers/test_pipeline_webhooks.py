@@ -208,7 +208,7 @@ def test_without_its_secret_part_the_address_is_none(gateway: str, pipeline: str
         (
             {"authentication": "IP", "authenticationConfiguration": {"SecretToken": SECRET}},
             InvalidWebhookAuthenticationParametersException,
-            "IP takes AllowedIPRange",
+            "IP needs AllowedIPRange",
         ),
         ({"filters": [{"jsonPath": "ref"}]}, InvalidWebhookFilterPatternException, "begins with $"),
         (

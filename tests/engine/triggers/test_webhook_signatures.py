@@ -182,14 +182,14 @@ def test_the_three_ways_of_v1_webhooks(
 @pytest.mark.parametrize(
     ("definition", "message"),
     [
-        (webhook("GITHUB_HMAC"), "takes SecretToken, got none"),
+        (webhook("GITHUB_HMAC"), "needs SecretToken, got none"),
         (
             webhook("GITHUB_HMAC", SecretToken="s", AllowedIPRange="::/0"),
             "got AllowedIPRange and SecretToken",
         ),
-        (webhook("IP", SecretToken="s"), "takes AllowedIPRange, got SecretToken"),
-        (webhook("IP", AllowedIPRange="here"), "is no range"),
-        (webhook("UNAUTHENTICATED", SecretToken="s"), "takes no settings"),
+        (webhook("IP", SecretToken="s"), "needs AllowedIPRange, got SecretToken"),
+        (webhook("IP", AllowedIPRange="here"), "is not a range"),
+        (webhook("UNAUTHENTICATED", SecretToken="s"), "needs no settings"),
     ],
 )
 def test_each_way_has_its_one_setting(definition: WebhookDefinition, message: str) -> None:

@@ -40,7 +40,7 @@ def decided(status: Any, summary: str = "") -> ApprovalDecided:
             "Approved by Ana (Slack), 2026-05-04 10:00 UTC: ship it",
         ),
         ([decided("Rejected")], "rejected", "Rejected by Ana (Slack), 2026-05-04 10:00 UTC"),
-        ([decided("Expired")], "expired", "Expired at 2026-05-04 11:00 UTC: nobody decided in time"),
+        ([decided("Expired")], "expired", "Expired at 2026-05-04 11:00 UTC without a decision"),
         ([STOPPED], "stopped", "The execution was stopped by ops: wrong branch"),
         ([decided("Approved"), STOPPED], "approved", "Approved by Ana (Slack)"),
         (

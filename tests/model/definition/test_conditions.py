@@ -71,7 +71,7 @@ def test_a_condition_is_met_when_all_its_rules_are(
         ("onSuccess", "FAIL", "Proceed", "Fail", "Proceed"),
         ("onSuccess", "ROLLBACK", "Proceed", "Rollback", "Proceed"),
         ("onSuccess", None, "Proceed", "Fail", "Proceed"),
-        # Only here the result is engaged when the rules succeed: they say that the failure counts.
+        # Only here the result is applied if the rules succeed: their success confirms the failure.
         ("onFailure", "ROLLBACK", "Rollback", "Fail", "Fail"),
         ("onFailure", "FAIL", "Fail", "Fail", "Fail"),
         ("onFailure", None, "Fail", "Fail", "Fail"),

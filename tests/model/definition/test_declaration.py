@@ -73,7 +73,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     [
         pytest.param("name", "a b", "name: Value 'a b' at 'pipeline.name' failed to satisfy constraint: Member must satisfy regular expression pattern: [A-Za-z0-9.@\\-_]+", id="name with a space"),
         pytest.param("name", "a\n", "name: Value 'a\n' at 'pipeline.name' failed", id="name with a newline at its end"),
-        pytest.param("name", "x" * 101, "Member must have length less than or equal to 100 (it has 101, 100 are allowed)", id="name too long"),
+        pytest.param("name", "x" * 101, "Member must have length less than or equal to 100 (its length is 101, at most 100 is allowed)", id="name too long"),
         pytest.param("stagez", [], "stagez: unknown key 'stagez' (did you mean 'stages'?)", id="unknown key"),
         pytest.param("roleArn", "role", "roleArn: Value 'role' at 'pipeline.roleArn' failed to satisfy constraint: Member must satisfy regular", id="role that is no ARN"),
         pytest.param(
@@ -82,10 +82,10 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ),
         pytest.param(
             "stages.0.actions.0.runOrder", "1", "stages[0].actions[0].runOrder: this must be a whole number, got '1'",
-            id="runOrder as a text",
+            id="runOrder as a string",
         ),
         pytest.param(
-            "stages.0.actions.0.configuration", {"K": 1}, "stages[0].actions[0].configuration.K: this must be a text, got 1",
+            "stages.0.actions.0.configuration", {"K": 1}, "stages[0].actions[0].configuration.K: this must be a string, got 1",
             id="a number as a configuration value",
         ),
         pytest.param(
@@ -110,7 +110,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
             id="unknown category",
         ),
         pytest.param("stages.0.actions", [], "greater than or equal to 1", id="no action"),
-        pytest.param("roleArn", None, "roleArn: this must be a text, got None", id="null"),
+        pytest.param("roleArn", None, "roleArn: this must be a string, got None", id="null"),
     ],
 )  # fmt: skip
 def test_a_field_out_of_bounds_is_refused_with_its_place(path: str, value: Any, problem: str) -> None:

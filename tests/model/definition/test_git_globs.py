@@ -77,14 +77,14 @@ def test_a_pattern_stands_for_whole_names(pattern: str, matching: list[str], oth
     [
         ("a[", "not closed"),
         ("[a", "not closed"),
-        ("[]", "nothing between"),
-        ("[!]", "nothing between"),
+        ("[]", "brackets are empty"),
+        ("[!]", "brackets are empty"),
         ("[a/b]", "slash"),
-        ("[z-a]", "backwards"),
-        ("[a-c-e]", "no beginning"),
+        ("[z-a]", "reverse order"),
+        ("[a-c-e]", "no first character"),
         ("{a", "not closed"),
-        ("{a,{b}}", "nest"),
-        ("a\\", "nothing to escape"),
+        ("{a,{b}}", "cannot be nested"),
+        ("a\\", "nothing follows the backslash"),
     ],
 )
 def test_what_is_no_glob_is_refused(pattern: str, message: str) -> None:

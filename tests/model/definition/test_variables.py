@@ -34,8 +34,8 @@ def test_replaces_each_reference_once(text: str, resolved: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("#{Nope.x}", "no namespace 'Nope' here; there are: Src, codepipeline"),
-        ("#{Src.Nope}", "'Src' has no 'Nope'; it has: CommitId, Message"),
+        ("#{Nope.x}", "there is no namespace 'Nope'; available: Src, codepipeline"),
+        ("#{Src.Nope}", "namespace 'Src' has no key 'Nope'; available: CommitId, Message"),
         ("#{src.CommitId}", "no namespace 'src'"),
         ("#{Src}", "could not be resolved"),
     ],

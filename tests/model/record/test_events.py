@@ -290,15 +290,15 @@ def test_the_events_come_in_the_order_of_aws(script: str, events: list[str]) -> 
     )
 
 
-def test_told_one_by_one_they_are_the_same() -> None:
+def test_facts_added_one_by_one_give_the_same_events() -> None:
     known = facts(SOURCE + "enter Deploy\nstop\nleave Deploy Stopped\nfinish Stopped")
-    teller = EventTeller("e1", DECLARATION)
+    builder = EventBuilder("e1", DECLARATION)
 
-    told = [teller.tell(fact) for fact in known]
+    added = [builder.add(fact) for fact in known]
 
-    assert [change for changes in told for change in changes] == events_of("e1", DECLARATION, known)
+    assert [change for changes in added for change in changes] == events_of("e1", DECLARATION, known)
     assert all(
-        change.cause == fact.key for fact, changes in zip(known, told, strict=True) for change in changes
+        change.cause == fact.key for fact, changes in zip(known, added, strict=True) for change in changes
     )
 
 

@@ -121,11 +121,11 @@ def test_a_rule_names_the_events_it_lists() -> None:
     ("written", "said"),
     [
         ({"event_types": ["codepipeline-pipeline-stage-execution-faild"], "slack_channel": "a"}, "-failed"),
-        ({"event_types": ["failed"], "slack_channel": "a"}, "no event of a pipeline"),
-        ({"event_types": ["codebuild-*"], "slack_channel": "a"}, "no event of a pipeline"),
-        ({"event_types": [""], "slack_channel": "a"}, "no event of a pipeline"),
+        ({"event_types": ["failed"], "slack_channel": "a"}, "not an event of a pipeline"),
+        ({"event_types": ["codebuild-*"], "slack_channel": "a"}, "not an event of a pipeline"),
+        ({"event_types": [""], "slack_channel": "a"}, "not an event of a pipeline"),
         ({"event_types": [], "slack_channel": "a"}, "event_types"),
-        ({"event_types": ["*"]}, "names a slack_channel"),
+        ({"event_types": ["*"]}, "must have a slack_channel"),
         ({"event_types": ["*"], "slack": "a"}, "slack"),
     ],
 )

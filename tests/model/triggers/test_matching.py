@@ -181,10 +181,10 @@ def test_every_filter_says_why_it_does_not_match() -> None:
     reasons = [each.reason for each in decide(declaration, push("main")).considered]
 
     assert reasons == [
-        "branch 'main' matches none of 'dev'",
+        "branch 'main' does not match 'dev'",
         "branch 'main' is excluded by 'ma?n'",
-        "it wants a tag, and this push is of none",
-        "it is for pull requests",
+        "it applies to a tag, and this push has none",
+        "it applies to pull requests",
     ]
 
 

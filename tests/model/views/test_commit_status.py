@@ -27,8 +27,8 @@ from prefect_codepipeline.model.views.commit_status import (
     CommitStatus,
     HostKind,
     body_of,
+    commits_to_report,
     path_of,
-    shown_commits,
     status_of,
 )
 
@@ -128,7 +128,7 @@ AGAIN = StageEntered(at=NOW, stage="Test", attempt=2)
             id="approvals",
         ),
         pytest.param(
-            [*PROD, *asked("Ok"), stop("stop")], "pending", "Stopping, asked for by ada: not today", id="stopping"
+            [*PROD, *asked("Ok"), stop("stop")], "pending", "Stopping, requested by ada: not today", id="stopping"
         ),
         pytest.param([*PROD, ended("Succeeded")], "success", "All 3 stages succeeded", id="succeeded"),
         pytest.param(
@@ -196,7 +196,7 @@ def test_a_link_that_is_none_is_left_out() -> None:
     ],
 )  # fmt: skip
 def test_which_commits_are_told(state: ExecutionState, commits: dict[str, str]) -> None:
-    assert shown_commits(state) == commits
+    assert commits_to_report(state) == commits
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_a_link_is_a_button_when_it_leads_to_a_web_page_and_text_otherwise(
     approval = messages(execution(link=link))[2]
 
     assert buttons(approval) == ([RUN_URL, link] if is_button else [RUN_URL])
-    assert any(text.startswith("To be reviewed: ") for text in texts(approval)) is not is_button
+    assert any(text.startswith("To review: ") for text in texts(approval)) is not is_button
     assert slack_server.check(*approval) == []
 
 
@@ -210,7 +210,7 @@ def test_the_message_says_what_is_released_who_started_it_and_how_far_it_is() ->
     assert blocks[1]["text"]["text"].splitlines() == [
         ":white_check_mark: *Source* Succeeded",
         ":white_circle: *Prod*",
-        ":double_vertical_bar: *Later* waits for approval",
+        ":double_vertical_bar: *Later* is waiting for approval",
     ]
     assert texts((text, blocks))[2:4] == ["*Src0* <https://example.com/c|Ada>", "Ada"]
     assert texts((text, blocks))[-2:] == [

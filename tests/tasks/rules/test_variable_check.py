@@ -34,7 +34,7 @@ def test_compares(asker: Any, variable: str, operator: str, value: str, status: 
     [
         (
             {"Variable": "#{Build.Version}", "Operator": "EQ", "Value": "1"},
-            "rule 'Check': #{Build.Version} could not be resolved: no namespace 'Build' here",
+            "rule 'Check': #{Build.Version} could not be resolved: there is no namespace 'Build'",
         ),
         (
             {"Variable": "x", "Operator": "LIKE", "Value": "1"},
