@@ -1,6 +1,6 @@
-"""CODEBUILD_BUILD_NUMBER: how many builds a project has had, this one included.
+"""CODEBUILD_BUILD_NUMBER: the number of builds of a project, including the current one.
 
-The last number is the name of a Prefect Variable, because a name is given once only, however many workers ask.
+The last number is kept in the name of a Prefect Variable. Names are unique, so two workers cannot get the same number.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from prefect_codepipeline.tasks.prefect_api import call
 
 
 def next_number(project_name: str) -> int:
-    """The number of the build that begins now. Raises `PrefectUnavailable`."""
+    """The number of the build that starts now. Raises `PrefectUnavailable`."""
     prefix = f"codebuild_number_{slug(project_name).replace('-', '_')}_"
     known = _known(prefix)
     number = max(known, default=0) + 1

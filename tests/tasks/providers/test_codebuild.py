@@ -292,7 +292,7 @@ def test_the_cache_of_a_project_serves_its_next_build(builds, tmp_path):
         "Cache: 2 files restored from 'without a key'",
         "dep",
         "jar",
-        "Cache: 2 files kept as 'without a key'",
+        "Cache: 2 files saved as 'without a key'",
     ]
 
 
@@ -411,7 +411,7 @@ def test_a_batch_that_fails_fast_ends_what_runs(builds):
     failed = builds.failure(BatchEnabled="true")
 
     assert time.monotonic() - begun < 30
-    assert "c: it was ended, because the batch is to fail fast" in str(failed)
+    assert "c: it was ended because the batch has fast-fail" in str(failed)
 
 
 def test_a_stopped_batch_is_abandoned(builds):

@@ -207,7 +207,7 @@ def test_globs_that_take_nothing_fail_the_action_and_are_named(make_context):
         (
             {"environmentVariables": [{"name": "CODEBUILD_X", "value": "1"}]},
             {},
-            "'CODEBUILD_X': names that begin with CODEBUILD_ are reserved",
+            "'CODEBUILD_X': names that start with CODEBUILD_ are reserved",
         ),
         (
             {
