@@ -32,7 +32,7 @@ from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.commit_statuses import CommitStatuses
 from prefect_codepipeline.tasks.definitions import newest_version, read_definition_block
 from prefect_codepipeline.tasks.event_webhooks import EventPublisher
-from prefect_codepipeline.tasks.events import Herald
+from prefect_codepipeline.tasks.events import PrefectEventPublisher
 from prefect_codepipeline.tasks.execution import Execution, claim_process, set_current_execution
 from prefect_codepipeline.tasks.executions import check_limit_before
 from prefect_codepipeline.tasks.lease import holding_lease
@@ -81,7 +81,7 @@ def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> 
         holding_lease(execution.id, process.process),
         watching_for_stop(execution),
         Reporter(execution),
-        Herald(execution),
+        PrefectEventPublisher(execution),
         EventPublisher(execution),
         CommitStatuses(execution),
     ):

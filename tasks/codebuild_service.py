@@ -1,4 +1,4 @@
-"""A build, or a batch of builds, in CodeBuild itself: started, watched, its log streamed, its outputs fetched.
+"""Run a build, or a batch of builds, in AWS CodeBuild: start it, poll it, stream its log, fetch its outputs.
 
 https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuild.html
 https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuildBatch.html
@@ -24,15 +24,15 @@ from prefect_codepipeline.tasks.zip_trees import unzip_tree, zip_tree
 
 POLL_SECONDS = 5.0
 SETTLE_SECONDS = 2.0
-_UNANSWERED_POLLS = 60  # in a row: what CodeBuild does not answer for five minutes has failed
+_UNANSWERED_POLLS = 60  # in a row: the build fails if CodeBuild does not answer for five minutes
 _RECORD_LINES = 500
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_LEAST_MINUTES = 5  # AWS takes no shorter timeout
+_LEAST_MINUTES = 5  # AWS accepts no shorter timeout
 
 
 @dataclass
 class _Clients:
-    """Clients of one region and one set of credentials."""
+    """The boto3 clients for one region and one set of credentials."""
 
     project: CodeBuildProject
     region: str | None
@@ -47,7 +47,7 @@ class _Clients:
 
 @dataclass
 class _Watch:
-    """A build that runs: what is known of it, and how far its logs were read."""
+    """A running build: its last known state, and the positions up to which its logs were read."""
 
     clients: _Clients
     id: str
@@ -64,7 +64,7 @@ class _Watch:
 
     @property
     def url(self) -> str | None:
-        """The build's page in AWS's console."""
+        """The URL of the build in the AWS console."""
         arn = str(self.state.get("arn", "")).split(":")
         if len(arn) < 6:
             return None
@@ -77,16 +77,16 @@ class _Watch:
 
 
 def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: ActionContext) -> ActionResult:
-    """Build in AWS, and wait for the end.
+    """Run a build in AWS and wait until it has ended.
 
-    With `aws_location` of the project the inputs are uploaded there, and the outputs fetched from there; both are
-    removed again. Without, the project builds its own source, at the commit of the primary source when that has
-    one, and the outputs stay where the project puts them.
+    If the project has an `aws_location`, the inputs are uploaded there and the outputs are fetched from there; both
+    are removed at the end. Otherwise the project builds its own source, at the commit of the primary source if that
+    has one, and the outputs stay where the project stores them.
 
     Raises:
-        ActionFailed: the build ended with another state than SUCCEEDED (`JobFailed`), the deadline came first
-            (`Timeout`), or AWS refused or did not answer (`PermissionError`, `ConfigurationError`,
-            `SystemUnavailable`); the id and the page of the build go with it once there is one.
+        ActionFailed: the build ended in a state other than SUCCEEDED (`JobFailed`), the deadline passed (`Timeout`),
+            or AWS refused or did not answer (`PermissionError`, `ConfigurationError`, `SystemUnavailable`); the
+            error has the id and the URL of the build if the build was started.
         ActionAbandoned: the execution was cancelled; the build is stopped.
     """
     clients = _Clients(project, project.aws_region or context.action.region)
@@ -129,7 +129,7 @@ def _request(
     timeout = "buildTimeoutInMinutesOverride" if build.batch else "timeoutInMinutesOverride"
     request = {
         "projectName": name,
-        # A worker that begins anew within five minutes is given the build that runs already.
+        # If a worker restarts the action within five minutes, AWS returns the build that runs already.
         "idempotencyToken": context.action_execution_id,
         "environmentVariablesOverride": [each.model_dump() for each in variables.values()],
         "buildspecOverride": build.buildspec or project.buildspec,
@@ -147,14 +147,14 @@ def _project_in_aws(clients: _Clients, name: str) -> Mapping[str, Any]:
     if not found:
         raise ActionFailed(
             f"there is no CodeBuild project {name!r} in {clients.codebuild.meta.region_name}; correct ProjectName, "
-            "or aws_project_name or aws_region of the CodeBuildProject block",
+            "or aws_project_name or aws_region in the CodeBuildProject block",
             code="ConfigurationError",
         )
     return dict(found[0])
 
 
 def _overrides(project: CodeBuildProject, timeout: str) -> dict[str, Any]:
-    """What the block says otherwise than its defaults; of the rest the project in AWS has its own."""
+    """Overrides for the fields that the block sets; for the other fields the project in AWS has its own values."""
     said = project.model_dump(exclude_defaults=True)
     overrides = {
         "imageOverride": said.get("image"),
@@ -172,7 +172,7 @@ def _own_source(known: Mapping[str, Any], build: WantedBuild, context: ActionCon
     if known.get("source", {}).get("type") == "CODEPIPELINE":
         raise ActionFailed(
             f"CodeBuild project {known.get('name')!r} takes its source from CodePipeline; set aws_location of the "
-            "CodeBuildProject block to 's3://bucket/prefix', through which the artifacts go",
+            "CodeBuildProject block to 's3://bucket/prefix', where the artifacts can be exchanged",
             code="ConfigurationError",
         )
     if build.outputs:
@@ -243,7 +243,7 @@ def _start(clients: _Clients, request: dict[str, Any], build: WantedBuild, conte
 
 
 def _follow(watch: _Watch) -> None:
-    """Until the build has ended, or there is no point in waiting; then it is stopped."""
+    """Poll the build until it has ended; on cancellation, timeout or a permanent error, stop the build."""
     unanswered = 0
     try:
         while True:
@@ -255,7 +255,9 @@ def _follow(watch: _Watch) -> None:
                 unanswered += 1
                 if error.code != "SystemUnavailable" or unanswered >= _UNANSWERED_POLLS:
                     raise
-                watch.context.logger.warning("Build %s goes on unseen: %s", watch.id, error)
+                watch.context.logger.warning(
+                    "Could not read the state of build %s, will retry: %s", watch.id, error
+                )
             if not unanswered and watch.status != "IN_PROGRESS":
                 _look_once_more(watch)
                 return
@@ -271,7 +273,7 @@ def _follow(watch: _Watch) -> None:
 
 
 def _look_once_more(watch: _Watch) -> None:
-    """CloudWatch has the last lines a little after CodeBuild has the end."""
+    """Read the log once more: CloudWatch gets the last lines shortly after CodeBuild reports the end."""
     if watch.tokens:
         watch.context.cancellation.wait(SETTLE_SECONDS)
         with suppress(ActionFailed):
@@ -280,13 +282,13 @@ def _look_once_more(watch: _Watch) -> None:
 
 def _look(watch: _Watch) -> None:
     codebuild = watch.clients.codebuild
-    with translated(f"asking for the state of build {watch.id}"):
+    with translated(f"reading the state of build {watch.id}"):
         if watch.batch:
             found = codebuild.batch_get_build_batches(ids=[watch.id])["buildBatches"]
         else:
             found = codebuild.batch_get_builds(ids=[watch.id])["builds"]
         if not found:
-            raise ActionFailed(f"CodeBuild knows build {watch.id} no more: it was deleted")
+            raise ActionFailed(f"CodeBuild no longer has build {watch.id}: it was deleted")
         watch.state = found[0]
         watch.builds = _builds_of_batch(watch) if watch.batch else [watch.state]
     watch.context.report_progress(summary=_progress(watch.state), external_id=watch.id, url=watch.url)
@@ -316,7 +318,7 @@ def _progress(state: Mapping[str, Any]) -> str:
 
 
 def _stream(watch: _Watch, build: Mapping[str, Any]) -> None:
-    """Log what the build has printed since the last look."""
+    """Log the output of the build since the last poll."""
     place = build.get("logs", {})
     group, stream = place.get("groupName"), place.get("streamName")
     if not (group and stream) or watch.without_logs:
@@ -328,12 +330,14 @@ def _stream(watch: _Watch, build: Mapping[str, Any]) -> None:
             for start in range(0, len(lines), _RECORD_LINES):
                 watch.context.logger.info("%s", "\n".join(lines[start : start + _RECORD_LINES]))
     except ClientError as error:
-        # The stream comes with the first line.
+        # CloudWatch creates the stream with the first line.
         if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
             watch.without_logs = True
             watch.context.logger.warning("The log of build %s cannot be read: %s", build["id"], error)
     except BotoCoreError as error:
-        watch.context.logger.warning("The log of build %s cannot be read now: %s", build["id"], error)
+        watch.context.logger.warning(
+            "The log of build %s could not be read, will retry: %s", build["id"], error
+        )
 
 
 def _new_lines(watch: _Watch, build_id: str, group: str, stream: str) -> Iterator[list[str]]:
@@ -347,7 +351,7 @@ def _new_lines(watch: _Watch, build_id: str, group: str, stream: str) -> Iterato
             yield lines
         following = answer.get("nextForwardToken")
         watch.tokens[build_id] = following
-        # CloudWatch gives back the token that it was given when there is no more for now.
+        # CloudWatch returns the same token if there are no more lines for now.
         if not following or following == token:
             return
 
@@ -383,7 +387,7 @@ def _refuse_failure(watch: _Watch) -> None:
 
 
 def _reasons(watch: _Watch) -> Iterator[str]:
-    """The phases that failed, with what CodeBuild says of each."""
+    """The failed phases, each with CodeBuild's message."""
     states = [watch.state, *watch.builds] if watch.batch else [watch.state]
     for state in states:
         which = f"{_identifier(watch, state['id'])} " if watch.batch and state is not watch.state else ""
@@ -404,7 +408,7 @@ def _exported(watch: _Watch) -> dict[str, str]:
 
 
 def _outputs(watch: _Watch, build: WantedBuild, place: Place | None) -> dict[str, OutputTree]:
-    """The outputs that the build made; one that its buildspec does not name is none, and a warning says so."""
+    """The outputs that the build produced; a missing output is only a warning."""
     if place is None:
         return {}
     found = {}
@@ -416,12 +420,12 @@ def _outputs(watch: _Watch, build: WantedBuild, place: Place | None) -> dict[str
         if any(fetched):
             found[name] = OutputTree(directory)
         else:
-            watch.context.logger.warning("Output artifact %r was not made by build %s", name, watch.id)
+            watch.context.logger.warning("Output artifact %r was not produced by build %s", name, watch.id)
     return found
 
 
 def _archives(watch: _Watch, build: WantedBuild, place: Place, name: str) -> Iterator[tuple[str, str]]:
-    """Folder and key of each archive of an output: of a batch that does not combine them, one of each build."""
+    """Folder and key of each archive of an output; a batch that does not combine its artifacts has one per build."""
     if not build.batch or build.combine_artifacts:
         yield "", place.key("out", name)
         return

@@ -1,7 +1,7 @@
-"""Read JSON and YAML from anywhere as plain data that knows in which line each part stands.
+"""Read JSON and YAML from untrusted sources as plain data, with the line and column of each part.
 
-Nothing a file holds can take long or fill the memory: its bytes, its depth and its nodes, counted with every alias
-written out, are bounded. YAML's scalars stay the text that was written, as AWS reads them; JSON keeps its types.
+The bytes, the depth and the nodes (with every alias expanded) of a file are limited, so no file can take long to read
+or fill the memory. YAML scalars stay text, as in AWS; JSON keeps its types.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Place(NamedTuple):
 
 
 class Repeated(NamedTuple):
-    """A key that stands twice in one mapping; the later one counts."""
+    """A key that is repeated in one mapping; the later value counts."""
 
     path: str
     first: Place
@@ -48,15 +48,15 @@ class Repeated(NamedTuple):
 
     def __str__(self) -> str:
         key = re.split(r"[.\]]", self.path)[-1]
-        return f"key {key!r} stands in line {self.first.line} and again in line {self.again.line}"
+        return f"key {key!r} is in line {self.first.line} and again in line {self.again.line}"
 
 
 @dataclass(frozen=True)
 class Document:
-    """What a file holds, as plain data, with the place of each part.
+    """The content of a file as plain data, with the place of each part.
 
-    Paths are spelled as `Problem.path` spells them: `stages[1].actions[0].runOrder`; the root's is empty. The place
-    of a mapping's value is that of its key.
+    Paths have the format of `Problem.path`: `stages[1].actions[0].runOrder`; the path of the root is empty. The place
+    of a value in a mapping is the place of its key.
     """
 
     name: str
@@ -68,47 +68,49 @@ class Document:
 
     @cached_property
     def places(self) -> Mapping[str, Place]:
-        """The place of each path. Found when the first one is asked for, since most files are right."""
+        """The place of each path; computed on first use, since most files have no problems to locate."""
         return self.find_places() if self.find_places else _json_places(self.text)[0]
 
     @cached_property
     def lines(self) -> list[str]:
-        """The lines of the text, for showing what is wrong."""
+        """The lines of the text, to display problems."""
         return _lines(self.text)
 
     def place_of(self, path: str) -> Place:
-        """The place of a path, or of the nearest part around it that is there."""
+        """The place of a path, or of its nearest parent that exists."""
         while path and path not in self.places:
             path = _parent(path)
         return self.places[path]
 
 
 def read_document(content: bytes, name: str) -> Document:
-    """The document in some bytes.
+    """Parse a document from bytes.
 
     Args:
         content: JSON or YAML in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
-        name: of the file, for messages.
+        name: the name of the file, for messages.
 
     Raises:
-        UnreadableDefinition: it is neither, too large or nested too deeply; with the place.
+        UnreadableDefinition: the content is not JSON or YAML, is too large or too deeply nested; with the place.
     """
     if len(content) > MAX_BYTES:
-        raise UnreadableDefinition(f"{name}: larger than {MAX_BYTES} bytes, which no definition is")
+        raise UnreadableDefinition(f"{name}: larger than {MAX_BYTES} bytes, the limit for a definition")
     return parse_document(_decode(content, name), name)
 
 
 def parse_document(text: str, name: str) -> Document:
-    """The document in a text. Raises as `read_document` does."""
+    """Parse a document from a text. Raises the same errors as `read_document`."""
     if half := _HALF_CHARACTER.search(text):
-        raise unreadable(name, place_in(text, half.start()), f"{half[0]} is half of a character", text)
+        raise unreadable(
+            name, place_in(text, half.start()), f"{half[0]} is only the first half of a surrogate pair", text
+        )
     if _JSON_START.match(text):
         return _read_json(text, name)
     return _read_yaml(text, name)
 
 
 def _read_yaml(text: str, name: str) -> Document:
-    # PyYAML takes a while to import, and most definitions are JSON.
+    # Importing PyYAML is slow, and most definitions are JSON.
     from prefect_codepipeline.tasks.yaml_document import read_yaml
 
     return read_yaml(text, name)
@@ -141,11 +143,11 @@ def place_in(text: str, index: int) -> Place:
 
 
 def unreadable(name: str, place: Place, what: str, text: str) -> UnreadableDefinition:
-    """The error for what stands at a place, with its line."""
+    """The error for a problem at a place, with the text of its line."""
     line = _lines(text)[place.line - 1 : place.line]
-    shown = f"\n    {line[0].strip()[:120]}" if line and line[0].strip() else ""
+    excerpt = f"\n    {line[0].strip()[:120]}" if line and line[0].strip() else ""
     return UnreadableDefinition(
-        f"{name}, line {place.line}, column {place.column}: {what}{shown}",
+        f"{name}, line {place.line}, column {place.column}: {what}{excerpt}",
         line=place.line,
         column=place.column,
     )
@@ -179,7 +181,7 @@ def _read_json(text: str, name: str) -> Document:
 
 
 def _loose_template(text: str, name: str) -> Document | None:
-    """A template in JSON with a comma too many and the like, which CloudFormation takes since it is YAML."""
+    """A template in almost valid JSON (such as a trailing comma), which CloudFormation accepts because it is YAML."""
     try:
         document = _read_yaml(text, name)
     except UnreadableDefinition:
@@ -188,7 +190,7 @@ def _loose_template(text: str, name: str) -> Document | None:
 
 
 def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a number in JSON")
 
 
 def _check_bounds(content: Any, name: str) -> None:
@@ -210,7 +212,7 @@ def _inside(part: Any) -> Any:
 
 
 def _json_places(text: str) -> tuple[dict[str, Place], list[Repeated]]:
-    """The place of each path of a text that is JSON, and the keys that stand twice."""
+    """The place of each path in a JSON text, and the repeated keys."""
     starts = [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", text))]
     places: dict[str, Place] = {}
     repeated: list[Repeated] = []
@@ -241,7 +243,7 @@ def _json_places(text: str) -> tuple[dict[str, Place], list[Repeated]]:
 
 @dataclass
 class _Open:
-    """An object or a list of JSON that is not closed yet."""
+    """An object or a list in JSON that is still open while the text is scanned."""
 
     path: str
     is_object: bool
@@ -258,7 +260,7 @@ class _Open:
         return self.key_path if self.is_object else f"{self.path}[{self.index}]"
 
     def name_entry(self, key: str, at: Place) -> Place | None:
-        """Take a key; where it stood before, when it did."""
+        """Add a key; returns its first place if the key is repeated."""
         self.key_path = f"{self.path}.{key}" if self.path else key
         self.expects_key = False
         first = self.keys.get(key)
@@ -271,7 +273,7 @@ def _too_deep(name: str) -> UnreadableDefinition:
 
 
 def too_many(name: str) -> UnreadableDefinition:
-    """The error for a file with more parts than any definition has."""
+    """The error for a file with more values than a definition can have."""
     return UnreadableDefinition(
-        f"{name}: more than {MAX_NODES} values, those that aliases repeat counted each time; no definition has as many"
+        f"{name}: more than {MAX_NODES} values (with aliases expanded), the limit for a definition"
     )

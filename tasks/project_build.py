@@ -20,7 +20,7 @@ from prefect_codepipeline.tasks.build_reports import CollectedReports
 from prefect_codepipeline.tasks.buildspec_files import read_buildspec
 from prefect_codepipeline.tasks.codebuild_projects import find_project
 from prefect_codepipeline.tasks.codebuild_service import run_in_codebuild
-from prefect_codepipeline.tasks.command_failures import clear_about_a_full_disk
+from prefect_codepipeline.tasks.command_failures import explain_full_disk
 from prefect_codepipeline.tasks.executions import run_url
 from prefect_codepipeline.tasks.git_process import Access
 from prefect_codepipeline.tasks.git_source import clone_reference
@@ -43,7 +43,7 @@ def run_project_build(wanted: WantedBuild, context: ActionContext) -> ActionResu
     if block and block.where == "aws":
         return run_in_codebuild(block, wanted, context)
     build = ProjectBuild.of(block, wanted, context)
-    with clear_about_a_full_disk(context), build.turn():
+    with explain_full_disk(context), build.turn():
         return build.run()
 
 

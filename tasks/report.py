@@ -15,7 +15,7 @@ from prefect_codepipeline.model.page import execution_page
 from prefect_codepipeline.model.state import ExecutionState
 from prefect_codepipeline.tasks import event_webhooks
 from prefect_codepipeline.tasks.approval_links import load_gateway
-from prefect_codepipeline.tasks.commit_statuses import tell_commits_the_end
+from prefect_codepipeline.tasks.commit_statuses import send_final_statuses
 from prefect_codepipeline.tasks.definitions import read_definition_block, settings_of
 from prefect_codepipeline.tasks.event_webhooks import senders_of
 from prefect_codepipeline.tasks.events import History
@@ -89,10 +89,10 @@ def tell_the_end(execution_id: str) -> None:
     for notifier in notifiers:
         notifier.tell(known.state, run_url(execution_id), events)
     for sender in senders:
-        sender.tell(events)
+        sender.queue(events)
     close_all(notifiers)
-    event_webhooks.close_all(senders, is_over=True)
-    tell_commits_the_end(known.state)
+    event_webhooks.close_all(senders, is_final=True)
+    send_final_statuses(known.state)
 
 
 def _channel(name: str) -> SlackChannel | None:

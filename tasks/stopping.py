@@ -28,7 +28,7 @@ from prefect_codepipeline.model.state import ConditionState, ExecutionState, Sta
 from prefect_codepipeline.tasks import gate
 from prefect_codepipeline.tasks.decision import WAKE_ONLY
 from prefect_codepipeline.tasks.definitions import read_definition_block
-from prefect_codepipeline.tasks.events import tell_the_rest
+from prefect_codepipeline.tasks.events import send_remaining_events
 from prefect_codepipeline.tasks.executions import KnownExecution, read_execution
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.rule import abandon_rule
@@ -127,7 +127,7 @@ def _end(state: ExecutionState, status: PipelineExecutionStatus, summary: str) -
     record = RecordOf(state.execution_id)
     record.write(ExecutionFinished(at=utc_now(), epoch=state.epoch, status=status, summary=summary))
     declaration = read_definition_block(state.pinned.definition_id).masked()
-    tell_the_rest(state.execution_id, declaration, record.read())
+    send_remaining_events(state.execution_id, declaration, record.read())
     gate.leave_all(state.pinned.pipeline_name, state.execution_id)
 
 

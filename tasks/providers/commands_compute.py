@@ -11,7 +11,7 @@ from typing import Literal
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.compute_types import COMPUTE_SIZES
 from prefect_codepipeline.tasks.build_environment import BuildEnvironment, build_environment
-from prefect_codepipeline.tasks.command_failures import clear_about_a_full_disk, last_lines, shortened, why
+from prefect_codepipeline.tasks.command_failures import explain_full_disk, last_lines, shortened, why
 from prefect_codepipeline.tasks.command_log import CommandLog
 from prefect_codepipeline.tasks.container_run import run_in_container
 from prefect_codepipeline.tasks.containers import Compute, Engine, container_engine
@@ -60,7 +60,7 @@ def run_commands(configuration: CommandsComputeConfiguration, context: ActionCon
     """
     _check(configuration, context)
     with (
-        clear_about_a_full_disk(context),
+        explain_full_disk(context),
         container_engine(context, configuration.compute) as engine,
     ):
         environment = build_environment(context, engine.image if engine else None)

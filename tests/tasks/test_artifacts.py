@@ -451,9 +451,15 @@ def _flip(archive: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        pytest.param(_flip, "is damaged: its content has changed since it was stored; remove it and run", id="a bit"),
+        pytest.param(
+            _flip, "is damaged: its content has changed since it was stored; remove it and run", id="a bit"
+        ),
         pytest.param(lambda path: os.truncate(path, 512), "is damaged: it has 512 bytes", id="cut"),
-        pytest.param(lambda path: path.unlink(), "no longer exists; run the action that produces the artifact again", id="gone"),
+        pytest.param(
+            lambda path: path.unlink(),
+            "no longer exists; run the action that produces the artifact again",
+            id="gone",
+        ),
     ],
 )
 def test_damage_in_the_store_is_found_and_the_place_named(harm, message, store, tree, tmp_path):

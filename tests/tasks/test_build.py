@@ -327,8 +327,14 @@ def test_the_shell_that_is_asked_for_runs_the_commands(run, shell, word):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("env: {shell: powershell.exe}\nphases: {build: {commands: [dir]}}", "env.shell powershell.exe needs Windows"),
-        ("run-as: nobody\nphases: {build: {commands: [id]}}", "run-as nobody: on the host a build can run only as"),
+        (
+            "env: {shell: powershell.exe}\nphases: {build: {commands: [dir]}}",
+            "env.shell powershell.exe needs Windows",
+        ),
+        (
+            "run-as: nobody\nphases: {build: {commands: [id]}}",
+            "run-as nobody: on the host a build can run only as",
+        ),
         ("phases: {build: {commands: [{echo: 1}]}}", "YAML_FILE_ERROR"),
         ("phases: {build: {command: [ls]}}", "YAML_FILE_ERROR"),
     ],

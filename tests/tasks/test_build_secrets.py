@@ -113,7 +113,11 @@ def test_secrets_of_aws_are_read_whole_by_key_by_stage_and_by_version(aws):
             "ConfigurationError",
         ),
         (secret("plain:key"), "it is not a JSON object with the key 'key'; correct", "ConfigurationError"),
-        (secret("plain::A:B"), "both a version stage and a version id; CodeBuild accepts only one", "ConfigurationError"),
+        (
+            secret("plain::A:B"),
+            "both a version stage and a version id; CodeBuild accepts only one",
+            "ConfigurationError",
+        ),
         (secret("bytes"), "it holds binary data", "ConfigurationError"),
         (secret("a:b:c:d:e"), "variable 'V': 'a:b:c:d:e' is not of the form", "ConfigurationError"),
     ],

@@ -213,7 +213,7 @@ def test_the_buildspec_may_be_another(builds, override, expected):
     ("configuration", "message"),
     [
         ({}, "YAML_FILE_ERROR: buildspec 'buildspec.yml' cannot be read from the source: No such file .*there is my-buildspec"),
-        ({"BuildspecOverride": "../../etc/passwd"}, "lies outside of the source"),
+        ({"BuildspecOverride": "../../etc/passwd"}, "it is outside the source"),
         ({"BuildspecOverride": "version: 0.2"}, "YAML_FILE_ERROR: buildspec:1:1"),
         ({"BuildspecOverride": "version: 0.2\nphases: {build: {commands: [{echo: x}]}}"}, "Expected Commands\\[0\\] to be of string"),
         ({"BatchEnabled": "true", "BuildspecOverride": "my-buildspec.yaml"}, "the buildspec has no `batch`"),

@@ -115,7 +115,7 @@ def test_commands_run_in_the_first_input_and_see_the_others(make_context, record
         pytest.param(
             ["pytest-of-nowhere --verbose"],
             "command 1 of 1 ('pytest-of-nowhere --verbose') failed with exit code 127: 'pytest-of-nowhere' was "
-            "not found in the clean PATH that commands have, "
+            "not found in the PATH of commands, "
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n",
             id="not found",
         ),
