@@ -26,7 +26,7 @@ _OCTAL_LIMIT = 8**11
 
 
 class UnfitTreeError(ValueError):
-    """A tree cannot be stored as an artifact, or an archive is not a valid one; the text gives the member and reason."""
+    """A tree cannot be stored as an artifact, or an archive is invalid; the text gives the member and the reason."""
 
 
 class Member(NamedTuple):
@@ -50,7 +50,7 @@ class TreeRules:
 
     def admit(self, member: Member) -> None:
         """Add a member. Raises `UnfitTreeError` if it does not fit into the tree after the members before it."""
-        name = _checked_name(member.name)
+        name = _encode_name(member.name)
         if name <= self._last:
             raise UnfitTreeError(f"{member.name!r} appears twice or out of order")
         self._last = name
@@ -165,7 +165,7 @@ def _number(field: bytes) -> int:
         raise UnfitTreeError(f"the size {field!r} in a header of the archive is not a number") from None
 
 
-def _checked_name(name: str) -> bytes:
+def _encode_name(name: str) -> bytes:
     parts = name.split("/")
     if "\0" in name or not {"", ".", ".."}.isdisjoint(parts):
         raise UnfitTreeError(f"the name {name!r} leads out of the tree, or is not a valid name")

@@ -35,7 +35,7 @@ def pack(tree: OutputTree, archive: Path, store: ArtifactStore) -> int:
     """
     rules = TreeRules(store)
     root = os.path.abspath(tree.directory)
-    listed = None if tree.files is None else _listed(tree.files)
+    listed = None if tree.files is None else _check_listed(tree.files)
     names = _walk(root) if listed is None else {part for name in listed for part in _with_parents(name)}
     count, pad = 0, 0
     with archive.open("wb", buffering=0) as packed:
@@ -76,7 +76,7 @@ def unpack(archive: Path, destination: Path, store: ArtifactStore) -> None:
             pad = padding(member.size)
 
 
-def _listed(files: Sequence[str]) -> set[str]:
+def _check_listed(files: Sequence[str]) -> set[str]:
     names = {str(PurePosixPath(file)) for file in files}
     for name in names:
         if name.startswith("/") or not {".", ".."}.isdisjoint(name.split("/")):
@@ -141,7 +141,8 @@ def _append(path: str, member: Member, packed: BinaryIO) -> None:
         os.close(source)
     if copied != member.size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise UnfitTreeError(
-            f"{member.name!r} changed while it was stored; make sure that no process still writes it when the action ends"
+            f"{member.name!r} changed while it was stored; make sure that no process still writes it at the end of the "
+            "action"
         )
 
 

@@ -114,7 +114,7 @@ def run_build(build: Build, context: ActionContext, engine: Engine | None = None
 
 
 @dataclass(frozen=True)
-class _Done:
+class _EndedAttempt:
     """An attempt of a build whose phases have ended."""
 
     script: BuildScript
@@ -154,7 +154,7 @@ class _Attempts:
         if any(phase.on_failure and phase.on_failure.action == "RETRY" for phase in build.spec.phases):
             self._keep()
 
-    def run(self) -> _Done:
+    def run(self) -> _EndedAttempt:
         self._number += 1
         if self._number > 1:
             self._restore()
@@ -169,7 +169,7 @@ class _Attempts:
         log = BuildLog(context.logger, script, self._environment.secrets, context.report_progress)
         self._run(script, log)
         image = self._engine.image if self._engine else None
-        return _Done(script, log, read_failures(script), image)
+        return _EndedAttempt(script, log, read_failures(script), image)
 
     def _run(self, script: BuildScript, log: BuildLog) -> None:
         context = self._context
@@ -243,7 +243,7 @@ def _cache_of(build: Build, context: ActionContext, environment: BuildEnvironmen
     )
 
 
-def _finish(build: Build, done: _Done, context: ActionContext) -> BuildResult:
+def _finish(build: Build, done: _EndedAttempt, context: ActionContext) -> BuildResult:
     source = context.input_artifacts[0].directory
     reports = collect_reports(build.spec.reports, source, done.log.mask)
     for warning in reports.warnings:
@@ -264,7 +264,7 @@ def _finish(build: Build, done: _Done, context: ActionContext) -> BuildResult:
     )
 
 
-def _export_variables(build: Build, done: _Done, context: ActionContext) -> dict[str, str]:
+def _export_variables(build: Build, done: _EndedAttempt, context: ActionContext) -> dict[str, str]:
     found = read_output_variables(done.script)
     for name in build.spec.env.exported_variables:
         if name not in found:
@@ -310,7 +310,7 @@ def _shell(spec: Buildspec) -> str | None:
     return spec.env.shell.rpartition("/")[2] if spec.env.shell else None
 
 
-def _is_retried(failed: CommandFailure, done: _Done, retries: int) -> bool:
+def _is_retried(failed: CommandFailure, done: _EndedAttempt, retries: int) -> bool:
     on_failure = failed.block.phase.on_failure
     if not on_failure or on_failure.action != "RETRY" or retries >= on_failure.retries:
         return False

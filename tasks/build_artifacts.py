@@ -59,9 +59,9 @@ def collect_artifacts(
     """
     found = {}
     numbers = {name: number for number, name in enumerate(_blocks(spec))}
-    for output, name in _wanted(spec, outputs).items():
+    for output, name in _blocks_by_output(spec, outputs).items():
         number = numbers[name]
-        files = _expanded(number, _blocks(spec)[name], texts)
+        files = _expand(number, _blocks(spec)[name], texts)
         found[output] = _Collection(output, files, root, scratch / f"artifact-{number}", warn).tree()
     return found
 
@@ -72,7 +72,7 @@ def _blocks(spec: Buildspec) -> dict[str, ArtifactFiles]:
     return {ALL_OF_IT: spec.artifacts, **spec.secondary_artifacts}
 
 
-def _wanted(spec: Buildspec, outputs: Outputs) -> dict[str, str]:
+def _blocks_by_output(spec: Buildspec, outputs: Outputs) -> dict[str, str]:
     """The block of each output."""
     blocks = _blocks(spec)
     if outputs is None:
@@ -101,7 +101,7 @@ def _texts(number: int, files: ArtifactFiles) -> Iterator[tuple[str, str]]:
         yield f"{number}-base", files.base_directory
 
 
-def _expanded(number: int, files: ArtifactFiles, texts: Mapping[str, str]) -> ArtifactFiles:
+def _expand(number: int, files: ArtifactFiles, texts: Mapping[str, str]) -> ArtifactFiles:
     values = dict(_texts(number, files))
     for name, text in values.items():
         if _EXPANDS.search(text) and name not in texts:
@@ -127,10 +127,10 @@ class _Collection:
 
     def tree(self) -> OutputTree:
         bases = self._bases()
-        selected = {base: self._selected(base, needed=len(bases) == 1) for base in bases}
+        selected = {base: self._select(base, needed=len(bases) == 1) for base in bases}
         taken = [file for files in selected.values() for file in files]
         if not taken:
-            raise ActionFailed(self._nothing(self.wanted.files))
+            raise ActionFailed(self._no_match(self.wanted.files))
         self._warn_of_unmatched(taken)
         [base, *others] = bases
         outward = {base: set(self._outward_links(base, files)) for base, files in selected.items()}
@@ -161,7 +161,7 @@ class _Collection:
             found = [self.root / path for path in _directories_below(self.root) if glob.files.fullmatch(path)]
         for path in found:
             if not self._is_inside(path):
-                raise self._refused("base-directory", text, "it leads out of the source")
+                raise self._refusal("base-directory", text, "it leads out of the source")
         if not found:
             raise ActionFailed(
                 f"artifact {self.name!r}: no matching base directory path found for {text!r}: no command created it"
@@ -179,13 +179,13 @@ class _Collection:
             if text == start or text.startswith(f"{start}/"):
                 text = text[len(start) :].lstrip("/") or "."
         if text.startswith("/") or ".." in PurePosixPath(text).parts:
-            raise self._refused(what, text, "it is outside the source; let the build copy it into the source")
+            raise self._refusal(what, text, "it is outside the source; let the build copy it into the source")
         return text
 
-    def _refused(self, what: str, text: str, why: str) -> ActionFailed:
+    def _refusal(self, what: str, text: str, why: str) -> ActionFailed:
         return ActionFailed(f"artifact {self.name!r}: {what} {text!r}: {why}", code="ConfigurationError")
 
-    def _selected(self, base: Path, needed: bool) -> list[str]:
+    def _select(self, base: Path, needed: bool) -> list[str]:
         # An empty pattern comes from a variable that is not set; it must not mean everything.
         patterns = [self._inside(text, "files", base) for text in self.wanted.files if text.strip()]
         excluded = [
@@ -199,7 +199,7 @@ class _Collection:
             return []
         return [file for file in found if not any(glob.takes(file) for glob in excluded)]
 
-    def _nothing(self, patterns: Sequence[str]) -> str:
+    def _no_match(self, patterns: Sequence[str]) -> str:
         return (
             f"artifact {self.name!r}: no matching artifact paths found: no file matches "
             f"{', '.join(map(repr, patterns))} after exclude-paths is applied"

@@ -14,7 +14,7 @@ from prefect_codepipeline.tasks.prefect_api import call
 def next_number(project_name: str) -> int:
     """The number of the build that starts now. Raises `PrefectUnavailable`."""
     prefix = f"codebuild_number_{slug(project_name).replace('-', '_')}_"
-    known = _known(prefix)
+    known = _find_numbers(prefix)
     number = max(known, default=0) + 1
     while not _claim(f"{prefix}{number}", project_name):
         number += 1
@@ -23,7 +23,7 @@ def next_number(project_name: str) -> int:
     return number
 
 
-def _known(prefix: str) -> list[int]:
+def _find_numbers(prefix: str) -> list[int]:
     wanted = {"variables": {"name": {"like_": f"{prefix}%"}}, "limit": 200}
     _, found = call("POST", "/variables/filter", wanted)
     matches = (re.fullmatch(re.escape(prefix) + r"(\d+)", each["name"]) for each in found)

@@ -80,7 +80,7 @@ def collect_reports(
         warnings.append(
             f"{largest.name} is not stored: together the report files have more than {MAX_KEPT_BYTES >> 20} MiB"
         )
-    return CollectedReports(tuple(reports), tuple(map(mask, _bounded(warnings))), tuple(files))
+    return CollectedReports(tuple(reports), tuple(map(mask, _limit_warnings(warnings))), tuple(files))
 
 
 def _read_group(
@@ -90,7 +90,7 @@ def _read_group(
     try:
         found = _find(group, root)
     except (ActionFailed, OSError, RecursionError) as error:
-        return None, [], [_why_none(error, group)]
+        return None, [], [_no_report_reason(error, group)]
     format = group.file_format.upper()
     reports: list[Report] = []
     kept: list[ReportFile] = []
@@ -155,7 +155,7 @@ def _merge(group: str, format: str, reports: Sequence[Report]) -> Report | None:
     return merge_coverage(group, format, coverage) if coverage else None
 
 
-def _why_none(error: Exception, group: ReportGroup) -> str:
+def _no_report_reason(error: Exception, group: ReportGroup) -> str:
     below = f" below {group.base_directory!r}" if group.base_directory else ""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return (
@@ -187,7 +187,7 @@ def _mask_report(report: Report, mask: Callable[[str], str]) -> Report:
     return replace(report, cases=tuple(cases))
 
 
-def _bounded(warnings: list[str]) -> list[str]:
+def _limit_warnings(warnings: list[str]) -> list[str]:
     more = len(warnings) - _MAX_WARNINGS
     return warnings if more <= 0 else [*warnings[:_MAX_WARNINGS], f"reports: {more} more warnings like these"]
 

@@ -41,7 +41,7 @@ def select_runtimes(runtimes: Mapping[str, str]) -> str:
     if not runtimes:
         return ""
     calls = [
-        f"__codepipeline_select {shlex.quote(name)} {_wanted(version)} "
+        f"__codepipeline_select {shlex.quote(name)} {_quote_version(version)} "
         f"{shlex.quote(_VERSION_OF.get(name, f'{name} --version'))} "
         f"{_NAMES_OF_MISE.get(name, shlex.quote(name))} {' '.join(_SWITCHED.get(name, ('-', '-')))}"
         for name, version in runtimes.items()
@@ -49,7 +49,7 @@ def select_runtimes(runtimes: Mapping[str, str]) -> str:
     return "\n".join([_FUNCTIONS, *calls])
 
 
-def _wanted(version: str) -> str:
+def _quote_version(version: str) -> str:
     variable = _VARIABLE.fullmatch(version)
     return f'"${{{variable[1] or variable[2]}-}}"' if variable else shlex.quote(version)
 

@@ -74,8 +74,8 @@ def environment_name(wanted: WantedSecret) -> str:
         'CODEBUILD_PARAMETER_PROD_DB_URL'
     """
     if wanted.type == "PARAMETER_STORE":
-        return f"CODEBUILD_PARAMETER_{_cleaned(wanted.reference, '_').upper()}"
-    name = (_parsed(wanted).block_names or [""])[-1]
+        return f"CODEBUILD_PARAMETER_{_clean(wanted.reference, '_').upper()}"
+    name = (_parse(wanted).block_names or [""])[-1]
     return f"CODEBUILD_SECRET_{name.replace('-', '_').upper()}"
 
 
@@ -118,7 +118,7 @@ def _secrets_of_aws(wanted: Iterable[WantedSecret], source: SecretSource) -> dic
     known: dict[SecretReference, str] = {}
     values = {}
     for each in secrets:
-        reference = _parsed(each)
+        reference = _parse(each)
         whole = reference._replace(json_key="")
         if whole not in known:
             known[whole] = _fetch(client, whole, each)
@@ -156,7 +156,7 @@ def _in_prefect(wanted: WantedSecret) -> str:
     from prefect_codepipeline.tasks.prefect_api import call
 
     _refuse_version(wanted, _has_version(wanted.reference))
-    block, variable = _cleaned(wanted.reference, "-"), _cleaned(wanted.reference, "_")
+    block, variable = _clean(wanted.reference, "-"), _clean(wanted.reference, "_")
     path = f"/block_types/slug/secret/block_documents/name/{quote(block)}?include_secrets=true"
     status, document = call("GET", path, expected=(404, 422))
     if status == 200:
@@ -179,7 +179,7 @@ def _in_environment(wanted: WantedSecret) -> str:
         _refuse_version(wanted, _has_version(wanted.reference))
         key = ""
     else:
-        reference = _parsed(wanted)
+        reference = _parse(wanted)
         _refuse_version(
             wanted, bool(reference.version_id or reference.version_stage not in ("", "AWSCURRENT"))
         )
@@ -205,7 +205,7 @@ def _key_of(value: str, reference: SecretReference, wanted: WantedSecret) -> str
     return _as_text(pick_key(value, reference.json_key, str(wanted), "correct the secret in AWS, or the key"))
 
 
-def _parsed(wanted: WantedSecret) -> SecretReference:
+def _parse(wanted: WantedSecret) -> SecretReference:
     try:
         return parse_secret_reference(wanted.reference)
     except ValueError as error:
@@ -231,7 +231,7 @@ def _has_version(parameter: str) -> bool:
     return ":" in parameter.rpartition("/")[2]
 
 
-def _cleaned(name: str, separator: str) -> str:
+def _clean(name: str, separator: str) -> str:
     return re.sub(r"[^a-z0-9]+", separator, name.lower()).strip(separator)
 
 

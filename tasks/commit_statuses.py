@@ -1,7 +1,7 @@
 """Send the status of a pipeline's executions to git hosts, as commit statuses. The pipeline never waits for a host.
 
-Only the newest status is sent. If a host does not accept it, it is sent again after a pause. A host that refuses
-the token gets no more statuses, and one warning is logged.
+Only the newest status is sent. If a host is unavailable or limits requests, the status is sent again after a pause.
+If a host refuses a status, no more are sent for that commit, and one warning is logged for the connection.
 """
 
 from __future__ import annotations
@@ -304,13 +304,13 @@ def _refusal(place: Place, answer: httpx.Response) -> str:
     host = httpx.URL(place.url).host
     if code in (401, 403, 404):
         return (
-            f"{host} did not accept the status of a commit from connection {place.name!r} ({code}): {_NEEDS[place.kind]}; "
-            "correct the token, or set commit_statuses of the connection to false"
+            f"{host} did not accept the status of a commit from connection {place.name!r} ({code}): "
+            f"{_NEEDS[place.kind]}; correct the token, or set commit_statuses of the connection to false"
         )
     if answer.is_redirect:
         return (
-            f"{host} redirected the status of a commit ({code}), and redirects are not followed, to protect the token of "
-            f"connection {place.name!r}: correct its url_template or api_url, or the repository's name"
+            f"{host} redirected the status of a commit ({code}); redirects are not followed, to protect the token "
+            f"of connection {place.name!r}: correct its url_template or api_url, or the repository's name"
         )
     text = _CONTROL.sub(" ", answer.text[:_ANSWER_LENGTH])
     return f"{host} refused the status of a commit ({code}): {text}"

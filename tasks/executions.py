@@ -38,7 +38,7 @@ class KnownExecution:
 
     @property
     def status(self) -> str:
-        """The status in AWS's words; for a run that Prefect ended without a final fact, derived from Prefect's state."""
+        """The status in AWS's words; if Prefect ended the run without a final fact, derived from Prefect's state."""
         ended = {"CANCELLED": "Stopped", "FAILED": "Failed"}
         if self.state and (self.state.final or self.run["state_type"] not in ended):
             return self.state.status

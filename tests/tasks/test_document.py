@@ -134,7 +134,9 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for 
         pytest.param(b'{"a": NaN}', "NaN is not a number in JSON", id="not a number"),
         pytest.param(b'{"a": ' + b"9" * 5000 + b"}", "not JSON: Exceeds the limit", id="a number too long"),
         pytest.param(
-            b'{"a":\n "\\ud800"}', "line 2, column 3: \\ud800 is only the first half of a surrogate pair", id="surrogate"
+            b'{"a":\n "\\ud800"}',
+            "line 2, column 3: \\ud800 is only the first half of a surrogate pair",
+            id="surrogate",
         ),
         pytest.param(b"a: 1\n---\nb: 2", "line 2, column 1: a second document", id="two documents"),
         pytest.param(b"a: &x [*x]", "line 1, column 8: *x stands inside of what it repeats", id="a cycle"),
