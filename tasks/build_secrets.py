@@ -57,7 +57,7 @@ def resolve_secrets(wanted: Sequence[WantedSecret], source: SecretSource) -> dic
     """The values of secrets, by the names of their variables.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, a secret does not exist, or its reference does not fit;
+        ActionFailed: with code `ConfigurationError`, a secret does not exist, or its reference is invalid;
             `PermissionError`, AWS denied access; `SystemUnavailable`, AWS did not answer.
     """
     if source.kind == "aws":
