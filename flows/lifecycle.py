@@ -83,7 +83,7 @@ def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> 
         holding_lease(execution.id, process.process),
         watching_for_stop(execution),
         Reporter(execution),
-        Herald(execution),
+        PrefectEventPublisher(execution),
         EventPublisher(execution),
         CommitStatuses(execution),
     ):

@@ -1,4 +1,4 @@
-"""Run one action: resolve its variables, fetch its inputs, call its provider, store its outputs, write it down."""
+"""Run one action: resolve its variables, fetch its inputs, call its provider, store its outputs, write its facts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _SCRATCH = "codepipeline-action-"
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def run_action(stage_name: str, action_name: str) -> State[Any]:
-    """Run the current attempt of an action of the current execution, unless its record says that it is done."""
+    """Run the current attempt of an action of the current execution, unless its facts say that it has finished."""
     execution = current_execution()
     stage = execution.state.stage(stage_name)
     known = stage.action(action_name)
@@ -68,11 +68,17 @@ def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionF
     try:
         outcome = _attempt(execution, stage, known, identity, scratch)
     except ActionAbandoned as error:
-        outcome = _ended_early(execution, error)
+        outcome = _interruption(execution, error)
     except CodePipelineError as error:
         outcome = _failure(error)
-    except Exception as error:  # the one outer place: whatever a provider did not foresee is our error
-        logger.exception("Action %r of stage %r met an error that is not its own", known.name, stage.name)
+    except (
+        Exception
+    ) as error:  # the one outer place: any other exception is a bug in the provider or the engine
+        logger.exception(
+            "Action %r of stage %r failed unexpectedly: a bug in its provider or in the engine",
+            known.name,
+            stage.name,
+        )
         details = ErrorDetails(code="InternalError", message=f"{type(error).__name__}: {error}"[:5000])
         outcome = {"status": "Failed", "error_details": details}
     finally:
@@ -82,13 +88,13 @@ def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionF
     return finished
 
 
-def _ended_early(execution: Execution, error: ActionAbandoned) -> dict[str, Any]:
-    """Abandoned when somebody wanted that; a worker that is shut down fails what it had in flight, as if it had died."""
+def _interruption(execution: Execution, error: ActionAbandoned) -> dict[str, Any]:
+    """Abandoned if a user cancelled or stopped the execution; failed if its worker was shut down, as after a crash."""
     run = flow_run(execution.id)
     is_cancelled = run is not None and run["state_type"] in ("CANCELLING", "CANCELLED")
     if is_cancelled or execution.look_for_stop() or not execution.can_suspend:
         return {"status": "Abandoned", "summary": str(error)}
-    details = ErrorDetails(code="InternalError", message="the worker was shut down while it ran")
+    details = ErrorDetails(code="InternalError", message="the worker was shut down while the action ran")
     return {"status": "Failed", "error_details": details}
 
 
@@ -99,14 +105,14 @@ def _attempt(
     identity: dict[str, Any],
     scratch: Path,
 ) -> dict[str, Any]:
-    """Everything between the started and the finished fact; the fields of the latter."""
+    """Do the work between the started and the finished fact, and return the fields of the finished fact."""
     resolved = action = known.action
     try:
         provider = get_provider(action.action_type_id)
         resolved = resolve_action(action, execution.state.namespaces)
     finally:
-        # What cannot be resolved has failed, and what has failed was started.
-        execution.write(_started(resolved, identity))
+        # An action whose variables cannot be resolved fails, and every failed action needs a started fact.
+        execution.write(_start_fact(resolved, identity))
     configuration = configuration_of(provider, resolved)
     get_run_logger().info("Action %r of stage %r started", action.name, stage.name)
     context = make_context(execution, stage.name, resolved, identity["action_execution_id"], scratch)
@@ -121,7 +127,7 @@ def _attempt(
 
 
 def _identity(stage: StageState, known: ActionState) -> dict[str, Any]:
-    """What the facts of this attempt have in common; a restarted attempt keeps its id."""
+    """The fields that all facts of this attempt share; a restarted attempt keeps its id."""
     action_execution_id = known.started.action_execution_id if known.started else str(uuid4())
     return {
         "stage": stage.name,
@@ -131,14 +137,14 @@ def _identity(stage: StageState, known: ActionState) -> dict[str, Any]:
     }
 
 
-def _started(action: ActionDeclaration, identity: dict[str, Any]) -> ActionStarted:
+def _start_fact(action: ActionDeclaration, identity: dict[str, Any]) -> ActionStarted:
     provider = providers().get(action.action_type_id)
     secrets = provider.secrets if provider else frozenset(action.configuration)
-    shown = {key: MASK if key in secrets else value for key, value in action.configuration.items()}
+    masked = {key: MASK if key in secrets else value for key, value in action.configuration.items()}
     run_id = str(task_run.id) if task_run.id else None
     inputs = [artifact.name for artifact in action.input_artifacts]
     return ActionStarted(
-        **identity, at=utc_now(), resolved_configuration=shown, input_artifacts=inputs, task_run_id=run_id
+        **identity, at=utc_now(), resolved_configuration=masked, input_artifacts=inputs, task_run_id=run_id
     )
 
 
@@ -148,7 +154,8 @@ def _store_outputs(
     declared = {artifact.name for artifact in action.output_artifacts}
     if unknown := result.output_artifacts.keys() - declared:
         raise ActionFailed(
-            f"the provider made output artifacts that {action.name!r} does not declare: {unknown}"
+            f"the provider returned output artifacts that action {action.name!r} does not declare: "
+            f"{', '.join(map(repr, sorted(unknown)))}"
         )
     revision = (
         result.source_revision.revision_id
@@ -171,7 +178,7 @@ def _success(result: ActionResult, artifacts: list[StoredArtifact]) -> dict[str,
     size = sum(len(key.encode()) + len(value.encode()) for key, value in variables.items())
     if size > MAX_OUTPUT_VARIABLES_BYTES:
         raise ActionFailed(
-            f"its output variables take {size} bytes; the limit is {MAX_OUTPUT_VARIABLES_BYTES}",
+            f"the output variables take {size} bytes; the limit is {MAX_OUTPUT_VARIABLES_BYTES}",
             code="ConfigurationError",
         )
     return {
@@ -214,7 +221,7 @@ def _as_task_state(finished: ActionFinished) -> State[Any]:
 
 
 def _make_scratch() -> Path:
-    """An empty directory of this process; those of processes that were killed are removed."""
+    """Create an empty directory for this process, and remove the directories of killed processes."""
     for old in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
         pid = old.name.removeprefix(_SCRATCH).partition("-")[0]
         if pid.isdigit() and not _is_alive(int(pid)):

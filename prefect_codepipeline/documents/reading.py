@@ -1,7 +1,7 @@
-"""Read JSON and YAML from anywhere as plain data that knows in which line each part stands.
+"""Read JSON and YAML from untrusted sources as plain data, with the line and column of each part.
 
-Nothing a file holds can take long or fill the memory: its bytes, its depth and its nodes, counted with every alias
-written out, are bounded. YAML's scalars stay the text that was written, as AWS reads them; JSON keeps its types.
+The bytes, the depth and the nodes (with every alias expanded) of a file are limited, so no file can take long to read
+or fill the memory. YAML scalars stay text, as in AWS; JSON keeps its types.
 """
 
 from __future__ import annotations
@@ -39,24 +39,26 @@ _BYTE_ORDER_MARKS = (
 
 
 def read_document(content: bytes, name: str) -> Document:
-    """The document in some bytes.
+    """Parse a document from bytes.
 
     Args:
         content: JSON or YAML in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
-        name: of the file, for messages.
+        name: the name of the file, for messages.
 
     Raises:
-        UnreadableDefinition: it is neither, too large or nested too deeply; with the place.
+        UnreadableDefinition: the content is not JSON or YAML, is too large or too deeply nested; with the place.
     """
     if len(content) > MAX_BYTES:
-        raise UnreadableDefinition(f"{name}: larger than {MAX_BYTES} bytes, which no definition is")
+        raise UnreadableDefinition(f"{name}: larger than {MAX_BYTES} bytes, the limit for a definition")
     return parse_document(_decode(content, name), name)
 
 
 def parse_document(text: str, name: str) -> Document:
-    """The document in a text. Raises as `read_document` does."""
+    """Parse a document from a text. Raises the same errors as `read_document`."""
     if half := _HALF_CHARACTER.search(text):
-        raise unreadable(name, place_in(text, half.start()), f"{half[0]} is half of a character", text)
+        raise unreadable(
+            name, place_in(text, half.start()), f"{half[0]} is only the first half of a surrogate pair", text
+        )
     if _JSON_START.match(text):
         return _read_json(text, name)
     return _read_yaml(text, name)
@@ -104,7 +106,7 @@ def _read_json(text: str, name: str) -> Document:
 
 
 def _loose_template(text: str, name: str) -> Document | None:
-    """A template in JSON with a comma too many and the like, which CloudFormation takes since it is YAML."""
+    """A template in almost valid JSON (such as a trailing comma), which CloudFormation accepts because it is YAML."""
     try:
         document = _read_yaml(text, name)
     except UnreadableDefinition:
@@ -113,7 +115,7 @@ def _loose_template(text: str, name: str) -> Document | None:
 
 
 def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a number in JSON")
 
 
 def _check_bounds(content: Any, name: str) -> None:
@@ -135,7 +137,7 @@ def _inside(part: Any) -> Any:
 
 
 def _json_places(text: str) -> tuple[dict[str, Place], list[Repeated]]:
-    """The place of each path of a text that is JSON, and the keys that stand twice."""
+    """The place of each path in a JSON text, and the repeated keys."""
     starts = [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", text))]
     places: dict[str, Place] = {}
     repeated: list[Repeated] = []
@@ -166,7 +168,7 @@ def _json_places(text: str) -> tuple[dict[str, Place], list[Repeated]]:
 
 @dataclass
 class _Open:
-    """An object or a list of JSON that is not closed yet."""
+    """An object or a list in JSON that is still open while the text is scanned."""
 
     path: str
     is_object: bool
@@ -183,7 +185,7 @@ class _Open:
         return self.key_path if self.is_object else f"{self.path}[{self.index}]"
 
     def name_entry(self, key: str, at: Place) -> Place | None:
-        """Take a key; where it stood before, when it did."""
+        """Add a key; returns its first place if the key is repeated."""
         self.key_path = f"{self.path}.{key}" if self.path else key
         self.expects_key = False
         first = self.keys.get(key)

@@ -60,7 +60,7 @@ def run_commands(configuration: CommandsComputeConfiguration, context: ActionCon
     """
     _check(configuration, context)
     with (
-        clear_about_a_full_disk(context),
+        explain_full_disk(context),
         container_engine(context, configuration.compute) as engine,
     ):
         environment = build_environment(context, engine.image if engine else None)

@@ -299,7 +299,10 @@ def test_a_worker_that_is_shut_down_fails_what_it_had_in_flight(world: Any) -> N
     known = world.ended(execution_id)
 
     assert known.status == "Failed"
-    assert known.state.summary == "action 'Long' of stage 'S1' failed: the worker was shut down while it ran"
+    assert (
+        known.state.summary
+        == "action 'Long' of stage 'S1' failed: the worker was shut down while the action ran"
+    )
 
 
 def test_cancel_in_prefect_ends_the_work_and_frees_the_pipeline(world: Any, gone: Any) -> None:

@@ -290,7 +290,10 @@ def test_of_voters_at_once_none_is_lost_and_expiry_means_what_the_policy_says(
     assert any("expired" in sentence for sentence in reconcile_once(expires + timedelta(minutes=1)))
     ended = world.ended(known.id)
     assert ended.status == "Succeeded"
-    assert "which the policy takes for a yes" in ended.state.stage("S2").action("Ok").summary
+    assert (
+        "no approver decided in time, and the policy then approves"
+        in ended.state.stage("S2").action("Ok").summary
+    )
 
 
 def test_socket_mode_decides_and_a_stop_withdraws_the_buttons(world: Any, slack: Any, gateway: str) -> None:

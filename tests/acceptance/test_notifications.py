@@ -143,4 +143,4 @@ def test_what_a_url_refuses_stands_in_the_runs_log(
         return [log["message"] for log in logs if "EventWebhook" in log["message"]]
 
     until(warnings)
-    assert warnings() == [f"EventWebhook {name!r}: it answers 401; such events are left out"]
+    assert warnings() == [f"EventWebhook {name!r}: the receiver answered 401; refused events are skipped"]

@@ -75,8 +75,8 @@ def test_the_receiver_takes_what_is_signed_and_nothing_else(
     sender = EventSender(
         "audit", webhook, [rule], ("1", "r"), [], lambda fact: None, logging.getLogger("test")
     )
-    sender.tell([EVENT])
-    close_all([sender], is_over=True)
+    sender.queue([EVENT])
+    close_all([sender], is_final=True)
 
     assert process.stdout
     assert process.stdout.readline() == f"{EVENT.id} FAILED\n"

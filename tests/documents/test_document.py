@@ -119,7 +119,7 @@ def test_a_key_that_stands_twice_is_known_with_both_lines(
     (repeated,) = parse_document(text, "p").repeated
 
     assert (repeated.path, (repeated.first.line, repeated.again.line)) == (path, lines)
-    assert str(repeated) == f"key 'b' stands in line {lines[0]} and again in line {lines[1]}"
+    assert str(repeated) == f"key 'b' is in line {lines[0]} and again in line {lines[1]}"
 
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
@@ -132,10 +132,12 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for 
         pytest.param("a: b".encode("utf-16-le"), "line 1, column 2: not YAML: control char", id="no mark"),
         pytest.param(b"a: \x07", "line 1, column 4: not YAML: control characters", id="a bell"),
         pytest.param(b"a:\n\t- b", "line 2, column 1: not YAML: found character that cannot", id="a tab"),
-        pytest.param(b'{"a": NaN}', "NaN is no number of JSON", id="not a number"),
+        pytest.param(b'{"a": NaN}', "NaN is not a number in JSON", id="not a number"),
         pytest.param(b'{"a": ' + b"9" * 5000 + b"}", "not JSON: Exceeds the limit", id="a number too long"),
         pytest.param(
-            b'{"a":\n "\\ud800"}', "line 2, column 3: \\ud800 is half of a character", id="surrogate"
+            b'{"a":\n "\\ud800"}',
+            "line 2, column 3: \\ud800 is only the first half of a surrogate pair",
+            id="surrogate",
         ),
         pytest.param(b"a: 1\n---\nb: 2", "line 2, column 1: a second document", id="two documents"),
         pytest.param(b"a: &x [*x]", "line 1, column 8: *x stands inside of what it repeats", id="a cycle"),

@@ -1,8 +1,8 @@
-"""What an archive is made of: the one way to write each member, and what a tree may hold.
+"""The members of an artifact archive: their only valid encoding, and the rules for a tree.
 
-The format is tar's, with GNU's long names: sorted by name, no times, no owners, modes 644 and 755. Everything that
-is not exactly what `encode` writes is refused, so equal trees are equal bytes, and a hostile archive has neither
-device, hard link, sparse file nor second spelling to offer.
+The format is tar with GNU long names: sorted by name, no times, no owners, modes 644 and 755. Any bytes other than
+those that `encode` writes are refused. So equal trees have equal bytes, and a hostile archive can contain no device,
+hard link, sparse file or second encoding of a member.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 
 BLOCK_BYTES = 512
 END = b"\0" * (2 * BLOCK_BYTES)
-# PATH_MAX of Linux: a longer name cannot be opened. And more folders than this, shutil.rmtree cannot remove.
+# PATH_MAX of Linux: a longer name cannot be opened. shutil.rmtree cannot remove a tree that is nested deeper.
 MAX_NAME_BYTES = 4096
 MAX_DEPTH = 256
 
@@ -26,7 +26,7 @@ _OCTAL_LIMIT = 8**11
 
 
 class UnfitTreeError(ValueError):
-    """Something cannot be, or is not, an artifact; the text names the member and says why."""
+    """A tree cannot be stored as an artifact, or an archive is invalid; the text gives the member and the reason."""
 
 
 class Member(NamedTuple):
@@ -40,7 +40,7 @@ class Member(NamedTuple):
 
 
 class TreeRules:
-    """What one tree may hold, asked member by member in the archive's order; the same in and out of the store."""
+    """The rules for one tree, checked member by member in archive order, both when it is stored and when fetched."""
 
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
@@ -49,13 +49,13 @@ class TreeRules:
         self._members = self._bytes = 0
 
     def admit(self, member: Member) -> None:
-        """Count a member in. Raises `UnfitTreeError` when the tree cannot hold it beside those before it."""
-        name = _checked_name(member.name)
+        """Add a member. Raises `UnfitTreeError` if it does not fit into the tree after the members before it."""
+        name = _encode_name(member.name)
         if name <= self._last:
-            raise UnfitTreeError(f"{member.name!r} stands twice or out of order")
+            raise UnfitTreeError(f"{member.name!r} appears twice or out of order")
         self._last = name
         if (folder := member.name.rpartition("/")[0]) not in self._folders:
-            raise UnfitTreeError(f"{member.name!r} lies below {folder!r}, which is no folder of the tree")
+            raise UnfitTreeError(f"{member.name!r} is below {folder!r}, which is not a folder of the tree")
         if member.kind == "folder":
             self._folders.add(member.name)
         if member.kind == "link" and (why := _why_it_leaves(member.name, member.target)):
@@ -67,17 +67,19 @@ class TreeRules:
         self._bytes += size
         if self._members > self._store.max_tree_files:
             raise UnfitTreeError(
-                f"it has more than {self._store.max_tree_files} files and folders{_ADVICE}_files"
+                f"the tree has more than {self._store.max_tree_files} files and folders{_ADVICE}_files"
             )
         if self._bytes > self._store.max_tree_bytes:
-            raise UnfitTreeError(f"it unpacks to more than {self._store.max_tree_bytes} bytes{_ADVICE}_bytes")
+            raise UnfitTreeError(
+                f"the tree has more than {self._store.max_tree_bytes} bytes of files{_ADVICE}_bytes"
+            )
 
 
-_ADVICE = "; if it may, raise the ArtifactStore block's max_tree"
+_ADVICE = "; to allow it, raise the ArtifactStore block's max_tree"
 
 
 def encode(member: Member) -> bytes:
-    """The header of a member: one block, more when its name or target is long."""
+    """The header of a member: one block, or more if its name or target is long."""
     name = member.name.encode() + (b"/" if member.kind == "folder" else b"")
     target = member.target.encode()
     mode = (
@@ -92,37 +94,37 @@ def encode(member: Member) -> bytes:
 
 
 def padding(size: int) -> int:
-    """How many bytes follow `size` bytes to fill their last block."""
+    """The number of bytes that fill up the last block after `size` bytes."""
     return -size % BLOCK_BYTES
 
 
 def read_member(stream: BinaryIO, skip: int = 0) -> Member | None:
-    """The member whose header comes after `skip` bytes of padding, None at the end.
+    """The member whose header comes after `skip` bytes of padding, or None at the end of the archive.
 
     Raises:
         UnfitTreeError: these are not the bytes that `encode` writes.
     """
     raw = stream.read(skip + BLOCK_BYTES)
     if raw.count(0, 0, skip) != skip:
-        raise UnfitTreeError("a file is not followed by zeros")
+        raise UnfitTreeError("the padding after a file is not all zeros")
     header = raw[skip:]
     if not header.strip(b"\0"):
         if header + stream.read(BLOCK_BYTES + 1) != END:
-            raise UnfitTreeError("it does not end where it should")
+            raise UnfitTreeError("the archive is truncated, or has data after its end mark")
         return None
     longer: dict[bytes, bytes] = {}
     raw = header
     while (type_ := header[156:157]) in (_LONG_NAME, _LONG_TARGET) and type_ not in longer:
         size = _number(header[124:136])
         if not 0 < size <= MAX_NAME_BYTES + 2:
-            raise UnfitTreeError(f"it has a name of {size} bytes, which no system takes")
+            raise UnfitTreeError(f"the archive has a name of {size} bytes; the limit is {MAX_NAME_BYTES}")
         text = stream.read(size + padding(size))
         longer[type_] = text[: size - 1]
         header = stream.read(BLOCK_BYTES)
         raw += text + header
     member = _decode(header, longer)
     if encode(member) != raw:
-        raise UnfitTreeError(f"{member.name!r} is not written as artifacts are")
+        raise UnfitTreeError(f"{member.name!r} does not have the encoding that artifacts have")
     return member
 
 
@@ -134,7 +136,7 @@ def _decode(header: bytes, longer: dict[bytes, bytes]) -> Member:
         raise UnfitTreeError(f"the name {name!r} or {target!r} is not UTF-8") from None
     kind = _KINDS.get(header[156:157])
     if kind is None:
-        raise UnfitTreeError(f"{path!r} is no file, folder or symbolic link")
+        raise UnfitTreeError(f"{path!r} is not a file, folder or symbolic link")
     size = _number(header[124:136]) if kind == "file" else 0
     executable = kind == "file" and header[100:107] == b"0000755"
     return Member(path.removesuffix("/") if kind == "folder" else path, kind, size, executable, link)
@@ -146,7 +148,7 @@ def _long(type_: bytes, text: bytes) -> bytes:
 
 
 def _block(name: bytes, mode: int, size: int, type_: bytes, target: bytes) -> bytes:
-    # Base 256, marked by the first bit, is GNU's way past the 8 GiB of eleven octal digits.
+    # Eleven octal digits end at 8 GiB. For larger sizes GNU tar uses base 256, marked by the first bit.
     length = b"%011o\0" % size if size < _OCTAL_LIMIT else b"\x80" + size.to_bytes(11, "big")
     head = name[:100].ljust(100, b"\0") + b"%07o\0" % mode + b"0000000\0" * 2 + length + b"%011o\0" % 0
     tail = type_ + target[:100].ljust(100, b"\0") + b"ustar  \0" + b"\0" * 247
@@ -160,15 +162,15 @@ def _number(field: bytes) -> int:
     try:
         return int(field.rstrip(b"\0"), 8)
     except ValueError:
-        raise UnfitTreeError(f"its header gives the size {field!r}") from None
+        raise UnfitTreeError(f"the size {field!r} in a header of the archive is not a number") from None
 
 
-def _checked_name(name: str) -> bytes:
+def _encode_name(name: str) -> bytes:
     parts = name.split("/")
     if "\0" in name or not {"", ".", ".."}.isdisjoint(parts):
-        raise UnfitTreeError(f"the name {name!r} leaves the tree, or is no name")
+        raise UnfitTreeError(f"the name {name!r} leads out of the tree, or is not a valid name")
     if len(parts) > MAX_DEPTH:
-        raise UnfitTreeError(f"{name!r} lies more than {MAX_DEPTH} folders deep")
+        raise UnfitTreeError(f"{name!r} is more than {MAX_DEPTH} folders deep")
     try:
         raw = name.encode()
     except UnicodeEncodeError:
@@ -179,19 +181,22 @@ def _checked_name(name: str) -> bytes:
 
 
 def _why_it_leaves(name: str, target: str) -> str:
-    """Why a link may leave the tree, empty when it cannot.
+    """Why a link may lead out of the tree, or an empty text if it cannot.
 
-    `..` counts only at the beginning, where it climbs real folders: behind another link it could climb anywhere.
+    `..` is allowed only at the start, where it goes up through real folders. After a name, which may be another link,
+    it could lead anywhere.
     """
     parts = target.split("/")
     if not target or "\0" in target or len(target) > MAX_NAME_BYTES or not _is_text(target):
-        return "has no target that every system could follow"
+        return f"has an empty or invalid target, or one of more than {MAX_NAME_BYTES} characters"
     if target.startswith("/"):
-        return "is absolute: it would point out of the tree; make it relative"
+        return "is absolute and would lead out of the tree; make it relative"
     climbs = next((at for at, part in enumerate(parts) if part not in ("..", ".")), len(parts))
     if ".." in parts[climbs:]:
-        return "has '..' behind a name, which may lead out of the tree; '..' may stand only at its beginning"
-    return "leaves the tree" if parts[:climbs].count("..") > name.count("/") else ""
+        return (
+            "has '..' after a name, which may lead out of the tree; use '..' only at the start of the target"
+        )
+    return "leads out of the tree" if parts[:climbs].count("..") > name.count("/") else ""
 
 
 def _is_text(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""A tree becomes an archive and an archive becomes a tree, its bytes going from file to file inside the kernel."""
+"""Pack a tree into an archive and unpack it again; file content is copied inside the kernel where possible."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 
 _CHUNK = 1 << 20
-# The kernel has no such call, or not for these two files; reading and writing does it.
+# The kernel cannot copy between these two files; their content is read and written instead.
 _NOT_IN_KERNEL = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM}
 
 
 def pack(tree: OutputTree, archive: Path, store: ArtifactStore) -> int:
-    """Write the archive of a tree; how many files and links it holds.
+    """Write the archive of a tree and return the number of its files and links.
 
     Raises:
-        UnfitTreeError: something in the tree cannot be in an artifact, or changed meanwhile.
+        UnfitTreeError: the tree contains something that an artifact cannot contain, or it changed while it was packed.
         OSError: `archive` could not be written.
     """
     rules = TreeRules(store)
     root = os.path.abspath(tree.directory)
-    listed = None if tree.files is None else _listed(tree.files)
+    listed = None if tree.files is None else _check_listed(tree.files)
     names = _walk(root) if listed is None else {part for name in listed for part in _with_parents(name)}
     count, pad = 0, 0
     with archive.open("wb", buffering=0) as packed:
@@ -43,7 +43,7 @@ def pack(tree: OutputTree, archive: Path, store: ArtifactStore) -> int:
             path = os.path.join(root, name)
             member = _describe(name, path)
             if member.kind == "folder" and listed and name in listed:
-                raise UnfitTreeError(f"{name!r} is a folder: name the files in it")
+                raise UnfitTreeError(f"{name!r} is a folder; list the files in it instead")
             rules.admit(member)
             count += member.kind != "folder"
             _write_all(packed, b"\0" * pad + encode(member))
@@ -55,10 +55,10 @@ def pack(tree: OutputTree, archive: Path, store: ArtifactStore) -> int:
 
 
 def unpack(archive: Path, destination: Path, store: ArtifactStore) -> None:
-    """Make the tree of an archive in an empty directory.
+    """Unpack an archive into an empty directory.
 
     Raises:
-        UnfitTreeError: the archive would leave the directory, is too large, or is no archive.
+        UnfitTreeError: a member leads out of the directory, the tree is too large, or the archive is not valid.
         OSError: `destination` could not be written.
     """
     rules = TreeRules(store)
@@ -76,11 +76,11 @@ def unpack(archive: Path, destination: Path, store: ArtifactStore) -> None:
             pad = padding(member.size)
 
 
-def _listed(files: Sequence[str]) -> set[str]:
+def _check_listed(files: Sequence[str]) -> set[str]:
     names = {str(PurePosixPath(file)) for file in files}
     for name in names:
         if name.startswith("/") or not {".", ".."}.isdisjoint(name.split("/")):
-            raise UnfitTreeError(f"the name {name!r} leaves the tree, or is no name")
+            raise UnfitTreeError(f"the name {name!r} leads out of the tree, or is not a valid name")
     return names
 
 
@@ -118,7 +118,7 @@ def _describe(name: str, path: str) -> Member:
     except OSError as error:
         raise _unreadable(name, error) from error
     raise UnfitTreeError(
-        f"{name!r} is no file, folder or symbolic link but {_kind_of_special(status.st_mode)}"
+        f"{name!r} is not a file, folder or symbolic link but {_kind_of_special(status.st_mode)}"
     )
 
 
@@ -127,7 +127,7 @@ def _kind_of_special(mode: int) -> str:
 
 
 def _append(path: str, member: Member, packed: BinaryIO) -> None:
-    # Not to follow, nor to wait for, what took the file's place since it was described.
+    # The file may have been replaced since `_describe`: do not follow a link, do not wait for a pipe.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         source = os.open(path, flags)
@@ -141,7 +141,8 @@ def _append(path: str, member: Member, packed: BinaryIO) -> None:
         os.close(source)
     if copied != member.size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise UnfitTreeError(
-            f"{member.name!r} changed while it was stored; what writes it must have ended by then"
+            f"{member.name!r} changed while it was stored; make sure that no process still writes it at the end of the "
+            "action"
         )
 
 
@@ -156,11 +157,11 @@ def _extract(packed: BinaryIO, member: Member, path: str) -> None:
     finally:
         os.close(target)
     if copied != member.size:
-        raise UnfitTreeError(f"it ends within {member.name!r}")
+        raise UnfitTreeError(f"the archive ends in the middle of {member.name!r}")
 
 
 def _copy(source: int, target: int, size: int) -> int:
-    """Copy up to `size` bytes between the files' positions; how many there were."""
+    """Copy up to `size` bytes between the files' current positions and return how many were copied."""
     copied = 0
     while copied < size:
         count = size - copied
@@ -172,7 +173,7 @@ def _copy(source: int, target: int, size: int) -> int:
 
 
 def _copy_in_kernel(source: int, target: int, count: int) -> int:
-    """0 where the kernel cannot; some file systems say so by 0 themselves."""
+    """Return how many bytes were copied; 0 if the kernel cannot copy, which some file systems also report as 0."""
     if not hasattr(os, "copy_file_range"):
         return 0
     try:
@@ -199,5 +200,5 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
 
 def _unreadable(name: str, error: OSError) -> UnfitTreeError:
     if isinstance(error, FileNotFoundError):
-        return UnfitTreeError(f"{name!r} is not there, or went away while it was stored")
+        return UnfitTreeError(f"{name!r} does not exist, or was removed while the artifact was stored")
     return UnfitTreeError(f"{name!r} cannot be read: {error.strerror}")

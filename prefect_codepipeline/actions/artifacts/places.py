@@ -1,6 +1,6 @@
-"""Where archives lie: files of a local folder, or objects of a store that fsspec reaches, named by their content.
+"""Where archives are stored: in a local folder, or as objects in a store of fsspec, named by a hash of their content.
 
-What is there is whole and never changes: files come by a rename, objects by an upload that ends or never was.
+A stored archive is always complete and never changes: a file appears by a rename, an object by a complete upload.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed
 
 Result = TypeVar("Result")
-# EFBIG is how a limit on the size of files looks.
+# EFBIG: the process has a limit on the size of files.
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CACHE_VARIABLE = "PREFECT_CODEPIPELINE_CACHE"
 _STALE_SECONDS = 24 * 3600
 _PART = ".part-"
-# s3fs would hold ten parts of 50 MiB each; S3 takes 10,000 parts at most.
+# By default s3fs keeps ten parts of 50 MiB in memory. S3 accepts at most 10,000 parts.
 _S3_PARTS_AT_ONCE = 4
 _S3_PART_BYTES = 8 << 20
 _S3_PARTS = 10_000
 
 
 def work_folder(store: ArtifactStore) -> Path:
-    """Where archives are made: inside a local store, so that keeping one is a rename."""
+    """Where archives are created: inside a local store, so that storing one is a rename."""
     if store.folder:
         return store.folder / "incoming"
     return Path(os.environ.get(_CACHE_VARIABLE) or user_cache_path("prefect-codepipeline")) / "artifacts"
@@ -44,7 +44,7 @@ def work_folder(store: ArtifactStore) -> Path:
 
 @contextmanager
 def work_file(store: ArtifactStore) -> Iterator[Path]:
-    """A file to make an archive in, gone afterwards; what killed processes left there goes, too."""
+    """A temporary file for an archive, removed afterwards; also removes stale files of killed processes."""
     folder = work_folder(store)
     folder.mkdir(parents=True, exist_ok=True)
     _drop_stale(folder)
@@ -56,15 +56,17 @@ def work_file(store: ArtifactStore) -> Iterator[Path]:
 
 
 def keep(store: ArtifactStore, archive: Path, digest: str) -> None:
-    """Move an archive to its place, unless it is there already."""
+    """Move an archive to its place in the store, unless the store has it already."""
     size = archive.stat().st_size
     if _size(store, digest) == size:
         return
     if store.folder is None:
         filesystem, path = _remote(store, _key(digest))
         options = _transfer_options(filesystem, size)
-        with suppress(FileExistsError):  # Azure's client refuses what somebody else has just put there
-            _ask(store, lambda: filesystem.put_file(str(archive), path, **options))
+        with suppress(
+            FileExistsError
+        ):  # Azure's client refuses an object that another process has just stored
+            _request(store, lambda: filesystem.put_file(str(archive), path, **options))
         return
     target = store.folder / _key(digest)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -73,16 +75,16 @@ def keep(store: ArtifactStore, archive: Path, digest: str) -> None:
 
 
 def keep_file(store: ArtifactStore, source: Path, key: str) -> None:
-    """Copy a file to `<store>/<key>`, where people can open it; what is there is replaced.
+    """Copy a file to `<store>/<key>`, where users can open it; an existing file is replaced.
 
     Raises:
-        ActionFailed: the store did not do it.
+        ActionFailed: the store failed.
         OSError: the file cannot be read, or the disk is full.
     """
     if store.folder is None:
         filesystem, path = _remote(store, key)
         options = _transfer_options(filesystem, source.stat().st_size)
-        _ask(store, lambda: filesystem.put_file(str(source), path, **options))
+        _request(store, lambda: filesystem.put_file(str(source), path, **options))
         return
     target = store.folder / key
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -93,29 +95,29 @@ def keep_file(store: ArtifactStore, source: Path, key: str) -> None:
 
 @contextmanager
 def local_archive(store: ArtifactStore, digest: str, size: int) -> Iterator[Path | None]:
-    """The file with an archive of `size` bytes: the stored one, or a copy for a while; None when that is not there.
+    """The file of a stored archive of `size` bytes, or a temporary copy of it; None if the store does not have it.
 
     Raises:
-        ActionFailed: what is there has another size.
+        ActionFailed: the stored archive has another size.
     """
     found = _size(store, digest)
     if found is None:
         yield None
         return
     if found != size:
-        raise ActionFailed(f"{where(store, digest)} is damaged: it has {found} bytes in place of {size}")
+        raise ActionFailed(f"{where(store, digest)} is damaged: it has {found} bytes instead of {size}")
     if store.folder:
         yield store.folder / _key(digest)
         return
     with work_file(store) as copy:
         filesystem, path = _remote(store, _key(digest))
         options = _transfer_options(filesystem, size)
-        _ask(store, lambda: filesystem.get_file(path, str(copy), **options))
+        _request(store, lambda: filesystem.get_file(path, str(copy), **options))
         yield copy
 
 
 def where(store: ArtifactStore, digest: str) -> str:
-    """The archive's place as a person can look it up."""
+    """The path or URL of an archive, for messages."""
     return f"{store.url}/{_key(digest)}"
 
 
@@ -124,10 +126,10 @@ def _key(digest: str) -> str:
 
 
 def _size(store: ArtifactStore, digest: str) -> int | None:
-    """How many bytes the stored archive has, None when there is none."""
+    """The size of the stored archive in bytes, or None if the store does not have it."""
     if store.folder is None:
         filesystem, path = _remote(store, _key(digest))
-        return _ask(store, lambda: _object_size(filesystem, path))
+        return _request(store, lambda: _object_size(filesystem, path))
     try:
         return (store.folder / _key(digest)).stat().st_size
     except FileNotFoundError:
@@ -142,30 +144,30 @@ def _object_size(filesystem: Any, path: str) -> int | None:
 
 
 def _remote(store: ArtifactStore, key: str) -> tuple[Any, str]:
-    """The client of an object store, which has no types, and the object's path."""
+    """The client of an object store (fsspec has no type hints) and the object's path."""
     try:
-        filesystem, root = _ask(store, lambda: fsspec.url_to_fs(store.url, **store.options()))
+        filesystem, root = _request(store, lambda: fsspec.url_to_fs(store.url, **store.options()))
     except ImportError as error:
         advice = "pip install 'prefect-codepipeline[s3]'" if store.url.startswith("s3") else str(error)
         raise ActionFailed(
-            f"the artifact store {store.url!r} needs a package that is not installed here: {advice}",
+            f"the artifact store {store.url!r} needs a package that is not installed on this machine: {advice}",
             code="ConfigurationError",
         ) from None
     return filesystem, f"{root.rstrip('/')}/{key}"
 
 
-def _ask(store: ArtifactStore, question: Callable[[], Result]) -> Result:
-    """Let somebody else's client do something; its own errors, of whatever kind, are the store's failure."""
+def _request(store: ArtifactStore, operation: Callable[[], Result]) -> Result:
+    """Call the client of a store; any exception type that the client raises becomes a failure of the store."""
     try:
-        return question()
+        return operation()
     except (ImportError, FileExistsError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL_DISK:
             raise
         raise ActionFailed(
-            f"the artifact store {store.url!r} did not do what it was asked: {type(error).__name__}: {error}; "
-            "check the ArtifactStore block, its credentials, and that this machine reaches it"
+            f"the request to the artifact store {store.url!r} failed: {type(error).__name__}: {error}; "
+            "check the ArtifactStore block, its credentials, and that this machine can reach the store"
         ) from error
 
 
@@ -177,7 +179,7 @@ def _transfer_options(filesystem: Any, size: int) -> dict[str, int]:
 
 
 def _drop_stale(folder: Path) -> None:
-    """Remove what a process left behind when it was killed."""
+    """Remove the unfinished files of killed processes."""
     for part in folder.glob(f"{_PART}*"):
         try:
             if time.time() - part.stat().st_mtime > _STALE_SECONDS:

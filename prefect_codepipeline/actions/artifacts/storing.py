@@ -1,4 +1,4 @@
-"""Store and fetch artifact trees, each named by the hash of its content, so that equal trees are stored once."""
+"""Store and fetch artifact trees. Each is named by the hash of its content, so equal trees are stored once."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _CHUNK = 1 << 20
 
 
 def load_artifact_store(name: str | None) -> ArtifactStore:
-    """The store of that name; without one the block `default`, else a folder of this user's.
+    """The store of that name; without a name the block `default`, else a folder in the user's data directory.
 
     Raises:
-        MissingBlock: a block is named that does not exist.
-        ActionFailed: with code `ConfigurationError`, the block's values cannot be used.
+        MissingBlock: the named block does not exist.
+        ActionFailed: with code `ConfigurationError`, the block's values are invalid.
     """
     block = quote(name or "default", safe="")
     path = f"/block_types/slug/artifact-store/block_documents/name/{block}?include_secrets=true"
@@ -47,8 +47,8 @@ def load_artifact_store(name: str | None) -> ArtifactStore:
         return _from_document(name or "default", document["data"])
     if name:
         raise MissingBlock(
-            f"there is no ArtifactStore block {name!r}; make it in Prefect's UI (`prefect block create "
-            f"artifact-store` shows where), or in Python: ArtifactStore(url='s3://bucket/prefix').save({name!r})"
+            f"there is no ArtifactStore block {name!r}; create it in Prefect's UI (`prefect block create "
+            f"artifact-store` prints the URL), or in Python: ArtifactStore(url='s3://bucket/prefix').save({name!r})"
         )
     folder = os.environ.get(FOLDER_VARIABLE) or (
         platformdirs.user_data_path("prefect-codepipeline") / "artifacts"
@@ -59,13 +59,13 @@ def load_artifact_store(name: str | None) -> ArtifactStore:
 def store_tree(
     store: ArtifactStore, name: str, tree: OutputTree, revision_id: str | None = None
 ) -> StoredArtifact:
-    """Keep a tree as the artifact `name`; a tree that is there already is not written again.
+    """Store a tree as the artifact `name`; a tree that the store has already is not written again.
 
     Raises:
-        ActionFailed: what cannot be an artifact (a socket, a link that leaves the tree, a file that cannot be read),
-            a full disk, or a store that does not answer; names the file or the store.
+        ActionFailed: the tree contains a socket, a link that leads out of it or an unreadable file, the disk is full,
+            or the store does not answer; the message names the file or the store.
     """
-    with _translated(f"storing artifact {name!r}", store), work_file(store) as archive:
+    with _as_action_failure(f"storing artifact {name!r}", store), work_file(store) as archive:
         files = pack(tree, archive, store)
         digest, size = _hash(archive), archive.stat().st_size
         keep(store, archive, digest)
@@ -75,14 +75,14 @@ def store_tree(
 
 
 def fetch_tree(store: ArtifactStore, artifact: StoredArtifact, destination: Path) -> None:
-    """Unpack an artifact into a directory that is empty or not there; it is not there when this fails.
+    """Unpack an artifact into a directory that is empty or does not exist; on failure the directory is removed.
 
     Raises:
-        ActionFailed: the artifact is gone, damaged, or would leave the directory, or the disk is full.
-        ValueError: there is something in the directory.
+        ActionFailed: the artifact is missing, damaged, or leads out of the directory, or the disk is full.
+        ValueError: the directory is not empty.
     """
     if destination.exists() and any(destination.iterdir()):
-        raise ValueError(f"{destination} is not empty; an artifact is fetched into a directory of its own")
+        raise ValueError(f"{destination} is not empty; fetch the artifact into an empty directory")
     try:
         _fetch(store, artifact, destination)
     except BaseException:
@@ -93,15 +93,15 @@ def fetch_tree(store: ArtifactStore, artifact: StoredArtifact, destination: Path
 def _fetch(store: ArtifactStore, artifact: StoredArtifact, destination: Path) -> None:
     place = where(store, artifact.sha256)
     with (
-        _translated(f"fetching artifact {artifact.name!r}", store),
+        _as_action_failure(f"fetching artifact {artifact.name!r}", store),
         local_archive(store, artifact.sha256, artifact.size) as archive,
     ):
         if archive is None:
-            raise ActionFailed(f"{place} is not there any more; run the action again that makes it")
+            raise ActionFailed(f"{place} no longer exists; run the action that produces the artifact again")
         if _hash(archive) != artifact.sha256:
             raise ActionFailed(
-                f"{place} is damaged: its content is not what was stored; remove it and run the action "
-                "again that makes it"
+                f"{place} is damaged: its content has changed since it was stored; remove it and run the action "
+                "that produces the artifact again"
             )
         destination.mkdir(parents=True, exist_ok=True)
         unpack(archive, destination, store)
@@ -128,8 +128,8 @@ def _hash(archive: Path) -> str:
 
 
 @contextmanager
-def _translated(what: str, store: ArtifactStore) -> Iterator[None]:
-    """What went wrong, as the failure of the action, in words that a person can act on."""
+def _as_action_failure(what: str, store: ArtifactStore) -> Iterator[None]:
+    """Turn errors into failures of the action that say what to do."""
     try:
         yield
     except ActionFailed as error:
@@ -137,6 +137,8 @@ def _translated(what: str, store: ArtifactStore) -> Iterator[None]:
     except UnfitTreeError as error:
         raise ActionFailed(f"{what} failed: {error}") from error
     except OSError as error:
-        why = "the disk is full; make room" if error.errno in FULL_DISK else error.strerror or str(error)
+        why = (
+            "the disk is full; free some space" if error.errno in FULL_DISK else error.strerror or str(error)
+        )
         place = error.filename or work_folder(store)
         raise ActionFailed(f"{what} failed at {place}: {why}") from error

@@ -1,4 +1,4 @@
-"""Clients of AWS, with the usual credentials of the worker, and what their refusals mean.
+"""boto3 clients with the worker's usual credentials, and the translation of their errors.
 
 https://boto3.amazonaws.com/v1/documentation/api/latest/guide/credentials.html
 """
@@ -27,10 +27,9 @@ _CREDENTIALS = (
 def aws_client(
     service: str, region: str | None = None, role_arn: str | None = None, profile: str | None = None
 ) -> Any:
-    """A boto3 client; with `role_arn`, with the credentials of that role.
+    """A boto3 client; if `role_arn` is given, with the credentials of that role.
 
-    Region and credentials are those of the profile, of the environment, of `~/.aws` or of the machine where none
-    are given.
+    Without arguments, boto3 takes region and credentials from the environment, `~/.aws` or the machine.
 
     Raises:
         ActionFailed: with code `ConfigurationError`, boto3 is not installed.
@@ -65,11 +64,11 @@ def aws_client(
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Turn what boto3 raises into an `ActionFailed` that says what was done and what to do.
+    """Turn boto3's exceptions into an `ActionFailed` whose message starts with `doing`.
 
     Raises:
-        ActionFailed: with code `PermissionError` (refused), `ConfigurationError` (no credentials, no region, a
-            request that AWS cannot read) or `SystemUnavailable` (no answer, throttled).
+        ActionFailed: with code `PermissionError` (refused), `ConfigurationError` (no credentials, no region, an
+            invalid request) or `SystemUnavailable` (no answer, throttled).
     """
     try:
         from botocore.exceptions import (
@@ -79,7 +78,7 @@ def translated(doing: str) -> Iterator[None]:
             HTTPClientError,
             NoRegionError,
         )
-    except ImportError:  # `aws_client` says so
+    except ImportError:  # `aws_client` reports it
         yield
         return
     try:
@@ -92,7 +91,8 @@ def translated(doing: str) -> Iterator[None]:
         raise ActionFailed(f"{doing}: AWS did not answer: {error}", code="SystemUnavailable") from error
     except NoRegionError as error:
         raise ActionFailed(
-            f"{doing}: no region is known; set 'region', or AWS_DEFAULT_REGION of the worker",
+            f"{doing}: no AWS region is set; set 'region' on the action, or AWS_DEFAULT_REGION in the worker's "
+            "environment",
             code="ConfigurationError",
         ) from error
     except BotoCoreError as error:

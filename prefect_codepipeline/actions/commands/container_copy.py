@@ -1,4 +1,4 @@
-"""Give a container copies of directories, and take back what it made of them: for engines that see no file of ours."""
+"""Copy directories into a container and back, for engines that cannot mount the files of this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def copy_in(container: Container, directories: Mapping[str, Path], owner: tuple[int, int]) -> None:
-    """Put directories into a container that has not started, at the places that are their keys."""
+    """Copy directories into a container that has not started; the keys are the paths in the container."""
     with tempfile.TemporaryFile() as archive:
         with tarfile.open(fileobj=archive, mode="w") as tar:
             for place, directory in directories.items():
@@ -31,7 +31,7 @@ def copy_in(container: Container, directories: Mapping[str, Path], owner: tuple[
 
 
 def copy_out(container: Container, directories: Mapping[str, Path], warn: Callable[[str], None]) -> None:
-    """Make the directories hold what they hold in a container that has ended; `warn` of what cannot be."""
+    """Replace the directories' content with that in an ended container; `warn` reports what cannot be copied."""
     for place, directory in directories.items():
         with tempfile.TemporaryFile() as archive:
             stream, _ = container.get_archive(place)
@@ -51,7 +51,7 @@ def _add(tar: tarfile.TarFile, place: str, directory: Path, owner: tuple[int, in
 
 
 def _missing_folders(container: Container, place: str) -> list[str]:
-    """The folders above a place that the image does not have; those that it has stay as they are."""
+    """The parent folders of a place that do not exist in the image; existing ones keep their owner and mode."""
     parents = [str(parent) for parent in reversed(PurePosixPath(place).parents)][1:]
     return [parent for parent in parents if not _has(container, parent)]
 
@@ -73,7 +73,7 @@ def _replace(archive: IO[bytes], directory: Path, warn: Callable[[str], None]) -
         shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
     with tarfile.open(fileobj=archive) as tar:
         for member in tar:
-            # Its first part is the name of the directory itself.
+            # The first part of the name is the directory itself.
             name = member.name.partition("/")[2]
             if not name:
                 continue
@@ -84,11 +84,11 @@ def _replace(archive: IO[bytes], directory: Path, warn: Callable[[str], None]) -
                     extract_member(tar, member, name, directory)
             except UnfitMemberError as error:
                 warn(f"{name} is not copied back from the container: {error}")
-    _make_ours(directory)
+    _make_accessible(directory)
 
 
-def _make_ours(directory: Path) -> None:
-    """A folder without rights could neither be read nor removed."""
+def _make_accessible(directory: Path) -> None:
+    """Give the owner all rights to the folders; otherwise the worker could neither read nor remove them."""
     for folder, _, _ in os.walk(directory):
         with suppress(OSError):
             os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | stat.S_IRWXU)

@@ -1,4 +1,4 @@
-"""Run a shell script in a container, which ends with it and with the process that started it."""
+"""Run a shell script in a container that ends with the script, or with the process that started it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:  # importing docker takes 0.2 s, which a pipeline on the host 
 # Without these, root in the container still does what builds do as root: install packages, change owners and users.
 DROPPED_CAPABILITIES = ["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP"]
 
-# Standard input is the lifeline: a line on it asks for the end, and the engine closes it when its client dies.
-# When this shell ends the container does, and the kernel ends whatever else is in it.
-# Output and errors go one way, as on the host: engines read two pipes in any order.
+# Standard input is the lifeline: a line on it requests the end, and the engine closes it when its client dies.
+# When this shell ends, the container ends, and the kernel kills all other processes in it.
+# Output and errors share one pipe, as on the host: engines do not keep the order between two pipes.
 _WRAPPER = """trap : TERM
 exec 8<&0 </dev/null
 { if read -r _ <&8; then kill -TERM -1; sleep 2; fi; kill -KILL -1; } >/dev/null 2>&1 &
@@ -35,21 +35,21 @@ shift; "$shell" "$@" 8<&- 2>&1
 exit "$?"
 """
 _GRACE_SECONDS = 4.0
-# What engines say of a directory that they do not have.
+# The errors of engines for a directory that they cannot see.
 _UNSEEN = ("bind source path does not exist", "mounts denied", "is not shared from the host")
 
 
 def run_in_container(engine: Engine, script: Script, on_output: OnOutput, context: ActionContext) -> int:
-    """Run a shell script in a container of its own and return its exit code, as `run_on_host` does.
+    """Run a shell script in a new container and return its exit code, like `run_on_host`.
 
-    The input trees and the scratch directory are mounted where they are on the host, and the script runs as the
-    worker's own user, so that its files are the worker's. An engine that does not see this machine's files is given
-    copies, which are fetched back when the script has ended. The container is gone when this returns or raises; when
-    this process is killed it stops at once, and `remove_orphaned_containers` clears it away.
+    The input trees and the scratch directory are mounted at their paths on the host, and the script runs as the
+    worker's own user, so that its files belong to the worker. An engine that cannot see this machine's files gets
+    copies, which are copied back when the script has ended. The container is removed before this function returns or
+    raises. If this process is killed, the container stops at once, and `remove_orphaned_containers` removes it later.
 
     Raises:
-        ActionFailed: with code `Timeout`, the deadline came first; `JobFailed`, the memory was not enough;
-            `ConfigurationError`, the engine cannot run the image; `InternalError`, the engine went away.
+        ActionFailed: with code `Timeout`, the deadline passed; `JobFailed`, the container ran out of memory;
+            `ConfigurationError`, the engine cannot run the image; `InternalError`, the connection to the engine broke.
         ActionAbandoned: the execution was cancelled.
     """
     from docker.errors import APIError
@@ -60,25 +60,25 @@ def run_in_container(engine: Engine, script: Script, on_output: OnOutput, contex
         except APIError as error:
             if not any(text in str(error) for text in _UNSEEN):
                 raise
-        context.logger.info("The container engine does not see this machine's files: they are copied")
+        context.logger.info("The container engine cannot see this machine's files, so they are copied")
         return _run_with_copies(engine, script, on_output, context)
 
 
 def _run_with_mounts(engine: Engine, script: Script, on_output: OnOutput, context: ActionContext) -> int:
-    made = False
+    created_container = False
     try:
-        with _running(engine, script, context, directories_of(engine, context)) as container:
-            made = True
+        with _script_container(engine, script, context, directories_of(engine, context)) as container:
+            created_container = True
             return _run(engine, container, on_output, context)
     finally:
-        if made:
-            _give_back(engine, context)
+        if created_container:
+            _restore_ownership(engine, context)
 
 
 def _run_with_copies(engine: Engine, script: Script, on_output: OnOutput, context: ActionContext) -> int:
     directories = directories_of(engine, context)
     owner = (0, 0) if engine.options.as_root else (os.getuid(), os.getgid())
-    with _running(engine, script, context, {}) as container:
+    with _script_container(engine, script, context, {}) as container:
         _copy_in(container, directories, owner)
         code = _run(engine, container, on_output, context)
         copy_out(container, directories, partial(context.logger.warning, "%s"))
@@ -95,7 +95,7 @@ def _copy_in(container: Container, directories: Mapping[str, Path], owner: tuple
 
 
 def directories_of(engine: Engine, context: ActionContext) -> dict[str, Path]:
-    """What the container has of this machine, by its place in there."""
+    """The directories of this machine that the container needs, by their paths in the container."""
     own = {context.scratch, *(artifact.directory for artifact in context.input_artifacts)}
     return {**{str(path): path for path in own}, **engine.mounts}
 
@@ -115,10 +115,10 @@ def _run(engine: Engine, container: Container, on_output: OnOutput, context: Act
 
 
 @contextmanager
-def _running(
+def _script_container(
     engine: Engine, script: Script, context: ActionContext, directories: Mapping[str, Path]
 ) -> Iterator[Container]:
-    """The container of a script, not started."""
+    """Create the container of a script, without starting it."""
     command = ["sh", "-c", _WRAPPER, "sh", *shell_command("sh", script)]
     with created(engine, command, script.environment, script.directory, context, directories) as container:
         context.logger.info("Running in container %s of image %s", container.short_id, engine.image)
@@ -136,7 +136,10 @@ def created(
     *,
     tty: bool = False,
 ) -> Iterator[Container]:
-    """A container that has not started, and is gone when the block ends; `directories` are mounted, by their places."""
+    """Create a container without starting it, and remove it at the end of the block.
+
+    `directories` are mounted; the keys are the paths in the container.
+    """
     from docker.types import LogConfig, Mount
 
     mounts = dict(directories)
@@ -151,14 +154,14 @@ def created(
         environment=dict(environment),
         working_dir=str(working_directory),
         user=_user(engine),
-        # Unlike a volume of the form a:b, a mount is refused when the engine does not have the directory.
+        # Unlike a volume of the form a:b, a mount is refused if the engine cannot see the directory.
         mounts=[Mount(place, str(path), type="bind") for place, path in sorted(mounts.items())],
         labels=labels(context),
         nano_cpus=int(bounds.cpus * 1e9) if bounds.cpus else None,
         mem_limit=memory,
         memswap_limit=memory,
         network_mode=None if context.settings.network else "none",
-        # Who is root by right may also become somebody else.
+        # A script that runs as root may also switch users with sudo, which no-new-privileges prevents.
         security_opt=["label=disable"] if as_root else ["no-new-privileges", "label=disable"],
         cap_drop=[] if engine.options.privileged else DROPPED_CAPABILITIES,
         privileged=engine.options.privileged,
@@ -177,8 +180,8 @@ def _user(engine: Engine) -> str:
     return "0:0" if engine.is_rootless or engine.options.as_root else f"{os.getuid()}:{os.getgid()}"
 
 
-def _give_back(engine: Engine, context: ActionContext) -> None:
-    """Make what root of a container wrote the worker's, who reads, stores and removes it."""
+def _restore_ownership(engine: Engine, context: ActionContext) -> None:
+    """Make the worker the owner of the files that root wrote in the container, so that it can store and remove them."""
     if not engine.options.as_root or engine.is_rootless or os.getuid() == 0:
         return
     from docker.errors import DockerException
@@ -204,13 +207,15 @@ def _give_back(engine: Engine, context: ActionContext) -> None:
             container.wait()
         finally:
             remove(container)
-    except (DockerException, RequestException) as error:  # why the build ended is what counts
-        context.logger.warning("What root wrote in the container could not be given back: %s", error)
+    except (DockerException, RequestException) as error:  # must not hide the result of the build
+        context.logger.warning(
+            "The owner of the files that root wrote in the container could not be changed: %s", error
+        )
 
 
 def attached(engine: Engine, container: Container) -> Any:  # Any: a socket or what looks like one
     """The stream to and from a container."""
-    # Before the start, or the first and the last of the output may be lost.
+    # Attach before the start, or the first and the last output may be lost.
     return engine.client.api.attach_socket(container.id, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
 
 
@@ -226,7 +231,7 @@ def _follow(lifeline: Any, output: int, on_output: OnOutput, context: ActionCont
 
 
 def frames(on_output: OnOutput) -> OnOutput:
-    """Take the engine's stream apart: a byte that names the stream, three of nothing, the length, the output."""
+    """Decode the frames of the engine's stream: a byte for the stream, three zero bytes, the length, the output."""
     buffer = bytearray()
 
     def receive(chunk: bytes) -> None:
@@ -246,10 +251,12 @@ def _check_memory(container: Container, engine: Engine) -> None:
     container.reload()
     if container.attrs["State"]["OOMKilled"]:
         limit = (
-            f"its limit of {engine.compute.memory_mib} MiB" if engine.compute.memory_mib else "all there is"
+            f"its limit of {engine.compute.memory_mib} MiB"
+            if engine.compute.memory_mib
+            else "the available memory"
         )
         raise ActionFailed(
-            f"the container ran out of memory: a process used more than {limit}; raise memory_mib in the "
+            f"the container ran out of memory: its processes used more than {limit}; raise memory_mib in the "
             "pipeline's settings, or ComputeType"
         )
 
@@ -266,7 +273,7 @@ def _translated_errors(engine: Engine) -> Iterator[None]:
         raise ActionFailed(_cannot_run(engine, reason), code="ConfigurationError") from error
     except (DockerException, RequestException) as error:
         raise ActionFailed(
-            f"container engine {engine.info.get('Name')!r} went away while the action ran: {error}",
+            f"the connection to container engine {engine.info.get('Name')!r} failed while the action ran: {error}",
             code="InternalError",
         ) from error
 

@@ -1,4 +1,4 @@
-"""The stream to and from a container, by whatever way its engine is reached: a socket, TLS or ssh."""
+"""The stream to and from a container, over a socket, TLS or ssh."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _CHUNK_BYTES = 65_536
 
 @contextmanager
 def readable(stream: Any) -> Iterator[int]:
-    """A descriptor that gives what comes out of a stream, and its end; valid while the block runs."""
+    """A file descriptor with the output of a stream, until its end; valid in the `with` block."""
     plain = getattr(stream, "_sock", stream)  # a file made of a socket
     if isinstance(plain, socket.socket) and not isinstance(plain, ssl.SSLSocket):
         yield stream.fileno()
         return
-    # What TLS and ssh have decrypted does not lie in a descriptor.
+    # With TLS and ssh, decrypted data is not in a file descriptor, so a thread copies it into a pipe.
     output, into = os.pipe()
     threading.Thread(target=_pump, args=(plain, into), name="container-output", daemon=True).start()
     try:
@@ -30,7 +30,7 @@ def readable(stream: Any) -> Iterator[int]:
 
 
 def send(stream: Any, data: bytes) -> None:
-    """Send to a stream. One that is closed already takes nothing."""
+    """Send to a stream; does nothing if the stream is closed."""
     plain = getattr(stream, "_sock", stream)
     with suppress(OSError):
         plain.sendall(data)
@@ -42,7 +42,7 @@ def _pump(stream: Any, into: int) -> None:
             view = memoryview(chunk)
             while view:
                 view = view[os.write(into, view) :]
-    except OSError:  # nobody reads any more, or the engine is gone
+    except OSError:  # the reader has closed the pipe, or the engine is gone
         pass
     finally:
         os.close(into)

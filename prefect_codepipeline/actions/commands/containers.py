@@ -1,4 +1,4 @@
-"""The engine of an action's container: found, with the image at hand and able to do what is asked for."""
+"""Find a container engine for an action, pull the image, and check that the engine supports the options."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LABEL = "prefect-codepipeline"
 
 @dataclass(frozen=True)
 class Compute:
-    """CPUs and memory as upper bounds; None is no bound."""
+    """Upper limits of CPUs and memory; None means no limit."""
 
     cpus: float | None = None
     memory_mib: int | None = None
@@ -32,11 +32,11 @@ class Compute:
 
 @dataclass(frozen=True)
 class ContainerOptions:
-    """How a container differs from that of the Commands action.
+    """The differences between a container and that of the Commands action.
 
-    `as_root` runs the script as root, as CodeBuild does; what it wrote is the worker's again when it has ended.
-    `registry_credentials` names a prefect-docker DockerRegistryCredentials block. Without `fall_back` the action
-    fails where there is no engine or no image.
+    `as_root` runs the script as root, as CodeBuild does; afterwards the worker becomes the owner of the script's
+    files. `registry_credentials` names a prefect-docker DockerRegistryCredentials block. Without `fall_back` the
+    action fails if there is no engine or no image.
     """
 
     privileged: bool = False
@@ -48,9 +48,9 @@ class ContainerOptions:
 
 @dataclass(frozen=True)
 class Engine:
-    """A container engine that answers and has the image; `info` is what it says of itself.
+    """A container engine that answers and has the image; `info` is the engine's description of itself.
 
-    `mounts` are directories of this machine by the place that the container has them at, beside the action's own.
+    `mounts` are more directories of this machine for the container; the keys are the paths in the container.
     """
 
     client: DockerClient
@@ -62,7 +62,7 @@ class Engine:
 
     @property
     def is_rootless(self) -> bool:
-        """Whether root in its containers is the user whose engine it is."""
+        """Whether root in a container is the user who runs the engine."""
         return any("rootless" in option for option in self.info.get("SecurityOptions") or ())
 
 
@@ -70,19 +70,19 @@ class Engine:
 def container_engine(
     context: ActionContext, compute: Compute = Compute(), options: ContainerOptions = ContainerOptions()
 ) -> Iterator[Engine | None]:
-    """The engine for the action's container, its image at hand; None when the action runs on the host.
+    """The engine for the action's container, with the image pulled; None if the action runs on the host.
 
-    When the settings want a container and there is no engine or no image, a warning in the log says why it is the
-    host. Containers that a worker of this machine left behind when it was killed are removed.
+    If the settings request a container and there is no engine or no image, a warning in the log gives the reason why
+    the action runs on the host. Containers of killed workers of this machine are removed.
 
     Args:
         context: its settings name the engine, the image and the limits.
-        compute: the bounds where the settings have none and the engine's machine has more.
-        options: how the container differs from that of the Commands action.
+        compute: the limits if the settings have none; limits above the engine's capacity are dropped.
+        options: the differences from the container of the Commands action.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, a block that is named does not exist, the engine cannot do what
-            the options ask for, or there is no engine or image and the action must not fall back to the host.
+        ActionFailed: with code `ConfigurationError`, a named block does not exist, the engine does not support the
+            options, or there is no engine or image and the action must not fall back to the host.
         ActionAbandoned: the execution was cancelled while the image was pulled.
     """
     if context.settings.run_on == "host":
@@ -95,25 +95,26 @@ def container_engine(
         remove_orphaned_containers(client)
         info = client.info()
         engine = Engine(client, context.settings.image, info, _bounds(context, compute, info), options)
-        _refuse_what_cannot_be(engine)
+        _check_supported(engine)
         yield engine
 
 
-def _refuse_what_cannot_be(engine: Engine) -> None:
-    asked, reason = "", ""
+def _check_supported(engine: Engine) -> None:
+    option, reason = "", ""
     if engine.options.privileged and engine.is_rootless:
-        asked, reason = (
+        option, reason = (
             "privileged",
-            "it runs without root itself, so it has no more rights to give than its user",
+            "the engine runs without root, so its containers have only the rights of its user",
         )
     elif engine.options.docker_socket and not socket_of(engine):
-        asked, reason = (
+        option, reason = (
             "docker_socket",
-            f"it is reached at {engine.client.api.base_url}, not through a socket",
+            f"the engine is reached at {engine.client.api.base_url}, not through a socket",
         )
-    if asked:
+    if option:
         raise ActionFailed(
-            f"the project asks for {asked}, which container engine {engine.info.get('Name')!r} cannot give: {reason}",
+            f"the project requires {option}, which container engine {engine.info.get('Name')!r} does not support: "
+            f"{reason}",
             code="ConfigurationError",
         )
 
@@ -131,7 +132,7 @@ def remove_orphaned_containers(client: DockerClient | None = None) -> int:
     """Remove the containers of this machine's actions whose worker process is dead, and return how many.
 
     Args:
-        client: the engine; the default one (DOCKER_HOST, or the local socket) when None.
+        client: the engine; None means the default one (DOCKER_HOST, or the local socket).
     """
     import docker
     from docker.errors import DockerException
@@ -155,11 +156,11 @@ def _connected(context: ActionContext, options: ContainerOptions) -> Iterator[Do
     from docker.errors import DockerException
 
     try:
-        # The same as an empty DockerHost block, without the second that it takes to import Prefect.
+        # `from_env` equals an empty DockerHost block, without the second that importing prefect_docker takes.
         client = _named_host(context).get_client() if context.settings.docker_host else docker.from_env()
         client.ping()
     except DockerException as error:
-        _say_host(context, options, "no container engine answers", error)
+        _fall_back_to_host(context, options, "no container engine is reachable", error)
         yield None
         return
     try:
@@ -192,23 +193,25 @@ def _has_image(client: DockerClient, context: ActionContext, options: ContainerO
         context.logger.info("Pulling image %s", image)
         error = _pull(client, context, options)
         if error:
-            _say_host(context, options, f"image {image!r} is not there and cannot be pulled", error)
+            _fall_back_to_host(
+                context, options, f"image {image!r} is not on this engine and cannot be pulled", error
+            )
         return error is None
     except DockerException as error:
-        _say_host(context, options, "the container engine fails", error)
+        _fall_back_to_host(context, options, "the container engine failed", error)
         return False
     return True
 
 
 def _pull(client: DockerClient, context: ActionContext, options: ContainerOptions) -> Exception | None:
-    """Pull in a thread, so that a cancellation need not wait for a registry that does not answer."""
+    """Pull in a thread, so that a cancellation does not wait for a registry that does not answer."""
     errors: list[Exception] = []
     credentials = _registry_credentials(options)
 
     def pull() -> None:
         try:
             client.images.pull(context.settings.image, auth_config=credentials)
-        except Exception as error:  # whatever it is, there is no image
+        except Exception as error:  # any error means that there is no image
             errors.append(error)
 
     thread = threading.Thread(target=pull, name="pull-image", daemon=True)
@@ -220,7 +223,7 @@ def _pull(client: DockerClient, context: ActionContext, options: ContainerOption
 
 
 def _registry_credentials(options: ContainerOptions) -> dict[str, str] | None:
-    """What opens the registry, for this pull alone: nothing is written to a configuration."""
+    """The credentials for the registry, used for this pull only and not written to Docker's configuration."""
     if not options.registry_credentials:
         return None
     from prefect_docker.credentials import DockerRegistryCredentials
@@ -237,12 +240,14 @@ def _registry_credentials(options: ContainerOptions) -> dict[str, str] | None:
     return {"username": block.username, "password": block.password.get_secret_value()}
 
 
-def _say_host(context: ActionContext, options: ContainerOptions, what: str, error: Exception) -> None:
+def _fall_back_to_host(
+    context: ActionContext, options: ContainerOptions, what: str, error: Exception
+) -> None:
     reason = getattr(error, "explanation", None) or error
     if not options.fall_back:
         raise ActionFailed(
-            f"action {context.action.name!r} is to run in a container: {what}: {reason}; start the engine or correct "
-            "the image, or let it run on the host",
+            f"action {context.action.name!r} must run in a container: {what}: {reason}; start the engine or correct "
+            "the image, or let the action run on the host",
             code="ConfigurationError",
         ) from error
     context.logger.warning(
@@ -257,7 +262,7 @@ def _bounds(context: ActionContext, compute: Compute, info: dict[str, Any]) -> C
     settings, machine_mib = context.settings, info["MemTotal"] // 2**20
     cpus = settings.cpus or compute.cpus
     memory_mib = settings.memory_mib or compute.memory_mib
-    # The engine refuses more CPUs than it has.
+    # An engine refuses a limit above the number of its CPUs.
     return Compute(
         cpus if cpus and cpus < info["NCPU"] else None,
         memory_mib if memory_mib and memory_mib < machine_mib else None,
@@ -265,10 +270,10 @@ def _bounds(context: ActionContext, compute: Compute, info: dict[str, Any]) -> C
 
 
 def labels(context: ActionContext) -> dict[str, str]:
-    """The labels by which a container is known as ours, and whose it is."""
+    """The labels that identify the worker process, the pipeline and the action of a container."""
     return {
         f"{LABEL}.machine": _machine(),
-        f"{LABEL}.process": f"{os.getpid()} {_started(os.getpid())}",
+        f"{LABEL}.process": f"{os.getpid()} {_start_time(os.getpid())}",
         f"{LABEL}.pipeline": context.pipeline_name,
         f"{LABEL}.pipeline-execution": context.pipeline_execution_id,
         f"{LABEL}.action": f"{context.stage_name}/{context.action.name}",
@@ -277,17 +282,17 @@ def labels(context: ActionContext) -> dict[str, str]:
 
 
 def remove(container: Container) -> None:
-    """Remove a container, whatever it does."""
+    """Remove a container, even if it is running."""
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
-    # One that cannot be removed now is an orphan later.
+    # A container that cannot be removed now is removed later as an orphan.
     with suppress(DockerException, RequestException):
         container.remove(force=True, v=True)
 
 
 def _machine() -> str:
-    """This machine since its last start, and within it the set of process ids that are ours."""
+    """An id of this machine since its last boot, and of the process id namespace on it."""
     names = [socket.gethostname()]
     if sys.platform == "linux":
         names += [
@@ -298,12 +303,12 @@ def _machine() -> str:
 
 
 def _is_running(process: str) -> bool:
-    identifier, _, started = process.partition(" ")
-    return identifier.isdigit() and _started(int(identifier)) == started
+    identifier, _, start_time = process.partition(" ")
+    return identifier.isdigit() and _start_time(int(identifier)) == start_time
 
 
-def _started(process: int) -> str:
-    """When a process started, in the kernel's ticks; "-" where that cannot be known, "" when there is none."""
+def _start_time(process: int) -> str:
+    """The start time of a process in kernel ticks; "-" on systems without it, "" if there is no such process."""
     if sys.platform == "linux":
         with suppress(OSError):
             fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()

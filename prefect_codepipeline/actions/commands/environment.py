@@ -1,4 +1,4 @@
-"""The environment of an action's commands: a clean one, CodeBuild's variables, and those of the definition.
+"""The environment of an action's commands: a few inherited variables, CodeBuild's, and those of the definition.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/build-env-ref-env-vars.html
 """
@@ -37,23 +37,24 @@ CERTIFICATES = (
 
 @dataclass(frozen=True)
 class BuildEnvironment:
-    """What commands see, and which texts must appear nowhere."""
+    """The environment variables of commands, and the secrets to mask in all output."""
 
     variables: Mapping[str, str]
     secrets: Sequence[str] = field(repr=False, default=())
 
 
 def build_environment(context: ActionContext, image: str | None = None) -> BuildEnvironment:
-    """Everything that the commands of an action have for an environment.
+    """The complete environment of an action's commands.
 
-    Of the worker's own environment they see the locale, the time zone, proxies and certificates. HOME and TMPDIR
-    are new directories in `context.scratch`. PATH is a clean one on the host, and the image's in a container.
+    The worker passes on only the locale, the time zone, proxies and certificates. HOME and TMPDIR are new
+    directories in `context.scratch`. PATH is a clean one on the host, and the image's own in a container.
 
     Args:
+        context: the context of the action.
         image: the container image, None on the host.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, a variable is reserved or a secret is not to be had.
+        ActionFailed: with code `ConfigurationError`, a variable is reserved or a secret cannot be read.
     """
     declared = list(context.action.environment_variables or ())
     refuse_reserved(variable.name for variable in declared)
@@ -61,15 +62,15 @@ def build_environment(context: ActionContext, image: str | None = None) -> Build
         variable.name: resolve_secret(variable) for variable in declared if variable.type == "SECRETS_MANAGER"
     }
     variables = {
-        **surroundings(context, in_container=image is not None),
+        **inherited_variables(context, in_container=image is not None),
         **codebuild_variables(context, image),
         **{variable.name: secrets.get(variable.name, variable.value) for variable in declared},
     }
     return environment_of(variables, secrets.values())
 
 
-def surroundings(context: ActionContext, *, in_container: bool) -> dict[str, str]:
-    """What commands have whatever is declared: of the worker's environment and of the scratch directory.
+def inherited_variables(context: ActionContext, *, in_container: bool) -> dict[str, str]:
+    """The variables that all commands have, from the worker's environment and the scratch directory.
 
     They are the locale, the time zone, proxies and certificates; HOME and TMPDIR, which are new directories; and on
     the host a clean PATH.
@@ -77,21 +78,21 @@ def surroundings(context: ActionContext, *, in_container: bool) -> dict[str, str
     return {
         **_from_the_worker(),
         **(_copied_certificates(context) if in_container else {**_certificates(), "PATH": CLEAN_PATH}),
-        **{name: str(_made(context.scratch / name.lower())) for name in ("HOME", "TMPDIR")},
+        **{name: str(_ensure_directory(context.scratch / name.lower())) for name in ("HOME", "TMPDIR")},
     }
 
 
 def environment_of(variables: Mapping[str, str], secrets: Iterable[str]) -> BuildEnvironment:
-    """The environment, and all that is to be masked in what its commands print."""
+    """The environment with these variables; secrets and proxy passwords are masked in the output of its commands."""
     masked = [part for secret in secrets for part in parts_of_secret(secret)]
     return BuildEnvironment(variables, [*masked, *_proxy_passwords(variables)])
 
 
 def codebuild_variables(context: ActionContext, image: str | None = None) -> dict[str, str]:
-    """The `CODEBUILD_*` and `AWS_*` variables, as far as they are known; none is made up.
+    """The `CODEBUILD_*` and `AWS_*` variables whose values are known.
 
-    The first input artifact is CODEBUILD_SRC_DIR, each other one CODEBUILD_SRC_DIR_<name>; for a name with
-    hyphens, which no shell can expand, also one with `_` in their place.
+    The first input artifact is CODEBUILD_SRC_DIR, each other one CODEBUILD_SRC_DIR_<name>. Shells cannot expand a
+    name with hyphens, so such a variable also exists with `_` instead of the hyphens.
     """
     first, *others = context.input_artifacts
     known = {
@@ -121,7 +122,7 @@ class SecretReference(NamedTuple):
 
     @property
     def block_names(self) -> list[str]:
-        """The names of blocks that may hold it, best first; block names have lower case, digits and hyphens only."""
+        """The names of blocks that may hold the secret, best first: lower case letters, digits and hyphens."""
         name = self.secret_id.rpartition(":")[2]
         names = [name, name[:-7]] if re.fullmatch(r"arn:.+-[A-Za-z0-9]{6}", self.secret_id) else [name]
         cleaned = [re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in names]
@@ -139,7 +140,7 @@ def parse_secret_reference(text: str) -> SecretReference:
 
 
 def resolve_secret(variable: EnvironmentVariable) -> str:
-    """The value of a secret, from the Prefect block `Secret` that is named like it.
+    """The value of a secret, from the Prefect block `Secret` with the secret's name.
 
     Raises:
         ActionFailed: with code `ConfigurationError`, there is no such block, key or version.
@@ -148,7 +149,7 @@ def resolve_secret(variable: EnvironmentVariable) -> str:
 
 
 def secret_value(text: str, of: str) -> str:
-    """The value of the secret that `text` refers to; `of` says in messages what it is for.
+    """The value of the secret that `text` refers to; messages start with `of`, which uses the secret.
 
     Raises:
         ActionFailed: with code `ConfigurationError`, there is no such block, key or version.
@@ -160,7 +161,7 @@ def secret_value(text: str, of: str) -> str:
         raise ActionFailed(f"{of}: {error}", code="ConfigurationError") from None
     if reference.version_id or reference.version_stage not in ("", "AWSCURRENT"):
         raise ActionFailed(
-            f"{what} asks for a version, and a Secret block keeps the current one only",
+            f"{what} requests a version, but a Secret block has only the current value; remove the version",
             code="ConfigurationError",
         )
     value = _load_secret(reference, what)
@@ -177,7 +178,7 @@ def _load_secret(reference: SecretReference, what: str) -> Any:  # Any: a Secret
             block = cast("Secret[Any]", Secret.load(name))
         except ValueError:
             continue
-        # Not `get()`, which makes a number of text that looks like one.
+        # Not `get()`, which turns a text of digits into a number.
         return block.value.get_secret_value()
     name = (reference.block_names or ["NAME"])[-1]
     raise ActionFailed(
@@ -187,10 +188,11 @@ def _load_secret(reference: SecretReference, what: str) -> Any:  # Any: a Secret
 
 
 def pick_key(value: Any, key: str, what: str, remedy: str) -> Any:
-    """The value of a key in a secret that is a JSON object, as text or as it is.
+    """The value of a key in a secret that is a JSON object, or the text of one.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, it is none, or has no such key; says `what` and the `remedy`.
+        ActionFailed: with code `ConfigurationError`, the secret is not a JSON object or does not have the key; the
+            message consists of `what`, the reason and the `remedy`.
     """
     try:
         return (json.loads(value) if isinstance(value, str) else value)[key]
@@ -201,12 +203,12 @@ def pick_key(value: Any, key: str, what: str, remedy: str) -> Any:
 
 
 def refuse_reserved(names: Iterable[str]) -> None:
-    """Raises `ActionFailed` with code `ConfigurationError` when one of the names is CodeBuild's own."""
+    """Raise `ActionFailed` with code `ConfigurationError` if one of the names is reserved for CodeBuild."""
     reserved = [name for name in names if name.startswith("CODEBUILD_")]
     if reserved:
         raise ActionFailed(
-            f"environmentVariables: {', '.join(map(repr, reserved))}: names that begin with CODEBUILD_ are "
-            "reserved; choose another",
+            f"environmentVariables: {', '.join(map(repr, reserved))}: names that start with CODEBUILD_ are "
+            "reserved; choose another name",
             code="ConfigurationError",
         )
 
@@ -221,8 +223,8 @@ def _certificates() -> dict[str, str]:
 
 
 def _copied_certificates(context: ActionContext) -> dict[str, str]:
-    """The worker's bundles at a place that the container sees; its directories of certificates stay behind."""
-    directory = _made(context.scratch / "certificates")
+    """Copies of the worker's certificate bundles that the container can read; directories are not copied."""
+    directory = _ensure_directory(context.scratch / "certificates")
     copied = {}
     for name, path in _certificates().items():
         if Path(path).is_file():
@@ -236,6 +238,6 @@ def _proxy_passwords(variables: Mapping[str, str]) -> Iterator[str]:
             yield from (password, unquote(password))
 
 
-def _made(directory: Path) -> Path:
+def _ensure_directory(directory: Path) -> Path:
     directory.mkdir(exist_ok=True)
     return directory

@@ -1,6 +1,6 @@
-"""The output of commands on its way into the log: whole lines, readable, without secrets, in few records.
+"""Log the output of commands: in whole lines, without escape sequences and secrets, and in few records.
 
-Prefect stores a row for each record, so the lines of a quarter of a second make one record.
+Prefect stores a database row for each record, so the lines of a quarter of a second are logged as one record.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ TAIL_LINES = 20
 
 # Colours, cursor movements, window titles and the other escape sequences of terminals.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
-# PostgreSQL refuses NUL in text; no other control character says anything in a log.
+# PostgreSQL refuses NUL in text; the other control characters have no meaning in a log.
 _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in range(32) if chr(code) not in "\t\n\r"}
 
 
 class CommandLog:
-    """Takes the raw output of a session piece by piece and logs it at INFO.
+    """Receives the raw output of a session piece by piece and logs it at INFO.
 
-    Of a line that is written over again and again (a progress bar) the last state is kept. A line of more than
-    32 Ki characters is cut. Bytes that are no UTF-8 become U+FFFD.
+    If a line is overwritten repeatedly (a progress bar), only its last state is logged. A line of more than
+    32 Ki characters is split. Bytes that are not UTF-8 become U+FFFD.
 
     Args:
-        logger: where the lines go.
-        session: what runs; its marks are taken out and its commands shown as `$ command`.
-        secrets: texts that become `***` wherever they appear, encoded too (`Masker`); less than four characters stay.
+        logger: receives the lines.
+        session: the session that runs; its marks are removed, and each command is logged as `$ command`.
+        secrets: texts that become `***`, also in encoded form (`Masker`); texts of less than four characters are
+            not masked.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class CommandLog:
         secrets: Iterable[str] = (),
     ) -> None:
         self.command = 0
-        """The number of the command that runs, from 1; one more than there are when all have ended."""
+        """The number of the running command, from 1; the number of commands plus 1 when all have ended."""
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._logger = logger
         self.session = session
@@ -60,7 +61,7 @@ class CommandLog:
 
     @property
     def tail(self) -> list[str]:
-        """The last lines of the command that runs, at most 20."""
+        """The last lines of the running command, at most 20."""
         return list(self._tail)
 
     def mask(self, text: str) -> str:
@@ -68,7 +69,7 @@ class CommandLog:
         return self._masker.mask(text)
 
     def receive(self, output: bytes) -> None:
-        """Take the next piece; an empty one lets what is due be logged."""
+        """Receive the next piece; an empty piece only logs the lines that are due."""
         first, *rest = self._cut(output)
         self._write(first)
         for number, text in zip(rest[::2], rest[1::2], strict=True):
@@ -78,7 +79,7 @@ class CommandLog:
             self._flush()
 
     def close(self) -> None:
-        """Log whatever has not been logged."""
+        """Log the rest of the output."""
         self._write(self._held)
         self._end_line()
         self._flush()
@@ -88,7 +89,7 @@ class CommandLog:
         return pieces
 
     def begin(self, number: int) -> None:
-        """A command begins; one more than there are when all have ended."""
+        """Start a command; the number of commands plus 1 means that all have ended."""
         self._end_line()
         self._tail.clear()
         self.command = number
@@ -109,7 +110,7 @@ class CommandLog:
             self._cut_line()
 
     def _cut_line(self) -> None:
-        # The end of the piece may be the beginning of a secret or of an escape sequence.
+        # The end of the text may be the start of a secret or of an escape sequence.
         text = self._clean(self._line)
         kept = max(self._masker.longest, 64)
         if len(text) > kept:
@@ -130,7 +131,7 @@ class CommandLog:
         return self.mask(text.translate(_CONTROLS))
 
     def add(self, line: str) -> None:
-        """Log a line at its place among the output; it is not masked any more."""
+        """Log a line in its place among the output. The line must be masked already."""
         for start in range(0, max(len(line), 1), LINE_CHARACTERS):
             piece = line[start : start + LINE_CHARACTERS]
             if self._characters + len(piece) + 1 > RECORD_CHARACTERS:
@@ -148,6 +149,6 @@ class CommandLog:
 
 
 def _last_state(line: str) -> str:
-    """What a terminal shows of a line with carriage returns; a last one is kept, a newline may follow it."""
+    """What a terminal displays of a line with carriage returns; a final one is kept, as a newline may follow it."""
     ended = line.endswith("\r")
     return line.rstrip("\r").rpartition("\r")[2] + ("\r" if ended else "")

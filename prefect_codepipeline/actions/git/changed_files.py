@@ -1,4 +1,4 @@
-"""Which files a push or a pull request has changed, read from git where the host's event lists a part of them."""
+"""Find the files that a push or a pull request has changed; read them from git if the host's event is incomplete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DIFF = ("--name-only", "-z", "--no-renames")
 
 @dataclass(frozen=True)
 class Look(TimedWork):
-    """A look into a repository that no action asks for; `deadline` is in `time.monotonic()` seconds."""
+    """A read of a repository outside any action; `deadline` is in `time.monotonic()` seconds."""
 
     url: str
     deadline: float
@@ -31,7 +31,7 @@ class Look(TimedWork):
 
     @classmethod
     def at(cls, access: Access, seconds: float) -> Look:
-        """A look that takes so long at most."""
+        """A read that takes at most this many seconds."""
         return cls(access.url, time.monotonic() + seconds)
 
     @property
@@ -40,24 +40,24 @@ class Look(TimedWork):
 
 
 def complete(event: GitEvent, access: Access, context: TimedWork) -> GitEvent:
-    """The event with the full id of its commit, and with its changed files when there is something to compare with.
+    """The event with the full id of its commit, and with its changed files if there is a base to compare with.
 
-    A push is compared with where its branch parted from the commit before, a pull request with where it parted from
-    its target branch: `git diff base...head`. When a forced push has taken `base` out of the repository, the files of
-    the newest commit alone count.
+    The files are those of `git diff base...head`: a push is compared with its merge base with the previous commit, a
+    pull request with its merge base with the target branch. If a forced push has removed `base` from the repository,
+    only the files of the newest commit count.
 
     Args:
-        event: of the repository; what it knows already is kept.
-        access: the repository and what opens it.
-        context: what ends it early.
+        event: an event of the repository; values that it has already are kept.
+        access: the repository and its credentials.
+        context: its deadline and cancellation end the read.
 
     Raises:
-        ActionFailed: the repository or the commit cannot be had, or git ran out of time.
+        ActionFailed: the repository or the commit cannot be read, or git ran out of time.
     """
-    return with_mirror(access, context, lambda mirror: _completed(mirror, event, context))
+    return with_mirror(access, context, lambda mirror: _complete_event(mirror, event, context))
 
 
-def _completed(mirror: Mirror, event: GitEvent, context: TimedWork) -> GitEvent:
+def _complete_event(mirror: Mirror, event: GitEvent, context: TimedWork) -> GitEvent:
     commit = _full_commit(mirror, event)
     found = replace(event, commit=commit)
     if event.changed_files is not None or (event.base is None and not event.pull_request):
@@ -66,7 +66,7 @@ def _completed(mirror: Mirror, event: GitEvent, context: TimedWork) -> GitEvent:
     files = _diff(mirror, base, commit) if base else _own_files(mirror, commit)
     if len(files) > MOST_FILES:
         context.logger.warning(
-            "%s changes %s files; filters look at the first %s of them", event, len(files), MOST_FILES
+            "%s changes %s files; filters check only the first %s of them", event, len(files), MOST_FILES
         )
     return replace(found, changed_files=tuple(files[:MOST_FILES]))
 
@@ -76,14 +76,14 @@ def _full_commit(mirror: Mirror, event: GitEvent) -> str:
         return pin(mirror, _branch_of(event), event.commit)
     if _is_of_a_fork(event):
         raise unavailable(
-            f"{event}: the host names a fork's commit by its first digits only, and not where else it is"
+            f"{event}: the host sent only an abbreviated id of a commit in a fork, so the commit cannot be found"
         )
     pin(mirror, _branch_of(event))
-    return _parsed(mirror, event.commit)
+    return _resolve(mirror, event.commit)
 
 
 def _branch_of(event: GitEvent) -> str:
-    """Where the commit probably is; a commit that is named in full is found without."""
+    """The branch that probably has the commit; a commit with a full id is found without a branch."""
     if event.pull_request:
         return event.pull_request.source_branch
     return event.branch or "HEAD"
@@ -95,27 +95,29 @@ def _is_of_a_fork(event: GitEvent) -> bool:
 
 
 def _base(mirror: Mirror, event: GitEvent) -> str | None:
-    """The commit that is compared with; None when the repository has it no more."""
+    """The commit to compare with, or None if the repository no longer has it."""
     if event.pull_request and (event.base is None or len(event.base) < _FULL_ID):
         return _target(mirror, event.pull_request, event.base)
-    assert event.base, "a push without one is not compared"
+    assert event.base, "a push without a base is not compared"
     if len(event.base) < _FULL_ID:
-        return _parsed(mirror, event.base)
+        return _resolve(mirror, event.base)
     return fetch_commit(mirror, event.base)
 
 
 def _target(mirror: Mirror, request: PullRequest, abbreviated: str | None) -> str:
     head = pin(mirror, request.target_branch)
-    return _parsed(mirror, abbreviated) if abbreviated else head
+    return _resolve(mirror, abbreviated) if abbreviated else head
 
 
-def _parsed(mirror: Mirror, abbreviated: str) -> str:
+def _resolve(mirror: Mirror, abbreviated: str) -> str:
     try:
         return mirror.git("rev-parse", "--verify", f"{abbreviated}^{{commit}}").decode().strip()
     except GitError as error:
         if damaged(error.text):
             raise
-        raise unavailable(f"{abbreviated!r} is no commit of {mirror.access.url!r}, or of several") from None
+        raise unavailable(
+            f"{abbreviated!r} is not the abbreviated id of exactly one commit of {mirror.access.url!r}"
+        ) from None
 
 
 def _diff(mirror: Mirror, base: str, commit: str) -> list[str]:
@@ -124,7 +126,7 @@ def _diff(mirror: Mirror, base: str, commit: str) -> list[str]:
     except GitError as error:
         if "no merge base" not in error.text:
             raise
-    # Two histories that have nothing in common.
+    # The two histories have no common commit.
     return _names(mirror.git("diff", *_DIFF, "--no-ext-diff", base, commit, "--"))
 
 

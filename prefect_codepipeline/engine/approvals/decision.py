@@ -1,4 +1,4 @@
-"""Decide an approval from outside its flow: judge the answer, write the decision once, then wake the execution."""
+"""Decide an approval from outside its flow: check the answer, write the decision once, then resume the execution."""
 
 from __future__ import annotations
 
@@ -29,38 +29,39 @@ from prefect_codepipeline.prefect_api.suspension import resume
 Answer = Literal["Approved", "Rejected"]
 SUMMARY_LENGTH = 512
 DECIDED_ELSEWHERE = "decided_elsewhere"
-# Fits every form, wakes the run, and decides nothing.
+# Valid for every form; resumes the flow run without deciding anything.
 WAKE_ONLY = {"decision": "Rejected", "comment": "", DECIDED_ELSEWHERE: "-"}
 
 
 def put_approval_result(
     execution_id: str, token: str, status: Answer, by: Approver | str, summary: str = ""
 ) -> ApprovalDecided | ApprovalVoted:
-    """Answer an approval; the first answer counts, unless a policy asks for more.
+    """Answer an approval; the first answer decides, unless a policy requires several.
 
     Args:
-        execution_id: the pipeline execution that asks.
-        token: of the approval, from its state.
+        execution_id: the pipeline execution that waits for the approval.
+        token: the token of the approval, from the execution's state.
         status: the answer.
-        by: who decides; a text is a user at a terminal, `name@host`.
-        summary: why, up to 512 characters.
+        by: the approver; a text is a user at a terminal, `name@host`.
+        summary: the reason, up to 512 characters.
 
     Returns:
-        The decision, or the vote where the policy waits for more of them.
+        The decision, or the vote if the policy requires more votes.
 
     Raises:
         ValidationException: the summary is too long.
-        InvalidApprovalTokenException: the execution asks no such thing, or not any more.
-        ApprovalNotAllowed: the policy does not let this answer count; says why.
-        ApprovalAlreadyCompletedException: somebody was faster; says who, and what they decided.
+        InvalidApprovalTokenException: the execution has no such approval, or the approval has ended.
+        ApprovalNotAllowed: the policy does not accept this answer; the message gives the reason.
+        ApprovalAlreadyCompletedException: the approval is decided already; the message names the approver and the
+            decision.
     """
     if len(summary) > SUMMARY_LENGTH:
         raise ValidationException(f"the comment has {len(summary)} characters; the limit is {SUMMARY_LENGTH}")
     approver = Approver(via="cli", name=by) if isinstance(by, str) else by
     known = read_execution(execution_id)
-    asked = _asked(known, token)
+    asked = _find_or_refuse(known, token)
     if asked.decision is None:
-        assert known.state, "what asks for an approval has begun"
+        assert known.state, "an execution that requested an approval has started"
         _check_is_open(asked, known.state)
         policy = approval_policy(known.state, asked)
         verdict = judge(policy, known.state, asked.votes, approver, status, utc_now())
@@ -76,9 +77,9 @@ def put_approval_result(
 def settle_votes(
     execution_id: str, token: str, policy: ApprovalPolicy, summary: str = ""
 ) -> ApprovalDecided | None:
-    """Decide when those who have voted are enough. Of several who vote at once, the last sees them all.
+    """Write the decision if there are enough votes. Of several concurrent voters, the last one sees all votes.
 
-    Raises as `put_approval_result` does.
+    Raises the same errors as `put_approval_result`.
     """
     facts = RecordOf(execution_id).read(f"approval-{token}-vote-")
     votes = [fact for fact in facts if isinstance(fact, ApprovalVoted)]
@@ -89,10 +90,10 @@ def settle_votes(
 
 
 def expire_approval(execution_id: str, token: str, policy: ApprovalPolicy) -> ApprovalDecided:
-    """Write down that nobody decided in time, which means what the policy says.
+    """Write the decision of the policy for an approval that was not decided in time.
 
     Raises:
-        ApprovalAlreadyCompletedException: somebody did.
+        ApprovalAlreadyCompletedException: an approver decided before.
     """
     if policy.on_expiry == "Approve":
         return _decide(
@@ -100,26 +101,26 @@ def expire_approval(execution_id: str, token: str, policy: ApprovalPolicy) -> Ap
             token,
             "Approved",
             "codepipeline",
-            "nobody decided in time, which the policy takes for a yes",
+            "no approver decided in time, and the policy then approves",
         )
     return _decide(execution_id, token, "Expired", "codepipeline", "")
 
 
 def approval_policy(state: ExecutionState, action: ActionState) -> ApprovalPolicy:
-    """The policy that an approval is under, as the pipeline's settings say it now."""
-    assert action.request, "only what was asked for has a policy"
+    """The policy of an approval, from the pipeline's current settings."""
+    assert action.request, "only a requested approval has a policy"
     settings = settings_of(state.pinned.pipeline_name, state.pinned.settings_id)
     return settings.approval_policy(action.request.stage, action.request.action)
 
 
 def as_comment(text: str) -> str:
-    """What somebody typed, as it may be kept: text that does nothing to a terminal, without space around it."""
+    """Make a user's text safe to store: without control characters and without surrounding space."""
     lines = text.replace("\r\n", "\n")
     return "".join(character for character in lines if character.isprintable() or character == "\n").strip()
 
 
 def find_approval(known: KnownExecution, token: str) -> ActionState | None:
-    """The approval with that token, of whichever attempt of its stage; None when there is none."""
+    """The approval with that token, from any attempt of its stage, or None if there is none."""
     request = next((f for f in known.facts if isinstance(f, ApprovalRequested) and f.token == token), None)
     if request is None or known.state is None:
         return None
@@ -127,7 +128,7 @@ def find_approval(known: KnownExecution, token: str) -> ActionState | None:
     action = next((a for a in stage.actions if a.name == request.action), None) if stage else None
     if action is None or (action.request and action.request.token == token):
         return action
-    # An earlier attempt: what the current one stands at is not its affair.
+    # The token is from an earlier attempt: rebuild the action's state from the facts of that attempt.
     decision = next((f for f in known.facts if isinstance(f, ApprovalDecided) and f.token == token), None)
     where = (request.stage, request.action, request.attempt)
     finished = next(
@@ -155,12 +156,12 @@ def _decide(
     return decided
 
 
-def _asked(known: KnownExecution, token: str) -> ActionState:
+def _find_or_refuse(known: KnownExecution, token: str) -> ActionState:
     asked = find_approval(known, token)
     if asked is None:
         raise InvalidApprovalTokenException(f"execution {known.id} has no approval with that token")
     request = asked.request
-    assert request, "it was found by its request"
+    assert request, "the action was found by its approval request"
     if asked.finished and asked.finished.status == "Abandoned":
         raise InvalidApprovalTokenException(
             f"approval {request.action!r} of stage {request.stage!r} was abandoned when the execution was stopped"
@@ -170,38 +171,38 @@ def _asked(known: KnownExecution, token: str) -> ActionState:
 
 def _check_is_open(asked: ActionState, state: ExecutionState) -> None:
     request = asked.request
-    assert request, "it was found by its request"
+    assert request, "the action was found by its approval request"
     what = f"approval {request.action!r} of stage {request.stage!r}"
     if state.stop:
         raise InvalidApprovalTokenException(
-            f"{what} is over: the execution was stopped by {state.stop.summary}"
+            f"{what} has ended: the execution was stopped by {state.stop.summary}"
         )
     if utc_now() >= request.expires_at:
         raise InvalidApprovalTokenException(f"{what} expired at {request.expires_at:%Y-%m-%d %H:%M} UTC")
 
 
 def answer_of(decision: ApprovalDecided) -> dict[str, Any]:
-    """What the run's form takes when a decision was made elsewhere.
+    """The input for the flow run's form if the decision was made elsewhere.
 
-    The form may be that of another approval of the same run, so the answer says that it decides nothing by itself.
+    The form may belong to another approval of the same flow run, so this answer is marked as deciding nothing.
     """
     decided = "Approved" if decision.status == "Approved" else "Rejected"
     return {"decision": decided, "comment": decision.summary, DECIDED_ELSEWHERE: decision.token}
 
 
 def is_decision(answer: dict[str, Any]) -> bool:
-    """Whether an answer to a form was given by somebody who read it."""
+    """Whether an answer to a form came from a user, and not from a decision made elsewhere."""
     return DECIDED_ELSEWHERE not in answer
 
 
 def open_approval(
     state: ExecutionState, stage_name: str | None = None, action_name: str | None = None
 ) -> ApprovalRequested:
-    """The approval that is meant by a stage and an action; neither is needed when only one is open.
+    """The open approval of a stage and an action; both can be omitted if only one approval is open.
 
     Raises:
-        StageNotFoundException, ActionNotFoundException: no such stage or action in the pipeline.
-        ValidationException: none is open there, or several are and it is not said which.
+        StageNotFoundException, ActionNotFoundException: the pipeline has no such stage or action.
+        ValidationException: no approval is open there, or several are open and it is not clear which one is meant.
     """
     stages = [stage.name for stage in state.stages]
     if stage_name and stage_name not in stages:
@@ -222,7 +223,10 @@ def open_approval(
     if not requests:
         where = f" in stage {stage_name!r}" if stage_name else ""
         raise ValidationException(
-            f"execution {state.execution_id} of pipeline {state.pinned.pipeline_name!r} waits for no approval{where}"
+            f"execution {state.execution_id} of pipeline {state.pinned.pipeline_name!r} does not wait for an approval"
+            f"{where}"
         )
     open_ones = ", ".join(f"{request.stage} {request.action}" for request in requests)
-    raise ValidationException(f"several approvals are open, say which: {open_ones}")
+    raise ValidationException(
+        f"several approvals are open; name the stage and the action of one: {open_ones}"
+    )

@@ -1,4 +1,4 @@
-"""Sign what decides an approval (links, buttons, forms), and check it again.
+"""Sign the links, buttons and forms that decide an approval, and check their signatures.
 
 https://itsdangerous.palletsprojects.com/
 """
@@ -21,16 +21,16 @@ from prefect_codepipeline.prefect_api.client import call
 
 GATEWAY_BLOCK = "default"
 APPROVALS_PATH = "/approvals/"
-# Longer than any that we make; nothing longer is looked at.
+# Every signed text is shorter; a longer text is rejected before its signature is checked.
 LONGEST = 600
-_NOT_OURS = "this link was not made here, or a part of it is missing"
+_NOT_OURS = "this link was not created by this gateway, or a part of it is missing"
 
 
 def load_gateway() -> Gateway | None:
-    """The gateway's block, None when there is none.
+    """The gateway's block, or None if there is none.
 
     Raises:
-        MissingBlock: there is one that cannot be used.
+        MissingBlock: the block exists and its values are invalid.
         PrefectUnavailable: the API does not answer.
     """
     path = (
@@ -44,11 +44,11 @@ def load_gateway() -> Gateway | None:
         return Gateway.model_validate(document["data"])
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise MissingBlock(f"the block {GATEWAY_BLOCK!r} of the gateway cannot be used: {wrong}") from None
+        raise MissingBlock(f"the gateway's block {GATEWAY_BLOCK!r} cannot be used: {wrong}") from None
 
 
 def sign(gateway: Gateway, target: ApprovalTarget, purpose: Purpose) -> str:
-    """The target as a text for URLs and messages that nobody else can make."""
+    """The target as a signed text for URLs and messages, which cannot be forged without the gateway's key."""
     return _signer(gateway, purpose).sign(_encode(pack(target))).decode()
 
 
@@ -56,12 +56,12 @@ def check(gateway: Gateway, text: str, *purposes: Purpose) -> ApprovalTarget:
     """The target of a signed text. Signatures are compared in constant time.
 
     Args:
-        gateway: whose key signed it.
-        text: what came back.
-        purposes: what it may have been signed for.
+        gateway: the gateway whose key signed the text.
+        text: the signed text, as the client sent it.
+        purposes: the purposes that are accepted.
 
     Raises:
-        InvalidApprovalTokenException: it was not signed for any of them, or was changed.
+        InvalidApprovalTokenException: the text was not signed for any of the purposes, or was changed.
     """
     for purpose in purposes if len(text) <= LONGEST and text.isascii() else ():
         try:
@@ -76,14 +76,14 @@ def check(gateway: Gateway, text: str, *purposes: Purpose) -> ApprovalTarget:
 def approval_link(
     gateway: Gateway, execution_id: str, token: str, expires_at: datetime, recipient: str = ""
 ) -> str | None:
-    """The address of the page that decides an approval; None when the gateway's own address is not known.
+    """The URL of the page that decides an approval, or None if the gateway's own URL is not known.
 
     Args:
-        gateway: which serves the page.
+        gateway: the gateway that serves the page.
         execution_id: the pipeline execution.
-        token: of the approval.
-        expires_at: of the approval.
-        recipient: the e-mail address of the one person whom it is made for, who then counts as who decided.
+        token: the token of the approval.
+        expires_at: when the approval expires.
+        recipient: the e-mail address of the only person who gets the link; a decision is recorded under it.
     """
     if not gateway.url:
         return None
@@ -99,10 +99,13 @@ def _signer(gateway: Gateway, purpose: Purpose) -> Signer:
 
 
 def _canonical(text: str) -> str:
-    """The text; the last bits of a signature's last letter say nothing, and only one spelling of them is taken."""
+    """Return the text if its signature has the canonical base64 spelling.
+
+    The last bits of the last character are padding, so one signature has several spellings; only one is accepted.
+    """
     signature = text.rpartition(".")[2].encode()
     if _encode(_decode(signature)) != signature:
-        raise ValueError("another spelling of a signature")
+        raise ValueError("the signature is not in canonical base64")
     return text
 
 
@@ -118,12 +121,12 @@ def _decode(text: bytes) -> bytes:
 
 
 def form_token(gateway: Gateway, nonce: str, link: str) -> str:
-    """What a form of the link's page carries, which goes with the cookie that holds `nonce`, and with no other."""
+    """The token in a form of the link's page; it is valid only together with the cookie that holds `nonce`."""
     return _signer(gateway, "form").get_signature(f"{nonce}:{link}").decode()
 
 
 def is_form_token(gateway: Gateway, given: str, nonce: str, link: str) -> bool:
-    """Whether `form_token` made it; compared in constant time."""
+    """Whether `form_token` created the given token for this nonce and link; compared in constant time."""
     signer = _signer(gateway, "form")
     is_plain = bool(nonce) and len(given) <= LONGEST and given.isascii()
     return is_plain and signer.verify_signature(f"{nonce}:{link}", given)

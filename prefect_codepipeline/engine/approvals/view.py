@@ -1,4 +1,4 @@
-"""Everything that somebody who is to decide an approval has to see."""
+"""The information that an approver needs to decide an approval."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from prefect_codepipeline.model.approvals.standing import (
 from prefect_codepipeline.model.record.facts import ApprovalRequested
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 
-# How many executions are looked through for the last release; each costs two requests.
-_LOOKED_THROUGH = 15
+# How many executions are searched for the last approved one; each costs two requests.
+_SEARCH_LIMIT = 15
 
 
 @dataclass(frozen=True)
 class ApprovalView:
-    """An approval and its execution, as they stand."""
+    """An approval and its execution, in their current state."""
 
     known: KnownExecution
     asked: ActionState
@@ -38,12 +38,12 @@ class ApprovalView:
 
     @property
     def state(self) -> ExecutionState:
-        assert self.known.state, "what asks for an approval has begun"
+        assert self.known.state, "an execution that requested an approval has started"
         return self.known.state
 
     @property
     def request(self) -> ApprovalRequested:
-        assert self.asked.request, "it was found by its request"
+        assert self.asked.request, "the action was found by its approval request"
         return self.asked.request
 
     @property
@@ -56,7 +56,7 @@ class ApprovalView:
 
 
 def view_approval(execution_id: str, token: str) -> ApprovalView:
-    """The approval with that token. Raises `InvalidApprovalTokenException` when there is none, or none any more."""
+    """The approval with that token. Raises `InvalidApprovalTokenException` if it does not exist or was deleted."""
     try:
         known = read_execution(execution_id)
     except PipelineExecutionNotFoundException:
@@ -68,13 +68,13 @@ def view_approval(execution_id: str, token: str) -> ApprovalView:
 
 
 def changes_of(view: ApprovalView) -> list[Change]:
-    """What the approval would release, beside what was approved there the last time."""
+    """The changes that the approval would release since the last approved execution."""
     return changes_since(view.state, _last_approved(view))
 
 
 def _last_approved(view: ApprovalView) -> ExecutionState | None:
     request = view.request
-    for run in find_runs(view.state.pinned.pipeline_name, limit=_LOOKED_THROUGH):
+    for run in find_runs(view.state.pinned.pipeline_name, limit=_SEARCH_LIMIT):
         if run["id"] == view.known.id or not run["run_count"]:
             continue
         state = known_execution(run).state

@@ -1,4 +1,4 @@
-"""Keep versions of pipelines, and find them again."""
+"""Store the versions of pipelines in Prefect blocks, and find them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ DEFINITION_TYPE = "pipeline-definition"
 
 
 def claim_version(declaration: PipelineDeclaration) -> UUID | None:
-    """Keep the definition as the version it says; the block's id, None when somebody has that version already."""
+    """Store the definition under its version; the block's id, or None if another process has taken that version."""
     try:
         return cast(UUID, _block(declaration).save(document_name(declaration.name, declaration.version)))
-    except ValueError:  # Prefect's answer to a name that is taken
+    except ValueError:  # Prefect's error for a name that is taken
         return None
 
 
@@ -43,37 +43,37 @@ def read_definition_block(definition_id: str | UUID) -> PipelineDefinition:
 
 
 def find_version(pipeline_name: str, version: int) -> tuple[UUID, PipelineDefinition] | None:
-    """One version of a pipeline and its block's id, None when there is none."""
+    """One version of a pipeline and its block's id, or None if there is none."""
     name = document_name(pipeline_name, version)
     status, document = call(
         "GET",
         f"/block_types/slug/{DEFINITION_TYPE}/block_documents/name/{name}?include_secrets=true",
         expected=(404,),
     )
-    return None if status == 404 else _parsed(document)
+    return None if status == 404 else _parse(document)
 
 
 def pipeline_names() -> list[str]:
     """The names of all pipelines that have a definition."""
-    firsts = call_all("/block_documents/filter", _named(like_="-v1"))
+    firsts = call_all("/block_documents/filter", _name_filter(like_="-v1"))
     return sorted({document["data"]["pipeline_name"] for document in firsts})
 
 
 def definition_documents(pipeline_name: str) -> list[dict[str, Any]]:
-    """The blocks of all versions of a pipeline, as Prefect's API gives them."""
-    found = call_all("/block_documents/filter", _named(like_=f"{slug(pipeline_name)}-v"))
+    """The block documents of all versions of a pipeline, as returned by Prefect's API."""
+    found = call_all("/block_documents/filter", _name_filter(like_=f"{slug(pipeline_name)}-v"))
     versions = re.compile(re.escape(slug(pipeline_name)) + r"-v\d+")
     return [document for document in found if versions.fullmatch(document["name"])]
 
 
 def updated_since(versions: Mapping[str, int]) -> list[str]:
-    """Those pipelines that have a newer definition than these versions, by name."""
+    """The names of the pipelines that have a newer definition than the given version."""
     following = {document_name(name, version + 1): name for name, version in versions.items()}
-    found = call_all("/block_documents/filter", _named(any_=sorted(following))) if following else []
+    found = call_all("/block_documents/filter", _name_filter(any_=sorted(following))) if following else []
     return sorted(following[document["name"]] for document in found)
 
 
-def _named(**name: Any) -> dict[str, Any]:
+def _name_filter(**name: Any) -> dict[str, Any]:
     return {
         "block_types": {"slug": {"any_": [DEFINITION_TYPE]}},
         "block_documents": {"is_anonymous": {"eq_": False}, "name": name},
@@ -84,8 +84,8 @@ def newest_version(pipeline_name: str, at_least: int = 1) -> tuple[UUID, Pipelin
     """The newest version of a pipeline and its block's id.
 
     Args:
-        pipeline_name: as in its definition.
-        at_least: a version that is known to exist; looking starts there.
+        pipeline_name: the name in the definition.
+        at_least: a version that is known to exist; the search starts there.
 
     Raises:
         PipelineNotFoundException: there is no such pipeline.
@@ -101,21 +101,21 @@ def newest_version(pipeline_name: str, at_least: int = 1) -> tuple[UUID, Pipelin
 
 
 def read_definitions(versions: Mapping[str, int]) -> list[PipelineDefinition]:
-    """These versions of pipelines, by name, secrets included; a few requests for all of them."""
+    """The given versions of pipelines, secrets included; `versions` is by pipeline name. Takes only a few requests."""
     names = [document_name(name, version) for name, version in sorted(versions.items())]
     found: dict[str, PipelineDefinition] = {}
     for start in range(0, len(names), PAGE):
-        body = {**_named(any_=names[start : start + PAGE]), "include_secrets": True}
+        body = {**_name_filter(any_=names[start : start + PAGE]), "include_secrets": True}
         for document in call_all("/block_documents/filter", body):
             found[document["name"]] = PipelineDefinition.model_validate(document["data"])
     return [found[name] for name in names if name in found]
 
 
 def settings_of(pipeline_name: str, settings_id: str | None = None) -> PipelineSettings:
-    """The block with that id when one is given, else of the pipeline's name, else `default`, else a fresh one.
+    """The block with that id if one is given, else the pipeline's own block, else `default`, else default values.
 
     Raises:
-        MissingBlock: the block cannot be used; says which fields are wrong.
+        MissingBlock: the block is invalid; the message names the fields.
     """
     by_name = "/block_types/slug/pipeline-settings/block_documents/name"
     paths = [f"{by_name}/{slug(pipeline_name)}", f"{by_name}/default"]
@@ -139,5 +139,5 @@ def _block(declaration: PipelineDeclaration) -> PipelineDefinition:
     return PipelineDefinition.of(declaration, secret_keys)
 
 
-def _parsed(document: dict[str, Any]) -> tuple[UUID, PipelineDefinition]:
+def _parse(document: dict[str, Any]) -> tuple[UUID, PipelineDefinition]:
     return UUID(document["id"]), PipelineDefinition.model_validate(document["data"])

@@ -1,4 +1,4 @@
-"""Follow an execution in a thread of its own: what follows may lag, and what it follows never waits for it."""
+"""Follow the changes of an execution in a separate thread. The follower may lag; the execution never waits for it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from prefect_codepipeline.engine.executions.process import Execution
 
 
 class Follower(ABC):
-    """Looks at an execution when its facts have changed, and once more when the block ends.
+    """Reads an execution after its facts have changed, and once more when the `with` block ends.
 
     Args:
-        execution: what is followed.
-        name: of the thread.
-        pause_seconds: facts come in bursts; so long it waits for the rest of one.
+        execution: the execution to follow.
+        name: the name of the thread.
+        pause_seconds: the wait after a change for the rest of a burst of facts.
     """
 
     def __init__(self, execution: Execution, name: str, pause_seconds: float) -> None:
         self._execution = execution
         self._pause_seconds = pause_seconds
         self._changed = threading.Event()
-        self._over = threading.Event()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=name, daemon=True)
 
     def __enter__(self) -> Follower:
@@ -35,18 +35,18 @@ class Follower(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._ended.set()
         self._changed.set()
         self._thread.join(timeout=10)
 
     @abstractmethod
     def _follow(self) -> None:
-        """Go through `_changes()`."""
+        """Iterate over `_changes()`."""
 
     def _changes(self) -> Iterator[None]:
-        over = False
-        while not over:
+        ended = False
+        while not ended:
             self._changed.wait()
-            over = self._over.wait(self._pause_seconds)
+            ended = self._ended.wait(self._pause_seconds)
             self._changed.clear()
             yield

@@ -1,4 +1,4 @@
-"""Find executions of pipelines and read how they stand."""
+"""Find executions of pipelines and read their state."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from prefect_codepipeline.prefect_api.client import call, call_all, flow_run
 
 TAG = "codepipeline"
 _CLOCKS_DIFFER = timedelta(minutes=5)
-_GOING_ON = ["PENDING", "RUNNING", "PAUSED", "CANCELLING", "CRASHED"]
+_IN_FLIGHT = ["PENDING", "RUNNING", "PAUSED", "CANCELLING", "CRASHED"]
 
 
 @dataclass(frozen=True)
 class KnownExecution:
-    """A flow run of a pipeline, and how its record says it stands: `state` is None while it has not begun."""
+    """A flow run of a pipeline with its facts and the state from them; `state` is None if it has not started."""
 
     run: dict[str, Any]
     facts: list[AnyFact]
@@ -39,7 +39,7 @@ class KnownExecution:
 
     @property
     def status(self) -> str:
-        """AWS's word; a run that Prefect ended before its record could say so has Prefect's end."""
+        """The status in AWS's words; if Prefect ended the run without a final fact, derived from Prefect's state."""
         ended = {"CANCELLED": "Stopped", "FAILED": "Failed"}
         if self.state and (self.state.final or self.run["state_type"] not in ended):
             return self.state.status
@@ -51,7 +51,7 @@ class KnownExecution:
 
 
 def pipeline_tag(pipeline_name: str) -> str:
-    """The tag that every execution and deployment of the pipeline bears."""
+    """The tag of every execution and deployment of the pipeline."""
     return f"pipeline:{pipeline_name}"
 
 
@@ -62,16 +62,16 @@ def find_runs(
     limit: int = 50,
     offset: int = 0,
 ) -> list[dict[str, Any]]:
-    """Flow runs of pipelines, latest first, as Prefect's API gives them; not those that a schedule made for later.
+    """Flow runs of pipelines, latest first, as returned by Prefect's API; without runs that are scheduled for later.
 
     Args:
-        pipeline_name: of one pipeline only.
-        state_types: Prefect's state types, any when None.
-        limit: at most so many, up to 200.
-        offset: leave out so many.
+        pipeline_name: only runs of this pipeline.
+        state_types: only runs in these Prefect state types; None means any.
+        limit: the maximum number of runs, up to 200.
+        offset: the number of runs to skip.
     """
     wanted = _wanted_runs(pipeline_name, state_types)
-    # Prefect makes the runs of a schedule long before; clocks may differ by so much.
+    # Prefect creates the runs of a schedule long before they start. The margin allows for differing clocks.
     soon = datetime.now(timezone.utc) + _CLOCKS_DIFFER
     wanted["flow_runs"]["expected_start_time"] = {"before_": soon.isoformat()}
     body = {**wanted, "limit": limit, "offset": offset}
@@ -85,7 +85,7 @@ def find_all_runs(
     state_names: list[str] | None = None,
     ended_after: datetime | None = None,
 ) -> list[dict[str, Any]]:
-    """All flow runs of all pipelines with these states; `ended_after`: that ended later."""
+    """All flow runs of all pipelines with these states; with `ended_after`, only those that ended later."""
     return call_all("/flow_runs/filter", _wanted_runs(None, state_types, state_names, ended_after))
 
 
@@ -107,19 +107,19 @@ def _wanted_runs(
 
 
 def find_in_flight(pipeline_name: str) -> list[dict[str, Any]]:
-    """The flow runs of executions that have begun, or were started, and have not ended; at most 200."""
-    runs = find_runs(pipeline_name, state_types=[*_GOING_ON, "SCHEDULED"], limit=200)
-    # A run that a schedule made for later is not an execution yet.
+    """The flow runs of executions that have started or will start now, and have not ended; at most 200."""
+    runs = find_runs(pipeline_name, state_types=[*_IN_FLIGHT, "SCHEDULED"], limit=200)
+    # A run that a schedule created for later is not an execution yet.
     return [run for run in runs if run["state_type"] != "SCHEDULED" or not run["auto_scheduled"]]
 
 
 def count_in_flight(pipeline_name: str) -> int:
-    """How many executions of the pipeline have started, or are about to, and have not ended."""
-    # A run that a schedule made for later is not an execution yet.
+    """The number of executions of the pipeline that have started or will start now, and have not ended."""
+    # A run that a schedule created for later is not an execution yet.
     now = datetime.now(timezone.utc).isoformat()
-    about_to = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": now}}
-    going_on = {"state": {"type": {"any_": _GOING_ON}}}
-    return _count(pipeline_name, about_to) + _count(pipeline_name, going_on)
+    due = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": now}}
+    in_flight = {"state": {"type": {"any_": _IN_FLIGHT}}}
+    return _count(pipeline_name, due) + _count(pipeline_name, in_flight)
 
 
 def _count(pipeline_name: str, wanted: dict[str, Any]) -> int:
@@ -128,25 +128,25 @@ def _count(pipeline_name: str, wanted: dict[str, Any]) -> int:
 
 
 def check_limit(pipeline_name: str, mode: ExecutionMode) -> None:
-    """Refuse one more execution of a QUEUED or PARALLEL pipeline that has as many in flight as it may.
+    """Refuse one more execution of a QUEUED or PARALLEL pipeline that has reached the limit of executions in flight.
 
     https://docs.aws.amazon.com/codepipeline/latest/userguide/limits.html
 
     Raises:
-        ConcurrentPipelineExecutionsLimitExceededException: says how many there are.
+        ConcurrentPipelineExecutionsLimitExceededException: the limit is reached.
     """
     if mode != "SUPERSEDED" and count_in_flight(pipeline_name) >= MAX_EXECUTIONS_IN_FLIGHT:
         raise _too_many(pipeline_name, mode)
 
 
 def check_limit_before(pipeline_name: str, mode: ExecutionMode, started: str) -> None:
-    """The same for an execution of such a pipeline that runs already, however it was started.
+    """Check the same limit for an execution that has started already, in whatever way.
 
-    Only those count that `started` (the server's time) before it, so of many that begin at once the first go on.
-    Raises as `check_limit` does.
+    Only executions that started before `started` (the server's time) count. So if many start at once, the first ones
+    continue. Raises the same error as `check_limit`.
     """
-    going_on = {"state": {"type": {"any_": _GOING_ON}}, "start_time": {"before_": started}}
-    if _count(pipeline_name, going_on) > MAX_EXECUTIONS_IN_FLIGHT:  # it is one of them itself
+    in_flight = {"state": {"type": {"any_": _IN_FLIGHT}}, "start_time": {"before_": started}}
+    if _count(pipeline_name, in_flight) > MAX_EXECUTIONS_IN_FLIGHT:  # the execution itself is counted too
         raise _too_many(pipeline_name, mode)
 
 
@@ -179,9 +179,9 @@ def latest_execution(pipeline_name: str) -> KnownExecution:
     """The execution that started last.
 
     Raises:
-        PipelineNotFoundException: the pipeline never ran; says how to start it.
+        PipelineNotFoundException: the pipeline has no execution; the message gives the command to start one.
     """
-    # A run that a schedule made for later is not an execution yet.
+    # A run that a schedule created for later is not an execution yet.
     for run in find_runs(pipeline_name, limit=20):
         if run["state_type"] not in ("SCHEDULED", "PENDING") or run["run_count"] or not run["auto_scheduled"]:
             return known_execution(run)
@@ -191,7 +191,7 @@ def latest_execution(pipeline_name: str) -> KnownExecution:
 
 
 def waiting_execution(pipeline_name: str) -> KnownExecution:
-    """The execution that waits for an approval; the latest one when none does."""
+    """The latest execution that waits for an approval, or the latest execution if none waits."""
     for run in find_runs(pipeline_name, state_types=["PAUSED", "RUNNING"], limit=20):
         execution = known_execution(run)
         if execution.state and execution.state.open_approvals:
@@ -200,13 +200,13 @@ def waiting_execution(pipeline_name: str) -> KnownExecution:
 
 
 def log_page(execution_id: str, action_name: str | None, offset: int, limit: int) -> list[dict[str, Any]]:
-    """Log lines of an execution in the order of time: `timestamp`, `level`, `message`.
+    """Log lines of an execution, oldest first: `timestamp`, `level`, `message`.
 
     Args:
         execution_id: the pipeline execution.
-        action_name: lines of the task runs of this action only.
-        offset: leave out so many.
-        limit: at most so many, up to 200.
+        action_name: only lines of this action's task runs.
+        offset: the number of lines to skip.
+        limit: the maximum number of lines, up to 200.
     """
     _, runs = call(
         "POST",

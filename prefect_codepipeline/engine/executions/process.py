@@ -1,4 +1,4 @@
-"""The execution that this process runs: its definition, its record, and whether it is still ours."""
+"""The execution that this process runs: its definition, its facts, and whether this process still owns it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ FactT = TypeVar("FactT", bound=Fact)
 
 
 class Execution:
-    """One pipeline execution as the process that runs it sees it.
+    """One pipeline execution in the process that runs it.
 
     Args:
-        record: where its facts are kept.
+        record: stores the facts of the execution.
         declaration: the definition, secrets included.
-        facts: what the record says by now.
-        process: the number of this process; a higher one in the record means that this one must leave.
-        can_suspend: False when nothing could start the run again (no deployment).
-        started: when the execution first started by the server's clock, as a text that sorts.
+        facts: the facts in the record so far.
+        process: the number of this process; if the record has a higher one, this process must stop.
+        can_suspend: False if nothing could resume the flow run (no deployment).
+        started: when the execution first started by the server's clock, as a text that sorts by time.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Execution:
         self.started = started
         self.cancellation = CancellationToken()
         self.listeners: list[Callable[[Execution], None]] = []
-        # The key of the fact that ends the rule that is asked now, and how its work is told.
+        # The key of the override fact that ends the running rule, and the token that cancels the rule's work.
         self.overridable: tuple[str, CancellationToken] | None = None
         self._facts = facts
         self._state: ExecutionState | None = None
@@ -66,11 +66,11 @@ class Execution:
 
     @property
     def state(self) -> ExecutionState:
-        """What the facts known to this process amount to."""
+        """The fold of the facts that this process knows."""
         with self._lock:
             if self._state is None:
                 self._state = fold(self.id, self.declaration, self._facts)
-            assert self._state, "an execution is pinned before its process is made"
+            assert self._state, "an execution is pinned before its process is created"
             return self._state
 
     @property
@@ -88,7 +88,7 @@ class Execution:
         return load_artifact_store(self.settings.artifact_store)
 
     def write(self, fact: FactT) -> FactT:
-        """Write a fact, or take note of the one that was there before."""
+        """Write a fact; if its key exists already, take the existing fact instead."""
         written = self.record.write_or_read(fact)
         with self._lock:
             self._facts.append(written)  # type: ignore[arg-type]  # every Fact subclass is in AnyFact
@@ -98,14 +98,14 @@ class Execution:
         return written
 
     def refresh(self) -> ExecutionState:
-        """Read the record again: others decide approvals."""
+        """Read all facts again, since other processes write facts too, such as approval decisions."""
         facts = self.record.read()
         with self._lock:
             self._facts, self._state = facts, None
         return self.state
 
     def look_for_stop(self) -> StopRequested | None:
-        """Why nothing more may start, if somebody has asked for that; abandoning ends what runs."""
+        """The stop request, if there is one: no more actions may start; `abandon` also cancels running actions."""
         known = {fact.key for fact in self.facts}
         found = self.record.read(f"stop-{self.state.epoch}-")
         if new := [fact for fact in found if fact.key not in known]:
@@ -122,7 +122,7 @@ class Execution:
         return stop
 
     def visit(self, stage_name: str) -> Visit:
-        """This execution in front of the stage, for the current attempt of it."""
+        """The visit of this execution at the gate of a stage, for the current attempt of the stage."""
         names = [stage.name for stage in self.declaration.stages]
         position = names.index(stage_name)
         pinned = self.state.pinned
@@ -139,13 +139,13 @@ class Execution:
         )
 
     def check_is_ours(self) -> None:
-        """Leave, without touching the run's state, when another process has taken the execution over."""
+        """Abort, without changing the flow run's state, if another process has taken over the execution."""
         if self.record.get(f"process-{self.process + 1}") is not None:
             self.cancellation.cancel()
-            raise Abort(f"process {self.process + 1} has taken this execution over")
+            raise Abort(f"process {self.process + 1} has taken over this execution")
 
     def end_process(self) -> None:
-        """Say that this process does nothing more."""
+        """Record that this process has ended."""
         self.record.write(ProcessEnded(at=utc_now(), process=self.process))
 
 
@@ -153,7 +153,7 @@ _current: ContextVar[Execution] = ContextVar("prefect_codepipeline_execution")
 
 
 def current_execution() -> Execution:
-    """The execution whose pipeline flow runs in this context; threads of its tasks see it too."""
+    """The execution whose pipeline flow runs in this context; also available in the threads of its tasks."""
     return _current.get()
 
 
@@ -165,7 +165,7 @@ def set_current_execution(execution: Execution) -> None:
 def claim_process(
     record: RecordOf, known: list[AnyFact], run_count: int, host: str, pid: int
 ) -> ProcessStarted:
-    """Take the execution over: write the next `process-<n>` fact, whoever else tries."""
+    """Take over the execution: write the next free `process-<n>` fact, even if other processes try the same."""
     number = 1 + max((fact.process for fact in known if isinstance(fact, ProcessStarted)), default=0)
     while True:
         fact = ProcessStarted(at=utc_now(), process=number, run_count=run_count, host=host, pid=pid)

@@ -1,4 +1,4 @@
-"""Keep what Slack shows of an approval true: who decided, who approved so far, that it expires soon."""
+"""Keep the Slack messages of an approval up to date: its decision, its approvers so far, and one reminder."""
 
 from __future__ import annotations
 
@@ -30,35 +30,37 @@ _logger = logging.getLogger(__name__)
 
 
 def show_decision(execution_id: str, token: str) -> None:
-    """Change the message that asked, if there is one, to how the approval stands now; a failure is only logged.
+    """Update the approval's Slack message, if there is one, to its current status; a failure is only logged.
 
-    The execution's own process does the same once it is awake, so that nothing depends on this.
+    The execution's own process makes the same update when it resumes, so nothing depends on this call.
     """
     try:
         view = view_approval(execution_id, token)
         for channel in channels_of(view.known):
-            if asked := _sent(view.known, f"{ASKED}{token}", channel):
-                _show_in(channel, view, token, asked)
+            if request := _notification(view.known, f"{ASKED}{token}", channel):
+                _update_message(channel, view, token, request)
     except CodePipelineError as error:
-        _logger.warning("execution %s: Slack's message was not changed: %s", execution_id, error)
+        _logger.warning("execution %s: could not update the approval in Slack: %s", execution_id, error)
 
 
-def _show_in(channel: SlackChannel, view: ApprovalView, token: str, asked: NotificationSent) -> None:
-    channel_id, _, ts = asked.message_id.partition("/")
+def _update_message(channel: SlackChannel, view: ApprovalView, token: str, request: NotificationSent) -> None:
+    channel_id, _, ts = request.message_id.partition("/")
     try:
         channel.update(channel_id, ts, *_message(view, channel))
     except CodePipelineError:
         raise
     except Exception as error:
         failure = read_failure(error)
-        _logger.warning("execution %s: Slack's message was not changed: %s", view.known.id, failure.text)
+        _logger.warning(
+            "execution %s: could not update the approval in Slack: %s", view.known.id, failure.text
+        )
         return
     if view.standing != "open":
-        _note(view.known, f"{DECIDED}{token}", channel, asked.message_id)
+        _record(view.known, f"{DECIDED}{token}", channel, request.message_id)
 
 
 def withdraw_buttons(known: KnownExecution) -> None:
-    """Take the buttons from every message of an execution that asks for what nobody decides any more."""
+    """Remove the buttons from every message of an execution whose approval can no longer be decided."""
     sent = {(fact.subject, fact.channel) for fact in known.facts if isinstance(fact, NotificationSent)}
     asked = {(each.removeprefix(ASKED), channel) for each, channel in sent if each.startswith(ASKED)}
     for token in sorted({token for token, channel in asked if (f"{DECIDED}{token}", channel) not in sent}):
@@ -66,7 +68,7 @@ def withdraw_buttons(known: KnownExecution) -> None:
 
 
 def reminder_due(request: ApprovalRequested, policy: ApprovalPolicy) -> datetime | None:
-    """When to remind of an approval; None for one that is open only a little longer than that."""
+    """When to send the reminder of an approval; None without reminders, or if the approval is open too briefly."""
     if policy.remind_minutes_before is None:
         return None
     before = timedelta(minutes=policy.remind_minutes_before)
@@ -74,20 +76,20 @@ def reminder_due(request: ApprovalRequested, policy: ApprovalPolicy) -> datetime
 
 
 def remind(known: KnownExecution, request: ApprovalRequested) -> bool:
-    """Post the one reminder of an approval wherever it was asked for; whether this call did.
+    """Post the one reminder of an approval in every channel that got its request; whether this call posted any.
 
-    Written down before it is posted: a reminder that is lost does less harm than one that comes every minute.
+    The reminder is recorded before it is posted: a lost reminder does less harm than one that comes every minute.
     """
-    reminded = [_remind_in(channel, known, request) for channel in channels_of(known)]
-    return any(reminded)
+    posted = [_remind_in(channel, known, request) for channel in channels_of(known)]
+    return any(posted)
 
 
 def _remind_in(channel: SlackChannel, known: KnownExecution, request: ApprovalRequested) -> bool:
     if known.state is None:
         return False
-    parent = _sent(known, EXECUTION, channel)
-    asked = _sent(known, f"{ASKED}{request.token}", channel)
-    if asked is None or not _note(known, f"{REMINDED}{request.token}", channel, asked.message_id):
+    parent = _notification(known, EXECUTION, channel)
+    asked = _notification(known, f"{ASKED}{request.token}", channel)
+    if asked is None or not _record(known, f"{REMINDED}{request.token}", channel, asked.message_id):
         return False
     minutes = max(0, round((request.expires_at - utc_now()).total_seconds() / 60))
     left = f"{minutes} minutes" if minutes < 120 else f"{minutes // 60} hours"
@@ -95,13 +97,17 @@ def _remind_in(channel: SlackChannel, known: KnownExecution, request: ApprovalRe
         thread = (parent or asked).message_id.partition("/")[2]
         channel.post(*reminder_reply(request, known.state, left), thread_ts=thread)
     except Exception as error:
-        _logger.warning("execution %s: Slack was not reminded: %s", known.id, read_failure(error).text)
+        _logger.warning(
+            "execution %s: could not post the approval's reminder in Slack: %s",
+            known.id,
+            read_failure(error).text,
+        )
         return False
     return True
 
 
 def is_reminded(known: KnownExecution, token: str) -> bool:
-    """Whether somebody has reminded of that approval."""
+    """Whether a reminder of that approval was recorded."""
     return any(
         isinstance(fact, NotificationSent) and fact.subject == f"{REMINDED}{token}" for fact in known.facts
     )
@@ -116,14 +122,14 @@ def _message(view: ApprovalView, channel: SlackChannel) -> Message:
 
 
 def channels_of(known: KnownExecution) -> list[SlackChannel]:
-    """The channels that the pipeline reports to, as its settings say it now, the default one first."""
-    assert known.state, "only an execution that has begun has reported"
+    """The channels that the pipeline currently reports to, by its settings; the default channel first."""
+    assert known.state, "only an execution that has started has notified a channel"
     pinned = known.state.pinned
     names = wants_of(settings_of(pinned.pipeline_name, pinned.settings_id))
     return [channel for channel in map(load_slack_channel, names) if channel]
 
 
-def _sent(known: KnownExecution, subject: str, channel: SlackChannel) -> NotificationSent | None:
+def _notification(known: KnownExecution, subject: str, channel: SlackChannel) -> NotificationSent | None:
     return next(
         (
             fact
@@ -135,6 +141,6 @@ def _sent(known: KnownExecution, subject: str, channel: SlackChannel) -> Notific
     )
 
 
-def _note(known: KnownExecution, subject: str, channel: SlackChannel, message_id: str) -> bool:
+def _record(known: KnownExecution, subject: str, channel: SlackChannel, message_id: str) -> bool:
     fact = NotificationSent(at=utc_now(), subject=subject, channel=channel.channel, message_id=message_id)
     return RecordOf(known.id).write(fact)

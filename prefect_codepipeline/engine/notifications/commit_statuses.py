@@ -1,6 +1,7 @@
-"""Tell git hosts how a pipeline fares with their commits. A host may be slow or away: the pipeline never waits for it.
+"""Send the status of a pipeline's executions to git hosts, as commit statuses. The pipeline never waits for a host.
 
-The newest status wins; what a host did not take is sent again, with pauses. A token that may not is said once.
+Only the newest status is sent. If a host is unavailable or limits requests, the status is sent again after a pause.
+If a host refuses a status, no more are sent for that commit, and one warning is logged for the connection.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ from prefect_codepipeline.prefect_api.ui import run_url
 
 FLUSH_SECONDS = 5.0
 TIMEOUT_SECONDS = 5.0
-# Between two statuses of one commit: hosts limit them, and nobody reads faster.
+# Between two statuses of one commit: hosts limit the rate of requests.
 _BETWEEN = 2.0
 _BURST_SECONDS = 0.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
-_SAID_LENGTH = 200
+_ANSWER_LENGTH = 200
 _RESOLVED = ("ConnectionArn", "FullRepositoryId", "RepositoryName", "Owner", "Repo")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _NEEDS: dict[HostKind, str] = {
@@ -50,14 +51,14 @@ _NEEDS: dict[HostKind, str] = {
     "gitea": "a token needs 'write:repository'",
     "bitbucket": "a token needs the scope 'repository'",
 }
-# The run's own log where there is one; a thread has none of its own.
+# The flow run's logger, taken before the thread starts: a thread has no run context.
 AnyLogger = logging.Logger | logging.LoggerAdapter[Any]
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one commit's status goes. `name` is the connection's, for people."""
+    """The endpoint for the status of one commit. `name` is the connection's name, for messages."""
 
     name: str
     kind: HostKind
@@ -66,23 +67,23 @@ class Place:
 
 
 @dataclass
-class _Standing:
-    """How far one place is. Times are in `time.monotonic()` seconds."""
+class _Delivery:
+    """The status to send to one place, and the last status that was sent. Times are in `time.monotonic()` seconds."""
 
     place: Place
     body: dict[str, Any]
-    told: dict[str, Any] | None = None
+    sent_body: dict[str, Any] | None = None
     due: float = 0.0
     pause: float = _FIRST_PAUSE
-    is_silent: bool = False
+    is_refused: bool = False
 
     @property
-    def is_behind(self) -> bool:
-        return not self.is_silent and self.body != self.told
+    def is_pending(self) -> bool:
+        return not self.is_refused and self.body != self.sent_body
 
 
 class CommitStatuses(Follower):
-    """Tells the commits of one execution how it stands, in a thread of its own."""
+    """Sends the status of one execution to its commits, in a separate thread."""
 
     def __init__(self, execution: Execution) -> None:
         super().__init__(execution, "codepipeline-commits", _BURST_SECONDS)
@@ -90,29 +91,29 @@ class CommitStatuses(Follower):
 
     def _follow(self) -> None:
         try:
-            self._tell_until_over()
-        except Exception as error:  # a status is lost rather than the pipeline
-            _logger.warning("commits are not told how the pipeline fares: %s", type(error).__name__)
+            self._send_until_end()
+        except Exception as error:  # losing a status must not fail the pipeline
+            _logger.warning("commit statuses are no longer sent: %s", type(error).__name__)
 
-    def _tell_until_over(self) -> None:
-        over = False
-        while not over:
-            self._changed.wait(self._teller.rest())
-            over = self._over.wait(self._pause_seconds)
+    def _send_until_end(self) -> None:
+        ended = False
+        while not ended:
+            self._changed.wait(self._sender.seconds_until_due())
+            ended = self._ended.wait(self._pause_seconds)
             self._changed.clear()
             state = self._execution.state
-            self._teller.learn(state, status_of(state, run_url(state.execution_id)))
-            if not over:
-                self._teller.tell()
-        self._teller.flush(FLUSH_SECONDS)
+            self._sender.update(state, status_of(state, run_url(state.execution_id)))
+            if not ended:
+                self._sender.send_due()
+        self._sender.flush(FLUSH_SECONDS)
 
 
-class Teller:
-    """Knows which commits were told what.
+class StatusSender:
+    """Sends commit statuses, and remembers the last status of each commit.
 
     Args:
-        declaration: of the pipeline, its secrets included.
-        logger: where trouble is said, once of each kind and place.
+        declaration: the definition of the pipeline, secrets included.
+        logger: receives the warnings, one for each kind of problem and place.
     """
 
     def __init__(self, declaration: PipelineDeclaration, logger: AnyLogger | None = None) -> None:
@@ -120,7 +121,7 @@ class Teller:
         self._logger = logger or _logger
         self._connections = Connections()
         self._looked_up: dict[tuple[str, str], Place | None] = {}
-        self._standings: dict[str, _Standing] = {}
+        self._deliveries: dict[str, _Delivery] = {}
         self._warned: set[tuple[str, str]] = set()
         self._http: httpx.Client | None = None
 
@@ -131,53 +132,59 @@ class Teller:
             if key not in self._looked_up:
                 try:
                     self._looked_up[key] = self._place(state, action, commit)
-                except CodePipelineError as error:  # it is tried again with the next change
-                    self._warn("lookup", action, f"the commit of {action!r} has no status by now: {error}")
+                except CodePipelineError as error:  # tried again with the next change
+                    self._warn(
+                        "lookup", action, f"the commit of {action!r} has no status yet, will retry: {error}"
+                    )
                     continue
             if place := self._looked_up[key]:
                 body = body_of(place.kind, status)
-                standing = self._standings.setdefault(place.url, _Standing(place, body))
-                standing.body = body
+                delivery = self._deliveries.setdefault(place.url, _Delivery(place, body))
+                delivery.body = body
 
-    def rest(self) -> float | None:
-        """Seconds until something is to be sent; None when nothing is."""
-        due = [standing.due for standing in self._standings.values() if standing.is_behind]
+    def seconds_until_due(self) -> float | None:
+        """Seconds until the next status is due, or None if no status is pending."""
+        due = [delivery.due for delivery in self._deliveries.values() if delivery.is_pending]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
-    def tell(self) -> None:
-        """Send what is due."""
-        for standing in self._standings.values():
-            if standing.is_behind and standing.due <= time.monotonic():
-                self._send(standing, TIMEOUT_SECONDS)
+    def send_due(self) -> None:
+        """Send the statuses that are due."""
+        for delivery in self._deliveries.values():
+            if delivery.is_pending and delivery.due <= time.monotonic():
+                self._send(delivery, TIMEOUT_SECONDS)
 
     def flush(self, seconds: float) -> None:
-        """Send what is left, for so long at most."""
+        """Send the pending statuses, for at most this many seconds."""
         deadline = time.monotonic() + seconds
-        for standing in self._standings.values():
-            standing.due, standing.pause = 0.0, min(standing.pause, _FIRST_PAUSE)
-        while (rest := self.rest()) is not None:
-            if time.monotonic() + rest >= deadline:
-                self._warn("late", "", "a commit was not told the latest of the execution in time")
+        for delivery in self._deliveries.values():
+            delivery.due, delivery.pause = 0.0, min(delivery.pause, _FIRST_PAUSE)
+        while (wait := self.seconds_until_due()) is not None:
+            if time.monotonic() + wait >= deadline:
+                self._warn(
+                    "late",
+                    "",
+                    "a commit did not get the latest status of the execution before the process ended",
+                )
                 break
-            time.sleep(rest)
-            for standing in self._standings.values():
+            time.sleep(wait)
+            for delivery in self._deliveries.values():
                 left = deadline - time.monotonic()
-                if standing.is_behind and standing.due <= time.monotonic() and left > 0:
-                    self._send(standing, min(TIMEOUT_SECONDS, left))
+                if delivery.is_pending and delivery.due <= time.monotonic() and left > 0:
+                    self._send(delivery, min(TIMEOUT_SECONDS, left))
         if self._http:
             self._http.close()
             self._http = None
 
     def _place(self, state: ExecutionState, action: str, commit: str) -> Place | None:
-        """Where the status of the commit goes; None when nobody is to be told, or nobody can be."""
+        """The endpoint for the commit's status, or None if the commit's host gets no status."""
         found = next((each for each in git_places(self._declaration) if each.action.name == action), None)
         if found is None:
             return None
-        place = _resolved(found, state)
+        place = _resolve(found, state)
         try:
             connection = self._connections.connection(place)
             repository = name_on_host(connection, place.repository)
-        except (ActionFailed, ValueError):  # the action itself said why, and read no commit
+        except (ActionFailed, ValueError):  # the action has failed for this reason, and read no commit
             return None
         kind, address = kind_of_host(connection), api_address(connection)
         if not (connection.token and connection.commit_statuses and kind and address):
@@ -188,33 +195,34 @@ class Teller:
             self._warn(
                 "token",
                 name,
-                f"no host takes the token of connection {name!r}: it holds a line break or a space",
+                f"the token of connection {name!r} cannot be sent in an HTTP header: it has a space, a line "
+                "break or another character that is not allowed; correct the token",
             )
             return None
         return Place(name, kind, address + path, _headers(kind, connection)) if path else None
 
-    def _send(self, standing: _Standing, seconds: float) -> None:
-        body, place = standing.body, standing.place
+    def _send(self, delivery: _Delivery, seconds: float) -> None:
+        body, place = delivery.body, delivery.place
         self._http = self._http or httpx.Client(follow_redirects=False)
         try:
             answer = self._http.post(place.url, json=body, headers=place.headers, timeout=seconds)
-        except Exception as error:  # its text may quote the token
-            self._put_off(standing, f"does not answer ({type(error).__name__})", None)
+        except Exception as error:  # the text of the error may quote the token
+            self._retry_later(delivery, f"does not answer ({type(error).__name__})", None)
             return
-        if answer.is_success or _says_nothing_new(place.kind, answer):
-            standing.told, standing.pause = body, _FIRST_PAUSE
-            standing.due = time.monotonic() + _BETWEEN
+        if answer.is_success or _is_known_already(place.kind, answer):
+            delivery.sent_body, delivery.pause = body, _FIRST_PAUSE
+            delivery.due = time.monotonic() + _BETWEEN
         elif answer.status_code >= 500 or _is_limited(answer):
-            self._put_off(standing, f"answered {answer.status_code}", _asked_rest(answer))
+            self._retry_later(delivery, f"answered {answer.status_code}", _retry_after(answer))
         else:
-            standing.is_silent = True
+            delivery.is_refused = True
             self._warn("refused", place.name, _refusal(place, answer))
 
-    def _put_off(self, standing: _Standing, what: str, seconds: float | None) -> None:
-        pause, standing.pause = standing.pause, min(2 * standing.pause, _LONGEST_PAUSE)
-        standing.due = time.monotonic() + (pause if seconds is None else seconds)
-        host = httpx.URL(standing.place.url).host
-        self._warn("away", host, f"{host} {what}; its commits get their status when it takes it")
+    def _retry_later(self, delivery: _Delivery, what: str, seconds: float | None) -> None:
+        pause, delivery.pause = delivery.pause, min(2 * delivery.pause, _LONGEST_PAUSE)
+        delivery.due = time.monotonic() + (pause if seconds is None else seconds)
+        host = httpx.URL(delivery.place.url).host
+        self._warn("away", host, f"{host} {what}; the status of its commits will be sent again")
 
     def _warn(self, kind: str, subject: str, text: str) -> None:
         if (kind, subject) not in self._warned:
@@ -222,22 +230,24 @@ class Teller:
         self._warned.add((kind, subject))
 
 
-def tell_commits_the_end(state: ExecutionState) -> None:
-    """Tell its commits how an execution ended that no process will tell of. Takes some seconds at most.
+def send_final_statuses(state: ExecutionState) -> None:
+    """Send the final status of an execution that no process runs any more. Takes a few seconds at most.
 
     Args:
-        state: of the execution, by its whole record.
+        state: the state of the execution, from all its facts.
     """
     try:
-        teller = Teller(read_definition_block(state.pinned.definition_id).whole())
-        teller.learn(state, status_of(state, run_url(state.execution_id)))
-        teller.flush(FLUSH_SECONDS)
-    except CodePipelineError as error:  # a status is lost rather than what ends the execution
-        _logger.warning("the commits of execution %s are not told its end: %s", state.execution_id, error)
+        sender = StatusSender(read_definition_block(state.pinned.definition_id).whole())
+        sender.update(state, status_of(state, run_url(state.execution_id)))
+        sender.flush(FLUSH_SECONDS)
+    except CodePipelineError as error:  # losing a status must not keep the execution from ending
+        _logger.warning(
+            "execution %s: could not send the final status to its commits: %s", state.execution_id, error
+        )
 
 
-def _resolved(place: GitPlace, state: ExecutionState) -> GitPlace:
-    """The place as the action found it, its variables replaced."""
+def _resolve(place: GitPlace, state: ExecutionState) -> GitPlace:
+    """The place with the variables replaced as they were for the action."""
     action = next(found for _, found in state.actions if found.name == place.action.name)
     started: ActionStarted | None = action.started
     known = started.resolved_configuration if started else {}
@@ -247,26 +257,26 @@ def _resolved(place: GitPlace, state: ExecutionState) -> GitPlace:
 
 
 def _fits_a_header(token: str) -> bool:
-    # A library that refuses one quotes it.
+    # Checked here, because the HTTP library's own error would quote the token.
     return token.isascii() and token.isprintable() and " " not in token and bool(token)
 
 
 def _headers(kind: HostKind, connection: GitConnection) -> dict[str, str]:
-    assert connection.token, "asked for before"
+    assert connection.token, "checked by the caller"
     token = connection.token.get_secret_value()
     headers = {"User-Agent": "prefect-codepipeline", "Authorization": f"Bearer {token}"}
     if kind == "github":
         headers |= {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
     elif kind == "gitea":
         headers["Authorization"] = f"token {token}"
-    elif kind == "bitbucket" and connection.username:  # an app password or API token is one half of a login
+    elif kind == "bitbucket" and connection.username:  # an app password or API token needs its user name
         login = base64.b64encode(f"{connection.username}:{token}".encode()).decode()
         headers["Authorization"] = f"Basic {login}"
     return headers
 
 
-def _says_nothing_new(kind: HostKind, answer: httpx.Response) -> bool:
-    """GitLab refuses the state that a commit has already, which a process before this one told it."""
+def _is_known_already(kind: HostKind, answer: httpx.Response) -> bool:
+    """Whether GitLab refused a state that the commit has already, because an earlier process sent it."""
     return kind == "gitlab" and answer.status_code == 400 and "Cannot transition status" in answer.text
 
 
@@ -277,8 +287,8 @@ def _is_limited(answer: httpx.Response) -> bool:
     return answer.status_code == 403 and any(limits)
 
 
-def _asked_rest(answer: httpx.Response) -> float | None:
-    """How long the host wants to be left alone, in seconds."""
+def _retry_after(answer: httpx.Response) -> float | None:
+    """The seconds until the host accepts the next request."""
     text = answer.headers.get("retry-after", "")
     return float(text) if text.isascii() and text.isdigit() else None
 
@@ -288,13 +298,13 @@ def _refusal(place: Place, answer: httpx.Response) -> str:
     host = httpx.URL(place.url).host
     if code in (401, 403, 404):
         return (
-            f"{host} does not take the status of a commit ({code}) from connection {place.name!r}: {_NEEDS[place.kind]}; "
-            "or set commit_statuses of the connection to false"
+            f"{host} did not accept the status of a commit from connection {place.name!r} ({code}): "
+            f"{_NEEDS[place.kind]}; correct the token, or set commit_statuses of the connection to false"
         )
     if answer.is_redirect:
         return (
-            f"{host} wants the status of a commit sent elsewhere ({code}), where the token of connection {place.name!r} "
-            "is not sent: correct its url_template or api_url, or the repository's name"
+            f"{host} redirected the status of a commit ({code}); redirects are not followed, to protect the token "
+            f"of connection {place.name!r}: correct its url_template or api_url, or the repository's name"
         )
     said = _CONTROL.sub(" ", answer.text[:_SAID_LENGTH])
     return f"{host} refuses the status of a commit ({code}): {said}"

@@ -1,7 +1,7 @@
-"""Tell URLs the events of an execution: signed, in order, at least once. The pipeline never waits for it.
+"""Send the events of an execution to webhooks: signed, in order, at least once. The pipeline never waits for it.
 
-One thread for each webhook sends, and begins after the last event that the record says was told. A process writes that down
-when it leaves, so what one did before it was killed is told again by the next, with the same ids.
+Each webhook has a thread, which starts after the last event that is recorded as sent. A process records that event
+when it ends. So the events that a killed process has sent are sent again by the next process, with the same ids.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -44,7 +44,7 @@ FLUSH_SECONDS = 8.0
 _PAUSE_SECONDS = 0.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _LONGEST_RETRY_AFTER = 3600.0
-_MAY_PASS = {408, 425, 429}
+_TEMPORARY = {408, 425, 429}
 _GONE = 410
 
 Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
@@ -52,7 +52,7 @@ Write = Callable[[NotificationSent], object]
 
 
 class EventPublisher(Follower):
-    """Tells the webhooks that a pipeline's rules name what happens in one execution."""
+    """Publishes the events of one execution to the webhooks in the pipeline's notification rules."""
 
     def __init__(self, execution: Execution) -> None:
         super().__init__(execution, "codepipeline-event-webhooks", _PAUSE_SECONDS)
@@ -65,8 +65,8 @@ class EventPublisher(Follower):
         for _ in self._changes():
             events = history.of(execution.facts) if senders else []
             for sender in senders:
-                sender.tell(events)
-        close_all(senders, is_over=execution.state.final is not None)
+                sender.queue(events)
+        close_all(senders, is_final=execution.state.final is not None)
 
     def _senders(self) -> list[EventSender]:
         execution = self._execution
@@ -75,21 +75,21 @@ class EventPublisher(Follower):
                 execution.settings, execution.declaration, execution.facts, execution.record.write, self._log
             )
         except CodePipelineError as error:
-            self._log.warning("no URL is told the events: %s", error)
+            self._log.warning("no events are sent to webhooks: %s", error)
             return []
 
 
 class EventSender:
-    """Sends one webhook the events of one execution, oldest first, in a thread of its own.
+    """Sends the events of one execution to one webhook, oldest first, in a separate thread.
 
     Args:
-        name: of the webhook's block, which is how logs call it: its URL may be a secret.
-        webhook: where to.
-        rules: which events.
-        place: the account and the region that the events name.
-        facts: what the record says was told by earlier processes.
-        write: writes down what was told.
-        log: where trouble is said.
+        name: the name of the webhook's block. Logs use it instead of the URL, which may be a secret.
+        webhook: the webhook.
+        rules: the rules that select the events.
+        place: the account and the region in the events.
+        facts: the facts of the execution, which say what earlier processes have sent.
+        write: records the last event that was sent.
+        log: receives the warnings.
     """
 
     def __init__(
@@ -105,56 +105,56 @@ class EventSender:
         self._name, self._webhook, self._rules, self._place = name, webhook, rules, place
         self._write, self._log = write, log
         self._poster = Poster(webhook.url, webhook.allows_private_addresses)
-        self._told = {
+        self._sent = {
             fact.message_id
             for fact in facts
             if isinstance(fact, NotificationSent) and fact.channel == _channel_of(name)
         }
-        self._noted = set(self._told)
+        self._recorded = set(self._sent)
         self._last = ""
         self._waiting: list[StateChange] = []
         # All times are in `time.monotonic()` seconds.
         self._deadline: float | None = None
         self._next_try = 0.0
-        self._asked_to_wait = False
+        self._has_retry_after = False
         self._pause = _FIRST_PAUSE
-        self._over = False
+        self._stopped = False
         self._warned: set[str] = set()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="codepipeline-event-webhook", daemon=True)
         self._thread.start()
 
-    def tell(self, events: Sequence[StateChange]) -> None:
-        """Take note of every event so far, oldest first; returns at once."""
+    def queue(self, events: Sequence[StateChange]) -> None:
+        """Queue the events that are not sent yet; `events` are all so far, oldest first. Returns at once."""
         with self._changed:
             ids = [str(event.id) for event in events]
-            told = max((number for number, each in enumerate(ids) if each in self._told), default=-1)
+            last = max((number for number, each in enumerate(ids) if each in self._sent), default=-1)
             self._waiting = [
-                event for event in events[told + 1 :] if any(rule.names(event) for rule in self._rules)
+                event for event in events[last + 1 :] if any(rule.names(event) for rule in self._rules)
             ]
             self._changed.notify()
 
     def end_by(self, deadline: float) -> None:
-        """Send what is left until then, in `time.monotonic()` seconds; returns at once."""
+        """Send the queued events until the deadline, in `time.monotonic()` seconds; returns at once."""
         with self._changed:
             self._deadline = deadline
-            if not self._asked_to_wait:
+            if not self._has_retry_after:
                 self._next_try, self._pause = 0.0, _FIRST_PAUSE
             self._changed.notify()
 
-    def leave(self, deadline: float, is_over: bool) -> None:
-        """Wait for that, and write down how far it came, for the next process."""
+    def close(self, deadline: float, is_final: bool) -> None:
+        """Wait until the deadline for the queued events, and record the last one sent for the next process."""
         self._thread.join(timeout=max(0.0, deadline - time.monotonic()))
         if not self._thread.is_alive():
             self._poster.close()
         with self._changed:
             left, last = len(self._waiting), self._last
-        if last and last not in self._noted:
-            self._note(last)
-        if left and is_over and not self._over:
-            self._warn("left", f"{left} events could not be told in time")
+        if last and last not in self._recorded:
+            self._record(last)
+        if left and is_final and not self._stopped:
+            self._warn("left", f"{left} events could not be sent in time and are lost")
 
-    def _note(self, event_id: str) -> None:
+    def _record(self, event_id: str) -> None:
         channel = _channel_of(self._name)
         try:
             self._write(
@@ -162,27 +162,29 @@ class EventSender:
                     at=utc_now(), subject=f"event:{event_id}", channel=channel, message_id=event_id
                 )
             )
-        except Exception as error:  # the next process tells again what this one did
-            self._warn("record", f"events may be told twice: {error}")
+        except Exception as error:  # the next process sends the events of this one again
+            self._warn(
+                "record", f"the last event could not be recorded, so events may be sent twice: {error}"
+            )
 
     def _work(self) -> None:
         while (event := self._wait_for_work()) is not None:
             try:
                 answer = self._send(event)
             except (TimeoutError, ConnectionError) as error:
-                self._rest(None)
-                self._warn("away", f"{error}; it is tried again")
+                self._retry_later(None)
+                self._warn("away", f"{error}; will retry")
             except PrivateAddressError as error:
-                self._give_up(str(error))
-            except Exception as error:  # events are lost rather than the pipeline
-                self._give_up(f"the request cannot be made: {type(error).__name__}")
+                self._stop(str(error))
+            except Exception as error:  # losing events must not fail the pipeline
+                self._stop(f"the request could not be sent: {type(error).__name__}")
             else:
-                self._take(event, answer)
+                self._handle(event, answer)
 
     def _wait_for_work(self) -> StateChange | None:
-        """The event that is to be sent now; None when there is nothing more to do."""
+        """The next event to send, or None if there is nothing more to do."""
         with self._changed:
-            while not self._over:
+            while not self._stopped:
                 now = time.monotonic()
                 if self._deadline is not None and (
                     not self._waiting or max(now, self._next_try) >= self._deadline
@@ -205,62 +207,63 @@ class EventSender:
             timeout = max(0.1, min(timeout, self._deadline - time.monotonic()))
         return self._poster.post(body, headers, timeout)
 
-    def _take(self, event: StateChange, answer: Answer) -> None:
+    def _handle(self, event: StateChange, answer: Answer) -> None:
         status = answer.status
         if 200 <= status < 300:
-            self._done(event)
-        elif status >= 500 or status in _MAY_PASS:
-            self._rest(_retry_after(answer))
-            self._warn("away", f"it answers {status}; it is tried again")
+            self._remove(event)
+        elif status >= 500 or status in _TEMPORARY:
+            self._retry_later(_retry_after(answer))
+            self._warn("away", f"the receiver answered {status}; will retry")
         elif status == _GONE:
-            self._give_up(f"it answers {status}")
+            self._stop(f"the receiver answered {status}")
         else:
-            why = "redirects are not followed" if 300 <= status < 400 else "such events are left out"
-            self._warn("refused", f"it answers {status}; {why}")
-            self._done(event)
+            why = "redirects are not followed" if 300 <= status < 400 else "refused events are skipped"
+            self._warn("refused", f"the receiver answered {status}; {why}")
+            self._remove(event)
 
-    def _done(self, event: StateChange) -> None:
+    def _remove(self, event: StateChange) -> None:
+        """Remove an event that was sent or skipped from the queue."""
         with self._changed:
             self._last = str(event.id)
-            self._told.add(self._last)
+            self._sent.add(self._last)
             self._waiting = [each for each in self._waiting if each.id != event.id]
-            self._next_try, self._pause, self._asked_to_wait = 0.0, _FIRST_PAUSE, False
+            self._next_try, self._pause, self._has_retry_after = 0.0, _FIRST_PAUSE, False
 
-    def _rest(self, seconds: float | None) -> None:
-        """Leave it alone: as long as it says, else longer each time, and not all at the same moment."""
+    def _retry_later(self, seconds: float | None) -> None:
+        """Pause for the seconds of Retry-After, else for a random time that grows with each failure."""
         with self._changed:
             pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
-            self._asked_to_wait = seconds is not None
+            self._has_retry_after = seconds is not None
             self._next_try = time.monotonic() + (
                 pause * random.uniform(0.5, 1) if seconds is None else seconds
             )
 
-    def _give_up(self, why: str) -> None:
+    def _stop(self, why: str) -> None:
         with self._changed:
-            self._over = True
+            self._stopped = True
             self._waiting = []
-        self._warn("over", f"{why}; it is told nothing more by this process")
+        self._warn("stopped", f"{why}; this process sends no more events to it")
 
     def _warn(self, kind: str, text: str) -> None:
-        """Say each kind of trouble once."""
+        """Log each kind of problem once."""
         if kind not in self._warned:
             self._log.warning("EventWebhook %r: %s", self._name, text)
         self._warned.add(kind)
 
 
-def close_all(senders: Sequence[EventSender], is_over: bool, seconds: float = FLUSH_SECONDS) -> None:
-    """Have all of them send what is left at the same time, for so long at most.
+def close_all(senders: Sequence[EventSender], is_final: bool, seconds: float = FLUSH_SECONDS) -> None:
+    """Let all senders send their queued events in parallel, then close them.
 
     Args:
-        senders: who is to leave.
-        is_over: whether no later process will tell what is left.
-        seconds: for all of them together.
+        senders: the senders to close.
+        is_final: whether the execution has ended, so that no later process sends the rest.
+        seconds: the time limit for all senders together.
     """
     deadline = time.monotonic() + seconds
     for sender in senders:
         sender.end_by(deadline)
     for sender in senders:
-        sender.leave(deadline, is_over)
+        sender.close(deadline, is_final)
 
 
 def senders_of(
@@ -270,7 +273,7 @@ def senders_of(
     write: Write,
     log: Log | None = None,
 ) -> list[EventSender]:
-    """A sender for each webhook that the settings' rules name; one that is missing or damaged is a warning."""
+    """A sender for each webhook in the notification rules; a missing or invalid webhook is only a warning."""
     log = log or logging.getLogger(__name__)
     place = place_of(declaration)
     senders = []
@@ -278,7 +281,7 @@ def senders_of(
         try:
             webhook = load_event_webhook(name)
         except CodePipelineError as error:
-            log.warning("EventWebhook %r is told nothing: %s", name, error)
+            log.warning("EventWebhook %r gets no events: %s", name, error)
             continue
         rules = [rule for rule in settings.notifications if rule.event_webhook == name]
         senders.append(EventSender(name, webhook, rules, place, facts, write, log))
@@ -289,12 +292,12 @@ def load_event_webhook(name: str) -> EventWebhook:
     """The block of that name.
 
     Raises:
-        MissingBlock: there is none, or it cannot be used; says which fields are wrong.
+        MissingBlock: the block does not exist, or is invalid; the message names the fields.
         PrefectUnavailable: the API does not answer.
     """
     path = f"/block_types/slug/event-webhook/block_documents/name/{quote(name, safe='')}?include_secrets=true"
     status, document = call("GET", path, expected=(404, 422))
-    hint = f"make it with `codepipeline event-webhook add {name} --url URL`"
+    hint = f"create it with `codepipeline event-webhook add {name} --url URL`"
     if status != 200:
         raise MissingBlock(f"there is no EventWebhook block {name!r}; {hint}")
     try:
@@ -305,13 +308,13 @@ def load_event_webhook(name: str) -> EventWebhook:
 
 
 def signed(secret: SecretStr, event_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The three headers that show a receiver who sent this, and when.
+    """The three headers with which a receiver verifies the sender and the time.
 
     Args:
-        secret: of the webhook.
-        event_id: the same each time that the event is sent.
-        timestamp: of this attempt, in seconds since 1970.
-        body: what is sent, byte for byte.
+        secret: the secret of the webhook.
+        event_id: the id of the event, the same in each attempt.
+        timestamp: the time of this attempt, in seconds since 1970.
+        body: the exact bytes of the request's body.
     """
     content = f"{event_id}.{timestamp}.".encode() + body
     digest = base64.b64encode(hmac.new(key_of(secret), content, hashlib.sha256).digest()).decode()
@@ -323,7 +326,7 @@ def signed(secret: SecretStr, event_id: str, timestamp: int, body: bytes) -> dic
 
 
 def _retry_after(answer: Answer) -> float | None:
-    """The seconds that the receiver asks for, an hour at most."""
+    """The seconds in the receiver's Retry-After, an hour at most."""
     text = answer.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         seconds = float(text)

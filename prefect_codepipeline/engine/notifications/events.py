@@ -1,4 +1,4 @@
-"""Tell Prefect the state changes of an execution, as events that automations can react to.
+"""Publish the state changes of an execution as Prefect events, which automations can react to.
 
 https://docs.prefect.io/v3/concepts/events
 """
@@ -18,16 +18,16 @@ from prefect_codepipeline.model.record.events import EventTeller, StateChange
 from prefect_codepipeline.model.record.facts import AnyFact, ProcessEnded
 from prefect_codepipeline.prefect_api.client import call
 
-_PAUSE_SECONDS = 0.2  # one request tells all facts of a burst
+_PAUSE_SECONDS = 0.2  # one request sends the events of a burst of facts
 _DEFAULT_REGION = "us-east-1"
 _logger = logging.getLogger(__name__)
 
 
-class Herald(Follower):
-    """Tells what happens in one execution, in order.
+class PrefectEventPublisher(Follower):
+    """Publishes the events of one execution, in order.
 
-    It begins after the last process that left by itself, which has told what there was. So what a process did
-    before it was killed is told by the next one, perhaps for the second time, with the same ids.
+    It starts after the facts of the last process that ended regularly, because that process has sent its events. The
+    events of a killed process are sent by the next process, perhaps for the second time, with the same ids.
     """
 
     def __init__(self, execution: Execution) -> None:
@@ -37,18 +37,18 @@ class Herald(Follower):
     def _follow(self) -> None:
         for _ in self._changes():
             try:
-                self._messenger.tell(self._execution.facts)
-            except CodePipelineError as error:  # it is tried again with the next change
-                _logger.warning("what happened could not be told as events: %s", error)
+                self._messenger.send(self._execution.facts)
+            except CodePipelineError as error:  # tried again with the next change
+                _logger.warning("execution %s: could not send its events: %s", self._execution.id, error)
 
 
 class Messenger:
-    """Sends each state change of an execution once, whoever asks it to and how often.
+    """Sends each state change of an execution once, even if the same facts are passed again.
 
     Args:
-        execution_id: of the pipeline execution.
-        declaration: the definition that it runs.
-        facts: what its record says when the messenger begins.
+        execution_id: the id of the pipeline execution.
+        declaration: the definition that the execution runs.
+        facts: the facts of the execution when the messenger is created.
     """
 
     def __init__(self, execution_id: str, declaration: PipelineDeclaration, facts: Sequence[AnyFact]) -> None:
@@ -57,18 +57,18 @@ class Messenger:
         self._teller = EventBuilder(execution_id, declaration, self._region)
         self._seen: set[str] = set()
         self._pending: list[StateChange] = []
-        self._learn(_told_before(facts))
+        self._add(_facts_of_ended_processes(facts))
         self._pending.clear()
 
-    def tell(self, facts: Sequence[AnyFact]) -> None:
-        """Send what these facts add. Raises `PrefectUnavailable`; what was not sent is sent next time."""
-        self._learn(facts)
+    def send(self, facts: Sequence[AnyFact]) -> None:
+        """Send the events of new facts. Raises `PrefectUnavailable`; the next call sends the events again."""
+        self._add(facts)
         if self._pending:
             events = [as_prefect_event(change, self._account, self._region) for change in self._pending]
             call("POST", "/events", events)
             self._pending.clear()
 
-    def _learn(self, facts: Sequence[AnyFact]) -> None:
+    def _add(self, facts: Sequence[AnyFact]) -> None:
         for fact in facts:
             if fact.key not in self._seen:
                 self._seen.add(fact.key)
@@ -76,7 +76,7 @@ class Messenger:
 
 
 class History:
-    """Every state change of an execution so far, for those who keep count by themselves of what they were told."""
+    """All state changes of an execution so far, for senders that record themselves which ones they have sent."""
 
     def __init__(self, execution_id: str, declaration: PipelineDeclaration) -> None:
         self._teller = EventBuilder(execution_id, declaration, place_of(declaration)[1])
@@ -84,7 +84,7 @@ class History:
         self._changes: list[StateChange] = []
 
     def of(self, facts: Sequence[AnyFact]) -> list[StateChange]:
-        """The changes that these facts and those given before are, in their order."""
+        """The changes of these facts and of all facts of earlier calls, in order."""
         for fact in facts:
             if fact.key not in self._seen:
                 self._seen.add(fact.key)
@@ -93,22 +93,24 @@ class History:
 
 
 def place_of(declaration: PipelineDeclaration) -> tuple[str, str]:
-    """The account and the region that a pipeline's events name."""
+    """The account and the region in a pipeline's events."""
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _DEFAULT_REGION
     return declaration.role_arn.split(":")[4], region
 
 
-def tell_the_rest(execution_id: str, declaration: PipelineDeclaration, facts: Sequence[AnyFact]) -> None:
-    """Send what no process will tell: for an execution that was ended from outside.
+def send_remaining_events(
+    execution_id: str, declaration: PipelineDeclaration, facts: Sequence[AnyFact]
+) -> None:
+    """Send the remaining events of an execution that was ended from outside, so that no process of its own sends them.
 
     Raises:
         PrefectUnavailable: the API does not answer.
     """
-    Messenger(execution_id, declaration, facts).tell(facts)
+    Messenger(execution_id, declaration, facts).send(facts)
 
 
 def as_prefect_event(change: StateChange, account: str, region: str) -> dict[str, Any]:
-    """The event as Prefect's API takes it; its payload is AWS's whole event, so `payload.detail.state` holds."""
+    """The event in the format of Prefect's API; the payload is the complete AWS event (`payload.detail.state`)."""
     detail = change.detail
     pipeline, execution_id = detail["pipeline"], detail["execution-id"]
     resource = {
@@ -147,6 +149,6 @@ def _resource_id(change: StateChange) -> str:
     return f"codepipeline.pipeline-execution.{detail['execution-id']}"
 
 
-def _told_before(facts: Sequence[AnyFact]) -> Sequence[AnyFact]:
+def _facts_of_ended_processes(facts: Sequence[AnyFact]) -> Sequence[AnyFact]:
     ends = [number for number, fact in enumerate(facts) if isinstance(fact, ProcessEnded)]
     return facts[: ends[-1] + 1] if ends else []

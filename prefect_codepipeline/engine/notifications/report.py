@@ -92,10 +92,10 @@ def tell_the_end(execution_id: str) -> None:
     for notifier in notifiers:
         notifier.tell(known.state, run_url(execution_id), events)
     for sender in senders:
-        sender.tell(events)
+        sender.queue(events)
     close_all(notifiers)
-    event_webhooks.close_all(senders, is_over=True)
-    tell_commits_the_end(known.state)
+    event_webhooks.close_all(senders, is_final=True)
+    send_final_statuses(known.state)
 
 
 def _channel(name: str) -> SlackChannel | None:

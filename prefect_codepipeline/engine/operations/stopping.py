@@ -126,7 +126,7 @@ def _end(state: ExecutionState, status: PipelineExecutionStatus, summary: str) -
     record = RecordOf(state.execution_id)
     record.write(ExecutionFinished(at=utc_now(), epoch=state.epoch, status=status, summary=summary))
     declaration = read_definition_block(state.pinned.definition_id).masked()
-    tell_the_rest(state.execution_id, declaration, record.read())
+    send_remaining_events(state.execution_id, declaration, record.read())
     gate.leave_all(state.pinned.pipeline_name, state.execution_id)
 
 

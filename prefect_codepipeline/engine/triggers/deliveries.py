@@ -1,4 +1,4 @@
-"""What a git host told a webhook: who sent it, and the executions that it starts."""
+"""Deliveries of git hosts to webhooks: check the sender, read the events, start the executions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MOST_TEXT = 500
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Who may send to `/webhooks/<name>`: a connection's host, or the hosts of a pipeline's sources."""
+    """The connections whose hosts may send to `/webhooks/<name>`: one connection, or those of a pipeline's sources."""
 
     name: str
     connections: Mapping[str, GitConnection]
@@ -51,19 +51,19 @@ class Endpoint:
 
 @dataclass
 class Definitions:
-    """The definitions of deployed pipelines; a version never changes, so each is read once."""
+    """The definitions of deployed pipelines. A version never changes, so each is read only once."""
 
     known: dict[tuple[str, int], PipelineDefinition] = field(default_factory=dict)
 
     def read(self) -> list[PipelineDefinition]:
-        """What every deployed pipeline runs now."""
+        """The current definition of every deployed pipeline."""
         found = deployed_definitions(self.known)
         self.known = {(each.pipeline_name, each.version): each for each in found}
         return found
 
 
 def find_endpoint(name: str) -> Endpoint | None:
-    """The connection with that name, else the pipeline; None when there is neither, or nobody may send to it.
+    """The endpoint of the connection with that name, else of the pipeline; None if no host may send to it.
 
     Raises:
         PrefectUnavailable: Prefect does not answer.
@@ -72,7 +72,7 @@ def find_endpoint(name: str) -> Endpoint | None:
         found = {name: find_named_connection(name)}
     except MissingBlock:
         found = _connections_of(name)
-    except ActionFailed:  # a block that cannot be used
+    except ActionFailed:  # the block is invalid
         return None
     found = {name: connection for name, connection in found.items() if connection.webhook_secret}
     return Endpoint(name, found) if found else None
@@ -81,25 +81,26 @@ def find_endpoint(name: str) -> Endpoint | None:
 def read_delivery(
     endpoint: Endpoint, headers: Mapping[str, str], body: bytes, at: datetime
 ) -> TakenDelivery | Delivery:
-    """What a request tells of; a `Delivery` without events says why there is nothing to do.
+    """The delivery in a request; a `Delivery` without events gives the reason why there is nothing to do.
 
     Raises:
-        WebhookRefused: its sender does not know the secret.
-        PayloadError: it is not what that host sends.
+        WebhookRefused: the sender does not know the secret.
+        PayloadError: the body is not a valid payload of that host.
     """
-    host, connections = _checked(endpoint, headers, body)
-    told = read_payload(headers, body, host)
-    if not told.events:
-        return told
-    delivery = told.events[0].delivery[:255]
+    host, connections = _check_request(endpoint, headers, body)
+    received = read_payload(headers, body, host)
+    if not received.events:
+        return received
+    delivery = received.events[0].delivery[:255]
     return TakenDelivery(
         key=delivery_key(endpoint.name, delivery, body),
         at=at,
         endpoint=endpoint.name,
         connections=connections,
         delivery=delivery,
-        events=tuple(shortened(event) for event in told.events),
-        # The signature does not cover the host's id, and what was overheard must start nothing a second time.
+        events=tuple(shortened(event) for event in received.events),
+        # The signature does not cover the host's delivery id. With the body alone, a replayed request has the same
+        # token and starts nothing.
         token=delivery_key(endpoint.name, "", body),
     )
 
@@ -107,12 +108,12 @@ def read_delivery(
 def read_webhook(
     webhook: PipelineWebhook, source_address: str, headers: Mapping[str, str], body: bytes, at: datetime
 ) -> TakenDelivery | str:
-    """What a request to a V1 webhook starts; a text says why its filters let it start nothing.
+    """The delivery in a request to a V1 webhook, or the reason why the filters of the webhook ignore the request.
 
     Raises:
-        WebhookRefused: its authentication does not let it in.
-        PayloadError: the body is no JSON.
-        CodePipelineError: the webhook cannot be used; its pipeline or action may be gone.
+        WebhookRefused: the authentication of the webhook refused the request.
+        PayloadError: the body is not JSON.
+        CodePipelineError: the webhook cannot be used; its pipeline or action may have been deleted.
     """
     definition = webhook.whole()
     check_webhook(definition, source_address, headers, body)
@@ -131,26 +132,26 @@ def read_webhook(
     )
 
 
-def deal_with(taken: TakenDelivery, definitions: Definitions) -> FinishedDelivery:
-    """Start what a delivery asks for; doing it twice starts nothing twice.
+def process_delivery(taken: TakenDelivery, definitions: Definitions) -> FinishedDelivery:
+    """Start the executions for a delivery; processing it twice starts nothing twice.
 
     Raises:
-        ActionFailed: git could not tell which files have changed.
-        PrefectUnavailable: it may be done again.
+        ActionFailed: the changed files could not be read from git.
+        PrefectUnavailable: the API does not answer; the delivery can be processed again.
     """
-    results = [_start(taken)] if taken.webhook else _tell_all(taken, definitions)
-    return _finished(taken, results)
+    results = [_start(taken)] if taken.webhook else _trigger_all(taken, definitions)
+    return _finish(taken, results)
 
 
-def given_up(taken: TakenDelivery, reason: str) -> FinishedDelivery:
-    """The end of a delivery that could not be dealt with."""
+def abandon_delivery(taken: TakenDelivery, reason: str) -> FinishedDelivery:
+    """The result of a delivery that could not be processed."""
     events = [str(event) for event in taken.events] or [f"webhook {taken.webhook}"]
-    return _finished(
+    return _finish(
         taken, [EventResult(event=each, pipeline="", refusal=reason[:_MOST_TEXT]) for each in events]
     )
 
 
-def _finished(taken: TakenDelivery, results: list[EventResult]) -> FinishedDelivery:
+def _finish(taken: TakenDelivery, results: list[EventResult]) -> FinishedDelivery:
     return FinishedDelivery(
         key=taken.key,
         at=taken.at,
@@ -162,7 +163,7 @@ def _finished(taken: TakenDelivery, results: list[EventResult]) -> FinishedDeliv
 
 
 def _start(taken: TakenDelivery) -> EventResult:
-    """What a V1 webhook does: it starts its pipeline, with the commit that was pushed when the body tells of one."""
+    """Start the pipeline of a V1 webhook, with the pushed commit if the body has one."""
     pipeline, _, action = taken.endpoint.rpartition("/")
     event = taken.events[0] if taken.events else None
     what = f"webhook {taken.webhook}" + (f", {event}" if event else "")
@@ -178,7 +179,7 @@ def _start(taken: TakenDelivery) -> EventResult:
 def _pushes_to(
     pipeline: PipelineDeclaration, action: str, headers: Mapping[str, str], body: bytes
 ) -> tuple[GitEvent, ...]:
-    """The push to the action's own branch that a body tells of; nothing where it tells of anything else."""
+    """The push to the action's own branch in a body; empty for any other event."""
     places = [place for place in git_places(pipeline) if place.action.name == action]
     try:
         events = read_payload(headers, body).events
@@ -193,14 +194,14 @@ def _pushes_to(
     return tuple(found[:1])
 
 
-def _tell_all(taken: TakenDelivery, definitions: Definitions) -> list[EventResult]:
+def _trigger_all(taken: TakenDelivery, definitions: Definitions) -> list[EventResult]:
     known = Connections()
     results: list[EventResult] = []
     readers = list(_readers(taken, definitions.read(), known))
     for number, event in enumerate(taken.events):
         token = f"webhook-{taken.token}-{number}"
-        told = [_tell(reader, event, token, known) for reader in readers if reader.of(event)]
-        results += told or [EventResult(event=str(event))]
+        found = [_trigger(reader, event, token, known) for reader in readers if reader.of(event)]
+        results += found or [EventResult(event=str(event))]
     return results
 
 
@@ -217,7 +218,7 @@ class _Reader:
 
 
 def _is_of(place: GitPlace, event: GitEvent) -> bool:
-    # CodeCommit's names have no owner; no host tells repositories apart by case.
+    # CodeCommit's names have no owner. On all hosts, repository names are not case-sensitive.
     found = event.repository.casefold()
     return place.repository.casefold() == (
         found.rpartition("/")[2] if place.provider == CODECOMMIT else found
@@ -228,7 +229,7 @@ def _readers(
     taken: TakenDelivery, definitions: list[PipelineDefinition], known: Connections
 ) -> Iterator[_Reader]:
     for definition in definitions:
-        # An endpoint that is a pipeline's starts that one alone.
+        # The endpoint of a pipeline starts only that pipeline.
         if taken.endpoint not in taken.connections and definition.pipeline_name != taken.endpoint:
             continue
         places = [place for place in git_places(definition.whole()) if known.name(place) in taken.connections]
@@ -236,15 +237,15 @@ def _readers(
             yield _Reader(definition, tuple(places))
 
 
-def _tell(reader: _Reader, event: GitEvent, token: str, known: Connections) -> EventResult:
+def _trigger(reader: _Reader, event: GitEvent, token: str, known: Connections) -> EventResult:
     places = reader.of(event)
 
-    def completed(event: GitEvent) -> GitEvent:
+    def complete_event(event: GitEvent) -> GitEvent:
         access = known.access(places[0])
         return complete(event, access, Look.at(access, _READ_SECONDS))
 
     done = trigger(
-        reader.definition, event, "webhook", token, completed, [place.action.name for place in places]
+        reader.definition, event, "webhook", token, complete_event, [place.action.name for place in places]
     )
     reason = "" if done.decision.starts else _why_not(done.decision)
     return EventResult(
@@ -257,11 +258,11 @@ def _tell(reader: _Reader, event: GitEvent, token: str, known: Connections) -> E
 
 
 def _why_not(decision: Decision) -> str:
-    return "; ".join(dict.fromkeys(each.reason for each in decision.considered)) or "no filter asks for it"
+    return "; ".join(dict.fromkeys(each.reason for each in decision.considered)) or "no filter matches"
 
 
 def _connections_of(pipeline: str) -> dict[str, GitConnection]:
-    """The connections of a pipeline's sources, by their blocks' names."""
+    """The connections of a pipeline's sources, by block name."""
     try:
         _, definition = newest_version(pipeline)
     except PipelineNotFoundException:
@@ -271,8 +272,10 @@ def _connections_of(pipeline: str) -> dict[str, GitConnection]:
     return {name: find_named_connection(name) for name in sorted(filter(None, names))}
 
 
-def _checked(endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> tuple[GitHost, tuple[str, ...]]:
-    """The host that a request comes from, and the connections whose secret its sender knows."""
+def _check_request(
+    endpoint: Endpoint, headers: Mapping[str, str], body: bytes
+) -> tuple[GitHost, tuple[str, ...]]:
+    """The host that sent a request, and the connections whose secret the sender knows."""
     refused: WebhookRefused | None = None
     found: dict[GitHost, list[str]] = {}
     for name, connection in endpoint.connections.items():
@@ -283,12 +286,12 @@ def _checked(endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> tup
         except WebhookRefused as error:
             refused = error
     if not found:
-        raise refused or WebhookRefused("nobody may send to this address")
+        raise refused or WebhookRefused("no sender is allowed at this address")
     host, names = next(iter(found.items()))
     return host, tuple(names)
 
 
 def _host_of(connection: GitConnection, headers: Mapping[str, str]) -> GitHost:
-    """Whose way of signing counts: the connection's, or our own for who names no host."""
+    """The host whose signature scheme applies: the connection's, or the plain one for a sender that names no host."""
     claimed = host_of(headers)
     return claimed if claimed == "plain" else kind_of_host(connection) or claimed

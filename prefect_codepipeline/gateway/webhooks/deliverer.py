@@ -123,7 +123,7 @@ class Deliverer:
                 _logger.warning("webhooks: %s; it is tried again", _said(error))
             except CodePipelineError as error:
                 if time.monotonic() > give_up:
-                    finish(taken, given_up(taken, str(error)))
+                    finish(taken, abandon_delivery(taken, str(error)))
                     return
                 _logger.warning("webhooks: delivery %s: %s; it is tried again", taken.key, error)
             self._stopped.wait(pause)
@@ -135,7 +135,7 @@ class Deliverer:
             _logger.info("webhooks: delivery %s was dealt with before", taken.key)
             drop(taken)
             return
-        done = deal_with(taken, self._definitions)
+        done = process_delivery(taken, self._definitions)
         finish(taken, done)
         for result in done.results:
             _logger.info("webhooks: %s", result)

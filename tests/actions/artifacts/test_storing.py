@@ -232,19 +232,19 @@ def _make_bad_name(root: Path) -> None:
     ("make", "files", "message"),
     [
         pytest.param(_make_link("/etc/passwd"), None, "link 'link' -> '/etc/passwd' is absolute", id="absolute link"),
-        pytest.param(_make_link("../secret"), None, "link 'link' -> '../secret' leaves the tree", id="link out"),
-        pytest.param(_make_link("bin/../../x"), None, "'..' behind a name", id="link out by a detour"),
-        pytest.param(_make_socket, None, "'agent.sock' is no file.* but a socket", id="socket"),
-        pytest.param(lambda root: os.mkfifo(root / "pipe"), None, "'pipe' is no file.* but a named pipe", id="pipe"),
+        pytest.param(_make_link("../secret"), None, "link 'link' -> '../secret' leads out of the tree", id="link out"),
+        pytest.param(_make_link("bin/../../x"), None, "'..' after a name", id="link out by a detour"),
+        pytest.param(_make_socket, None, "'agent.sock' is not a file.* but a socket", id="socket"),
+        pytest.param(lambda root: os.mkfifo(root / "pipe"), None, "'pipe' is not a file.* but a named pipe", id="pipe"),
         pytest.param(_make_bad_name, None, r"'caf\\udce9' is not UTF-8", id="name that is no text"),
         pytest.param(_make_deep, None, "more than 256 folders deep", id="too deep"),
-        pytest.param(None, ["../secret"], "'../secret' leaves the tree", id="listed outside"),
-        pytest.param(None, ["/etc/passwd"], "'/etc/passwd' leaves the tree", id="listed absolute"),
-        pytest.param(None, ["bin/../../secret"], "leaves the tree", id="listed outside by a detour"),
-        pytest.param(None, ["."], "'.' leaves the tree, or is no name", id="listed nothing"),
-        pytest.param(None, ["gone.txt"], "'gone.txt' is not there", id="listed and gone"),
-        pytest.param(None, ["bin"], "'bin' is a folder: name the files in it", id="listed folder"),
-        pytest.param(_make_link("bin"), ["link/run"], "'link/run' lies below 'link'", id="listed behind a link"),
+        pytest.param(None, ["../secret"], "'../secret' leads out of the tree", id="listed outside"),
+        pytest.param(None, ["/etc/passwd"], "'/etc/passwd' leads out of the tree", id="listed absolute"),
+        pytest.param(None, ["bin/../../secret"], "out of the tree", id="listed outside by a detour"),
+        pytest.param(None, ["."], "'.' leads out of the tree, or is not a valid name", id="listed nothing"),
+        pytest.param(None, ["gone.txt"], "'gone.txt' does not exist", id="listed and gone"),
+        pytest.param(None, ["bin"], "'bin' is a folder; list the files in it instead", id="listed folder"),
+        pytest.param(_make_link("bin"), ["link/run"], "'link/run' is below 'link'", id="listed behind a link"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_in_an_artifact_is_refused_by_name(make, files, message, store, tree):
@@ -257,7 +257,7 @@ def test_what_cannot_be_in_an_artifact_is_refused_by_name(make, files, message, 
 
 
 def test_a_directory_that_is_not_there_is_named(store, tmp_path):
-    with pytest.raises(ActionFailed, match=r"'.*/nowhere' is not there"):
+    with pytest.raises(ActionFailed, match=r"'.*/nowhere' does not exist"):
         store_tree(store, "Build", OutputTree(tmp_path / "nowhere"))
 
 
@@ -331,8 +331,8 @@ def test_a_file_that_is_still_written_is_refused(mode, store, tree):
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"max_tree_files": 4}, "more than 4 files and folders; if it may, raise .* max_tree_files"),
-        ({"max_tree_bytes": 520}, "more than 520 bytes; if it may, raise .* max_tree_bytes"),
+        ({"max_tree_files": 4}, "more than 4 files and folders; to allow it, raise .* max_tree_files"),
+        ({"max_tree_bytes": 520}, "more than 520 bytes of files; to allow it, raise .* max_tree_bytes"),
     ],
 )
 def test_a_tree_past_the_limits_is_refused_on_both_ways(limits, message, store, tree, tmp_path):
@@ -383,37 +383,37 @@ def raw_header(member: bytes, at: int, value: bytes) -> bytes:
 FILE = encode(Member("a", "file"))
 DIRECTORY = encode(Member("d", "folder"))
 HOSTILE = [
-    ("absolute", tar_of(info("/tmp/owned")), "leaves the tree"),
-    ("upwards", tar_of(info("../owned")), "leaves the tree"),
-    ("upwards from a folder", DIRECTORY + tar_of(info("d/../../owned")), "leaves the tree"),
-    ("a root", tar_of(info(".", tarfile.DIRTYPE, mode=0o755)), "no name"),
-    ("NUL", raw_header(FILE, 0, b"a\0b") + END, "no name"),
+    ("absolute", tar_of(info("/tmp/owned")), "out of the tree"),
+    ("upwards", tar_of(info("../owned")), "out of the tree"),
+    ("upwards from a folder", DIRECTORY + tar_of(info("d/../../owned")), "out of the tree"),
+    ("a root", tar_of(info(".", tarfile.DIRTYPE, mode=0o755)), "not a valid name"),
+    ("NUL", raw_header(FILE, 0, b"a\0b") + END, "not a valid name"),
     ("not UTF-8", tar_of(info("caf\udce9")), "not UTF-8"),
     ("twice", FILE + FILE + END, "twice"),
-    ("link to the outside", encode(Member("a", "link", target="../..")) + END, "leaves the tree"),
+    ("link to the outside", encode(Member("a", "link", target="../..")) + END, "out of the tree"),
     ("absolute link", encode(Member("a", "link", target="/etc")) + END, "is absolute"),
-    ("through a link", encode(Member("a", "link", target="b")) + encode(Member("a/x", "file")) + END, "lies below 'a'"),
-    ("link after link", DIRECTORY + encode(Member("d/e", "link", target="..")) + encode(Member("f", "link", target="d/e/..")) + END, "behind a name"),
-    ("hard link", tar_of(info("a", tarfile.LNKTYPE, linkname="/etc/passwd")), "is no file"),
-    ("pipe", tar_of(info("a", tarfile.FIFOTYPE)), "is no file"),
-    ("device", tar_of(info("a", tarfile.CHRTYPE, devmajor=1, devminor=3)), "is no file"),
-    ("sparse", tar_of(info("a", tarfile.GNUTYPE_SPARSE)), "is no file"),
-    ("set-user-id", tar_of(info("a", mode=0o4755)), "not written as artifacts are"),
-    ("owner", tar_of(info("a", uname="root")), "not written as artifacts are"),
-    ("pax header", tar_of(info("a" * 101), format=tarfile.PAX_FORMAT), "is no file"),
-    ("negative size", raw_header(FILE, 124, b"\xff" * 12) + END, "gives the size"),
-    ("size that is no number", raw_header(FILE, 124, b"not-a-number") + END, "gives the size"),
-    ("size past the end", encode(Member("a", "file", 3)) + END, "does not end"),
+    ("through a link", encode(Member("a", "link", target="b")) + encode(Member("a/x", "file")) + END, "is below 'a'"),
+    ("link after link", DIRECTORY + encode(Member("d/e", "link", target="..")) + encode(Member("f", "link", target="d/e/..")) + END, "after a name"),
+    ("hard link", tar_of(info("a", tarfile.LNKTYPE, linkname="/etc/passwd")), "is not a file"),
+    ("pipe", tar_of(info("a", tarfile.FIFOTYPE)), "is not a file"),
+    ("device", tar_of(info("a", tarfile.CHRTYPE, devmajor=1, devminor=3)), "is not a file"),
+    ("sparse", tar_of(info("a", tarfile.GNUTYPE_SPARSE)), "is not a file"),
+    ("set-user-id", tar_of(info("a", mode=0o4755)), "not have the encoding that artifacts have"),
+    ("owner", tar_of(info("a", uname="root")), "not have the encoding that artifacts have"),
+    ("pax header", tar_of(info("a" * 101), format=tarfile.PAX_FORMAT), "is not a file"),
+    ("negative size", raw_header(FILE, 124, b"\xff" * 12) + END, "in a header of the archive is not a number"),
+    ("size that is no number", raw_header(FILE, 124, b"not-a-number") + END, "in a header of the archive is not a number"),
+    ("size past the end", encode(Member("a", "file", 3)) + END, "the archive is truncated, or has data after its end mark"),
     ("size past the limit", encode(Member("a", "file", 1 << 50)) + END, "more than"),
-    ("name of a gigabyte", raw_header(encode(Member("n" * 200, "file"))[:512], 124, b"%011o\0" % (1 << 30)) + END, "no system takes"),
-    ("name after name", encode(Member("n" * 200, "file"))[:1024] * 2 + FILE + END, "is no file|not written"),
-    ("truncated header", FILE[:300], "no file|not written|size"),
-    ("without an end", FILE, "does not end|not written|no file|end"),
+    ("name of a gigabyte", raw_header(encode(Member("n" * 200, "file"))[:512], 124, b"%011o\0" % (1 << 30)) + END, "a name of 1073741824 bytes; the limit is 4096"),
+    ("name after name", encode(Member("n" * 200, "file"))[:1024] * 2 + FILE + END, "is not a file|not have the encoding"),
+    ("truncated header", FILE[:300], "not a file|not have the encoding|size"),
+    ("without an end", FILE, "truncated|not have the encoding|not a file|end"),
     ("nothing", b"", "end"),
     ("one block of the end", FILE + END[:512], "end"),
     ("more after the end", FILE + END + b"more", "end"),
-    ("not a tar", b"PK\3\4" + b"x" * 2000, "no file|size"),
-    ("padding with a message", encode(Member("a", "file", 1)) + b"a" + b"x" * 511 + END, "followed by zeros"),
+    ("not a tar", b"PK\3\4" + b"x" * 2000, "not a file|size"),
+    ("padding with a message", encode(Member("a", "file", 1)) + b"a" + b"x" * 511 + END, "padding after a file is not all zeros"),
 ]  # fmt: skip
 
 
@@ -451,9 +451,15 @@ def _flip(archive: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        pytest.param(_flip, "is damaged: its content is not what was stored; remove it and run", id="a bit"),
+        pytest.param(
+            _flip, "is damaged: its content has changed since it was stored; remove it and run", id="a bit"
+        ),
         pytest.param(lambda path: os.truncate(path, 512), "is damaged: it has 512 bytes", id="cut"),
-        pytest.param(lambda path: path.unlink(), "is not there any more; run the action again", id="gone"),
+        pytest.param(
+            lambda path: path.unlink(),
+            "no longer exists; run the action that produces the artifact again",
+            id="gone",
+        ),
     ],
 )
 def test_damage_in_the_store_is_found_and_the_place_named(harm, message, store, tree, tmp_path):
@@ -530,10 +536,10 @@ def test_a_disk_that_is_really_full_says_the_same(tree, tmp_path):
     try:
         small, large = ArtifactStore(url=str(disk / "store")), ArtifactStore(url=str(tmp_path / "large"))
         (tree / "big").write_bytes(bytes(MIB))
-        with pytest.raises(ActionFailed, match="the disk is full; make room"):
+        with pytest.raises(ActionFailed, match="the disk is full; free some space"):
             store_tree(small, "Build", OutputTree(tree))
         artifact = store_tree(large, "Build", OutputTree(tree))
-        with pytest.raises(ActionFailed, match="the disk is full; make room"):
+        with pytest.raises(ActionFailed, match="the disk is full; free some space"):
             fetch_tree(large, artifact, disk / "out")
 
         assert stored_files(small) == []
@@ -665,7 +671,7 @@ def test_a_bucket_that_is_not_there_is_named_and_no_secret_is(bucket, tree):
     store = ArtifactStore(url="s3://nowhere/artifacts", storage_options=options)
 
     with pytest.raises(
-        ActionFailed, match=r"'s3://nowhere/artifacts' did not .*bucket does not exist"
+        ActionFailed, match=r"'s3://nowhere/artifacts' failed: .*bucket does not exist"
     ) as caught:
         store_tree(store, "Build", OutputTree(tree))
     assert "hunter2" not in str(caught.value)
@@ -681,7 +687,7 @@ def test_a_server_that_does_not_answer_is_one_message(bucket, tree):
         store = ArtifactStore(url="s3://releases", storage_options=options)
 
         with pytest.raises(
-            ActionFailed, match=r"'s3://releases' did not .*EndpointConnectionError.* check the"
+            ActionFailed, match=r"'s3://releases' failed: .*EndpointConnectionError.* check the"
         ):
             store_tree(store, "Build", OutputTree(tree))
 
@@ -689,16 +695,16 @@ def test_a_server_that_does_not_answer_is_one_message(bucket, tree):
 def test_options_that_the_client_does_not_know_are_one_message(bucket, tree):
     store = ArtifactStore(url="s3://releases", storage_options={"end_point": "http://127.0.0.1"})
 
-    with pytest.raises(ActionFailed, match=r"'s3://releases' did not .*end_point"):
+    with pytest.raises(ActionFailed, match=r"'s3://releases' failed: .*end_point"):
         store_tree(store, "Build", OutputTree(tree))
 
 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        pytest.param(None, "s3://releases/artifacts/trees/.* is not there any more", id="gone"),
+        pytest.param(None, "s3://releases/artifacts/trees/.* no longer exists", id="gone"),
         pytest.param(b"short", "is damaged: it has 5 bytes", id="cut"),
-        pytest.param("same size", "is damaged: its content is not what was stored", id="changed"),
+        pytest.param("same size", "is damaged: its content has changed since it was stored", id="changed"),
     ],
 )
 def test_damage_in_s3_is_found(body, message, s3_store, bucket, tree, tmp_path):

@@ -197,9 +197,9 @@ def test_privileges_that_an_engine_cannot_give_are_refused_with_its_reason(build
         (
             "127.0.0.1:9/nothing/here:1",
             None,
-            "image '127.0.0.1:9/nothing/here:1' is not there and cannot be pulled",
+            "image '127.0.0.1:9/nothing/here:1' is not on this engine and cannot be pulled",
         ),
-        (IMAGE, "unix:///nobody/there.sock", "no container engine answers"),
+        (IMAGE, "unix:///nobody/there.sock", "no container engine is reachable"),
     ],
 )
 def test_a_build_that_must_not_be_on_the_host_is_not(builder, monkeypatch, image, host, message):
@@ -346,7 +346,7 @@ def test_an_engine_that_sees_no_file_of_this_machine_gets_copies(client, tmp_pat
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["failure"] is None
-    assert "The container engine does not see this machine's files: they are copied" in told["lines"]
+    assert "The container engine cannot see this machine's files, so they are copied" in told["lines"]
     assert "hellohello" in told["lines"]
     assert (
         client.containers.run(IMAGE, ["sh", "-c", "ls -ld /tmp | cut -c1-10"], remove=True).decode().strip()

@@ -267,7 +267,7 @@ def test_a_missing_image_means_the_host_and_a_warning_says_so(docker_client, mak
 
     [warning] = warnings
     assert warning.startswith("Action 'Build' runs on the host, without the limits and the network setting")
-    assert "'127.0.0.1:9/nothing/here:1' is not there and cannot be pulled" in warning
+    assert "'127.0.0.1:9/nothing/here:1' is not on this engine and cannot be pulled" in warning
 
 
 def test_a_missing_engine_means_the_host_and_a_warning_says_so(make_context, warnings, monkeypatch, tmp_path):
@@ -277,7 +277,7 @@ def test_a_missing_engine_means_the_host_and_a_warning_says_so(make_context, war
         assert engine is None
 
     [warning] = warnings
-    assert "no container engine answers" in warning
+    assert "no container engine is reachable" in warning
     assert remove_orphaned_containers() == 0
 
 
@@ -296,7 +296,7 @@ def test_a_docker_host_block_names_the_engine(prefect_server, make_context, warn
 
     with container_engine(make_context(docker_host="elsewhere")) as engine:
         assert engine is None
-    assert "no container engine answers" in warnings[0]
+    assert "no container engine is reachable" in warnings[0]
 
     with (
         pytest.raises(ActionFailed, match="DockerHost block 'nowhere', which does not exist") as missing,

@@ -184,8 +184,8 @@ def secret_variable(value):
     [
         (":key", "'TOKEN': ':key' is not of the form"),
         ("a:b:c:d:e", "is not of the form"),
-        ("db:user:AWSPREVIOUS", "asks for a version"),
-        ("db:user::0a1b", "asks for a version"),
+        ("db:user:AWSPREVIOUS", "requests a version"),
+        ("db:user::0a1b", "requests a version"),
     ],
 )
 def test_references_that_cannot_be_followed_are_refused(value, message):

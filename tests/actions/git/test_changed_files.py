@@ -77,7 +77,7 @@ def test_an_abbreviated_commit_becomes_whole(repository: Any) -> None:
 def test_an_abbreviated_commit_of_a_fork_is_refused(repository: Any) -> None:
     head = repository.commit(a="1")
 
-    with pytest.raises(ActionFailed, match="a fork's commit by its first digits"):
+    with pytest.raises(ActionFailed, match="only an abbreviated id of a commit in a fork"):
         read(repository, pull_request(head[:12], None, source_repository="ada/shop"))
 
 

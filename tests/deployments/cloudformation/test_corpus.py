@@ -145,8 +145,8 @@ def test_keys_that_stand_twice_outside_of_the_pipeline_are_warnings() -> None:
 
     problems = import_document(read_file(path)).problems
     assert [(problem.severity, problem.message.split(";")[0]) for problem in problems] == [
-        ("warning", "key 'Action' stands in line 380 and again in line 381"),
-        ("warning", "key 'Effect' stands in line 379 and again in line 391"),
+        ("warning", "key 'Action' is in line 380 and again in line 381"),
+        ("warning", "key 'Effect' is in line 379 and again in line 391"),
     ]
 
 

@@ -80,10 +80,10 @@ def test_scalars_of_yaml_stay_the_text_that_was_written() -> None:
         pytest.param("just text", "a pipeline is an object", id="a text"),
         pytest.param("[1]", "a pipeline is an object", id="a list"),
         pytest.param(
-            '{"name": 1, "name": 2}', "'name' stands in line 1 and again in line 1", id="key twice in JSON"
+            '{"name": 1, "name": 2}', "'name' is in line 1 and again in line 1", id="key twice in JSON"
         ),
         pytest.param(
-            "name: a\nroleArn: b\nname: c", "stands in line 1 and again in line 3", id="key twice in YAML"
+            "name: a\nroleArn: b\nname: c", "is in line 1 and again in line 3", id="key twice in YAML"
         ),
         pytest.param('{"Resources": {}}', "CloudFormation template", id="a template"),
         pytest.param("[" * 100_000, "nested more than 100 levels deep", id="deep nesting"),

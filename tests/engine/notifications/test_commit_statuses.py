@@ -108,20 +108,20 @@ def standing(
 
 
 class Told:
-    """A teller of one pipeline, and what it warned of."""
+    """The status sender of one pipeline, and its warnings."""
 
     def __init__(self, declaration: PipelineDeclaration, caplog: pytest.LogCaptureFixture) -> None:
         self._declaration, self._caplog = declaration, caplog
-        self._teller = Teller(declaration)
+        self._sender = StatusSender(declaration)
 
     def says(self, status: Any = None, **more: Any) -> None:
         state = standing(self._declaration, status, **more)
-        self._teller.learn(state, status_of(state, RUN_URL))
-        self._teller.tell()
+        self._sender.update(state, status_of(state, RUN_URL))
+        self._sender.send_due()
 
     def ends(self, seconds: float = 3) -> float:
         began = time.monotonic()
-        self._teller.flush(seconds)
+        self._sender.flush(seconds)
         return time.monotonic() - began
 
     @property
@@ -254,7 +254,7 @@ def test_the_token_does_not_follow_a_redirect(save: Any, teller: Any, host: GitH
 
     assert host.elsewhere == []
     assert host.attempts == 1
-    assert "sent elsewhere" in told.warnings[0]
+    assert "redirects are not followed" in told.warnings[0]
 
 
 @pytest.mark.parametrize(

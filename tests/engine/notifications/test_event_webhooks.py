@@ -88,9 +88,9 @@ def sender(webhook: EventWebhook) -> Callable[..., EventSender]:
     return make
 
 
-def tell(sender: EventSender, events: list[StateChange], is_over: bool = True, seconds: float = 8) -> None:
-    sender.tell(events)
-    close_all([sender], is_over, seconds)
+def tell(sender: EventSender, events: list[StateChange], is_final: bool = True, seconds: float = 8) -> None:
+    sender.queue(events)
+    close_all([sender], is_final, seconds)
 
 
 def ids(events: list[StateChange]) -> list[str]:
@@ -106,7 +106,7 @@ def test_events_arrive_in_order_as_eventbridge_writes_them_and_signed(
 ) -> None:
     one = sender()
     for number in range(len(EVENTS)):
-        one.tell(EVENTS[: number + 1])
+        one.queue(EVENTS[: number + 1])
     tell(one, EVENTS)
 
     assert event_receiver.events == [event.to_event_bridge(*PLACE) for event in EVENTS]
@@ -153,7 +153,7 @@ def test_what_passes_is_tried_again_with_the_same_id_and_in_order(
 def test_the_pauses_grow(event_receiver: Any, sender: Any) -> None:
     event_receiver.answers = [(500, {})] * 5
     one = sender()
-    one.tell(EVENTS[:1])
+    one.queue(EVENTS[:1])
     until = time.monotonic() + 8
     while not event_receiver.events and time.monotonic() < until:
         time.sleep(0.02)
@@ -181,7 +181,7 @@ def test_a_refusal_is_given_up_with_one_warning_that_holds_no_secret(
 
     assert told(event_receiver) == ids(EVENTS)[2:]
     [warning] = [record.getMessage() for record in caplog.records]
-    assert warning == "EventWebhook 'audit': it answers 403; such events are left out"
+    assert warning == "EventWebhook 'audit': the receiver answered 403; refused events are skipped"
 
 
 def test_gone_means_that_nothing_more_is_sent(event_receiver: Any, sender: Any, caplog: Any) -> None:
@@ -206,7 +206,7 @@ def test_a_receiver_that_is_away_is_told_when_it_is_back(event_receiver: Any, se
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     one = sender(url=f"http://127.0.0.1:{port}/")
-    one.tell(EVENTS)
+    one.queue(EVENTS)
     time.sleep(0.1)
     one._poster._url = event_receiver.url
     tell(one, EVENTS)
@@ -220,7 +220,7 @@ def test_a_slow_receiver_holds_nobody_longer_than_the_flush(
     event_receiver.delay = 3
     one = sender()
     began = time.monotonic()
-    one.tell(EVENTS)
+    one.queue(EVENTS)
     assert time.monotonic() - began < 0.2
 
     close_all([one], True, seconds=0.5)
@@ -228,16 +228,16 @@ def test_a_slow_receiver_holds_nobody_longer_than_the_flush(
     assert time.monotonic() - began < 1
     one._thread.join(1)
     assert not one._thread.is_alive(), "a request outlives the flush"
-    assert "6 events could not be told in time" in caplog.text
+    assert "6 events could not be sent in time" in caplog.text
 
 
 def test_what_is_left_when_a_process_leaves_the_next_one_tells(
     event_receiver: Any, sender: Any, caplog: Any
 ) -> None:
     record: list[NotificationSent] = []
-    tell(sender(write=record.append), EVENTS[:2], is_over=False)
+    tell(sender(write=record.append), EVENTS[:2], is_final=False)
     event_receiver.answers = [(204, {}), (503, {"retry-after": "60"})]
-    tell(sender(record, record.append), EVENTS[:4], is_over=False)
+    tell(sender(record, record.append), EVENTS[:4], is_final=False)
     assert told(event_receiver) == ids(EVENTS[:3])
     tell(sender(record, record.append), EVENTS)
 
@@ -252,7 +252,7 @@ def test_after_a_kill_the_next_process_tells_again_with_the_same_ids(
 ) -> None:
     record: list[NotificationSent] = []
     killed = sender(write=record.append)
-    killed.tell(EVENTS[:3])
+    killed.queue(EVENTS[:3])
     until = time.monotonic() + 5
     while len(event_receiver.events) < 3 and time.monotonic() < until:
         time.sleep(0.02)

@@ -125,22 +125,22 @@ def ids(prefect_server: str) -> dict[str, str]:
 
 def _two_processes(execution_id: str) -> None:
     known = facts()
-    Messenger(execution_id, DECLARATION, known[:2]).tell(known[:4])
+    Messenger(execution_id, DECLARATION, known[:2]).send(known[:4])
     second = Messenger(execution_id, DECLARATION, known[:7])
     for length in (7, 9, 10, 10):
-        second.tell(known[:length])
+        second.send(known[:length])
 
 
 def _killed(execution_id: str) -> None:
     known = [fact for fact in facts() if not isinstance(fact, ProcessEnded)]
-    Messenger(execution_id, DECLARATION, known[:2]).tell(known[:4])
-    Messenger(execution_id, DECLARATION, known[:7]).tell(known)
+    Messenger(execution_id, DECLARATION, known[:2]).send(known[:4])
+    Messenger(execution_id, DECLARATION, known[:7]).send(known)
 
 
 def _from_outside(execution_id: str) -> None:
     known = facts()[:-1]
     del known[6]  # nobody woke up
-    tell_the_rest(execution_id, DECLARATION, known)
+    send_remaining_events(execution_id, DECLARATION, known)
 
 
 def _no_server(execution_id: str) -> None:
@@ -152,8 +152,8 @@ def _no_server(execution_id: str) -> None:
     ):
         patch.setattr(client, "AWAY_SECONDS", 0)
         with pytest.raises(PrefectUnavailable):
-            messenger.tell(known[:3])
-    messenger.tell(known[:4])
+            messenger.send(known[:3])
+    messenger.send(known[:4])
 
 
 def _followed() -> str:
@@ -161,7 +161,7 @@ def _followed() -> str:
     _, run = call("POST", "/flow_runs/", {"flow_id": flow["id"], "state": {"type": "RUNNING"}})
     known = facts()
     execution = Execution(RecordOf(str(run["id"])), DECLARATION, known[:2], 1, can_suspend=False)
-    with Herald(execution):
+    with PrefectEventPublisher(execution):
         for fact in known[2:4]:
             execution.write(fact)
     return execution.id
@@ -194,7 +194,7 @@ def test_what_could_not_be_sent_is_sent_next_time(ids: dict[str, str]) -> None:
     assert names(received(ids["no server"], 3)) == FIRST
 
 
-def test_a_herald_follows_an_execution_while_it_runs(ids: dict[str, str]) -> None:
+def test_the_event_publisher_follows_an_execution_while_it_runs(ids: dict[str, str]) -> None:
     assert names(received(ids["followed"], 3)) == FIRST
 
 
@@ -231,7 +231,7 @@ def test_the_automation_of_the_documentation_fires(pager: list[str]) -> None:
     while not pager and time.monotonic() < until:
         # The server takes a moment to take note of an automation: each second another execution fails.
         executions.append(str(uuid4()))
-        tell_the_rest(executions[-1], DECLARATION, known)
+        send_remaining_events(executions[-1], DECLARATION, known)
         second = time.monotonic() + 1
         while not pager and time.monotonic() < second:
             time.sleep(0.05)

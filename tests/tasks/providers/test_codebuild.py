@@ -214,7 +214,7 @@ def test_the_buildspec_may_be_another(builds, override, expected):
     ("configuration", "message"),
     [
         ({}, "YAML_FILE_ERROR: buildspec 'buildspec.yml' cannot be read from the source: No such file .*there is my-buildspec"),
-        ({"BuildspecOverride": "../../etc/passwd"}, "lies outside of the source"),
+        ({"BuildspecOverride": "../../etc/passwd"}, "it is outside the source"),
         ({"BuildspecOverride": "version: 0.2"}, "YAML_FILE_ERROR: buildspec:1:1"),
         ({"BuildspecOverride": "version: 0.2\nphases: {build: {commands: [{echo: x}]}}"}, "Expected Commands\\[0\\] to be of string"),
         ({"BatchEnabled": "true", "BuildspecOverride": "my-buildspec.yaml"}, "the buildspec has no `batch`"),
@@ -294,7 +294,7 @@ def test_the_cache_of_a_project_serves_its_next_build(builds, tmp_path):
         "Cache: 2 files restored from 'without a key'",
         "dep",
         "jar",
-        "Cache: 2 files kept as 'without a key'",
+        "Cache: 2 files saved as 'without a key'",
     ]
 
 
@@ -413,7 +413,7 @@ def test_a_batch_that_fails_fast_ends_what_runs(builds):
     failed = builds.failure(BatchEnabled="true")
 
     assert time.monotonic() - begun < 30
-    assert "c: it was ended, because the batch is to fail fast" in str(failed)
+    assert "c: it was ended because the batch has fast-fail" in str(failed)
 
 
 def test_a_stopped_batch_is_abandoned(builds):

@@ -116,7 +116,7 @@ def test_commands_run_in_the_first_input_and_see_the_others(make_context, record
         pytest.param(
             ["pytest-of-nowhere --verbose"],
             "command 1 of 1 ('pytest-of-nowhere --verbose') failed with exit code 127: 'pytest-of-nowhere' was "
-            "not found in the clean PATH that commands have, "
+            "not found in the PATH of commands, "
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n",
             id="not found",
         ),
@@ -208,7 +208,7 @@ def test_globs_that_take_nothing_fail_the_action_and_are_named(make_context):
         (
             {"environmentVariables": [{"name": "CODEBUILD_X", "value": "1"}]},
             {},
-            "'CODEBUILD_X': names that begin with CODEBUILD_ are reserved",
+            "'CODEBUILD_X': names that start with CODEBUILD_ are reserved",
         ),
         (
             {

@@ -1,4 +1,4 @@
-"""Which files of a finished build become which output artifact.
+"""Collect the files of a finished build into its output artifacts.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.artifacts
 """
@@ -19,13 +19,13 @@ from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.parts import ArtifactFiles, Buildspec
 
 ALL_OF_IT = "artifacts"
-# Names of output artifacts, or each with the block that it is made of.
+# Names of output artifacts, or each name with the block of the buildspec for it; None for all blocks.
 Outputs = Sequence[str] | Mapping[str, str] | None
 _EXPANDS = re.compile(r"[$`]")
 
 
 def artifact_texts(spec: Buildspec) -> dict[str, str]:
-    """The texts of `artifacts` that the shell of the build has to expand when it ends, by a name for each."""
+    """The texts of `artifacts` that the build's shell must expand at the end, each under a unique name."""
     return {
         name: text
         for number, files in enumerate(_blocks(spec).values())
@@ -45,23 +45,23 @@ def collect_artifacts(
     """The output artifacts of a build, by name.
 
     Args:
-        spec: what the build says of them. Without `artifacts` there is none.
-        outputs: those of the action: one gets `artifacts` itself, several those of `secondary-artifacts` that are
-            named like them. A mapping says the block of each, None stands for whatever the buildspec has.
+        spec: the buildspec. Without `artifacts` the build has no output artifacts.
+        outputs: the output artifacts of the action. A single one gets `artifacts`; several get the blocks of the same
+            names in `secondary-artifacts`. A mapping gives the block of each; None means all blocks of the buildspec.
         root: CODEBUILD_SRC_DIR, after the build.
-        texts: those of `artifact_texts`, expanded; one that is missing could not be.
-        scratch: where trees are laid out that do not lie as they are to be.
-        warn: gets a sentence for each thing that is odd and no failure.
+        texts: the texts of `artifact_texts`, expanded; a text that could not be expanded is missing.
+        scratch: where trees are built whose files cannot stay where they are.
+        warn: called with a sentence for each problem that is not a failure.
 
     Raises:
         ActionFailed: nothing matches, or a link leads out of the source; with code `ConfigurationError`, a pattern is
-            none, leaves the source, or an output is not in the buildspec.
+            invalid or leads out of the source, or an output is not in the buildspec.
     """
     found = {}
     numbers = {name: number for number, name in enumerate(_blocks(spec))}
-    for output, name in _wanted(spec, outputs).items():
+    for output, name in _blocks_by_output(spec, outputs).items():
         number = numbers[name]
-        files = _expanded(number, _blocks(spec)[name], texts)
+        files = _expand(number, _blocks(spec)[name], texts)
         found[output] = _Collection(output, files, root, scratch / f"artifact-{number}", warn).tree()
     return found
 
@@ -72,7 +72,7 @@ def _blocks(spec: Buildspec) -> dict[str, ArtifactFiles]:
     return {ALL_OF_IT: spec.artifacts, **spec.secondary_artifacts}
 
 
-def _wanted(spec: Buildspec, outputs: Outputs) -> dict[str, str]:
+def _blocks_by_output(spec: Buildspec, outputs: Outputs) -> dict[str, str]:
     """The block of each output."""
     blocks = _blocks(spec)
     if outputs is None:
@@ -87,7 +87,7 @@ def _wanted(spec: Buildspec, outputs: Outputs) -> dict[str, str]:
     if missing:
         hint = "; CodeBuild allows letters, digits and '_' in these names" if "-" in "".join(missing) else ""
         raise ActionFailed(
-            f"the action has several output artifacts, and the buildspec no secondary-artifacts for "
+            f"the action has several output artifacts, but the buildspec has no secondary-artifacts for "
             f"{', '.join(map(repr, missing))}; it has: {', '.join(spec.secondary_artifacts) or 'none'}{hint}",
             code="ConfigurationError",
         )
@@ -101,7 +101,7 @@ def _texts(number: int, files: ArtifactFiles) -> Iterator[tuple[str, str]]:
         yield f"{number}-base", files.base_directory
 
 
-def _expanded(number: int, files: ArtifactFiles, texts: Mapping[str, str]) -> ArtifactFiles:
+def _expand(number: int, files: ArtifactFiles, texts: Mapping[str, str]) -> ArtifactFiles:
     values = dict(_texts(number, files))
     for name, text in values.items():
         if _EXPANDS.search(text) and name not in texts:
@@ -117,37 +117,40 @@ def _expanded(number: int, files: ArtifactFiles, texts: Mapping[str, str]) -> Ar
 
 @dataclass(frozen=True)
 class _Collection:
-    """The files of one artifact; `laid` is where they go when they cannot stay where they are."""
+    """The files of one artifact; `copy` is the directory for them if they cannot stay where they are."""
 
     name: str
     wanted: ArtifactFiles
     root: Path
-    laid: Path
+    copy: Path
     warn: Callable[[str], None]
 
     def tree(self) -> OutputTree:
         bases = self._bases()
-        selected = {base: self._selected(base, needed=len(bases) == 1) for base in bases}
+        selected = {base: self._select(base, needed=len(bases) == 1) for base in bases}
         taken = [file for files in selected.values() for file in files]
         if not taken:
-            raise ActionFailed(self._nothing(self.wanted.files))
+            raise ActionFailed(self._no_match(self.wanted.files))
         self._warn_of_unmatched(taken)
         [base, *others] = bases
-        away = {base: set(self._leading_away(base, files)) for base, files in selected.items()}
-        if not others and not self.wanted.discard_paths and not away[base]:
+        outward = {base: set(self._outward_links(base, files)) for base, files in selected.items()}
+        if not others and not self.wanted.discard_paths and not outward[base]:
             return OutputTree(base, selected[base])
         replaced = [
-            file for base in bases for file in selected[base] if self._lay(base, file, file in away[base])
+            file
+            for base in bases
+            for file in selected[base]
+            if self._place(base, file, file in outward[base])
         ]
         if replaced:
             more = f" and {len(replaced) - 3} more" if len(replaced) > 3 else ""
             self.warn(
-                f"artifact {self.name!r}: {', '.join(replaced[:3])}{more} took the place of another file of that name"
+                f"artifact {self.name!r}: {', '.join(replaced[:3])}{more} replaced another file with the same name"
             )
-        return OutputTree(self.laid)
+        return OutputTree(self.copy)
 
     def _bases(self) -> list[Path]:
-        """The directories whose content is taken; more than one when the base directory is a pattern."""
+        """The directories whose content is collected; more than one if the base directory is a pattern."""
         text = self.wanted.base_directory
         if not text:
             return [self.root]
@@ -158,32 +161,32 @@ class _Collection:
             found = [self.root / path for path in _directories_below(self.root) if glob.files.fullmatch(path)]
         for path in found:
             if not self._is_inside(path):
-                raise self._refused("base-directory", text, "it leads out of the source")
+                raise self._refusal("base-directory", text, "it leads out of the source")
         if not found:
             raise ActionFailed(
-                f"artifact {self.name!r}: no matching base directory path found for {text!r}: the commands left none"
+                f"artifact {self.name!r}: no matching base directory path found for {text!r}: no command created it"
             )
         return found
 
     def _is_inside(self, path: Path) -> bool:
-        """Whether a path leads to a place in the source; `realpath` knows an end of links that lead to themselves."""
+        """Whether a path leads to a place in the source; unlike `resolve`, `realpath` accepts circular links."""
         return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root))
 
     def _inside(self, text: str, what: str, base: Path | None = None) -> str:
-        """A path or pattern relative to the source, or to a base directory in it, where it is absolute."""
+        """Make an absolute path or pattern relative to the source, or to a base directory in the source."""
         place = base or self.root
         for start in dict.fromkeys((str(place), str(place.resolve()))):
             if text == start or text.startswith(f"{start}/"):
                 text = text[len(start) :].lstrip("/") or "."
         if text.startswith("/") or ".." in PurePosixPath(text).parts:
-            raise self._refused(what, text, "it lies outside of the source; the build has to put it there")
+            raise self._refusal(what, text, "it is outside the source; let the build copy it into the source")
         return text
 
-    def _refused(self, what: str, text: str, why: str) -> ActionFailed:
+    def _refusal(self, what: str, text: str, why: str) -> ActionFailed:
         return ActionFailed(f"artifact {self.name!r}: {what} {text!r}: {why}", code="ConfigurationError")
 
-    def _selected(self, base: Path, needed: bool) -> list[str]:
-        # An empty one is a variable that was not set; it does not stand for everything.
+    def _select(self, base: Path, needed: bool) -> list[str]:
+        # An empty pattern comes from a variable that is not set; it must not mean everything.
         patterns = [self._inside(text, "files", base) for text in self.wanted.files if text.strip()]
         excluded = [
             compile_glob(self._inside(text, "exclude-paths", base)) for text in self.wanted.exclude_paths
@@ -196,10 +199,10 @@ class _Collection:
             return []
         return [file for file in found if not any(glob.takes(file) for glob in excluded)]
 
-    def _nothing(self, patterns: Sequence[str]) -> str:
+    def _no_match(self, patterns: Sequence[str]) -> str:
         return (
-            f"artifact {self.name!r}: no matching artifact paths found: {', '.join(map(repr, patterns))} match nothing "
-            "that exclude-paths leaves"
+            f"artifact {self.name!r}: no matching artifact paths found: no file matches "
+            f"{', '.join(map(repr, patterns))} after exclude-paths is applied"
         )
 
     def _warn_of_unmatched(self, taken: Sequence[str]) -> None:
@@ -207,12 +210,12 @@ class _Collection:
             return
         for text in self.wanted.files:
             pattern = self._inside(text, "files") if text.strip() else text
-            # An absolute one has matched below its base, or nothing has.
+            # An absolute pattern counts as matched: without a match below its base, the artifact has failed already.
             if text == pattern and not (text.strip() and any(map(compile_glob(pattern).takes, taken))):
-                self.warn(f"artifact {self.name!r}: {text!r} matches nothing")
+                self.warn(f"artifact {self.name!r}: no file matches {text!r}")
 
-    def _leading_away(self, base: Path, files: Sequence[str]) -> Iterator[str]:
-        """The links that lead to what is not in the artifact; CodeBuild gives the content in their places."""
+    def _outward_links(self, base: Path, files: Sequence[str]) -> Iterator[str]:
+        """The links whose target is not in the artifact; like CodeBuild, the artifact gets the target's content."""
         taken = set(files)
         folders = {file[:end] for file in files for end in _slashes(file)}
         for file in taken.intersection(_links_below(str(base))):
@@ -230,17 +233,17 @@ class _Collection:
                 f"artifact {self.name!r}: {file} is a link that leads out of the source, to {os.readlink(path)}"
             )
 
-    def _lay(self, base: Path, file: str, leads_away: bool) -> bool:
-        """Put a file where it belongs in the tree that is laid out; True when another one was there."""
+    def _place(self, base: Path, file: str, is_outward: bool) -> bool:
+        """Put a file into the copied tree; whether it replaced another file."""
         path = base / file
-        place = self.laid / (PurePosixPath(file).name if self.wanted.discard_paths else file)
+        place = self.copy / (PurePosixPath(file).name if self.wanted.discard_paths else file)
         replaces = self._make_room(place, file)
-        if leads_away and path.is_dir():
-            shutil.copytree(path, place, symlinks=True)  # what leads out of it is found when it is stored
-        elif leads_away and path.exists():
+        if is_outward and path.is_dir():
+            shutil.copytree(path, place, symlinks=True)  # a link in it that leads out is refused on storing
+        elif is_outward and path.exists():
             _link(Path(os.path.realpath(path)), place)
-        elif leads_away:
-            self.warn(f"artifact {self.name!r}: {file} is a link to nothing and is left out")
+        elif is_outward:
+            self.warn(f"artifact {self.name!r}: {file} is a broken link and is left out")
         elif path.is_symlink():
             os.symlink(os.readlink(path), place)
         else:
@@ -248,20 +251,20 @@ class _Collection:
         return replaces
 
     def _make_room(self, place: Path, file: str) -> bool:
-        """Make the folders of a place, through no link, and take away a file that is there: True when one was."""
-        self.laid.mkdir(parents=True, exist_ok=True)
-        folder = self.laid
-        for part in place.relative_to(self.laid).parts[:-1]:
+        """Create the parent folders of a place, never through a link; whether a file there had to be removed."""
+        self.copy.mkdir(parents=True, exist_ok=True)
+        folder = self.copy
+        for part in place.relative_to(self.copy).parts[:-1]:
             folder = folder / part
             if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
                 raise ActionFailed(
-                    f"artifact {self.name!r}: {file} would lie below {part!r}, which another base directory has as a file "
-                    "or a link"
+                    f"artifact {self.name!r}: {file} needs the folder {part!r}, which is a file or a link in another "
+                    "base directory"
                 )
             folder.mkdir(exist_ok=True)
         if place.is_dir() and not place.is_symlink():
             raise ActionFailed(
-                f"artifact {self.name!r}: {file} is a file here and a folder in another base directory"
+                f"artifact {self.name!r}: {file} is a file in one base directory and a folder in another"
             )
         if os.path.lexists(place):
             place.unlink()
@@ -291,7 +294,7 @@ def _links_below(directory: str, prefix: str = "") -> Iterator[str]:
 
 
 def _link(path: Path, place: Path) -> None:
-    """One more name for a file; a copy where that cannot be."""
+    """Create a hard link to a file, or a copy if a hard link is not possible."""
     with suppress(OSError):
         os.link(path, place)
         return

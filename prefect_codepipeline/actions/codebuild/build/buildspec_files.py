@@ -1,4 +1,4 @@
-"""Find the buildspec of a build and read it: a file of the source, an object in S3, or the text itself.
+"""Find and read the buildspec of a build: a file in the source, an object in S3, or an inline text.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec-ref-name-storage
 """
@@ -25,16 +25,16 @@ _MOST_PROBLEMS = 20
 def read_buildspec(
     wanted: str | None, source: Path, logger: logging.Logger | logging.LoggerAdapter[Any]
 ) -> Buildspec:
-    """The buildspec of a build; what is odd in it goes to the log, as warnings.
+    """The buildspec of a build; problems that are not errors are logged as warnings.
 
     Args:
-        wanted: a path in the source, the ARN of an object in S3, or the text of one; buildspec.yml when None.
+        wanted: a path in the source, the ARN of an object in S3, or an inline buildspec; None means buildspec.yml.
         source: the source directory.
-        logger: gets the warnings.
+        logger: receives the warnings.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, it is not there, or CodeBuild would refuse it; names every
-            problem with line and column.
+        ActionFailed: with code `ConfigurationError`, the buildspec does not exist, or CodeBuild would refuse it; the
+            message lists every problem with line and column.
     """
     name, content = _content(wanted, source)
     try:
@@ -44,9 +44,11 @@ def read_buildspec(
     spec, problems = parse_buildspec(document.content)
     for problem in problems:
         if problem.severity == "warning":
-            logger.warning("%s", _placed(document, problem.path, str(problem)))
+            logger.warning("%s", _with_place(document, problem.path, str(problem)))
     if spec is None:
-        errors = [_placed(document, each.path, str(each)) for each in problems if each.severity == "error"]
+        errors = [
+            _with_place(document, each.path, str(each)) for each in problems if each.severity == "error"
+        ]
         raise ActionFailed(
             "YAML_FILE_ERROR: " + "\n".join(errors[:_MOST_PROBLEMS]), code="ConfigurationError"
         )
@@ -54,12 +56,12 @@ def read_buildspec(
 
 
 def is_text(wanted: str) -> bool:
-    """Whether a buildspec is given as its text, and not as where it is."""
+    """Whether a buildspec is an inline text and not a path or an ARN."""
     return "\n" in wanted or wanted.lstrip().startswith(("{", "version:"))
 
 
 def _content(wanted: str | None, source: Path) -> tuple[str, bytes]:
-    """What the buildspec is called, and its bytes."""
+    """The name of the buildspec for messages, and its bytes."""
     if wanted and is_text(wanted):
         return "buildspec", wanted.encode()
     if wanted and (place := _S3.fullmatch(wanted)):
@@ -68,24 +70,24 @@ def _content(wanted: str | None, source: Path) -> tuple[str, bytes]:
     path = source / name.removeprefix("/")
     if not path.resolve().is_relative_to(source.resolve()):
         raise ActionFailed(
-            f"buildspec {name!r} is refused: it lies outside of the source", code="ConfigurationError"
+            f"buildspec {name!r} is refused: it is outside the source", code="ConfigurationError"
         )
     try:
         return name, path.read_bytes()
     except OSError as error:
         raise ActionFailed(
             f"YAML_FILE_ERROR: buildspec {name!r} cannot be read from the source: {error.strerror}"
-            f"{_others(source, name)}",
+            f"{_hint(source, name)}",
             code="ConfigurationError",
         ) from None
 
 
-def _others(source: Path, name: str) -> str:
-    """What else may have been meant."""
+def _hint(source: Path, name: str) -> str:
+    """A hint at other buildspecs in the source."""
     found = sorted(path.name for path in source.glob("*buildspec*") if path.name != name)
     if not found:
         return "; add one, or name it in the project or in BuildspecOverride"
-    return f"; there is {', '.join(found[:5])}: name it in the project or in BuildspecOverride"
+    return f"; the source has {', '.join(found[:5])}: name it in the project or in BuildspecOverride"
 
 
 def _object(bucket: str, key: str) -> bytes:
@@ -94,6 +96,6 @@ def _object(bucket: str, key: str) -> bytes:
     return content
 
 
-def _placed(document: Document, path: str, text: str) -> str:
+def _with_place(document: Document, path: str, text: str) -> str:
     place = document.place_of(path)
     return f"{document.name}:{place.line}:{place.column}: {text}"

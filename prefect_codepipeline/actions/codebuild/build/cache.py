@@ -1,6 +1,6 @@
-"""The local cache of builds: what one leaves in the paths of `cache`, the next one of the project finds there.
+"""The local cache of builds: the paths of `cache` are saved after a build and restored before the project's next one.
 
-An archive for each key lies in a folder of the project on this machine; nothing that is wrong with it fails a build.
+Each key has an archive in the project's folder on this machine. A problem with the cache never fails a build.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/caching-local.html
 """
@@ -27,7 +27,7 @@ from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.parts import Cache
 from prefect_codepipeline.model.names import slug
 
-# Of each project, the newest so many are kept.
+# The newest entries of each project that are kept.
 KEPT_ENTRIES = 10
 _ABANDONED_SECONDS = 86_400
 _ENDING = ".tar"
@@ -38,19 +38,19 @@ _WITHOUT_KEY = "without a key"
 
 @dataclass(frozen=True)
 class CachePlace:
-    """Where the caches of one project lie."""
+    """The directory with the caches of one project."""
 
     directory: Path
 
 
 def cache_place(project_name: str, location: str | None) -> CachePlace:
-    """The place of a project's caches, below `location`, or in the cache folder of this user when None."""
+    """The place of a project's caches: below `location`, or in this user's cache folder if it is None."""
     folder = Path(location) if location else platformdirs.user_cache_path("prefect-codepipeline") / "builds"
     return CachePlace(folder / slug(project_name))
 
 
 def home_folders(cache: Cache) -> list[str]:
-    """The files and folders of the home directory that paths of the cache begin with, such as `.m2`."""
+    """The files and folders directly in the home directory that the cache's paths need, such as `.m2`."""
     paths = (_HOME.sub("", path).strip("/") for path in cache.paths if _HOME.match(path))
     firsts = dict.fromkeys(path.partition("/")[0] for path in paths)
     return [first for first in firsts if first and not re.search(r"[*?\[{]", first)]
@@ -60,8 +60,8 @@ def home_folders(cache: Cache) -> list[str]:
 class BuildCache:
     """The cache of one build.
 
-    `root` is CODEBUILD_SRC_DIR and `home` the build's home directory; nothing outside of them is kept or restored.
-    `expand` puts variables into a text, and `tell` and `warn` get a sentence for the log.
+    `root` is CODEBUILD_SRC_DIR and `home` the build's home directory; nothing outside them is saved or restored.
+    `expand` replaces the variables in a text; `info` and `warn` log a sentence.
     """
 
     cache: Cache
@@ -69,17 +69,17 @@ class BuildCache:
     root: Path
     home: Path
     expand: Callable[[str], str]
-    tell: Callable[[str], None]
+    info: Callable[[str], None]
     warn: Callable[[str], None]
 
     def restore(self) -> None:
-        """Put back what the exact key has, or the newest entry that begins with a fallback key."""
+        """Restore the entry of the exact key, or the newest entry whose key starts with a fallback key."""
         if self.cache.action == "save":
             return
         try:
             found = self._find()
             if found is None:
-                self.tell("Cache: there is none yet")
+                self.info("Cache: no entry to restore yet")
                 return
             key, archive = found
             with tarfile.open(archive) as tar:
@@ -88,10 +88,10 @@ class BuildCache:
         except (OSError, tarfile.TarError) as error:
             self.warn(f"the cache could not be restored: {error}")
         else:
-            self.tell(f"Cache: {count} files restored from {key!r}")
+            self.info(f"Cache: {count} files restored from {key!r}")
 
     def save(self) -> None:
-        """Keep what lies in the paths now. What is kept under a key already stays as it is."""
+        """Save the files in the paths. An entry that exists under its key already is not changed."""
         if self.cache.action == "restore":
             return
         try:
@@ -102,28 +102,28 @@ class BuildCache:
             self.place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             count = self._write(archive)
             if not count:
-                self.tell("Cache: its paths hold nothing to keep")
+                self.info("Cache: no files in its paths to save")
                 return
             archive.with_suffix(".key").write_text(key)
             self._prune()
         except (OSError, tarfile.TarError) as error:
-            self.warn(f"the cache could not be kept in {self.place.directory}: {error}")
+            self.warn(f"the cache could not be saved in {self.place.directory}: {error}")
         else:
-            self.tell(f"Cache: {count} files kept as {key!r}")
+            self.info(f"Cache: {count} files saved as {key!r}")
 
     def _key(self) -> str:
-        return self._keyed(self.cache.key) if self.cache.key else _WITHOUT_KEY
+        return self._expand_key(self.cache.key) if self.cache.key else _WITHOUT_KEY
 
-    def _keyed(self, text: str) -> str:
+    def _expand_key(self, text: str) -> str:
         key = self.expand(_HASHED.sub(lambda match: self._hash(match[1]), text))
         if "$(" in key or "`" in key:
             self.warn(
-                f"cache key {text!r}: commands other than codebuild-hash-files are not run, and stay as they are"
+                f"cache key {text!r}: commands other than codebuild-hash-files are not run; their text is kept as it is"
             )
         return key
 
     def _hash(self, patterns: str) -> str:
-        """What `codebuild-hash-files` gives for patterns: the hash of the files' content."""
+        """The value of `codebuild-hash-files` for some patterns: a hash of the matching files' content."""
         digest = hashlib.sha256()
         with suppress(ActionFailed, ValueError):  # nothing matches, or a quote is not closed
             wanted = [self._relative(self.expand(pattern)) for pattern in shlex.split(patterns)]
@@ -141,7 +141,7 @@ class BuildCache:
         if (archive := self._archive(key)).exists():
             return key, archive
         for prefix in self.cache.fallback_keys if self.cache.key else ():
-            wanted = self._keyed(prefix)
+            wanted = self._expand_key(prefix)
             for archive in self._newest_first():
                 with suppress(OSError):
                     known = archive.with_suffix(".key").read_text()
@@ -174,16 +174,16 @@ class BuildCache:
         return count
 
     def _files(self) -> Iterator[tuple[Path, str]]:
-        """The files that the paths take, and their names in the archive."""
+        """The files that match the cache's paths, and their names in the archive."""
         for folder, name, patterns in (
-            (self.root, "source", self._patterns()),
-            (self.home, "home", self._of_home()),
+            (self.root, "source", self._source_patterns()),
+            (self.home, "home", self._home_patterns()),
         ):
             if patterns:
                 with suppress(ActionFailed):  # nothing matches
                     yield from ((folder / file, f"{name}/{file}") for file in select_files(folder, patterns))
 
-    def _patterns(self) -> list[str]:
+    def _source_patterns(self) -> list[str]:
         found = []
         for path in self.cache.paths:
             if _HOME.match(path):
@@ -191,23 +191,23 @@ class BuildCache:
             text = self._relative(self.expand(path))
             if text.startswith("/") or ".." in text.split("/"):
                 self.warn(
-                    f"cache path {path!r} is not kept: it is neither in the source nor in the home directory"
+                    f"cache path {path!r} is not saved: it is neither in the source nor in the home directory"
                 )
             else:
                 found.append(text)
-        return self._sound(found)
+        return self._valid_patterns(found)
 
     def _relative(self, text: str) -> str:
         return text.removeprefix(f"{self.root}/")
 
-    def _of_home(self) -> list[str]:
+    def _home_patterns(self) -> list[str]:
         paths = (
             self.expand(_HOME.sub("", path)).lstrip("/") for path in self.cache.paths if _HOME.match(path)
         )
-        return self._sound([path or "." for path in paths])
+        return self._valid_patterns([path or "." for path in paths])
 
-    def _sound(self, patterns: Sequence[str]) -> list[str]:
-        """Without those that are no patterns."""
+    def _valid_patterns(self, patterns: Sequence[str]) -> list[str]:
+        """The valid patterns; the others are logged."""
         found = []
         for pattern in patterns:
             try:
@@ -228,19 +228,19 @@ class BuildCache:
                 extract_member(tar, member, name, folders[folder])
                 count += 1
             except (UnfitMemberError, OSError) as error:
-                self.warn(f"cache: {name} is not restored: {error}")
+                self.warn(f"cache: {name} could not be restored: {error}")
         return count
 
 
 def _age(archive: Path) -> float:
     try:
         return -archive.stat().st_mtime
-    except OSError:  # somebody removed it just now
+    except OSError:  # another build removed it just now
         return 0.0
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str) -> bool:
-    """Add a file with its content, also where it has other names: what is restored is restored alone."""
+    """Add a file with its content. A hard link gets its content too, because its other name may not be restored."""
     member = tar.gettarinfo(path, name)
     if member is None or not (member.isreg() or member.islnk() or member.issym()):
         return False  # a socket and the like

@@ -1,4 +1,4 @@
-"""The log of a build: where each phase begins and how it ended, and what the last words of each command were."""
+"""The log of a build: where each phase starts, how long it took, and the last lines of each command."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from prefect_codepipeline.model.buildspec.parts import PhaseName
 
 
 class BuildLog(CommandLog):
-    """A `CommandLog` that knows of phases.
+    """A `CommandLog` with phases.
 
     Args:
-        logger: where the lines go.
-        build: what runs.
+        logger: receives the lines.
+        build: the program of the build.
         secrets: texts that become `***`.
-        report_progress: told of each command, as `BUILD 2/4: npm test`.
+        report_progress: called when a command starts, for example with `BUILD 2/4: npm test`.
     """
 
     def __init__(
@@ -33,12 +33,12 @@ class BuildLog(CommandLog):
         super().__init__(logger, build, secrets)
         self.build = build
         self.tails: dict[int, list[str]] = {}
-        """The last lines of each command that ran, by its number in the build."""
+        """The last lines of each command that ran, by the number of the command in the build."""
         self._report_progress = report_progress
         self.seconds: dict[PhaseName, float] = {}
-        """How long each phase took, as far as it ran; in their order."""
+        """The duration of each phase that ran, in order."""
         self._phase: PhaseName | None = None
-        self._begun = time.monotonic()
+        self._phase_start = time.monotonic()
 
     def begin(self, number: int) -> None:
         self.tails[self.command] = self.tail
@@ -65,5 +65,5 @@ class BuildLog(CommandLog):
     def _leave(self) -> None:
         now = time.monotonic()
         if self._phase:
-            self.seconds[self._phase] = now - self._begun
-        self._begun = now
+            self.seconds[self._phase] = now - self._phase_start
+        self._phase_start = now

@@ -47,7 +47,7 @@ from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.parts import Buildspec, PhaseName
 
-# What a pattern of RETRY may take to match; one that backtracks for ever does not match.
+# A RETRY pattern that takes longer (catastrophic backtracking) counts as not matching.
 _MATCH_SECONDS = 5
 _MATCH = "import re, sys; sys.exit(not re.search(sys.argv[1], sys.stdin.read(), re.S))"
 
@@ -57,12 +57,12 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
 
 @dataclass(frozen=True)
 class Build:
-    """What is built, with everything of the action and its project that concerns the build itself.
+    """The buildspec to run, with the settings of the action and its project that affect the build.
 
-    `variables` are declared, by the buildspec, the project and the action in this order; a `CODEBUILD_*` among them
-    is none. `secrets` are the values that must appear nowhere. `own_variables` are CodeBuild's that only the caller
-    knows. The source directory is the first input artifact. `outputs` are those of the action, None stands for
-    all that the buildspec has. `cache` is None when nothing is kept between builds.
+    `variables` are those of the buildspec, the project and the action; later ones win, and names that start with
+    `CODEBUILD_` are ignored. `secrets` are the values to mask in all output. `own_variables` are CodeBuild's
+    variables that only the caller knows. The source directory is the first input artifact. `outputs` are the output
+    artifacts of the action; None means all artifacts of the buildspec. `cache` is None if nothing is cached.
     """
 
     spec: Buildspec
@@ -75,7 +75,7 @@ class Build:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """How a build ended: `failure` is None when it succeeded, `seconds` is by phase."""
+    """The result of a build: `failure` is None if it succeeded; `seconds` is the duration of each phase."""
 
     failure: str | None
     seconds: Mapping[PhaseName, float]
@@ -86,14 +86,14 @@ class BuildResult:
 
 
 def run_build(build: Build, context: ActionContext, engine: Engine | None = None) -> BuildResult:
-    """Run a build to its end, in a container of the engine, or on the host without one.
+    """Run a build in a container of the engine, or on the host if `engine` is None.
 
     Raises:
-        ActionFailed: the build did not come to its end: with code `Timeout`, its time was over;
-            `ConfigurationError`, something asked for is not to be had here; `JobFailed`, no artifact was found.
+        ActionFailed: the build could not be completed: with code `Timeout`, the deadline passed;
+            `ConfigurationError`, the build needs something that is not supported; `JobFailed`, no artifact was found.
         ActionAbandoned: the execution was cancelled.
     """
-    _refuse_what_cannot_be(build.spec, engine)
+    _check_supported(build.spec, engine)
     environment = environment_of_build(build, context, engine)
     cache = _cache_of(build, context, environment)
     if engine:
@@ -111,12 +111,12 @@ def run_build(build: Build, context: ActionContext, engine: Engine | None = None
                 cache.save()
             return result
         retries += 1
-        context.logger.warning("%s\nThe build is retried, for the %s. time", done.message(failed), retries)
+        context.logger.warning("%s\nThe build is retried (retry %s)", done.message(failed), retries)
 
 
 @dataclass(frozen=True)
-class _Done:
-    """The phases of a build have ended."""
+class _EndedAttempt:
+    """An attempt of a build whose phases have ended."""
 
     script: BuildScript
     log: BuildLog
@@ -124,11 +124,11 @@ class _Done:
     image: str | None
 
     def message(self, failed: CommandFailure) -> str:
-        """Why a phase failed, with AWS's words for it."""
+        """Why a phase failed, in CodeBuild's words."""
         phase, number = failed.block.phase.name.upper(), failed.number
         place = "" if failed.block.kind == "commands" else " of finally"
         if not number:
-            # What the shell could not write down either.
+            # A full disk also keeps the shell from recording the failed command.
             full = shutil.disk_usage(self.script.state).free < _LEAST_FREE_BYTES
             why_not = ": the disk is full" if full else ""
             return f"phase {phase}: its shell ended with exit status {failed.exit_code}{why_not}"
@@ -143,7 +143,7 @@ class _Done:
 
 
 class _Attempts:
-    """The attempts of one build: more than one only when a phase asks for retries, each with the source as it was."""
+    """The attempts of one build; if a phase has RETRY, each attempt starts from a copy of the original source."""
 
     def __init__(
         self, build: Build, context: ActionContext, engine: Engine | None, environment: BuildEnvironment
@@ -155,7 +155,7 @@ class _Attempts:
         if any(phase.on_failure and phase.on_failure.action == "RETRY" for phase in build.spec.phases):
             self._keep()
 
-    def run(self) -> _Done:
+    def run(self) -> _EndedAttempt:
         self._number += 1
         if self._number > 1:
             self._restore()
@@ -170,7 +170,7 @@ class _Attempts:
         log = BuildLog(context.logger, script, self._environment.secrets, context.report_progress)
         self._run(script, log)
         image = self._engine.image if self._engine else None
-        return _Done(script, log, read_failures(script), image)
+        return _EndedAttempt(script, log, read_failures(script), image)
 
     def _run(self, script: BuildScript, log: BuildLog) -> None:
         context = self._context
@@ -201,7 +201,7 @@ class _Attempts:
 
     def _restore(self) -> None:
         for directory, kept in self._kept.items():
-            # The directory itself stays: it may be what a container has mounted.
+            # Keep the directory itself: a container may have it mounted.
             for child in directory.iterdir():
                 shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
             shutil.copytree(kept, directory, symlinks=True, dirs_exist_ok=True)
@@ -212,17 +212,17 @@ class _Attempts:
 
 
 def with_mounts(engine: Engine, spec: Buildspec, context: ActionContext) -> Engine:
-    """What the cache keeps of the home directory lies on this machine, where the next build finds it."""
+    """Mount the cached folders of the home directory into the container, so that the cache can save them."""
     folders = home_folders(spec.cache) if spec.cache else []
     for folder in folders:
         (context.scratch / "home" / folder).mkdir(parents=True, exist_ok=True)
     if users_of(spec):
-        _let_in(context)
+        _open_directories(context)
     return replace(engine, mounts={f"/root/{name}": context.scratch / "home" / name for name in folders})
 
 
-def _let_in(context: ActionContext) -> None:
-    """Other users of the container reach the directories, which nobody else on this machine does: they lie in ours."""
+def _open_directories(context: ActionContext) -> None:
+    """Give all users of the container access; on the host the parent directory still keeps other users out."""
     for directory in (context.scratch, *(tree.directory for tree in context.input_artifacts)):
         directory.chmod(0o777)
     (context.scratch / "tmpdir").chmod(0o777)
@@ -237,14 +237,14 @@ def _cache_of(build: Build, context: ActionContext, environment: BuildEnvironmen
         place=build.cache,
         root=context.input_artifacts[0].directory,
         home=context.scratch / "home",
-        # No shell has begun yet that could do it.
+        # The shell that could expand variables has not started yet.
         expand=lambda text: _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], ""), text),
-        tell=partial(context.logger.info, "%s"),
+        info=partial(context.logger.info, "%s"),
         warn=partial(context.logger.warning, "%s"),
     )
 
 
-def _finish(build: Build, done: _Done, context: ActionContext) -> BuildResult:
+def _finish(build: Build, done: _EndedAttempt, context: ActionContext) -> BuildResult:
     source = context.input_artifacts[0].directory
     reports = collect_reports(build.spec.reports, source, done.log.mask)
     for warning in reports.warnings:
@@ -259,13 +259,13 @@ def _finish(build: Build, done: _Done, context: ActionContext) -> BuildResult:
         failure=failure,
         seconds=done.log.seconds,
         commands=len(done.script.commands),
-        exported_variables=_exported(build, done, context),
+        exported_variables=_export_variables(build, done, context),
         output_artifacts=artifacts,
         reports=reports,
     )
 
 
-def _exported(build: Build, done: _Done, context: ActionContext) -> dict[str, str]:
+def _export_variables(build: Build, done: _EndedAttempt, context: ActionContext) -> dict[str, str]:
     found = read_output_variables(done.script)
     for name in build.spec.env.exported_variables:
         if name not in found:
@@ -276,21 +276,21 @@ def _exported(build: Build, done: _Done, context: ActionContext) -> dict[str, st
 
 
 def environment_of_build(build: Build, context: ActionContext, engine: Engine | None) -> BuildEnvironment:
-    """What the commands of a build see."""
-    around = surroundings(context, in_container=engine is not None)
+    """The environment of a build's commands."""
+    inherited = inherited_variables(context, in_container=engine is not None)
     if engine:
-        # The image's own: its version managers and tools are there.
-        del around["HOME"]
+        # Keep the image's own HOME: its version managers and tools are there.
+        del inherited["HOME"]
     image = engine.image if engine else None
     declared = {name: value for name, value in build.variables.items() if not name.startswith("CODEBUILD_")}
     own = {**codebuild_variables(context, image), **build.own_variables}
-    return environment_of({**around, **declared, **own}, build.secrets)
+    return environment_of({**inherited, **declared, **own}, build.secrets)
 
 
-def _refuse_what_cannot_be(spec: Buildspec, engine: Engine | None) -> None:
+def _check_supported(spec: Buildspec, engine: Engine | None) -> None:
     if spec.env.shell in ("powershell.exe", "cmd.exe"):
         raise ActionFailed(
-            f"env.shell {spec.env.shell} is a shell of Windows, and builds run on Linux or macOS here; "
+            f"env.shell {spec.env.shell} needs Windows, but the worker runs builds on Linux or macOS; "
             "use bash or /bin/sh, or run the project in AWS",
             code="ConfigurationError",
         )
@@ -301,8 +301,8 @@ def _refuse_what_cannot_be(spec: Buildspec, engine: Engine | None) -> None:
     others = [user for user in users_of(spec) if user != own]
     if others and not engine:
         raise ActionFailed(
-            f"run-as {', '.join(others)}: on the host a build runs as the worker's own user, {own}; "
-            "run it in a container, or leave run-as out",
+            f"run-as {', '.join(others)}: on the host a build can run only as the worker's own user, {own}; "
+            "run the build in a container, or remove run-as",
             code="ConfigurationError",
         )
 
@@ -311,7 +311,7 @@ def _shell(spec: Buildspec) -> str | None:
     return spec.env.shell.rpartition("/")[2] if spec.env.shell else None
 
 
-def _is_retried(failed: CommandFailure, done: _Done, retries: int) -> bool:
+def _is_retried(failed: CommandFailure, done: _EndedAttempt, retries: int) -> bool:
     on_failure = failed.block.phase.on_failure
     if not on_failure or on_failure.action != "RETRY" or retries >= on_failure.retries:
         return False
@@ -319,7 +319,7 @@ def _is_retried(failed: CommandFailure, done: _Done, retries: int) -> bool:
 
 
 def _matches(pattern: str, message: str) -> bool:
-    """In a process of its own, which can be ended: a pattern may take longer than the universe lasts."""
+    """Match in a separate process, which can be killed: some patterns would practically never end."""
     re.compile(pattern)
     try:
         command = [sys.executable, "-I", "-S", "-c", _MATCH, pattern]

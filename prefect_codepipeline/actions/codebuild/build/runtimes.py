@@ -1,4 +1,4 @@
-"""`runtime-versions` of a buildspec: choose what is there, by the version manager that is there.
+"""`runtime-versions` of a buildspec: select an installed version, or use the version manager of the image or host.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/runtime-versions.html
 """
@@ -18,7 +18,7 @@ _VERSION_OF = {
     "golang": "go version",
     "java": "java -version",
 }
-# Managers that hold several versions and switch by a variable, as AWS's own images have them.
+# Version managers that switch by an environment variable; AWS's own images have them.
 _SWITCHED = {
     "python": ("pyenv", "PYENV_VERSION"),
     "ruby": ("rbenv", "RBENV_VERSION"),
@@ -29,19 +29,19 @@ _NAMES_OF_MISE = {"nodejs": "node", "golang": "go"}
 
 
 def runtimes_of(spec: Buildspec) -> Mapping[str, str]:
-    """The versions that a buildspec asks for, by runtime."""
+    """The versions that a buildspec requests, by runtime."""
     return next((phase.runtime_versions for phase in spec.phases if phase.name == "install"), {})
 
 
 def select_runtimes(runtimes: Mapping[str, str]) -> str:
-    """The shell code that makes the wanted versions those that the commands meet, as far as they are to be had.
+    """The shell code that selects the requested versions for the commands.
 
-    It warns, in a line of output for each, of those that are not, and never fails.
+    It prints a warning for each version that is not available, and never fails.
     """
     if not runtimes:
         return ""
     calls = [
-        f"__codepipeline_select {shlex.quote(name)} {_wanted(version)} "
+        f"__codepipeline_select {shlex.quote(name)} {_quote_version(version)} "
         f"{shlex.quote(_VERSION_OF.get(name, f'{name} --version'))} "
         f"{_NAMES_OF_MISE.get(name, shlex.quote(name))} {' '.join(_SWITCHED.get(name, ('-', '-')))}"
         for name, version in runtimes.items()
@@ -49,12 +49,12 @@ def select_runtimes(runtimes: Mapping[str, str]) -> str:
     return "\n".join([_FUNCTIONS, *calls])
 
 
-def _wanted(version: str) -> str:
+def _quote_version(version: str) -> str:
     variable = _VARIABLE.fullmatch(version)
     return f'"${{{variable[1] or variable[2]}-}}"' if variable else shlex.quote(version)
 
 
-# `found` is the first number in what the tool says of itself; Java 8 says 1.8.
+# `found` is the first number in the tool's version output; Java 8 prints 1.8.
 _FUNCTIONS = r"""
 __codepipeline_found() {
 found=$(eval "$look" 2>&1 </dev/null | sed -n 's/^[^0-9]*\([0-9][0-9.]*\).*/\1/p' | sed -n 1p)
@@ -98,7 +98,7 @@ if [ "$wanted" = latest ]; then wanted=; fi
 if [ "$tool" = python3 ] && ! command -v python3 >/dev/null 2>&1; then tool=python; fi
 if ! __codepipeline_fits; then __codepipeline_switch; fi
 if ! __codepipeline_fits; then
-echo "[warning] runtime-versions: $runtime $asked is not there${found:+ (it is $found)}, nor a version manager that has it; the build goes on without"
+echo "[warning] runtime-versions: $runtime $asked is not installed${found:+ (found $found)} and no version manager provides it; the build continues without it"
 fi
 unset runtime asked wanted look mise manager variable tool found exact home each
 }

@@ -1,10 +1,10 @@
-"""A buildspec as one shell program: its phases in one shell, so that state passes from command to command.
+"""A buildspec as one shell program: its phases run in one shell, so that state passes from command to command.
 
-When a command ends that shell (`exit`, a failure under `set -e`), the outcome of its phase is settled and the next
-phase begins in a new shell, in the directory and with the exported variables that the old one had.
+If a command ends that shell (`exit`, a failure under `set -e`), the outcome of its phase is recorded. The next phase
+starts in a new shell, with the directory and the exported variables of the old one.
 
-The program says in its output where each command begins, by marks that cannot be guessed, and each command is quoted
-and given to `eval`, so whatever a command contains can spoil that command alone.
+The program prints a mark that cannot be guessed before each command. Each command is quoted and passed to `eval`, so
+invalid syntax in a command affects only that command.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec-ref-versions
 """
@@ -23,7 +23,7 @@ from prefect_codepipeline.actions.commands.shell_session import ShellSession, ch
 from prefect_codepipeline.model.buildspec.parts import PHASES, Buildspec, Phase, next_phase
 
 BlockKind = Literal["commands", "finally"]
-# Where the program is, and the exported variables and the directory of the shell that ended last.
+# The current position of the program, and the exported variables and the directory of the last shell.
 _SHARED = ("at", "environment", "directory")
 
 
@@ -39,7 +39,7 @@ class Block:
 
 @dataclass(frozen=True)
 class CommandFailure:
-    """A command that failed: its block, its place in it from 1 (0: the shell itself), and its exit code."""
+    """A failed command: its block, its number in the block from 1 (0: the shell itself), and its exit code."""
 
     block: Block
     number: int
@@ -48,13 +48,13 @@ class CommandFailure:
 
 @dataclass(frozen=True)
 class BuildScript(ShellSession):
-    """A build written down: the program, its blocks, and where it leaves its state."""
+    """The written program of a build, its blocks, and the directory of its state."""
 
     blocks: tuple[Block, ...]
     state: Path
 
     def place_of(self, command: int) -> tuple[Block, int] | None:
-        """The block of a command of the whole build, and its place in it from 1."""
+        """The block of a command, and the command's number in the block from 1; `command` counts in the whole build."""
         for block in self.blocks:
             if block.first <= command < block.first + len(block.commands):
                 return block, command - block.first + 1
@@ -69,17 +69,17 @@ def write_build(
     texts: Mapping[str, str] = MappingProxyType({}),
     prelude: str = "",
 ) -> BuildScript:
-    """Write the program of a build. It exits with 0 when it came to its end, whatever its phases did.
+    """Write the program of a build. It exits with 0 if all phases have ended, even if they failed.
 
     Args:
-        directory: where it is written to; what it leaves behind stands below it.
-        spec: the phases that it runs.
-        shell: the program that runs the commands, `bash` or `sh`; bash where there is one when None.
-        texts: texts that the shell expands when all phases have ended, by a name for each.
+        directory: the directory for the program and its state.
+        spec: the buildspec with the phases.
+        shell: the shell for the commands, `bash` or `sh`; None means bash if it is available.
+        texts: texts that the shell expands after all phases, each under a unique name.
         prelude: shell code that runs before the first command.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, a command is none for a shell.
+        ActionFailed: with code `ConfigurationError`, a command is not valid for a shell.
     """
     blocks = tuple(_blocks(spec))
     for block in blocks:
@@ -87,8 +87,8 @@ def write_build(
             check_command(command, f"command {number} of {block.kind} of phase {block.phase.name}")
     state = directory / "state"
     variables = directory / "variables"
-    for made in (state, variables, directory / "texts"):
-        made.mkdir(parents=True)
+    for folder in (state, variables, directory / "texts"):
+        folder.mkdir(parents=True)
     for name in _SHARED:
         (state / name).touch()
     if users_of(spec):
@@ -107,13 +107,13 @@ def users_of(spec: Buildspec) -> list[str]:
 
 
 def _open_to_all(directory: Path) -> None:
-    """Every user of the build writes the same state; nobody else can reach the directory."""
+    """Let every `run-as` user write the state; other users of the machine cannot reach the directory."""
     for each in directory.rglob("*"):
         each.chmod(0o777 if each.is_dir() else 0o666)
 
 
 def read_failures(build: BuildScript) -> list[CommandFailure]:
-    """The commands that failed, in the order of the blocks; at most one in each."""
+    """The failed commands in the order of their blocks; at most one in each block."""
     found = []
     for number, block in enumerate(build.blocks, 1):
         file = build.state / f"failed-{number}"
@@ -125,7 +125,7 @@ def read_failures(build: BuildScript) -> list[CommandFailure]:
 
 
 def read_texts(build: BuildScript) -> dict[str, str]:
-    """The expanded texts, by name; one whose expansion failed is not among them."""
+    """The expanded texts, by name; a text whose expansion failed is missing."""
     found = {}
     for file in sorted((build.state.parent / "texts").iterdir()):
         text = file.read_bytes().decode(errors="replace")
@@ -176,7 +176,7 @@ class _Program:
         )
 
     def _transitions(self) -> Iterator[str]:
-        """`<block>-<failed>`: the block that follows. The commands' failure is settled after `finally`."""
+        """The `case` branches from `<block>-<failed>` to the next block; failed commands count after `finally`."""
         for number, block in enumerate(self.blocks, 1):
             if block.kind == "commands":
                 yield f"  {number}-*) __codepipeline_at={number + 1};;"
@@ -185,7 +185,7 @@ class _Program:
                 yield f"  {number}-1) __codepipeline_at={self._after(block.phase, succeeded=False)};;"
 
     def _after(self, phase: Phase, *, succeeded: bool) -> int:
-        """The first block of the phase that follows; phases that are not there have succeeded."""
+        """The first block of the next phase; a phase that the buildspec does not have counts as succeeded."""
         follows = next_phase(phase.name.upper(), succeeded, phase.on_failure)
         while follows.lower() in PHASES:
             for number, block in enumerate(self.blocks, 1):
@@ -205,9 +205,9 @@ class _Program:
             yield "\n".join([f"{number}) while :; do", *lines, "break; done;;"])
 
     def _command(self, command: str, number: int) -> str:
-        # No `||` follows `eval`, which would switch `set -e` off. The braces keep us out of what `set -x` shows.
+        # A `||` after `eval` would disable `set -e`. The braces hide our own commands from `set -x`.
         run = f"eval {shlex.quote(command)}"
-        if self.spec.version == "0.1":  # each in a shell of its own
+        if self.spec.version == "0.1":  # each command runs in its own shell
             run = f"( {run} )"
         return (
             f"{{ __codepipeline_begin {number}; }} 2>/dev/null; {run} 7>&-; "
@@ -218,11 +218,11 @@ class _Program:
         for name, text in self.texts.items():
             file = shlex.quote(str(self.directory / "texts" / name))
             quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-            # In a shell of its own: a bad expansion ends no more than that.
+            # In a subshell: a bad expansion ends only the subshell.
             yield "( eval " + shlex.quote(f'printf %s. "{quoted}"') + f" >{file} ) 7>&-"
 
 
-# Without `__codepipeline_at` in its environment the program is the one that starts the shells.
+# Without `__codepipeline_at` in its environment, the program is the outer one, which starts the shells.
 _TEMPLATE = """set --
 __codepipeline_next() {{
 case "$__codepipeline_at-$__codepipeline_failed" in

@@ -1,4 +1,4 @@
-"""The secrets of a build: what `parameter-store` and `secrets-manager` refer to, in AWS, in Prefect or nearby.
+"""Resolve `parameter-store` and `secrets-manager` of a buildspec, from AWS, Prefect or the worker's environment.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.env.parameter-store
 https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.env.secrets-manager
@@ -23,12 +23,12 @@ from prefect_codepipeline.actions.commands.environment import (
 )
 from prefect_codepipeline.errors import ActionFailed
 
-_AT_ONCE = 10  # as many names GetParameters takes
+_AT_ONCE = 10  # the limit of GetParameters
 
 
 @dataclass(frozen=True)
 class WantedSecret:
-    """An environment variable whose value is kept elsewhere."""
+    """An environment variable whose value is stored in Parameter Store or Secrets Manager."""
 
     variable: str
     type: Literal["PARAMETER_STORE", "SECRETS_MANAGER"]
@@ -41,9 +41,9 @@ class WantedSecret:
 
 @dataclass(frozen=True)
 class SecretSource:
-    """Where references are looked up; region, profile and role are AWS's, the worker's own when None.
+    """Where references are looked up. Region, profile and role are for AWS; None means the worker's own.
 
-    `environment` is the environment of this process: parameter `/prod/db-url` is CODEBUILD_PARAMETER_PROD_DB_URL
+    `environment` means the environment of this process: parameter `/prod/db-url` is CODEBUILD_PARAMETER_PROD_DB_URL
     and secret `prod/db` is CODEBUILD_SECRET_PROD_DB.
     """
 
@@ -57,8 +57,8 @@ def resolve_secrets(wanted: Sequence[WantedSecret], source: SecretSource) -> dic
     """The values of secrets, by the names of their variables.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, one is not there, or cannot be read as it is referred to;
-            `PermissionError`, AWS does not give it out; `SystemUnavailable`, AWS did not answer.
+        ActionFailed: with code `ConfigurationError`, a secret does not exist, or its reference is invalid;
+            `PermissionError`, AWS denied access; `SystemUnavailable`, AWS did not answer.
     """
     if source.kind == "aws":
         return {**_parameters_of_aws(wanted, source), **_secrets_of_aws(wanted, source)}
@@ -74,8 +74,8 @@ def environment_name(wanted: WantedSecret) -> str:
         'CODEBUILD_PARAMETER_PROD_DB_URL'
     """
     if wanted.type == "PARAMETER_STORE":
-        return f"CODEBUILD_PARAMETER_{_cleaned(wanted.reference, '_').upper()}"
-    name = (_parsed(wanted).block_names or [""])[-1]
+        return f"CODEBUILD_PARAMETER_{_clean(wanted.reference, '_').upper()}"
+    name = (_parse(wanted).block_names or [""])[-1]
     return f"CODEBUILD_SECRET_{name.replace('-', '_').upper()}"
 
 
@@ -91,7 +91,7 @@ def _parameters_of_aws(wanted: Iterable[WantedSecret], source: SecretSource) -> 
             answer = client.get_parameters(Names=batch, WithDecryption=True)
         values: dict[str, str] = {}
         for found in answer["Parameters"]:
-            # One that was asked for by its ARN or with a version is answered with its name.
+            # A parameter that was requested by ARN or with a version comes back under its plain name.
             alone = batch if len(batch) == 1 else []
             for name in (found["Name"], found.get("ARN", found["Name"]), *alone):
                 values[name] = found["Value"]
@@ -104,7 +104,7 @@ def _refuse_missing(concerned: Iterable[WantedSecret], values: dict[str, str], c
     missing = [each for each in concerned if each.reference not in values]
     if missing:
         raise ActionFailed(
-            f"{'; '.join(map(str, missing))}: Parameter Store in {client.meta.region_name} has no such name; "
+            f"{'; '.join(map(str, missing))}: Parameter Store in {client.meta.region_name} has no such parameter; "
             "create it with `aws ssm put-parameter`, or correct the name or the project's aws_region",
             code="ConfigurationError",
         )
@@ -118,7 +118,7 @@ def _secrets_of_aws(wanted: Iterable[WantedSecret], source: SecretSource) -> dic
     known: dict[SecretReference, str] = {}
     values = {}
     for each in secrets:
-        reference = _parsed(each)
+        reference = _parse(each)
         whole = reference._replace(json_key="")
         if whole not in known:
             known[whole] = _fetch(client, whole, each)
@@ -129,7 +129,7 @@ def _secrets_of_aws(wanted: Iterable[WantedSecret], source: SecretSource) -> dic
 def _fetch(client: Any, reference: SecretReference, wanted: WantedSecret) -> str:
     if reference.version_stage and reference.version_id:
         raise ActionFailed(
-            f"{wanted}: it names a version stage and a version id; CodeBuild takes one of them",
+            f"{wanted}: it has both a version stage and a version id; CodeBuild accepts only one of them",
             code="ConfigurationError",
         )
     asked = {
@@ -145,7 +145,7 @@ def _fetch(client: Any, reference: SecretReference, wanted: WantedSecret) -> str
         return bytes(answer["SecretBinary"]).decode()
     except UnicodeDecodeError:
         raise ActionFailed(
-            f"{wanted}: it holds bytes that are not text, which no environment variable can be",
+            f"{wanted}: it holds binary data, which an environment variable cannot hold",
             code="ConfigurationError",
         ) from None
 
@@ -155,8 +155,8 @@ def _in_prefect(wanted: WantedSecret) -> str:
         return secret_value(wanted.reference, f"environment variable {wanted.variable!r}")
     from prefect_codepipeline.prefect_api.client import call
 
-    _refuse_versions(wanted, _asks_for_version(wanted.reference))
-    block, variable = _cleaned(wanted.reference, "-"), _cleaned(wanted.reference, "_")
+    _refuse_version(wanted, _has_version(wanted.reference))
+    block, variable = _clean(wanted.reference, "-"), _clean(wanted.reference, "_")
     path = f"/block_types/slug/secret/block_documents/name/{quote(block)}?include_secrets=true"
     status, document = call("GET", path, expected=(404, 422))
     if status == 200:
@@ -174,13 +174,13 @@ def _in_prefect(wanted: WantedSecret) -> str:
 
 def _in_environment(wanted: WantedSecret) -> str:
     name = environment_name(wanted)
-    remedy = f"set {name} in the environment of the worker"
+    remedy = f"set {name} in the worker's environment"
     if wanted.type == "PARAMETER_STORE":
-        _refuse_versions(wanted, _asks_for_version(wanted.reference))
+        _refuse_version(wanted, _has_version(wanted.reference))
         key = ""
     else:
-        reference = _parsed(wanted)
-        _refuse_versions(
+        reference = _parse(wanted)
+        _refuse_version(
             wanted, bool(reference.version_id or reference.version_stage not in ("", "AWSCURRENT"))
         )
         key = reference.json_key
@@ -190,10 +190,10 @@ def _in_environment(wanted: WantedSecret) -> str:
     return _as_text(pick_key(value, key, str(wanted), remedy)) if key else value
 
 
-def _refuse_versions(wanted: WantedSecret, asks: bool) -> None:
-    if asks:
+def _refuse_version(wanted: WantedSecret, has_version: bool) -> None:
+    if has_version:
         raise ActionFailed(
-            f"{wanted} asks for a version, and outside AWS only the current one is kept; leave the version out, or "
+            f"{wanted} requests a version, but outside AWS there is only the current value; remove the version, or "
             "set secrets_from of the project to 'aws'",
             code="ConfigurationError",
         )
@@ -205,7 +205,7 @@ def _key_of(value: str, reference: SecretReference, wanted: WantedSecret) -> str
     return _as_text(pick_key(value, reference.json_key, str(wanted), "correct the secret in AWS, or the key"))
 
 
-def _parsed(wanted: WantedSecret) -> SecretReference:
+def _parse(wanted: WantedSecret) -> SecretReference:
     try:
         return parse_secret_reference(wanted.reference)
     except ValueError as error:
@@ -220,18 +220,18 @@ def _client(service: str, source: SecretSource, wanted: WantedSecret) -> Any:
 
 
 def _batches(parameters: Iterable[WantedSecret]) -> Iterator[list[str]]:
-    """The names to ask for at once; those with a version alone, because the answer may hold but the name."""
+    """The names for each request. A name with a version is requested alone: the answer may have only the plain name."""
     names = sorted({each.reference for each in parameters})
-    plain = [name for name in names if not _asks_for_version(name)]
+    plain = [name for name in names if not _has_version(name)]
     yield from (plain[start : start + _AT_ONCE] for start in range(0, len(plain), _AT_ONCE))
-    yield from ([name] for name in names if _asks_for_version(name))
+    yield from ([name] for name in names if _has_version(name))
 
 
-def _asks_for_version(parameter: str) -> bool:
+def _has_version(parameter: str) -> bool:
     return ":" in parameter.rpartition("/")[2]
 
 
-def _cleaned(name: str, separator: str) -> str:
+def _clean(name: str, separator: str) -> str:
     return re.sub(r"[^a-z0-9]+", separator, name.lower()).strip(separator)
 
 

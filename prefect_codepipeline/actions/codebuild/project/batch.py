@@ -1,4 +1,4 @@
-"""Run the builds of a batch: side by side, each when those that it depends on have ended.
+"""Run the builds of a batch in parallel; each starts when the builds that it depends on have ended.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/batch-build.html
 """
@@ -16,7 +16,7 @@ from prefect_codepipeline.actions.work import CancellationToken
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.buildspec.parts import Batch, BatchBuild
 
-# Builds wait for the network as much as they compute.
+# Builds wait for the network about as long as they compute.
 AT_ONCE = 2 * (os.cpu_count() or 1)
 _TICK_SECONDS = 0.1
 
@@ -25,34 +25,34 @@ RunBuild = Callable[[BatchBuild, CancellationToken], BuildResult]
 
 @dataclass
 class BatchResult:
-    """How the builds of a batch ended, by identifier: with a result, a failure, or not at all (`skipped`: why)."""
+    """The outcome of each build of a batch, by identifier; `skipped` gives the reason why a build did not run."""
 
     results: dict[str, BuildResult] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
     def has_ended(self, identifier: str) -> bool:
-        """Whether it ended, or never will begin."""
+        """Whether the build has ended or was skipped."""
         return identifier in self.results or identifier in self.failures or identifier in self.skipped
 
     def failed(self, identifier: str) -> bool:
-        """Whether what depends on it cannot begin."""
+        """Whether the build failed or was skipped, so that builds that depend on it cannot start."""
         return identifier in self.failures or identifier in self.skipped
 
 
 def run_batch(batch: Batch, run: RunBuild, context: ActionContext) -> BatchResult:
-    """Run all builds of a batch, at most twice as many at once as there are CPUs.
+    """Run all builds of a batch, at most two per CPU at once.
 
-    A build that fails lets those that depend on it out, unless its failure is to be ignored; with `fast-fail` those
-    that run are ended.
+    If a build fails, the builds that depend on it are skipped, unless its failure is ignored. With `fast-fail` the
+    running builds are ended too.
 
     Args:
         batch: the builds.
-        run: runs one, in a thread of its own; fails by raising `ActionFailed` or by its result's `failure`.
-        context: its end is the end of all.
+        run: runs one build in its own thread; it reports a failure by `ActionFailed` or by the result's `failure`.
+        context: the context of the action; all builds end with it.
 
     Raises:
-        ActionFailed: with code `Timeout`, the deadline came first.
+        ActionFailed: with code `Timeout`, the deadline passed.
         ActionAbandoned: the execution was cancelled.
     """
     return _Scheduler(batch, run, context).run()
@@ -69,15 +69,15 @@ class _Scheduler:
             try:
                 waiting = list(self._batch.builds)
                 while waiting or self._running:
-                    waiting = self._begin(waiting, pool)
+                    waiting = self._start_ready(waiting, pool)
                     self._follow()
             except BaseException:
                 self._end_running()
                 raise
         return self._result
 
-    def _begin(self, waiting: list[BatchBuild], pool: ThreadPoolExecutor) -> list[BatchBuild]:
-        """Start what may start; what still has to wait."""
+    def _start_ready(self, waiting: list[BatchBuild], pool: ThreadPoolExecutor) -> list[BatchBuild]:
+        """Start the builds that may start, and return those that must still wait."""
         left = []
         for build in waiting:
             if reason := self._reason_to_skip(build):
@@ -92,7 +92,7 @@ class _Scheduler:
     def _reason_to_skip(self, build: BatchBuild) -> str:
         blocking = self._blocking()
         if self._batch.fast_fail and blocking:
-            return f"{blocking[0]} failed, and the batch is to fail fast"
+            return f"{blocking[0]} failed, and the batch has fast-fail"
         missing = [name for name in build.depend_on if name in blocking or name in self._result.skipped]
         return f"it depends on {missing[0]}, which did not succeed" if missing else ""
 
@@ -101,21 +101,21 @@ class _Scheduler:
         return [name for name in self._result.failures if name not in ignored]
 
     def _follow(self) -> None:
-        """Take what has ended, after a short wait for it."""
+        """Wait briefly for running builds, and record those that have ended."""
         self._context.check()
         ended, _ = wait(self._running, _TICK_SECONDS, FIRST_COMPLETED)
         for future in ended:
-            build, token = self._running.pop(future)
-            self._take(build, token, future)
+            build, _ = self._running.pop(future)
+            self._record(build, future)
         if self._batch.fast_fail and self._blocking():
             for _, token in self._running.values():
                 token.cancel()
 
-    def _take(self, build: BatchBuild, token: CancellationToken, future: Future[BuildResult]) -> None:
+    def _record(self, build: BatchBuild, future: Future[BuildResult]) -> None:
         try:
             result = future.result()
         except ActionAbandoned:
-            self._result.skipped[build.identifier] = "it was ended, because the batch is to fail fast"
+            self._result.skipped[build.identifier] = "it was ended because the batch has fast-fail"
         except ActionFailed as error:
             self._result.failures[build.identifier] = str(error)
         else:

@@ -1,4 +1,4 @@
-"""Find the block that stands for a CodeBuild project."""
+"""Find the block of a CodeBuild project."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from prefect_codepipeline.prefect_api.client import call
 
 
 def find_project(project_name: str) -> CodeBuildProject | None:
-    """The block of a project, else the one named `default`, None when there is neither.
+    """The block of a project, else the block `default`, or None if there is neither.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, the block's values cannot be used.
+        ActionFailed: with code `ConfigurationError`, the block's values are invalid.
     """
     for name in project_block_names(project_name):
         path = f"/block_types/slug/codebuild-project/block_documents/name/{quote(name, safe='')}"

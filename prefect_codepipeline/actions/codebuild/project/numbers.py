@@ -1,6 +1,6 @@
-"""CODEBUILD_BUILD_NUMBER: how many builds a project has had, this one included.
+"""CODEBUILD_BUILD_NUMBER: the number of builds of a project, including the current one.
 
-The last number is the name of a Prefect Variable, because a name is given once only, however many workers ask.
+The last number is kept in the name of a Prefect Variable. Names are unique, so two workers cannot get the same number.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from prefect_codepipeline.prefect_api.client import call
 
 
 def next_number(project_name: str) -> int:
-    """The number of the build that begins now. Raises `PrefectUnavailable`."""
+    """The number of the build that starts now. Raises `PrefectUnavailable`."""
     prefix = f"codebuild_number_{slug(project_name).replace('-', '_')}_"
-    known = _known(prefix)
+    known = _find_numbers(prefix)
     number = max(known, default=0) + 1
     while not _claim(f"{prefix}{number}", project_name):
         number += 1
@@ -23,7 +23,7 @@ def next_number(project_name: str) -> int:
     return number
 
 
-def _known(prefix: str) -> list[int]:
+def _find_numbers(prefix: str) -> list[int]:
     wanted = {"variables": {"name": {"like_": f"{prefix}%"}}, "limit": 200}
     _, found = call("POST", "/variables/filter", wanted)
     matches = (re.fullmatch(re.escape(prefix) + r"(\d+)", each["name"]) for each in found)

@@ -44,7 +44,7 @@ def run_project_build(wanted: WantedBuild, context: ActionContext) -> ActionResu
     if block and block.where == "aws":
         return run_in_codebuild(block, wanted, context)
     build = ProjectBuild.of(block, wanted, context)
-    with clear_about_a_full_disk(context), build.turn():
+    with explain_full_disk(context), build.turn():
         return build.run()
 
 

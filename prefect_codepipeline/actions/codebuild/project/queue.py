@@ -1,6 +1,6 @@
-"""The builds of a project take turns where its block says how many may run at once.
+"""The queue of a project's builds, if its block limits how many run at once.
 
-A slot of a Prefect concurrency limit is leased, so that one whose worker was killed is free again after a minute.
+Each build leases a slot of a Prefect concurrency limit. If its worker is killed, the slot is free after a minute.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _logger = logging.getLogger(__name__)
 
 @contextmanager
 def turn_of(project_name: str, limit: int, queued_minutes: int, context: ActionContext) -> Iterator[None]:
-    """Hold one of the `limit` slots of a project, for which this waits at most so many minutes.
+    """Hold one of the `limit` slots of a project; wait for it at most `queued_minutes`.
 
     Raises:
-        ActionFailed: with code `Timeout`, none came free in time.
+        ActionFailed: with code `Timeout`, no slot became free in time.
         ActionAbandoned: the execution was cancelled.
     """
     name = f"codebuild-{slug(project_name)}"
@@ -41,7 +41,7 @@ def turn_of(project_name: str, limit: int, queued_minutes: int, context: ActionC
     finally:
         stop.set()
         renewer.join()
-        # 410 and the like: the lease was given up for lost, and its slot with it.
+        # 404 or 410: the lease has expired, and its slot was released with it.
         call(
             "POST",
             "/v2/concurrency_limits/decrement-with-lease",
@@ -68,12 +68,12 @@ def _wait(name: str, project_name: str, queued_minutes: int, context: ActionCont
         if status != 423:
             return str(answer["lease_id"])
         if not waited:
-            context.report_progress(f"Queued: project {project_name} has as many builds as it may have")
+            context.report_progress(f"Queued: project {project_name} has reached its concurrent build limit")
             waited = True
         if time.monotonic() > until:
             raise ActionFailed(
-                f"the build was queued for {queued_minutes} minutes, and no build of project {project_name!r} ended; "
-                "raise concurrent_build_limit or queued_timeout_in_minutes of its CodeBuildProject block",
+                f"the build was queued for {queued_minutes} minutes, but no build of project {project_name!r} ended; "
+                "raise concurrent_build_limit or queued_timeout_in_minutes in its CodeBuildProject block",
                 code="Timeout",
             )
         context.check()
@@ -86,4 +86,4 @@ def _renew(lease: str, stop: threading.Event) -> None:
             path = f"/v2/concurrency_limits/leases/{lease}/renew"
             call("POST", path, {"lease_duration": LEASE_SECONDS}, expected=(404, 410))
         except PrefectUnavailable as error:
-            _logger.warning("the turn of a build could not be renewed, which is tried again: %s", error)
+            _logger.warning("could not renew the lease of a build's slot, will retry: %s", error)

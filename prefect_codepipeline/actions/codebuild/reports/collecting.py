@@ -31,7 +31,7 @@ from prefect_codepipeline.model.buildspec.reports import (
     one_line,
 )
 
-# A build must end: what is not read by then is warned of.
+# Limits, so that a build ends in time; files beyond them are not read, and a warning says so.
 MAX_FILES = 5000
 MAX_SECONDS = 60.0
 MAX_KEPT_BYTES = 500 << 20
@@ -40,7 +40,7 @@ _MAX_WARNINGS = 50
 
 @dataclass(frozen=True)
 class ReportFile:
-    """A file of a report: where it lies, its name among the kept files, `<group>/<path>`, and its bytes."""
+    """A file of a report: its path, its name among the stored files (`<group>/<path>`), and its size in bytes."""
 
     path: Path
     name: str
@@ -49,7 +49,7 @@ class ReportFile:
 
 @dataclass(frozen=True)
 class CollectedReports:
-    """All reports of a build. `warnings` are whole sentences for the log; nothing here fails a build."""
+    """All reports of a build. `warnings` are messages for the log; a problem with a report never fails the build."""
 
     reports: tuple[Report, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -57,16 +57,16 @@ class CollectedReports:
 
     @property
     def one_line(self) -> str:
-        """`412 passed, 2 failed: test_login, test_logout; line coverage 83.1 %`; empty without reports."""
+        """For example `412 passed, 2 failed: test_login, test_logout; line coverage 83.1 %`; empty without reports."""
         return one_line(self.reports)
 
 
 def collect_reports(
     groups: Sequence[ReportGroup], root: Path, mask: Callable[[str], str] = str
 ) -> CollectedReports:
-    """Read what `reports` of a buildspec names below `root`, the source directory after the build.
+    """Read the files of the `reports` of a buildspec below `root`, the source directory after the build.
 
-    `mask` hides secrets in what is shown of a test. What cannot be read becomes a warning, as on AWS.
+    `mask` hides secrets in the texts of tests. A file that cannot be read becomes a warning, as in AWS.
     """
     root = root.resolve()
     deadline = time.monotonic() + MAX_SECONDS
@@ -75,33 +75,33 @@ def collect_reports(
     files: list[ReportFile] = []
     for group in groups:
         report, kept, problems = _read_group(group, root, deadline)
-        reports += [_shown(report, mask)] if report else []
+        reports += [_mask_report(report, mask)] if report else []
         warnings += [f"report group {group.name!r}: {problem}" for problem in problems]
         files += kept
     while files and sum(file.size for file in files) > MAX_KEPT_BYTES:
-        left = max(files, key=lambda file: file.size)
-        files.remove(left)
+        largest = max(files, key=lambda file: file.size)
+        files.remove(largest)
         warnings.append(
-            f"{left.name} is not kept: the files of all reports are more than {MAX_KEPT_BYTES >> 20} MiB"
+            f"{largest.name} is not stored: together the report files have more than {MAX_KEPT_BYTES >> 20} MiB"
         )
-    return CollectedReports(tuple(reports), tuple(map(mask, _bounded(warnings))), tuple(files))
+    return CollectedReports(tuple(reports), tuple(map(mask, _limit_warnings(warnings))), tuple(files))
 
 
 def _read_group(
     group: ReportGroup, root: Path, deadline: float
 ) -> tuple[Report | None, list[ReportFile], list[str]]:
-    """The group's report, None when no file could be read; the files that are to be kept; what went wrong."""
+    """The group's report (None if no file could be read), the files to store, and the problems."""
     try:
         found = _find(group, root)
     except (ActionFailed, OSError, RecursionError) as error:
-        return None, [], [_why_none(error, group)]
+        return None, [], [_no_report_reason(error, group)]
     format = group.file_format.upper()
     reports: list[Report] = []
     kept: list[ReportFile] = []
     problems: list[str] = []
     for place, file in enumerate(found):
         if place >= MAX_FILES or time.monotonic() > deadline:
-            problems.append(f"{place} of its {len(found)} files were read, more would take too long")
+            problems.append(f"only {place} of its {len(found)} files were read; more would take too long")
             break
         name = file.path.relative_to(root)
         try:
@@ -109,7 +109,7 @@ def _read_group(
             reports.append(read_report(group.name, format, file.path))
             kept.append(file)
         except UnreadableReportError as error:
-            problems.append(f"{name} {error}, so it does not count as {format}")
+            problems.append(f"{name} {error}, so it is not read as {format}")
             if not isinstance(error, UnfitFileError):
                 kept.append(file)
     return _merge(group.name, format, reports), kept, problems
@@ -119,20 +119,20 @@ def _find(group: ReportGroup, root: Path) -> list[ReportFile]:
     """The group's files, sorted.
 
     Raises:
-        ActionFailed: a pattern or the base directory leaves the tree, or nothing matches.
+        ActionFailed: a pattern or the base directory leads out of the tree, or nothing matches.
         OSError: the base directory cannot be read.
     """
     base = (root / (group.base_directory or ".")).resolve()
     if not base.is_relative_to(root):
         raise ActionFailed(
-            f"base-directory {group.base_directory!r} lies outside the source directory",
+            f"base-directory {group.base_directory!r} is outside the source directory",
             code="ConfigurationError",
         )
     found: dict[str, ReportFile] = {}
     for path in select_files(base, group.files):
         name = PurePosixPath(path).name if group.discard_paths else path
         taken = 1
-        while name in found:  # without their folders two files may bear one name
+        while name in found:  # without their folders two files may have the same name
             taken += 1
             name = f"{taken}-{PurePosixPath(path).name}"
         found[name] = ReportFile(base / path, f"{path_part(group.name)}/{name}")
@@ -140,11 +140,11 @@ def _find(group: ReportGroup, root: Path) -> list[ReportFile]:
 
 
 def _resolve(file: ReportFile, root: Path) -> ReportFile:
-    """What a link leads to in its place."""
+    """The file with any links resolved."""
     try:
         path = file.path.resolve(strict=True)
         size = path.stat().st_size
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that go round, before Python 3.13
+    except (OSError, RuntimeError) as error:  # RuntimeError: circular links, before Python 3.13
         raise UnfitFileError(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
     if not path.is_relative_to(root):
         raise UnfitFileError("is a link that leads out of the source directory")
@@ -159,22 +159,24 @@ def _merge(group: str, format: str, reports: Sequence[Report]) -> Report | None:
     return merge_coverage(group, format, coverage) if coverage else None
 
 
-def _why_none(error: Exception, group: ReportGroup) -> str:
+def _no_report_reason(error: Exception, group: ReportGroup) -> str:
     below = f" below {group.base_directory!r}" if group.base_directory else ""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return f"there is no directory {group.base_directory!r} after the build, so there is no report"
+        return (
+            f"base-directory {group.base_directory!r} does not exist after the build, so there is no report"
+        )
     if isinstance(error, OSError):
-        return f"its files cannot be looked for: {error.filename}: {error.strerror}"
+        return f"its files cannot be searched: {error.filename}: {error.strerror}"
     if isinstance(error, ActionFailed) and error.code == "ConfigurationError":
         return str(error)
     if isinstance(error, ActionFailed):
         patterns = ", ".join(map(repr, group.files))
-        return f"no file matches {patterns}{below}, so there is no report; compare with what the tests write"
+        return f"no file matches {patterns}{below}, so there is no report; compare with the files that the tests write"
     return f"its folders are nested too deeply{below}"
 
 
-def _shown(report: Report, mask: Callable[[str], str]) -> Report:
-    """Without secrets, and then cut: half a secret would not be known for one."""
+def _mask_report(report: Report, mask: Callable[[str], str]) -> Report:
+    """Mask secrets before the texts are cut: half a secret would not be recognised."""
     if isinstance(report, CoverageReport):
         return report
     cases = [
@@ -189,11 +191,11 @@ def _shown(report: Report, mask: Callable[[str], str]) -> Report:
     return replace(report, cases=tuple(cases))
 
 
-def _bounded(warnings: list[str]) -> list[str]:
+def _limit_warnings(warnings: list[str]) -> list[str]:
     more = len(warnings) - _MAX_WARNINGS
     return warnings if more <= 0 else [*warnings[:_MAX_WARNINGS], f"reports: {more} more warnings like these"]
 
 
 def path_part(name: str) -> str:
-    """A name as one part of a path, in a folder and in S3 alike."""
+    """A name as one part of a path that is valid in a folder and in S3."""
     return re.sub(r"[^\w.@+=-]", "-", name)[:100].lstrip(".") or "-"

@@ -1,4 +1,4 @@
-"""Where the artifacts of a build in AWS pass through S3.
+"""The place in S3 for the input and output artifacts of a build in AWS.
 
 https://docs.aws.amazon.com/codebuild/latest/APIReference/API_ProjectArtifacts.html
 """
@@ -16,30 +16,30 @@ from prefect_codepipeline.errors import ActionFailed
 
 @dataclass(frozen=True)
 class Place:
-    """Where the artifacts of one action execution lie in S3: `prefix` ends with a slash."""
+    """The place in S3 for the artifacts of one action execution; `prefix` ends with a slash."""
 
     bucket: str
     prefix: str
 
     def key(self, kind: str, name: str) -> str:
-        """Of the archive of an artifact; `kind` is `in` or `out`."""
+        """The key of an artifact's archive; `kind` is `in` or `out`."""
         return f"{self.prefix}{kind}/{name}.zip"
 
 
 @contextmanager
 def transfer(doing: str) -> Iterator[None]:
-    """Say of what S3 refuses what was being done. Raises `ActionFailed`."""
+    """Turn errors of S3 transfers into an `ActionFailed` whose message starts with `doing`."""
     from boto3.exceptions import Boto3Error
 
     try:
         with translated(doing):
             yield
-    except Boto3Error as error:  # of its transfers, which wrap what AWS said into text
+    except Boto3Error as error:  # boto3's transfers wrap AWS's error into a text
         raise ActionFailed(f"{doing}: {error}", code="ConfigurationError") from error
 
 
 def clear(s3: Any, place: Place) -> None:
-    """Remove what went through S3; what cannot be removed stays, as the bucket's own rules allow."""
+    """Remove the archives from S3; failures are ignored, and the bucket's lifecycle rules can remove the rest."""
     with suppress(ActionFailed), translated(f"clearing s3://{place.bucket}/{place.prefix}"):
         pages: Iterable[Mapping[str, Any]] = s3.get_paginator("list_objects_v2").paginate(
             Bucket=place.bucket, Prefix=place.prefix

@@ -101,7 +101,7 @@ def test_texts_with_variables_are_expanded_by_the_shell(collect, root):
     assert collect(artifacts, texts={"0-files-0": "target/*.jar", "0-base": str(root)}) == {
         "Out": ["target/app.jar"]
     }
-    assert collect.warnings == ["artifact 'Out': 'plain' matches nothing"]
+    assert collect.warnings == ["artifact 'Out': no file matches 'plain'"]
     with pytest.raises(ActionFailed, match="could not expand"):
         collect(artifacts, texts={"0-base": str(root)})
 
@@ -110,13 +110,13 @@ def test_texts_with_variables_are_expanded_by_the_shell(collect, root):
     ("artifacts", "message", "code"),
     [
         ("{files: ['*.none', other]}", "no matching artifact paths found: '\\*.none', 'other' match", "JobFailed"),
-        ("{files: ['**/*'], exclude-paths: ['**/*']}", "no matching artifact paths found: .* leaves", "JobFailed"),
+        ("{files: ['**/*'], exclude-paths: ['**/*']}", "no matching artifact paths found: .* after exclude-paths is applied", "JobFailed"),
         ("{files: ['**/*'], base-directory: nowhere}", "no matching base directory path found for 'nowhere'", "JobFailed"),
-        ("{files: ['**/*'], base-directory: ../..}", "outside of the source", "ConfigurationError"),
-        ("{files: ['**/*'], base-directory: /etc}", "outside of the source", "ConfigurationError"),
+        ("{files: ['**/*'], base-directory: ../..}", "it is outside the source", "ConfigurationError"),
+        ("{files: ['**/*'], base-directory: /etc}", "it is outside the source", "ConfigurationError"),
         ("{files: ['**/*'], base-directory: out}", "it leads out of the source", "ConfigurationError"),
-        ("{files: ['../x']}", "outside of the source", "ConfigurationError"),
-        ("{files: [/etc/passwd]}", "outside of the source", "ConfigurationError"),
+        ("{files: ['../x']}", "it is outside the source", "ConfigurationError"),
+        ("{files: [/etc/passwd]}", "it is outside the source", "ConfigurationError"),
         ("{files: ['a[']}", "is not a pattern", "ConfigurationError"),
         ("{files: ['links/*']}", "links/passwd is a link that leads out of the source, to /etc/passwd", "JobFailed"),
     ],
@@ -142,7 +142,7 @@ def test_a_link_out_of_the_artifact_becomes_what_it_leads_to(collect, root, tmp_
 
     assert names == [".hidden", "index.html", "jar", "lib/dep.jar", "page"]
     assert (tmp_path / "scratch/artifact-0/jar").read_text() == "target/app.jar"
-    assert collect.warnings == ["artifact 'Out': dangling is a link to nothing and is left out"]
+    assert collect.warnings == ["artifact 'Out': dangling is a broken link and is left out"]
 
 
 def test_links_that_stay_in_the_artifact_are_links(collect, root):
@@ -158,7 +158,7 @@ def test_of_two_files_of_one_name_the_last_stays_and_that_is_said(collect, root,
     (root / "src/x/app.jar").write_text("other")
 
     assert collect("{files: ['src/**/*.jar', 'target/*'], discard-paths: yes}") == {"Out": ["app.jar"]}
-    assert collect.warnings == ["artifact 'Out': target/app.jar took the place of another file of that name"]
+    assert collect.warnings == ["artifact 'Out': target/app.jar replaced another file with the same name"]
 
 
 def test_bases_that_are_merged_write_nothing_outside(collect, root, tmp_path):
@@ -170,7 +170,7 @@ def test_bases_that_are_merged_write_nothing_outside(collect, root, tmp_path):
     (root / "dist-b/lib/evil/file").write_text("x")
 
     with pytest.raises(
-        ActionFailed, match="would lie below 'evil', which another base directory has as a file or a link"
+        ActionFailed, match="needs the folder 'evil', which is a file or a link in another base directory"
     ):
         collect("{files: ['**/*'], base-directory: 'dist-*'}")
     assert list(outside.iterdir()) == []

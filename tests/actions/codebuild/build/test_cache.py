@@ -67,7 +67,7 @@ def test_paths_of_the_source_and_of_the_home_come_back(machine):
     second = machine.build("second", cache)
     second.restore()
 
-    assert machine.said[0] == "Cache: there is none yet"
+    assert machine.said[0] == "Cache: no entry to restore yet"
     assert machine.said[-1] == "Cache: 5 files restored from 'without a key'"
     assert (second.root / "node_modules/a/b").read_text() == "1"
     assert os.readlink(second.root / "node_modules/link") == "a/b"
@@ -148,7 +148,7 @@ def test_what_lies_elsewhere_is_not_kept_and_that_is_said(machine):
     build.save()
 
     assert [line.split(":")[0] for line in machine.said] == [
-        "cache path '/var/lib/docker/**/*' is not kept", "cache path '../x' is not kept", "cache path 'a['", "Cache"
+        "cache path '/var/lib/docker/**/*' is not saved", "cache path '../x' is not saved", "cache path 'a['", "Cache"
     ]  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def test_damage_and_a_full_disk_fail_no_build(machine):
     build.restore()
 
     assert [line.split(" ", 6)[:6] for line in machine.said] == [
-        ["the", "cache", "could", "not", "be", "kept"], ["the", "cache", "could", "not", "be", "restored:"]
+        ["the", "cache", "could", "not", "be", "saved"], ["the", "cache", "could", "not", "be", "restored:"]
     ]  # fmt: skip
 
 
@@ -201,7 +201,7 @@ def test_builds_side_by_side_find_whole_entries(machine):
     for thread in threads:
         thread.join()
 
-    assert all("kept as" in line or "50 files restored" in line for line in machine.said)
+    assert all("saved as" in line or "50 files restored" in line for line in machine.said)
 
 
 def test_what_is_restored_is_as_old_as_it_was(machine):
@@ -223,6 +223,6 @@ def test_odd_content_and_odd_keys_fail_no_build(machine):
         listener.bind(str(build.root / "a/s"))
         build.save()
 
-    assert machine.said[1] == "Cache: its paths hold nothing to keep"
-    assert machine.said[-1].startswith("Cache: 1 files kept as 'k-")
-    assert "stay as they are" in machine.said[0]
+    assert machine.said[1] == "Cache: no files in its paths to save"
+    assert machine.said[-1].startswith("Cache: 1 files saved as 'k-")
+    assert "their text is kept as it is" in machine.said[0]

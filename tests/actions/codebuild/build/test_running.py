@@ -328,8 +328,14 @@ def test_the_shell_that_is_asked_for_runs_the_commands(run, shell, word):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("env: {shell: powershell.exe}\nphases: {build: {commands: [dir]}}", "a shell of Windows"),
-        ("run-as: nobody\nphases: {build: {commands: [id]}}", "run-as nobody: on the host a build runs as"),
+        (
+            "env: {shell: powershell.exe}\nphases: {build: {commands: [dir]}}",
+            "env.shell powershell.exe needs Windows",
+        ),
+        (
+            "run-as: nobody\nphases: {build: {commands: [id]}}",
+            "run-as nobody: on the host a build can run only as",
+        ),
         ("phases: {build: {commands: [{echo: 1}]}}", "YAML_FILE_ERROR"),
         ("phases: {build: {command: [ls]}}", "YAML_FILE_ERROR"),
     ],
@@ -403,7 +409,7 @@ def test_missing_runtimes_are_warned_of_before_the_first_command(run):
         """
     )
 
-    assert [line.split(" is not there")[0] for line in done.lines] == [
+    assert [line.split(" is not installed")[0] for line in done.lines] == [
         "[warning] runtime-versions: cobol 74",
         "[warning] runtime-versions: golang 0.1",
         "begins",

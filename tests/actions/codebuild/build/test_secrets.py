@@ -104,7 +104,7 @@ def test_secrets_of_aws_are_read_whole_by_key_by_stage_and_by_version(aws):
     [
         (
             parameter("/nowhere"),
-            "environment variable 'V': parameter '/nowhere': Parameter Store in us-east-1 has no such name; create",
+            "environment variable 'V': parameter '/nowhere': Parameter Store in us-east-1 has no such parameter; create",
             "ConfigurationError",
         ),
         (
@@ -113,8 +113,12 @@ def test_secrets_of_aws_are_read_whole_by_key_by_stage_and_by_version(aws):
             "ConfigurationError",
         ),
         (secret("plain:key"), "it is not a JSON object with the key 'key'; correct", "ConfigurationError"),
-        (secret("plain::A:B"), "a version stage and a version id; CodeBuild takes one", "ConfigurationError"),
-        (secret("bytes"), "it holds bytes that are not text", "ConfigurationError"),
+        (
+            secret("plain::A:B"),
+            "both a version stage and a version id; CodeBuild accepts only one",
+            "ConfigurationError",
+        ),
+        (secret("bytes"), "it holds binary data", "ConfigurationError"),
         (secret("a:b:c:d:e"), "variable 'V': 'a:b:c:d:e' is not of the form", "ConfigurationError"),
     ],
 )
@@ -174,14 +178,14 @@ def test_the_worker_s_environment_serves(monkeypatch):
     [
         (
             parameter("/x"),
-            "parameter '/x': CODEBUILD_PARAMETER_X is not set; set .* environment of the worker",
+            "parameter '/x': CODEBUILD_PARAMETER_X is not set; set .* in the worker's environment",
         ),
-        (parameter("/x:3"), "parameter '/x:3' asks for a version"),
+        (parameter("/x:3"), "parameter '/x:3' requests a version"),
         (
             secret("prod/db:nobody"),
             "not a JSON object with the key 'nobody'; set CODEBUILD_SECRET_PROD_DB in",
         ),
-        (secret("prod/db::AWSPREVIOUS"), "asks for a version"),
+        (secret("prod/db::AWSPREVIOUS"), "requests a version"),
     ],
 )
 def test_what_the_environment_does_not_have_is_told(monkeypatch, wanted, message):
@@ -225,7 +229,7 @@ def test_blocks_and_variables_of_prefect_serve(prefect_server):
             parameter("/no/where"),
             "neither a Secret block 'no-where' nor a Variable 'no_where'; create it with",
         ),
-        (parameter("/prod/key:2"), "asks for a version"),
+        (parameter("/prod/key:2"), "requests a version"),
         (secret("no/where"), "there is no Secret block 'no-where'; create it"),
     ],
 )

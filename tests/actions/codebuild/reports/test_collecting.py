@@ -71,7 +71,7 @@ def source(tmp_path: Path) -> Path:
             ReportGroup("unit", ("out/broken.xml", "out/TEST-a.xml")), "2 passed, 1 skipped, 2 failed: test_rebate, test_saved",
             ["unit/out/TEST-a.xml", "unit/out/broken.xml"],
             ["report group 'unit': out/broken.xml is not well-formed XML: no element found: line 1, column 11, "
-             "so it does not count as JUNITXML"],
+             "so it is not read as JUNITXML"],
             id="a broken file beside a good one is kept, too",
         ),
         pytest.param(
@@ -81,7 +81,7 @@ def source(tmp_path: Path) -> Path:
         pytest.param(
             ReportGroup("unit", ("out/link.xml",)), "", [],
             ["report group 'unit': out/link.xml is a link that leads out of the source directory, "
-             "so it does not count as JUNITXML"],
+             "so it is not read as JUNITXML"],
             id="a link that leads out",
         ),
         pytest.param(
@@ -89,12 +89,12 @@ def source(tmp_path: Path) -> Path:
         ),
         pytest.param(
             ReportGroup("unit", ("outside.xml",), base_directory="elsewhere"), "", [],
-            ["report group 'unit': base-directory 'elsewhere' lies outside the source directory"],
+            ["report group 'unit': base-directory 'elsewhere' is outside the source directory"],
             id="a base-directory that is a link out",
         ),
         pytest.param(
             ReportGroup("unit", ("*.xml",), base_directory="../"), "", [],
-            ["report group 'unit': base-directory '../' lies outside the source directory"],
+            ["report group 'unit': base-directory '../' is outside the source directory"],
             id="a base-directory above",
         ),
         pytest.param(
@@ -106,17 +106,17 @@ def source(tmp_path: Path) -> Path:
         pytest.param(
             ReportGroup("unit", ("nothing/*.xml", "*.trx"), base_directory="out"), "", [],
             ["report group 'unit': no file matches 'nothing/*.xml', '*.trx' below 'out', so there is no report; "
-             "compare with what the tests write"],
+             "compare with the files that the tests write"],
             id="nothing matches",
         ),
         pytest.param(
             ReportGroup("unit", ("*",), base_directory="gone"), "", [],
-            ["report group 'unit': there is no directory 'gone' after the build, so there is no report"],
+            ["report group 'unit': base-directory 'gone' does not exist after the build, so there is no report"],
             id="no such directory",
         ),
         pytest.param(
             ReportGroup("unit", ("*",), base_directory="out/TEST-a.xml"), "", [],
-            ["report group 'unit': there is no directory 'out/TEST-a.xml' after the build, so there is no report"],
+            ["report group 'unit': base-directory 'out/TEST-a.xml' does not exist after the build, so there is no report"],
             id="a file for a directory",
         ),
         pytest.param(
@@ -172,7 +172,7 @@ def test_too_many_files_are_warned_of_and_do_not_take_forever(tmp_path, monkeypa
 
     assert collected.one_line == "3 passed"
     assert collected.warnings == (
-        "report group 'unit': 3 of its 5 files were read, more would take too long",
+        "report group 'unit': only 3 of its 5 files were read; more would take too long",
     )
 
 
@@ -185,7 +185,7 @@ def test_the_largest_files_are_not_kept_where_all_are_too_large(tmp_path, monkey
 
     assert collected.one_line == "0 passed, 3 failed: a, b, c"
     assert [file.name for file in collected.files] == ["unit/a.xml", "unit/c.xml"]
-    assert "unit/b.xml is not kept" in collected.warnings[0]
+    assert "unit/b.xml is not stored" in collected.warnings[0]
 
 
 def test_warnings_are_bounded(tmp_path):
