@@ -95,8 +95,8 @@ def source(tmp_path: Path) -> Path:
         ),
         pytest.param(
             ReportGroup("unit", ("../outside.xml",)), "", [],
-            ["report group 'unit': artifact files '../outside.xml': a pattern is relative to the working directory "
-             "and stays inside it"],
+            ["report group 'unit': artifact files '../outside.xml': a pattern must be relative to the working directory "
+             "and stay inside it"],
             id="a pattern that leads out",
         ),
         pytest.param(
