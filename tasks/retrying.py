@@ -62,7 +62,7 @@ def retry_stage_execution(
     return execution_id
 
 
-def go_on_with(state: ExecutionState, stage_name: str, by: str) -> None:
+def continue_from(state: ExecutionState, stage_name: str, by: str) -> None:
     """Have an execution that is over go on in a stage, where all that succeeded is kept."""
     if RecordOf(state.execution_id).write(_request(state, stage_name, "FAILED_ACTIONS", by)):
         _schedule(state.execution_id)

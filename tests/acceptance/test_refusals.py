@@ -118,7 +118,7 @@ def test_what_may_not_be_retried(world: Any) -> None:
     retried = recorded(world.name, *action(), *stage("Failed"), final(), again, state=Running())
     with pytest.raises(StageNotRetryableException, match="not entered yet"):
         retry_stage_execution(world.name, "S1", retried, "FAILED_ACTIONS", "ana")
-    with pytest.raises(ValidationException, match="has not begun"):
+    with pytest.raises(ValidationException, match="has not started"):
         retry_stage_execution(world.name, "S1", recorded(world.name, begun=False), "FAILED_ACTIONS", "ana")
 
 
@@ -155,7 +155,7 @@ def test_what_may_not_be_stopped(world: Any) -> None:
             stop_pipeline_execution(world.name, execution_id, abandon=True, reason=reason, by="ana")
 
     refused(PipelineExecutionNotStoppableException, NOBODY, NOBODY)
-    refused(PipelineExecutionNotStoppableException, "has not begun", recorded(world.name, begun=False))
+    refused(PipelineExecutionNotStoppableException, "has not started", recorded(world.name, begun=False))
     for status in ("Succeeded", "Failed", "Superseded", "Cancelled", "Stopped"):
         over = recorded(world.name, final(status))
         refused(PipelineExecutionNotStoppableException, f"it is {status}", over)
@@ -193,7 +193,7 @@ def test_what_may_not_be_overridden(world: Any) -> None:
     )
     refused(ConditionNotOverridableException, "is not being evaluated", skips, of="S2")
     refused(StageNotFoundException, "has no stage 'S9'", skips, of="S9")
-    refused(ValidationException, "has not begun", recorded(world.name, begun=False))
+    refused(ValidationException, "has not started", recorded(world.name, begun=False))
     failed = recorded(world.name, *ended("onSuccess", "Failed"))
     gate.leave(holds(world.name, skips))
     refused(NotLatestPipelineExecutionException, f"execution {skips} has been in the stage since", failed)

@@ -447,7 +447,7 @@ def test_a_buildspec_cannot_give_itself_privileges(builds):
         "phases: {build: {commands: [echo ran]}}}"
     )
 
-    assert "a: batch: env.privileged-mode is set, and the CodeBuildProject block does not allow it" in str(
+    assert "a: batch: env.privileged-mode is set, but the CodeBuildProject block does not allow it" in str(
         builds.failure(BatchEnabled="true")
     )
     assert "ran" not in "".join(builds.records)
