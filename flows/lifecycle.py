@@ -44,7 +44,7 @@ from prefect_codepipeline.tasks.retrying import write_retry
 from prefect_codepipeline.tasks.rollback import inherited_from
 from prefect_codepipeline.tasks.schedules import rule_of
 from prefect_codepipeline.tasks.stop_watch import watching_for_stop
-from prefect_codepipeline.tasks.stopping import wind_up
+from prefect_codepipeline.tasks.stopping import end_as_stopped
 from prefect_codepipeline.tasks.suspension import Wake, suspend
 
 # So long an execution waits at a gate in its process; then it is suspended, and holds none.
@@ -226,7 +226,7 @@ def _end_as_cancelled(execution: Execution) -> None:
     """Somebody pressed Cancel in Prefect, which abandons; a worker that is being stopped cancels nothing."""
     run = flow_run(execution.id)
     if run and run["state_type"] in ("CANCELLING", "CANCELLED"):
-        wind_up(execution.refresh(), "Prefect UI or API", "cancelled in Prefect")
+        end_as_stopped(execution.refresh(), "Prefect UI or API", "cancelled in Prefect")
         execution.refresh()
 
 

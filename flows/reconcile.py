@@ -39,7 +39,7 @@ from prefect_codepipeline.tasks.prefect_api import call, client, moment
 from prefect_codepipeline.tasks.projection import count_of_everything, project_missing
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.report import tell_the_end
-from prefect_codepipeline.tasks.stopping import give_up, wind_up
+from prefect_codepipeline.tasks.stopping import end_as_failed, end_as_stopped
 from prefect_codepipeline.tasks.suspension import resume
 
 # A worker reports a crash twice, some seconds apart; the second report would undo a retry in between.
@@ -157,7 +157,7 @@ def _name_its_end(execution: KnownExecution) -> list[str]:
     if state.final is None:
         if not is_stale(execution.id, server_time()):
             return []  # its process still ends it
-        wind_up(state, _CANCELLER, _CANCELLED)
+        end_as_stopped(state, _CANCELLER, _CANCELLED)
     elif state.final.status != "Stopped":
         return []
     message = state.final.summary if state.final else f"{_CANCELLER}: {_CANCELLED}"
@@ -248,7 +248,7 @@ def _take_on(execution: KnownExecution) -> list[str]:
         return [f"execution {execution.id}: its process died; it goes on from its record"]
     message = _why_it_ends(bool(run["deployment_id"]))
     if execution.state and execution.state.final is None:
-        give_up(execution.state, message)
+        end_as_failed(execution.state, message)
     client().set_flow_run_state(UUID(execution.id), Failed(message=message), force=True)
     tell_the_end(execution.id)
     return [f"execution {execution.id}: {message}"]

@@ -60,7 +60,8 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         r"certificate",
         "ConfigurationError",
-        "this worker does not trust the certificate of {url}; set GIT_SSL_CAINFO of the worker to the file of its authority",
+        "this worker does not trust the certificate of {url}; set GIT_SSL_CAINFO of the worker to the file of its "
+        "authority",
     ),
     (
         r"could not resolve|connection refused|timed out|failed to connect|unable to connect|couldn't connect"

@@ -1,4 +1,4 @@
-"""Send the status of an execution to Slack. The pipeline never waits for Slack, which may be slow, limited or unavailable.
+"""Send the status of an execution to Slack. Slack may be slow, limited or unavailable; the pipeline never waits for it.
 
 One thread for each channel sends. A newer state of the execution's message replaces an older one that was not sent
 yet. Each reply and each event is sent once, also across the processes of an execution, because the record of the

@@ -100,7 +100,8 @@ def find_watched(connections: bool) -> tuple[list[Watched], list[str]]:
                 access = known.access(place)
             except (ActionFailed, ValidationError, ValueError) as error:
                 sentences.append(
-                    f"pipeline {declaration.name!r}: source action {place.action.name!r} is not polled: {_error_text(error)}"
+                    f"pipeline {declaration.name!r}: source action {place.action.name!r} is not polled: "
+                    f"{_error_text(error)}"
                 )
                 continue
             by_url.setdefault(access.url, []).append(place)

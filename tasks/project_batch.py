@@ -28,7 +28,7 @@ from prefect_codepipeline.tasks.single_build import SingleBuild
 
 @dataclass(frozen=True)
 class ProjectBatchResult:
-    """The result of a batch: `failure` is None if it succeeded; `results` are those of the builds that ran to their end."""
+    """The result of a batch: `failure` is None if it succeeded; `results` has the builds that ran to their end."""
 
     failure: str | None
     results: Mapping[str, BuildResult]
@@ -88,7 +88,7 @@ def _run(common: SingleBuild, build: BatchBuild, token: CancellationToken) -> Bu
 
 
 def _project(project: CodeBuildProject, env: BatchEnv) -> CodeBuildProject:
-    """The project with the build's privileged mode. A buildspec can turn it off, but not on if the block does not allow it."""
+    """The project with the build's privileged mode, which a buildspec can turn on only if the block allows it."""
     if env.privileged_mode and not project.privileged:
         raise ActionFailed(
             "batch: env.privileged-mode is set, but the CodeBuildProject block does not allow it; set privileged in the "
@@ -123,7 +123,7 @@ def _progress(context: ActionContext, identifier: str) -> Any:
 
 # -- artifacts
 
-# An output is named like a build, or `<build>_<secondary artifact>`. Every build contributes to an output of any other name.
+# An output is named like a build, or `<build>_<secondary artifact>`. Every build adds to an output of another name.
 
 
 def _outputs_of(build: BatchBuild, common: SingleBuild, spec: Buildspec) -> dict[str, str]:

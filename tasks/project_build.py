@@ -72,7 +72,7 @@ class ProjectBuild:
 
     @classmethod
     def of(cls, block: CodeBuildProject | None, wanted: WantedBuild, context: ActionContext) -> ProjectBuild:
-        """The build of a project with its block. Without a block, a block's defaults and the pipeline's settings apply."""
+        """The build of a project with its block. Without one, a block's defaults and the pipeline's settings apply."""
         return cls(wanted, block or CodeBuildProject(), _settings(block, context), context)
 
     @property

@@ -1,4 +1,4 @@
-"""What an action provider is given, what it gives back, and which ones there are.
+"""The interface of action providers, and the registry of all providers.
 
 A provider is one file in `tasks/providers/`: a configuration class and one function with `@action_provider`.
 """
@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # a block, and so Prefect
 
 
 class ActionConfiguration(BaseModel):
-    """The `configuration` of one action type: AWS's PascalCase keys, unknown ones refused."""
+    """The `configuration` of one action type: AWS's PascalCase keys; unknown keys are refused."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_pascal, validate_by_name=False, validate_by_alias=True
@@ -46,7 +46,7 @@ class ActionConfiguration(BaseModel):
 
 
 class CancellationToken:
-    """Fired once when the execution is cancelled; every wait of a provider ends then."""
+    """Set once when the execution is cancelled; ends every wait of a provider."""
 
     def __init__(self) -> None:
         self._fired = threading.Event()
@@ -59,13 +59,13 @@ class CancellationToken:
         return self._fired.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for `seconds`, less when cancelled; True when it is."""
+        """Sleep for `seconds`, or until the execution is cancelled; whether it is cancelled."""
         return self._fired.wait(seconds)
 
 
 @dataclass(frozen=True)
 class InputTree:
-    """An input artifact, unpacked and checked: `directory` belongs to this action alone and may be written to."""
+    """An input artifact, unpacked and checked. Only this action uses `directory`, and may write to it."""
 
     name: str
     directory: Path
@@ -75,7 +75,7 @@ class InputTree:
 
 @dataclass(frozen=True)
 class OutputTree:
-    """What becomes an output artifact: `files` (relative, POSIX) below `directory`, all of it when None."""
+    """The content of an output artifact: `files` (relative, POSIX) below `directory`, or all of it if None."""
 
     directory: Path
     files: Sequence[str] | None = None
@@ -85,11 +85,11 @@ class OutputTree:
 def _no_progress(
     summary: str = "", percent: int | None = None, external_id: str | None = None, url: str | None = None
 ) -> None:
-    """Nobody looks."""
+    """Ignore progress; the default."""
 
 
 class TimedWork(ABC):
-    """What ends the work of an action or a rule early: the end of its execution, and that of its time."""
+    """Work of an action or a rule, which ends early when its execution is cancelled or its time is up."""
 
     deadline: float
     cancellation: CancellationToken
@@ -98,18 +98,18 @@ class TimedWork(ABC):
     @property
     @abstractmethod
     def what(self) -> str:
-        """What works, for messages."""
+        """The name of the action or rule, for messages."""
 
     @property
     def remaining_seconds(self) -> float:
         return self.deadline - time.monotonic()
 
     def check(self) -> None:
-        """Leave when there is no point in going on.
+        """Raise if the work must end.
 
         Raises:
             ActionAbandoned: the execution was cancelled.
-            ActionFailed: with code `Timeout`, the deadline is past.
+            ActionFailed: with code `Timeout`, the deadline has passed.
         """
         if self.cancellation.cancelled:
             raise ActionAbandoned(f"{self.what} was abandoned: its execution was cancelled")
@@ -119,11 +119,11 @@ class TimedWork(ABC):
 
 @dataclass(frozen=True)
 class ActionContext(TimedWork):
-    """All that a provider knows of the execution it works for.
+    """Everything that a provider gets about its action and execution.
 
-    `action` has its variables resolved. `scratch` is an empty directory that goes away after the action.
-    `deadline` is in `time.monotonic()` seconds. `started_by` and `source_revision_override` are None when
-    nobody set them. `store` keeps the pipeline's artifacts.
+    The variables in `action` are resolved. `scratch` is an empty directory that is deleted after the action.
+    `deadline` is in `time.monotonic()` seconds. `source_revision_override` is None if the user set none.
+    `store` contains the pipeline's artifacts.
     """
 
     pipeline_name: str
@@ -165,7 +165,7 @@ ProviderFunction = Callable[[Any, ActionContext], ActionResult]
 
 @dataclass(frozen=True)
 class ActionProvider:
-    """One action type that can run here. `restartable`: running it again after a crash does no harm."""
+    """The provider of one action type. `restartable`: the action may safely run again after a crash."""
 
     action_type: ActionTypeId
     configuration: type[ActionConfiguration]
@@ -195,10 +195,11 @@ def action_provider(
     """Register the decorated function as the provider of an action type.
 
     Its first parameter must be annotated with a subclass of `ActionConfiguration`. `inputs` and `outputs` are the
-    least and the greatest number of artifacts. `timeout_in_minutes` is AWS's for the type when None. `secrets` are configuration keys that are never shown.
+    smallest and the largest number of artifacts. `timeout_in_minutes` is by default AWS's timeout for the type.
+    `secrets` are configuration keys whose values are never displayed.
 
     Raises:
-        ValueError: another function has the action type already.
+        ValueError: another function is registered for the action type.
     """
 
     def register(function: ProviderFunction) -> ProviderFunction:
@@ -232,7 +233,7 @@ def _load() -> None:
 
 
 def providers() -> Mapping[ActionTypeId, ActionProvider]:
-    """Every action type that can run here, read only."""
+    """The providers of all action types that can run here, read only."""
     _load()
     return MappingProxyType(_registered)
 
@@ -241,7 +242,7 @@ def get_provider(action_type: ActionTypeId) -> ActionProvider:
     """The provider of an action type.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, there is none; names those there are.
+        ActionFailed: with code `ConfigurationError`, there is none; names the registered types.
     """
     try:
         return providers()[action_type]

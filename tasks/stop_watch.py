@@ -1,4 +1,4 @@
-"""While an execution runs, see that somebody asks it to stop: at once where actions run, by a look each second."""
+"""Check every second, while an execution runs, whether a stop was requested."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 @contextmanager
 def watching_for_stop(execution: Execution) -> Iterator[None]:
-    """Look for stop requests as long as the block runs."""
+    """Check for stop requests while the block runs."""
     over = threading.Event()
     watcher = threading.Thread(target=_watch, args=(execution, over), name="codepipeline-stop", daemon=True)
     watcher.start()
@@ -35,16 +35,14 @@ def watching_for_stop(execution: Execution) -> Iterator[None]:
 
 
 def _watch(execution: Execution, over: threading.Event) -> None:
-    is_shown = False
+    is_displayed = False
     while not over.wait(LOOK_SECONDS):
         try:
             stop = execution.look_for_stop()
-            if stop and not is_shown and not execution.state.final:
-                is_shown = True
-                # Only a name for people: the run goes on running until it ends by itself.
+            if stop and not is_displayed and not execution.state.final:
+                is_displayed = True
+                # Only a state name for users: the run continues until it ends by itself.
                 state: State[Any] = Running(name="Stopping", message=stop.summary)
                 client().set_flow_run_state(UUID(execution.id), state)
         except CodePipelineError as error:
-            _logger.warning(
-                "whether the execution is to stop could not be seen, which is tried again: %s", error
-            )
+            _logger.warning("could not check whether a stop was requested; it will be tried again: %s", error)

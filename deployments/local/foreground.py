@@ -20,7 +20,7 @@ from prefect_codepipeline.tasks.executions import TAG, pipeline_tag, read_execut
 from prefect_codepipeline.tasks.prefect_api import call, client
 from prefect_codepipeline.tasks.projection import FLOW_NAME
 from prefect_codepipeline.tasks.report import tell_the_end
-from prefect_codepipeline.tasks.stopping import wind_up
+from prefect_codepipeline.tasks.stopping import end_as_stopped
 
 
 def create_run(
@@ -66,7 +66,9 @@ def run_here(flow_run: FlowRun) -> State[Any]:
     except KeyboardInterrupt:
         message = "interrupted at the terminal"
         if known := read_execution(str(flow_run.id)).state:
-            wind_up(known, str(flow_run.labels.get("codepipeline.started-by", "the terminal")), message)
+            end_as_stopped(
+                known, str(flow_run.labels.get("codepipeline.started-by", "the terminal")), message
+            )
         client().set_flow_run_state(flow_run.id, Cancelled(name="Stopped", message=message), force=True)
         tell_the_end(str(flow_run.id))
         raise

@@ -251,7 +251,7 @@ def test_what_could_not_be_sent_is_sent_when_slack_is_back(
     wait_for(lambda: len(slack.messages) == 2)
     notifier.close()
     assert len(caplog.records) == 1
-    assert "Slack was not reached" in caplog.text
+    assert "Slack could not be reached" in caplog.text
     assert "planted-secret" not in caplog.text
 
 

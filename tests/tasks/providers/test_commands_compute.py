@@ -202,8 +202,8 @@ def test_globs_that_take_nothing_fail_the_action_and_are_named(make_context):
 @pytest.mark.parametrize(
     ("action", "configuration", "message"),
     [
-        ({"outputArtifacts": [{"name": "O", "files": ["../x"]}]}, {}, "'../x': a pattern is relative"),
-        ({"outputVariables": ["A B"]}, {}, "'A B' cannot be the name of a shell variable"),
+        ({"outputArtifacts": [{"name": "O", "files": ["../x"]}]}, {}, "'../x': a pattern must be relative"),
+        ({"outputVariables": ["A B"]}, {}, "'A B' is not a valid name of a shell variable"),
         (
             {"environmentVariables": [{"name": "CODEBUILD_X", "value": "1"}]},
             {},
