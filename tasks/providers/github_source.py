@@ -1,4 +1,4 @@
-"""Source/ThirdParty/GitHub/1: a branch of a repository on GitHub, opened by a token in the action itself.
+"""Source/ThirdParty/GitHub/1: a branch of a repository on GitHub, with the token in the action itself.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/appendix-github-oauth.html
 """
@@ -33,7 +33,7 @@ _URL_TEMPLATE = "https://github.com/{Owner}/{Repo}.git"
 
 
 class GitHubSourceConfiguration(ActionConfiguration):
-    """PollForSourceChanges is for triggers; the token `****` stands for the connection's own."""
+    """With the token `****`, the connection's own token is used. Only triggers use `PollForSourceChanges`."""
 
     owner: str = Field(pattern=r"^[^/]+$")
     repo: str = Field(pattern=r"^[^/]+$")
@@ -43,7 +43,7 @@ class GitHubSourceConfiguration(ActionConfiguration):
 
     @property
     def token(self) -> SecretStr | None:
-        """The token, None when it is only the mask of one."""
+        """The token, or None if it is only a mask."""
         return None if self.o_auth_token.get_secret_value() == MASK else self.o_auth_token
 
 
@@ -57,7 +57,7 @@ class GitHubSourceConfiguration(ActionConfiguration):
     secrets=("OAuthToken",),
 )
 def read_from_github(configuration: GitHubSourceConfiguration, context: ActionContext) -> ActionResult:
-    """Pin the branch's newest commit, or the overriding revision, and hand out its files."""
+    """Pin the branch's newest commit, or the overriding revision, and return its files."""
     source = GitSource(
         connection=connection_for(configuration),
         repository=f"{configuration.owner}/{configuration.repo}",
@@ -67,7 +67,7 @@ def read_from_github(configuration: GitHubSourceConfiguration, context: ActionCo
 
 
 def connection_for(configuration: GitHubSourceConfiguration) -> GitConnection:
-    """The block `github`, else `default`, with the action's token; github.com itself when there is a token only.
+    """The block `github`, else `default`, with the action's token. Without a block, github.com with the token.
 
     Raises:
         ActionFailed: with code `ConfigurationError`, there is neither a block nor a token.
