@@ -21,7 +21,7 @@ _REFUSED = (
     "(`codepipeline connection add --token-stdin` or `--ssh-key FILE`)"
 )
 _MISSING = (
-    "there is no repository at {url}, or the connection's token may not see it; "
+    "there is no repository at {url}, or the connection's token has no access to it; "
     "correct the source action or the connection's URL template"
 )
 _UNREACHABLE = "{host} could not be reached for {url}; check the address and the network, then retry"

@@ -161,7 +161,7 @@ def _poll(watched: Watched, name: str) -> list[str]:
         )
     if seen is None:
         # The first poll only records the references; it starts nothing.
-        _keep(name, GitPollState(url=access.url, references=now, generation=0))
+        _save_state(name, GitPollState(url=access.url, references=now, generation=0))
         return []
     sentences: list[str] = []
     for change in _changes(seen.references, now):
@@ -170,9 +170,9 @@ def _poll(watched: Watched, name: str) -> list[str]:
         except ActionFailed as error:
             sentences.append(f"polling {access.url}: {change.reference}: {error}; it will be tried again")
             # The next poll finds the change again.
-            _put_back(now, change)
-    if now != seen.references and _is_still(name, seen.generation):
-        _keep(name, GitPollState(url=access.url, references=now, generation=seen.generation + 1))
+            _restore(now, change)
+    if now != seen.references and _is_current(name, seen.generation):
+        _save_state(name, GitPollState(url=access.url, references=now, generation=seen.generation + 1))
     return sentences
 
 
@@ -182,7 +182,7 @@ def _changes(before: dict[str, Any], now: dict[str, str]) -> Iterator[Change]:
             yield Change(reference, before.get(reference), commit)
 
 
-def _put_back(now: dict[str, str], change: Change) -> None:
+def _restore(now: dict[str, str], change: Change) -> None:
     if change.before is None:
         del now[change.reference]
     else:
@@ -228,13 +228,13 @@ def _read_state(name: str) -> GitPollState | None:
     return GitPollState.model_validate(document["data"]) if status == 200 else None
 
 
-def _is_still(name: str, generation: int) -> bool:
+def _is_current(name: str, generation: int) -> bool:
     """Whether no other process has saved a newer state meanwhile: reading files may take longer than a minute."""
     state = _read_state(name)
     return state is not None and state.generation == generation
 
 
-def _keep(name: str, state: GitPollState) -> None:
+def _save_state(name: str, state: GitPollState) -> None:
     state.save(name, overwrite=True)
 
 

@@ -152,7 +152,7 @@ def _shared(common: SingleBuild) -> list[str]:
 def _outputs(done: BatchResult, common: SingleBuild) -> dict[str, OutputTree]:
     """The outputs of the action. In an output of several builds, each build has a folder, named by its identifier.
 
-    With CombineArtifacts the files of all builds are merged into one folder; the last build wins.
+    With CombineArtifacts the files of all builds are merged into one folder; a later file replaces one of the same path.
     """
     shared = _shared(common)
     found: dict[str, OutputTree] = {}

@@ -99,9 +99,9 @@ class ProjectBuild:
         single = self.single(str(next_number(self.wanted.project_name)))
         if not self.wanted.batch:
             result = single.run(self.wanted.outputs)
-            return self._finished([result], result.failure, result.output_artifacts)
+            return self._result([result], result.failure, result.output_artifacts)
         done = run_project_batch(single)
-        return self._finished(list(done.results.values()), done.failure, done.output_artifacts)
+        return self._result(list(done.results.values()), done.failure, done.output_artifacts)
 
     def single(self, number: str | None = None) -> SingleBuild:
         """The build with fetched sources and parsed buildspec; `number` is CODEBUILD_BUILD_NUMBER.
@@ -145,7 +145,7 @@ class ProjectBuild:
             opened.append(access)
         return tuple(sources), opened[0]
 
-    def _finished(
+    def _result(
         self, results: Sequence[BuildResult], failure: str | None, trees: Mapping[str, OutputTree]
     ) -> ActionResult:
         reports = self._publish(results)

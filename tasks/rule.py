@@ -128,7 +128,7 @@ def run_rule(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWait
         "Evaluating rule %r (%s of stage %r)", rule.name, question.condition, question.stage_name
     )
     try:
-        answer = _ask(question, place)
+        answer = _evaluate(question, place)
     except ActionAbandoned as error:
         answer = _outcome(question, status="Abandoned", summary=str(error))
     except CodePipelineError as error:
@@ -205,10 +205,10 @@ def as_task_state(answer: RuleOutcome | RuleWait) -> State[Any]:
         return Completed(name="Succeeded", message=answer.summary)
     if answer.status == "Abandoned":
         return Cancelled(name="Abandoned", message=answer.summary)
-    return Failed(message=_why(answer))
+    return Failed(message=_reason(answer))
 
 
-def _ask(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWait:
+def _evaluate(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWait:
     provider = get_rule_provider(RuleType.of(question.rule.rule_type_id))
     rule = resolve_rule(question.rule, place.namespaces)
     configuration = configuration_of(provider, rule)
@@ -347,17 +347,17 @@ def _log(answer: RuleOutcome | RuleWait, place: RulePlace) -> None:
             "Rule %r waits until %s: %s", answer.rule, f"{answer.at:%Y-%m-%d %H:%M:%S} UTC", answer.summary
         )
         return
-    why = _why(answer)
+    reason = _reason(answer)
     place.logger.log(
         logging.ERROR if answer.errored else logging.INFO,
         "Rule %r %s%s",
         answer.rule,
         answer.status,
-        f": {why}" if why else "",
+        f": {reason}" if reason else "",
     )
 
 
-def _why(outcome: RuleOutcome) -> str:
+def _reason(outcome: RuleOutcome) -> str:
     return outcome.error_details.message if outcome.error_details else outcome.summary
 
 

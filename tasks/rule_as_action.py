@@ -33,7 +33,7 @@ def as_action(context: RuleContext, category: ActionCategory, provider: str) -> 
         action_execution_id=context.rule_execution_id,
         scratch=context.scratch,
         deadline=context.deadline,
-        input_artifacts=context.input_artifacts or (_nothing(context),),
+        input_artifacts=context.input_artifacts or (_empty_input(context),),
         settings=context.settings,
         cancellation=context.cancellation,
         logger=context.logger,
@@ -41,7 +41,7 @@ def as_action(context: RuleContext, category: ActionCategory, provider: str) -> 
     )
 
 
-def _nothing(context: RuleContext) -> InputTree:
+def _empty_input(context: RuleContext) -> InputTree:
     directory = context.scratch / "nothing"
     directory.mkdir()
     return InputTree("Nothing", directory)

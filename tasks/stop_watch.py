@@ -17,26 +17,26 @@ from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.tasks.execution import Execution
 from prefect_codepipeline.tasks.prefect_api import client
 
-LOOK_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_STOP_SECONDS") or 1.0)
+CHECK_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_STOP_SECONDS") or 1.0)
 _logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def watching_for_stop(execution: Execution) -> Iterator[None]:
     """Check for stop requests while the block runs."""
-    over = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(execution, over), name="codepipeline-stop", daemon=True)
+    ended = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(execution, ended), name="codepipeline-stop", daemon=True)
     watcher.start()
     try:
         yield
     finally:
-        over.set()
+        ended.set()
         watcher.join()
 
 
-def _watch(execution: Execution, over: threading.Event) -> None:
+def _watch(execution: Execution, ended: threading.Event) -> None:
     is_displayed = False
-    while not over.wait(LOOK_SECONDS):
+    while not ended.wait(CHECK_SECONDS):
         try:
             stop = execution.look_for_stop()
             if stop and not is_displayed and not execution.state.final:

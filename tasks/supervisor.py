@@ -26,8 +26,8 @@ END_GENTLY = (
 )
 
 _LIFELINE = 0
-_LOOK_SECONDS = 1.0
-_GIVE_UP_SECONDS = 10.0  # processes of another user cannot be killed
+_CHECK_SECONDS = 1.0
+_KILL_SECONDS = 10.0  # processes of another user cannot be killed
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -40,9 +40,9 @@ def supervise(parent: int, command: list[str]) -> int:
     status: int | None = None
     grace: float | None = None
     while status is None and grace is None:
-        select.select([_LIFELINE, wakeup], [], [], _LOOK_SECONDS)
+        select.select([_LIFELINE, wakeup], [], [], _CHECK_SECONDS)
         status = _reap(wakeup).get(shell)
-        grace = _grace_asked_for(parent)
+        grace = _requested_grace(parent)
     status = _end_all(shell, parent, GRACE_SECONDS if grace is None else grace).get(shell, status)
     return _exit_code(status)
 
@@ -93,7 +93,7 @@ def _start(command: list[str]) -> int:
     os._exit(127)
 
 
-def _grace_asked_for(parent: int) -> float | None:
+def _requested_grace(parent: int) -> float | None:
     """The seconds that the processes have to end, or None while no end was requested."""
     if select.select([_LIFELINE], [], [], 0)[0]:
         return GRACE_SECONDS if os.read(_LIFELINE, 1) == END_GENTLY else SHORT_GRACE_SECONDS
@@ -106,14 +106,14 @@ def _grace_asked_for(parent: int) -> float | None:
 def _end_all(shell: int, parent: int, grace: float) -> dict[int, int]:
     """End every process below this one; the wait status of each that ended, by process id."""
     ended: dict[int, int] = {}
-    asked: set[Process] = set()
+    signalled: set[Process] = set()
     grace_ends = time.monotonic() + grace
     while _has_children(ended) and time.monotonic() < grace_ends:
-        asked |= _signal_all(shell, signal.SIGTERM, asked)
+        signalled |= _signal_all(shell, signal.SIGTERM, signalled)
         time.sleep(0.02)
-        if grace == GRACE_SECONDS and (shorter := _grace_asked_for(parent)) is not None:
+        if grace == GRACE_SECONDS and (shorter := _requested_grace(parent)) is not None:
             grace_ends = min(grace_ends, time.monotonic() + shorter)
-    kill_ends = time.monotonic() + _GIVE_UP_SECONDS
+    kill_ends = time.monotonic() + _KILL_SECONDS
     while _has_children(ended) and time.monotonic() < kill_ends:
         _signal_all(shell, signal.SIGKILL)
         time.sleep(0.005)

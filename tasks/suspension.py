@@ -43,14 +43,14 @@ class Wake:
 
 
 def suspend(
-    execution_id: str, message: str, look_again: Callable[[], Wake], form: Form | None = None
+    execution_id: str, message: str, check_again: Callable[[], Wake], form: Form | None = None
 ) -> NoReturn:
     """Suspend the run and end this process; no process runs while the execution waits.
 
     Args:
         execution_id: the flow run.
         message: what the run waits for, for users.
-        look_again: called after the run is suspended; if it need not wait any more, it is resumed at once.
+        check_again: called after the run is suspended; if it need not wait any more, it is resumed at once.
         form: the form of Prefect's Resume button.
 
     Raises:
@@ -68,7 +68,7 @@ def suspend(
     result = client().set_flow_run_state(UUID(execution_id), state)
     if result.status != SetStateStatus.ACCEPT:
         raise Abort(f"the run could not be suspended: {getattr(result.details, 'reason', result.status)}")
-    wake = look_again()
+    wake = check_again()
     if wake.needed:
         resume(execution_id, wake.answer)
     raise Pause(state=Suspended(message=message))

@@ -22,7 +22,7 @@ from prefect_codepipeline.tasks.rule_registry import (
 )
 
 STATES = ("ALARM", "OK", "INSUFFICIENT_DATA")
-LOOK_EVERY = timedelta(seconds=60)  # the shortest period of an ordinary alarm
+CHECK_EVERY = timedelta(seconds=60)  # the shortest period of an ordinary alarm
 MOST_MINUTES = 86_400
 
 
@@ -77,7 +77,7 @@ def check_alarm(configuration: CloudWatchAlarmConfiguration, context: RuleContex
     if is_settled or has_ended:
         return RuleResult("Succeeded" if is_met else "Failed", now_in, alarm["AlarmArn"], url)
     return WaitUntil(
-        min(context.now + LOOK_EVERY, end),
+        min(context.now + CHECK_EVERY, end),
         f"{now_in}; watched until {end:%Y-%m-%d %H:%M} UTC",
         {"was_good": "true" if was_good or not is_bad else "false"},
         alarm["AlarmArn"],

@@ -28,7 +28,7 @@ from prefect_codepipeline.tasks.rule_registry import (
     rule_provider,
 )
 
-LOOK_EVERY = timedelta(seconds=30)
+CHECK_EVERY = timedelta(seconds=30)
 REQUEST_SECONDS = 30.0
 MOST_BYTES = 1 << 20
 MOST_MINUTES = 86_400
@@ -109,14 +109,14 @@ class HttpConfiguration(RuleConfiguration):
 )
 def check_url(configuration: HttpConfiguration, context: RuleContext) -> RuleResult | WaitUntil:
     """Met as soon as the URL responds as expected. No response counts as not expected."""
-    is_met, summary = _look(configuration, context)
+    is_met, summary = _check(configuration, context)
     end = context.started_at + timedelta(minutes=configuration.wait_time)
     if is_met or context.now >= end:
         return RuleResult(
             "Succeeded" if is_met else "Failed", summary, external_execution_url=configuration.url
         )
     return WaitUntil(
-        min(context.now + LOOK_EVERY, end),
+        min(context.now + CHECK_EVERY, end),
         f"{summary}; repeated until {end:%Y-%m-%d %H:%M} UTC",
         external_execution_url=configuration.url,
     )
@@ -144,7 +144,7 @@ def read_statuses(text: str) -> list[range]:
     return ranges
 
 
-def _look(configuration: HttpConfiguration, context: RuleContext) -> tuple[bool, str]:
+def _check(configuration: HttpConfiguration, context: RuleContext) -> tuple[bool, str]:
     request = f"{configuration.method} {configuration.url}"
     try:
         status, body = _request(configuration, context)

@@ -28,7 +28,7 @@ from prefect_codepipeline.tasks.rule_registry import (
 )
 
 WATCHED_SECONDS = 5.0  # within one evaluation, so that a short run ends in the first one
-_LOOK_SECONDS = 0.25
+_CHECK_SECONDS = 0.25
 _SHORTEST_WAIT, _LONGEST_WAIT = timedelta(seconds=10), timedelta(seconds=60)
 _FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -86,7 +86,7 @@ def run_deployment(configuration: PrefectFlowConfiguration, context: RuleContext
         state = run["state"] or {}
         if run["state_type"] in _FINAL or time.monotonic() >= until:
             break
-        if context.cancellation.wait(_LOOK_SECONDS):
+        if context.cancellation.wait(_CHECK_SECONDS):
             cancel_run({"flow_run_id": run_id})
             context.check()
     what = f"flow run {run['name']!r} of deployment {configuration.deployment!r} is {run['state_name']}"

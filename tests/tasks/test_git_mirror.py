@@ -245,7 +245,7 @@ def test_only_what_is_new_is_fetched(repository, git_host, make_source_context):
         ("", "ConfigurationError", "is not a valid git name"),
         ("-main", "ConfigurationError", "is not a valid git name"),
         ("--upload-pack=touch x", "ConfigurationError", "is not a valid git name"),
-        ("main\nother", "ConfigurationError", r"branch 'main\\nother' is refused"),
+        ("main\nother", "ConfigurationError", r"branch 'main\\nother' is not a valid git name"),
         ("main:other", "ConfigurationError", "is not a valid git name"),
         ("*", "ConfigurationError", "is not a valid git name"),
         ("a..b", "ConfigurationError", "is not a valid git name"),

@@ -169,7 +169,7 @@ def test_output_variables_have_a_limit_in_total(make_context, size, fits):
     if fits:
         assert run(context).output_variables == {"V": "x" * size}
     else:
-        assert "take 122881 bytes (V 122880); the limit is 122880" in str(failure(context))
+        assert "have 122881 bytes (V 122880); the limit is 122880" in str(failure(context))
 
 
 @pytest.mark.parametrize(
