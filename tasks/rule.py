@@ -328,7 +328,7 @@ def _fetch_input(execution: Execution, name: str, directory: Path) -> InputTree:
     stored = execution.state.artifacts.get(name)
     if stored is None:
         raise ActionFailed(
-            f"input artifact {name!r} does not exist: the action that should produce it did not",
+            f"input artifact {name!r} does not exist: the action that declares it as an output did not produce it",
             code="ConfigurationError",
         )
     if stored.format != "CODE_ZIP":
