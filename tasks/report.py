@@ -71,7 +71,7 @@ def notifiers_of(
 
 
 def tell_the_end(execution_id: str) -> None:
-    """Report the end of an execution that was ended from outside, because its own process cannot; errors are only logged."""
+    """Report the end of an execution that was ended from outside, in place of its process; errors are only logged."""
     try:
         known = read_execution(execution_id)
         if known.state is None:

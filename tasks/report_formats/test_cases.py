@@ -196,7 +196,7 @@ def _scenario(feature: dict[str, Any], element: dict[str, Any], steps: list[dict
 
 
 def _scenario_status(words: list[str]) -> Status:
-    """The status of a scenario from those of its steps. An undefined step fails it, as in Cucumber; a pending one skips it."""
+    """The status of a scenario. An undefined step fails it, as in Cucumber; a pending step skips it."""
     order: tuple[tuple[tuple[str, ...], Status], ...] = (
         (("failed", "undefined", "ambiguous"), "Failed"),
         (("pending", "skipped", "disabled"), "Skipped"),
