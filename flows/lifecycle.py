@@ -229,7 +229,7 @@ def _end_as_cancelled(execution: Execution) -> None:
     """Abandon the execution if its flow run was cancelled in Prefect. A worker that is shut down cancels nothing."""
     run = flow_run(execution.id)
     if run and run["state_type"] in ("CANCELLING", "CANCELLED"):
-        wind_up(execution.refresh(), "Prefect UI or API", "cancelled in Prefect")
+        end_as_stopped(execution.refresh(), "Prefect UI or API", "cancelled in Prefect")
         execution.refresh()
 
 

@@ -269,7 +269,7 @@ def _resume_or_fail(execution: KnownExecution) -> list[str]:
         return [f"execution {execution.id}: its process died; it is resumed from its record"]
     message = _reason_of_end(bool(run["deployment_id"]))
     if execution.state and execution.state.final is None:
-        give_up(execution.state, message)
+        end_as_failed(execution.state, message)
     client().set_flow_run_state(UUID(execution.id), Failed(message=message), force=True)
     tell_the_end(execution.id)
     return [f"execution {execution.id}: {message}"]

@@ -1,4 +1,4 @@
-"""Ask one rule: resolve its variables, fetch its inputs, call its provider, say what came of it.
+"""Evaluate one rule: resolve its variables, fetch its inputs, call its provider, return the outcome.
 
 `ask_rule` writes down the `RuleOutcome`, or the `RuleWait` to ask again with; `run_rule` writes down nothing.
 """
@@ -55,15 +55,15 @@ from prefect_codepipeline.model.validation import problems_of
 
 SUMMARY_LENGTH = 2048
 MESSAGE_LENGTH = 5000
-# A rule that waited until its time was over is asked a last time, and has as long as this to answer.
+# A rule whose timeout passed during a wait is evaluated a last time, with this limit.
 LAST_ANSWER_SECONDS = 30.0
-# A prefix of scratch directories of actions, which removes those of processes that were killed.
+# The prefix of the scratch directories of actions, so that those of killed processes are removed together.
 _SCRATCH = "codepipeline-action-"
 
 
 @dataclass(frozen=True)
 class RuleQuestion:
-    """One asking of a rule. `started_at` is when it was first asked; `memory` is of the last `RuleWait`."""
+    """One evaluation of a rule. `started_at` is the time of the first one; `memory` is that of the last `RuleWait`."""
 
     stage_name: str
     condition: ConditionKind
@@ -74,7 +74,7 @@ class RuleQuestion:
     memory: Mapping[str, str] = field(default_factory=dict)
 
     def again(self, wait: RuleWait, now: datetime) -> RuleQuestion:
-        """The next asking, after a wait."""
+        """The next evaluation, after a wait."""
         return RuleQuestion(
             self.stage_name,
             self.condition,
@@ -88,7 +88,7 @@ class RuleQuestion:
 
 @dataclass(frozen=True)
 class RulePlace:
-    """What a rule needs of the execution it judges."""
+    """What a rule needs from the execution that it evaluates."""
 
     pipeline_name: str
     pipeline_execution_id: str
@@ -107,7 +107,7 @@ def place_of(
     rule_name: str,
     logger: logging.Logger | logging.LoggerAdapter[Any],
 ) -> RulePlace:
-    """What a rule of a stage of that execution needs; settings of `Stage/Rule` hold as for an action."""
+    """What a rule needs from its execution; settings for `Stage/Rule` apply as for an action."""
     return RulePlace(
         pipeline_name=execution.declaration.name,
         pipeline_execution_id=execution.id,
@@ -120,25 +120,31 @@ def place_of(
 
 
 def run_rule(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWait:
-    """Ask a rule once; whatever it raises becomes the outcome.
+    """Evaluate a rule once; any exception becomes the outcome.
 
-    A rule that fails by itself has a summary and no error details; with error details it could not be asked
+    A rule that is not met has a summary and no error details. With error details it could not be evaluated
     (`ConfigurationError`, `PermissionError`, `SystemUnavailable`, `InternalError`), its work failed (`JobFailed`)
-    or its time was over (`Timeout`).
+    or it timed out (`Timeout`).
     """
     rule = question.rule
-    place.logger.info("Rule %r (%s of stage %r) is asked", rule.name, question.condition, question.stage_name)
+    place.logger.info(
+        "Evaluating rule %r (%s of stage %r)", rule.name, question.condition, question.stage_name
+    )
     try:
-        answer = _ask(question, place)
+        answer = _evaluate(question, place)
     except ActionAbandoned as error:
         answer = _outcome(question, status="Abandoned", summary=str(error))
     except CodePipelineError as error:
         answer = _failure(question, error)
-    except Exception as error:  # the one outer place: whatever a provider did not foresee is our error
-        place.logger.exception("Rule %r met an error that is not its own", rule.name)
+    except Exception as error:  # the only broad `except`: an error that a provider did not handle is a bug
+        place.logger.exception(
+            "Rule %r failed with an unexpected error (a bug in the provider or the engine)", rule.name
+        )
         answer = _failure(question, ActionFailed(f"{type(error).__name__}: {error}", code="InternalError"))
     if isinstance(answer, RuleOutcome):
-        answer = answer.model_copy(update={"resolved_configuration": _shown(rule, place.namespaces)})
+        answer = answer.model_copy(
+            update={"resolved_configuration": _displayed_configuration(rule, place.namespaces)}
+        )
     _log(answer, place)
     return answer
 
@@ -159,7 +165,7 @@ def resolve_rule(rule: RuleDeclaration, namespaces: Namespaces) -> RuleDeclarati
 
 
 def configuration_of(provider: RuleProvider, rule: RuleDeclaration) -> RuleConfiguration:
-    """The rule's configuration as its provider reads it. Raises `ActionFailed`, naming every problem."""
+    """The rule's configuration, parsed by its provider's model. Raises `ActionFailed`, naming every problem."""
     try:
         return provider.configuration.model_validate(rule.configuration or {})
     except ValidationError as error:
@@ -170,17 +176,17 @@ def configuration_of(provider: RuleProvider, rule: RuleDeclaration) -> RuleConfi
 
 
 def as_task_state(answer: RuleOutcome | RuleWait) -> State[Any]:
-    """The state of the task run that asked: a wait is a completed asking."""
+    """The state of the task run that evaluated the rule: one that ends in a wait has completed."""
     if isinstance(answer, RuleWait):
         return Completed(name="Waits", message=f"until {answer.at:%Y-%m-%d %H:%M:%S} UTC: {answer.summary}")
     if answer.status == "Succeeded":
         return Completed(name="Succeeded", message=answer.summary)
     if answer.status == "Abandoned":
         return Cancelled(name="Abandoned", message=answer.summary)
-    return Failed(message=_why(answer))
+    return Failed(message=_reason(answer))
 
 
-def _ask(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWait:
+def _evaluate(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWait:
     provider = get_rule_provider(RuleType.of(question.rule.rule_type_id))
     rule = resolve_rule(question.rule, place.namespaces)
     configuration = configuration_of(provider, rule)
@@ -199,7 +205,7 @@ def _ask(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWait:
             started_at=question.started_at,
             now=question.now,
             expires_at=expires_at,
-            scratch=_made(Path(scratch, "scratch")),
+            scratch=_created(Path(scratch, "scratch")),
             deadline=_deadline(question, expires_at),
             memory=dict(question.memory),
             input_artifacts=_fetch_inputs(place, rule, Path(scratch, "inputs")),
@@ -227,10 +233,10 @@ def _deadline(question: RuleQuestion, expires_at: datetime) -> float:
 
 
 def _wait(question: RuleQuestion, wait: WaitUntil, expires_at: datetime, minutes: int) -> RuleWait:
-    """The wait, cut at the rule's end of time; there it is a failure.
+    """The wait, which ends at the rule's timeout at the latest.
 
     Raises:
-        ActionFailed: with code `Timeout`.
+        ActionFailed: with code `Timeout`, the timeout has passed.
     """
     if question.now >= expires_at:
         raise ActionFailed(
@@ -278,8 +284,8 @@ def _failure(question: RuleQuestion, error: CodePipelineError) -> RuleOutcome:
     )
 
 
-def _shown(rule: RuleDeclaration, namespaces: Namespaces) -> dict[str, str]:
-    """The configuration as it may be shown: resolved where it can be, without secrets."""
+def _displayed_configuration(rule: RuleDeclaration, namespaces: Namespaces) -> dict[str, str]:
+    """The configuration for display: with variables resolved if possible, and secrets masked."""
     provider = rule_providers().get(RuleType.of(rule.rule_type_id))
     secrets = provider.secrets if provider else frozenset(rule.configuration or {})
     try:
@@ -291,7 +297,7 @@ def _shown(rule: RuleDeclaration, namespaces: Namespaces) -> dict[str, str]:
 
 def _fetch_inputs(place: RulePlace, rule: RuleDeclaration, directory: Path) -> tuple[InputTree, ...]:
     return tuple(
-        place.fetch_input(artifact.name, _made(directory / artifact.name))
+        place.fetch_input(artifact.name, _created(directory / artifact.name))
         for artifact in rule.input_artifacts or ()
     )
 
@@ -300,13 +306,13 @@ def _fetch_input(execution: Execution, name: str, directory: Path) -> InputTree:
     stored = execution.state.artifacts.get(name)
     if stored is None:
         raise ActionFailed(
-            f"input artifact {name!r} does not exist: the action that makes it produced none",
+            f"input artifact {name!r} does not exist: the action that declares it as an output did not produce it",
             code="ConfigurationError",
         )
     if stored.format != "CODE_ZIP":
         raise ActionFailed(
             f"input artifact {name!r} is a reference for a full clone (OutputArtifactFormat {stored.format}), "
-            "which no rule can use; set CODE_ZIP on the source action",
+            "which rules do not support; set CODE_ZIP on the source action",
             code="ConfigurationError",
         )
     fetch_tree(execution.store, stored, directory)
@@ -319,21 +325,21 @@ def _log(answer: RuleOutcome | RuleWait, place: RulePlace) -> None:
             "Rule %r waits until %s: %s", answer.rule, f"{answer.at:%Y-%m-%d %H:%M:%S} UTC", answer.summary
         )
         return
-    why = _why(answer)
+    reason = _reason(answer)
     place.logger.log(
         logging.ERROR if answer.errored else logging.INFO,
         "Rule %r %s%s",
         answer.rule,
         answer.status,
-        f": {why}" if why else "",
+        f": {reason}" if reason else "",
     )
 
 
-def _why(outcome: RuleOutcome) -> str:
+def _reason(outcome: RuleOutcome) -> str:
     return outcome.error_details.message if outcome.error_details else outcome.summary
 
 
-def _made(directory: Path) -> Path:
+def _created(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     return directory
 

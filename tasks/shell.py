@@ -1,4 +1,4 @@
-"""The surroundings of an action that runs commands, made again for somebody who wants to look around in them."""
+"""Recreate the environment of an action that runs commands, for an interactive shell."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from prefect_codepipeline.tasks.providers.commands_compute import CommandsComput
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where the commands of an action run. `environment` needs the engine that was found, None for the host."""
+    """The environment in which an action's commands run. `environment` takes the engine, or None for the host."""
 
     context: ActionContext
     compute: Compute
@@ -36,18 +36,18 @@ class Surroundings:
 
     @property
     def directory(self) -> Path:
-        """The one that the commands begin in."""
+        """The working directory of the commands."""
         return self.context.input_artifacts[0].directory
 
 
 def surroundings_of(
     known: KnownExecution, stage: StageState, action: ActionState, scratch: Path
 ) -> Surroundings:
-    """Make the surroundings of the last attempt of an action anew, its input artifacts fetched into a directory.
+    """Recreate the environment of the last attempt of an action, with its input artifacts below `scratch`.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, the action runs no commands here, or something that it needs is
-            not there any more.
+        ActionFailed: with code `ConfigurationError`, the action runs no commands on this worker, or something that it
+            needs does not exist any more.
     """
     if known.state is None or action.started is None:
         raise ActionFailed(f"action {action.name!r} has not run yet", code="ConfigurationError")
@@ -58,14 +58,14 @@ def surroundings_of(
     configuration = configuration_of(provider, resolved)
     if not isinstance(configuration, (CommandsComputeConfiguration, CodeBuildConfiguration)):
         raise ActionFailed(
-            f"action {action.name!r} is of type {resolved.action_type_id}, which runs no commands; a shell is to be had "
-            "for Commands and CodeBuild actions",
+            f"action {action.name!r} is of type {resolved.action_type_id}, which runs no commands; `codepipeline shell` "
+            "works only for Commands and CodeBuild actions",
             code="ConfigurationError",
         )
-    made = make_context(execution, stage.name, resolved, action.started.action_execution_id, scratch)
+    context = make_context(execution, stage.name, resolved, action.started.action_execution_id, scratch)
     if isinstance(configuration, CommandsComputeConfiguration):
-        return _of_commands(configuration, made)
-    return _of_build(configuration, made)
+        return _of_commands(configuration, context)
+    return _of_build(configuration, context)
 
 
 def _of_commands(configuration: CommandsComputeConfiguration, context: ActionContext) -> Surroundings:
@@ -82,7 +82,8 @@ def _of_build(configuration: CodeBuildConfiguration, context: ActionContext) -> 
     block = find_project(configuration.project_name)
     if block and block.where == "aws":
         raise ActionFailed(
-            f"project {configuration.project_name!r} builds in AWS; its block says where='aws'",
+            f"a shell is not available for project {configuration.project_name!r}: it builds in AWS "
+            "(its block has where='aws')",
             code="ConfigurationError",
         )
     wanted = wanted_build(configuration, context)

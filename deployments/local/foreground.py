@@ -66,7 +66,9 @@ def run_here(flow_run: FlowRun) -> State[Any]:
     except KeyboardInterrupt:
         message = "interrupted at the terminal"
         if known := read_execution(str(flow_run.id)).state:
-            wind_up(known, str(flow_run.labels.get("codepipeline.started-by", "the terminal")), message)
+            end_as_stopped(
+                known, str(flow_run.labels.get("codepipeline.started-by", "the terminal")), message
+            )
         client().set_flow_run_state(flow_run.id, Cancelled(name="Stopped", message=message), force=True)
         tell_the_end(str(flow_run.id))
         raise

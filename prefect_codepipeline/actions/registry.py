@@ -1,4 +1,4 @@
-"""What an action provider is given, what it gives back, and which ones there are.
+"""The interface of action providers, and the registry of all providers.
 
 A provider is one file in `tasks/providers/`: a configuration class and one function with `@action_provider`.
 """
@@ -51,7 +51,7 @@ __all__ = (
 
 
 class ActionConfiguration(BaseModel):
-    """The `configuration` of one action type: AWS's PascalCase keys, unknown ones refused."""
+    """The `configuration` of one action type: AWS's PascalCase keys; unknown keys are refused."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_pascal, validate_by_name=False, validate_by_alias=True
@@ -61,16 +61,16 @@ class ActionConfiguration(BaseModel):
 def _no_progress(
     summary: str = "", percent: int | None = None, external_id: str | None = None, url: str | None = None
 ) -> None:
-    """Nobody looks."""
+    """Ignore progress; the default."""
 
 
 @dataclass(frozen=True)
 class ActionContext(TimedWork):
-    """All that a provider knows of the execution it works for.
+    """Everything that a provider gets about its action and execution.
 
-    `action` has its variables resolved. `scratch` is an empty directory that goes away after the action.
-    `deadline` is in `time.monotonic()` seconds. `started_by` and `source_revision_override` are None when
-    nobody set them. `store` keeps the pipeline's artifacts.
+    The variables in `action` are resolved. `scratch` is an empty directory that is deleted after the action.
+    `deadline` is in `time.monotonic()` seconds. `source_revision_override` is None if the user set none.
+    `store` contains the pipeline's artifacts.
     """
 
     pipeline_name: str
@@ -112,7 +112,7 @@ ProviderFunction = Callable[[Any, ActionContext], ActionResult]
 
 @dataclass(frozen=True)
 class ActionProvider:
-    """One action type that can run here. `restartable`: running it again after a crash does no harm."""
+    """The provider of one action type. `restartable`: the action may safely run again after a crash."""
 
     action_type: ActionTypeId
     configuration: type[ActionConfiguration]
@@ -142,10 +142,11 @@ def action_provider(
     """Register the decorated function as the provider of an action type.
 
     Its first parameter must be annotated with a subclass of `ActionConfiguration`. `inputs` and `outputs` are the
-    least and the greatest number of artifacts. `timeout_in_minutes` is AWS's for the type when None. `secrets` are configuration keys that are never shown.
+    smallest and the largest number of artifacts. `timeout_in_minutes` is by default AWS's timeout for the type.
+    `secrets` are configuration keys whose values are never displayed.
 
     Raises:
-        ValueError: another function has the action type already.
+        ValueError: another function is registered for the action type.
     """
 
     def register(function: ProviderFunction) -> ProviderFunction:
@@ -179,7 +180,7 @@ def _load() -> None:
 
 
 def providers() -> Mapping[ActionTypeId, ActionProvider]:
-    """Every action type that can run here, read only."""
+    """The providers of all action types that can run here, read only."""
     _load()
     return MappingProxyType(_registered)
 
@@ -188,7 +189,7 @@ def get_provider(action_type: ActionTypeId) -> ActionProvider:
     """The provider of an action type.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, there is none; names those there are.
+        ActionFailed: with code `ConfigurationError`, there is none; names the registered types.
     """
     try:
         return providers()[action_type]

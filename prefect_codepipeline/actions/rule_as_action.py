@@ -1,4 +1,4 @@
-"""Run a rule by the code of an action: what the action is given then."""
+"""Run a rule with the code of an action: the context for the action."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect_codepipeline.model.definition.declaration import ActionCategory, Ac
 
 @dataclass(frozen=True)
 class _RuleAsAction(ActionContext):
-    """An action's context, with the rule's own words when it must end early."""
+    """An action's context whose messages name the rule when it must end early."""
 
     rule: RuleContext | None = None
 
@@ -22,19 +22,19 @@ class _RuleAsAction(ActionContext):
 
 
 def as_action(context: RuleContext, category: ActionCategory, provider: str) -> ActionContext:
-    """The context of an action that does a rule's work; without an input artifact it has an empty one."""
+    """The context of an action that does a rule's work; without an input artifact it gets an empty one."""
     kind = ActionTypeId(category=category, owner="AWS", provider=provider, version="1")
     action = ActionDeclaration(name=context.rule.name, action_type_id=kind)
     return _RuleAsAction(
         pipeline_name=context.pipeline_name,
         pipeline_execution_id=context.pipeline_execution_id,
         stage_name=context.stage_name,
-        # A copy is not validated: limits of the template's length do not hold for resolved commands.
+        # A copy is not validated: the length limits apply to the declaration, not to resolved commands.
         action=action.model_copy(update={"commands": context.rule.commands, "region": context.rule.region}),
         action_execution_id=context.rule_execution_id,
         scratch=context.scratch,
         deadline=context.deadline,
-        input_artifacts=context.input_artifacts or (_nothing(context),),
+        input_artifacts=context.input_artifacts or (_empty_input(context),),
         settings=context.settings,
         cancellation=context.cancellation,
         logger=context.logger,
@@ -42,7 +42,7 @@ def as_action(context: RuleContext, category: ActionCategory, provider: str) -> 
     )
 
 
-def _nothing(context: RuleContext) -> InputTree:
+def _empty_input(context: RuleContext) -> InputTree:
     directory = context.scratch / "nothing"
     directory.mkdir()
     return InputTree("Nothing", directory)

@@ -1,7 +1,7 @@
-"""What a rule provider is given, what it gives back, and which ones there are.
+"""The interface of rule providers, and the registry of all providers.
 
 A provider is one file in `tasks/rules/`: a configuration class and one function with `@rule_provider`. Other
-packages add theirs by the entry-point group `prefect_codepipeline.rules`, with the owner `Custom`.
+packages add theirs with the entry-point group `prefect_codepipeline.rules` and the owner `Custom`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _logger = logging.getLogger(__name__)
 
 
 class RuleConfiguration(ActionConfiguration):
-    """The `configuration` of one rule type: AWS's PascalCase keys, unknown ones refused."""
+    """The `configuration` of one rule type: AWS's PascalCase keys; unknown keys are refused."""
 
 
 class RuleType(NamedTuple):
-    """What names a rule provider; AWS leaves owner and version out where they are `AWS` and `1`."""
+    """The key of a rule provider. AWS leaves out owner and version if they are `AWS` and `1`."""
 
     owner: Literal["AWS", "Custom"]
     provider: str
@@ -45,19 +45,19 @@ class RuleType(NamedTuple):
 
     @classmethod
     def of(cls, rule_type_id: RuleTypeId) -> RuleType:
-        """The type a rule names."""
+        """The type that a rule names."""
         return cls(rule_type_id.owner or "AWS", rule_type_id.provider, rule_type_id.version or "1")
 
 
 @dataclass(frozen=True)
 class RuleContext(TimedWork):
-    """All that a provider knows of the execution it judges.
+    """Everything that a provider gets about its rule and execution.
 
-    `rule` has its variables resolved. A rule may be asked several times: `started_at` is when it was first asked,
-    `now` when it is asked this time and `expires_at` when it must have an answer (all UTC); `memory` is what it
-    returned with its last `WaitUntil`. After a crash the same question may be asked twice, so what it does in the
-    world it does once for each `rule_execution_id`. `scratch` is an empty directory that goes away after the
-    answer. `deadline` is in `time.monotonic()` seconds.
+    The variables in `rule` are resolved. A rule may be evaluated several times: `started_at` is the time of the first
+    evaluation, `now` that of this one, and `expires_at` the time of its timeout (all UTC). `memory` is the memory of
+    its last `WaitUntil`. After a crash an evaluation may be repeated, so a rule must do anything with side effects only
+    once for each `rule_execution_id`. `scratch` is an empty directory that is deleted after the evaluation.
+    `deadline` is in `time.monotonic()` seconds.
     """
 
     pipeline_name: str
@@ -86,7 +86,7 @@ class RuleContext(TimedWork):
 
 @dataclass(frozen=True)
 class RuleResult:
-    """The answer of a rule: met (`Succeeded`) or not (`Failed`), and why in one sentence."""
+    """The result of a rule: met (`Succeeded`) or not (`Failed`), and the reason in one sentence."""
 
     status: Literal["Succeeded", "Failed"]
     summary: str = ""
@@ -96,7 +96,7 @@ class RuleResult:
 
 @dataclass(frozen=True)
 class WaitUntil:
-    """No answer before `at` (aware): ask again then. A rule waits for no longer than some seconds by itself."""
+    """No result before `at` (timezone-aware): evaluate again then. A rule must not block for more than some seconds."""
 
     at: datetime
     summary: str = ""
@@ -106,15 +106,15 @@ class WaitUntil:
 
 
 RuleFunction = Callable[[Any, RuleContext], RuleResult | WaitUntil]
-# Given the memory of its last `WaitUntil`.
+# Its argument is the memory of the last `WaitUntil`.
 AbandonFunction = Callable[[Mapping[str, str]], None]
 
 
 @dataclass(frozen=True)
 class RuleProvider:
-    """One rule type that can run here. `commands`: it has the field `commands`.
+    """The provider of one rule type. `commands`: the rule has the field `commands`.
 
-    `abandon` ends what the rule has under way elsewhere, when it waits and nobody wants its answer any more.
+    `abandon` ends the work that a waiting rule started elsewhere, when its result is no longer needed.
     """
 
     rule_type: RuleType
@@ -143,13 +143,13 @@ def rule_provider(
 ) -> Callable[[RuleFunction], RuleFunction]:
     """Register the decorated function as the provider of a rule type.
 
-    Its first parameter must be annotated with a subclass of `RuleConfiguration`. `inputs` are the least and the
-    greatest number of input artifacts. `timeout_in_minutes` holds for rules that set none. `secrets` are
-    configuration keys that are never shown. `abandon` is called with the last memory of a rule that waits when its
-    execution is stopped, or its condition overridden; a rule that is at work sees that by `context.cancellation`.
+    Its first parameter must be annotated with a subclass of `RuleConfiguration`. `inputs` are the smallest and the
+    largest number of input artifacts. `timeout_in_minutes` applies to rules that set none. `secrets` are
+    configuration keys whose values are never displayed. `abandon` is called with the last memory of a waiting rule
+    when its execution is stopped or its condition is overridden; a running rule can check `context.cancellation`.
 
     Raises:
-        ValueError: another function has the rule type already.
+        ValueError: another function is registered for the rule type.
     """
 
     def register(function: RuleFunction) -> RuleFunction:
@@ -181,7 +181,7 @@ def _load() -> None:
 
 
 def rule_providers() -> Mapping[RuleType, RuleProvider]:
-    """Every rule type that can run here, read only."""
+    """The providers of all rule types that can run here, read only."""
     _load()
     return MappingProxyType(_registered)
 
@@ -190,7 +190,7 @@ def get_rule_provider(rule_type: RuleType) -> RuleProvider:
     """The provider of a rule type.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, there is none; names those there are.
+        ActionFailed: with code `ConfigurationError`, there is none; names the registered types.
     """
     try:
         return rule_providers()[rule_type]
@@ -199,7 +199,7 @@ def get_rule_provider(rule_type: RuleType) -> RuleProvider:
 
 
 def no_provider(rule_type: RuleType) -> str:
-    """Why a rule type cannot run here, and which can."""
+    """Why a rule type cannot run here, and which types can."""
     known = ", ".join(sorted(map(str, rule_providers())))
     if rule_type.owner == "AWS" and rule_type.provider in RULES_NOT_YET:
         return f"rule type {rule_type} is not available yet: {RULES_NOT_YET[rule_type.provider]}; available: {known}"

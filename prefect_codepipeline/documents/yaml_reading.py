@@ -20,7 +20,7 @@ from prefect_codepipeline.documents.document import (
 )
 from prefect_codepipeline.errors import UnreadableDefinition
 
-MAX_YAML_BYTES = 1_048_576  # as much as CloudFormation takes
+MAX_YAML_BYTES = 1_048_576  # CloudFormation's limit
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULLS = {"", "~", "null", "Null", "NULL"}
 _BOOLEANS = {"true", "True", "TRUE", "false", "False", "FALSE"}
@@ -28,10 +28,10 @@ _MERGE = "<<"
 
 
 def read_yaml(text: str, name: str) -> Document:
-    """The document in a text that is YAML. Raises `UnreadableDefinition`."""
+    """Parse a text as YAML. Raises `UnreadableDefinition`."""
     if len(text) > MAX_YAML_BYTES:
         raise UnreadableDefinition(
-            f"{name}: larger than {MAX_YAML_BYTES} bytes, which no definition in YAML is"
+            f"{name}: larger than {MAX_YAML_BYTES} bytes, the limit for a definition in YAML"
         )
     reader = _YamlReader(name, text)
     root = reader.read()
@@ -41,22 +41,22 @@ def read_yaml(text: str, name: str) -> Document:
 
 @dataclass
 class _Node:
-    """A part of a YAML file while it is read; `size` counts all below it, aliases written out."""
+    """A part of a YAML file while it is read; `size` counts all parts below it, with aliases expanded."""
 
     place: Place
     value: Any
     size: int = 1
-    children: dict[str, _Node] = field(default_factory=dict)  # by their end of the path
+    children: dict[str, _Node] = field(default_factory=dict)  # by the last part of the path
     tag: str | None = None
     is_bare: bool = False
     anchor: str | None = None
-    key: _Node | None = None  # of a mapping: what waits for its value
+    key: _Node | None = None  # of a mapping: the key whose value comes next
     repeats: list[tuple[str, Place, Place]] = field(default_factory=list)
     merged: list[_Node] = field(default_factory=list)
 
 
 class _YamlReader:
-    """Builds plain data of YAML's events, so that depth and size are checked before anything is made."""
+    """Builds plain data from YAML's events, so that depth and size are checked before objects are created."""
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
@@ -91,7 +91,7 @@ class _YamlReader:
             raise too_many(self.name)
         place = Place(event.start_mark.line + 1, event.start_mark.column + 1)
         if isinstance(event, yaml.DocumentStartEvent) and self.root is not None:
-            raise self._unreadable(place, "a second document begins here; one is expected")
+            raise self._unreadable(place, "a second document starts here; only one is allowed")
         if isinstance(event, yaml.AliasEvent):
             self._add(self._of_anchor(str(event.anchor), place))
         elif isinstance(event, yaml.ScalarEvent):
@@ -121,10 +121,10 @@ class _YamlReader:
 
     def _of_anchor(self, anchor: str, place: Place) -> _Node:
         if anchor not in self.anchors:
-            raise self._unreadable(place, f"not YAML: no anchor &{anchor} stands before *{anchor}")
+            raise self._unreadable(place, f"not YAML: there is no anchor &{anchor} before *{anchor}")
         node = self.anchors[anchor]
         if node is None:
-            raise self._unreadable(place, f"*{anchor} stands inside of what it repeats")
+            raise self._unreadable(place, f"*{anchor} is inside of the part that it repeats")
         return node
 
     def _add(self, node: _Node) -> None:
@@ -143,7 +143,7 @@ class _YamlReader:
 
     def _take_key(self, parent: _Node, key: _Node) -> None:
         if not isinstance(key.value, str) and key.value is not None:
-            raise self._unreadable(key.place, "a key is a text")
+            raise self._unreadable(key.place, "a key must be a text")
         if key.value is None:
             key = _Node(key.place, "null")
         if before := parent.children.get(f".{key.value}"):
@@ -157,7 +157,7 @@ class _YamlReader:
         if key.value == _MERGE and key.is_bare:
             parts = list(node.children.values()) if isinstance(node.value, list) else [node]
             if not all(isinstance(part.value, dict) for part in parts):
-                raise self._unreadable(key.place, "'<<' merges mappings only")
+                raise self._unreadable(key.place, "'<<' can merge only mappings")
             parent.merged += parts
             return
         parent.children[f".{key.value}"] = _at(node, key.place)
@@ -186,12 +186,12 @@ def _scalar(event: yaml.ScalarEvent) -> str | None:
     is_bare = not event.style and event.tag in (None, "!")
     if is_bare and event.tag is None and text in _NULLS:
         return None
-    # AWS spells booleans in lower case, whatever YAML allows; everything else stays as it was written.
+    # AWS writes booleans in lower case; everything else stays as it was written.
     return text.lower() if is_bare and text in _BOOLEANS else text
 
 
 def _long_form(node: _Node) -> _Node:
-    """`!Sub x` as `{"Fn::Sub": x}`, as CloudFormation reads it; YAML's own tags say nothing here."""
+    """`!Sub x` as `{"Fn::Sub": x}`, as in CloudFormation; YAML's own tags are ignored."""
     tag, node.tag = node.tag, None
     if tag is None or not tag.startswith("!") or tag == "!":
         return node

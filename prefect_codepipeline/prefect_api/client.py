@@ -1,7 +1,7 @@
-"""Our own calls to Prefect's API: short retries, and answers in place of exceptions where both are expected.
+"""Our own calls to Prefect's API: short retries, and status codes instead of exceptions where the caller expects them.
 
-Prefect's client sleeps 2, 4, 8 s after a 503, which SQLite gives under load ("database is locked"); ours come back
-after 0.05 to 0.3 s. A server that is away altogether is waited for as long as a restart takes.
+Prefect's client sleeps 2, 4, 8 s after a 503, which SQLite causes under load ("database is locked"); our retries come
+after 0.05 to 0.3 s. If the server is not reachable, calls wait as long as a restart takes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.prefect_api.internals import http_client_of
 
-PAGE = 200  # the most that Prefect's API gives at once
+PAGE = 200  # the largest page of Prefect's API
 BUSY_SECONDS = 20.0
 AWAY_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_AWAY_SECONDS") or 90.0)
 _BUSY = {429, 502, 503}
@@ -35,7 +35,7 @@ _most_seconds: ContextVar[float | None] = ContextVar("most_seconds", default=Non
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Wait for no request longer than this while in the block: somebody waits for an answer who will not wait long."""
+    """Limit each request in the block to `seconds`, for callers that need a quick response."""
     token = _most_seconds.set(seconds)
     try:
         yield
@@ -44,7 +44,7 @@ def within(seconds: float) -> Iterator[None]:
 
 
 class _PatientTransport(httpx.BaseTransport):
-    """Send again while the server is busy or restarting, each bounded."""
+    """Repeats a request while the server is busy or restarting, each for a limited time."""
 
     def __init__(self, transport: httpx.BaseTransport) -> None:
         self._transport = transport
@@ -57,11 +57,11 @@ class _PatientTransport(httpx.BaseTransport):
         try:
             response = self._send(request, most, most)
         except httpx.TransportError as error:
-            # Prefect's client would try again on any error that it knows.
+            # Prefect's client would retry after any of httpx's errors.
             raise _unavailable(error) from error
         if response.status_code in _BUSY:
             response.close()
-            raise PrefectUnavailable(f"Prefect's API at {PREFECT_API_URL.value()} is busy")
+            raise PrefectUnavailable(f"Prefect's API at {PREFECT_API_URL.value()} is busy; try again later")
         return response
 
     def _send(self, request: httpx.Request, busy_seconds: float, away_seconds: float) -> httpx.Response:
@@ -89,7 +89,7 @@ _creating = threading.Lock()
 
 
 def client() -> SyncPrefectClient:
-    """The one client of this process, made anew after a fork or a change of `PREFECT_API_URL`."""
+    """The only client of this process, recreated after a fork or a change of `PREFECT_API_URL`."""
     key = (os.getpid(), PREFECT_API_URL.value())
     with _creating:
         if key not in _clients:
@@ -98,21 +98,21 @@ def client() -> SyncPrefectClient:
             http._transport = _PatientTransport(http._transport)
             for pattern, transport in http._mounts.items():
                 http._mounts[pattern] = transport and _PatientTransport(transport)
-            _clients[key] = made.__enter__()
+            _clients[key] = created.__enter__()
     return _clients[key]
 
 
 def call(method: str, path: str, json: Any = None, *, expected: tuple[int, ...] = ()) -> tuple[int, Any]:
-    """Send one request; the status code and the body, decoded when it is JSON.
+    """Send one request; the status code and the body, decoded if it is JSON.
 
     Args:
         method: the HTTP method.
-        path: below the API's URL, beginning with a slash.
+        path: below the API's URL, starting with a slash.
         json: the body.
-        expected: status codes of 400 and more that the caller wants to see.
+        expected: status codes of 400 and more that are returned instead of raised.
 
     Raises:
-        PrefectUnavailable: no answer in time, or another error; says what was asked and what came back.
+        PrefectUnavailable: no response in time, or another error; names the request and the response.
     """
     try:
         response = client()._client.request(method, path, json=json)
@@ -120,7 +120,7 @@ def call(method: str, path: str, json: Any = None, *, expected: tuple[int, ...] 
         response = error.response
         if response.status_code not in expected:
             raise PrefectUnavailable(
-                f"{method} {path} at Prefect's API was answered with {response.status_code}: {response.text[:500]}"
+                f"{method} {path}: Prefect's API responded with {response.status_code}: {response.text[:500]}"
             ) from error
     except httpx.HTTPError as error:
         raise _unavailable(error) from error
@@ -136,7 +136,7 @@ def _unavailable(error: Exception) -> PrefectUnavailable:
 
 
 def call_all(path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-    """Everything that a `filter` endpoint finds, page by page. Raises `PrefectUnavailable`."""
+    """All results of a `filter` endpoint, read page by page. Raises `PrefectUnavailable`."""
     found: list[dict[str, Any]] = []
     while True:
         _, page = call("POST", path, {**body, "limit": PAGE, "offset": len(found)})
@@ -146,12 +146,12 @@ def call_all(path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def moment(text: str) -> datetime:
-    """A time as the API gives it."""
-    # Python 3.10 does not read a Z.
+    """The time in a text of the API."""
+    # Python 3.10 does not parse a Z.
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def flow_run(flow_run_id: str | UUID) -> dict[str, Any] | None:
-    """The flow run as the API gives it, None when it does not exist."""
+    """The flow run as the API returns it, or None if it does not exist."""
     status, body = call("GET", f"/flow_runs/{flow_run_id}", expected=(404,))
     return body if status == 200 else None

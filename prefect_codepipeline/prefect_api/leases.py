@@ -1,7 +1,7 @@
 """The lease of a process on its execution: a Prefect variable that is renewed while the process lives.
 
-When worker and flow process are killed together, Prefect shows the run as Running for ever; a lease that has not
-been renewed for a minute of the server's own time tells that nobody works on it.
+When worker and flow process are killed together, Prefect displays the run as Running for ever. A lease that was not
+renewed for a minute, by the server's clock, shows that no process works on the execution.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.prefect_api.client import call, call_all, client, moment
 
-# A lease is renewed so often, and given up after six times that.
+# The interval of renewal; a lease is stale after six intervals without one.
 RENEW_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_LEASE_SECONDS") or 10.0)
 STALE_SECONDS = 6 * RENEW_SECONDS
 _logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 @contextmanager
 def holding_lease(execution_id: str, process: int) -> Iterator[None]:
-    """Hold the lease of an execution for as long as the block runs."""
+    """Hold the lease of an execution while the block runs."""
     held = [_take(execution_id, process)]
     stop = threading.Event()
     renewer = threading.Thread(
@@ -43,35 +43,35 @@ def holding_lease(execution_id: str, process: int) -> Iterator[None]:
 
 
 def is_stale(execution_id: str, now: datetime) -> bool:
-    """Whether nobody works on the execution: no lease, or one not renewed for a minute before `now`."""
+    """Whether no process works on the execution: no lease, or one not renewed for `STALE_SECONDS` before `now`."""
     lease = _read(execution_id)
     return lease is None or not _is_fresh(lease, now)
 
 
 @dataclass(frozen=True)
 class Leases:
-    """All leases at one moment: the ids of executions that somebody works on, and what dead processes left behind."""
+    """All leases at one moment: the ids of executions that a process works on, and the leases of dead processes."""
 
     fresh: frozenset[str]
     stale: tuple[dict[str, Any], ...]
 
 
 def read_variables() -> list[dict[str, Any]]:
-    """Everything that executions keep in Prefect variables, leases and gates, by one request for up to 200."""
+    """All leases and gates, which are Prefect variables, with one request for each 200."""
     return call_all(
         "/variables/filter", {"variables": {"name": {"like_": "codepipeline-%"}}, "sort": "NAME_ASC"}
     )
 
 
 def leases_among(variables: list[dict[str, Any]], now: datetime) -> Leases:
-    """The leases among variables."""
+    """The leases among Prefect variables."""
     found = [each for each in variables if each["name"].startswith(_name(""))]
     fresh = frozenset(_execution_of(lease) for lease in found if _is_fresh(lease, now))
     return Leases(fresh, tuple(lease for lease in found if not _is_fresh(lease, now)))
 
 
 def drop_stale_leases(leases: Leases, alive: Collection[str]) -> None:
-    """Delete what dead processes left behind, but for executions that are to be taken on."""
+    """Delete the leases of dead processes, except those of the executions `alive`, which are going to be resumed."""
     for lease in leases.stale:
         if _execution_of(lease) not in alive:
             call("DELETE", f"/variables/{lease['id']}", expected=(404,))
@@ -86,7 +86,7 @@ def _is_fresh(lease: dict[str, Any], now: datetime) -> bool:
 
 
 def server_time() -> datetime:
-    """The clock of Prefect's server, which stamps the leases."""
+    """The time of Prefect's server, which sets the timestamps of the leases."""
     response = client()._client.get("/health")
     date = response.headers.get("date")
     return parsedate_to_datetime(date) if date else datetime.now(timezone.utc)
@@ -98,14 +98,14 @@ def _name(execution_id: str) -> str:
 
 def _take(execution_id: str, process: int) -> str:
     body = {"name": _name(execution_id), "value": process, "tags": ["codepipeline"]}
-    status, made = call("POST", "/variables/", body, expected=(409,))
-    if status == 409:  # a process before this one left it behind
+    status, lease = call("POST", "/variables/", body, expected=(409,))
+    if status == 409:  # an earlier process did not release it
         old = _read(execution_id)
         if old is None:
             return _take(execution_id, process)
         call("PATCH", f"/variables/{old['id']}", {"value": process}, expected=(404,))
-        made = old
-    return str(made["id"])
+        lease = old
+    return str(lease["id"])
 
 
 def _read(execution_id: str) -> dict[str, Any] | None:
@@ -117,7 +117,7 @@ def _renew(execution_id: str, held: list[str], process: int, stop: threading.Eve
     while not stop.wait(RENEW_SECONDS):
         try:
             status, _ = call("PATCH", f"/variables/{held[0]}", {"value": process}, expected=(404,))
-            if status == 404:  # it was taken for that of a dead process
+            if status == 404:  # another process considered it stale and deleted it
                 held[0] = _take(execution_id, process)
         except PrefectUnavailable as error:
-            _logger.warning("the lease could not be renewed, which is tried again: %s", error)
+            _logger.warning("the lease could not be renewed; it will be tried again: %s", error)

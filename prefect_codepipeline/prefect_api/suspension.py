@@ -1,8 +1,8 @@
-"""Suspend the pipeline's flow run, with or without a form, and wake it again.
+"""Suspend the pipeline's flow run, with or without a form, and resume it.
 
-Prefect's own `suspend_flow_run` raises at once, so whatever happened between the last look and the suspension would be
-lost, and it saves the form after the suspension, so that a quick answer finds no form. Here the form comes first, and
-after suspending one looks again.
+Prefect's own `suspend_flow_run` raises at once, so an event between the last check and the suspension would be lost. It
+also saves the form after the suspension, so that a quick answer finds no form. Here the form is saved first, and the
+condition is checked again after the suspension.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from prefect_codepipeline.prefect_api.client import call, client
 
 @dataclass(frozen=True)
 class Form:
-    """What Prefect's Resume button asks for: a JSON schema, and markdown above it.
+    """The form of Prefect's Resume button: a JSON schema, with markdown above it.
 
-    `subject` (`[a-z0-9-]`) tells the answers to one question from those to others.
+    `subject` (`[a-z0-9-]`) distinguishes the answers to this form from those to others.
     """
 
     subject: str
@@ -36,28 +36,28 @@ class Form:
 
 @dataclass(frozen=True)
 class Wake:
-    """Whether an execution need not wait any more, and the answer that its form then takes."""
+    """Whether an execution must be resumed, and with which answer to its form."""
 
     needed: bool
     answer: dict[str, Any] | None = field(default=None)
 
 
 def suspend(
-    execution_id: str, message: str, look_again: Callable[[], Wake], form: Form | None = None
+    execution_id: str, message: str, check_again: Callable[[], Wake], form: Form | None = None
 ) -> NoReturn:
-    """Suspend the run and leave the process; nothing of it runs while it waits.
+    """Suspend the run and end this process; no process runs while the execution waits.
 
     Args:
         execution_id: the flow run.
-        message: what it waits for, for people.
-        look_again: asked once the run is suspended; if it need not wait, it is resumed at once.
-        form: asked by Prefect's Resume button.
+        message: what the run waits for, for users.
+        check_again: called after the run is suspended; if it need not wait any more, it is resumed at once.
+        form: the form of Prefect's Resume button.
 
     Raises:
-        Pause: always, when the run is suspended.
-        Abort: the run may not be suspended: it was cancelled or ended by somebody else.
+        Pause: always, after the run is suspended.
+        Abort: Prefect refused to suspend the run, because it was cancelled or ended meanwhile.
     """
-    # A key that was used before makes Prefect believe that the pause is over.
+    # If a key was used before, Prefect treats the pause as finished.
     key = f"{form.subject}-{uuid4().hex[:8]}" if form else uuid4().hex
     keyset = keyset_from_base_key(f"suspended-{key}") if form else None
     if form and keyset:
@@ -68,14 +68,14 @@ def suspend(
     result = client().set_flow_run_state(UUID(execution_id), state)
     if result.status != SetStateStatus.ACCEPT:
         raise Abort(f"the run could not be suspended: {getattr(result.details, 'reason', result.status)}")
-    wake = look_again()
+    wake = check_again()
     if wake.needed:
         resume(execution_id, wake.answer)
     raise Pause(state=Suspended(message=message))
 
 
 def resume(execution_id: str, answer: dict[str, Any] | None = None) -> bool:
-    """Wake a suspended run; False when it was not suspended, or the answer does not fit its form."""
+    """Resume a suspended run; False if it was not suspended, or the answer does not match its form."""
     status, result = call(
         "POST",
         f"/flow_runs/{execution_id}/resume",
@@ -86,7 +86,7 @@ def resume(execution_id: str, answer: dict[str, Any] | None = None) -> bool:
 
 
 def answers(execution_id: str, subject: str) -> dict[str, dict[str, Any]]:
-    """What people put into the forms of that subject, oldest first, each by its key."""
+    """The answers of users to forms with that subject, oldest first, by key."""
     body = {"prefix": f"suspended-{subject}-", "limit": 1000, "exclude_keys": []}
     _, found = call("POST", f"/flow_runs/{execution_id}/input/filter", body)
     return {item["key"]: _decoded(item["value"]) for item in found if item["key"].endswith("-response")}

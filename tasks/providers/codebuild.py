@@ -1,4 +1,4 @@
-"""Build/AWS/CodeBuild/1 and Test/AWS/CodeBuild/1: run the buildspec of a project, here or in AWS.
+"""Build/AWS/CodeBuild/1 and Test/AWS/CodeBuild/1: run the buildspec of a project, on this worker or in AWS.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-CodeBuild.html
 """
@@ -24,7 +24,7 @@ from prefect_codepipeline.errors import ActionFailed
 
 
 class ProjectConfiguration(ActionConfiguration):
-    """A project, and what an action or a rule has otherwise than it."""
+    """A project, and the settings of an action or a rule that differ from it."""
 
     project_name: str = Field(min_length=1)
     primary_source: str | None = None
@@ -35,7 +35,7 @@ class ProjectConfiguration(ActionConfiguration):
     @field_validator("environment_variables", mode="before")
     @classmethod
     def _from_json(cls, value: Any) -> Any:
-        """A JSON array in a text, as every value of a configuration is a text."""
+        """Parse the JSON array: every value of a configuration is a text."""
         if not isinstance(value, str):
             return value
         try:
@@ -45,10 +45,10 @@ class ProjectConfiguration(ActionConfiguration):
 
 
 class CodeBuildConfiguration(ProjectConfiguration):
-    """That of an action.
+    """The configuration of an action.
 
-    `ServiceRoleArnOverride` counts for projects that run in AWS no more than here: the worker's own credentials and
-    the block's `aws_role_arn` do.
+    `ServiceRoleArnOverride` has no effect, even for projects that run in AWS: the worker's own credentials and the
+    block's `aws_role_arn` are used.
     """
 
     buildspec_override: str | None = None
@@ -60,12 +60,12 @@ class CodeBuildConfiguration(ProjectConfiguration):
 def run_codebuild(configuration: CodeBuildConfiguration, context: ActionContext) -> ActionResult:
     """Run the build and wait for its end."""
     if configuration.service_role_arn_override:
-        context.logger.warning("ServiceRoleArnOverride of action %r has no effect here", context.action.name)
+        context.logger.warning("ServiceRoleArnOverride of action %r has no effect", context.action.name)
     return run_project_build(wanted_build(configuration, context), context)
 
 
 def wanted_build(configuration: CodeBuildConfiguration, context: ActionContext) -> WantedBuild:
-    """What an action wants of its project. Raises `ActionFailed` for a PrimarySource that is none."""
+    """The build that an action wants from its project. Raises `ActionFailed` for an invalid PrimarySource."""
     return WantedBuild(
         project_name=configuration.project_name,
         inputs=_sources(configuration, context),
@@ -84,12 +84,12 @@ def _sources(configuration: CodeBuildConfiguration, context: ActionContext) -> l
     names = [tree.name for tree in trees]
     if primary is None and len(trees) > 1:
         raise ActionFailed(
-            f"PrimarySource is needed with more than one input artifact: one of {', '.join(names)}",
+            f"PrimarySource is required with more than one input artifact; set it to one of {', '.join(names)}",
             code="ConfigurationError",
         )
     if primary is not None and primary not in names:
         raise ActionFailed(
-            f"PrimarySource {primary!r} is no input artifact of the action: {', '.join(names)}",
+            f"PrimarySource {primary!r} is not an input artifact of the action; set it to one of {', '.join(names)}",
             code="ConfigurationError",
         )
     return sorted(trees, key=lambda tree: tree.name != (primary or tree.name))

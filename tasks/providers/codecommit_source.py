@@ -1,4 +1,4 @@
-"""Source/AWS/CodeCommit/1: a branch of a CodeCommit repository, or of any repository known by its bare name.
+"""Source/AWS/CodeCommit/1: a branch of a CodeCommit repository, or of any other repository with a name without owner.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-CodeCommit.html
 """
@@ -29,7 +29,7 @@ from prefect_codepipeline.model.record.artifacts import ArtifactFormat
 
 
 class CodeCommitSourceConfiguration(ActionConfiguration):
-    """PollForSourceChanges is for triggers."""
+    """The configuration of an action. Only triggers use `PollForSourceChanges`."""
 
     repository_name: str = Field(pattern=r"^[^/]+$")
     branch_name: str
@@ -41,10 +41,10 @@ class CodeCommitSourceConfiguration(ActionConfiguration):
 def read_from_codecommit(
     configuration: CodeCommitSourceConfiguration, context: ActionContext
 ) -> ActionResult:
-    """Pin the branch's newest commit, or the overriding revision, and hand out its files.
+    """Pin the branch's newest commit, or the overriding revision, and return its files.
 
-    The GitConnection block `codecommit` is used, else `default`; https wants the user name and password of
-    CodeCommit's Git credentials there.
+    The GitConnection block `codecommit` is used, else `default`. For https it must have the user name and password of
+    CodeCommit's Git credentials.
     """
     source = GitSource(
         connection=required(

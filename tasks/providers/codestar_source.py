@@ -25,7 +25,7 @@ from prefect_codepipeline.model.record.artifacts import ArtifactFormat
 
 
 class CodeStarSourceConfiguration(ActionConfiguration):
-    """`ConnectionArn` is that of a GitConnection block, or the name of one; DetectChanges is for triggers."""
+    """`ConnectionArn` is the ARN or the name of a GitConnection block. Only triggers use `DetectChanges`."""
 
     connection_arn: str
     full_repository_id: str
@@ -38,7 +38,7 @@ class CodeStarSourceConfiguration(ActionConfiguration):
     category="Source", provider="CodeStarSourceConnection", inputs=(0, 0), outputs=(1, 1), restartable=True
 )
 def read_from_connection(configuration: CodeStarSourceConfiguration, context: ActionContext) -> ActionResult:
-    """Pin the branch's newest commit, or the overriding revision, and hand out its files."""
+    """Pin the branch's newest commit, or the overriding revision, and return its files."""
     source = GitSource(
         connection=required(lambda: find_connection(configuration.connection_arn)),
         repository=configuration.full_repository_id,

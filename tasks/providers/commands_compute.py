@@ -32,10 +32,10 @@ MAX_OUTPUT_VARIABLES_BYTES = 122_880
 
 
 class CommandsComputeConfiguration(ActionConfiguration):
-    """What AWS lets be said of its build container.
+    """AWS's settings of the build container.
 
-    `ComputeType` bounds the CPUs and the memory of a container where the pipeline's settings do not; when it is
-    left out, nothing does. The network of AWS has no counterpart here, and a warning says so.
+    `ComputeType` limits the CPUs and the memory of a container if the pipeline's settings do not; without it there is
+    no limit. The settings of the network have no effect, and a warning says so.
     """
 
     environment_type: Literal["LINUX_CONTAINER", "WINDOWS_SERVER_2022_CONTAINER"] = "LINUX_CONTAINER"
@@ -46,7 +46,7 @@ class CommandsComputeConfiguration(ActionConfiguration):
 
     @property
     def compute(self) -> Compute:
-        """The bounds of the container."""
+        """The limits of the container."""
         return Compute(*COMPUTE_SIZES[self.compute_type]) if self.compute_type else Compute()
 
 
@@ -56,7 +56,7 @@ class CommandsComputeConfiguration(ActionConfiguration):
 def run_commands(configuration: CommandsComputeConfiguration, context: ActionContext) -> ActionResult:
     """Run the commands in one shell; the first that fails fails the action.
 
-    A command that exits by itself with 0 ends the session: the rest is not run, and the action succeeds.
+    A command that calls `exit 0` ends the session: the remaining commands do not run, and the action succeeds.
     """
     _check(configuration, context)
     with (
@@ -81,23 +81,23 @@ def run_commands(configuration: CommandsComputeConfiguration, context: ActionCon
 def _check(configuration: CommandsComputeConfiguration, context: ActionContext) -> None:
     if configuration.environment_type != "LINUX_CONTAINER":
         raise ActionFailed(
-            f"EnvironmentType {configuration.environment_type} is not available here: commands run on Linux; "
+            f"EnvironmentType {configuration.environment_type} is not supported: commands run on Linux; "
             "use LINUX_CONTAINER",
             code="ConfigurationError",
         )
     if configuration.vpc_id or configuration.subnets or configuration.security_group_ids:
         context.logger.warning(
-            "VpcId, Subnets and SecurityGroupIds of action %r have no effect here: "
-            "its commands have the network of the worker",
+            "VpcId, Subnets and SecurityGroupIds of action %r have no effect: "
+            "its commands use the network of the worker",
             context.action.name,
         )
     for artifact in context.action.output_artifacts:
         for pattern in artifact.files or ():
             compile_glob(pattern)
-    _refuse_secret_outputs(context)
+    _check_no_secret_outputs(context)
 
 
-def _refuse_secret_outputs(context: ActionContext) -> None:
+def _check_no_secret_outputs(context: ActionContext) -> None:
     secrets = {
         variable.name
         for variable in context.action.environment_variables or ()
@@ -107,7 +107,7 @@ def _refuse_secret_outputs(context: ActionContext) -> None:
     if exported:
         raise ActionFailed(
             f"outputVariables: {', '.join(map(repr, sorted(exported)))}: a secret cannot be an output variable, "
-            "because everybody can read those",
+            "because every user can read output variables",
             code="ConfigurationError",
         )
 
@@ -132,7 +132,7 @@ def _failure(code: int, log: CommandLog, engine: Engine | None) -> str:
 
 
 def _which(log: CommandLog) -> str:
-    """The command that was running: its number, how many there are, and its text."""
+    """The command that was running: its number, the number of commands, and its text."""
     count = len(log.session.commands)
     if not 1 <= log.command <= count:
         return "the shell of the commands"
@@ -144,7 +144,7 @@ def _summary(log: CommandLog, context: ActionContext) -> str:
     count = len(log.session.commands)
     if log.command <= count:
         context.logger.warning(
-            "Command %s of %s ended the shell with exit code 0: the commands after it were not run",
+            "Command %s of %s ended the shell with exit code 0: the commands after it did not run",
             log.command,
             count,
         )
@@ -162,8 +162,8 @@ def _output_variables(log: CommandLog, context: ActionContext) -> dict[str, str]
     if size > MAX_OUTPUT_VARIABLES_BYTES:
         sizes = ", ".join(f"{name} {len(value.encode())}" for name, value in variables.items())
         raise ActionFailed(
-            f"its output variables take {size} bytes ({sizes}); the limit is {MAX_OUTPUT_VARIABLES_BYTES}: "
-            "pass large data on in an output artifact"
+            f"the output variables have {size} bytes ({sizes}); the limit is {MAX_OUTPUT_VARIABLES_BYTES}: "
+            "pass large data in an output artifact"
         )
     return {name: log.mask(value) for name, value in variables.items()}
 

@@ -1,4 +1,4 @@
-"""Source/ThirdParty/GitHub/1: a branch of a repository on GitHub, opened by a token in the action itself.
+"""Source/ThirdParty/GitHub/1: a branch of a repository on GitHub, with the token in the action itself.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/appendix-github-oauth.html
 """
@@ -27,7 +27,7 @@ from prefect_codepipeline.actions.registry import ActionContext, ActionResult, a
     secrets=("OAuthToken",),
 )
 def read_from_github(configuration: GitHubSourceConfiguration, context: ActionContext) -> ActionResult:
-    """Pin the branch's newest commit, or the overriding revision, and hand out its files."""
+    """Pin the branch's newest commit, or the overriding revision, and return its files."""
     source = GitSource(
         connection=connection_for(configuration),
         repository=f"{configuration.owner}/{configuration.repo}",

@@ -1,4 +1,4 @@
-"""Approval/AWS/Manual/1: what a reviewer is shown; the waiting itself is `flows/approval.py`.
+"""Approval/AWS/Manual/1: the information for the reviewer. `flows/approval.py` waits for the decision.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/approvals-action-add.html
 """
@@ -14,7 +14,7 @@ from prefect_codepipeline.actions.registry import (
 
 
 class ManualApprovalConfiguration(ActionConfiguration):
-    """What a reviewer is told; variables are allowed in every value."""
+    """The information for the reviewer; every value may contain variables."""
 
     notification_arn: str | None = None
     external_entity_link: str | None = None
@@ -23,11 +23,11 @@ class ManualApprovalConfiguration(ActionConfiguration):
 
 @action_provider(category="Approval", provider="Manual", inputs=(0, 0), outputs=(0, 0), restartable=True)
 def describe_review(configuration: ManualApprovalConfiguration, context: ActionContext) -> ActionResult:
-    """Say what is to be reviewed."""
+    """Return the information for the reviewer."""
     if configuration.notification_arn:
         context.logger.warning(
-            "NotificationArn of action %r is not used: Amazon SNS is not reached from here; "
-            "people are told through the pipeline's Slack channel",
+            "NotificationArn of action %r is not used: Amazon SNS is not supported; "
+            "reviewers are notified in the pipeline's Slack channel",
             context.action.name,
         )
     return ActionResult(

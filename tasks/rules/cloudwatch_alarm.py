@@ -1,4 +1,4 @@
-"""Rule/AWS/CloudWatchAlarm/1: look at an alarm, or watch it for a while.
+"""Rule/AWS/CloudWatchAlarm/1: check an alarm once, or watch it for some time.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/rule-reference-CloudWatchAlarm.html
 """
@@ -22,12 +22,12 @@ from prefect_codepipeline.actions.rule_registry import (
 from prefect_codepipeline.errors import ActionFailed
 
 STATES = ("ALARM", "OK", "INSUFFICIENT_DATA")
-LOOK_EVERY = timedelta(seconds=60)  # the shortest period of an ordinary alarm
+CHECK_EVERY = timedelta(seconds=60)  # the shortest period of an ordinary alarm
 MOST_MINUTES = 86_400
 
 
 class CloudWatchAlarmConfiguration(RuleConfiguration):
-    """`AlarmStates`: the bad ones, separated by commas. `WaitTime`: for how many minutes the alarm is watched."""
+    """`AlarmStates`: the states that count as bad, separated by commas. `WaitTime`: how many minutes to watch the alarm."""
 
     alarm_name: str
     alarm_states: str = "ALARM"
@@ -38,7 +38,7 @@ class CloudWatchAlarmConfiguration(RuleConfiguration):
     def _known(cls, alarm_states: str) -> str:
         if unknown := _split(alarm_states) - set(STATES):
             raise ValueError(
-                f"there is no alarm state {', '.join(sorted(unknown))!r}; there are {', '.join(STATES)}"
+                f"there is no alarm state {', '.join(sorted(unknown))!r}; use {', '.join(STATES)}"
             )
         return alarm_states
 
@@ -47,15 +47,15 @@ class CloudWatchAlarmConfiguration(RuleConfiguration):
         return _split(self.alarm_states)
 
 
-# Its WaitTime ends it, so the rule needs no timeout of its own.
+# WaitTime ends the rule, so it needs no timeout.
 @rule_provider(provider="CloudWatchAlarm", timeout_in_minutes=MOST_MINUTES)
 def check_alarm(configuration: CloudWatchAlarmConfiguration, context: RuleContext) -> RuleResult | WaitUntil:
-    """What the state of the alarm means depends on the condition.
+    """Whether the rule is met depends on the state of the alarm and on the condition.
 
-    - `beforeEntry`: met when the alarm is in no bad state; waits for that, up to `WaitTime`.
-    - `onSuccess`: the same, and with a `WaitTime` the alarm must stay so until that is over: when it goes into a
-      bad state, the rule fails at once.
-    - `onFailure`: met when the alarm is in a bad state; waits for that, up to `WaitTime`.
+    - `beforeEntry`: met if the alarm is not in a bad state; waits for that, up to `WaitTime`.
+    - `onSuccess`: the same, but with a `WaitTime` the alarm must also stay like that for the whole time: if it goes
+      into a bad state, the rule fails at once.
+    - `onFailure`: met if the alarm is in a bad state; waits for that, up to `WaitTime`.
     """
     alarm = _describe(configuration.alarm_name, context)
     state, is_bad = alarm["StateValue"], alarm["StateValue"] in configuration.bad_states
@@ -65,7 +65,7 @@ def check_alarm(configuration: CloudWatchAlarmConfiguration, context: RuleContex
         now_in += f": {reason}"
     url = _url(alarm["AlarmArn"])
     end = context.started_at + timedelta(minutes=configuration.wait_time)
-    is_over = context.now >= end
+    has_ended = context.now >= end
     was_good = context.memory.get("was_good") == "true"
 
     if context.condition == "onFailure":
@@ -74,10 +74,10 @@ def check_alarm(configuration: CloudWatchAlarmConfiguration, context: RuleContex
         is_met, is_settled = not is_bad, is_bad and was_good
     else:
         is_met, is_settled = not is_bad, not is_bad
-    if is_settled or is_over:
+    if is_settled or has_ended:
         return RuleResult("Succeeded" if is_met else "Failed", now_in, alarm["AlarmArn"], url)
     return WaitUntil(
-        min(context.now + LOOK_EVERY, end),
+        min(context.now + CHECK_EVERY, end),
         f"{now_in}; watched until {end:%Y-%m-%d %H:%M} UTC",
         {"was_good": "true" if was_good or not is_bad else "false"},
         alarm["AlarmArn"],
@@ -86,7 +86,7 @@ def check_alarm(configuration: CloudWatchAlarmConfiguration, context: RuleContex
 
 
 def _describe(name: str, context: RuleContext) -> dict[str, Any]:
-    with translated(f"looking at alarm {name!r}"):
+    with translated(f"checking alarm {name!r}"):
         client = aws_client("cloudwatch", context.rule.region, context.rule.role_arn)
         answer = client.describe_alarms(AlarmNames=[name], AlarmTypes=["MetricAlarm", "CompositeAlarm"])
     alarms: list[dict[str, Any]] = [*answer.get("MetricAlarms", ()), *answer.get("CompositeAlarms", ())]

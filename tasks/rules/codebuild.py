@@ -1,4 +1,4 @@
-"""Rule/AWS/CodeBuild/1: a build of a project that must succeed, run as that of the CodeBuild action is.
+"""Rule/AWS/CodeBuild/1: a build of a project must succeed; it runs like that of a CodeBuild action.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/rule-reference-CodeBuild.html
 """
@@ -21,7 +21,7 @@ from prefect_codepipeline.tasks.providers.codebuild import (
 
 
 class CodeBuildRuleConfiguration(ProjectConfiguration, RuleConfiguration):
-    """As that of the action."""
+    """The same configuration as for the action, without the overrides."""
 
 
 @rule_provider(provider="CodeBuild", inputs=(1, 5), timeout_in_minutes=60)

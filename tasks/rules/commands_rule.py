@@ -1,4 +1,4 @@
-"""Rule/AWS/Commands/1: shell commands that must all exit with 0, run as those of the Commands action are.
+"""Rule/AWS/Commands/1: shell commands must all exit with 0; they run like those of a Commands action.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/rule-reference-Commands.html
 """
@@ -17,12 +17,12 @@ from prefect_codepipeline.tasks.providers.commands_compute import CommandsComput
 
 
 class CommandsRuleConfiguration(RuleConfiguration):
-    """None: everything is in the rule's `commands`."""
+    """No configuration: the commands are in the rule's field `commands`."""
 
 
 @rule_provider(provider="Commands", inputs=(0, 10), commands=True, timeout_in_minutes=55)
 def run_rule_commands(configuration: CommandsRuleConfiguration, context: RuleContext) -> RuleResult:
-    """Met when every command exits with 0. Without an input artifact they begin in an empty directory."""
+    """Met when every command exits with 0. Without an input artifact they start in an empty directory."""
     try:
         result = run_commands(CommandsComputeConfiguration(), as_action(context, "Compute", "Commands"))
     except ActionFailed as error:

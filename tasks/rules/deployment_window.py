@@ -1,4 +1,4 @@
-"""Rule/AWS/DeploymentWindow/1: go on only at certain times; outside of them, wait.
+"""Rule/AWS/DeploymentWindow/1: continue only at certain times; outside of them, wait.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/rule-reference-DeploymentWindow.html
 """
@@ -23,7 +23,7 @@ from prefect_codepipeline.model.definition.deployment_window import (
 
 
 class DeploymentWindowConfiguration(RuleConfiguration):
-    """`Cron`: `seconds minutes hours day-of-month month day-of-week [year]`, every minute that deployments may begin."""
+    """`Cron`: the minutes in which deployments may start, `seconds minutes hours day-of-month month day-of-week [year]`."""
 
     cron: str
     time_zone: str = "UTC"
@@ -45,7 +45,7 @@ class DeploymentWindowConfiguration(RuleConfiguration):
 def await_window(
     configuration: DeploymentWindowConfiguration, context: RuleContext
 ) -> RuleResult | WaitUntil:
-    """Met in the window. Outside, wait for it, unless the rule's time is over first."""
+    """Met in the window. Outside, wait for it until the rule's timeout."""
     cron, zone = configuration.cron, configuration.time_zone
     window = f"the deployment window {cron!r} ({zone})"
     if is_open(cron, zone, context.now):

@@ -1,6 +1,6 @@
 """Rule/Custom/Http/1: a URL answers with the expected status, and with the expected value in its JSON.
 
-AWS has no such rule; there it would be a Lambda function.
+AWS has no such rule; AWS users write a Lambda function.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from prefect_codepipeline.actions.rule_registry import (
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.conditions import compare, read_pattern
 
-LOOK_EVERY = timedelta(seconds=30)
+CHECK_EVERY = timedelta(seconds=30)
 REQUEST_SECONDS = 30.0
 MOST_BYTES = 1 << 20
 MOST_MINUTES = 86_400
@@ -37,12 +37,12 @@ _SHOWN_CHARACTERS = 200
 
 
 class HttpConfiguration(RuleConfiguration):
-    """What is asked, and which answer is expected.
+    """The request, and the response that is expected.
 
-    `ExpectedStatus` lists statuses and ranges (`200-299,404`). With `Query`, a JMESPath, a value is taken out of the
-    JSON answer and compared with `Value` by `Operator`. `Headers` is a JSON object of texts.
+    `ExpectedStatus` lists statuses and ranges (`200-299,404`). `Query`, a JMESPath, selects a value of the JSON
+    response; it is compared with `Value` by `Operator`. `Headers` is a JSON object of texts.
     `AuthorizationSecret` names a Secret block, or `block:jsonKey`, whose value becomes the Authorization header.
-    Until the answer is as expected, it is asked for again for `WaitTime` minutes.
+    Until the response is as expected, the request is repeated for `WaitTime` minutes.
     """
 
     url: str
@@ -62,9 +62,9 @@ class HttpConfiguration(RuleConfiguration):
         try:
             parsed = httpx.URL(url)
         except httpx.InvalidURL as error:
-            raise ValueError(f"it is no URL: {error}") from None
+            raise ValueError(f"it is not a URL: {error}") from None
         if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise ValueError("it must begin with http:// or https://")
+            raise ValueError("it must start with http:// or https://")
         return url
 
     @field_validator("headers")
@@ -85,7 +85,7 @@ class HttpConfiguration(RuleConfiguration):
         try:
             jmespath.compile(query)
         except JMESPathError as error:
-            raise ValueError(f"it is no JMESPath: {str(error).splitlines()[0]}") from None
+            raise ValueError(f"it is not a JMESPath: {str(error).splitlines()[0]}") from None
         return query
 
     @field_validator("value")
@@ -99,7 +99,7 @@ class HttpConfiguration(RuleConfiguration):
     def _belong_together(self) -> HttpConfiguration:
         if (self.query is None) != (self.value is None):
             raise ValueError(
-                "'Query' and 'Value' belong together: what is taken, and what it is compared with"
+                "'Query' and 'Value' need each other: 'Query' selects what is compared with 'Value'"
             )
         return self
 
@@ -108,16 +108,16 @@ class HttpConfiguration(RuleConfiguration):
     provider="Http", owner="Custom", timeout_in_minutes=MOST_MINUTES, secrets=("AuthorizationSecret",)
 )
 def check_url(configuration: HttpConfiguration, context: RuleContext) -> RuleResult | WaitUntil:
-    """Met as soon as the URL answers as expected; no answer is not the expected one."""
-    is_met, summary = _look(configuration, context)
+    """Met as soon as the URL responds as expected. No response counts as not expected."""
+    is_met, summary = _check(configuration, context)
     end = context.started_at + timedelta(minutes=configuration.wait_time)
     if is_met or context.now >= end:
         return RuleResult(
             "Succeeded" if is_met else "Failed", summary, external_execution_url=configuration.url
         )
     return WaitUntil(
-        min(context.now + LOOK_EVERY, end),
-        f"{summary}; asked again until {end:%Y-%m-%d %H:%M} UTC",
+        min(context.now + CHECK_EVERY, end),
+        f"{summary}; repeated until {end:%Y-%m-%d %H:%M} UTC",
         external_execution_url=configuration.url,
     )
 
@@ -129,7 +129,7 @@ def read_headers(text: str) -> dict[str, str]:
     except ValueError as error:
         raise ValueError(f"it is not JSON: {error}") from None
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
-        raise ValueError('it must be a JSON object of texts, {"Accept": "application/json"}')
+        raise ValueError('it must be a JSON object of texts, such as {"Accept": "application/json"}')
     return headers
 
 
@@ -139,40 +139,40 @@ def read_statuses(text: str) -> list[range]:
     for item in text.split(","):
         match = _STATUS.fullmatch(item.strip())
         if not match:
-            raise ValueError(f"{item.strip()!r} is no status and no range of them, like 200-299")
+            raise ValueError(f"{item.strip()!r} is not a status such as 404 or a range such as 200-299")
         ranges.append(range(int(match[1]), int(match[2] or match[1]) + 1))
     return ranges
 
 
-def _look(configuration: HttpConfiguration, context: RuleContext) -> tuple[bool, str]:
-    asked = f"{configuration.method} {configuration.url}"
+def _check(configuration: HttpConfiguration, context: RuleContext) -> tuple[bool, str]:
+    request = f"{configuration.method} {configuration.url}"
     try:
         status, body = _request(configuration, context)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return False, f"{asked} was not answered: {type(error).__name__}: {error}"
-    answered = f"{asked} was answered with {status}"
+        return False, f"{request} got no response: {type(error).__name__}: {error}"
+    response = f"{request} responded with {status}"
     if not any(status in statuses for statuses in read_statuses(configuration.expected_status)):
-        return False, f"{answered}, not with {configuration.expected_status}"
+        return False, f"{response}, not with {configuration.expected_status}"
     if configuration.query is None or configuration.value is None:
-        return True, answered
+        return True, response
     try:
         found = _text(jmespath.search(configuration.query, json.loads(body)))
-    except ValueError as error:  # JMESPath's own errors are, too
-        return False, f"{answered}, but {configuration.query!r} found nothing in it: {error}"
+    except ValueError as error:  # also the base of JMESPath's errors
+        return False, f"{response}, but {configuration.query!r} could not be evaluated: {error}"
     is_met = compare(found, configuration.operator, configuration.value)
-    comparison = f"{_shown(found)} {configuration.operator} {_shown(configuration.value)}"
-    return is_met, f"{answered}: {configuration.query}: {comparison} {'holds' if is_met else 'does not hold'}"
+    comparison = f"{_quote(found)} {configuration.operator} {_quote(configuration.value)}"
+    return is_met, f"{response}: {configuration.query}: {comparison} is {'true' if is_met else 'false'}"
 
 
 def _request(configuration: HttpConfiguration, context: RuleContext) -> tuple[int, bytes]:
-    """The status and the body, of which more than `MOST_BYTES` is an error."""
+    """The status and the body of the response. More than `MOST_BYTES` is an error."""
     headers = {"user-agent": "prefect-codepipeline", **read_headers(configuration.headers)}
     if configuration.authorization_secret:
         headers["authorization"] = secret_value(configuration.authorization_secret, "AuthorizationSecret")
     until = time.monotonic() + min(REQUEST_SECONDS, max(context.remaining_seconds, 1))
     timeout = httpx.Timeout(max(until - time.monotonic(), 1))
     with (
-        # A redirect to another host does not take the Authorization header along.
+        # On a redirect to another host, httpx drops the Authorization header.
         httpx.Client(follow_redirects=True, timeout=timeout) as client,
         client.stream(
             configuration.method, configuration.url, headers=headers, content=configuration.body
@@ -183,11 +183,11 @@ def _request(configuration: HttpConfiguration, context: RuleContext) -> tuple[in
             body += chunk
             context.check()
             if time.monotonic() > until:
-                raise httpx.ReadTimeout(f"the answer took more than {REQUEST_SECONDS:.0f} s")
+                raise httpx.ReadTimeout(f"the response took more than {REQUEST_SECONDS:.0f} s")
             if len(body) > MOST_BYTES:
                 raise ActionFailed(
-                    f"{configuration.method} {configuration.url} was answered with more than {MOST_BYTES} bytes; "
-                    "a rule reads a short answer",
+                    f"{configuration.method} {configuration.url} responded with more than {MOST_BYTES} bytes; "
+                    "use a URL with a shorter response",
                     code="ConfigurationError",
                 )
         return response.status_code, body
@@ -197,5 +197,5 @@ def _text(value: Any) -> str:  # Any: whatever JSON can hold
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def _shown(text: str) -> str:
+def _quote(text: str) -> str:
     return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} [...]")

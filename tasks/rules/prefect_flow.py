@@ -1,4 +1,4 @@
-"""Rule/Custom/PrefectFlow/1: a run of a Prefect deployment succeeds.
+"""Rule/Custom/PrefectFlow/1: a flow run of a Prefect deployment must succeed.
 
 AWS has no such rule. https://docs.prefect.io/v3/how-to-guides/deployments/run-deployments
 """
@@ -27,14 +27,14 @@ from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.prefect_api.client import call, client, flow_run
 from prefect_codepipeline.prefect_api.ui import run_url
 
-WATCHED_SECONDS = 5.0  # within one asking; a short run ends meanwhile
-_LOOK_SECONDS = 0.25
+WATCHED_SECONDS = 5.0  # within one evaluation, so that a short run ends in the first one
+_CHECK_SECONDS = 0.25
 _SHORTEST_WAIT, _LONGEST_WAIT = timedelta(seconds=10), timedelta(seconds=60)
 _FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
 class PrefectFlowConfiguration(RuleConfiguration):
-    """`Deployment`: `flow/deployment`. `Parameters`: a JSON object for the run."""
+    """`Deployment`: `flow/deployment`. `Parameters`: a JSON object with the parameters of the run."""
 
     deployment: str
     parameters: str = "{}"
@@ -44,7 +44,7 @@ class PrefectFlowConfiguration(RuleConfiguration):
     def _two_names(cls, deployment: str) -> str:
         flow, slash, name = deployment.partition("/")
         if not (flow and slash and name):
-            raise ValueError("it must be 'flow/deployment', as `prefect deployment ls` shows it")
+            raise ValueError("it must be 'flow/deployment', as `prefect deployment ls` displays it")
         return deployment
 
     @field_validator("parameters")
@@ -55,23 +55,23 @@ class PrefectFlowConfiguration(RuleConfiguration):
         except ValueError as error:
             raise ValueError(f"it is not JSON: {error}") from None
         if not isinstance(value, dict):
-            raise ValueError('it must be a JSON object, {"environment": "staging"}')
+            raise ValueError('it must be a JSON object, such as {"environment": "staging"}')
         return parameters
 
 
 def cancel_run(memory: Mapping[str, str]) -> None:
-    """Cancel the run of a rule whose answer nobody wants any more, unless it is over."""
+    """Cancel the run of a rule whose result is no longer needed, unless the run has ended."""
     run = flow_run(memory["flow_run_id"])
     if run is None or run["state_type"] in _FINAL:
         return
-    # What no worker has taken yet is nobody's to cancel.
+    # No worker has taken a scheduled run yet, so none would turn Cancelling into Cancelled.
     state = Cancelled if run["state_type"] == "SCHEDULED" else Cancelling
     client().set_flow_run_state(UUID(run["id"]), state(message="the rule that started it was abandoned"))
 
 
 @rule_provider(provider="PrefectFlow", owner="Custom", abandon=cancel_run)
 def run_deployment(configuration: PrefectFlowConfiguration, context: RuleContext) -> RuleResult | WaitUntil:
-    """Met when the run is Completed. It is started once for each rule execution, and cancelled with it."""
+    """Met when the run is Completed. Each rule execution starts one run, which is cancelled if the rule is abandoned."""
     run_id = context.memory.get("flow_run_id") or _start(configuration, context)
     url = run_url(run_id)
     until = time.monotonic() + min(WATCHED_SECONDS, context.remaining_seconds)
@@ -86,7 +86,7 @@ def run_deployment(configuration: PrefectFlowConfiguration, context: RuleContext
         state = run["state"] or {}
         if run["state_type"] in _FINAL or time.monotonic() >= until:
             break
-        if context.cancellation.wait(_LOOK_SECONDS):
+        if context.cancellation.wait(_CHECK_SECONDS):
             cancel_run({"flow_run_id": run_id})
             context.check()
     what = f"flow run {run['name']!r} of deployment {configuration.deployment!r} is {run['state_name']}"
@@ -103,12 +103,12 @@ def _start(configuration: PrefectFlowConfiguration, context: RuleContext) -> str
     )
     if status == 404:
         raise ActionFailed(
-            f"there is no deployment {configuration.deployment!r}; `prefect deployment ls` shows those there are",
+            f"there is no deployment {configuration.deployment!r}; see: prefect deployment ls",
             code="ConfigurationError",
         )
     wanted: dict[str, Any] = {
         "parameters": json.loads(configuration.parameters),
-        # Asked again after a crash, Prefect gives back the run that is there.
+        # After a crash the request is repeated, and Prefect returns the existing run.
         "idempotency_key": f"codepipeline-rule-{context.rule_execution_id}",
         "tags": [f"pipeline:{context.pipeline_name}"],
     }
@@ -123,9 +123,9 @@ def _start(configuration: PrefectFlowConfiguration, context: RuleContext) -> str
 
 
 def _wait(context: RuleContext) -> timedelta:
-    """The longer the run takes, the more seldom it is looked at."""
+    """The longer the run takes, the less often it is checked."""
     return min(max((context.now - context.started_at) / 10, _SHORTEST_WAIT), _LONGEST_WAIT)
 
 
-def _detail(answer: Any) -> str:  # Any: whatever the API says
+def _detail(answer: Any) -> str:  # Any: any JSON from the API
     return str(answer.get("detail", answer) if isinstance(answer, dict) else answer)[:500]

@@ -47,9 +47,9 @@ def check_variable(configuration: VariableCheckConfiguration, context: RuleConte
     """Met when the comparison holds."""
     holds = compare(configuration.variable, configuration.operator, configuration.value)
     words = _WORDS[configuration.operator][0 if holds else 1]
-    summary = f"{_shown(configuration.variable)} {words} {_shown(configuration.value)}"
+    summary = f"{_quote(configuration.variable)} {words} {_quote(configuration.value)}"
     return RuleResult("Succeeded" if holds else "Failed", summary)
 
 
-def _shown(text: str) -> str:
+def _quote(text: str) -> str:
     return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} [...]")

@@ -121,7 +121,7 @@ def test_what_may_not_be_retried(world: Any) -> None:
     retried = recorded(world.name, *action(), *stage("Failed"), final(), again, state=Running())
     with pytest.raises(StageNotRetryableException, match="not entered yet"):
         retry_stage_execution(world.name, "S1", retried, "FAILED_ACTIONS", "ana")
-    with pytest.raises(ValidationException, match="has not begun"):
+    with pytest.raises(ValidationException, match="has not started"):
         retry_stage_execution(world.name, "S1", recorded(world.name, begun=False), "FAILED_ACTIONS", "ana")
 
 
@@ -134,10 +134,12 @@ def test_what_a_stage_may_not_be_rolled_back_to(world: Any) -> None:
         with pytest.raises(error, match=why):
             rollback_stage(world.name, stage_name, target, "ana")
 
-    refused(UnableToRollbackStageException, "which is Skipped there", skipped)
-    refused(UnableToRollbackStageException, "which is not there", recorded(world.name))
+    refused(UnableToRollbackStageException, "its status in the stage is Skipped, not Succeeded", skipped)
+    refused(
+        UnableToRollbackStageException, "its status in the stage is none, not Succeeded", recorded(world.name)
+    )
     refused(UnableToRollbackStageException, "it is the source stage", good, "Source")
-    refused(StageNotFoundException, "there are: Source, S1", good, "S9")
+    refused(StageNotFoundException, "has no stage 'S9'; it has: Source, S1", good, "S9")
     refused(PipelineExecutionNotFoundException, NOBODY, NOBODY)
     visit = holds(world.name, skipped)
     refused(UnableToRollbackStageException, f"execution {skipped} runs in it", good)
@@ -145,7 +147,7 @@ def test_what_a_stage_may_not_be_rolled_back_to(world: Any) -> None:
 
     world.name = f"{world.name}.other"
     deploy_pipeline(world.declare([world.action("Work")], executionMode="PARALLEL"))
-    refused(UnableToRollbackStageException, "the pipeline is PARALLEL", good)
+    refused(UnableToRollbackStageException, "the pipeline's execution mode is PARALLEL", good)
     deploy_pipeline(world.declare([world.action("Work")], executionMode="QUEUED"))
     refused(PipelineExecutionNotFoundException, f"'{world.name}' has no execution", good)
 
@@ -158,7 +160,7 @@ def test_what_may_not_be_stopped(world: Any) -> None:
             stop_pipeline_execution(world.name, execution_id, abandon=True, reason=reason, by="ana")
 
     refused(PipelineExecutionNotStoppableException, NOBODY, NOBODY)
-    refused(PipelineExecutionNotStoppableException, "has not begun", recorded(world.name, begun=False))
+    refused(PipelineExecutionNotStoppableException, "has not started", recorded(world.name, begun=False))
     for status in ("Succeeded", "Failed", "Superseded", "Cancelled", "Stopped"):
         over = recorded(world.name, final(status))
         refused(PipelineExecutionNotStoppableException, f"it is {status}", over)
@@ -196,7 +198,7 @@ def test_what_may_not_be_overridden(world: Any) -> None:
     )
     refused(ConditionNotOverridableException, "is not being evaluated", skips, of="S2")
     refused(StageNotFoundException, "has no stage 'S9'", skips, of="S9")
-    refused(ValidationException, "has not begun", recorded(world.name, begun=False))
+    refused(ValidationException, "has not started", recorded(world.name, begun=False))
     failed = recorded(world.name, *ended("onSuccess", "Failed"))
     gate.leave(holds(world.name, skips))
     refused(NotLatestPipelineExecutionException, f"execution {skips} has been in the stage since", failed)
@@ -224,7 +226,7 @@ def test_what_is_no_transition_is_named(world: Any) -> None:
     for reason in ("", "x" * 301, "what's this", "a\nb"):
         with pytest.raises(ValidationException, match="1 to 300 letters"):
             disable_stage_transition(world.name, "S1", "Inbound", reason, "ana")
-    with pytest.raises(StageNotFoundException, match="there are: Source, S1"):
+    with pytest.raises(StageNotFoundException, match="has no stage 'S9'; it has: Source, S1"):
         disable_stage_transition(world.name, "S9", "Inbound", "why", "ana")
     with pytest.raises(PipelineNotFoundException):
         enable_stage_transition(f"{world.name}.no", "S1", "Inbound", "ana")

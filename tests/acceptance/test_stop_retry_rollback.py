@@ -48,7 +48,7 @@ def test_a_stop_waits_for_the_action_in_progress_and_a_retry_goes_on_after_it(wo
     stop(world, execution_id)
     stopping = world.wait(execution_id, lambda k: k.run["state_name"] == "Stopping")
     assert (stopping.status, stopping.state.stage("S1").status) == ("Stopping", "Stopping")
-    with pytest.raises(DuplicatedStopRequestException, match="being stopped already, asked for by ana"):
+    with pytest.raises(DuplicatedStopRequestException, match="being stopped already, requested by ana"):
         stop(world, execution_id)
     go.touch()
     known = world.ended(execution_id)

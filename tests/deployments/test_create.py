@@ -93,8 +93,8 @@ def test_a_deployment_that_is_missing_or_old_is_made_anew_by_reconcile(name: str
     repaired = reconcile_once(memory=memory)
 
     assert _of(name, repaired) == [
-        f"pipeline {name!r}: its deployment was missing and is made anew",
-        f"pipeline {old!r}: its deployment was older than its definition and is made anew",
+        f"pipeline {name!r}: recreated its deployment, which was missing",
+        f"pipeline {old!r}: recreated its deployment, which was older than its definition",
     ]
     assert [find_deployment(each)["version"] for each in (name, old)] == ["1", "2"]
     assert find_deployment(name)["parameter_openapi_schema"]["properties"]["variables"]["required"] == ["Env"]

@@ -140,10 +140,14 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for 
             id="surrogate",
         ),
         pytest.param(b"a: 1\n---\nb: 2", "line 2, column 1: a second document", id="two documents"),
-        pytest.param(b"a: &x [*x]", "line 1, column 8: *x stands inside of what it repeats", id="a cycle"),
-        pytest.param(b"a: *x", "no anchor &x stands before", id="an alias of nothing"),
-        pytest.param(b"a: {<<: [b]}", "'<<' merges mappings only", id="a merge of texts"),
-        pytest.param(b"? {a: b}\n: c", "line 1, column 3: a key is a text", id="a key that is a mapping"),
+        pytest.param(
+            b"a: &x [*x]", "line 1, column 8: *x is inside of the part that it repeats", id="a cycle"
+        ),
+        pytest.param(b"a: *x", "there is no anchor &x before", id="an alias of nothing"),
+        pytest.param(b"a: {<<: [b]}", "'<<' can merge only mappings", id="a merge of texts"),
+        pytest.param(
+            b"? {a: b}\n: c", "line 1, column 3: a key must be a text", id="a key that is a mapping"
+        ),
         pytest.param(BOMB.encode(), "more than 75000 values", id="a billion laughs"),
         pytest.param(b"a: &x [1,2,3]\nb: [" + b"*x," * 100_000 + b"]", "more than 75000", id="aliases"),
         pytest.param(b"[" * 2_000_000, "more than 100 levels", id="deep JSON"),

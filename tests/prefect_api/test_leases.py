@@ -49,7 +49,7 @@ def test_reconcile_frees_locks_tickets_and_leases_of_the_dead_and_of_nobody_else
     ]
 
     assert not [said for said in early if pipeline_name in said], "its process may still be about"
-    assert len([said for said in late if pipeline_name in said and "was freed" in said]) == 2
+    assert len([said for said in late if pipeline_name in said and ": released the " in said]) == 2
     gates = gate.read_gates(pipeline_name)
     assert gates.holder("Prod") is None
     assert [ticket.execution for ticket in gates.tickets("Prod")] == [alive.execution]

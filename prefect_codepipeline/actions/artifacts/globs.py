@@ -1,8 +1,8 @@
 """Which files of a tree an artifact takes: the globs of `outputArtifacts[].files` and of a buildspec.
 
-Java's `glob:` language, as CodeBuild has it, with two additions of AWS's own documents: `**/` also stands for
+The language is Java's `glob:`, as in CodeBuild, with two additions from AWS's documentation: `**/` also matches
 no directory at all, and a pattern that names a directory (`build`, `apps/*/dist`, or one that ends in `/`) takes
-everything below it. `dir/*` does not: it is the files of that directory alone.
+everything below it. `dir/*` takes only the files of that directory.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.artifacts.files
 """
@@ -17,19 +17,19 @@ from typing import NamedTuple
 
 from prefect_codepipeline.errors import ActionFailed
 
-# In their order: an escape, `**/`, `**`, a set of characters, anything else.
+# In order of precedence: an escape, `**/`, `**`, a set of characters, any other character.
 _TOKEN = re.compile(r"\\.|\*\*/|\*\*|\[!?[^\]/]+\]|.", re.DOTALL)
 
 
 class Glob(NamedTuple):
-    """A pattern as the user wrote it, and the relative POSIX paths it matches: of files, and of whole directories."""
+    """A pattern as the user wrote it, and the regular expressions of the files and the whole directories it matches."""
 
     text: str
     files: re.Pattern[str]
     directories: re.Pattern[str] | None
 
     def takes(self, path: str) -> bool:
-        """Whether it takes a file, by its relative POSIX path."""
+        """Whether the pattern takes the file with this relative POSIX path."""
         if self.files.fullmatch(path):
             return True
         directories = self.directories
@@ -41,13 +41,13 @@ def compile_glob(text: str) -> Glob:
     """Read one pattern.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, it leaves the tree or is not a glob.
+        ActionFailed: with code `ConfigurationError`, it points outside the tree or is not a glob.
     """
     pattern = re.sub(r"/+", "/", text)
     pattern = re.sub(r"^(\./)+", "", pattern)
     if pattern.startswith("/") or ".." in pattern.split("/"):
         raise ActionFailed(
-            f"artifact files {text!r}: a pattern is relative to the working directory and stays inside it",
+            f"artifact files {text!r}: a pattern must be relative to the working directory and stay inside it",
             code="ConfigurationError",
         )
     try:
@@ -67,17 +67,17 @@ def compile_glob(text: str) -> Glob:
 def select_files(directory: Path, patterns: Sequence[str]) -> list[str]:
     """The files and symbolic links below `directory` that a pattern takes, sorted, relative, POSIX.
 
-    Links are taken as links and never followed; files whose names begin with a dot are files like any other.
+    Links are taken as links and never followed. Files whose names start with a dot are taken too.
 
     Raises:
-        ActionFailed: with code `ConfigurationError` for a bad pattern; with `JobFailed` when nothing matches.
+        ActionFailed: with code `ConfigurationError` for an invalid pattern; with `JobFailed` if nothing matches.
     """
     globs = [compile_glob(text) for text in patterns]
     selected = sorted(_walk(directory, "", globs))
     if not selected:
         raise ActionFailed(
             f"no matching artifact paths found: {', '.join(map(repr, patterns))} match nothing in the working "
-            "directory after the commands; compare the patterns with what the commands leave there"
+            "directory after the commands; compare the patterns with the files that the commands write"
         )
     return selected
 
@@ -94,12 +94,12 @@ def _walk(directory: Path, prefix: str, globs: Sequence[Glob], taken: bool = Fal
 
 
 def _translate(pattern: str) -> str:
-    """The regular expression of a glob. Raises `re.error` for what is not closed or ends in a backslash."""
+    """The regular expression of a glob. Raises `re.error` for an unclosed bracket or brace, or a backslash at the end."""
     parts: list[str] = []
     in_braces = False
     for token in _TOKEN.findall(pattern):
         if token == "{" and in_braces:
-            raise re.error("braces do not nest")
+            raise re.error("braces cannot be nested")
         if token in "{}":
             in_braces = token == "{"
         parts.append("|" if token == "," and in_braces else _translate_token(token))
@@ -120,7 +120,7 @@ def _translate_token(token: str) -> str:
 
 
 def _translate_brackets(members: str) -> str:
-    # A hyphen is a range between two members, itself in the first and the last place; all else is literal.
+    # A hyphen between two members is a range; as the first or last member it is literal, like everything else.
     listed = members.removeprefix("!")
     last = len(listed) - 1
     inside = "".join(

@@ -1,6 +1,6 @@
-"""Trees in tar archives that are not ours alone: whatever is in one, nothing is written outside of a directory.
+"""Extract tar archives that are not trusted: nothing is written outside of the directory, whatever they contain.
 
-Artifacts have a stricter form of their own, see `archive_member`.
+Artifacts have stricter rules, see `archive_member`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ class UnfitMemberError(ValueError):
 
 
 def extract_member(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, directory: Path) -> None:
-    """Write a member below a directory under a relative name, over a file or link that is there.
+    """Write a member below a directory under a relative name; an existing file or link is replaced.
 
-    Links become links, wherever they lead: nothing is ever written through one.
+    Links stay links, wherever they point to: nothing is ever written through one.
 
     Raises:
-        UnfitMemberError: the name leaves the directory, or the member is neither file, folder nor link.
+        UnfitMemberError: the name points outside the directory, or the member is not a file, folder or link.
         OSError: it could not be written.
     """
     place = _place(name, directory)
@@ -30,40 +30,40 @@ def extract_member(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, dir
         place.mkdir(exist_ok=True)
         return
     if not (member.isreg() or member.issym() or member.islnk()):
-        raise UnfitMemberError("it is neither a file, a folder nor a link")
+        raise UnfitMemberError("it is not a file, a folder or a link")
     _make_room(place)
     if member.issym():
         os.symlink(member.linkname, place)
         return
     source = tar.extractfile(member) if member.isreg() else None
     if source is None:
-        raise UnfitMemberError("it is a hard link to what is not there")
+        raise UnfitMemberError("it is a hard link to a file that does not exist")
     with source, place.open("xb") as file:
         shutil.copyfileobj(source, file, 1 << 20)
     place.chmod(member.mode & 0o777)
-    # Build tools compare them.
+    # Build tools compare modification times.
     os.utime(place, (member.mtime, member.mtime))
 
 
 def link_member(member: tarfile.TarInfo, name: str, target: str, directory: Path) -> None:
-    """Make a hard link to what was written below the directory before. Raises as `extract_member` does."""
+    """Create a hard link to a file that was extracted before. Raises as `extract_member` does."""
     place, source = _place(name, directory), _place(target, directory)
     if source.is_symlink() or not source.is_file():
-        raise UnfitMemberError(f"it is a hard link to {member.linkname!r}, which is no file")
+        raise UnfitMemberError(f"it is a hard link to {member.linkname!r}, which is not a file")
     _make_room(place)
     os.link(source, place, follow_symlinks=False)
 
 
 def _place(name: str, directory: Path) -> Path:
-    """Where a name lies, the folders on the way there and none of them a link."""
+    """The path of a name. Its parent folders are created; none of them may be a link."""
     path = PurePosixPath(name)
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise UnfitMemberError("its name leaves the directory, or is none")
+        raise UnfitMemberError("its name is empty, invalid, or points outside the directory")
     place = directory
     for part in path.parts[:-1]:
         place = place / part
         if place.is_symlink() or (place.exists() and not place.is_dir()):
-            raise UnfitMemberError(f"it lies below {part!r}, which is no folder")
+            raise UnfitMemberError(f"it is below {part!r}, which is not a folder")
         place.mkdir(exist_ok=True)
     return place / path.name
 
@@ -72,4 +72,4 @@ def _make_room(place: Path, for_folder: bool = False) -> None:
     if place.is_symlink() or (place.exists() and not place.is_dir()):
         place.unlink()
     elif place.exists() and not for_folder:
-        raise UnfitMemberError("there is a folder in its place")
+        raise UnfitMemberError("a folder with its name exists")

@@ -1,4 +1,4 @@
-"""Trees as ZIP archives, as CodeBuild and CodePipeline in AWS keep their artifacts."""
+"""Trees as ZIP archives, the format of artifacts of CodeBuild and CodePipeline in AWS."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def zip_tree(directory: Path, archive: Path) -> None:
 
 
 def unzip_tree(archive: Path, destination: Path) -> None:
-    """Make the tree of a ZIP archive in an empty directory; nothing is written outside of it.
+    """Extract a ZIP archive into an empty directory; nothing is written outside of it.
 
     Raises:
-        UnfitTreeError: the archive would leave the directory, is too large, or is no archive.
+        UnfitTreeError: the archive would write outside the directory, is too large, or is not an archive.
         OSError: `destination` could not be written.
     """
     try:
@@ -47,7 +47,7 @@ def unzip_tree(archive: Path, destination: Path) -> None:
             for member, info in _checked(packed, destination):
                 _extract(packed, member, info, destination / member.name)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise UnfitTreeError(f"it is no ZIP archive that can be read: {error}") from error
+        raise UnfitTreeError(f"it is not a readable ZIP archive: {error}") from error
 
 
 def _below(directory: Path) -> Iterator[Path]:
@@ -56,7 +56,7 @@ def _below(directory: Path) -> Iterator[Path]:
 
 
 def _checked(packed: zipfile.ZipFile, destination: Path) -> list[tuple[Member, zipfile.ZipInfo | None]]:
-    """The members in the order of their names, folders that are only implied among them, all admitted."""
+    """The checked members in the order of their names, including folders that the archive only implies."""
     members: dict[str, tuple[Member, zipfile.ZipInfo | None]] = {}
     for info in packed.infolist():
         name = info.filename.rstrip("/").removeprefix("./")
@@ -65,7 +65,7 @@ def _checked(packed: zipfile.ZipFile, destination: Path) -> list[tuple[Member, z
         for folder in _parents(name):
             members.setdefault(folder, (Member(folder, "folder"), None))
         if name in members and not (info.is_dir() and members[name][0].kind == "folder"):
-            raise UnfitTreeError(f"{name!r} stands twice")
+            raise UnfitTreeError(f"the archive contains {name!r} twice")
         members[name] = (_member(packed, info, name), info)
     ordered = sorted(members.values(), key=lambda each: os.fsencode(each[0].name))
     rules = TreeRules(ArtifactStore(url=str(destination.absolute())))

@@ -1,4 +1,4 @@
-"""What an action or a rule wants of a CodeBuild project, wherever its builds run."""
+"""The build that an action or a rule wants from a CodeBuild project, wherever it runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from prefect_codepipeline.blocks.codebuild_project import ProjectVariable
 
 @dataclass(frozen=True)
 class WantedBuild:
-    """What to build: the ProjectName of the action, its artifacts, and what it overrides of the project.
+    """The action's ProjectName, its artifacts, and its overrides of the project.
 
-    `inputs` begin with the primary source. `variables` win over the project's.
+    The first of `inputs` is the primary source. `variables` override those of the project.
     """
 
     project_name: str

@@ -1,4 +1,4 @@
-"""An interactive shell on the host or in a container, for a person at a terminal or for a script in a pipe."""
+"""An interactive shell on the host or in a container, for a terminal or for a script on standard input."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _CHUNK_BYTES = 65_536
 
 
 def shell_on_host(directory: Path, environment: Mapping[str, str], name: str) -> int:
-    """Run bash, or sh, in a directory with an environment of its own; its exit code. `name` stands in the prompt."""
+    """Run bash, or sh, in a directory with its own environment; its exit code. `name` is displayed in the prompt."""
     shell = shutil.which("bash", path=CLEAN_PATH) or "/bin/sh"
     plain = ["--norc", "--noprofile"] if shell.endswith("bash") else []
     variables = _with_terminal(environment, name)
     with (
         subprocess.Popen([shell, *plain], cwd=directory, env=variables) as process,
-        _ignoring(signal.SIGINT),  # it is meant for what runs in the shell
+        _ignoring(signal.SIGINT),  # Ctrl-C is for the program in the shell
     ):
         return process.wait()
 
@@ -41,7 +41,7 @@ def shell_on_host(directory: Path, environment: Mapping[str, str], name: str) ->
 def shell_in_container(
     engine: Engine, directory: Path, environment: Mapping[str, str], context: ActionContext, name: str
 ) -> int:
-    """Run the image's bash, or its sh, in a container, which is gone when it ends; its exit code."""
+    """Run the image's bash, or its sh, in a container that is removed at the end; its exit code."""
     from docker.errors import APIError
 
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
@@ -50,13 +50,13 @@ def shell_in_container(
     variables = _with_terminal(environment, name) if is_terminal else dict(environment)
     try:
         container = created(engine, command, variables, directory, context, directories, tty=is_terminal)
-        with container as made:
-            return _converse(engine, made, is_terminal)
-    except APIError:  # the engine sees no file of ours
+        with container as running:
+            return _run_session(engine, running, is_terminal)
+    except APIError:  # the engine runs elsewhere and cannot mount our files
         container = created(engine, command, variables, directory, context, {}, tty=is_terminal)
-        with container as made:
-            copy_in(made, directories, (0, 0) if engine.options.as_root else (os.getuid(), os.getgid()))
-            return _converse(engine, made, is_terminal)
+        with container as running:
+            copy_in(running, directories, (0, 0) if engine.options.as_root else (os.getuid(), os.getgid()))
+            return _run_session(engine, running, is_terminal)
 
 
 def _with_terminal(environment: Mapping[str, str], name: str) -> dict[str, str]:
@@ -64,20 +64,20 @@ def _with_terminal(environment: Mapping[str, str], name: str) -> dict[str, str]:
     return {**environment, **terminal, "PS1": f"{name} $ "}
 
 
-def _converse(engine: Engine, container: Any, is_terminal: bool) -> int:
+def _run_session(engine: Engine, container: Any, is_terminal: bool) -> int:
     stream = attached(engine, container)
     try:
         container.start()
         with readable(stream) as output, _raw_terminal(container, is_terminal):
             write = _write if is_terminal else frames(_write)
-            _pass_on(stream, output, write)
+            _forward(stream, output, write)
         return int(container.wait()["StatusCode"])
     finally:
         stream.close()
 
 
-def _pass_on(stream: Any, output: int, write: Any) -> None:
-    """What is typed goes to the container, and what it prints comes here, until it ends."""
+def _forward(stream: Any, output: int, write: Any) -> None:
+    """Forward input to the container and its output to standard output, until the container ends."""
     sources = [output, sys.stdin.fileno()]
     while True:
         ready, _, _ = select.select(sources, [], [])
@@ -103,7 +103,7 @@ def _write(data: bytes) -> None:
 
 @contextmanager
 def _raw_terminal(container: Any, is_terminal: bool) -> Iterator[None]:
-    """Every key goes to the container; the terminal is what it was afterwards."""
+    """Pass every key to the container; the terminal's settings are restored afterwards."""
     if not is_terminal:
         yield
         return
@@ -120,7 +120,7 @@ def _raw_terminal(container: Any, is_terminal: bool) -> Iterator[None]:
 
 def _resize(container: Any) -> None:
     size = shutil.get_terminal_size()
-    with suppress(Exception):  # a size is not worth an end
+    with suppress(Exception):  # a wrong window size must not end the session
         container.resize(height=size.lines, width=size.columns)
 
 

@@ -1,6 +1,6 @@
-"""Secrets in the output of commands: as they are, encoded, and in pieces over several lines.
+"""Mask secrets in the output of commands: plain, encoded, and split over several lines.
 
-A piece of less than four characters is never masked: every log is full of them.
+A piece of less than four characters is never masked: such pieces occur everywhere in a log.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from urllib.parse import quote, quote_plus
 
 SHORTEST_PIECE = 4
 MASK = "***"
-# Encoded text is wrapped at some column; so many characters of it at a line's end are no coincidence.
+# Encoded text may be wrapped at any column; this many matching characters at the end of a line are not a coincidence.
 _FRAGMENT = 6
 _BASE64 = "[A-Za-z0-9+/_-]"
 
 
 def parts_of_secret(secret: str) -> Iterator[str]:
-    """What of a secret gives it away: the whole, its lines, and the texts in it when it is JSON."""
+    """The parts of a secret to mask: the whole, its lines, and the texts in it if it is JSON."""
     yield secret
     pieces = secret.splitlines()
     with suppress(ValueError):
@@ -32,11 +32,11 @@ def parts_of_secret(secret: str) -> Iterator[str]:
 
 
 class Masker:
-    """Replaces secrets by `***`: also in base64 (a part of a longer text too), hexadecimal, URLs, JSON, HTML and
-    quoted for a shell, and where base64 or hexadecimal text is wrapped.
+    """Replaces secrets with `***`: also encoded as base64 (even inside a longer text), hexadecimal, URL, JSON, HTML or
+    shell quoting, and where base64 or hexadecimal text is wrapped.
 
     Args:
-        pieces: the secrets, and whatever else of them gives them away (`parts_of_secret`).
+        pieces: the secrets and their parts (`parts_of_secret`).
     """
 
     def __init__(self, pieces: Iterable[str]) -> None:
@@ -45,7 +45,7 @@ class Masker:
         for piece in pieces:
             for core, aligned in _in_base64(piece):
                 before = "" if aligned else f"{_BASE64}?"
-                # The characters beside it hold some bits of it.
+                # The neighbouring characters contain some bits of the piece.
                 self._patterns.setdefault(core, f"{before}{re.escape(core)}{_BASE64}?={{0,2}}")
         self._wrapped = [*self._patterns, *(form for piece in pieces for form in _in_hex(piece))]
         for piece in pieces:
@@ -58,11 +58,11 @@ class Masker:
         }
         self._compiled: dict[tuple[str, ...], re.Pattern[str]] = {}
         self.longest = max(map(len, self._patterns), default=0)
-        """How many characters of output may be one secret."""
+        """The largest number of characters of output that can be one secret."""
 
     def mask(self, text: str) -> str:
-        """The text without secrets. Lines belong together only by what is in each of them."""
-        # Looking for each needle by itself is several times faster than a pattern of all.
+        """The text without secrets. Parts of a wrapped secret are masked in each line separately."""
+        # Searching each needle separately is several times faster than one pattern of all.
         found = tuple(needle for needle in self._patterns if needle in text)
         if found:
             text = self._pattern(found).sub(MASK, text)
@@ -95,7 +95,7 @@ class Masker:
 
 
 def _overlap(first: str, second: str) -> int:
-    """How many of the last characters of `first` are the first ones of `second`; 0 when too few to tell."""
+    """How many of the last characters of `first` are the first ones of `second`; 0 if fewer than `_FRAGMENT`."""
     for size in range(min(len(first), len(second)), _FRAGMENT - 1, -1):
         if first.endswith(second[:size]):
             return size
@@ -103,7 +103,7 @@ def _overlap(first: str, second: str) -> int:
 
 
 def _in_base64(piece: str) -> Iterator[tuple[str, bool]]:
-    """The characters that the piece alone decides, wherever it begins in a group of three bytes."""
+    """The base64 characters that depend only on the piece, for each offset in a group of three bytes."""
     data = piece.encode(errors="surrogateescape")
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + data).decode()
@@ -127,7 +127,7 @@ def _escaped(piece: str) -> Iterator[str]:
     yield html.escape(piece)
     yield html.escape(piece, quote=False)
     yield shlex.quote(piece).strip("'")
-    # As `set -x` shows a single quote.
+    # As `set -x` prints a single quote.
     yield piece.replace("'", "'\\''")
 
 

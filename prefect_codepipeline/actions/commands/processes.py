@@ -1,4 +1,4 @@
-"""Run a shell script on this machine, in a process tree that ends with it, however it ends."""
+"""Run a shell script on this machine; no process of it remains, even after a crash of this process."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from prefect_codepipeline.errors import ActionFailed
 
 CLEAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# Reads the whole script ($1; $2 is a newline) before any of it runs, by nothing but builtins. Being one line, it
-# lets bash name the script's own lines in its messages.
+# Reads the whole script ($1; $2 is a newline) before any of it runs, using only builtins. Because it is one line,
+# the line numbers in bash's messages are those of the script.
 _READ_AND_RUN = (
     '__codepipeline=; while IFS= read -r __codepipeline_line || [ -n "$__codepipeline_line" ]; do '
     '__codepipeline="$__codepipeline$__codepipeline_line$2"; done <"$1"; '
@@ -35,7 +35,7 @@ OnOutput = Callable[[bytes], None]
 
 @dataclass(frozen=True)
 class Script:
-    """A shell script's file, the directory where it begins, and all the variables that it has."""
+    """A shell script's file, its working directory, and all its environment variables."""
 
     path: Path
     directory: Path
@@ -43,19 +43,19 @@ class Script:
 
 
 def run_on_host(script: Script, on_output: OnOutput, context: ActionContext) -> int:
-    """Run a shell script to its end, by bash where there is one, and return its exit code (128 + n for signal n).
+    """Run a shell script to its end, with bash if there is one, and return its exit code (128 + n for signal n).
 
-    No process of it is left when this returns or raises, nor after the death of this process: daemons, children
-    that called `setsid` and forked twice included (on macOS: the script's process group). They get SIGTERM, 2 s
-    to leave (0.2 s when the execution was cancelled), and SIGKILL. Standard input is empty.
+    When this returns or raises, or this process dies, every process of the script is ended. On Linux that includes
+    daemons and children that called `setsid` or forked twice; on macOS it is the script's process group. They get
+    SIGTERM, 2 s to end (0.2 s if the execution was cancelled), and SIGKILL. Standard input is empty.
 
     Args:
-        script: what to run.
-        on_output: gets standard output and error as they come, and `b""` at least every 0.05 s.
-        context: its deadline and its cancellation token are obeyed.
+        script: the script to run.
+        on_output: called with standard output and error as they arrive, and with `b""` at least every 0.05 s.
+        context: of the action, with the deadline and the cancellation token.
 
     Raises:
-        ActionFailed: with code `Timeout`, the deadline came first.
+        ActionFailed: with code `Timeout`, the deadline has passed.
         ActionAbandoned: the execution was cancelled.
     """
     shell = shutil.which("bash", path=CLEAN_PATH) or "/bin/sh"
@@ -65,33 +65,33 @@ def run_on_host(script: Script, on_output: OnOutput, context: ActionContext) -> 
 
 
 def shell_command(shell: str, script: Script) -> list[str]:
-    """The arguments with which a shell, bash or any POSIX one, runs a script to its end."""
+    """The command line with which bash or any POSIX shell runs a script to its end."""
     return [shell, "-c", _READ_AND_RUN, Path(shell).name, str(script.path), "\n"]
 
 
 def follow_output(
-    source: int, on_output: OnOutput, check: Callable[[], None], is_over: Callable[[], bool]
+    source: int, on_output: OnOutput, check: Callable[[], None], has_ended: Callable[[], bool]
 ) -> None:
-    """Hand on what comes out of a descriptor until its end, or until `is_over` and nothing is left in it.
+    """Pass the output of a descriptor to `on_output` until its end, or until `has_ended` and all output was read.
 
-    `check` is called at least every 0.05 s and leaves by raising.
+    `check` is called at least every 0.05 s; an exception from it ends the reading.
     """
     with selectors.DefaultSelector() as selector:
         selector.register(source, selectors.EVENT_READ)
-        over = False
+        ended = False
         while True:
             check()
-            ready = selector.select(0 if over else _TICK_SECONDS)
+            ready = selector.select(0 if ended else _TICK_SECONDS)
             chunk = os.read(source, _CHUNK_BYTES) if ready else b""
-            if not chunk and (ready or over):
+            if not chunk and (ready or ended):
                 return
             on_output(chunk)
-            over = over or is_over()
+            ended = ended or has_ended()
 
 
 @contextmanager
 def _supervised(command: list[str], script: Script, on_output: OnOutput) -> Iterator[subprocess.Popen[bytes]]:
-    # Leaving a Popen closes the lifeline and waits for the supervisor, which ends whatever is left.
+    # The end of the block closes the lifeline and waits for the supervisor, which ends all remaining processes.
     with subprocess.Popen(
         [sys.executable, "-I", "-S", _SUPERVISOR, str(os.getpid()), *command],
         cwd=script.directory,

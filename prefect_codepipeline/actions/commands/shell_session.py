@@ -1,7 +1,7 @@
-"""The commands of an action as one shell session: state passes from command to command, the first failure ends it.
+"""The commands of an action as one shell session: commands share the shell's state, and the first failure ends it.
 
-The session says in its output where each command begins, by marks that cannot be guessed, and each command is
-quoted and given to `eval`, so whatever a command contains can spoil that command alone.
+The session marks the start of each command in its output, with marks that cannot be guessed. Each command is quoted
+and passed to `eval`, so a malformed command can break only itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 @dataclass(frozen=True)
 class ShellSession:
-    """A session written down: the script to run, the mark in its output, and where its variables will lie."""
+    """A session on disk: the script to run, the mark in its output, and the folder for its output variables."""
 
     script: Path
     commands: Sequence[str]
@@ -30,13 +30,13 @@ class ShellSession:
 
 
 def write_session(directory: Path, commands: Sequence[str], output_variables: Sequence[str]) -> ShellSession:
-    """Write the script that runs the commands in order and then keeps the output variables.
+    """Write the script that runs the commands in order and then saves the output variables.
 
-    It exits with the code of the first command that fails; a command that exits by itself ends the session with
-    the code that it gives, 0 being success. The session runs in bash, dash and busybox.
+    It exits with the code of the first command that fails. A command that calls `exit` ends the session with that
+    code; 0 means success. The session runs in bash, dash and busybox.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, a command or a variable's name is none for a shell.
+        ActionFailed: with code `ConfigurationError`, a command or a variable's name is not valid for a shell.
     """
     _check(commands, output_variables)
     mark = secrets.token_hex(16)
@@ -49,14 +49,14 @@ def write_session(directory: Path, commands: Sequence[str], output_variables: Se
 
 
 def split_at_marks(session: ShellSession, data: bytes) -> tuple[list[bytes], bytes]:
-    """Cut output where commands begin: output, number, output, number, ..., output; and what may become a mark."""
+    """Split output at the marks: output, number, output, ..., output; and a rest that may be the start of a mark."""
     mark = re.escape(session.mark)
     pieces = re.split(mark + rb"(\d+)\x1e", data)
     start = pieces[-1].rfind(b"\x1e")
-    begun = pieces[-1][start:] if start >= 0 else b""
-    if begun and (session.mark.startswith(begun) or re.fullmatch(mark + rb"\d*", begun)):
+    partial = pieces[-1][start:] if start >= 0 else b""
+    if partial and (session.mark.startswith(partial) or re.fullmatch(mark + rb"\d*", partial)):
         pieces[-1] = pieces[-1][:start]
-        return pieces, begun
+        return pieces, partial
     return pieces, b""
 
 
@@ -64,19 +64,21 @@ def read_output_variables(session: ShellSession) -> dict[str, str]:
     """The variables that were set when the session ended.
 
     Raises:
-        ActionFailed: one of them could not be written down whole.
+        ActionFailed: one of them could not be written completely.
     """
     found: dict[str, str] = {}
     for file in sorted(session.variables.iterdir()):
         text = file.read_bytes().decode(errors="replace")
         if not text.endswith("."):
-            raise ActionFailed(f"output variable {file.name!r} could not be kept: is the disk full?")
+            raise ActionFailed(
+                f"output variable {file.name!r} could not be saved; check whether the disk is full"
+            )
         found[file.name] = text[:-1]
     return found
 
 
 def check_command(command: str, what: str) -> None:
-    """Refuse a command that no shell can be given. Raises `ActionFailed` with code `ConfigurationError`."""
+    """Check that a shell can run the command. Raises `ActionFailed` with code `ConfigurationError`."""
     if "\0" in command:
         raise ActionFailed(f"{what} contains a NUL character", code="ConfigurationError")
 
@@ -87,17 +89,17 @@ def _check(commands: Sequence[str], output_variables: Sequence[str]) -> None:
     for name in output_variables:
         if not _VARIABLE.fullmatch(name):
             raise ActionFailed(
-                f"outputVariables: {name!r} cannot be the name of a shell variable; "
-                "use letters, digits and '_', not a digit first",
+                f"outputVariables: {name!r} is not a valid name of a shell variable; "
+                "use letters, digits and '_', and do not start with a digit",
                 code="ConfigurationError",
             )
 
 
 def _script(commands: Sequence[str], output_variables: Sequence[str], mark: str, variables: Path) -> str:
-    # Command n stands in line n, as the shell's own messages count. Descriptor 7 is the session's: a command that
-    # redirects or closes its output does not take the marks away, and it is closed while a command runs. The braces
-    # keep the session itself out of what `set -x` shows; `exit` stands outside them to run the user's own traps
-    # with the user's standard error; no `||` follows `eval`, which would switch `set -e` off.
+    # Command n is on line n, so that line numbers in the shell's messages fit. The session writes marks to descriptor
+    # 7: a command that redirects or closes its output does not lose them. It is closed while a command runs. The braces
+    # hide the session's own code from `set -x`. `exit` is outside of them, so that the user's traps run with the user's
+    # standard error. No `||` follows `eval`, because that would turn `set -e` off.
     lines = [
         f"eval {shlex.quote(command)} 7>&-; "
         f'{{ __codepipeline_next {number} "$?"; }} 2>/dev/null || exit "$__codepipeline_status"'
@@ -111,12 +113,12 @@ def _script(commands: Sequence[str], output_variables: Sequence[str], mark: str,
         f"__codepipeline_keep() {{ :; {kept}}}; "
         f"trap {shlex.quote(_KEEP)} EXIT; __codepipeline_next 1 0; "
     )
-    # Once more for the commands that have set a trap of their own.
+    # Save again: a command may have replaced the EXIT trap with its own.
     return prologue + "\n".join([*lines, f"{_KEEP}; exit 0", ""])
 
 
 def keep_variable(name: str, variables: Path) -> str:
-    """The shell code that writes a variable down in the directory `variables`, when it is set."""
-    # The final dot tells an empty value from one that did not fit on the disk.
+    """The shell code that saves a variable in the directory `variables`, if it is set."""
+    # The final dot distinguishes an empty value from one that did not fit on the disk.
     file = shlex.quote(str(variables / name))
     return f'if [ -n "${{{name}+x}}" ]; then printf "%s." "${name}" >{file}; fi; '

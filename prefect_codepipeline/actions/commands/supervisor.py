@@ -1,9 +1,9 @@
-"""Stands between a worker and the processes of one action, so that none of them outlives it.
+"""A process between a worker and the processes of one action, so that none of them outlives the worker.
 
-Run as a script, with nothing imported but the standard library: it is up in 20 ms, where `import prefect` takes
-two seconds. Standard input is the lifeline: a byte on it asks for the end, and when the worker dies, however it
-dies, the pipe's end does. On Linux this process adopts every orphan below it (PR_SET_CHILD_SUBREAPER), so
-children that call `setsid` or fork twice are found and ended too. Elsewhere only the process group is.
+It runs as a script and imports only the standard library: it starts in 20 ms, while `import prefect` takes two
+seconds. Standard input is the lifeline: a byte on it requests the end. When the worker dies, even by SIGKILL, the
+pipe closes, which has the same effect. On Linux this process adopts every orphan below it (PR_SET_CHILD_SUBREAPER),
+so children that call `setsid` or fork twice are found and ended too. On other systems only the process group is ended.
 
     supervisor.py PARENT_PID COMMAND [ARGUMENT...]
 """
@@ -22,27 +22,27 @@ from contextlib import suppress
 GRACE_SECONDS = 2.0
 SHORT_GRACE_SECONDS = 0.2
 END_GENTLY = (
-    b"e"  # SIGTERM, the whole grace, SIGKILL; any other byte, and the end of the pipe: the short grace
+    b"e"  # SIGTERM, the full grace, SIGKILL; any other byte and the end of the pipe mean the short grace
 )
 
 _LIFELINE = 0
-_LOOK_SECONDS = 1.0
-_GIVE_UP_SECONDS = 10.0  # processes of another user cannot be killed
+_CHECK_SECONDS = 1.0
+_KILL_SECONDS = 10.0  # processes of another user cannot be killed
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 def supervise(parent: int, command: list[str]) -> int:
-    """Run the command, end whatever it leaves behind, and return its exit code (128 + n for signal n)."""
+    """Run the command, end all its remaining processes, and return its exit code (128 + n for signal n)."""
     wakeup = _wake_up_on_signals()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     shell = _start(command)
     status: int | None = None
     grace: float | None = None
     while status is None and grace is None:
-        select.select([_LIFELINE, wakeup], [], [], _LOOK_SECONDS)
+        select.select([_LIFELINE, wakeup], [], [], _CHECK_SECONDS)
         status = _reap(wakeup).get(shell)
-        grace = _grace_asked_for(parent)
+        grace = _requested_grace(parent)
     status = _end_all(shell, parent, GRACE_SECONDS if grace is None else grace).get(shell, status)
     return _exit_code(status)
 
@@ -58,15 +58,15 @@ def _wake_up_on_signals() -> int:
     return reader
 
 
-# Its id and its program: one that was between fork and exec when it was signalled may have missed the signal.
+# Its id and its program: a process between fork and exec may miss the signal, and gets it again as another program.
 Process = tuple[int, bytes]
 
-_asked_to_leave: list[int] = []
+_end_signals: list[int] = []
 
 
 def _remember(number: int, _frame: object) -> None:
     if number != signal.SIGCHLD:
-        _asked_to_leave.append(number)
+        _end_signals.append(number)
 
 
 def _start(command: list[str]) -> int:
@@ -93,28 +93,28 @@ def _start(command: list[str]) -> int:
     os._exit(127)
 
 
-def _grace_asked_for(parent: int) -> float | None:
-    """How long the processes may take to end, in seconds; None while nobody wants an end."""
+def _requested_grace(parent: int) -> float | None:
+    """The seconds that the processes have to end, or None while no end was requested."""
     if select.select([_LIFELINE], [], [], 0)[0]:
         return GRACE_SECONDS if os.read(_LIFELINE, 1) == END_GENTLY else SHORT_GRACE_SECONDS
     # A process forked from the worker may hold the pipe open after the worker's death.
-    if _asked_to_leave or os.getppid() != parent:
+    if _end_signals or os.getppid() != parent:
         return SHORT_GRACE_SECONDS
     return None
 
 
 def _end_all(shell: int, parent: int, grace: float) -> dict[int, int]:
-    """End every process below this one and return how those ended that ended here."""
+    """End every process below this one; the wait status of each that ended, by process id."""
     ended: dict[int, int] = {}
-    asked: set[Process] = set()
-    patience = time.monotonic() + grace
-    while _has_children(ended) and time.monotonic() < patience:
-        asked |= _signal_all(shell, signal.SIGTERM, asked)
+    signalled: set[Process] = set()
+    grace_ends = time.monotonic() + grace
+    while _has_children(ended) and time.monotonic() < grace_ends:
+        signalled |= _signal_all(shell, signal.SIGTERM, signalled)
         time.sleep(0.02)
-        if grace == GRACE_SECONDS and (shorter := _grace_asked_for(parent)) is not None:
-            patience = min(patience, time.monotonic() + shorter)
-    give_up = time.monotonic() + _GIVE_UP_SECONDS
-    while _has_children(ended) and time.monotonic() < give_up:
+        if grace == GRACE_SECONDS and (shorter := _requested_grace(parent)) is not None:
+            grace_ends = min(grace_ends, time.monotonic() + shorter)
+    kill_ends = time.monotonic() + _KILL_SECONDS
+    while _has_children(ended) and time.monotonic() < kill_ends:
         _signal_all(shell, signal.SIGKILL)
         time.sleep(0.005)
     return ended
@@ -167,7 +167,7 @@ def _descendants(of: int) -> list[Process]:
 def _name_and_parent(process: str) -> tuple[bytes, int]:
     try:
         with open(f"/proc/{process}/stat", "rb") as file:
-            # The second field is the program's name in brackets, and may contain anything.
+            # The second field is the program's name in brackets, and may contain spaces and brackets.
             name, _, fields = file.read().rpartition(b")")
             return name, int(fields.split()[1])
     except OSError:

@@ -1,4 +1,4 @@
-"""What git's complaints mean to the person whose source action failed."""
+"""Translate git's error messages into failures of a source action that a person can act on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect_codepipeline.actions.git.process import GitError
 from prefect_codepipeline.errors import ActionFailed
 
-# What git writes about its own copy; what the server says comes in lines that begin with `remote:`.
+# What git writes about the local mirror; messages of the server come in lines that start with `remote:`.
 _DAMAGE = re.compile(
     r"not a git repository|bad object|is corrupt|object file|loose object|packfile|inflate:|unresolved delta"
     r"|did not send all necessary objects|unable to read (?:tree|sha1|[0-9a-f]{40})|could not read [0-9a-f]{40}"
@@ -17,22 +17,22 @@ _DAMAGE = re.compile(
 )
 _NO_SPACE = "the disk of this worker is full while fetching {url} into {folder}; free some space and retry"
 _REFUSED = (
-    "{url} refused access; give its connection a token or key that may read it "
+    "{url} refused access; give its connection a token or key that may read the repository "
     "(`codepipeline connection add --token-stdin` or `--ssh-key FILE`)"
 )
 _MISSING = (
-    "there is no repository at {url}, or the connection's token may not see it; "
+    "there is no repository at {url}, or the connection's token has no access to it; "
     "correct the source action or the connection's URL template"
 )
 _UNREACHABLE = "{host} could not be reached for {url}; check the address and the network, then retry"
-# The first that fits, so the more telling ones come first.
+# The first that matches is used, so the more specific ones come first.
 _KNOWN: tuple[tuple[str, str, str], ...] = (
     (r"no space left on device|disk quota exceeded", "JobFailed", _NO_SPACE),
     (
         r"host key verification failed",
         "PermissionError",
-        "the host key of {url} is not the one that is known; put the right lines of ssh-keyscan into the "
-        "connection's known_hosts",
+        "the host key of {url} does not match the connection's known_hosts; set known_hosts to the output of "
+        "ssh-keyscan for that host, after checking it",
     ),
     (
         r"authentication failed|could not read (?:username|password)|terminal prompts disabled|permission denied \("
@@ -60,7 +60,8 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         r"certificate",
         "ConfigurationError",
-        "the certificate of {url} is not trusted here; name its authority in GIT_SSL_CAINFO of the worker",
+        "this worker does not trust the certificate of {url}; set GIT_SSL_CAINFO of the worker to the file of its "
+        "authority",
     ),
     (
         r"could not resolve|connection refused|timed out|failed to connect|unable to connect|couldn't connect"
@@ -73,38 +74,38 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
 
 
 def damaged(text: str) -> bool:
-    """Whether git complains about the state of its own mirror."""
+    """Whether git's error is about the state of the local mirror."""
     own = (line for line in text.splitlines() if not line.startswith("remote:"))
     return any(_DAMAGE.search(line) for line in own)
 
 
 def known_failure(error: GitError, url: str, folder: Path) -> ActionFailed | None:
-    """The failure that git's complaint about the remote repository, the way to it or the disk amounts to."""
+    """The failure for an error about the remote repository, the connection to it or the disk; None for any other."""
     for pattern, code, sentence in _KNOWN:
         if re.search(pattern, error.text, re.IGNORECASE):
             text = sentence.format(url=repr(url), host=_host(url), folder=repr(str(folder)))
-            return ActionFailed(f"{text} (git: {_gist(error.text)})", code=code)
+            return ActionFailed(f"{text} (git: {_main_line(error.text)})", code=code)
     return None
 
 
 def failure_of(error: GitError, url: str, folder: Path) -> ActionFailed:
-    """The failure of the action that git's complaint amounts to, in one sentence."""
-    reason = _gist(error.text) or "it gave no reason"
+    """The failure of the action that git's error means, in one sentence."""
+    reason = _main_line(error.text) or "it gave no reason"
     return known_failure(error, url, folder) or ActionFailed(
         f"git could not read {url!r}: {reason}; retry later"
     )
 
 
 def unavailable(message: str) -> ActionFailed:
-    """What is asked for is not in the repository."""
+    """The failure for a revision that is not in the repository."""
     return ActionFailed(message, code="RevisionUnavailable")
 
 
-def _gist(text: str) -> str:
-    """git's most telling line."""
+def _main_line(text: str) -> str:
+    """The line of git's output that says most about the error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if re.match(r"(fatal|error|remote|ssh|ERROR):", line)]
-    return (telling or lines or [""])[0][:400]
+    marked = [line for line in lines if re.match(r"(fatal|error|remote|ssh|ERROR):", line)]
+    return (marked or lines or [""])[0][:400]
 
 
 def _host(url: str) -> str:

@@ -1,7 +1,7 @@
-"""One bare mirror of each repository on the worker: fetch what is wanted, find out which commit it is.
+"""One bare mirror of each repository on the worker: fetch a revision and resolve it to a commit.
 
-Mirrors lie in the user's cache folder, or below `PREFECT_CODEPIPELINE_CACHE`; anybody may delete them at any time
-when nothing runs. A mirror is locked while it is used, mended when a process died in it, and made anew when it
+Mirrors are in the user's cache folder, or below `PREFECT_CODEPIPELINE_CACHE`; they may be deleted whenever no action
+runs. A mirror is locked while it is used, repaired after a process died while using it, and recreated when it
 is damaged.
 """
 
@@ -42,7 +42,7 @@ _END_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit as it was pinned; dates are UTC, None when they are none."""
+    """A commit as it was pinned; dates are UTC, or None if the commit's dates are not valid."""
 
     id: str
     message: str
@@ -53,12 +53,12 @@ class Commit:
 
     @property
     def summary(self) -> str:
-        """The first line of its message."""
+        """The first line of the commit message."""
         return self.message.strip().partition("\n")[0].strip()
 
 
 class Mirror:
-    """A repository's mirror, locked by us as long as we have it."""
+    """A repository's mirror, locked by this process while the object is in use."""
 
     def __init__(self, repository: Path, access: Access, processes: GitProcesses) -> None:
         self.repository = repository
@@ -70,17 +70,17 @@ class Mirror:
         return self.run(f"--git-dir={self.repository}", *arguments, environment=environment)
 
     def run(self, *arguments: str, environment: dict[str, str] | None = None) -> bytes:
-        """Run git somewhere else, with what opens the repository. Raises as `GitProcesses.run`."""
+        """Run git outside the mirror, with the repository's credentials. Raises as `GitProcesses.run`."""
         return self._processes.run(*arguments, environment=environment)
 
     def create(self) -> None:
-        """Make an empty one in place of whatever is there."""
+        """Create an empty mirror; what is there is deleted."""
         shutil.rmtree(self.repository, ignore_errors=True)
         self._processes.run("init", "--quiet", "--bare", "--template=", "--", str(self.repository))
         (self.repository / "description").write_text(f"Mirror of {self.access.url}\n")
 
     def is_sound(self) -> bool:
-        """Read everything; False when something is missing or broken."""
+        """Check all objects; False when one is missing or broken."""
         try:
             self.git("fsck", "--no-dangling", "--no-progress")
         except GitError:
@@ -89,18 +89,18 @@ class Mirror:
 
 
 def cache_folder() -> Path:
-    """Where this worker keeps mirrors."""
+    """The folder in which this worker keeps mirrors."""
     configured = os.environ.get("PREFECT_CODEPIPELINE_CACHE")
     return (Path(configured) if configured else user_cache_path("prefect-codepipeline")) / "git"
 
 
 def with_mirror(access: Access, context: TimedWork, work: Callable[[Mirror], Result]) -> Result:
-    """Do `work` with the mirror of a repository; once again with a new one when the mirror is damaged.
+    """Do `work` with the mirror of a repository; if the mirror is damaged, recreate it and do `work` once more.
 
     Raises:
         ActionFailed: with code `ConfigurationError`, `PermissionError`, `RevisionUnavailable`, `Timeout` or
             `JobFailed`, in one sentence.
-        ActionAbandoned: the execution was cancelled; git is gone by then.
+        ActionAbandoned: the execution was cancelled; git has ended.
     """
     folder = cache_folder() / hashlib.sha256(access.url.encode()).hexdigest()[:32]
     try:
@@ -108,36 +108,37 @@ def with_mirror(access: Access, context: TimedWork, work: Callable[[Mirror], Res
             try:
                 return work(mirror)
             except GitError as error:
-                _refuse_unless_damaged(mirror, error)
-                context.logger.warning("The mirror of %s was damaged; it is made anew", access.url)
+                _raise_unless_damaged(mirror, error)
+                context.logger.warning("The mirror of %s was damaged and is recreated", access.url)
                 mirror.create()
                 return work(mirror)
     except GitError as error:
         raise failure_of(error, access.url, folder) from None
     except OSError as error:
         raise ActionFailed(
-            f"the mirror of {access.url!r} could not be kept in {str(folder)!r}: {error.strerror}; "
-            "free or permit that folder, or name another one in PREFECT_CODEPIPELINE_CACHE"
+            f"the mirror of {access.url!r} could not be written in {str(folder)!r}: {error.strerror}; "
+            "free disk space or allow writing there, or set PREFECT_CODEPIPELINE_CACHE to another folder"
         ) from error
 
 
 def pin(mirror: Mirror, branch: str, override: str | None = None) -> str:
-    """Fetch the head of `branch`, or what `override` names; the id of the commit.
+    """Fetch the head of `branch`, or the revision that `override` names; the commit's id.
 
     Args:
         mirror: of the repository.
         branch: its short name.
-        override: a full commit id, a tag or a branch, looked for in this order.
+        override: a full commit id, a tag or a branch, tried in this order.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, no such name is possible; `RevisionUnavailable`, it is not there.
+        ActionFailed: with code `ConfigurationError`, git does not allow such a name; `RevisionUnavailable`, it does
+            not exist.
         GitError: git failed.
     """
     _check_reference("branch", branch)
     if override is None:
         return _fetch_branch(mirror, branch)
     _check_reference("source revision", override)
-    # Asked for even when the mirror has the commit: who may not read the repository may not read our copy.
+    # Requested even if the mirror has the commit: a caller without access to the repository must not read the mirror.
     references = remote_references(mirror)
     if _COMMIT_ID.fullmatch(override) and (found := fetch_commit(mirror, override.lower())):
         return found
@@ -155,9 +156,9 @@ def remote_references(mirror: Mirror) -> dict[str, str]:
 
 
 def clone(mirror: Mirror, commit_id: str, destination: Path) -> None:
-    """Clone the whole repository, with its branches, tags and history, at a commit; `origin` is where it came from.
+    """Clone the whole repository, with branches, tags and history, at a commit; `origin` is the repository's own URL.
 
-    What the mirror has is not fetched again, and the clone needs the mirror no more.
+    Objects that the mirror has are not fetched again. The clone does not depend on the mirror afterwards.
     """
     options = ("--quiet", "--no-checkout", "--no-recurse-submodules", "--template=", "--dissociate")
     reference = ("--reference", str(mirror.repository))
@@ -188,8 +189,8 @@ def _fetch_branch(mirror: Mirror, branch: str) -> str:
 
 
 def _fetch(mirror: Mirror, wanted: str) -> str:
-    """Fetch one reference or commit; the id of the commit it leads to."""
-    # Kept by hash: `a` and `a/b` can follow one another on the remote, but not as files in one folder.
+    """Fetch one reference or commit; the id of the commit that it points to."""
+    # Named by hash: the remote may replace branch `a` by `a/b`, but both cannot be files in one folder.
     kept = f"refs/kept/{hashlib.sha256(wanted.encode()).hexdigest()[:20]}"
     _transfer(mirror, f"+{wanted}:{kept}")
     try:
@@ -198,7 +199,7 @@ def _fetch(mirror: Mirror, wanted: str) -> str:
         if damaged(error.text):
             raise
         raise unavailable(
-            f"{wanted!r} of {mirror.access.url!r} is no commit; name a branch, tag or commit"
+            f"{wanted!r} of {mirror.access.url!r} is not a commit; name a branch, tag or commit"
         ) from None
 
 
@@ -208,7 +209,7 @@ def _transfer(mirror: Mirror, *refspecs: str, prune: bool = False) -> None:
 
 
 def fetch_commit(mirror: Mirror, commit_id: str) -> str | None:
-    """Fetch a commit wherever it is, None when it is nowhere."""
+    """Fetch a commit by its id, or None if the repository does not have it."""
     try:
         return _fetch(mirror, commit_id)
     except GitError as error:
@@ -216,7 +217,7 @@ def fetch_commit(mirror: Mirror, commit_id: str) -> str | None:
             return None
         if "unadvertised object" not in error.text:
             raise
-    # An old server hands out branches and tags only; the commit may be in one of them.
+    # An old server serves only branches and tags; the commit may be in one of them.
     _transfer(mirror, "+refs/heads/*:refs/all/heads/*", "+refs/tags/*:refs/all/tags/*", prune=True)
     try:
         return mirror.git("rev-parse", "--verify", f"{commit_id}^{{commit}}").decode().strip()
@@ -227,7 +228,7 @@ def fetch_commit(mirror: Mirror, commit_id: str) -> str | None:
 def _check_reference(what: str, name: str) -> None:
     if _BAD_REFERENCE.search(name):
         raise ActionFailed(
-            f"{what} {name[:200]!r} is refused: git allows no such name; correct it in the source action or the "
+            f"{what} {name[:200]!r} is not a valid git name; correct it in the source action or the "
             "source revision override",
             code="ConfigurationError",
         )
@@ -244,11 +245,11 @@ def _no_such_branch(mirror: Mirror, branch: str) -> ActionFailed:
 
 
 def _no_such_revision(mirror: Mirror, revision: str, references: dict[str, str]) -> ActionFailed:
-    where = f"{revision[:200]!r} is no commit, tag or branch of {mirror.access.url!r}"
+    where = f"{revision[:200]!r} is not a commit, tag or branch of {mirror.access.url!r}"
     if re.fullmatch(r"[0-9a-f]{4,39}", revision, re.IGNORECASE):
-        return unavailable(f"{where}; a commit is named by all 40 digits of its id")
+        return unavailable(f"{where}; name a commit by all 40 digits of its id")
     names = [name.split("/", 2)[2] for name in references]
-    return unavailable(f"{where}; {_suggestion(revision, names) if names else 'it is empty'}")
+    return unavailable(f"{where}; {_suggestion(revision, names) if names else 'the repository is empty'}")
 
 
 def _suggestion(name: str, names: list[str]) -> str:
@@ -265,7 +266,7 @@ def _date(seconds: str) -> datetime | None:
         return None
 
 
-def _refuse_unless_damaged(mirror: Mirror, error: GitError) -> None:
+def _raise_unless_damaged(mirror: Mirror, error: GitError) -> None:
     if damaged(error.text):
         return
     if known_failure(error, mirror.access.url, mirror.repository) or mirror.is_sound():
@@ -277,9 +278,9 @@ def _open(folder: Path, access: Access, context: TimedWork) -> Iterator[Mirror]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     repository = folder / "repository.git"
     with _locked(folder / "lock", access.url, context) as lock:
-        _clear_after_a_crash(lock, repository)
+        _clean_up_after_crash(lock, repository)
         with git_processes(
-            folder / "home", access, context.check, lambda group: _note(lock, group)
+            folder / "home", access, context.check, lambda group: _record_group(lock, group)
         ) as processes:
             mirror = Mirror(repository, access, processes)
             if not (repository / "HEAD").is_file():
@@ -289,7 +290,7 @@ def _open(folder: Path, access: Access, context: TimedWork) -> Iterator[Mirror]:
 
 @contextmanager
 def _locked(path: Path, url: str, context: TimedWork) -> Iterator[int]:
-    """The open lock file, locked; the operating system unlocks it when our process ends, however it ends."""
+    """The open lock file, locked; the operating system releases the lock when this process ends, even by a crash."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     waited = False
     try:
@@ -312,26 +313,26 @@ def _try_lock(lock: int) -> bool:
     return True
 
 
-def _note(lock: int, group: int | None) -> None:
-    """Write down which process group works in the mirror, for the one who comes after a crash."""
+def _record_group(lock: int, group: int | None) -> None:
+    """Record which process group works in the mirror, for the next process if this one crashes."""
     os.ftruncate(lock, 0)
     if group is not None:
         os.pwrite(lock, str(group).encode(), 0)
 
 
-def _clear_after_a_crash(lock: int, repository: Path) -> None:
-    """End the git that a killed process left running in the mirror, and remove its locks and unfinished packs."""
+def _clean_up_after_crash(lock: int, repository: Path) -> None:
+    """End a git that a killed process left running in the mirror, and remove its locks and unfinished packs."""
     noted = os.pread(lock, 20, 0)
     if not noted.isdigit():
         return
-    _end_left_over(int(noted), repository)
+    _end_orphaned_git(int(noted), repository)
     for pattern in ("*.lock", "tmp_*", "incoming-*"):
         for left in list(repository.rglob(pattern)):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-    _note(lock, None)
+    _record_group(lock, None)
 
 
-def _end_left_over(group: int, repository: Path) -> None:
+def _end_orphaned_git(group: int, repository: Path) -> None:
     deadline = time.monotonic() + _END_SECONDS
     while str(repository) in _command_line(group) and time.monotonic() < deadline:
         with suppress(ProcessLookupError, PermissionError):
@@ -340,7 +341,7 @@ def _end_left_over(group: int, repository: Path) -> None:
 
 
 def _command_line(process: int) -> str:
-    """How a process was called, empty when there is none: ids are used again, paths of mirrors are not."""
+    """The command line of a process, empty if there is none: process ids are reused, paths of mirrors are not."""
     if Path("/proc/self/cmdline").exists():
         with suppress(OSError):
             return os.fsdecode(Path(f"/proc/{process}/cmdline").read_bytes())

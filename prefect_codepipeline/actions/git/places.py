@@ -1,4 +1,4 @@
-"""What opens the repositories that source actions name, when no action of theirs runs."""
+"""Access to the repositories of source actions, for callers outside of an action."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from prefect_codepipeline.model.triggers.matching import CODECOMMIT, CONNECTION,
 
 
 class Connections:
-    """Connections of source actions, each looked up once: many pipelines share one."""
+    """Connections of source actions, each read once: many pipelines share a connection."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], GitConnection | ActionFailed] = {}
         self._listed: dict[str, dict[str, Any]] | None = None
 
     def access(self, place: GitPlace) -> Access:
-        """The repository that a source action reads, and what opens it.
+        """The repository that a source action reads, with its credentials.
 
         Args:
-            place: of a definition with its secrets.
+            place: from a definition with its secrets.
 
         Raises:
             ActionFailed: with code `ConfigurationError`, as the action itself would.
@@ -43,10 +43,10 @@ class Connections:
         return access_to(GitSource(self.connection(place), place.repository, place.branch))
 
     def name(self, place: GitPlace) -> str | None:
-        """The name of the GitConnection block that a source action reads through, None when it has none.
+        """The name of the GitConnection block that a source action uses, or None if it uses none.
 
         Raises:
-            PrefectUnavailable: Prefect does not answer.
+            PrefectUnavailable: Prefect does not respond.
         """
         known = self._blocks()
         if place.provider == CONNECTION and (place.connection or "").startswith("arn:"):
@@ -57,18 +57,18 @@ class Connections:
         return names[0] if names else None
 
     def has_webhook(self, place: GitPlace) -> bool:
-        """Whether the host tells of what happens in the action's repository, so that nobody has to ask."""
+        """Whether the host sends webhooks for the action's repository, so that it needs no polling."""
         name = self.name(place)
         return name is not None and bool(self._blocks()[name].get("webhook_secret"))
 
     def _blocks(self) -> dict[str, dict[str, Any]]:
-        """What each connection says, its secrets masked."""
+        """The fields of each connection block, with masked secrets."""
         if self._listed is None:
             self._listed = dict(all_connections())
         return self._listed
 
     def connection(self, place: GitPlace) -> GitConnection:
-        """What opens the repository that a source action reads. Raises as `access` does."""
+        """The connection that a source action uses. Raises as `access` does."""
         if place.provider not in (CONNECTION, CODECOMMIT):
             return _of_github(place)
         key = (place.provider, place.connection or "")
@@ -95,7 +95,7 @@ def _of_github(place: GitPlace) -> GitConnection:
 
 
 def unheard(declaration: PipelineDeclaration) -> list[str]:
-    """What a pipeline's triggers ask for and nobody will tell of, as sentences."""
+    """One sentence for each trigger of a pipeline that needs a webhook and has none."""
     known = Connections()
     asking = {
         trigger.git_configuration.source_action_name
@@ -103,7 +103,7 @@ def unheard(declaration: PipelineDeclaration) -> list[str]:
         if trigger.git_configuration.pull_request
     }
     return [
-        f"pull requests of {place.repository} start nothing: only webhooks tell of them; set one up with: "
+        f"pull requests of {place.repository} start no execution: they need a webhook; set one up with: "
         f"codepipeline connection webhook {known.name(place) or 'NAME'}"
         for place in git_places(declaration)
         if place.action.name in asking and not known.has_webhook(place)

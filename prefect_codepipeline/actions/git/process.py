@@ -1,8 +1,8 @@
-"""Run git so that nothing configured elsewhere takes part, secrets stay out of sight, and it can be ended.
+"""Run git isolated from other configuration, with hidden secrets, in a process group that can be ended.
 
-Neither the worker's git configuration nor a repository's hooks, filters or credential helpers are used: git gets a
-home directory of its own. A token reaches git through an unlinked file that only it and its children hold open,
-scoped to the host it is for, so that a redirect elsewhere does not carry it along.
+Neither the worker's git configuration nor a repository's hooks, filters or credential helpers are used: git gets its
+own home directory. A token reaches git through an unlinked file that only git and its children have open. The token
+is limited to its host, so that a redirect to another host does not send it there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, cast
 from urllib.parse import quote, urlsplit
 
-# Without git on PATH the import would fail, and with it every provider; a missing git is told when it is needed.
+# Without git on PATH the import would fail, and with it every provider; a missing git is reported when it is needed.
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 from git import Git
 from git.exc import GitCommandNotFound
@@ -66,7 +66,7 @@ _CONFIGURATION = """\
 
 
 class GitError(Exception):
-    """git left with an error; `text` is what it wrote, without secrets and control characters."""
+    """git exited with an error; `text` is its output without secrets and control characters."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -75,7 +75,7 @@ class GitError(Exception):
 
 @dataclass(frozen=True)
 class Access:
-    """A repository's URL and what opens it."""
+    """A repository's URL and its credentials."""
 
     url: str
     username: str
@@ -86,12 +86,12 @@ class Access:
     def __post_init__(self) -> None:
         secret = self.token.get_secret_value() if self.token else ""
         if re.search(r"[\x00-\x1f\x7f]", secret + self.username):
-            raise ValueError("the token or the user name holds a line break or another control character")
+            raise ValueError("the token or the user name contains a line break or another control character")
         check_url(self.url)
 
     @classmethod
     def to(cls, connection: GitConnection, url: str) -> Access:
-        """What `connection` has for a repository at `url`. Raises `ValueError` for a malformed token."""
+        """The access that `connection` gives to a repository at `url`. Raises `ValueError` for a malformed token."""
         in_url = urlsplit(url).username if "://" in url else None
         return cls(
             url=url,
@@ -103,12 +103,12 @@ class Access:
 
     @property
     def origin(self) -> str | None:
-        """Scheme and host of an https repository: where the token belongs."""
+        """Scheme and host of an http or https repository, the only place where the token is sent; None for others."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{host_and_path(self.url)[0]}" if parts.scheme in ("https", "http") else None
 
     def redact(self, text: str) -> str:
-        """The text without the token, in whatever form, and without what a terminal would obey."""
+        """The text without the token in any encoding, and without terminal control sequences."""
         for secret in self._spellings():
             text = text.replace(secret, "****")
         return re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[^\S\n ]|[\x00-\x09\x0b-\x1f\x7f-\x9f]", "", text)
@@ -121,7 +121,7 @@ class Access:
 
 
 class GitProcesses:
-    """git, set up for one repository; `home` belongs to it alone."""
+    """git, set up for one repository; no other process uses `home`."""
 
     def __init__(
         self, home: Path, access: Access, check: Callable[[], None], note: Callable[[int | None], None]
@@ -132,29 +132,29 @@ class GitProcesses:
         self._note = note
 
     def run(self, *arguments: str, environment: dict[str, str] | None = None) -> bytes:
-        """Run git to its end; what it wrote to its standard output.
+        """Run git to its end; its standard output.
 
         Raises:
             GitError: it failed.
-            ActionFailed: git is not installed, or the deadline is past (the process group is gone then).
-            ActionAbandoned: the execution was cancelled; likewise.
+            ActionFailed: git is not installed, or the deadline has passed (the process group has ended then).
+            ActionAbandoned: the execution was cancelled (the process group has ended).
         """
         self._check()
         with self._credentials() as (file, options):
             variables = self._environment() | (environment or {})
             git = [Git.GIT_PYTHON_GIT_EXECUTABLE or "git", *options, *arguments]
-            started = self._start([*_without_our_environment(variables), *git], variables, file)
+            started = self._start([*_unset_other_variables(variables), *git], variables, file)
             process = _process_of(started)
             output, errors = self._wait(process)
         if process.returncode:
             text = self._access.redact(errors.decode(errors="replace")).strip()
-            raise GitError(text or f"git left with code {process.returncode} and without a word")
+            raise GitError(text or f"git exited with code {process.returncode} and no output")
         return output
 
     def _start(
         self, command: list[str], environment: dict[str, str], file: IO[bytes] | None
     ) -> Git.AutoInterrupt:
-        """git, running; GitPython ends it as soon as nobody holds what this returns."""
+        """Start git. GitPython ends it as soon as the returned object is garbage-collected."""
         try:
             started = Git(self._home).execute(
                 command,
@@ -178,7 +178,7 @@ class GitProcesses:
         except BaseException:
             end_group(process)
             raise
-        if process.returncode >= 0:  # one that a signal ended may have left locks behind
+        if process.returncode >= 0:  # a git ended by a signal may not have removed its locks
             self._note(None)
         if process.returncode == 127 and b"env:" in output[1]:
             raise _no_git()
@@ -186,7 +186,7 @@ class GitProcesses:
 
     @contextmanager
     def _credentials(self) -> Iterator[tuple[IO[bytes] | None, list[str]]]:
-        """A file for git to inherit, and the options that make it read the token from there."""
+        """A file that git inherits, and the options that make git read the token from it."""
         access = self._access
         if not access.token or not access.origin:
             yield None, []
@@ -215,13 +215,13 @@ class GitProcesses:
 def git_processes(
     home: Path, access: Access, check: Callable[[], None], note: Callable[[int | None], None]
 ) -> Iterator[GitProcesses]:
-    """git with the directory `home` as its own; a private key lies there only as long as it is needed.
+    """git with `home` as its home directory; a private key is in it only while the block runs.
 
     Args:
-        home: a directory that nobody else uses meanwhile.
-        access: the repository and what opens it.
-        check: called several times a second while git runs; what it raises ends git.
-        note: told the process group while git runs, None when it has left.
+        home: a directory that no other process uses meanwhile.
+        access: the repository and its credentials.
+        check: called several times a second while git runs; an exception from it ends git.
+        note: called with the process group when git starts, and with None when git has exited.
     """
     home.mkdir(mode=0o700, exist_ok=True)
     try:
@@ -238,7 +238,7 @@ def git_processes(
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and its children: politely first, so that git clears its locks away."""
+    """End a process and its children: with SIGTERM first, so that git removes its locks."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
@@ -259,14 +259,14 @@ def _no_git() -> ActionFailed:
     )
 
 
-def _without_our_environment(kept: dict[str, str]) -> list[str]:
-    # GitPython always starts from the whole environment; names alone, since arguments are visible to everybody.
+def _unset_other_variables(kept: dict[str, str]) -> list[str]:
+    # GitPython always passes the whole environment; only names, because every user can see arguments.
     names = os.environ.keys() - kept.keys() - _KEPT_VARIABLES
     return ["env", *(part for name in sorted(names) for part in ("-u", name))] if names else []
 
 
 def _trusted_directory(access: Access) -> str:
-    """A local repository may belong to somebody else: whoever wrote its path into the connection trusts it."""
+    """A local repository may belong to another user: its path in the connection means that it is trusted."""
     host, path = host_and_path(access.url)
     if host or access.origin:
         return ""

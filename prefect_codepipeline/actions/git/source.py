@@ -1,4 +1,4 @@
-"""What the three git source actions have in common: find the connection, pin the commit, make the artifact."""
+"""The common part of the three git source actions: find the connection, pin the commit, create the artifact."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PAGE_SIZE = 200
 
 @dataclass(frozen=True)
 class GitSource:
-    """What a source action asks for; `repository` is `owner/name`, or a bare name."""
+    """The repository and branch of a source action; `repository` is `owner/name` or only a name."""
 
     connection: GitConnection
     repository: str
@@ -45,19 +45,19 @@ class GitSource:
 
 
 def find_connection(value: str) -> GitConnection:
-    """The connection with that ConnectionArn, or, when `value` is no ARN, with that block name.
+    """The connection with that ConnectionArn or, if `value` is not an ARN, with that block name.
 
     Raises:
-        MissingBlock: there is none; the text names the command that makes it.
-        ActionFailed: with code `ConfigurationError`, several blocks bear the ARN, or the block is malformed.
+        MissingBlock: there is none; the text names the command that creates it.
+        ActionFailed: with code `ConfigurationError`, several blocks have the ARN, or the block is malformed.
     """
     if not value.startswith("arn:"):
         return find_named_connection(value)
     names = sorted(_names_of_connections_with(value))
     if not names:
         raise MissingBlock(
-            f"no GitConnection block has the ConnectionArn {value!r}, and it does not tell the host; "
-            f"make one with: {_command('github', _GITHUB, value)}"
+            f"no GitConnection block has the ConnectionArn {value!r}, and the ARN does not say which host it is for; "
+            f"create the block with: {_command('github', _GITHUB, value)}"
         )
     if len(names) > 1:
         raise ActionFailed(
@@ -73,21 +73,21 @@ def find_named_connection(*names: str, url: str = _GITHUB) -> GitConnection:
 
     Args:
         names: of GitConnection blocks.
-        url: the URL template that a new one would probably have, for the message.
+        url: the URL template that the message suggests for a new block.
 
     Raises:
-        MissingBlock: there is none; the text names the command that makes the first.
+        MissingBlock: there is none; the text names the command that creates the first.
         ActionFailed: with code `ConfigurationError`, the block is malformed.
     """
     for name in names:
         if connection := _read_connection(name):
             return connection
     known = " or ".join(repr(name) for name in names)
-    raise MissingBlock(f"there is no GitConnection block {known}; make one with: {_command(names[0], url)}")
+    raise MissingBlock(f"there is no GitConnection block {known}; create it with: {_command(names[0], url)}")
 
 
 def required(find: Callable[[], GitConnection]) -> GitConnection:
-    """The connection; a missing one is a fault in the pipeline's configuration. Raises `ActionFailed`."""
+    """The connection. Raises `ActionFailed` with code `ConfigurationError` if it is missing."""
     try:
         return find()
     except MissingBlock as error:
@@ -97,11 +97,11 @@ def required(find: Callable[[], GitConnection]) -> GitConnection:
 def read_source(
     source: GitSource, context: ActionContext, variables: Callable[[Commit], Mapping[str, str]]
 ) -> ActionResult:
-    """Pin the commit, and make the artifact of it.
+    """Pin the commit and create its artifact.
 
     Args:
         source: the repository and the branch.
-        context: of the action; its source revision override wins over the branch.
+        context: of the action; its source revision override takes precedence over the branch.
         variables: the action type's output variables.
 
     Raises:
@@ -132,16 +132,16 @@ def read_source(
 
 
 def commit_url(source: GitSource, commit: Commit) -> str | None:
-    """The web page of the commit, None when none is known."""
+    """The web page of the commit, or None if it is not known."""
     return source.connection.commit_url(source.repository, commit.id)
 
 
 def clone_reference(reference: Path, destination: Path, context: ActionContext) -> Access:
-    """Clone what an artifact of format CODEBUILD_CLONE_REF refers to, at its commit; where from, and what opens it.
+    """Clone the repository that a CODEBUILD_CLONE_REF artifact refers to, at its commit; the repository's access.
 
     Args:
         reference: the directory of the artifact.
-        destination: of the clone; whatever is there goes.
+        destination: of the clone; what is there is deleted.
         context: of the action that builds.
 
     Raises:
@@ -156,7 +156,7 @@ def clone_reference(reference: Path, destination: Path, context: ActionContext) 
         check_url(url)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ActionFailed(
-            f"an input artifact holds no reference for a full clone in {CLONE_REFERENCE_FILE}: {error}; run the "
+            f"an input artifact has no valid reference for a full clone in {CLONE_REFERENCE_FILE}: {error}; run the "
             "source action again",
             code="ConfigurationError",
         ) from None
@@ -172,22 +172,22 @@ def _clone(mirror: Mirror, branch: str, commit: str, destination: Path) -> None:
 
 
 def _connection_of(url: str, repository: str) -> GitConnection:
-    """The connection whose template gives that URL; one that has nothing but the URL when there is none."""
+    """The connection whose template gives that URL, or one without credentials if there is none."""
     for name, data in all_connections():
-        with suppress(ValueError, LookupError):  # pydantic's refusals are ValueErrors
+        with suppress(ValueError, LookupError):  # pydantic's ValidationError is a ValueError
             if GitConnection(url_template=data["url_template"]).repository_url(repository) == url:
                 return find_named_connection(name)
     return GitConnection(url_template=url)
 
 
 def commit_variables(commit: Commit) -> dict[str, str]:
-    """The output variables that all git sources have; the message is cut at 100 KiB."""
+    """The output variables of all git sources; the message is cut at 100 KiB."""
     message = commit.message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")
     return {"CommitId": commit.id, "CommitMessage": message, "AuthorDate": as_date(commit.authored)}
 
 
 def as_date(date: datetime | None) -> str:
-    """As AWS writes it: `2019-10-29T03:32:21Z`; empty when the commit has no date that can be."""
+    """The date as AWS writes it: `2019-10-29T03:32:21Z`; empty if the commit has no valid date."""
     return date.strftime("%Y-%m-%dT%H:%M:%SZ") if date else ""
 
 
@@ -197,12 +197,12 @@ def with_token(connection: GitConnection, token: SecretStr) -> GitConnection:
 
 
 def access_to(source: GitSource) -> Access:
-    """The repository of a source action and what opens it. Raises `ActionFailed` for a name that is none."""
+    """The repository of a source action with its credentials. Raises `ActionFailed` for an invalid name."""
     try:
         return Access.to(source.connection, source.connection.repository_url(source.repository))
     except ValueError as error:
         raise ActionFailed(
-            f"repository {source.repository!r} is refused: {error}; correct the source action or its connection",
+            f"repository {source.repository!r} cannot be used: {error}; correct the source action or its connection",
             code="ConfigurationError",
         ) from None
 
@@ -211,19 +211,19 @@ def _warn_of_plain_http(access: Access, context: ActionContext) -> None:
     host = host_and_path(access.url)[0]
     is_local = re.fullmatch(r"(localhost|127\.[\d.]+|\[::1\])(:\d+)?", host)
     if access.token and access.url.startswith("http://") and not is_local:
-        context.logger.warning("The token for %s travels unencrypted; use https", host)
+        context.logger.warning("The token for %s is sent unencrypted over http; use https", host)
 
 
 def _pin_and_write(mirror: Mirror, source: GitSource, context: ActionContext) -> tuple[Commit, OutputTree]:
     commit = read_commit(mirror, pin(mirror, source.branch, context.source_revision_override))
     directory = context.scratch / "source"
-    # The second attempt, with a new mirror, starts from nothing as well.
+    # The second attempt, with a recreated mirror, needs an empty directory too.
     _empty(directory)
     if source.format == "CODEBUILD_CLONE_REF":
         _write_reference(directory, source, mirror.access.url, commit, context)
         return commit, OutputTree(directory, [CLONE_REFERENCE_FILE], source.format)
     export = export_commit(mirror, commit.id, directory, context.scratch / "index")
-    _tell_what_is_missing(export, context)
+    _warn_of_missing_content(export, context)
     return commit, OutputTree(directory)
 
 
@@ -245,14 +245,15 @@ def _write_reference(
     (directory / CLONE_REFERENCE_FILE).write_text(json.dumps(reference, indent=2) + "\n")
 
 
-def _tell_what_is_missing(export: Export, context: ActionContext) -> None:
+def _warn_of_missing_content(export: Export, context: ActionContext) -> None:
     if export.submodules:
         context.logger.warning(
-            "Submodules are left as empty folders, as AWS leaves them: %s", _some(export.submodules)
+            "Submodules are empty folders in the artifact, as in AWS: %s", _some(export.submodules)
         )
     if export.lfs_pointers:
         context.logger.warning(
-            "Files in Git LFS stay pointers, their content is not fetched: %s", _some(export.lfs_pointers)
+            "Git LFS files are only pointers in the artifact, their content is not fetched: %s",
+            _some(export.lfs_pointers),
         )
 
 
@@ -266,7 +267,7 @@ def _names_of_connections_with(arn: str) -> list[str]:
 
 
 def all_connections() -> Iterator[tuple[str, dict[str, Any]]]:
-    """The name of each connection, and what it says except for its secrets."""
+    """The name of each connection block and its fields, with masked secrets."""
     for offset in range(0, 100_000, _PAGE_SIZE):
         _, documents = call(
             "POST",

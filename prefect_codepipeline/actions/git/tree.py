@@ -1,4 +1,4 @@
-"""Write the files of a commit, as a clone would have them, without git's own data.
+"""Write the files of a commit as a clone would have them, without the `.git` folder.
 
 `git archive` is not used: it obeys export-ignore and export-subst, which a clone does not.
 """
@@ -21,20 +21,20 @@ _LFS_POINTER_BYTES = 1024
 
 @dataclass(frozen=True)
 class Export:
-    """What of a commit is not whole in its tree: paths of submodules (empty folders) and of LFS pointers."""
+    """The paths of a commit without their content: submodules (empty folders) and LFS pointers."""
 
     submodules: tuple[str, ...] = ()
     lfs_pointers: tuple[str, ...] = ()
 
 
 def export_commit(mirror: Mirror, commit_id: str, directory: Path, index: Path) -> Export:
-    """Write the tree of a commit into `directory`: modes and symlinks kept, no filter run, no hook.
+    """Write the tree of a commit into `directory`, with modes and symlinks. No filters and no hooks run.
 
     Args:
-        mirror: that has the commit.
+        mirror: a mirror that has the commit.
         commit_id: 40 digits.
-        directory: empty.
-        index: a file name for git's index, in a folder of ours.
+        directory: an empty directory.
+        index: a file name for git's index, in a folder that no other process uses.
 
     Raises:
         ActionFailed: the tree has paths that git refuses to write, such as `.git/config`.
@@ -49,7 +49,7 @@ def export_commit(mirror: Mirror, commit_id: str, directory: Path, index: Path) 
         if damaged(error.text) or "invalid path" not in error.text:
             raise
         raise ActionFailed(
-            f"commit {commit_id} of {mirror.access.url!r} holds a path that is not safe to write ({error.text}); "
+            f"commit {commit_id} of {mirror.access.url!r} contains a path that is not safe to write ({error.text}); "
             "remove it from the repository"
         ) from None
     submodules, files = _entries(mirror, commit_id)
@@ -57,7 +57,7 @@ def export_commit(mirror: Mirror, commit_id: str, directory: Path, index: Path) 
 
 
 def _entries(mirror: Mirror, commit_id: str) -> tuple[list[str], list[str]]:
-    """Paths of submodules, and of regular files."""
+    """The paths of submodules and of regular files."""
     submodules: list[str] = []
     files: list[str] = []
     for entry in mirror.git("ls-tree", "-r", "-z", commit_id).split(b"\0")[:-1]:

@@ -1,4 +1,4 @@
-"""The gates in front of the stages of a pipeline: a lock each, tickets of those who wait, and the transitions.
+"""The gates in front of the stages of a pipeline: one lock each, a ticket for each waiting execution, the transitions.
 
 Everything is a Prefect variable: a name is created once, of several who delete the same id one is told that it did, and
 one request reads all gates of a pipeline. Who may enter is decided by `model/definition/execution_modes.py`.
@@ -29,7 +29,7 @@ _TIDY_SECONDS = 5.0
 class Visit:
     """One execution in front of one stage.
 
-    `previous_stage` is the one whose outbound transition it must pass too; `number` is the attempt of the stage.
+    `previous_stage` is the stage whose outbound transition must be enabled too; `number` is the attempt of the stage.
     """
 
     pipeline: str
@@ -44,7 +44,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Transition:
-    """The state of a transition, as `GetPipelineState` tells it."""
+    """The state of a transition, as `GetPipelineState` returns it."""
 
     enabled: bool
     changed_by: str
@@ -54,12 +54,12 @@ class Transition:
 
 @dataclass(frozen=True)
 class Gates:
-    """The gates of a pipeline as they stand at one moment."""
+    """The gates of a pipeline at one moment."""
 
     variables: list[dict[str, Any]] = field(default_factory=list)
 
     def gate(self, visit: Visit) -> Gate:
-        """The gate that a visit stands at."""
+        """The gate as the execution of a visit sees it."""
         return Gate(
             visit.mode,
             self.holder(visit.stage),
@@ -68,7 +68,7 @@ class Gates:
         )
 
     def awaited(self, stage: str) -> Gate | None:
-        """The gate as those see it who wait there, None when nobody does."""
+        """The gate as the waiting executions see it, or None if no execution waits at the stage."""
         waiting = self._of("ticket", stage)
         if not waiting:
             return None
@@ -89,7 +89,7 @@ class Gates:
         return next(iter(self._of("lock", stage)), None)
 
     def tickets(self, stage: str) -> list[Ticket]:
-        """The executions that wait at the stage, first come first."""
+        """The executions that wait at the stage, in the order of arrival."""
         arrived = sorted(
             self._of("ticket", stage), key=lambda variable: (variable["created"], variable["id"])
         )
@@ -103,7 +103,7 @@ class Gates:
         return list(latest.values())
 
     def transition(self, stage: str, kind: TransitionType) -> Transition | None:
-        """How somebody has set the transition; None when nobody ever did, and it is enabled."""
+        """The transition as it was last set, or None if it was never set; it is enabled then."""
         found = next(iter(self._of(kind.lower(), stage)), None)
         if found is None:
             return None
@@ -155,13 +155,13 @@ def gates_among(variables: list[dict[str, Any]]) -> dict[str, Gates]:
 
 
 def try_enter(visit: Visit) -> tuple[bool, str | None]:
-    """Enter when it is this execution's turn: whether it did, and the id of the newer one that supersedes it."""
+    """Enter if it is this execution's turn: whether it entered, and the id of the newer execution that supersedes it."""
     gates = read_gates(visit.pipeline)
     if gates.holder(visit.stage) == visit.execution:
         _drop_tickets(gates, visit)
         return True, None
     gate = gates.gate(visit)
-    if gate == Gate(visit.mode) and _enter_unseen(visit):
+    if gate == Gate(visit.mode) and _enter_without_ticket(visit):
         return True, None
     if not any((t.execution, t.visit) == (visit.execution, visit.number) for t in gate.tickets):
         gates = _take_ticket(visit)
@@ -177,9 +177,9 @@ def try_enter(visit: Visit) -> tuple[bool, str | None]:
 def wait_in_process(
     visit: Visit, seconds: float | None, look: Callable[[], bool]
 ) -> tuple[bool, str | None] | None:
-    """Try again and again for `seconds` (None: for ever); None when it neither entered nor was superseded by then.
+    """Try repeatedly to enter, for `seconds` (None: without limit). None if it neither entered nor was superseded.
 
-    `look` is asked each time, and ends the wait with True.
+    `look` is called after each attempt; if it returns True, the wait ends.
     """
     until = None if seconds is None else time.monotonic() + seconds
     tidied = time.monotonic()
@@ -197,9 +197,9 @@ def wait_in_process(
 
 
 def leave(visit: Visit, following: Visit | None = None) -> None:
-    """Give the lock back and wake whoever is next. Only the holder's own lock is touched.
+    """Release the lock and resume the next execution. A lock that another execution holds is not touched.
 
-    An execution that goes on to another stage arrives there before it lets anybody in behind it, who could otherwise
+    An execution that continues to another stage takes its place there first. Otherwise the execution behind it could
     overtake it on the way.
     """
     if following:
@@ -208,14 +208,14 @@ def leave(visit: Visit, following: Visit | None = None) -> None:
     lock = gates.lock(visit.stage)
     if lock and lock["value"]["execution"] == visit.execution:
         _delete(lock)
-    # Whoever arrives from now on looks for itself, and finds the gate free.
+    # An execution that arrives from now on reads the gate itself and finds it free; it needs no resume.
     gate = gates.awaited(visit.stage)
     if gate and gate.is_open and gate.head:
         resume(gate.head.execution)
 
 
 def leave_all(pipeline_name: str, execution_id: str) -> None:
-    """Give back every lock and ticket of an execution that is over, and wake whoever is next there."""
+    """Release every lock and ticket of an execution that has ended, and resume the executions that are next there."""
     held = read_gates(pipeline_name).of_execution(execution_id)
     for variable in held:
         _delete(variable)
@@ -224,7 +224,7 @@ def leave_all(pipeline_name: str, execution_id: str) -> None:
 
 
 def wake_waiting(pipeline_name: str, gates: Gates | None = None) -> list[str]:
-    """Wake who may enter a free gate, and who waits in vain; the ids of those that were suspended."""
+    """Resume executions that can now enter, and those superseded while waiting; the ids of those that were suspended."""
     gates = gates or read_gates(pipeline_name)
     woken = []
     for stage in gates.stages:
@@ -237,24 +237,24 @@ def wake_waiting(pipeline_name: str, gates: Gates | None = None) -> list[str]:
 
 
 def tidy(pipeline_name: str, gates: Gates | None = None, alive: frozenset[str] = frozenset()) -> list[str]:
-    """Free what executions that are over have left behind; what was freed, as sentences.
+    """Release the locks and tickets of executions that have ended without releasing them; one sentence for each.
 
-    `alive` are executions that are known to go on.
+    `alive` are executions that are known to be running.
     """
     gates = gates or read_gates(pipeline_name)
     done = []
-    over: dict[str, bool] = dict.fromkeys(alive, False)
+    ended: dict[str, bool] = dict.fromkeys(alive, False)
     for variable in gates.variables:
         value = variable["value"]
         if value["kind"] not in ("lock", "ticket"):
             continue
         execution = value["execution"]
-        if execution not in over:
-            over[execution] = _is_over(execution)
-        if over[execution] and _delete(variable):
+        if execution not in ended:
+            ended[execution] = _has_ended(execution)
+        if ended[execution] and _delete(variable):
             done.append(
-                f"pipeline {pipeline_name!r}: the {value['kind']} of execution {execution}, which is over, "
-                f"at stage {value['stage']!r} was freed"
+                f"pipeline {pipeline_name!r}: released the {value['kind']} at stage {value['stage']!r} "
+                f"of execution {execution}, which has ended"
             )
     return done
 
@@ -262,13 +262,13 @@ def tidy(pipeline_name: str, gates: Gates | None = None, alive: frozenset[str] =
 def set_transition(
     pipeline_name: str, stage: str, kind: TransitionType, *, enabled: bool, reason: str, by: str, at: datetime
 ) -> None:
-    """Disable or enable a transition. Whoever may enter then is woken by `wake_waiting`."""
+    """Disable or enable a transition. `wake_waiting` then resumes the executions that may enter."""
     value = {"enabled": enabled, "reason": reason, "by": by, "at": at.isoformat()}
     _put(pipeline_name, stage, kind.lower(), value)
 
 
-def _enter_unseen(visit: Visit) -> bool:
-    """Take a free lock at which nobody waits. Whoever came and waited in the meantime goes first."""
+def _enter_without_ticket(visit: Visit) -> bool:
+    """Take a free lock at which no execution waits. An execution that took a ticket in the meantime goes first."""
     if not _lock(visit):
         return False
     gates = read_gates(visit.pipeline)
@@ -281,7 +281,7 @@ def _enter_unseen(visit: Visit) -> bool:
 
 
 def _take_ticket(visit: Visit) -> Gates:
-    """Line up, once; those who wait in vain from now on are woken to see it."""
+    """Take a ticket, once, and resume the executions that this one supersedes, so that they notice it."""
     value = {
         "execution": visit.execution,
         "visit": visit.number,
@@ -312,8 +312,8 @@ def _drop_tickets(gates: Gates, visit: Visit) -> None:
             _delete(variable)
 
 
-def _is_over(execution_id: str) -> bool:
-    """Ended, and no process of it is left that could still do something."""
+def _has_ended(execution_id: str) -> bool:
+    """Whether the run has ended, and no process of it is left that could still do something."""
     run = flow_run(execution_id)
     if run is None:
         return True

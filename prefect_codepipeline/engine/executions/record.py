@@ -1,4 +1,4 @@
-"""The record of an execution: facts, kept in its flow run's inputs, where a key can be created only once."""
+"""The record of an execution: facts, stored as inputs of its flow run, where a key can be created only once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FactT = TypeVar("FactT", bound=Fact)
 
 
 def utc_now() -> datetime:
-    """The clock of facts."""
+    """The time for facts: now, in UTC."""
     return datetime.now(timezone.utc)
 
 
@@ -30,11 +30,11 @@ class RecordOf:
     execution_id: str
 
     def write(self, fact: Fact) -> bool:
-        """Write a fact once: True when this call did, False when the key was taken before.
+        """Write a fact once: True if this call wrote it, False if the key existed before.
 
         Raises:
             PipelineExecutionNotFoundException: there is no such flow run.
-            PrefectUnavailable: the API does not answer.
+            PrefectUnavailable: the API does not respond.
         """
         nonce = uuid4().hex
         value = json.dumps({"nonce": nonce, "fact": fact.model_dump(mode="json", exclude_defaults=False)})
@@ -46,11 +46,11 @@ class RecordOf:
         )
         if status == 404:
             raise PipelineExecutionNotFoundException(f"there is no pipeline execution {self.execution_id!r}")
-        # A request that was answered 503 may have been carried out, and is sent again: then the value is ours.
+        # A request with response 503 may have been executed before it was repeated: then the stored nonce is ours.
         return status != 409 or self._nonce(fact.key) == nonce
 
     def write_or_read(self, fact: FactT) -> FactT:
-        """Write the fact, or give back the one that was there before."""
+        """Write the fact, or return the one that exists under its key."""
         if self.write(fact):
             return fact
         there = self.get(fact.key)
@@ -58,12 +58,12 @@ class RecordOf:
         return there
 
     def get(self, key: str) -> AnyFact | None:
-        """The fact of that key, None when it was not written."""
+        """The fact with that key, or None if it was not written."""
         body = self._input(key)
         return parse_fact(body["fact"]) if body else None
 
     def read(self, prefix: str = "") -> list[AnyFact]:
-        """All facts, or those whose key begins so, in the order in which they were written."""
+        """All facts, or those whose keys start with `prefix`, in the order in which they were written."""
         _, body = call(
             "POST",
             f"/flow_runs/{self.execution_id}/input/filter",
@@ -82,6 +82,6 @@ class RecordOf:
 
 
 def _decoded(value: Any) -> dict[str, Any]:
-    # The same text comes as plain text from one endpoint and inside JSON from another.
+    # One endpoint returns the value as plain text, another one inside JSON.
     decoded: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
     return decoded

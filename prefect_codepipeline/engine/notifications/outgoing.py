@@ -1,8 +1,8 @@
-"""Requests to URLs that people chose: they lead where their name did when it was checked, and nowhere private.
+"""Requests to URLs that users configured, which must not reach private addresses.
 
-The name is looked up once, when the connection is made, and the connection goes to an address that was looked at; a name
-that means something else a moment later (DNS rebinding) changes nothing. TLS checks the name, as always. No redirect is
-followed, and no proxy of the environment is used.
+The host name is resolved once, when the connection is opened, and the connection uses only a checked address. A name
+that resolves to another address a moment later (DNS rebinding) has no effect. TLS checks the name, as usual. No redirect
+is followed, and no proxy from the environment is used.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ import httpcore
 
 from prefect_codepipeline.model.web_addresses import is_public
 
-_ANSWER_BYTES = 4096  # an answer is not looked at; so much is taken, so that the connection can be used again
+_ANSWER_BYTES = 4096  # the body is not used; up to this size it is read, so that the connection can be reused
 
 
 class PrivateAddressError(Exception):
-    """The URL leads to somebody's own network, which was not allowed."""
+    """The URL leads to a private network, and the block does not allow that."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server said: its status, and its headers by their names in small letters."""
+    """A server's response: the status, and the headers by their names in lower case."""
 
     status: int
     headers: Mapping[str, str]
 
 
 class Poster:
-    """Posts to one URL, over a connection that is kept.
+    """Posts to one URL, over a connection that is reused.
 
     Args:
-        url: where to.
-        allows_private_addresses: whether it may lead to this machine or its network.
+        url: the URL to post to.
+        allows_private_addresses: whether the URL may lead to this machine or its network.
     """
 
     def __init__(self, url: str, allows_private_addresses: bool) -> None:
@@ -51,17 +51,17 @@ class Poster:
         )
 
     def post(self, body: bytes, headers: Mapping[str, str], timeout: float) -> Answer:
-        """Post it once.
+        """Send one POST request.
 
         Args:
-            body: what is posted.
+            body: the body of the request.
             headers: its headers; length and host are added.
-            timeout: so many seconds it may take to connect, to send, and to be answered.
+            timeout: the limit in seconds for each of connecting, sending and receiving.
 
         Raises:
-            PrivateAddressError: the URL leads to an address that it may not.
-            TimeoutError: there was no answer in time; the request may have been taken.
-            ConnectionError: the server was not reached, its certificate is not good, or the connection broke.
+            PrivateAddressError: the URL leads to a private address, which is not allowed.
+            TimeoutError: there was no response in time; the server may have accepted the request.
+            ConnectionError: the server was not reached, its certificate is not valid, or the connection broke.
         """
         timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
         extensions: dict[str, Any] = {"timeout": timeouts}
@@ -82,12 +82,12 @@ class Poster:
             raise ConnectionError(str(error) or type(error).__name__) from error
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection."""
         self._pool.close()
 
 
 def _read_a_little(stream: Iterable[bytes], ends: float) -> None:
-    """An answer that is longer, or comes by drops, is left: its connection is closed rather than used again."""
+    """Stop at a response that is long or slow: its connection is closed instead of reused."""
     size = 0
     for chunk in stream:
         size += len(chunk)
@@ -96,7 +96,7 @@ def _read_a_little(stream: Iterable[bytes], ends: float) -> None:
 
 
 class _CheckedBackend(httpcore.NetworkBackend):
-    """Connects to addresses that were looked at."""
+    """Connects only to checked addresses."""
 
     def __init__(self, allows_private_addresses: bool) -> None:
         self._allows_private_addresses = allows_private_addresses
@@ -125,11 +125,11 @@ class _CheckedBackend(httpcore.NetworkBackend):
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"the name could not be looked up: {error}") from error
+            raise httpcore.ConnectError(f"the host name could not be resolved: {error}") from error
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
         if self._allows_private_addresses:
             return addresses
-        # One private address among public ones is no accident that a worker has to help.
+        # One private address among public ones is refused too: it may be an attack.
         if not all(map(is_public, addresses)):
             raise PrivateAddressError("the URL leads to a private address; the block does not allow that")
         return addresses

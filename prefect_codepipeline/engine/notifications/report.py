@@ -1,4 +1,4 @@
-"""Show how an execution stands while it runs: the run's name and tags, a page in Prefect's UI, Slack."""
+"""Publish the status of an execution while it runs: the run's name and tags, a page in Prefect's UI, Slack."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from prefect_codepipeline.model.views.page import execution_page
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.ui import run_url
 
-_PAUSE_SECONDS = 0.4  # each showing costs the server more than a fact does
+_PAUSE_SECONDS = 0.4  # each update costs the server more than a fact does
 _logger = logging.getLogger(__name__)
 
 
 class Reporter(Follower):
-    """Shows how one execution stands; states that come while one is being shown are skipped but for the last."""
+    """Publishes the status of one execution; of the states that arrive during an update, only the last is published."""
 
     def __init__(self, execution: Execution) -> None:
         super().__init__(execution, "codepipeline-report", _PAUSE_SECONDS)
@@ -48,7 +48,7 @@ class Reporter(Follower):
             for notifier in notifiers:
                 notifier.tell(state, run_url(state.execution_id), events)
             try:
-                page.show(state)
+                page.update(state)
             except CodePipelineError as error:
                 _logger.warning("the execution's page in Prefect's UI could not be updated: %s", error)
         close_all(notifiers)
@@ -58,14 +58,14 @@ class Reporter(Follower):
         try:
             return notifiers_of(execution.settings, execution.facts, execution.record.write)
         except CodePipelineError as error:
-            _logger.warning("Slack is not told anything: %s", error)
+            _logger.warning("no messages are sent to Slack: %s", error)
             return []
 
 
 def notifiers_of(
     settings: PipelineSettings, facts: list[AnyFact], on_posted: Callable[[NotificationSent], object]
 ) -> list[Notifier]:
-    """Who tells Slack, one for each channel that the settings name; what a channel lacks is a warning."""
+    """One notifier for each Slack channel in the settings; for a channel that cannot be used, a warning is logged."""
     channels = {name: (_channel(name), wants) for name, wants in wants_of(settings).items()}
     gateway = _gateway() if channels else None
     return [
@@ -74,7 +74,7 @@ def notifiers_of(
 
 
 def tell_the_end(execution_id: str) -> None:
-    """Tell what no process will tell any more, of an execution that was ended from outside; a failure is only logged."""
+    """Report the end of an execution that was ended from outside, in place of its process; errors are only logged."""
     try:
         known = read_execution(execution_id)
         if known.state is None:
@@ -87,7 +87,9 @@ def tell_the_end(execution_id: str) -> None:
         senders = senders_of(settings, declaration, facts, RecordOf(execution_id).write)
         notifiers = notifiers_of(settings, facts, RecordOf(execution_id).write)
     except CodePipelineError as error:
-        _logger.warning("execution %s: nobody is told of its end: %s", execution_id, error)
+        _logger.warning(
+            "execution %s: its end could not be reported to Slack and webhooks: %s", execution_id, error
+        )
         return
     for notifier in notifiers:
         notifier.tell(known.state, run_url(execution_id), events)
@@ -102,27 +104,29 @@ def _channel(name: str) -> SlackChannel | None:
     try:
         channel = load_slack_channel(name)
     except CodePipelineError as error:
-        _logger.warning("Slack is not told anything: %s", error)
+        _logger.warning("no messages are sent to Slack channel %r: %s", name, error)
         return None
     if channel is None:
         _logger.warning(
-            "Slack is not told anything: there is no SlackChannel block %r; make it with "
+            "no messages are sent to Slack: there is no SlackChannel block %r; create it with "
             "`codepipeline slack add %s --channel ID`", name, name,
         )  # fmt: skip
     return channel
 
 
 def _gateway() -> Gateway | None:
-    """Through which approvals can be decided from Slack, when there is one."""
+    """The gateway through which approvals can be decided from Slack, or None."""
     try:
         return load_gateway()
     except CodePipelineError as error:
-        _logger.warning("Slack gets no buttons: %s", error)
+        _logger.warning(
+            "messages in Slack have no buttons, because the gateway's settings cannot be read: %s", error
+        )
         return None
 
 
 class _Page:
-    """The run's name, its tags and its markdown artifact, each sent only when it changed."""
+    """The run's name, its tags and its markdown artifact; each is sent only if it has changed."""
 
     def __init__(self, execution_id: str) -> None:
         self._execution_id = execution_id
@@ -130,22 +134,22 @@ class _Page:
         self._name = ""
         self._text = ""
 
-    def show(self, state: ExecutionState) -> None:
+    def update(self, state: ExecutionState) -> None:
         name, text = run_name(state), execution_page(state)
         if name != self._name:
-            self._show_name(state, name)
+            self._update_name(state, name)
             self._name = name
         if text != self._text:
-            self._show_artifact(state, text)
+            self._update_artifact(state, text)
             self._text = text
 
-    def _show_name(self, state: ExecutionState, name: str) -> None:
+    def _update_name(self, state: ExecutionState, name: str) -> None:
         run = flow_run(self._execution_id)
-        if run is not None:  # tags that somebody gave the run stay
+        if run is not None:  # tags that a user added are kept
             body = {"name": name, "tags": sorted({*run["tags"], *run_tags(state)})}
             call("PATCH", f"/flow_runs/{self._execution_id}", body, expected=(404,))
 
-    def _show_artifact(self, state: ExecutionState, text: str) -> None:
+    def _update_artifact(self, state: ExecutionState, text: str) -> None:
         self._artifact_id = self._artifact_id or self._find_artifact()
         if self._artifact_id:
             call("PATCH", f"/artifacts/{self._artifact_id}", {"data": text}, expected=(404,))
@@ -153,15 +157,15 @@ class _Page:
         body = {
             "key": artifact_key(state.pinned.pipeline_name),
             "type": "markdown",
-            "description": f"How execution {self._execution_id} stands.",
+            "description": f"The status of execution {self._execution_id}.",
             "data": text,
             "flow_run_id": self._execution_id,
         }
-        _, made = call("POST", "/artifacts/", body)
-        self._artifact_id = str(made["id"])
+        _, artifact = call("POST", "/artifacts/", body)
+        self._artifact_id = str(artifact["id"])
 
     def _find_artifact(self) -> str | None:
-        # An earlier process of the same execution has made it.
+        # An earlier process of the same execution may have created it.
         wanted = {"flow_run_id": {"any_": [self._execution_id]}, "type": {"any_": ["markdown"]}}
         _, found = call("POST", "/artifacts/filter", {"artifacts": wanted, "limit": 1})
         return str(found[0]["id"]) if found else None
@@ -173,7 +177,7 @@ def artifact_key(pipeline_name: str) -> str:
 
 
 def run_name(state: ExecutionState) -> str:
-    """The flow run's name: pipeline, short id, and what is being released once it is known."""
+    """The flow run's name: pipeline, short id, and the source revision once it is known."""
     revisions = list(state.source_revisions.values())
     what = (
         f" {revisions[0].revision_id[:7]} {revisions[0].revision_summary.partition(chr(10))[0][:60]}"
@@ -184,7 +188,7 @@ def run_name(state: ExecutionState) -> str:
 
 
 def run_tags(state: ExecutionState) -> list[str]:
-    """Pipeline, trigger and revisions, to filter by in Prefect's UI."""
+    """The tags for filters in Prefect's UI: pipeline, trigger and revisions."""
     pinned: ExecutionPinned = state.pinned
     tags = ["codepipeline", f"pipeline:{pinned.pipeline_name}", f"trigger:{pinned.trigger_type}"]
     return [*tags, *(f"revision:{revision.revision_id[:12]}" for revision in state.source_revisions.values())]

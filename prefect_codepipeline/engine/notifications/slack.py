@@ -1,8 +1,8 @@
-"""Tell Slack how an execution stands. Slack may be slow, limited or away: the pipeline never waits for it.
+"""Send the status of an execution to Slack. Slack may be slow, limited or unavailable; the pipeline never waits for it.
 
-One thread for each channel sends. Newer states of the execution's message take the place of older ones that were not sent
-yet; each reply and each event is sent once, also across the processes of an execution, because what was posted stands in
-its record.
+One thread for each channel sends. A newer state of the execution's message replaces an older one that was not sent
+yet. Each reply and each event is sent once, also across the processes of an execution, because the record of the
+execution contains what was posted.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from prefect_codepipeline.model.views.slack_message import (
 
 FLUSH_SECONDS = 8.0
 EXECUTION = "execution"
-# What is posted about an approval, each with its token: that it is asked for, and what became of it.
+# The messages about an approval, each with its token: the request, its result, and reminders.
 ASKED, DECIDED, REMINDED = "approval:", "decided:", "reminded:"
 EVENT = "event:"
-# Slack takes some fifty edits a minute; an approval must not wait behind them.
+# Slack allows about fifty edits a minute; an approval must not wait behind them.
 _BETWEEN_EDITS = 1.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _POST, _UPDATE = "chat.postMessage", "chat.update"
@@ -46,21 +46,21 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sent:
-    """Where a message stands."""
+    """The place of a message in Slack."""
 
     channel_id: str
     ts: str
 
 
 class Notifier:
-    """Sends the messages about one execution to one channel, in a thread of its own.
+    """Sends the messages about one execution to one channel, in its own thread.
 
     Args:
-        channel: where to.
-        facts: what the record says was posted by earlier processes.
-        on_posted: writes down what was posted.
-        gateway: through which readers of the channel can decide approvals.
-        wants: what the channel is told.
+        channel: the channel to send to.
+        facts: the record, which contains what earlier processes posted.
+        on_posted: called with a fact for each posted message, to write it to the record.
+        gateway: the gateway through which readers of the channel can decide approvals.
+        wants: what the channel receives.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Notifier:
         self._message: Message | None = None
         self._shown: Message | None = None
         self._replies: dict[str, Message] = {}
-        # The events of each attempt of the execution, oldest first; the first that is sent heads a thread.
+        # The events of each attempt of the execution, oldest first; the first one sent starts a thread.
         self._attempts: dict[str, list[str]] = {}
         self._given_up: set[str] = set()
         self._without_blocks: set[str] = set()
@@ -100,10 +100,10 @@ class Notifier:
         self._thread.start()
 
     def tell(self, state: ExecutionState, run_url: str | None, events: Sequence[StateChange] = ()) -> None:
-        """Take note of how the execution stands; returns at once.
+        """Queue the messages for a new state of the execution; returns at once.
 
         Args:
-            state: how it stands.
+            state: the new state.
             run_url: its page in Prefect's UI.
             events: every event of the execution so far, oldest first.
         """
@@ -116,7 +116,7 @@ class Notifier:
         with self._changed:
             if self._wants.living_message:
                 self._message = execution_message(state, run_url)
-            # What has happened stays worth telling; an approval that was decided meanwhile does not.
+            # Failures and events are still sent later; an approval that was decided meanwhile is not.
             lasting = ("failure:", EVENT)
             kept = {name: reply for name, reply in self._replies.items() if name.startswith(lasting)}
             done = self._sent.keys() | self._given_up
@@ -124,24 +124,24 @@ class Notifier:
                 if (name := f"{EVENT}{event.id}") not in {*done, *kept}:
                     kept[name] = event_message(event, run_url)
             self._attempts = _by_attempt(wanted)
-            # An approval does not wait behind a row of events.
+            # An approval is sent before queued events.
             waiting = {**replies, **kept} | replies
             self._replies = {name: reply for name, reply in waiting.items() if name not in done}
             self._changed.notify()
 
     def close(self, seconds: float = FLUSH_SECONDS) -> None:
-        """Send what is left, for so long at most; returns early when Slack wants to be left alone for longer."""
+        """Send what is left, for at most `seconds`; returns early if Slack's rate limit lasts longer."""
         close_all([self], seconds)
 
     def end_by(self, deadline: float) -> None:
-        """Send what is left until then, in `time.monotonic()` seconds; returns at once."""
+        """Send what is left until `deadline`, in `time.monotonic()` seconds; returns at once."""
         with self._changed:
             self._deadline = deadline
             self._away_until, self._pause = 0.0, _FIRST_PAUSE
             self._changed.notify()
 
     def join(self, deadline: float) -> None:
-        """Wait until everything is sent, or until then."""
+        """Wait until everything is sent, or until `deadline`."""
         self._thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
     def _work(self) -> None:
@@ -149,12 +149,12 @@ class Notifier:
             subject, message = next_one
             try:
                 self._send(subject, message)
-            except Exception as error:  # a message is lost rather than the pipeline
+            except Exception as error:  # a lost message must not fail the pipeline
                 with self._changed:
                     self._after_failure(subject, read_failure(error))
 
     def _wait_for_work(self) -> tuple[str, Message] | None:
-        """What is to be sent now; None when there is nothing more to do."""
+        """Wait for the next message to send; None when all is done."""
         with self._changed:
             while not self._over:
                 now = time.monotonic()
@@ -169,21 +169,21 @@ class Notifier:
             return None
 
     def _is_closed(self, now: float, due: float | None) -> bool:
-        """Whether nothing is left, or nothing can be sent in time."""
+        """Whether nothing is left, or nothing more can be sent in time."""
         if self._deadline is None:
             return False
         if due is not None and max(now, due) >= self._deadline:
-            self._warn("late", "Slack was not told the latest of the execution in time; the run has it")
+            self._warn("late", f"{self._name} did not receive the final status in time; see the flow run")
             return True
         return due is None
 
     def _waiting(self) -> dict[str, Message]:
-        """What Slack was not told yet, the most urgent first; replies need the message they hang on."""
+        """The messages not sent yet, the most urgent first; replies need the message that they reply to."""
         message = self._message
         if message and EXECUTION not in self._sent and EXECUTION not in self._given_up:
             return {EXECUTION: message}
         edit = {EXECUTION: message} if message and self._can_edit and message != self._shown else {}
-        # The reply that asked is what tells of the decision; where none was posted, the execution's message does.
+        # A decision edits the reply that asked for it; without that reply, the execution's message reports the decision.
         replies = {
             subject: reply
             for subject, reply in self._replies.items()
@@ -220,9 +220,9 @@ class Notifier:
         self._write_down(subject, sent)
 
     def _head_of(self, subject: str) -> Sent | None:
-        """What an event is told in the thread of, where the execution has no message: the first of its attempt.
+        """The message to whose thread an event belongs if the execution has no message: the first event of its attempt.
 
-        An approval is not: what asks somebody to act stands in the channel itself.
+        An approval is not put into a thread: a request to act must be visible in the channel itself.
         """
         with self._changed:
             attempt = next((names for names in self._attempts.values() if subject in names), [])
@@ -244,8 +244,8 @@ class Notifier:
             self._on_posted(
                 NotificationSent(at=utc_now(), subject=subject, channel=channel, message_id=message_id)
             )
-        except Exception as error:  # this process still knows where the message stands
-            self._warn("record", f"a later process may post to Slack again what this one did: {error}")
+        except Exception as error:  # this process still knows the message's place
+            self._warn("record", f"a later process may post a message to {self._name} again: {error}")
 
     def _after_failure(self, subject: str, failure: SlackFailure) -> None:
         is_edit = subject == EXECUTION and EXECUTION in self._sent
@@ -253,33 +253,37 @@ class Notifier:
             self._limited_until[self._method(subject)] = time.monotonic() + self._rest(failure.seconds)
         elif failure.meaning == "over":
             self._over = True
-            self._warn("over", f"{self._name} is not told anything more: {failure.text}")
+            self._warn("over", f"{self._name} gets no more messages: {failure.text}")
         elif failure.meaning == "malformed" and subject not in self._without_blocks:
             self._without_blocks.add(subject)
-            self._warn("malformed", f"{failure.text}, and is sent its text only; please report this")
+            self._warn(
+                "malformed", f"{failure.text}; it is sent without formatting. Please report this as a bug"
+            )
         elif failure.meaning in ("gone", "fixed") and subject.startswith(DECIDED):
             self._give_up(subject, failure)
         elif failure.meaning == "gone" and (is_edit or self._can_reply):
             self._can_reply, self._can_edit = False, self._can_edit and not is_edit
-            self._warn("gone", f"{failure.text}; replies are posted in the channel")
+            self._warn("gone", f"{failure.text}; replies are posted in the channel itself")
         elif failure.meaning == "fixed" and is_edit:
             self._can_edit = False
-            self._warn("fixed", f"{failure.text}; only replies are sent")
+            self._warn("fixed", f"{failure.text}; only new replies are sent")
         elif failure.meaning == "away" or (failure.meaning == "unanswered" and subject == EXECUTION):
             self._away_until = time.monotonic() + self._rest(None)
-            self._warn("away", f"{failure.text}; {self._name} is told when Slack answers again")
+            self._warn(
+                "away", f"{failure.text}; the messages for {self._name} are sent when Slack responds again"
+            )
         else:
             self._give_up(subject, failure)
 
     def _give_up(self, subject: str, failure: SlackFailure) -> None:
-        """Leave one message unsent; a reply that was perhaps taken is not sent twice."""
+        """Leave one message unsent; a reply that Slack may have accepted is not sent again."""
         self._given_up.add(subject)
         self._replies.pop(subject, None)
         self._can_edit = self._can_edit and subject != EXECUTION
         self._warn("given up", f"a message to {self._name} may be missing: {failure.text}")
 
     def _rest(self, seconds: float | None) -> float:
-        """How long to leave Slack alone: as it says, else longer each time."""
+        """The pause before the next request: as long as Slack says, else longer each time."""
         pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
         return pause if seconds is None else seconds
 
@@ -288,14 +292,14 @@ class Notifier:
         return f"Slack channel {self._channel.channel!r}"
 
     def _warn(self, kind: str, text: str) -> None:
-        """Say each kind of trouble once; what ends it all is said in any case."""
+        """Log each kind of problem once; `late` only if no other problem was logged."""
         if kind not in self._warned and (kind != "late" or not self._warned):
             _logger.warning("%s", text)
         self._warned.add(kind)
 
 
 def close_all(notifiers: Sequence[Notifier], seconds: float = FLUSH_SECONDS) -> None:
-    """Have all of them send what is left at the same time, for so long at most."""
+    """Have all of them send what is left at the same time, for at most `seconds`."""
     deadline = time.monotonic() + seconds
     for notifier in notifiers:
         notifier.end_by(deadline)

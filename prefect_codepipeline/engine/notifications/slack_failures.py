@@ -1,4 +1,4 @@
-"""What an error that came from Slack means for the message, and what a person can do about it.
+"""Classify an error from Slack: what it means for the message, and what a user can do about it.
 
 https://docs.slack.dev/reference/methods/chat.postMessage#errors
 """
@@ -34,11 +34,11 @@ _MALFORMED = {
 _GONE = {"message_not_found", "thread_not_found"}
 _FIXED = {"cant_update_message", "edit_window_closed", "message_not_owned_by_app"}
 _NEW_TOKEN = "set a valid one with `codepipeline slack add`"
-_MENDED_BY = {
+_REMEDIES = {
     "account_inactive": "the bot's account was deactivated; install the app again",
-    "channel_not_found": "the bot sees no such channel; use the channel's id, and invite the bot: /invite @bot in the channel",
+    "channel_not_found": "the bot cannot find the channel; use the channel's id, and invite the bot: /invite @bot in the channel",
     "invalid_auth": f"its bot token is not valid; {_NEW_TOKEN}",
-    "is_archived": "the channel is archived; unarchive it, or report to another one",
+    "is_archived": "the channel is archived; unarchive it, or use another channel",
     "missing_scope": "the app lacks the scope chat:write; add it and install the app again",
     "not_authed": f"it has no bot token; {_NEW_TOKEN}",
     "not_in_channel": "the bot is not a member; invite the bot: /invite @bot in the channel",
@@ -49,11 +49,12 @@ _MENDED_BY = {
 
 @dataclass(frozen=True)
 class SlackFailure:
-    """What became of a message.
+    """The failure of a request to Slack.
 
-    `meaning`: `limited` (send it after `seconds`, when Slack says how many), `away` (send it again later), `unanswered`
-    (Slack may have taken it), `malformed` (Slack does not take this text), `gone` (the message it belongs to was deleted),
-    `fixed` (it cannot be edited), `over` (no message will ever be taken). `text` says it to people, without secrets.
+    `meaning`: `limited` (send again after `seconds`, if Slack says how many), `away` (send again later), `unanswered`
+    (Slack may have accepted the message), `malformed` (Slack refuses this message), `gone` (the message that it belongs
+    to was deleted), `fixed` (the message cannot be edited), `over` (Slack will refuse every message). `text` describes
+    the failure for users, without secrets.
     """
 
     meaning: Meaning
@@ -62,16 +63,18 @@ class SlackFailure:
 
 
 def read_failure(error: Exception) -> SlackFailure:
-    """What an exception that came out of a `SlackChannel` means."""
+    """The meaning of an exception from a `SlackChannel`."""
     if isinstance(error, SlackApiError):
         return _read_answer(error)
     if isinstance(error, TimeoutError):
         return SlackFailure("unanswered", "Slack did not answer in time")
     if isinstance(error, (OSError, HTTPException)):
-        return SlackFailure("away", f"Slack was not reached: {getattr(error, 'reason', None) or error!r}")
+        return SlackFailure(
+            "away", f"Slack could not be reached: {getattr(error, 'reason', None) or error!r}"
+        )
     if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
         return SlackFailure("away", "Slack's answer could not be read")
-    # The texts of other errors may quote the request, and with it the token.
+    # The texts of other errors may quote the request, which contains the token.
     return SlackFailure("over", f"{type(error).__name__}; check the block's api_url, and the proxy settings")
 
 
@@ -79,7 +82,7 @@ def _read_answer(error: SlackApiError) -> SlackFailure:
     response = error.response
     code, status = str(response.get("error")), int(getattr(response, "status_code", 200))
     if status == 429 or code in ("ratelimited", "rate_limited"):
-        return SlackFailure("limited", "Slack limits the rate", _retry_after(response))
+        return SlackFailure("limited", "Slack limits the rate of requests", _retry_after(response))
     if code in _MALFORMED:
         return SlackFailure("malformed", f"Slack did not accept the message ({code})")
     if code in _GONE:
@@ -88,9 +91,9 @@ def _read_answer(error: SlackApiError) -> SlackFailure:
         return SlackFailure("fixed", f"the execution's message cannot be edited ({code})")
     if status >= 500 or code in _PASSES:
         return SlackFailure("away", f"Slack has a problem (HTTP {status})" if status >= 500 else code)
-    if not re.fullmatch(r"[a-z_]+", code):  # a page in place of an answer
-        return SlackFailure("away", f"what answered is not Slack's API (HTTP {status})")
-    return SlackFailure("over", f"{_MENDED_BY.get(code, 'Slack refuses')} ({code})")
+    if not re.fullmatch(r"[a-z_]+", code):  # an HTML page, from a proxy for example
+        return SlackFailure("away", f"the response is not from Slack's API (HTTP {status})")
+    return SlackFailure("over", f"{_REMEDIES.get(code, 'Slack refuses the request')} ({code})")
 
 
 def _retry_after(response: object) -> float | None:

@@ -1,4 +1,4 @@
-"""Override a condition: the stage goes on whatever its rules say.
+"""Override a condition: the stage continues regardless of the results of the rules.
 
 https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_OverrideStageCondition.html
 """
@@ -21,24 +21,26 @@ from prefect_codepipeline.prefect_api.suspension import resume
 def override_stage_condition(
     pipeline_name: str, stage_name: str, execution_id: str, condition_type: ConditionType, by: str
 ) -> None:
-    """End a condition in favour of the stage; one that has failed it on success lets the execution go on.
+    """End a condition as if its rules had succeeded. If it has failed the stage already, the execution continues.
 
     Args:
-        pipeline_name: whose execution it is.
+        pipeline_name: the pipeline of the execution.
         stage_name: the stage.
         execution_id: the execution.
         condition_type: `BEFORE_ENTRY` or `ON_SUCCESS`.
-        by: who asks.
+        by: the user who overrides.
 
     Raises:
-        PipelineExecutionNotFoundException, StageNotFoundException: there is no such thing.
-        ConditionNotOverridableException: there is no such condition, or it is over.
-        NotLatestPipelineExecutionException, StageNotRetryableException: the execution can go on no more.
-        ConcurrentPipelineExecutionsLimitExceededException: as many executions as may be are in flight.
+        PipelineExecutionNotFoundException, StageNotFoundException: the execution or the stage does not exist.
+        ConditionNotOverridableException: there is no such condition, or it has ended and cannot be overridden.
+        NotLatestPipelineExecutionException, StageNotRetryableException: the execution cannot continue any more.
+        ConcurrentPipelineExecutionsLimitExceededException: the limit of executions in progress is reached.
     """
     state = read_execution(execution_id).state
     if state is None or state.pinned.pipeline_name != pipeline_name:
-        raise ValidationException(f"execution {execution_id} has not begun, or is none of {pipeline_name!r}")
+        raise ValidationException(
+            f"execution {execution_id} has not started, or is not an execution of pipeline {pipeline_name!r}"
+        )
     if stage_name not in [stage.name for stage in state.stages]:
         raise StageNotFoundException(f"execution {execution_id} has no stage {stage_name!r}")
     stage = state.stage(stage_name)
@@ -51,14 +53,14 @@ def override_stage_condition(
             f"{status or 'not being evaluated'}"
             + (" and would skip the stage" if condition and condition.condition.result == "SKIP" else "")
         )
-    is_over = condition.ended is not None
-    if is_over:
+    has_ended = condition.ended is not None
+    if has_ended:
         check_retryable(state, stage_name, "ALL_ACTIONS")
         check_room(state)
-    attempt = stage.attempt + (1 if is_over else 0)
+    attempt = stage.attempt + (1 if has_ended else 0)
     request = OverrideRequested(at=utc_now(), stage=stage_name, condition=kind, attempt=attempt, by=by)
     RecordOf(execution_id).write(request)
-    if is_over:
-        go_on_with(state, stage_name, by)
+    if has_ended:
+        continue_from(state, stage_name, by)
     else:
         resume(execution_id)

@@ -1,7 +1,7 @@
-"""The deployment `pipeline/<name>`: what the newest version of a definition says, as Prefect starts and shows it.
+"""The deployment `pipeline/<name>`: the newest version of a definition, in the form that Prefect starts and displays.
 
-It can be made again from the definition and the pipeline's schedules at any time; nothing is kept in it alone but
-schedules that somebody made in Prefect's UI.
+It can be recreated from the definition and the pipeline's schedules at any time. Only schedules that users created in
+Prefect's UI are stored nowhere else.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 
 
 def project(declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL) -> UUID:
-    """Make the deployment `pipeline/<name>` say what the definition says; the deployment's id."""
+    """Create the deployment `pipeline/<name>`, or update it to the definition; the deployment's id."""
     flow_id = client().create_flow_from_name(FLOW_NAME)
     status, there = call("GET", f"/deployments/name/{FLOW_NAME}/{declaration.name}", expected=(404,))
     deployment_id = client().create_deployment(
@@ -46,14 +46,14 @@ def project(declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL
         parameters={},
         parameter_openapi_schema=parameter_schema(declaration),
         enforce_parameter_schema=True,
-        # What is not named here, Prefect deletes.
+        # Prefect deletes schedules that are not listed here.
         schedules=wanted_schedules(declaration.name, there["schedules"] if status == 200 else []),
     )
     return UUID(str(deployment_id))
 
 
 def count_of_everything() -> str:
-    """A text that changes when a definition or a deployment comes or goes; two short requests."""
+    """A text that changes when a definition or a deployment is created or deleted; two short requests."""
     of_ours = {"block_types": {"slug": {"any_": [DEFINITION_TYPE]}}}
     _, definitions = call("POST", "/block_documents/count", of_ours)
     _, deployments = call("POST", "/deployments/count", _DEPLOYMENTS)
@@ -63,10 +63,10 @@ def count_of_everything() -> str:
 def deployed_definitions(
     known: Mapping[tuple[str, int], PipelineDefinition] | None = None,
 ) -> list[PipelineDefinition]:
-    """What every deployed pipeline runs now, by name, secrets included.
+    """The definitions of all deployed pipelines in their deployed versions, by name, with secrets.
 
     Args:
-        known: definitions that were read before, by name and version, which are not read again: a version never changes.
+        known: definitions that were read before, by name and version. They are not read again: a version never changes.
     """
     deployments = call_all("/deployments/filter", _DEPLOYMENTS)
     versions = {str(each["name"]): int(each["version"] or 1) for each in deployments}
@@ -78,27 +78,29 @@ def deployed_definitions(
 
 
 def project_missing() -> list[str]:
-    """Make the deployments anew that are missing, or older than the newest definition; what was done, as sentences."""
+    """Recreate deployments that are missing, or older than the newest definition; one sentence for each."""
     versions = {
         each["name"]: int(each["version"] or 1) for each in call_all("/deployments/filter", _DEPLOYMENTS)
     }
     done = []
     for name in sorted(set(pipeline_names()) - versions.keys()):
         if _project_newest(name, 1, _last_work_pool(name)):
-            done.append(f"pipeline {name!r}: its deployment was missing and is made anew")
+            done.append(f"pipeline {name!r}: recreated its deployment, which was missing")
     for name in updated_since(versions):
         _, deployment = call("GET", f"/deployments/name/{FLOW_NAME}/{name}")
         if _project_newest(name, versions[name], deployment["work_pool_name"]):
-            done.append(f"pipeline {name!r}: its deployment was older than its definition and is made anew")
+            done.append(f"pipeline {name!r}: recreated its deployment, which was older than its definition")
     return done
 
 
 def _project_newest(name: str, at_least: int, work_pool: str | None) -> bool:
-    """False when the work pool is gone, too: then somebody has to say where it runs."""
+    """False if the work pool does not exist either: then a user has to choose one."""
     work_pool = work_pool or DEFAULT_WORK_POOL
     if call("GET", f"/work_pools/{work_pool}", expected=(404,))[0] == 404:
         _logger.warning(
-            "pipeline %r has no deployment, and there is no work pool %r to run it", name, work_pool
+            "pipeline %r has no deployment, and its work pool %r does not exist; deploy the pipeline again",
+            name,
+            work_pool,
         )
         return False
     _, newest = newest_version(name, at_least)
@@ -107,13 +109,13 @@ def _project_newest(name: str, at_least: int, work_pool: str | None) -> bool:
 
 
 def _last_work_pool(pipeline_name: str) -> str | None:
-    """Where the pipeline ran last."""
+    """The work pool of the pipeline's last execution."""
     runs = find_runs(pipeline_name, limit=1)
     return str(runs[0]["work_pool_name"]) if runs and runs[0]["work_pool_name"] else None
 
 
 def parameter_schema(declaration: PipelineDeclaration) -> dict[str, Any]:
-    """The run form of the pipeline: its variables and source actions as fields, nothing else accepted."""
+    """The schema of the pipeline's run form in Prefect: its variables and source actions; other fields are refused."""
     variables = {
         variable.name: {
             "type": "string",
@@ -143,7 +145,7 @@ def parameter_schema(declaration: PipelineDeclaration) -> dict[str, Any]:
             "variables": _object("variables", "Pipeline variables.", 0, variables, required),
             "source_revisions": _object(
                 "source_revisions",
-                "Source revision overrides, by action; the branch's head without one.",
+                "Source revision overrides, by action; the default is the head of the branch.",
                 1,
                 revisions,
                 [],
@@ -170,7 +172,7 @@ def _object(
 
 
 def source_actions(declaration: PipelineDeclaration) -> list[str]:
-    """The names of its source actions."""
+    """The names of the pipeline's source actions."""
     return [
         action.name
         for stage in declaration.stages

@@ -28,23 +28,25 @@ def retry_stage_execution(
     """Run a failed or stopped stage again; the execution's id.
 
     Args:
-        pipeline_name: whose execution it is.
+        pipeline_name: the pipeline of the execution.
         stage_name: the stage.
-        execution_id: the execution, in its latest attempt of the stage.
-        retry_mode: `FAILED_ACTIONS` keeps what succeeded, `ALL_ACTIONS` begins at the first action.
-        by: who asks.
+        execution_id: the execution; its latest attempt of the stage is retried.
+        retry_mode: `FAILED_ACTIONS` keeps the results of succeeded actions, `ALL_ACTIONS` starts at the first action.
+        by: the user who retries.
 
     Raises:
-        PipelineExecutionNotFoundException, StageNotFoundException: there is no such thing.
-        StageNotRetryableException: nothing failed there, or the pipeline has changed since, or it runs.
+        PipelineExecutionNotFoundException, StageNotFoundException: the execution or the stage does not exist.
+        StageNotRetryableException: the stage did not fail, the pipeline has changed since, or the execution runs.
         NotLatestPipelineExecutionException: a later execution has been in the stage.
-        ConcurrentPipelineExecutionsLimitExceededException: as many executions as may be are in flight.
-        ValidationException: the execution runs at a terminal, not by a worker.
+        ConcurrentPipelineExecutionsLimitExceededException: the limit of executions in progress is reached.
+        ValidationException: the execution was run at a terminal, not by a worker.
     """
     known = read_execution(execution_id)
     state = known.state
     if state is None or state.pinned.pipeline_name != pipeline_name:
-        raise ValidationException(f"execution {execution_id} has not begun, or is none of {pipeline_name!r}")
+        raise ValidationException(
+            f"execution {execution_id} has not started, or is not an execution of pipeline {pipeline_name!r}"
+        )
     if not known.run["deployment_id"]:
         raise ValidationException(f"execution {execution_id} was run at a terminal; run it again there")
     if _is_asked_for(known):
@@ -58,15 +60,15 @@ def retry_stage_execution(
     return execution_id
 
 
-def go_on_with(state: ExecutionState, stage_name: str, by: str) -> None:
-    """Have an execution that is over go on in a stage, where all that succeeded is kept."""
+def continue_from(state: ExecutionState, stage_name: str, by: str) -> None:
+    """Let an execution that has ended continue in a stage; the results of succeeded actions are kept."""
     if RecordOf(state.execution_id).write(_request(state, stage_name, "FAILED_ACTIONS", by)):
         schedule_again(state.execution_id)
 
 
 def write_retry(record: RecordOf, state: ExecutionState, by: str) -> None:
-    """What Prefect's Retry button means: retry what failed. Where that may not be, nothing is written."""
-    stage = next((stage for stage in state.stages if _is_over_badly(state, stage)), None)
+    """Record the retry for Prefect's Retry button: of the failed actions. If that is not allowed, nothing is written."""
+    stage = next((stage for stage in state.stages if _ended_unsuccessfully(state, stage)), None)
     if stage is None:
         return
     try:
@@ -77,45 +79,47 @@ def write_retry(record: RecordOf, state: ExecutionState, by: str) -> None:
 
 
 def check_retryable(state: ExecutionState, stage_name: str, retry_mode: RetryMode) -> None:
-    """Raise what AWS raises when the stage may not be retried. An execution that crashed has no end yet, but may."""
+    """Raise AWS's exception if the stage may not be retried. An execution that crashed and has no end may be retried."""
     stage = next((stage for stage in state.stages if stage.name == stage_name), None)
     where = f"stage {stage_name!r} of execution {state.execution_id}"
     if stage is None:
         names = ", ".join(stage.name for stage in state.stages)
-        raise StageNotFoundException(f"the execution has no stage {stage_name!r}; it has: {names}")
+        raise StageNotFoundException(
+            f"execution {state.execution_id} has no stage {stage_name!r}; it has: {names}"
+        )
     if state.final and state.final.status not in ("Failed", "Stopped"):
         raise StageNotRetryableException(f"{where} cannot be retried: the execution is {state.final.status}")
-    if not _is_over_badly(state, stage):
+    if not _ended_unsuccessfully(state, stage):
         raise StageNotRetryableException(
             f"{where} cannot be retried: it is {stage.status or 'not entered yet'}, not Failed or Stopped"
         )
     has_failed = any(action.status in ("Failed", "Abandoned") for action in stage.actions)
     if retry_mode == "FAILED_ACTIONS" and stage.status == "Failed" and not has_failed:
         raise StageNotRetryableException(
-            f"{where} has no failed actions: a condition failed it; retry all actions"
+            f"{where} has no failed actions: a condition failed it; retry ALL_ACTIONS"
         )
     _, newest = newest_version(state.pinned.pipeline_name)
     if state.pinned.pipeline_version != newest.version:
         raise StageNotRetryableException(
             f"{where} cannot be retried: the pipeline has changed since "
-            f"(it ran version {state.pinned.pipeline_version}, now there is {newest.version})"
+            f"(it ran version {state.pinned.pipeline_version}, the newest version is {newest.version})"
         )
     latest = gate.read_gates(state.pinned.pipeline_name).latest(stage_name)
     if latest not in (None, state.execution_id):
         raise NotLatestPipelineExecutionException(
-            f"{where} cannot be retried: execution {latest} has been in the stage since"
+            f"{where} cannot be retried: the later execution {latest} has been in the stage since"
         )
 
 
 def check_room(state: ExecutionState) -> None:
-    """Raise ConcurrentPipelineExecutionsLimitExceededException when an execution that is over finds no room again."""
+    """Raise ConcurrentPipelineExecutionsLimitExceededException if an ended execution would exceed the limit."""
     pinned = state.pinned
     mode = read_definition_block(pinned.definition_id).masked().execution_mode
     check_limit(pinned.pipeline_name, mode)
 
 
-def _is_over_badly(state: ExecutionState, stage: StageState) -> bool:
-    """Ended badly, or left by a process that died before it could say so."""
+def _ended_unsuccessfully(state: ExecutionState, stage: StageState) -> bool:
+    """Whether the stage failed or was stopped, or its process died after a failed action, before recording the end."""
     if stage.finished:
         return stage.finished.status in ("Failed", "Stopped", "Cancelled")
     return not state.final and any(action.status in ("Failed", "Abandoned") for action in stage.actions)
@@ -125,8 +129,8 @@ def _request(state: ExecutionState, stage_name: str, retry_mode: RetryMode, by: 
     return RetryRequested(at=utc_now(), epoch=state.epoch + 1, stage=stage_name, retry_mode=retry_mode, by=by)
 
 
-def _is_asked_for(known: KnownExecution) -> bool:
-    """Whether a retry was written down that no process has begun, of a run that is over."""
+def _is_unscheduled_retry(known: KnownExecution) -> bool:
+    """Whether a retry was recorded but not started by any process, and the run has ended."""
     starts = (fact for fact in reversed(known.facts) if isinstance(fact, ProcessStarted | RetryRequested))
     last = next(starts, None)  # none when its first process died at once
     is_over = known.run["state_type"] in ("FAILED", "CANCELLED")

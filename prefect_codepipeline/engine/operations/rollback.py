@@ -1,4 +1,4 @@
-"""Roll a stage back: a new execution that runs this one stage with what an earlier execution had.
+"""Roll a stage back: a new execution runs only this stage, with the artifacts and variables of an earlier execution.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-rollback.html
 """
@@ -36,21 +36,23 @@ def rollback_stage(pipeline_name: str, stage_name: str, target_execution_id: str
         pipeline_name: the pipeline.
         stage_name: the stage, not the source stage.
         target_execution_id: an execution of the pipeline's newest version that succeeded in the stage.
-        by: who asks.
+        by: the user who rolls back.
 
     Raises:
-        PipelineNotFoundException, StageNotFoundException, PipelineExecutionNotFoundException: no such thing.
-        PipelineExecutionOutdatedException: the target ran another version.
-        UnableToRollbackStageException: the stage cannot go back there, or runs.
+        PipelineNotFoundException, StageNotFoundException, PipelineExecutionNotFoundException: it does not exist.
+        PipelineExecutionOutdatedException: the target execution ran another version of the pipeline.
+        UnableToRollbackStageException: the stage cannot be rolled back to that execution, or an execution runs in it.
     """
     _, newest = newest_version(pipeline_name)
     declaration = newest.masked()
     names = [stage.name for stage in declaration.stages]
     what = f"stage {stage_name!r} of pipeline {pipeline_name!r} cannot be rolled back"
     if stage_name not in names:
-        raise StageNotFoundException(f"there is no stage {stage_name!r}; there are: {', '.join(names)}")
+        raise StageNotFoundException(
+            f"pipeline {pipeline_name!r} has no stage {stage_name!r}; it has: {', '.join(names)}"
+        )
     if declaration.execution_mode == "PARALLEL":
-        raise UnableToRollbackStageException(f"{what}: the pipeline is PARALLEL")
+        raise UnableToRollbackStageException(f"{what}: the pipeline's execution mode is PARALLEL")
     if stage_name == names[0]:
         raise UnableToRollbackStageException(f"{what}: it is the source stage")
     target = read_execution(target_execution_id)
@@ -60,14 +62,15 @@ def rollback_stage(pipeline_name: str, stage_name: str, target_execution_id: str
         )
     if target.state.pinned.pipeline_version != newest.version:
         raise PipelineExecutionOutdatedException(
-            f"{what} to execution {target.id}: it ran version {target.state.pinned.pipeline_version} of the "
-            f"pipeline, now there is {newest.version}"
+            f"{what} to execution {target.id}: that ran version {target.state.pinned.pipeline_version} of the "
+            f"pipeline, the newest version is {newest.version}"
         )
     if target.state.pinned.execution_type == "ROLLBACK":
-        raise UnableToRollbackStageException(f"{what} to execution {target.id}, which is itself a rollback")
+        raise UnableToRollbackStageException(f"{what} to execution {target.id}: that is a rollback itself")
     if not _succeeded_in(target.state, stage_name):
         raise UnableToRollbackStageException(
-            f"{what} to execution {target.id}, which is {target.state.stage(stage_name).status or 'not'} there"
+            f"{what} to execution {target.id}: its status in the stage is "
+            f"{target.state.stage(stage_name).status or 'none'}, not Succeeded"
         )
     if holder := gate.read_gates(pipeline_name).holder(stage_name):
         raise UnableToRollbackStageException(f"{what} now: execution {holder} runs in it")
@@ -81,9 +84,9 @@ def start_rollback(
     detail: str,
     idempotency_key: str | None = None,
 ) -> str:
-    """Create the execution of a rollback; its id. The same idempotency key makes one."""
+    """Create the execution of a rollback; its id. The same idempotency key creates only one."""
     state = target.state
-    assert state, "the target of a rollback has begun"
+    assert state, "the target of a rollback has started"
     run = client().create_flow_run_from_deployment(
         UUID(str(target.run["deployment_id"])),
         parameters={"variables": state.pinned.variables, "source_revisions": {}},
@@ -100,7 +103,7 @@ def start_rollback(
 
 
 def latest_success(pipeline_name: str, stage_name: str, version: int, not_this: str) -> KnownExecution | None:
-    """The newest standard execution of that version that succeeded in the stage."""
+    """The newest execution of that version that succeeded in the stage and is not a rollback, or None."""
     offset = 0
     while runs := find_runs(pipeline_name, limit=_PAGE, offset=offset):
         for run in runs:
@@ -119,9 +122,9 @@ def latest_success(pipeline_name: str, stage_name: str, version: int, not_this: 
 
 
 def inherited_from(target_id: str, stage_name: str) -> Inherited:
-    """What a rollback begins with: what the target had when it entered the stage."""
+    """The input of a rollback: artifacts, variables and revisions that the target had when it entered the stage."""
     state = read_execution(target_id).state
-    assert state, "the target of a rollback has begun"
+    assert state, "the target of a rollback has started"
     before = [stage for stage in state.stages if stage.name != stage_name]
     done = [action for stage in before for action in stage.actions if action.status == "Succeeded"]
     finished = [(action, action.finished) for action in done if action.finished]

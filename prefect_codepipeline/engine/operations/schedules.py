@@ -1,7 +1,7 @@
-"""The schedules of pipelines: kept in a Prefect variable each, and shown to Prefect as schedules of the deployment.
+"""The schedules of pipelines: each is stored in a Prefect variable, and copied to the deployment's schedules.
 
-The variable is what counts, so that a deployment that was deleted is made anew with them. A schedule that somebody made
-in Prefect's UI has none; it stays with the deployment as long as that lives.
+The variables are the source of truth: a deployment that was deleted is recreated with them. A schedule that a user
+created in Prefect's UI has no variable; it exists only as long as the deployment.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ def schedules_of(pipeline_name: str) -> list[Schedule]:
 
 
 def schedule_variables(pipeline_name: str) -> list[dict[str, Any]]:
-    """The Prefect variables that keep the schedules of a pipeline."""
+    """The Prefect variables that store the schedules of a pipeline."""
     tags = {"all_": [_TAG, f"pipeline:{pipeline_name}"]}
     return call_all("/variables/filter", {"variables": {"tags": tags}, "sort": "NAME_ASC"})
 
 
 def keep_schedule(deployment: dict[str, Any], schedule: Schedule, replace: bool = False) -> bool:
-    """Add a schedule to a deployed pipeline; False when it has this one already.
+    """Add a schedule to a deployed pipeline; False if it has the same one already.
 
     Args:
-        deployment: of the pipeline, as Prefect's API gives it.
-        schedule: what to add.
-        replace: put it in the place of the one of that name.
+        deployment: of the pipeline, as Prefect's API returns it.
+        schedule: the schedule to add.
+        replace: replace a schedule of the same name.
 
     Raises:
-        ValidationException: there is another one of that name, or there are as many as there may be.
+        ValidationException: there is a different schedule of that name, or the limit of schedules is reached.
     """
     name = str(deployment["name"])
     there = {known.rule: known for known in schedules_of(name)}
     before = there.get(schedule.rule)
-    if before and _says_the_same(before, schedule):
+    if before and _is_same(before, schedule):
         schedule = before
     elif before and not replace:
         raise ValidationException(
@@ -56,32 +56,32 @@ def keep_schedule(deployment: dict[str, Any], schedule: Schedule, replace: bool 
         )
     elif not before and len(there) >= MAX_SCHEDULES:
         raise ValidationException(
-            f"pipeline {name!r} has {len(there)} schedules; there are {MAX_SCHEDULES} at most"
+            f"pipeline {name!r} has {len(there)} schedules; the limit is {MAX_SCHEDULES}"
         )
     else:
         _write(name, schedule)
-    _show(deployment, schedule)
+    _copy_to_deployment(deployment, schedule)
     return schedule is not before
 
 
 def remove_schedule(deployment: dict[str, Any], rule: str) -> None:
-    """Take a schedule away. Raises `ValidationException` when there is none of that name."""
+    """Remove a schedule. Raises `ValidationException` if there is none of that name."""
     name = str(deployment["name"])
     status, _ = call("DELETE", f"/variables/name/{_variable_name(name, rule)}", expected=(404,))
-    shown = [each for each in deployment["schedules"] if each["slug"] == rule]
-    if status == 404 and not shown:
+    copies = [each for each in deployment["schedules"] if each["slug"] == rule]
+    if status == 404 and not copies:
         known = ", ".join(schedule.rule for schedule in schedules_of(name)) or "none"
         raise ValidationException(f"pipeline {name!r} has no schedule {rule!r}; it has: {known}")
-    for each in shown:
+    for each in copies:
         call("DELETE", f"/deployments/{deployment['id']}/schedules/{each['id']}", expected=(404,))
 
 
 def wanted_schedules(pipeline_name: str, there: list[dict[str, Any]]) -> list[DeploymentScheduleCreate]:
-    """Everything that the deployment's schedules shall be: the pipeline's own, and what people made in Prefect's UI.
+    """The schedules that the deployment must have: the pipeline's own, and those created in Prefect's UI.
 
     Args:
-        pipeline_name: of the pipeline.
-        there: the deployment's schedules as they are, whose pauses stay.
+        pipeline_name: the pipeline.
+        there: the deployment's current schedules; a paused one stays paused.
     """
     own = {schedule.rule: schedule for schedule in schedules_of(pipeline_name)}
     active = {each["slug"]: bool(each["active"]) for each in there}
@@ -92,20 +92,20 @@ def wanted_schedules(pipeline_name: str, there: list[dict[str, Any]]) -> list[De
         for each in there
         if each["slug"] not in own
     ]
-    ours = [_as_prefect_has_it(schedule, active.get(rule, True)) for rule, schedule in own.items()]
+    ours = [_as_prefect_schedule(schedule, active.get(rule, True)) for rule, schedule in own.items()]
     return [*ours, *others]
 
 
 def rule_of(run: FlowRun) -> str:
-    """The name of the schedule that made a flow run, `schedule` when it has none."""
+    """The name of the schedule that created a flow run, or `schedule` if it has no name."""
     maker = run.created_by
-    # Prefect names the class of a schedule that has no name.
+    # For a schedule without a name, Prefect returns the name of its class.
     is_named = maker and maker.display_value and not maker.display_value.endswith("Schedule")
     return str(maker.display_value) if maker and is_named else "schedule"
 
 
-def _says_the_same(one: Schedule, other: Schedule) -> bool:
-    # When a rate began is not said by who writes it.
+def _is_same(one: Schedule, other: Schedule) -> bool:
+    # The user does not give the anchor of a rate: it is the time at which the schedule was added.
     return one == other.model_copy(update={"anchor": one.anchor})
 
 
@@ -118,29 +118,31 @@ def _write(pipeline_name: str, schedule: Schedule) -> None:
         call("PATCH", f"/variables/name/{name}", {"value": value})
 
 
-def _show(deployment: dict[str, Any], schedule: Schedule) -> None:
-    """Let Prefect's deployment have the schedule."""
+def _copy_to_deployment(deployment: dict[str, Any], schedule: Schedule) -> None:
+    """Add the schedule to Prefect's deployment, or update it there."""
     path = f"/deployments/{deployment['id']}/schedules"
-    body = _as_prefect_has_it(schedule).model_dump(mode="json", exclude_unset=True)
+    body = _as_prefect_schedule(schedule).model_dump(mode="json", exclude_unset=True)
     there = [each["id"] for each in deployment["schedules"] if each["slug"] == schedule.rule]
     if there:
         call("PATCH", f"{path}/{there[0]}", {key: body[key] for key in ("schedule", "parameters")})
     else:
         call("POST", path, [body])
-    # The scheduler itself looks once a minute only, and would miss the first runs.
+    # Prefect's scheduler runs only once a minute and would miss the first runs.
     call("POST", f"/deployments/{deployment['id']}/schedule", {})
 
 
-def _as_prefect_has_it(schedule: Schedule, active: bool = True) -> DeploymentScheduleCreate:
+def _as_prefect_schedule(schedule: Schedule, active: bool = True) -> DeploymentScheduleCreate:
     read = read_expression(schedule.expression)
-    shown: CronSchedule | IntervalSchedule
+    converted: CronSchedule | IntervalSchedule
     if isinstance(read, Cron):
-        shown = CronSchedule(cron=read.text, timezone=schedule.timezone)
+        converted = CronSchedule(cron=read.text, timezone=schedule.timezone)
     else:
         anchor = datetime.fromisoformat(schedule.anchor)
-        shown = IntervalSchedule(interval=read.interval, anchor_date=anchor, timezone=schedule.timezone)
+        converted = IntervalSchedule(interval=read.interval, anchor_date=anchor, timezone=schedule.timezone)
     parameters = {"variables": schedule.variables} if schedule.variables else {}
-    return DeploymentScheduleCreate(schedule=shown, active=active, parameters=parameters, slug=schedule.rule)
+    return DeploymentScheduleCreate(
+        schedule=converted, active=active, parameters=parameters, slug=schedule.rule
+    )
 
 
 def _variable_name(pipeline_name: str, rule: str) -> str:

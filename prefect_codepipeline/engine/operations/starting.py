@@ -26,17 +26,17 @@ def start_pipeline_execution(
     """Start an execution of a deployed pipeline; its pipelineExecutionId, which is the flow run's id.
 
     Args:
-        name: of the pipeline.
+        name: the pipeline.
         variables: values of pipeline variables, by name.
         source_revisions: a commit, tag or branch for source actions, by action name.
-        started_by: who starts it, for people; the execution's trigger detail.
-        client_request_token: the same token starts one execution, however often it is sent.
-        trigger_type: what starts it when it is not a person.
+        started_by: the user or service that starts it, for display; the execution's trigger detail.
+        client_request_token: the same token starts only one execution, even if it is sent several times.
+        trigger_type: the trigger, if a user does not start it.
 
     Raises:
-        PipelineNotFoundException: no such pipeline.
-        ValidationException: a variable or source action that it does not have, a missing or empty value.
-        ConcurrentPipelineExecutionsLimitExceededException: a QUEUED or PARALLEL pipeline has 50 in flight.
+        PipelineNotFoundException: there is no such pipeline.
+        ValidationException: the pipeline does not have the variable or source action, or a value is missing or empty.
+        ConcurrentPipelineExecutionsLimitExceededException: a QUEUED or PARALLEL pipeline has 50 executions in progress.
     """
     deployment = find_deployment(name)
     _, definition = newest_version(name, int(deployment["version"] or 1))
@@ -46,7 +46,7 @@ def start_pipeline_execution(
     run = client().create_flow_run_from_deployment(
         UUID(deployment["id"]),
         parameters={"variables": dict(variables), "source_revisions": dict(source_revisions)},
-        # All pipelines are deployments of one flow, for which Prefect keeps these keys.
+        # All pipelines are deployments of one flow, and Prefect's keys are unique for each flow.
         idempotency_key=f"{name}/{client_request_token}" if client_request_token else str(uuid4()),
         labels={
             "codepipeline.started-by": started_by,
@@ -59,7 +59,7 @@ def start_pipeline_execution(
 def check_start(
     declaration: PipelineDeclaration, variables: Mapping[str, str], source_revisions: Mapping[str, str]
 ) -> None:
-    """Check what an execution is started with. Raises `ValidationException`, naming every mistake."""
+    """Check the variables and revisions for a start. Raises `ValidationException`, naming every mistake."""
     mistakes = [
         *_mistakes_in_variables(declaration, variables),
         *_mistakes_in_revisions(declaration, source_revisions),

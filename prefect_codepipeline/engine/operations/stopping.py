@@ -1,4 +1,4 @@
-"""Stop executions from outside, and wind up those whose process cannot do it any more.
+"""Stop executions from outside, and conclude executions whose process cannot do that any more.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-stop.html
 """
@@ -41,17 +41,17 @@ StageEnd = Literal["Stopped", "Failed"]
 def stop_pipeline_execution(
     pipeline_name: str, execution_id: str, *, abandon: bool, reason: str, by: str
 ) -> StopRequested:
-    """Have an execution start nothing more; actions in progress end by themselves, or now when abandoned.
+    """Stop an execution: no further action starts. Actions in progress end by themselves, or now if abandoned.
 
     Args:
-        pipeline_name: whose execution it is.
+        pipeline_name: the pipeline of the execution.
         execution_id: the execution.
         abandon: end the actions in progress; their status is Abandoned.
-        reason: for people, up to 200 characters.
-        by: who asks.
+        reason: a text for users, up to 200 characters.
+        by: the user who stops it.
 
     Raises:
-        PipelineExecutionNotStoppableException: there is no such execution in progress.
+        PipelineExecutionNotStoppableException: the execution does not exist or is not in progress.
         DuplicatedStopRequestException: it is being stopped already; an abandon may follow a stop once.
         ValidationException: the reason is too long.
     """
@@ -69,29 +69,29 @@ def stop_pipeline_execution(
 
 
 def cancel_for_update(execution: KnownExecution, by: str, reason: str) -> bool:
-    """Have an execution end as Cancelled after its actions in progress; whether it was told now."""
-    assert execution.state, "only an execution that has begun is cancelled"
+    """Request that an execution ends as Cancelled after its actions in progress; False if that was requested before."""
+    assert execution.state, "only an execution that has started is cancelled"
     request = StopRequested(at=utc_now(), epoch=execution.state.epoch, how="cancel", reason=reason, by=by)
     is_new = RecordOf(execution.id).write(request)
     resume(execution.id, WAKE_ONLY)
     return is_new
 
 
-def wind_up(state: ExecutionState, by: str, reason: str) -> None:
-    """Write down that an execution was stopped that no process will end: somebody cancelled its run in Prefect."""
+def end_as_stopped(state: ExecutionState, by: str, reason: str) -> None:
+    """Record the end of a stopped execution that no process will end: a user cancelled its run in Prefect."""
     stop = StopRequested(at=utc_now(), epoch=state.epoch, how="abandon", reason=reason, by=by)
     RecordOf(state.execution_id).write(stop)
-    _end_what_is_open(state, "Abandoned", "Stopped", reason)
+    _end_open_actions_and_stages(state, "Abandoned", "Stopped", reason)
     _end(state, stop.ends_as, stop.summary)
 
 
-def give_up(state: ExecutionState, reason: str) -> None:
-    """Write down that an execution has failed that no process will end: they died, and nobody tries again."""
-    _end_what_is_open(state, "Failed", "Failed", reason)
+def end_as_failed(state: ExecutionState, reason: str) -> None:
+    """Record the failure of an execution that no process will end: its processes died, and it is not resumed."""
+    _end_open_actions_and_stages(state, "Failed", "Failed", reason)
     _end(state, "Failed", reason)
 
 
-def _end_what_is_open(
+def _end_open_actions_and_stages(
     state: ExecutionState, action_status: ActionEnd, stage_status: StageEnd, reason: str
 ) -> None:
     record, now = RecordOf(state.execution_id), utc_now()
@@ -147,7 +147,7 @@ def _stoppable(pipeline_name: str, execution_id: str) -> ExecutionState:
     state = known.state
     if state is None or state.pinned.pipeline_name != pipeline_name:
         raise PipelineExecutionNotStoppableException(
-            f"execution {execution_id} has not begun, or is none of pipeline {pipeline_name!r}; "
+            f"execution {execution_id} has not started, or is not an execution of pipeline {pipeline_name!r}; "
             f"see: codepipeline executions {pipeline_name}"
         )
     if state.final:
@@ -160,5 +160,5 @@ def _stoppable(pipeline_name: str, execution_id: str) -> ExecutionState:
 def _duplicate(execution_id: str, earlier: StopRequested) -> DuplicatedStopRequestException:
     upgrade = "; --abandon ends its actions now" if earlier.how == "stop" else ""
     return DuplicatedStopRequestException(
-        f"execution {execution_id} is being stopped already, asked for by {earlier.by}{upgrade}"
+        f"execution {execution_id} is being stopped already, requested by {earlier.by}{upgrade}"
     )

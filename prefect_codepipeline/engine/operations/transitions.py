@@ -19,22 +19,22 @@ _REASON = re.compile(r"[a-zA-Z0-9!@ ().*?\-]{1,300}")
 def disable_stage_transition(
     pipeline_name: str, stage_name: str, kind: TransitionType, reason: str, by: str
 ) -> None:
-    """Let executions wait in front of the stage (`Inbound`), or behind it (`Outbound`); again is no mistake.
+    """Let executions wait before the stage (`Inbound`), or after it (`Outbound`). Disabling twice is not an error.
 
     Raises:
-        PipelineNotFoundException, StageNotFoundException: there is no such thing.
-        ValidationException: the reason is empty, too long, or has other characters than AWS allows.
+        PipelineNotFoundException, StageNotFoundException: the pipeline or the stage does not exist.
+        ValidationException: the reason is empty, too long, or has characters that AWS does not allow.
     """
     _check_stage(pipeline_name, stage_name)
     if not _REASON.fullmatch(reason):
         raise ValidationException(
-            "the reason for disabling a transition has 1 to 300 letters, digits, spaces or !@().*?-"
+            "the reason for disabling a transition must have 1 to 300 letters, digits, spaces or !@().*?-"
         )
     gate.set_transition(pipeline_name, stage_name, kind, enabled=False, reason=reason, by=by, at=utc_now())
 
 
 def enable_stage_transition(pipeline_name: str, stage_name: str, kind: TransitionType, by: str) -> None:
-    """Let executions pass again, and wake who waits there. Raises as `disable_stage_transition` does."""
+    """Let executions pass again, and resume those that wait. Raises as `disable_stage_transition` does."""
     _check_stage(pipeline_name, stage_name)
     gate.set_transition(pipeline_name, stage_name, kind, enabled=True, reason="", by=by, at=utc_now())
     gate.wake_waiting(pipeline_name)
@@ -44,4 +44,6 @@ def _check_stage(pipeline_name: str, stage_name: str) -> None:
     _, newest = newest_version(pipeline_name)
     names = [stage.name for stage in newest.masked().stages]
     if stage_name not in names:
-        raise StageNotFoundException(f"there is no stage {stage_name!r}; there are: {', '.join(names)}")
+        raise StageNotFoundException(
+            f"pipeline {pipeline_name!r} has no stage {stage_name!r}; it has: {', '.join(names)}"
+        )

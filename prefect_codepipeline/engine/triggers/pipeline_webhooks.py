@@ -22,13 +22,13 @@ _TYPE = "pipeline-webhook"
 
 
 def put_webhook(definition: WebhookDefinition) -> PipelineWebhook:
-    """Make a webhook, or change the one of that name, which keeps its address.
+    """Create a webhook, or change the one of that name, which keeps its URL.
 
     Raises:
         PipelineNotFoundException: there is no such pipeline.
-        ValidationException: the target action is no source action of it.
-        InvalidWebhookAuthenticationParametersException: the settings do not go with the kind of authentication.
-        InvalidWebhookFilterPatternException: a filter could not be asked.
+        ValidationException: the target action is not a source action of the pipeline.
+        InvalidWebhookAuthenticationParametersException: the settings do not match the type of authentication.
+        InvalidWebhookFilterPatternException: a filter cannot be evaluated.
     """
     check_authentication(definition)
     _, pipeline = newest_version(definition.target_pipeline)
@@ -71,7 +71,7 @@ def list_webhooks() -> list[PipelineWebhook]:
 
 
 def delete_webhook(name: str) -> bool:
-    """Delete a webhook, whose address is then gone for good; False when there was none, which is no mistake."""
+    """Delete a webhook and its URL for good; False if there was none, which is not an error."""
     path = f"/block_types/slug/{_TYPE}/block_documents/name/{slug(name)}"
     status, document = call("GET", path, expected=(404,))
     if status == 404:

@@ -1,8 +1,8 @@
-"""Look for pushes by asking repositories for their branches and tags: one `git ls-remote` a repository and minute.
+"""Find pushes by polling the branches and tags of repositories: one `git ls-remote` for each repository and minute.
 
-What was seen is kept in Prefect, a block for each repository; that somebody looks in a minute is a Prefect variable,
-whose creation succeeds once. So any number of processes may poll, and any of them may die: a change that was not dealt
-with to its end is found again, and the same change starts an execution once.
+The references of the last poll are kept in Prefect, one block for each repository. The claim of a process to poll a
+repository in a minute is a Prefect variable, which can be created only once. So any number of processes may poll, and
+any of them may crash: a change that was not processed completely is found again, and starts an execution only once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from prefect_codepipeline.model.triggers.matching import GitPlace, git_places, i
 from prefect_codepipeline.prefect_api.client import call, call_all
 from prefect_codepipeline.prefect_api.leases import server_time
 
-# Nobody polls when it is 0.
+# 0 turns polling off.
 EVERY_SECONDS = int(os.environ.get("PREFECT_CODEPIPELINE_POLL_SECONDS") or 60)
 MOST_REFERENCES = 20_000
 _ASK_SECONDS, _READ_SECONDS = 50.0, 600.0
@@ -43,7 +43,7 @@ _CLAIM = "codepipeline-poll-"
 
 @dataclass(frozen=True)
 class Reader:
-    """A pipeline that reads a repository, by the source actions that do; their places say how they name it."""
+    """A pipeline that reads a repository, with the places of the source actions that read it."""
 
     definition: PipelineDefinition
     places: tuple[GitPlace, ...]
@@ -51,7 +51,7 @@ class Reader:
 
 @dataclass
 class Watched:
-    """A repository that is polled, and who reads it."""
+    """A repository that is polled, and the pipelines that read it."""
 
     access: Access
     readers: list[Reader] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class Change:
-    """A branch or tag whose commit is not the one that was seen before; `before` is None when it is new."""
+    """A branch or tag whose commit has changed since the last poll; `before` is None if it is new."""
 
     reference: str
     before: str | None
@@ -67,28 +67,28 @@ class Change:
 
 
 def poll_once(connections: bool = True, now: datetime | None = None) -> list[str]:
-    """Look at every repository once, and start what pushes ask for. What was started, and what went wrong, as sentences.
+    """Poll every repository once and start executions for pushes. One sentence for each start and each problem.
 
-    A repository that somebody has looked at in this minute is passed over.
+    A repository that another process has polled in this minute is skipped.
 
     Args:
-        connections: also what `CodeStarSourceConnection` actions read; a connection with a webhook is never asked.
-        now: the server's time when nothing else is said.
+        connections: also poll the repositories of `CodeStarSourceConnection` actions, except those with a webhook.
+        now: the time of the poll; by default the server's time.
 
     Raises:
-        PrefectUnavailable: Prefect does not answer; the next look finds what this one has not dealt with.
+        PrefectUnavailable: Prefect does not respond; the next poll finds the changes that were not processed.
     """
     minute = int((now or server_time()).timestamp()) // max(EVERY_SECONDS, 1)
     watched, sentences = find_watched(connections)
     _drop_old_claims(minute)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="codepipeline-poll") as pool:
-        for found in pool.map(lambda each: _look_at(each, minute), watched):
+        for found in pool.map(lambda each: _poll_if_claimed(each, minute), watched):
             sentences += found
     return sentences
 
 
 def find_watched(connections: bool) -> tuple[list[Watched], list[str]]:
-    """The repositories to poll, each once however many pipelines read it; and which cannot be, as sentences."""
+    """The repositories to poll, each once; and one sentence for each source action that cannot be polled."""
     known, found, sentences = Connections(), dict[str, Watched](), list[str]()
     for definition in deployed_definitions():
         declaration = definition.whole()
@@ -100,7 +100,8 @@ def find_watched(connections: bool) -> tuple[list[Watched], list[str]]:
                 access = known.access(place)
             except (ActionFailed, ValidationError, ValueError) as error:
                 sentences.append(
-                    f"pipeline {declaration.name!r}: {place.action.name!r} is not polled: {_said(error)}"
+                    f"pipeline {declaration.name!r}: source action {place.action.name!r} is not polled: "
+                    f"{_error_text(error)}"
                 )
                 continue
             by_url.setdefault(access.url, []).append(place)
@@ -113,10 +114,10 @@ def find_watched(connections: bool) -> tuple[list[Watched], list[str]]:
 
 
 def remote_references(access: Access, look: Look) -> dict[str, str]:
-    """The commit of each branch and tag of a repository, by full name; of an annotated tag, the commit it leads to.
+    """The commit of each branch and tag of a repository, by full name; for an annotated tag, the commit it points to.
 
     Raises:
-        ActionFailed: it cannot be read; in one sentence.
+        ActionFailed: the repository cannot be read; the reason in one sentence.
     """
     with tempfile.TemporaryDirectory(prefix="codepipeline-poll-") as folder:
         home = Path(folder) / "home"
@@ -133,45 +134,45 @@ def remote_references(access: Access, look: Look) -> dict[str, str]:
     return found
 
 
-def _said(error: Exception) -> str:
-    if isinstance(error, ValidationError):  # whose text would repeat what it was given
+def _error_text(error: Exception) -> str:
+    if isinstance(error, ValidationError):  # its text would quote the input, which may contain a token
         return "; ".join(f"{each['loc'][0]}: {each['msg']}" for each in error.errors(include_input=False))
     return str(error)
 
 
-def _look_at(watched: Watched, minute: int) -> list[str]:
+def _poll_if_claimed(watched: Watched, minute: int) -> list[str]:
     url = watched.access.url
     name = hashlib.sha256(url.encode()).hexdigest()[:32]
     if not _claim(name, minute):
         return []
     try:
-        return _deal_with(watched, name)
+        return _poll(watched, name)
     except ActionFailed as error:
         return [f"polling {url}: {error}"]
 
 
-def _deal_with(watched: Watched, name: str) -> list[str]:
+def _poll(watched: Watched, name: str) -> list[str]:
     access = watched.access
     seen = _read_state(name)
     now = remote_references(access, Look.at(access, _ASK_SECONDS))
     if len(now) > MOST_REFERENCES:
         raise ActionFailed(
-            f"it has {len(now)} branches and tags, and polling takes {MOST_REFERENCES}; use a webhook"
+            f"the repository has {len(now)} branches and tags, and polling supports {MOST_REFERENCES}; use a webhook"
         )
     if seen is None:
-        # What is there already is nothing new.
-        _keep(name, GitPollState(url=access.url, references=now, generation=0))
+        # The first poll only records the references; it starts nothing.
+        _save_state(name, GitPollState(url=access.url, references=now, generation=0))
         return []
     sentences: list[str] = []
     for change in _changes(seen.references, now):
         try:
-            sentences += _tell(watched, seen, change)
+            sentences += _trigger_pipelines(watched, seen, change)
         except ActionFailed as error:
-            sentences.append(f"polling {access.url}: {change.reference}: {error}; it is looked at again")
-            # As if it had not been seen.
-            _put_back(now, change)
-    if now != seen.references and _is_still(name, seen.generation):
-        _keep(name, GitPollState(url=access.url, references=now, generation=seen.generation + 1))
+            sentences.append(f"polling {access.url}: {change.reference}: {error}; it will be tried again")
+            # The next poll finds the change again.
+            _restore(now, change)
+    if now != seen.references and _is_current(name, seen.generation):
+        _save_state(name, GitPollState(url=access.url, references=now, generation=seen.generation + 1))
     return sentences
 
 
@@ -181,16 +182,16 @@ def _changes(before: dict[str, Any], now: dict[str, str]) -> Iterator[Change]:
             yield Change(reference, before.get(reference), commit)
 
 
-def _put_back(now: dict[str, str], change: Change) -> None:
+def _restore(now: dict[str, str], change: Change) -> None:
     if change.before is None:
         del now[change.reference]
     else:
         now[change.reference] = change.before
 
 
-def _tell(watched: Watched, seen: GitPollState, change: Change) -> list[str]:
-    """Tell every pipeline that reads the repository of one push."""
-    # The same change, found again after a crash, has the same token; the same push a second time has another.
+def _trigger_pipelines(watched: Watched, seen: GitPollState, change: Change) -> list[str]:
+    """Trigger every pipeline that reads the repository, for one push."""
+    # A change that is found again after a crash has the same token; the same push made again later has another one.
     parts = (seen.url, change.reference, change.before or "", change.now, str(seen.generation))
     token = f"poll-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:32]}"
     known: dict[str, GitEvent] = {}
@@ -200,12 +201,12 @@ def _tell(watched: Watched, seen: GitPollState, change: Change) -> list[str]:
             known["event"] = complete(event, watched.access, Look.at(watched.access, _READ_SECONDS))
         return replace(event, commit=known["event"].commit, changed_files=known["event"].changed_files)
 
-    told: list[Triggered] = []
+    triggered: list[Triggered] = []
     for reader in watched.readers:
         event = _event(reader.places[0], change)
         actions = [place.action.name for place in reader.places]
-        told.append(trigger(reader.definition, event, "poll", token, completed, actions))
-    return [str(each) for each in told if each.execution_id or each.refusal]
+        triggered.append(trigger(reader.definition, event, "poll", token, completed, actions))
+    return [str(each) for each in triggered if each.execution_id or each.refusal]
 
 
 def _event(place: GitPlace, change: Change) -> GitEvent:
@@ -227,24 +228,24 @@ def _read_state(name: str) -> GitPollState | None:
     return GitPollState.model_validate(document["data"]) if status == 200 else None
 
 
-def _is_still(name: str, generation: int) -> bool:
-    """Whether nobody has kept a newer state meanwhile: reading files may take longer than a minute."""
+def _is_current(name: str, generation: int) -> bool:
+    """Whether no other process has saved a newer state meanwhile: reading files may take longer than a minute."""
     state = _read_state(name)
     return state is not None and state.generation == generation
 
 
-def _keep(name: str, state: GitPollState) -> None:
+def _save_state(name: str, state: GitPollState) -> None:
     state.save(name, overwrite=True)
 
 
 def _claim(name: str, minute: int) -> bool:
-    """Whether it is ours to look at the repository in this minute."""
+    """Claim the repository for this minute; False if another process has claimed it."""
     body = {"name": f"{_CLAIM}{minute}-{name}", "value": minute, "tags": ["codepipeline"]}
     return call("POST", "/variables/", body, expected=(409,))[0] != 409
 
 
 def _drop_old_claims(minute: int) -> None:
     for claim in call_all("/variables/filter", {"variables": {"name": {"like_": f"{_CLAIM}%"}}}):
-        # The minute before stays: clocks of two servers may differ.
+        # Claims of the minute before are kept: the clocks of two servers may differ.
         if int(claim["value"]) < minute - 1:
             call("DELETE", f"/variables/{claim['id']}", expected=(404,))

@@ -1,4 +1,4 @@
-"""An event of a git repository, and the executions it starts: one for each pipeline that asks for it."""
+"""Start executions for an event of a git repository: one for each pipeline whose triggers match."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 from prefect_codepipeline.model.triggers.matching import Decision, Way, decide
 
-# What keeps an execution from being started, however often it is tried.
+# Errors that a second attempt cannot change.
 REFUSALS = (
     ConcurrentPipelineExecutionsLimitExceededException,
     PipelineNotFoundException,
@@ -26,9 +26,9 @@ _FULL_ID = 40
 
 @dataclass(frozen=True)
 class Triggered:
-    """What came of an event for one pipeline: the execution's id, or why there is none although it should be.
+    """The result of an event for one pipeline: the execution's id, or why it was not started although a trigger matched.
 
-    Both are empty when no filter matched; `decision` says why not.
+    Both are empty if no filter matched; `decision` says why not.
     """
 
     pipeline: str
@@ -52,19 +52,19 @@ def trigger(
     complete: Callable[[GitEvent], GitEvent],
     actions: Collection[str] | None = None,
 ) -> Triggered:
-    """Start an execution of the pipeline when the event asks for one.
+    """Start an execution of the pipeline if one of its triggers matches the event.
 
     Args:
         definition: the newest version of a deployed pipeline.
         event: of a repository.
-        way: how it came to us.
-        token: of the event; the same one starts one execution of a pipeline, however often it comes.
-        complete: reads from git what the event lacks, when something hangs on it.
-        actions: the source actions that read the event's repository; told by its name when None.
+        way: how the event was received.
+        token: of the event; the same token starts only one execution of a pipeline, even if the event is repeated.
+        complete: reads missing data of the event from git; called only if the decision needs it.
+        actions: the source actions that read the event's repository; by default found by the repository's name.
 
     Raises:
         ActionFailed: from `complete`.
-        PrefectUnavailable: nothing is lost; the same token may be tried again.
+        PrefectUnavailable: Prefect does not respond; calling again with the same token is safe.
     """
     declaration = definition.masked()
     decision = decide(declaration, event, way, actions)

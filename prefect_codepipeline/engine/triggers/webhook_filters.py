@@ -1,8 +1,8 @@
-"""The filters of V1 webhooks: a JSONPath into the body, and what it has to lead to.
+"""The filters of V1 webhooks: a JSONPath into the body, and the value that it must match.
 
-AWS takes Java's JsonPath. `jsonpath-ng` reads it and hands out the parsed path, so that only steps are let through
-that cost no more than the body is large: names, numbers, slices, `*`, and one `..`. Its basic parser knows no filter
-expressions and no functions. (`jmespath`, which is here for other things, is another language.)
+AWS uses Java's JsonPath. `jsonpath-ng` returns the parsed path, so that only steps whose cost is limited by the size of
+the body can be allowed: names, numbers, slices, `*`, and one `..`. Its basic parser supports no filter expressions and no
+functions. (`jmespath`, which is used elsewhere, is a different language.)
 
 https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_WebhookFilterRule.html
 """
@@ -31,10 +31,10 @@ _STEPS = tuple(
 
 
 def check_filters(rules: Sequence[WebhookFilterRule], configuration: Mapping[str, str]) -> None:
-    """Refuse filters that could not be asked: a bad path, a `{Key}` that the target action lacks.
+    """Check that the filters can be evaluated: the paths are valid, the target action has each `{Key}`.
 
     Raises:
-        InvalidWebhookFilterPatternException: says which.
+        InvalidWebhookFilterPatternException: names the filter that cannot.
     """
     for rule in rules:
         _parsed(rule.json_path)
@@ -42,7 +42,7 @@ def check_filters(rules: Sequence[WebhookFilterRule], configuration: Mapping[str
 
 
 def why_not(rules: Sequence[WebhookFilterRule], body: bytes, configuration: Mapping[str, str]) -> str | None:
-    """Why the request is to be ignored; None when all filters pass.
+    """Why the request is ignored, or None if all filters match.
 
     Args:
         rules: of the webhook.
@@ -50,37 +50,39 @@ def why_not(rules: Sequence[WebhookFilterRule], body: bytes, configuration: Mapp
         configuration: of the target action, for `{Key}`.
 
     Raises:
-        PayloadError: the body is no JSON.
-        InvalidWebhookFilterPatternException: a filter could not be asked.
+        PayloadError: the body is not JSON.
+        InvalidWebhookFilterPatternException: a filter cannot be evaluated.
     """
     try:
         content = from_json(body)
     except ValueError:
-        raise PayloadError("the body is no JSON") from None
+        raise PayloadError("the body is not JSON") from None
     for rule in rules:
         expected = expected_value(rule, configuration)
         found = [_text(match.value) for match in _parsed(rule.json_path).find(content)]
         if not found:
-            return f"{rule.json_path} leads to nothing"
-        # A path of several values passes by one of them.
+            return f"{rule.json_path} finds nothing in the body"
+        # If a path finds several values, one that matches is enough.
         if expected is not None and expected not in found:
-            return f"{rule.json_path} does not lead to {expected!r}"
+            return f"{rule.json_path} does not have the value {expected!r}"
     return None
 
 
 @lru_cache(maxsize=1024)
 def _parsed(path: str) -> Any:
     if not path.startswith("$"):
-        raise _refusal(path, "it begins with $")
+        raise _refusal(path, "it must start with $")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # operators that are refused below
             parsed = parse(path)
     except (JSONPathError, ValueError, RecursionError):
-        raise _refusal(path, "that is no path; filter expressions and functions are not known here") from None
+        raise _refusal(
+            path, "it is not a valid path; filter expressions and functions are not supported"
+        ) from None
     steps = list(_steps(parsed, path))
     if sum(isinstance(step, jsonpath.Descendants) for step in steps) > 1:
-        raise _refusal(path, "'..' may stand once")
+        raise _refusal(path, "'..' may occur only once")
     return parsed
 
 
@@ -89,10 +91,10 @@ def _steps(parsed: Any, path: str) -> Iterator[Any]:
     while isinstance(parsed, jsonpath.Child | jsonpath.Descendants):
         yield parsed
         if not isinstance(parsed.right, _STEPS) or _is_several(parsed.right):
-            raise _refusal(path, "a step is one name, one number, a slice or *")
+            raise _refusal(path, "each step must be one name, one number, a slice or *")
         parsed = parsed.left
     if not isinstance(parsed, jsonpath.Root):
-        raise _refusal(path, "it is one path from $")
+        raise _refusal(path, "it must be one path from $")
 
 
 def _is_several(step: Any) -> bool:
@@ -104,7 +106,7 @@ def _refusal(path: str, reason: str) -> InvalidWebhookFilterPatternException:
 
 
 def _text(value: Any) -> str | None:
-    """A value as `matchEquals` would spell it; None for what no text equals."""
+    """A value in the form that `matchEquals` compares; None for a value that no text equals."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else str(value) if isinstance(value, int | float) else None

@@ -1,8 +1,8 @@
-"""The inbox of webhooks: what was taken is kept in Prefect before its sender is answered, until it was dealt with.
+"""The inbox of webhooks: a delivery is stored in Prefect before its sender gets a response, until it was processed.
 
-A day has one flow run of the flow `webhooks`, and a delivery is an input of it, whose key can be created once: the
-cheapest thing that Prefect keeps. `waiting-<key>` is dealt with by a gateway, which writes `finished-<key>` and then
-takes the former away; a gateway that dies in between is followed by another.
+Each day has one flow run of the flow `webhooks`. A delivery is an input of that run, whose key can be created only once:
+the cheapest thing that Prefect stores. A gateway processes `waiting-<key>`, writes `finished-<key>` and then deletes
+`waiting-<key>`; if it dies in between, another gateway processes the delivery again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prefect_codepipeline.model.triggers.webhook_delivery import FinishedDeliver
 from prefect_codepipeline.prefect_api.client import call, call_all, client
 
 FLOW = "webhooks"
-# Of a gateway that was away for longer, nothing is dealt with: nobody would want a push of last week to be released.
+# Deliveries older than this are not processed after an outage: a push of last week must not be released.
 DAYS = 3
 KEPT_DAYS = 30
 _TAG = "codepipeline-webhooks"
@@ -30,16 +30,16 @@ _making = threading.Lock()
 
 
 def take(delivery: TakenDelivery) -> bool:
-    """Keep a delivery until it is dealt with; False when the same one waits already.
+    """Store a delivery until it is processed; False if the same one waits already.
 
     Raises:
-        PrefectUnavailable: it is not kept.
+        PrefectUnavailable: it could not be stored.
     """
     return _write(delivery.at, _WAITING + delivery.key, delivery)
 
 
 def waiting(except_keys: Collection[str] = ()) -> list[TakenDelivery]:
-    """What was taken in the last days and not dealt with, in the order in which it came; `except_keys` left out."""
+    """The deliveries of the last days that were not processed, in order of arrival, without `except_keys`."""
     found = [
         delivery
         for run_id in _recent_days()
@@ -50,14 +50,14 @@ def waiting(except_keys: Collection[str] = ()) -> list[TakenDelivery]:
 
 
 def result_of(delivery: TakenDelivery) -> FinishedDelivery | None:
-    """What came of it, None when nobody has dealt with it on its day."""
+    """The result of the delivery, or None if it was not processed."""
     path = f"/flow_runs/{_day(delivery.at)}/input/{_FINISHED}{delivery.key}"
     status, value = call("GET", path, expected=(404,))
     return _parsed(FinishedDelivery, value) if status == 200 else None
 
 
 def finish(delivery: TakenDelivery, finished: FinishedDelivery) -> None:
-    """Keep what came of a delivery, in place of what was known of an earlier try, and let it wait no longer."""
+    """Store the result of a delivery, replacing that of an earlier attempt, and remove it from the waiting ones."""
     key = _FINISHED + delivery.key
     if not _write(delivery.at, key, finished):
         call("DELETE", f"/flow_runs/{_day(delivery.at)}/input/{key}", expected=(404,))
@@ -66,12 +66,12 @@ def finish(delivery: TakenDelivery, finished: FinishedDelivery) -> None:
 
 
 def drop(delivery: TakenDelivery) -> None:
-    """Let it wait no longer."""
+    """Remove the delivery from the waiting ones."""
     call("DELETE", f"/flow_runs/{_day(delivery.at)}/input/{_WAITING}{delivery.key}", expected=(404,))
 
 
 def finished(limit: int) -> list[FinishedDelivery]:
-    """The last deliveries that were dealt with, the newest first."""
+    """The last processed deliveries, newest first."""
     found: list[FinishedDelivery] = []
     for run_id in _recent_days():
         values = (_parsed(FinishedDelivery, value) for value in _read(run_id, _FINISHED))
@@ -82,7 +82,7 @@ def finished(limit: int) -> list[FinishedDelivery]:
 
 
 def drop_old(now: datetime) -> None:
-    """Delete the inboxes of days that nobody asks for any more."""
+    """Delete the inboxes that are older than `KEPT_DAYS`."""
     oldest = (now - timedelta(days=KEPT_DAYS)).astimezone(timezone.utc).date().isoformat()
     for run in call_all("/flow_runs/filter", {"flow_runs": {"tags": {"all_": [_TAG]}}}):
         if str(run["name"]) < oldest:
@@ -95,9 +95,9 @@ def _write(at: datetime, key: str, value: BaseModel) -> bool:
         status, _ = call("POST", f"/flow_runs/{_day(at)}/input", body, expected=(404, 409))
         if status != 404:
             return status != 409
-        # Somebody has deleted the day's run, as one does with old ones.
+        # A user has deleted the day's run.
         _forget()
-    raise AssertionError("a flow run that was just made cannot be found")
+    raise AssertionError("a flow run that was just created cannot be found")
 
 
 def _read(run_id: str, prefix: str, except_keys: Sequence[str] = ()) -> list[Any]:
@@ -107,7 +107,7 @@ def _read(run_id: str, prefix: str, except_keys: Sequence[str] = ()) -> list[Any
 
 
 def _parsed(model: type[Any], value: Any) -> Any:
-    """None for what a newer version wrote."""
+    """The parsed value, or None if a newer version wrote it in another form."""
     try:
         return model.model_validate_json(value) if isinstance(value, str) else model.model_validate(value)
     except ValidationError:
@@ -125,7 +125,7 @@ def _day(at: datetime) -> str:
                 "name": day,
                 "idempotency_key": f"{FLOW}-{day}",
                 "tags": [_TAG],
-                # It is never run: a state that no service of Prefect's takes for work.
+                # It is never run: no service of Prefect acts on a run in this state.
                 "state": {"type": "COMPLETED", "name": "Inbox", "message": _MESSAGE},
             }
             _, run = call("POST", "/flow_runs/", body)
@@ -133,7 +133,7 @@ def _day(at: datetime) -> str:
         return _days[key]
 
 
-_MESSAGE = "What webhooks told on this day is kept here; `codepipeline trigger list` shows it."
+_MESSAGE = "This run stores the webhooks of one day; `codepipeline trigger list` displays them."
 
 
 def _forget() -> None:

@@ -1,6 +1,6 @@
-"""Who sent a webhook's request: signatures and tokens of the hosts, and the three ways of V1 webhooks.
+"""Authenticate the sender of a webhook's request: signatures and tokens of the hosts, and the three ways of V1 webhooks.
 
-Everything is refused that is not shown to be right; secrets are compared in constant time and told to nobody.
+A request that does not prove its sender is refused. Secrets are compared in constant time and never disclosed.
 
 https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries
 https://docs.gitlab.com/user/project/integrations/webhooks/
@@ -31,7 +31,7 @@ from prefect_codepipeline.model.triggers.webhooks import (
 )
 
 PLAIN_SIGNATURE, PLAIN_TOKEN = "X-Codepipeline-Signature-256", "X-Codepipeline-Token"
-# Headers with `sha256=` and the digest in hex; Gitea leaves the word out.
+# Headers with `sha256=` and the digest in hex; Gitea leaves `sha256=` out.
 _SIGNATURES: dict[GitHost, tuple[str, ...]] = {
     "github": ("X-Hub-Signature-256",),
     "bitbucket": ("X-Hub-Signature",),
@@ -39,7 +39,7 @@ _SIGNATURES: dict[GitHost, tuple[str, ...]] = {
     "plain": (PLAIN_SIGNATURE,),
 }
 _TOKENS: dict[GitHost, str] = {"gitlab": "X-Gitlab-Token", "plain": PLAIN_TOKEN}
-# Newer GitLabs sign as well, and so may scripts; who does is not asked for the token any more.
+# Newer versions of GitLab sign requests too, and scripts may. The token is not checked for a signed request.
 _STANDARD = ("Webhook-Id", "Webhook-Timestamp", "Webhook-Signature")
 _STANDARD_HOSTS: tuple[GitHost, ...] = ("gitlab", "plain")
 TOLERANCE_SECONDS = 300
@@ -48,45 +48,45 @@ TOLERANCE_SECONDS = 300
 def check_sender(
     host: GitHost, secret: SecretStr, headers: Mapping[str, str], body: bytes, now: float | None = None
 ) -> None:
-    """Refuse a request that does not show that its sender knows the secret.
+    """Refuse a request that does not prove that its sender knows the secret.
 
     Args:
-        host: whose way of showing it is asked for: a configured one, not what the request claims.
-        secret: of the webhook; an empty one is known to everybody, so it opens nothing.
-        headers: of the request, in any case.
-        body: the bytes as they came.
-        now: in seconds since 1970, for signatures that say when they were made; this moment when None.
+        host: the host whose method is required: the configured one, not what the request claims.
+        secret: of the webhook; with an empty secret every request is refused.
+        headers: of the request, with names in any case.
+        body: the unchanged bytes of the body.
+        now: the time in seconds since 1970, for signatures with a timestamp; by default the current time.
 
     Raises:
         WebhookRefused: says which header is missing or wrong.
     """
     if not secret.get_secret_value():
-        raise WebhookRefused("the webhook has no secret; give it one")
+        raise WebhookRefused("the webhook has no secret; set one")
     found = lower_names(headers)
-    asked: list[str] = []
+    expected: list[str] = []
     if host in _STANDARD_HOSTS and _STANDARD[-1].lower() in found:
         return _check_standard(found, secret, body, time.time() if now is None else now)
     for name in _SIGNATURES.get(host, ()):
-        asked.append(name)
+        expected.append(name)
         if name.lower() in found:
             return _check_signature(name, found[name.lower()], secret, body, "sha256")
     if token := _TOKENS.get(host):
-        asked.append(token)
+        expected.append(token)
         if token.lower() in found:
             return _check_token(token, found[token.lower()], secret)
-    raise WebhookRefused(f"the request has no {' or '.join(asked) or 'signature'}")
+    raise WebhookRefused(f"the request has no {' or '.join(expected) or 'signature'}")
 
 
 def check_webhook(
     webhook: WebhookDefinition, source_address: str, headers: Mapping[str, str], body: bytes
 ) -> None:
-    """Refuse a request to a V1 webhook that its authentication does not let in.
+    """Refuse a request to a V1 webhook that does not pass its authentication.
 
     Args:
         webhook: with its secret.
-        source_address: of the caller, as the outermost proxy that is trusted saw it.
-        headers: of the request, in any case.
-        body: the bytes as they came.
+        source_address: of the caller, as seen by the outermost trusted proxy.
+        headers: of the request, with names in any case.
+        body: the unchanged bytes of the body.
 
     Raises:
         WebhookRefused: says why.
@@ -106,7 +106,7 @@ def sign(secret: SecretStr, body: bytes, method: str = "sha256") -> str:
 
 
 def _check_github(secret: SecretStr, headers: Mapping[str, str], body: bytes) -> None:
-    # GitHub sends both; what has only the older one is from before 2020, or not from GitHub.
+    # GitHub sends both; a request with only the older header is not from a current GitHub.
     for name, method in (("X-Hub-Signature-256", "sha256"), ("X-Hub-Signature", "sha1")):
         if name.lower() in headers:
             return _check_signature(name, headers[name.lower()], secret, body, method)
@@ -117,7 +117,7 @@ def _check_signature(name: str, found: str, secret: SecretStr, body: bytes, meth
     if re.fullmatch(r"[0-9a-fA-F]{64}", found):
         found = f"{method}={found}"
     if not hmac.compare_digest(_bytes(found.strip().lower()), _bytes(sign(secret, body, method))):
-        raise WebhookRefused(f"the {name} of the request is not that of its body and the webhook's secret")
+        raise WebhookRefused(f"the {name} of the request does not match its body and the webhook's secret")
 
 
 def standard_signature(secret: SecretStr, identity: str, timestamp: str, body: bytes) -> str:
@@ -127,7 +127,7 @@ def standard_signature(secret: SecretStr, identity: str, timestamp: str, body: b
     """
     key = secret.get_secret_value()
     try:
-        # Secrets of that scheme are written so; any other is taken as it is.
+        # Secrets of that scheme start with `whsec_`; any other is used unchanged.
         known = base64.b64decode(key[6:], validate=True) if key.startswith("whsec_") else _bytes(key)
     except ValueError:
         known = _bytes(key)
@@ -138,16 +138,18 @@ def standard_signature(secret: SecretStr, identity: str, timestamp: str, body: b
 def _check_standard(headers: Mapping[str, str], secret: SecretStr, body: bytes, now: float) -> None:
     identity, timestamp, signatures = (headers.get(name.lower(), "") for name in _STANDARD)
     if not re.fullmatch(r"[0-9]{1,12}", timestamp) or abs(now - int(timestamp)) > TOLERANCE_SECONDS:
-        raise WebhookRefused("the Webhook-Timestamp of the request is not of the last five minutes")
+        raise WebhookRefused(
+            "the Webhook-Timestamp of the request is not within five minutes of the current time"
+        )
     own = _bytes(standard_signature(secret, identity, timestamp, body))
     if not any(hmac.compare_digest(_bytes(each), own) for each in signatures.split()[:10]):
         raise WebhookRefused(
-            "the Webhook-Signature of the request is not that of its body and the webhook's secret"
+            "the Webhook-Signature of the request does not match its body and the webhook's secret"
         )
 
 
 def _check_token(name: str, found: str, secret: SecretStr) -> None:
-    # Of equal length, so that the time tells nothing about the secret's.
+    # Digests have equal length, so that the time of the comparison does not disclose the secret's length.
     digests = [hashlib.sha256(_bytes(each)).digest() for each in (found, secret.get_secret_value())]
     if not hmac.compare_digest(*digests):
         raise WebhookRefused(f"the {name} of the request is not the webhook's secret")
@@ -158,12 +160,12 @@ def _check_address(address: str, allowed: str) -> None:
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
-        raise WebhookRefused("the address that the request came from is not known") from None
-    # What a socket of both families shows of an IPv4 caller.
+        raise WebhookRefused("the source address of the request is not known") from None
+    # A dual-stack socket displays an IPv4 caller as a mapped IPv6 address.
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
         found = found.ipv4_mapped
     if found.version != network.version or found not in network:
-        raise WebhookRefused(f"{found} is not in {network}, which the webhook allows")
+        raise WebhookRefused(f"the source address {found} is not in {network}, which the webhook allows")
 
 
 def _bytes(text: str) -> bytes:

@@ -144,7 +144,7 @@ def test_a_variable_that_was_not_written_whole_fails(tmp_path):
     session = write_session(tmp_path / "session", ["true"], ["V"])
     (session.variables / "V").write_text("half of i")
 
-    with pytest.raises(ActionFailed, match="'V' could not be kept: is the disk full"):
+    with pytest.raises(ActionFailed, match="'V' could not be saved; check whether the disk is full"):
         read_output_variables(session)
 
 
@@ -152,9 +152,9 @@ def test_a_variable_that_was_not_written_whole_fails(tmp_path):
     ("commands", "variables", "message"),
     [
         (["true", "echo \0"], [], "command 2 contains a NUL"),
-        (["true"], ["A-B"], "'A-B' cannot be the name"),
-        (["true"], ["x}$(id)"], "cannot be the name"),
-        (["true"], ["1ST"], "cannot be the name"),
+        (["true"], ["A-B"], "'A-B' is not a valid name"),
+        (["true"], ["x}$(id)"], "is not a valid name"),
+        (["true"], ["1ST"], "is not a valid name"),
     ],
 )
 def test_what_no_shell_can_take_is_refused(tmp_path, commands, variables, message):

@@ -110,7 +110,7 @@ def test_histories_with_nothing_in_common_are_compared_whole(repository: Any) ->
 def test_a_commit_that_is_not_there_is_told(repository: Any) -> None:
     repository.commit(a="1")
 
-    with pytest.raises(ActionFailed, match="is no commit, tag or branch") as failure:
+    with pytest.raises(ActionFailed, match="is not a commit, tag or branch") as failure:
         read(repository, push("0" * 39 + "1", None))
     assert failure.value.code == "RevisionUnavailable"
 

@@ -198,7 +198,7 @@ def test_a_commit_is_found_on_a_server_that_hands_out_branches_only(history, git
     lost = make_source_context(source_revision_override=history["lost"])
 
     assert read(context, f"{git_host.url}/app/.git").source_revision.revision_id == history["feature"]
-    with pytest.raises(ActionFailed, match="is no commit, tag or branch"):
+    with pytest.raises(ActionFailed, match="is not a commit, tag or branch"):
         read(lost, f"{git_host.url}/app/.git")
 
 
@@ -243,15 +243,15 @@ def test_only_what_is_new_is_fetched(repository, git_host, make_source_context):
     [
         ("mian", "RevisionUnavailable", "branch 'mian' does not exist in '.*'; did you mean 'main'"),
         ("zzz", "RevisionUnavailable", "there are 'main'"),
-        ("", "ConfigurationError", "git allows no such name"),
-        ("-main", "ConfigurationError", "git allows no such name"),
-        ("--upload-pack=touch x", "ConfigurationError", "git allows no such name"),
-        ("main\nother", "ConfigurationError", r"branch 'main\\nother' is refused"),
-        ("main:other", "ConfigurationError", "git allows no such name"),
-        ("*", "ConfigurationError", "git allows no such name"),
-        ("a..b", "ConfigurationError", "git allows no such name"),
-        ("main~1", "ConfigurationError", "git allows no such name"),
-        ("@{-1}", "ConfigurationError", "git allows no such name"),
+        ("", "ConfigurationError", "is not a valid git name"),
+        ("-main", "ConfigurationError", "is not a valid git name"),
+        ("--upload-pack=touch x", "ConfigurationError", "is not a valid git name"),
+        ("main\nother", "ConfigurationError", r"branch 'main\\nother' is not a valid git name"),
+        ("main:other", "ConfigurationError", "is not a valid git name"),
+        ("*", "ConfigurationError", "is not a valid git name"),
+        ("a..b", "ConfigurationError", "is not a valid git name"),
+        ("main~1", "ConfigurationError", "is not a valid git name"),
+        ("@{-1}", "ConfigurationError", "is not a valid git name"),
     ],
 )
 def test_a_branch_that_is_not_there_or_cannot_be(branch, code, message, repository, make_source_context):
@@ -263,12 +263,12 @@ def test_a_branch_that_is_not_there_or_cannot_be(branch, code, message, reposito
 @pytest.mark.parametrize(
     ("override", "code", "message"),
     [
-        ("v9", "RevisionUnavailable", "'v9' is no commit, tag or branch of .*; there are 'main'"),
-        ("f" * 40, "RevisionUnavailable", "is no commit, tag or branch"),
+        ("v9", "RevisionUnavailable", "'v9' is not a commit, tag or branch of .*; there are 'main'"),
+        ("f" * 40, "RevisionUnavailable", "is not a commit, tag or branch"),
         ("abc1234", "RevisionUnavailable", "all 40 digits"),
-        ("--output=/etc/passwd", "ConfigurationError", "git allows no such name"),
-        ("HEAD^{/x}", "ConfigurationError", "git allows no such name"),
-        ("", "ConfigurationError", "git allows no such name"),
+        ("--output=/etc/passwd", "ConfigurationError", "is not a valid git name"),
+        ("HEAD^{/x}", "ConfigurationError", "is not a valid git name"),
+        ("", "ConfigurationError", "is not a valid git name"),
     ],
 )
 def test_a_revision_that_is_not_there_or_cannot_be(override, code, message, repository, make_source_context):
@@ -280,7 +280,7 @@ def test_a_revision_that_is_not_there_or_cannot_be(override, code, message, repo
 def test_a_tag_of_a_file_is_no_revision(repository, make_source_context):
     repository.git("tag", "readme", repository.git("rev-parse", "HEAD:README.md"))
 
-    with pytest.raises(ActionFailed, match="is no commit") as failure:
+    with pytest.raises(ActionFailed, match="is not a commit") as failure:
         read(make_source_context(source_revision_override="readme"), repository.path)
     assert failure.value.code == "RevisionUnavailable"
 

@@ -87,7 +87,7 @@ def test_submodules_are_empty_folders_and_the_log_says_so(repository, make_repos
     assert (tree / "vendor/library").is_dir()
     assert not list((tree / "vendor/library").iterdir())
     assert (tree / ".gitmodules").is_file()
-    assert "Submodules are left as empty folders, as AWS leaves them: vendor/library" in caplog.text
+    assert "Submodules are empty folders in the artifact, as in AWS: vendor/library" in caplog.text
 
 
 def test_a_submodule_that_runs_a_program_does_not(repository, make_repository, export, tmp_path):
@@ -109,7 +109,10 @@ def test_lfs_pointers_stay_pointers_and_the_log_says_so(repository, export, capl
     tree = export()
 
     assert (tree / "data/large.bin").read_text() == LFS_POINTER
-    assert "Files in Git LFS stay pointers, their content is not fetched: data/large.bin" in caplog.text
+    assert (
+        "Git LFS files are only pointers in the artifact, their content is not fetched: data/large.bin"
+        in caplog.text
+    )
 
 
 def test_an_ordinary_commit_brings_no_warning(export, caplog):

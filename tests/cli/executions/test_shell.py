@@ -114,7 +114,10 @@ def test_a_person_at_a_terminal_is_told_why_it_failed(pipeline: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["Checkout"], "which runs no commands; a shell is to be had for Commands and CodeBuild actions"),
+        (
+            ["Checkout"],
+            "which runs no commands; `codepipeline shell` works only for Commands and CodeBuild actions",
+        ),
         (["Nothing"], "has no action 'Nothing'; it has: Checkout, Commands, Build, Boxed"),
         (["Build", "--execution", str(uuid4())], "no pipeline execution"),
     ],

@@ -96,10 +96,10 @@ def test_what_can_run_has_no_problem(declared: RuleDeclaration) -> None:
             rule("VariableCheck", CHECK, inputArtifacts=[{"name": "App"}]),
             "inputArtifacts: Rule Check declares 1 input artifacts which exceeds the maximum count (0)",
         ),
-        (rule("Http", {"Url": "example.com"}, owner="Custom"), "configuration.Url: it must begin with http"),
+        (rule("Http", {"Url": "example.com"}, owner="Custom"), "configuration.Url: it must start with http"),
         (
             rule("Http", {"Url": "http://x", "Query": "a"}, owner="Custom"),
-            "configuration: 'Query' and 'Value' belong together",
+            "configuration: 'Query' and 'Value' need each other",
         ),
     ],
 )

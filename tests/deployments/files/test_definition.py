@@ -87,7 +87,7 @@ def test_scalars_of_yaml_stay_the_text_that_was_written() -> None:
         ),
         pytest.param('{"Resources": {}}', "CloudFormation template", id="a template"),
         pytest.param("[" * 100_000, "nested more than 100 levels deep", id="deep nesting"),
-        pytest.param("? [a]\n: b", "a key is a text", id="key that is no text"),
+        pytest.param("? [a]\n: b", "a key must be a text", id="key that is no text"),
     ],
 )
 def test_what_cannot_be_read_says_where_and_why(text: str, message: str) -> None:

@@ -140,7 +140,7 @@ def test_the_filters_decide(gateway: str, pipeline: str) -> None:
 
     answer = send(url, push("refs/heads/dev"))
 
-    assert answer.json() == {"ignored": "$.ref does not lead to 'refs/heads/main'"}
+    assert answer.json() == {"ignored": "$.ref does not have the value 'refs/heads/main'"}
     assert started(pipeline) == []
 
 
@@ -210,7 +210,7 @@ def test_without_its_secret_part_the_address_is_none(gateway: str, pipeline: str
             InvalidWebhookAuthenticationParametersException,
             "IP needs AllowedIPRange",
         ),
-        ({"filters": [{"jsonPath": "ref"}]}, InvalidWebhookFilterPatternException, "begins with $"),
+        ({"filters": [{"jsonPath": "ref"}]}, InvalidWebhookFilterPatternException, "must start with $"),
         (
             {"filters": [{"jsonPath": "$.ref", "matchEquals": "{No}"}]},
             InvalidWebhookFilterPatternException,

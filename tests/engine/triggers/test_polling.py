@@ -240,7 +240,9 @@ def test_one_repository_that_cannot_be_read_holds_up_no_other(polled: Polled) ->
 
     assert polled.commits(name) == [commit]
     assert any("/gone: there is no repository" in each for each in said)
-    assert any(f"{missing!r}: 'Src' is not polled: there is no GitConnection" in each for each in said)
+    assert any(
+        f"{missing!r}: source action 'Src' is not polled: there is no GitConnection" in each for each in said
+    )
     assert polled.commits(gone) == []
 
 

@@ -218,7 +218,7 @@ def test_the_buildspec_may_be_another(builds, override, expected):
         ({"BuildspecOverride": "version: 0.2"}, "YAML_FILE_ERROR: buildspec:1:1"),
         ({"BuildspecOverride": "version: 0.2\nphases: {build: {commands: [{echo: x}]}}"}, "Expected Commands\\[0\\] to be of string"),
         ({"BatchEnabled": "true", "BuildspecOverride": "my-buildspec.yaml"}, "the buildspec has no `batch`"),
-        ({"PrimarySource": "Other"}, "PrimarySource 'Other' is no input artifact"),
+        ({"PrimarySource": "Other"}, "PrimarySource 'Other' is not an input artifact"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_before_anything_runs(builds, configuration, message):
@@ -239,7 +239,7 @@ def test_several_inputs_need_a_primary_one_and_are_all_there(builds):
     builds.source(None, "Other", name="other\n")
     context = builds.context(inputs=("Other", "Main"))
 
-    assert "PrimarySource is needed" in str(builds.failure(context))
+    assert "PrimarySource is required" in str(builds.failure(context))
     builds.run(context, PrimarySource="Main")
     assert builds.lines == ["main", "other"]
 
@@ -449,7 +449,7 @@ def test_a_buildspec_cannot_give_itself_privileges(builds):
         "phases: {build: {commands: [echo ran]}}}"
     )
 
-    assert "a: batch: env.privileged-mode is set, and the CodeBuildProject block does not allow it" in str(
+    assert "a: batch: env.privileged-mode is set, but the CodeBuildProject block does not allow it" in str(
         builds.failure(BatchEnabled="true")
     )
     assert "ran" not in "".join(builds.records)

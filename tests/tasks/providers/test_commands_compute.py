@@ -150,7 +150,7 @@ def test_exit_0_ends_the_session_and_the_log_says_what_was_not_run(make_context,
     assert result.output_variables == {"A": "1"}
     assert result.summary == "2 of 3 commands ran"
     assert warnings(records) == [
-        "Command 2 of 3 ended the shell with exit code 0: the commands after it were not run"
+        "Command 2 of 3 ended the shell with exit code 0: the commands after it did not run"
     ]
 
 
@@ -170,7 +170,7 @@ def test_output_variables_have_a_limit_in_total(make_context, size, fits):
     if fits:
         assert run(context).output_variables == {"V": "x" * size}
     else:
-        assert "take 122881 bytes (V 122880); the limit is 122880" in str(failure(context))
+        assert "have 122881 bytes (V 122880); the limit is 122880" in str(failure(context))
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_globs_that_take_nothing_fail_the_action_and_are_named(make_context):
 @pytest.mark.parametrize(
     ("action", "configuration", "message"),
     [
-        ({"outputArtifacts": [{"name": "O", "files": ["../x"]}]}, {}, "'../x': a pattern is relative"),
-        ({"outputVariables": ["A B"]}, {}, "'A B' cannot be the name of a shell variable"),
+        ({"outputArtifacts": [{"name": "O", "files": ["../x"]}]}, {}, "'../x': a pattern must be relative"),
+        ({"outputVariables": ["A B"]}, {}, "'A B' is not a valid name of a shell variable"),
         (
             {"environmentVariables": [{"name": "CODEBUILD_X", "value": "1"}]},
             {},
@@ -218,7 +218,7 @@ def test_globs_that_take_nothing_fail_the_action_and_are_named(make_context):
             {},
             "'KEY': a secret cannot be an output variable",
         ),
-        ({}, {"EnvironmentType": "WINDOWS_SERVER_2022_CONTAINER"}, "is not available here"),
+        ({}, {"EnvironmentType": "WINDOWS_SERVER_2022_CONTAINER"}, "is not supported"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_runs(
@@ -248,7 +248,7 @@ def test_the_network_of_aws_is_said_to_have_no_effect(make_context, records):
     run(make_context("true"), VpcId="vpc-1", Subnets="subnet-1", SecurityGroupIds="sg-1")
 
     [warning] = warnings(records)
-    assert "VpcId, Subnets and SecurityGroupIds of action 'Build' have no effect here" in warning
+    assert "VpcId, Subnets and SecurityGroupIds of action 'Build' have no effect" in warning
 
 
 def once_it_exists(path, do):

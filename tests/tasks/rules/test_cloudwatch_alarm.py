@@ -200,7 +200,7 @@ def test_no_answer_is_an_error_and_not_a_no(
     answer = asker.ask("CloudWatchAlarm", ALARM)
 
     assert answer.error_details.code == "SystemUnavailable"
-    assert "looking at alarm 'Errors': AWS did not answer" in answer.summary
+    assert "checking alarm 'Errors': AWS did not answer" in answer.summary
 
 
 def test_without_credentials_it_says_so(

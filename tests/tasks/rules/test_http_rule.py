@@ -87,23 +87,23 @@ def test_the_status_decides(ask: Any, service: Service, status: int, expected: s
 
     assert answer.status == ("Succeeded" if met else "Failed")
     assert answer.error_details is None
-    assert f"GET {service.url} was answered with {status}" in answer.summary
+    assert f"GET {service.url} responded with {status}" in answer.summary
     assert answer.external_execution_url == service.url
 
 
 @pytest.mark.parametrize(
     ("body", "configuration", "met", "summary"),
     [
-        ('{"status": "ok"}', {"Query": "status", "Value": "ok"}, True, "status: 'ok' EQ 'ok' holds"),
-        ('{"status": "bad"}', {"Query": "status", "Value": "ok"}, False, "'bad' EQ 'ok' does not hold"),
-        ('{"a": {"b": [1, 2]}}', {"Query": "a.b[1]", "Value": "2"}, True, "'2' EQ '2' holds"),
+        ('{"status": "ok"}', {"Query": "status", "Value": "ok"}, True, "status: 'ok' EQ 'ok' is true"),
+        ('{"status": "bad"}', {"Query": "status", "Value": "ok"}, False, "'bad' EQ 'ok' is false"),
+        ('{"a": {"b": [1, 2]}}', {"Query": "a.b[1]", "Value": "2"}, True, "'2' EQ '2' is true"),
         ('{"up": true}', {"Query": "up", "Value": "true"}, True, "'true' EQ 'true'"),
         ("{}", {"Query": "up", "Value": "null"}, True, "'null' EQ 'null'"),
         ('[{"n": 3}]', {"Query": "length(@)", "Value": "[1-9]", "Operator": "MATCHES"}, True, "MATCHES"),
-        ('{"a": {"b": "é"}}', {"Query": "a", "Value": '{"b":"é"}'}, True, "holds"),
+        ('{"a": {"b": "é"}}', {"Query": "a", "Value": '{"b":"é"}'}, True, " is true"),
         ('{"v": "1.2"}', {"Query": "v", "Value": "1.3", "Operator": "NE"}, True, "NE"),
-        ("<html>", {"Query": "up", "Value": "true"}, False, "but 'up' found nothing in it"),
-        ("3", {"Query": "length(@)", "Value": "3"}, False, "found nothing in it"),
+        ("<html>", {"Query": "up", "Value": "true"}, False, "but 'up' could not be evaluated"),
+        ("3", {"Query": "length(@)", "Value": "3"}, False, "could not be evaluated"),
     ],
 )
 def test_a_value_of_the_json_answer_decides(
@@ -137,7 +137,7 @@ def test_it_asks_again_until_the_answer_is_as_expected(asker: Any, ask: Any, ser
 
     assert isinstance(wait, RuleWait)
     assert wait.at == asker.clock + timedelta(seconds=30)
-    assert "503, not with 200-299; asked again until 2024-07-01 12:05 UTC" in wait.summary
+    assert "503, not with 200-299; repeated until 2024-07-01 12:05 UTC" in wait.summary
     assert isinstance(asker.ask_again(), RuleWait)
     service.status = 200
     assert asker.ask_again().status == "Succeeded"
@@ -156,7 +156,7 @@ def test_no_answer_is_not_the_expected_one(asker: Any, service: Service) -> None
 
     assert answer.status == "Failed"
     assert not answer.errored
-    assert "GET http://127.0.0.1:9/ was not answered: ConnectError" in answer.summary
+    assert "GET http://127.0.0.1:9/ got no response: ConnectError" in answer.summary
 
 
 def test_an_answer_that_trickles_is_left(ask: Any, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_an_answer_that_trickles_is_left(ask: Any, service: Service, monkeypatch
 
     answer = ask()
 
-    assert "was not answered: ReadTimeout" in answer.summary
+    assert "got no response: ReadTimeout" in answer.summary
     assert time.monotonic() - began < 3
 
 
@@ -220,13 +220,13 @@ def test_a_secret_that_does_not_exist_is_an_error(prefect_server: str, ask: Any)
 @pytest.mark.parametrize(
     ("configuration", "message"),
     [
-        ({"Url": "ftp://example.com"}, "it must begin with http:// or https://"),
+        ({"Url": "ftp://example.com"}, "it must start with http:// or https://"),
         ({"Method": "DELETE"}, "Method: Input should be 'GET', 'HEAD' or 'POST'"),
         ({"Headers": "X: y"}, "Headers: Value error, it is not JSON"),
         ({"Headers": '{"X": 1}'}, "a JSON object of texts"),
-        ({"ExpectedStatus": "ok"}, "'ok' is no status"),
-        ({"Query": "a[", "Value": "1"}, "it is no JMESPath"),
-        ({"Query": "a"}, "'Query' and 'Value' belong together"),
+        ({"ExpectedStatus": "ok"}, "'ok' is not a status"),
+        ({"Query": "a[", "Value": "1"}, "it is not a JMESPath"),
+        ({"Query": "a"}, "'Query' and 'Value' need each other"),
         ({"Query": "a", "Value": "(", "Operator": "MATCHES"}, "is not a regular expression"),
     ],
 )

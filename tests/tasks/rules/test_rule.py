@@ -47,7 +47,7 @@ def test_the_outcome_says_all_there_is_to_say(asker: Any, ask: Any) -> None:
         "resolved_configuration": {"FailUnless": "/", "Secret": "****"},
     }
     assert asker.lines == [
-        "Rule 'Check' (beforeEntry of stage 'Deploy') is asked",
+        "Evaluating rule 'Check' (beforeEntry of stage 'Deploy')",
         "Rule 'Check' Succeeded: as ordered, asked 1 times",
     ]
 

@@ -1,4 +1,4 @@
-"""The batch of a CodeBuild project: each build with its own directories, and what comes out of all of them.
+"""The batch of a CodeBuild project: each build in its own directories, and the artifacts of all of them.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/batch-build-buildspec.html
 """
@@ -29,7 +29,7 @@ from prefect_codepipeline.model.definition.compute_types import COMPUTE_SIZES
 
 @dataclass(frozen=True)
 class ProjectBatchResult:
-    """How a batch ended: `failure` is None when it succeeded; the results of the builds that ran to their ends."""
+    """The result of a batch: `failure` is None if it succeeded; `results` has the builds that ran to their end."""
 
     failure: str | None
     results: Mapping[str, BuildResult]
@@ -37,16 +37,16 @@ class ProjectBatchResult:
 
 
 def run_project_batch(common: SingleBuild) -> ProjectBatchResult:
-    """Run the batch of a buildspec. `common` is what its builds have in common.
+    """Run the batch of a buildspec. `common` contains what is the same for all its builds.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, the buildspec has no batch; `Timeout`, its time was over.
+        ActionFailed: with code `ConfigurationError`, the buildspec has no batch; `Timeout`, it took too long.
         ActionAbandoned: the execution was cancelled.
     """
     batch = common.spec.batch
     if batch is None:
         raise ActionFailed(
-            "BatchEnabled is set, and the buildspec has no `batch`; add one, or leave BatchEnabled out",
+            "BatchEnabled is set, but the buildspec has no `batch`; add one, or remove BatchEnabled",
             code="ConfigurationError",
         )
     context = common.context
@@ -62,12 +62,12 @@ def _run(common: SingleBuild, build: BatchBuild, token: CancellationToken) -> Bu
     scratch = common.context.scratch / f"batch-{build.identifier}"
     scratch.mkdir()
     inputs = tuple(
-        replace(tree, directory=_copied(tree.directory, scratch / "inputs" / tree.name))
+        replace(tree, directory=_copy(tree.directory, scratch / "inputs" / tree.name))
         for tree in common.context.input_artifacts
     )
     context = replace(
         common.context,
-        scratch=_made(scratch / "scratch"),
+        scratch=_created(scratch / "scratch"),
         input_artifacts=inputs,
         settings=_settings(common.context.settings, build.env),
         cancellation=token,
@@ -89,11 +89,11 @@ def _run(common: SingleBuild, build: BatchBuild, token: CancellationToken) -> Bu
 
 
 def _project(project: CodeBuildProject, env: BatchEnv) -> CodeBuildProject:
-    """The project; a buildspec may do without privileges that its block gives, and not take any."""
+    """The project with the build's privileged mode, which a buildspec can turn on only if the block allows it."""
     if env.privileged_mode and not project.privileged:
         raise ActionFailed(
-            "batch: env.privileged-mode is set, and the CodeBuildProject block does not allow it; set privileged there, "
-            "or leave privileged-mode out",
+            "batch: env.privileged-mode is set, but the CodeBuildProject block does not allow it; set privileged in the "
+            "block, or remove privileged-mode",
             code="ConfigurationError",
         )
     return (
@@ -106,7 +106,7 @@ def _project(project: CodeBuildProject, env: BatchEnv) -> CodeBuildProject:
 def _settings(settings: ActionSettings, env: BatchEnv) -> ActionSettings:
     if env.type and env.type.startswith("WINDOWS"):
         raise ActionFailed(
-            f"batch: env.type {env.type} is not available here: builds run on Linux or macOS",
+            f"batch: env.type {env.type} is not supported: builds run on Linux or macOS",
             code="ConfigurationError",
         )
     changes: dict[str, Any] = {"image": env.image} if env.image else {}
@@ -124,11 +124,11 @@ def _progress(context: ActionContext, identifier: str) -> Any:
 
 # -- artifacts
 
-# An output is named like a build, or `<build>_<secondary artifact>`; what has another name gets a part from each build.
+# An output is named like a build, or `<build>_<secondary artifact>`. Every build adds to an output of another name.
 
 
 def _outputs_of(build: BatchBuild, common: SingleBuild, spec: Buildspec) -> dict[str, str]:
-    """The outputs that a build has a part in, each with the block of its buildspec that it is made of."""
+    """The outputs that a build contributes to, each with the artifact block of its buildspec."""
     shared = _shared(common)
     own = {
         build.identifier: ALL_OF_IT,
@@ -151,9 +151,9 @@ def _shared(common: SingleBuild) -> list[str]:
 
 
 def _outputs(done: BatchResult, common: SingleBuild) -> dict[str, OutputTree]:
-    """The outputs of the action. Of one that several builds have a part in, each has a folder, by its identifier.
+    """The outputs of the action. In an output of several builds, each build has a folder, named by its identifier.
 
-    With CombineArtifacts the parts are laid over one another.
+    With CombineArtifacts the files of all builds are merged into one folder; a later file replaces one of the same path.
     """
     shared = _shared(common)
     found: dict[str, OutputTree] = {}
@@ -162,14 +162,14 @@ def _outputs(done: BatchResult, common: SingleBuild) -> dict[str, OutputTree]:
             if name not in shared:
                 found[name] = tree
                 continue
-            directory = _made(common.context.scratch / f"output-{name}")
-            _lay(tree, directory if common.wanted.combine_artifacts else directory / identifier)
+            directory = _created(common.context.scratch / f"output-{name}")
+            _copy_over(tree, directory if common.wanted.combine_artifacts else directory / identifier)
             found[name] = OutputTree(directory)
     return found
 
 
-def _lay(tree: OutputTree, target: Path) -> None:
-    """Put a tree into a directory, over what is there."""
+def _copy_over(tree: OutputTree, target: Path) -> None:
+    """Copy a tree into a directory; existing files are replaced."""
     if tree.files is None:
         shutil.copytree(tree.directory, target, symlinks=True, dirs_exist_ok=True)
         return
@@ -181,7 +181,7 @@ def _lay(tree: OutputTree, target: Path) -> None:
 
 
 def _failure_of(batch: Batch, done: BatchResult) -> str | None:
-    """Why the batch failed, None when it succeeded: failures that are ignored do not count."""
+    """Why the batch failed, or None if it succeeded; ignored failures do not count."""
     counted = [
         f"{build.identifier}: {why}"
         for build in batch.builds
@@ -195,7 +195,7 @@ def _failure_of(batch: Batch, done: BatchResult) -> str | None:
 
 
 class _BuildLogger(logging.LoggerAdapter[Any]):
-    """Puts the identifier of a build before each line."""
+    """Prefixes each line with the identifier of a build."""
 
     def __init__(self, logger: logging.Logger | logging.LoggerAdapter[Any], identifier: str) -> None:
         super().__init__(logger, {})
@@ -206,10 +206,10 @@ class _BuildLogger(logging.LoggerAdapter[Any]):
         self.logger.log(level, "%s", "\n".join(self._prefix + line for line in text.split("\n")))
 
 
-def _copied(directory: Path, target: Path) -> Path:
+def _copy(directory: Path, target: Path) -> Path:
     return Path(shutil.copytree(directory, target, symlinks=True))
 
 
-def _made(directory: Path) -> Path:
+def _created(directory: Path) -> Path:
     directory.mkdir(exist_ok=True)
     return directory

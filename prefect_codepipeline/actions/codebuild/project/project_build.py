@@ -1,4 +1,4 @@
-"""Run a build of a CodeBuild project for an action or a rule: here or in AWS, alone or as a batch.
+"""Run a build of a CodeBuild project for an action or a rule: on this worker or in AWS, alone or as a batch.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-CodeBuild.html
 """
@@ -33,11 +33,11 @@ from prefect_codepipeline.prefect_api.ui import run_url
 
 
 def run_project_build(wanted: WantedBuild, context: ActionContext) -> ActionResult:
-    """Run what an action wants of a project, by the block that stands for it, to its end.
+    """Run the build that an action wants, as the project's CodeBuildProject block says, to its end.
 
     Raises:
-        ActionFailed: the build failed; with code `Timeout`, its time was over; `ConfigurationError`, something
-            asked for is not to be had.
+        ActionFailed: the build failed; with code `Timeout`, it took too long; `ConfigurationError`, a setting is
+            wrong or not supported.
         ActionAbandoned: the execution was cancelled.
     """
     block = find_project(wanted.project_name)
@@ -49,7 +49,7 @@ def run_project_build(wanted: WantedBuild, context: ActionContext) -> ActionResu
 
 
 def _settings(block: CodeBuildProject | None, context: ActionContext) -> ActionSettings:
-    """The block's, and the pipeline's where the block has none."""
+    """The settings of the block, and those of the pipeline for what the block does not set."""
     if block is None:
         return context.settings
     return ActionSettings(
@@ -64,7 +64,7 @@ def _settings(block: CodeBuildProject | None, context: ActionContext) -> ActionS
 
 @dataclass(frozen=True)
 class ProjectBuild:
-    """A build of a project that runs here."""
+    """A build of a project that runs on this worker."""
 
     wanted: WantedBuild
     project: CodeBuildProject
@@ -73,17 +73,17 @@ class ProjectBuild:
 
     @classmethod
     def of(cls, block: CodeBuildProject | None, wanted: WantedBuild, context: ActionContext) -> ProjectBuild:
-        """The build of a project by its block; by the defaults of one, and the pipeline's settings, without."""
+        """The build of a project with its block. Without one, a block's defaults and the pipeline's settings apply."""
         return cls(wanted, block or CodeBuildProject(), _settings(block, context), context)
 
     @property
     def id(self) -> str:
-        """As CodeBuild makes it: the project and a unique id."""
+        """The id in CodeBuild's format: the project and a unique id."""
         return f"{self.wanted.project_name}:{self.context.action_execution_id}"
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """The project's turn, where not any number of its builds may run at once."""
+        """Wait for the project's turn, if the project limits its concurrent builds."""
         with ExitStack() as stack:
             if limit := self.project.concurrent_build_limit:
                 minutes = self.project.queued_timeout_in_minutes
@@ -91,24 +91,24 @@ class ProjectBuild:
             yield
 
     def run(self) -> ActionResult:
-        """Run it, publish its reports, and say what came out.
+        """Run the build and publish its reports; the result of the action.
 
         Raises:
-            ActionFailed: it failed, as `run_project_build` has it.
+            ActionFailed: as `run_project_build`.
             ActionAbandoned: the execution was cancelled.
         """
         single = self.single(str(next_number(self.wanted.project_name)))
         if not self.wanted.batch:
             result = single.run(self.wanted.outputs)
-            return self._finished([result], result.failure, result.output_artifacts)
+            return self._result([result], result.failure, result.output_artifacts)
         done = run_project_batch(single)
-        return self._finished(list(done.results.values()), done.failure, done.output_artifacts)
+        return self._result(list(done.results.values()), done.failure, done.output_artifacts)
 
     def single(self, number: str | None = None) -> SingleBuild:
-        """The build, its sources at hand and its buildspec read; `number` is CODEBUILD_BUILD_NUMBER.
+        """The build with fetched sources and parsed buildspec; `number` is CODEBUILD_BUILD_NUMBER.
 
         Raises:
-            ActionFailed: with code `ConfigurationError`, there is no buildspec that could run; others of git.
+            ActionFailed: with code `ConfigurationError`, there is no valid buildspec; with other codes, git failed.
         """
         sources, access = self._sources()
         context = replace(
@@ -128,12 +128,12 @@ class ProjectBuild:
         return SingleBuild(self.wanted, self.project, spec, context, own, access)
 
     def _region(self) -> dict[str, str]:
-        """The region of an action that names none is the project's."""
+        """The region of the action or, if it names none, of the project."""
         region = self.context.action.region or self.project.aws_region
         return {"AWS_REGION": region, "AWS_DEFAULT_REGION": region} if region else {}
 
     def _sources(self) -> tuple[tuple[InputTree, ...], Access | None]:
-        """The inputs, references for a full clone replaced by the clones; how the primary one is opened."""
+        """The inputs, with full clones instead of references to them; the access to the primary one's repository."""
         sources: list[InputTree] = []
         opened: list[Access | None] = []
         for tree in self.wanted.inputs:
@@ -146,7 +146,7 @@ class ProjectBuild:
             opened.append(access)
         return tuple(sources), opened[0]
 
-    def _finished(
+    def _result(
         self, results: Sequence[BuildResult], failure: str | None, trees: Mapping[str, OutputTree]
     ) -> ActionResult:
         reports = self._publish(results)
@@ -162,9 +162,9 @@ class ProjectBuild:
             sum(result.commands for result in results),
             sum(sum(result.seconds.values()) for result in results),
         )
-        told = [f"{commands} command{'s' if commands != 1 else ''} ran in {seconds:.0f} s", reports.one_line]
+        parts = [f"{commands} command{'s' if commands != 1 else ''} ran in {seconds:.0f} s", reports.one_line]
         return ActionResult(
-            summary="; ".join(filter(None, told)),
+            summary="; ".join(filter(None, parts)),
             output_artifacts=trees,
             output_variables=_all_variables(results),
             external_execution_id=self.id,
@@ -176,7 +176,7 @@ class ProjectBuild:
         return run_url(self.context.pipeline_execution_id)
 
     def _publish(self, results: Sequence[BuildResult]) -> CollectedReports:
-        """Show the reports in Prefect and keep their files; that this cannot be done fails no build."""
+        """Publish the reports in Prefect and store their files; an error here does not fail the build."""
         found = [result.reports for result in results]
         reports = CollectedReports(
             tuple(each for part in found for each in part.reports),
@@ -194,14 +194,14 @@ class ProjectBuild:
             )
             try:
                 folder = keep_report_files(context.store, reports, *place)
-                context.logger.info("The files of the reports are kept in %s", folder)
+                context.logger.info("The report files are stored in %s", folder)
             except ActionFailed as error:
                 context.logger.warning("%s", error)
         return reports
 
 
 def _source_variables(sources: Sequence[InputTree], access: Access | None) -> dict[str, str]:
-    """Which version of the source it is, and where its repository is, as far as that is known."""
+    """The variables for the source's version and the URL of its repository, if they are known."""
     version = sources[0].revision_id
     return {
         **({"CODEBUILD_SOURCE_VERSION": version} if version else {}),
@@ -210,5 +210,5 @@ def _source_variables(sources: Sequence[InputTree], access: Access | None) -> di
 
 
 def _all_variables(results: Sequence[BuildResult]) -> dict[str, str]:
-    """The exported variables of all builds; of one name, those of the last."""
+    """The exported variables of all builds; if several export one name, the last one counts."""
     return {name: value for result in results for name, value in result.exported_variables.items()}

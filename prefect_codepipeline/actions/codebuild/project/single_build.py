@@ -1,4 +1,4 @@
-"""One build of a CodeBuild project, with the variables, the secrets and the surroundings that its block gives it."""
+"""One build of a CodeBuild project, with the variables, the secrets and the environment from its block."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, Proj
 from prefect_codepipeline.model.buildspec.parts import Buildspec
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 
-# Gives git the credentials that the build has in its environment, for the one host that they are meant for.
+# Gives git the credentials in the build's environment, only for the host that they are for.
 _HELPER = (
     '!send() { test "$1" = get && printf "username=%s\\npassword=%s\\n" '
     '"$CODEBUILD_GIT_USERNAME" "$CODEBUILD_GIT_TOKEN"; }; send'
@@ -29,7 +29,7 @@ _HELPER = (
 
 @dataclass(frozen=True)
 class SingleBuild:
-    """One build of a project; for a batch, what its builds have in common."""
+    """One build of a project; for a batch, the common part of its builds."""
 
     wanted: WantedBuild
     project: CodeBuildProject
@@ -39,7 +39,7 @@ class SingleBuild:
     access: Access | None
 
     def run(self, outputs: Outputs, more: Mapping[str, str] = MappingProxyType({})) -> BuildResult:
-        """Run it. `more` are variables that win over all others."""
+        """Run the build. The variables in `more` override all others."""
         build, context, options = self.prepared(outputs, more)
         with container_engine(context, Compute(), options) as engine:
             return run_build(build, context, engine)
@@ -47,7 +47,7 @@ class SingleBuild:
     def prepared(
         self, outputs: Outputs, more: Mapping[str, str] = MappingProxyType({})
     ) -> tuple[Build, ActionContext, ContainerOptions]:
-        """What `run_build` and `container_engine` are given. Raises `ActionFailed` as `resolve_secrets` does."""
+        """The arguments for `run_build` and `container_engine`. Raises `ActionFailed` as `resolve_secrets` does."""
         project, context = self.project, self.context
         variables, secrets = self._variables(more)
         own, token = self._git_credentials()
@@ -75,7 +75,7 @@ class SingleBuild:
         return cache_place(self.wanted.project_name, self.project.cache_location)
 
     def _variables(self, more: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-        """The declared variables, the action's before the project's before the buildspec's; and the secrets."""
+        """The declared variables (the action's override the project's, those the buildspec's); and the secrets."""
         env = self.spec.env
         declared = [
             *_plain(env.variables),
@@ -101,14 +101,14 @@ class SingleBuild:
         return SecretSource(project.secrets_from, region, project.aws_profile, project.aws_role_arn)
 
     def _git_credentials(self) -> tuple[dict[str, str], list[str]]:
-        """What lets git of the build open the repository of the source, when the buildspec asks for it."""
+        """The variables that give the build's git access to its source, if the buildspec wants that; and the secret."""
         if not self.spec.env.git_credential_helper:
             return {}, []
         access = self.access
         if not access or not access.token or not access.origin:
             self.context.logger.warning(
                 "git-credential-helper: the build gets no credentials, because its source is not a full clone "
-                "(CODEBUILD_CLONE_REF) of a repository that a token opens"
+                "(CODEBUILD_CLONE_REF) of a repository whose connection has a token"
             )
             return {}, []
         token = access.token.get_secret_value()
@@ -129,14 +129,14 @@ def _declared(
     type: Literal["PLAINTEXT", "PARAMETER_STORE", "SECRETS_MANAGER"], variables: Mapping[str, str]
 ) -> Iterator[ProjectVariable]:
     for name, value in variables.items():
-        # Not checked as those of a block are: a buildspec may declare what does not count.
+        # Not validated, unlike those of a block: a buildspec may declare a variable that is overridden anyway.
         yield ProjectVariable.model_construct(name=name, value=value, type=type)
 
 
 def _with_runtime_image(
     settings: ActionSettings, spec: Buildspec, project: CodeBuildProject
 ) -> ActionSettings:
-    """The image that the block maps a runtime of the buildspec to, in place of its own."""
+    """The settings with the image that the block maps to a runtime of the buildspec, if there is one."""
     mapped = (project.image_for(name, version) for name, version in runtimes_of(spec).items())
     image = next(filter(None, mapped), None)
     return settings.model_copy(update={"image": image}) if image else settings

@@ -1,4 +1,4 @@
-"""What coverage tools write: one function for each format, from a file to the coverage of source files."""
+"""Readers of coverage reports: one function for each format, which yields the coverage of source files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from prefect_codepipeline.actions.codebuild.reports.reading import (
 )
 from prefect_codepipeline.model.buildspec.reports import MAX_NAME, Covered, FileCoverage, clean
 
-# One project has so many lines of code at most, whatever a file says.
+# The largest plausible number of lines in a project; larger numbers in a file are cut to it.
 _MOST = 10**9
 
 
 def clover(path: Path) -> Iterator[FileCoverage]:
-    """Clover's XML, also istanbul's and PHPUnit's: statements stand for lines, conditionals for branches."""
+    """Clover's XML, also istanbul's and PHPUnit's: statements count as lines, conditionals as branches."""
     files = 0
     project: FileCoverage | None = None
     for node in nodes(path, ("coverage",), ("metrics",)):
@@ -46,13 +46,13 @@ def cobertura(path: Path) -> Iterator[FileCoverage]:
     lines: dict[str, dict[int, bool]] = {}
     branches: dict[str, dict[int, Covered]] = {}
     for node in nodes(path, ("coverage",), ("line",)):
-        # The lines of methods are there once more, in their class.
+        # The lines of a method are repeated in its class.
         above = node.parent.parent if node.parent else None
         number = _number(node.get("number"))
         if above is None or above.name != "class" or number is None:
             continue
         file = above.get("filename", "name")
-        # The inner classes of a file are classes of their own, and share lines with it.
+        # The inner classes of a file are separate classes with some of the same lines.
         seen = lines.setdefault(file, {})
         seen[number] = seen.get(number, False) or bool(_number(node.get("hits")))
         match = re.search(r"\((\d{1,9})/(\d{1,9})\)", node.get("condition-coverage"))
@@ -67,7 +67,7 @@ def cobertura(path: Path) -> Iterator[FileCoverage]:
 
 
 def jacoco(path: Path) -> Iterator[FileCoverage]:
-    """JaCoCo's XML: the counters of its source files, else those of the report."""
+    """JaCoCo's XML: the counters of its source files or, without any, those of the report."""
     current: Node | None = None
     found: dict[str, Covered] = {}
     whole: dict[str, Covered] = {}
@@ -96,14 +96,14 @@ def _jacoco_file(node: Node, found: dict[str, Covered]) -> FileCoverage:
 
 
 def simplecov(path: Path) -> Iterator[FileCoverage] | float:
-    """SimpleCov's `.resultset.json`, or `coverage.json`; of `.last_run.json` only the percentage.
+    """SimpleCov's `.resultset.json` or `coverage.json`; `.last_run.json` has only the percentage.
 
     Raises:
-        UnreadableReportError: it is none of these.
+        UnreadableReportError: it is not one of these.
     """
     document = read_json(path)
     if not isinstance(document, dict):
-        raise UnreadableReportError("is JSON, but not what SimpleCov writes")
+        raise UnreadableReportError("is JSON, but not in SimpleCov's format")
     result = document.get("result")
     if isinstance(result, dict):
         percent = result.get("line", result.get("covered_percent"))
@@ -114,12 +114,12 @@ def simplecov(path: Path) -> Iterator[FileCoverage] | float:
         run["coverage"] for run in runs if isinstance(run, dict) and isinstance(run.get("coverage"), dict)
     ]
     if not coverages:
-        raise UnreadableReportError("is JSON, but not what SimpleCov writes: nothing in it has `coverage`")
+        raise UnreadableReportError("is JSON, but not in SimpleCov's format: nothing in it has `coverage`")
     return _simplecov_files(coverages)
 
 
 def _simplecov_files(coverages: list[dict[str, Any]]) -> Iterator[FileCoverage]:
-    """Several commands of one project ran through the same files: a line that one of them hit is covered."""
+    """Several test commands of a project may run the same files: a line that one of them hits is covered."""
     lines: dict[str, dict[int, bool]] = {}
     branches: dict[str, dict[str, bool]] = {}
     for coverage in coverages:
@@ -127,7 +127,7 @@ def _simplecov_files(coverages: list[dict[str, Any]]) -> Iterator[FileCoverage]:
             hits = about.get("lines") if isinstance(about, dict) else about
             seen = lines.setdefault(file, {})
             for number, hit in enumerate(hits if isinstance(hits, list) else []):
-                if isinstance(hit, int):  # null is no code, "ignored" is left out by a comment
+                if isinstance(hit, int):  # null: not code; "ignored": excluded by a comment in the code
                     seen[number] = seen.get(number, False) or hit > 0
             taken = branches.setdefault(file, {})
             for key, hit in _simplecov_branches(about.get("branches") if isinstance(about, dict) else None):
@@ -160,7 +160,7 @@ def _of_total(covered: str, total: str) -> Covered:
 
 
 def _number(text: str) -> int | None:
-    # Hits may be more than any integer has digits for, or written as 1.0.
+    # Numbers of hits may be very large, or written as 1.0.
     match = re.match(r"\d+", text)
     return min(int(match[0][:12]), _MOST) if match else None
 

@@ -1,4 +1,4 @@
-"""Report files by AWS's names of their formats.
+"""The readers of report files, by AWS's names of the formats.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.reports
 """
@@ -46,10 +46,10 @@ COVERAGE_READERS: Mapping[str, Callable[[Path], Iterator[FileCoverage]]] = Mappi
 
 
 def read_report(group: str, format: str, path: Path) -> Report:
-    """What one file says; `format` in upper case.
+    """Read one report file; `format` is in upper case.
 
     Raises:
-        UnreadableReportError: the file is no report of that format, or there is no such format.
+        UnreadableReportError: the file is not a report of that format, or the format does not exist.
     """
     if format in TEST_READERS:
         return summarize_tests(group, format, TEST_READERS[format](path))

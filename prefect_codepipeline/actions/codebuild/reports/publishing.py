@@ -1,4 +1,4 @@
-"""Show the reports of a build in Prefect's UI, and keep their files in the artifact store."""
+"""Publish the reports of a build in Prefect's UI, and store their files in the artifact store."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _logger = logging.getLogger(__name__)
 
 
 def publish_reports(collected: CollectedReports, pipeline_name: str, action_name: str) -> list[str]:
-    """Make a table artifact of each report in Prefect, linked to the task run this is called in; the artifacts' ids.
+    """Create a table artifact in Prefect for each report, linked to the current task run; the artifacts' ids.
 
-    Each group of an action has one key, under which Prefect keeps the reports of all runs. A server that does not
-    answer is warned of in the log.
+    Each report group of an action has one key, under which Prefect keeps the reports of all runs. If the server does
+    not respond, a warning is logged.
     """
     run = ids_of_task_run()
     made: list[str] = []
@@ -35,10 +35,10 @@ def publish_reports(collected: CollectedReports, pipeline_name: str, action_name
         }
         try:
             _, answer = call("POST", "/artifacts/", body)
-            made.append(str(answer["id"]))
+            ids.append(str(answer["id"]))
         except CodePipelineError as error:
-            _logger.warning("the report %r is not shown in Prefect's UI: %s", report.group, error)
-    return made
+            _logger.warning("the report %r could not be published in Prefect's UI: %s", report.group, error)
+    return ids
 
 
 def artifact_key(pipeline_name: str, action_name: str, group: str) -> str:
@@ -47,13 +47,12 @@ def artifact_key(pipeline_name: str, action_name: str, group: str) -> str:
 
 
 def keep_report_files(store: ArtifactStore, collected: CollectedReports, *place: str) -> str | None:
-    """Keep the reports' files as `<store>/reports/<place…>/<group>/<path>`; the folder, None without files.
+    """Store the reports' files as `<store>/reports/<place…>/<group>/<path>`; the folder, or None without files.
 
-    `place` says whose they are: pipeline, execution id, stage, action. What is there under the same name is
-    replaced.
+    `place` names the origin: pipeline, execution id, stage, action. Existing files of the same name are replaced.
 
     Raises:
-        ActionFailed: the store does not answer, or its disk is full.
+        ActionFailed: the store does not respond, or its disk is full.
     """
     if not collected.files:
         return None
@@ -64,6 +63,6 @@ def keep_report_files(store: ArtifactStore, collected: CollectedReports, *place:
     except OSError as error:
         why = "the disk is full; make room" if error.errno in FULL_DISK else error.strerror or str(error)
         raise ActionFailed(
-            f"keeping the files of reports failed at {error.filename or store.url}: {why}"
+            f"storing the report files failed at {error.filename or store.url}: {why}"
         ) from error
     return f"{store.url}/{folder}"

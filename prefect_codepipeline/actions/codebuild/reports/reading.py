@@ -1,4 +1,4 @@
-"""Read a report file that a build wrote, which may be anything: bounded in bytes, parts, depth and memory."""
+"""Read an untrusted report file of a build, with limits for bytes, parts, depth, time and memory."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _CHUNK = 1 << 16
 
 
 class UnreadableReportError(Exception):
-    """The file is no report of that format; says why, without the file's name."""
+    """The file is not a report of that format; says why, without the file's name."""
 
 
 class UnfitFileError(UnreadableReportError):
-    """It is not even a file that can be kept."""
+    """It is not a file that can be stored either."""
 
 
 @dataclass
 class Node:
-    """An element by its local name; children are only there below an element that was asked for."""
+    """An element by its local name; only wanted elements and those below them have children."""
 
     name: str
     attributes: dict[str, str]
@@ -47,7 +47,7 @@ class Node:
     text: str = ""
 
     def get(self, *names: str) -> str:
-        """The first of these attributes that says something."""
+        """The value of the first of these attributes that is not blank."""
         return next((value for name in names if (value := self.attributes.get(name, "").strip())), "")
 
     def child(self, *path: str) -> Node | None:
@@ -73,11 +73,11 @@ def open_report(path: Path, limit: int) -> IO[bytes]:
     """Open a regular file of at most `limit` bytes.
 
     Raises:
-        UnfitFileError: it is none, or too large.
+        UnfitFileError: it is not a regular file, or too large.
         UnreadableReportError: it is empty.
     """
     try:
-        # Opening a named pipe would wait for a writer.
+        # Without O_NONBLOCK, opening a named pipe would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
         raise UnfitFileError(f"cannot be opened: {error.strerror}") from None
@@ -88,9 +88,7 @@ def open_report(path: Path, limit: int) -> IO[bytes]:
     elif about.st_size == 0:
         problem = UnreadableReportError("is empty")
     elif about.st_size > limit:
-        problem = UnfitFileError(
-            f"has {about.st_size / 2**20:.0f} MiB, and no more than {limit >> 20} MiB are read"
-        )
+        problem = UnfitFileError(f"has {about.st_size / 2**20:.0f} MiB; the limit is {limit >> 20} MiB")
     if problem:
         os.close(descriptor)
         raise problem
@@ -98,7 +96,7 @@ def open_report(path: Path, limit: int) -> IO[bytes]:
 
 
 def nodes(path: Path, roots: tuple[str, ...], wanted: tuple[str, ...]) -> Iterator[Node]:
-    """The elements named in `wanted`, each when it ends, with all that is in it; the rest of the file is not held.
+    """The elements named in `wanted`, each with its content when it ends; the rest of the file is not kept in memory.
 
     Raises:
         UnreadableReportError: not XML, not of that format, hostile, or too large.
@@ -113,12 +111,12 @@ def nodes(path: Path, roots: tuple[str, ...], wanted: tuple[str, ...]) -> Iterat
                 taken += len(chunk)
                 parser.feed(chunk)
                 yield from target.take()
-                # Older expat reads an unfinished tag from its beginning again with each piece.
+                # Older versions of expat parse an unfinished tag again from its start with each chunk.
                 if taken - parser.parser.CurrentByteIndex > _MAX_TAG_BYTES:
                     raise UnreadableReportError(
                         f"has a single tag or comment of more than {_MAX_TAG_BYTES >> 20} MiB"
                     )
-                # The parser remembers every name that it has seen.
+                # The parser keeps every name of an element in memory.
                 if len(getattr(parser, "_names", ())) > _MAX_NAMES:
                     raise UnreadableReportError(f"has more than {_MAX_NAMES:,} different names of elements")
                 if time.monotonic() > deadline:
@@ -127,12 +125,12 @@ def nodes(path: Path, roots: tuple[str, ...], wanted: tuple[str, ...]) -> Iterat
             yield from target.take()
         except DefusedXmlException:
             raise UnreadableReportError(
-                "declares entities, which no report needs and attacks are made of"
+                "declares entities, which are not allowed because attacks use them"
             ) from None
         except ElementTree.ParseError as error:
             raise UnreadableReportError(f"is not well-formed XML: {error}") from None
-        except (ValueError, LookupError) as error:  # an encoding that nobody knows
-            raise UnreadableReportError(f"is not XML that can be read: {error}") from None
+        except (ValueError, LookupError) as error:  # an unknown encoding
+            raise UnreadableReportError(f"is not readable XML: {error}") from None
         except OSError as error:
             raise UnreadableReportError(f"cannot be read: {error.strerror}") from None
 
@@ -148,7 +146,7 @@ def read_json(path: Path) -> Any:
             raw = file.read(MAX_JSON_BYTES)
         except OSError as error:
             raise UnreadableReportError(f"cannot be read: {error.strerror}") from None
-    # Each part takes some hundred bytes of memory, however short it is written.
+    # Each part takes about a hundred bytes of memory, even if its text is short.
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_JSON_PARTS:
         raise UnreadableReportError(f"has more than {MAX_JSON_PARTS:,} parts")
     try:
@@ -160,7 +158,7 @@ def read_json(path: Path) -> Any:
 
 
 class _Target:
-    """What expat tells of, made into nodes."""
+    """Builds nodes from expat's events."""
 
     def __init__(self, roots: tuple[str, ...], wanted: tuple[str, ...]) -> None:
         self._roots = roots
@@ -180,12 +178,12 @@ class _Target:
         name = tag.rpartition("}")[2]
         if self._open is None and name not in self._roots:
             expected = " or ".join(f"<{root}>" for root in self._roots)
-            raise UnreadableReportError(f"begins with <{name[:40]}> where {expected} is expected")
+            raise UnreadableReportError(f"starts with <{name[:40]}>, not with {expected}")
         self._elements += 1
         self._depth += 1
         if self._elements > MAX_ELEMENTS or self._depth > _MAX_DEPTH:
             raise UnreadableReportError(
-                f"has more than {MAX_ELEMENTS:,} elements, or more than {_MAX_DEPTH} within one another"
+                f"has more than {MAX_ELEMENTS:,} elements, or more than {_MAX_DEPTH} levels of them"
             )
         node = Node(name, attributes, self._open)
         if self._inside and self._open and self._held < _MAX_HELD:
@@ -195,14 +193,14 @@ class _Target:
         self._open = node
 
     def data(self, text: str) -> None:
-        # What a test printed may be without bound, so what is long is cut.
+        # The output of a test may be very long, so it is cut.
         held = self._inside and self._held < _MAX_HELD
         if held and self._open and (room := _MAX_TEXT - len(self._open.text)) > 0:
             self._open.text += text[:room]
 
     def end(self, tag: str) -> None:
         node = self._open
-        assert node is not None  # expat pairs them
+        assert node is not None  # expat checks that tags match
         self._open = node.parent
         self._depth -= 1
         if node.name in self._wanted:
@@ -212,4 +210,4 @@ class _Target:
                 self._held = 0
 
     def close(self) -> None:
-        """Nothing is left to tell."""
+        """Required by the parser; there is nothing to return."""

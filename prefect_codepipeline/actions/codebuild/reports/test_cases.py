@@ -1,4 +1,4 @@
-"""What test tools write: one function for each format, from a file to its cases."""
+"""Readers of test reports: one function for each format, which yields the test cases."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SOURCES = (
 _PLACE = re.compile(rf"(\.(?:{_SOURCES})):(?:line )?(\d{{1,7}})\b")
 _PYTHON_PLACE = re.compile(r'File "([^"]{1,200})", line (\d{1,7})\b')
 _PATH = re.compile(r"[\w@./\\+-]{1,200}$")
-# More is read than is shown: secrets are masked in between, which half of one would escape.
+# More text is read than is displayed: it is masked before it is cut, because half a secret would not be masked.
 _READ = 4
-# Where a stack trace passes through before it comes to the user's own code.
+# Frames of a stack trace that are not the user's own code.
 _FRAMEWORK = re.compile(
     r"node_modules|site-packages|/unittest/|org\.junit|org\.testng|org\.opentest4j|jdk\.internal|java\.base|sun\.reflect"
     r"|java\.lang\.reflect|org\.assertj|org\.hamcrest|node:internal|internal/|NUnit\.|Xunit\.|Microsoft\."
@@ -33,7 +33,7 @@ _FRAMEWORK = re.compile(
 
 
 def junit(path: Path) -> Iterator[TestCase]:
-    """JUnit XML, which has no one schema: Surefire, Gradle, pytest, jest-junit, go-junit-report, googletest."""
+    """JUnit XML, which has several variants: Surefire, Gradle, pytest, jest-junit, go-junit-report, googletest."""
     for node in nodes(path, ("testsuites", "testsuite"), ("testcase",)):
         status, problem = _junit_status(node)
         suite = node.get("classname", "class")
@@ -43,9 +43,9 @@ def junit(path: Path) -> Iterator[TestCase]:
             suite=suite or (above.get("name") if above else ""),
             status=status,
             seconds=_seconds(node.get("time")),
-            message=_told(problem.get("message"), problem.text) if problem else "",
+            message=_message_of(problem.get("message"), problem.text) if problem else "",
             trace=problem.text if problem and status in ("Failed", "Error") else "",
-            # pytest counts these lines from 0, others from 1; who failed is found by the stack trace.
+            # Without the line: pytest counts lines from 0, others from 1. The stack trace has the line of the failure.
             place=node.get("file"),
         )
 
@@ -59,7 +59,7 @@ def _junit_status(node: Node) -> tuple[Status, Node | None]:
     for name, status in named:
         if problem := node.child(name):
             return status, problem
-    # googletest says in an attribute that a test is disabled.
+    # googletest marks a disabled test in an attribute.
     word = node.get("status").lower()
     return ("Skipped", None) if word in ("notrun", "disabled", "skipped", "ignored") else ("Succeeded", None)
 
@@ -71,7 +71,7 @@ def nunit(path: Path) -> Iterator[TestCase]:
         "cancelled": "Error", "ignored": "Skipped", "skipped": "Skipped", "inconclusive": "Unknown",
     }  # fmt: skip
     for node in nodes(path, ("test-results",), ("test-case",)):
-        # Before 2.5 there was no `result`.
+        # Versions before 2.5 have no `result`.
         word = node.get("result").lower() or {"true": "success", "false": "failure"}.get(
             node.get("success").lower(), "ignored" if node.get("executed").lower() == "false" else ""
         )
@@ -94,7 +94,7 @@ def _nunit_case(node: Node, status: Status, seconds: float | None, suite: str) -
     trace = node.text_of("failure", "stack-trace")
     message = node.text_of("failure", "message") or node.text_of("reason", "message")
     name = node.get("name", "fullname")
-    if not suite:  # NUnit 2 has one name with everything in it; an argument may hold dots, too
+    if not suite:  # NUnit 2 has only one full name; its arguments may contain dots too
         suite, _, name = _split_name(name)
     return _case(name, suite, status, seconds, message, trace)
 
@@ -137,7 +137,7 @@ def trx(path: Path) -> Iterator[TestCase]:
     classes = _trx_classes(path)
     kinds = ("UnitTestResult", "TestResult", "GenericTestResult")
     for node in nodes(path, ("TestRun",), kinds):
-        if node.child("InnerResults"):  # the rows of a data-driven test are there themselves
+        if node.child("InnerResults"):  # the rows of a data-driven test are separate results
             continue
         suite = classes.get(node.get("testId"), "")
         yield _case(
@@ -151,11 +151,11 @@ def trx(path: Path) -> Iterator[TestCase]:
 
 
 def _trx_classes(path: Path) -> dict[str, str]:
-    """The class of each test by its id; they stand behind the results."""
+    """The class of each test by its id; classes come after the results in the file."""
     found: dict[str, str] = {}
     for node in nodes(path, ("TestRun",), ("UnitTest",)):
         if method := node.child("TestMethod"):
-            # It may go on with the assembly: `Shop.Tests.CartTests, Shop.Tests, Version=…`.
+            # The assembly may follow: `Shop.Tests.CartTests, Shop.Tests, Version=…`.
             found[node.get("id")] = method.get("className").partition(",")[0]
     return found
 
@@ -164,10 +164,10 @@ def cucumber(path: Path) -> Iterator[TestCase]:
     """Cucumber's JSON: each scenario is a case."""
     features = read_json(path)
     if not isinstance(features, list):
-        raise UnreadableReportError("is JSON, but not the list of features that Cucumber writes")
+        raise UnreadableReportError("is JSON, but not a list of Cucumber features")
     for feature in features:
         if not isinstance(feature, dict) or not isinstance(feature.get("elements", []), list):
-            raise UnreadableReportError("is JSON, but not the list of features that Cucumber writes")
+            raise UnreadableReportError("is JSON, but not a list of Cucumber features")
         background: list[dict[str, Any]] = []
         for element in _dicts(feature.get("elements")):
             steps = [step for part in ("before", "steps", "after") for step in _dicts(element.get(part))]
@@ -201,7 +201,7 @@ def _scenario(feature: dict[str, Any], element: dict[str, Any], steps: list[dict
 
 
 def _scenario_status(words: list[str]) -> Status:
-    """A step that has no code fails a scenario, as it fails Cucumber itself; one that is pending skips it."""
+    """The status of a scenario. An undefined step fails it, as in Cucumber; a pending step skips it."""
     order: tuple[tuple[tuple[str, ...], Status], ...] = (
         (("failed", "undefined", "ambiguous"), "Failed"),
         (("pending", "skipped", "disabled"), "Skipped"),
@@ -232,13 +232,13 @@ def _case(
     )
 
 
-def _told(message: str, text: str) -> str:
-    """The message, else the first lines of what is told at length; go-junit-report's message is always `Failed`."""
+def _message_of(message: str, text: str) -> str:
+    """The message or, without one, the first lines of the text; go-junit-report's message is always `Failed`."""
     return (message if message != "Failed" else "") or "\n".join(text.strip().splitlines()[:5])
 
 
 def _place(trace: str) -> str:
-    """Where the user's own code stands in a stack trace: the first place that is no framework's."""
+    """The first place in a stack trace that is in the user's own code, not in a framework."""
     found = ""
     for line in trace[:20_000].splitlines()[:200]:
         place = _place_in(line[:1000])
@@ -252,7 +252,7 @@ def _place_in(line: str) -> str:
     if match := _PYTHON_PLACE.search(line):
         return f"{match[1]}:{match[2]}"
     match = _PLACE.search(line)
-    # In two steps, since one pattern for both takes a time that grows with the square of the line.
+    # In two steps: one pattern for both would need time that grows with the square of the line's length.
     path = _PATH.search(line[max(0, match.start() - 200) : match.start()]) if match else None
     return f"{path[0]}{match[1]}:{match[2]}" if match and path else ""
 
@@ -262,7 +262,7 @@ def _file_line(file: str, line: str) -> str:
 
 
 def _seconds(text: str) -> float | None:
-    """Seconds as tools write them: `0.012`, `1,234.5`, and `0,012` where a machine speaks German."""
+    """Seconds as tools write them: `0.012`, `1,234.5`, or `0,012` in locales with a decimal comma."""
     if "," in text:
         text = text.replace(",", "") if "." in text else text.replace(",", ".")
     try:

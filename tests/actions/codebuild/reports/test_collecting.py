@@ -99,8 +99,8 @@ def source(tmp_path: Path) -> Path:
         ),
         pytest.param(
             ReportGroup("unit", ("../outside.xml",)), "", [],
-            ["report group 'unit': artifact files '../outside.xml': a pattern is relative to the working directory "
-             "and stays inside it"],
+            ["report group 'unit': artifact files '../outside.xml': a pattern must be relative to the working directory "
+             "and stay inside it"],
             id="a pattern that leads out",
         ),
         pytest.param(
@@ -249,7 +249,7 @@ def test_without_a_server_there_is_a_warning_and_no_error(source, monkeypatch, c
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         assert publish_reports(collected, "shop", "Build") == []
 
-    assert "the report 'unit' is not shown in Prefect's UI" in caplog.text
+    assert "the report 'unit' could not be published in Prefect's UI" in caplog.text
 
 
 def test_files_are_kept_in_a_folder_under_a_clear_path(source, tmp_path):
@@ -292,7 +292,7 @@ def test_a_store_that_cannot_be_written_is_a_failure_with_its_reason(source, tmp
     (tmp_path / "file").touch()
     collected = collect_reports([ReportGroup("unit", ("out/TEST-a.xml",))], source)
 
-    with pytest.raises(ActionFailed, match="keeping the files of reports failed at"):
+    with pytest.raises(ActionFailed, match="storing the report files failed at"):
         keep_report_files(ArtifactStore(url=str(tmp_path / "file/store")), collected, "shop")
 
 
