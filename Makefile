@@ -1,4 +1,4 @@
-# The two commands to know: `make run` and `make test`. Both set everything up by themselves.
+# The main commands are `make run` and `make test`. Both set everything up first.
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
@@ -7,11 +7,11 @@ STAMP := $(VENV)/.ready
 help:  ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(STAMP)  ## Make the virtual environment in .venv
+setup: $(STAMP)  ## Create the virtual environment in .venv
 $(STAMP): pyproject.toml requirements.lock .ci/setup .ci/install.py .ci/uv.txt
 	@VENV=$(VENV) .ci/setup
 
-run: $(STAMP)  ## Run the example pipeline on Prefect; APPROVE=1 asks nobody and ends by itself
+run: $(STAMP)  ## Run the example pipeline on Prefect; APPROVE=1 approves without asking and stops Prefect at the end
 	@APPROVE=$(APPROVE) BIN=$(BIN) examples/run
 
 stop:  ## Stop the Prefect that `make run` left running
@@ -20,13 +20,13 @@ stop:  ## Stop the Prefect that `make run` left running
 test: $(STAMP)  ## Run the tests; FULL=1 also installs and uses Docker and Chromium
 	@BIN=$(BIN) .ci/test $(ARGS)
 
-lint: $(STAMP)  ## ruff, mypy --strict, and the direction of imports
+lint: $(STAMP)  ## Run ruff, mypy --strict and the check of the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) $(VENV)/bench/bin/cfn-lint  ## Measure beside bare Prefect, tar and cfn-lint, in one run
+bench: $(STAMP) $(VENV)/bench/bin/cfn-lint  ## Run the benchmarks, compared with bare Prefect, tar and cfn-lint in the same run
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/webhooks.py
@@ -37,27 +37,27 @@ bench: $(STAMP) $(VENV)/bench/bin/cfn-lint  ## Measure beside bare Prefect, tar 
 	$(BIN)/python benchmarks/validation.py
 	$(BIN)/python benchmarks/importing.py --cfn-lint $(VENV)/bench/bin/cfn-lint
 
-# What is measured against has a place of its own: its dependencies are none of ours.
+# cfn-lint is only compared with. It has a separate environment, so that its dependencies do not mix with the project's.
 $(VENV)/bench/bin/cfn-lint: $(STAMP)
 	$(BIN)/python -m venv $(VENV)/bench
 	$(VENV)/bench/bin/pip install --quiet cfn-lint
 
-chaos: $(STAMP)  ## Kill at random and crowd the gates, the long form: some 15 minutes
+chaos: $(STAMP)  ## Kill processes at random and crowd the gates, about 15 minutes
 	PYTHONPATH=tests/plugin:tests/support $(BIN)/python tests/support/chaos.py $(ARGS)
 
-fuzz: $(STAMP)  ## Look for files that end in a traceback, one minute in each of two ways, and for webhooks
+fuzz: $(STAMP)  ## Search for input files and webhooks that cause a traceback, one minute for each of two methods
 	$(BIN)/python -m pip install --quiet atheris || true  # not for every Python and system
 	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
 
-docs: $(STAMP)  ## Write the documents that are made from the code
+docs: $(STAMP)  ## Write the documents that are generated from the code
 	$(BIN)/python -m prefect_codepipeline.model.validation.reference > docs/validation.md
 
-lock: $(STAMP)  ## Resolve the dependencies, and uv, anew into the lock files
+lock: $(STAMP)  ## Resolve the newest dependencies, and uv, and write the lock files
 	$(BIN)/python -m pip install --quiet --upgrade uv
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.10 --extra dev --no-header --upgrade \
 	  pyproject.toml -o requirements.lock
 	echo uv | $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.10 --no-header --no-annotate --upgrade \
 	  - -o .ci/uv.txt
 
-clean: stop  ## Remove what make made
+clean: stop  ## Stop Prefect, and remove everything that make created
 	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

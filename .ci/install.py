@@ -1,7 +1,7 @@
 """Install requirements.lock and this package, editable, into the environment whose Python runs this file.
 
-uv needs a sixth of pip's time, but has no wheel for every platform and reads no pip configuration. What pip is configured
-with is handed on to it; where uv has no word for a setting, or fails for whatever reason, pip does the work.
+uv needs a sixth of pip's time, but it does not have a wheel for every platform and does not read pip's configuration. So pip's
+settings are passed to uv as variables. If uv has no variable for a setting, or fails for any reason, pip installs everything.
 """
 
 import ast
@@ -11,11 +11,11 @@ import sys
 
 PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
 LOCKED = ["--require-hashes", "-r", "requirements.lock"]
-# An editable build needs setuptools; from the environment itself, so that nothing unlocked is fetched.
+# An editable build needs setuptools. It comes from the environment itself, so that only locked packages are downloaded.
 PROJECT = ["--no-deps", "--no-build-isolation", "-e", "."]
 
-# A setting of pip, the variable that uv reads for it, and what that variable has between two values.
-UV_WORDS = {
+# A setting of pip, the variable that uv reads for it, and the separator between two values of that variable.
+UV_VARIABLES = {
     "index-url": ("UV_DEFAULT_INDEX", " "),
     "extra-index-url": ("UV_INDEX", " "),
     "find-links": ("UV_FIND_LINKS", ","),
@@ -23,7 +23,7 @@ UV_WORDS = {
     "cert": ("SSL_CERT_FILE", " "),
     "proxy": ("ALL_PROXY", " "),
 }
-# How pip works and what it says, but not where packages come from.
+# Settings about how pip works and what it prints, but not about where packages come from.
 WITHOUT_EFFECT = {
     "break-system-packages", "cache-dir", "compile", "default-timeout", "disable-pip-version-check", "no-cache-dir",
     "no-color", "no-compile", "no-input", "no-warn-script-location", "progress-bar", "quiet", "require-virtualenv",
@@ -32,23 +32,23 @@ WITHOUT_EFFECT = {
 
 
 def uv_environment(settings: str) -> "dict[str, str] | None":
-    """uv's variables for what `pip config list` printed; nothing where one of pip's settings has no word in uv."""
-    variables = {"UV_SYSTEM_CERTS": "1", "UV_INDEX_STRATEGY": "unsafe-best-match"}  # as pip chooses
+    """uv's variables for the output of `pip config list`, or None if uv has no variable for one of the settings."""
+    variables = {"UV_SYSTEM_CERTS": "1", "UV_INDEX_STRATEGY": "unsafe-best-match"}  # as pip does
     for line in settings.splitlines():
         name, _, value = line.partition("=")
         section, _, key = name.rpartition(".")
         if section not in ("global", "install", ":env:") or key in WITHOUT_EFFECT:
             continue
-        if key not in UV_WORDS:
+        if key not in UV_VARIABLES:
             return None
-        variable, between = UV_WORDS[key]
-        variables[variable] = between.join(str(ast.literal_eval(value)).split())
-    # What the user set for uv itself, or for every program, was meant for it.
+        variable, separator = UV_VARIABLES[key]
+        variables[variable] = separator.join(str(ast.literal_eval(value)).split())
+    # Variables that the user has set, for uv or for every program, win.
     return {name: value for name, value in variables.items() if name not in os.environ}
 
 
 def install_by_uv() -> bool:
-    """Whether uv could be had and has installed everything."""
+    """Install with uv; return whether that worked completely."""
     settings = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True, check=False)
     variables = uv_environment(settings.stdout)
     if settings.returncode != 0 or variables is None:
@@ -66,11 +66,11 @@ def install_by_uv() -> bool:
 
 
 def main() -> int:
-    """Install; the exit code of what failed."""
+    """Install with uv, else with pip; return the exit code of the command that failed, or 0."""
     if install_by_uv():
         return 0
-    for wanted in (LOCKED, PROJECT):
-        code = subprocess.run([*PIP, "install", *wanted], check=False).returncode
+    for requirements in (LOCKED, PROJECT):
+        code = subprocess.run([*PIP, "install", *requirements], check=False).returncode
         if code != 0:
             return code
     return 0

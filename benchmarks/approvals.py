@@ -1,9 +1,9 @@
-"""An approval in Slack: how soon the dialog opens, how soon the message says who decided, how soon the pipeline goes on.
+"""An approval in Slack: the time until the dialog opens, until the message shows the decision, until the pipeline continues.
 
     python benchmarks/approvals.py [--approvals 20]
 
-Slack is a server on loopback that speaks its Web API, so what the network to Slack takes comes on top. The executions are
-suspended; one after the other is approved, with the embedded server, its worker and its gateway.
+Slack is replaced by a server on loopback with its Web API, so the time of the network to Slack must be added. The executions
+are suspended and approved one after another, with the embedded server, its worker and its gateway.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
             print(
                 f"{title:45} median {1000 * statistics.median(took):5.0f} ms, slowest {1000 * took[-1]:5.0f} ms"
             )
-    # Events that nobody takes any more would be sent for minutes.
+    # Do not wait for Prefect's client, which tries for minutes to send events to the stopped server.
     sys.stdout.flush()
     os._exit(0)
 
@@ -58,20 +58,20 @@ def _measure(url: str, slack: Any, count: int) -> dict[str, list[float]]:
     took: dict[str, list[float]] = {}
 
     def measure(title: str, payload: dict[str, Any], condition: Callable[[], Any]) -> None:
-        began = time.perf_counter()
+        start = time.perf_counter()
         httpx.post(url, timeout=60, **signed(payload)).raise_for_status()
         until(condition)
-        took.setdefault(title, []).append(time.perf_counter() - began)
+        took.setdefault(title, []).append(time.perf_counter() - start)
 
     for _ in range(count):
         slack.dialogs.clear()
         execution_id = start_pipeline_execution(NAME, {}, {}, "bench")
         until(lambda known=execution_id: read_execution(known).is_suspended)
-        # Its process may still be saying so.
+        # Its process may still be sending the message.
         ts, button = until(lambda: _asked(slack))
         measure("press to dialog", slack.press("U01", button), lambda: slack.dialogs)
         measure(
-            "sent to message with who decided",
+            "dialog sent to message with the decision",
             slack.submit("U01", "go"),
             lambda sent=ts: "Approved by" in str(slack.messages[sent]),
         )
@@ -82,7 +82,7 @@ def _measure(url: str, slack: Any, count: int) -> dict[str, list[float]]:
 
 
 def _asked(slack: Any) -> tuple[str, dict[str, Any]] | None:
-    """The message that has buttons, and its first."""
+    """The id of the message that has buttons, and its Approve button."""
     found = ((ts, slack.buttons(ts).get("Approve")) for ts in list(slack.messages))
     return next(((ts, button) for ts, button in found if button), None)
 

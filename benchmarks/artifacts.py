@@ -1,10 +1,10 @@
-"""What it costs to store and fetch an artifact, side by side with `tar` to disk and back, in one run.
+"""The time and memory to store and fetch an artifact, compared with `tar` in the same run.
 
     python benchmarks/artifacts.py [--mib 1024] [--files 20000] [--repeat 3] [--folder FOLDER] [--s3]
 
-Each step runs in a process of its own, so that its memory is seen; each begins with nothing left to be written to
-the disk. `written` is the time until the command ends, `on disk` until the disk has it all. With `--s3` the same
-tree also goes to an S3 server (moto) on this machine and back.
+Each step runs in a separate process, so that its memory can be measured. Before each step all pending writes are flushed to the
+disk. `written` is the time until the command ends, `on disk` the time until all data is on the disk. With `--s3` the same tree is
+also stored on an S3 server (moto) on this machine and fetched again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MIB = 1 << 20
 
 
 class Measure(NamedTuple):
-    """Seconds until the command ended, seconds until the disk had it, and the most memory it held (MiB)."""
+    """Seconds until the command ended, seconds until all data was on the disk, and the peak memory in MiB."""
 
     written: float
     on_disk: float
@@ -58,9 +58,11 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--mib", type=int, default=1024, help="size of the tree")
-    parser.add_argument("--files", type=int, default=20_000, help="how many files it has")
-    parser.add_argument("--repeat", type=int, default=3, help="medians of so many")
-    parser.add_argument("--folder", type=Path, help="on the disk to be measured; the system's temporary one")
+    parser.add_argument("--files", type=int, default=20_000, help="number of files in the tree")
+    parser.add_argument("--repeat", type=int, default=3, help="number of runs; medians are printed")
+    parser.add_argument(
+        "--folder", type=Path, help="folder on the disk to measure; defaults to the system's temporary folder"
+    )
     parser.add_argument("--s3", action="store_true", help="measure an S3 server on this machine, too")
     parser.add_argument("--step", choices=list(STEPS), help=argparse.SUPPRESS)
     parser.add_argument("places", nargs="*", help=argparse.SUPPRESS)
@@ -80,7 +82,7 @@ def _make_tree(tree: Path, size: int, files: int) -> None:
 
 
 def _compare(folder: Path, tree: Path, store: Path | str, repeat: int, name: str) -> None:
-    """Run the four steps in turn, so that all meet the same machine, and print their medians."""
+    """Run the four steps in turn, so that the load of the machine is the same for all; print their medians."""
     names = ("tar cf", f"store, {name}", "tar xf", f"fetch, {name}")
     measures: list[list[Measure]] = [[] for _ in names]
     for _ in range(repeat):
@@ -159,7 +161,7 @@ def _remove(place: Path | str) -> None:
 
 @contextmanager
 def _s3_server() -> Iterator[str]:
-    """A bucket of a server in a process of its own: its memory is not ours."""
+    """A bucket on a server in a separate process, so that the server's memory is not measured."""
     import s3fs
 
     os.environ.update(

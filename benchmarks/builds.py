@@ -1,10 +1,10 @@
-"""Builds, side by side with the plainest thing that does the same.
+"""Builds, compared with the simplest commands that do the same.
 
     python benchmarks/builds.py [--image localhost/bb:latest]
 
-Ten trivial commands: `sh` on the host, and a buildspec; `docker run`, and a buildspec in a container. A source tree of
-20,000 files handed to a container and collected again: `docker run -v` with `tar`, and a build with artifacts. Without an
-engine or the image, what needs it is left out.
+Ten trivial commands: `sh` on the host and a buildspec; `docker run` and a buildspec in a container. A source tree of 20,000 files
+that is passed to a container and collected again: `docker run -v` with `tar`, and a build with artifacts. Without an engine or
+the image, the measurements with containers are left out.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def main() -> None:
     )
     parser.add_argument("--image", default="localhost/bb:latest")
     image = parser.parse_args().image
-    with tempfile.TemporaryDirectory(prefix="codepipeline-bench-") as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory(prefix="codepipeline-bench-") as temporary:
+        folder = Path(temporary)
         source = folder / "source"
         source.mkdir()
         script = "\n".join(COMMANDS)
@@ -43,7 +43,7 @@ def main() -> None:
             ("buildspec", lambda: _build(spec, folder, source, None)),
         )
         if not _has(image):
-            print(f"there is no engine with the image {image}: containers are left out")
+            print(f"no container engine with the image {image}: measurements with containers are left out")
             return
         _compare(
             "ten commands in a container",
@@ -66,9 +66,9 @@ def _compare(what: str, *ways: tuple[str, Callable[[], object]], rounds: int = R
     took: dict[str, list[float]] = {name: [] for name, _ in ways}
     for _ in range(rounds):
         for name, work in ways:
-            began = time.perf_counter()
+            start = time.perf_counter()
             work()
-            took[name].append(time.perf_counter() - began)
+            took[name].append(time.perf_counter() - start)
     (plain, first), (_, ours) = ((name, statistics.median(each)) for name, each in took.items())
     print(
         f"{what:28} {plain} {first:.3f} s, ours {ours:.3f} s: {ours - first:+.3f} s, {ours / first:.2f} times "

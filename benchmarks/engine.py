@@ -1,9 +1,9 @@
-"""What the engine costs, side by side with the same work as a hand-written Prefect flow, in one run.
+"""The overhead of the engine, compared with the same work as a hand-written Prefect flow in the same run.
 
     python benchmarks/engine.py [--repeat 5]
 
-Every action does nothing, so that what is measured is the engine: seconds for one more stage, for one more action, from
-start to the first action and from an approval to the next action, all on the embedded server.
+The actions do nothing, so that only the engine is measured: the seconds for one more stage, for one more action, from the start
+to the first action, and from an approval to the next action, all on the embedded server.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeat", type=int, default=5, help="medians of so many")
+    parser.add_argument("--repeat", type=int, default=5, help="number of runs; medians are printed")
     repeat = parser.parse_args().repeat
     with tempfile.TemporaryDirectory(prefix="codepipeline-bench-") as home:
         sys.path.insert(0, str(PLUGIN))
@@ -49,7 +49,7 @@ def main() -> None:
 
 def _measure(repeat: int) -> None:
     ours, bare, ungated = [], [], []
-    for _ in range(repeat):  # in turn, so that all meet the same machine
+    for _ in range(repeat):  # in turn, so that the load of the machine is the same for all
         ours.append(_run_pipeline("SUPERSEDED"))
         bare.append(_run_bare())
         ungated.append(_run_pipeline("PARALLEL"))
@@ -58,7 +58,7 @@ def _measure(repeat: int) -> None:
         this, that = (statistics.median(run[row] for run in runs) for runs in (ours, bare))
         print(f"{name:42} {this:8.3f} {that:8.3f} {this - that:+8.3f}")
     gated, free = (statistics.median(run[0] for run in runs) for runs in (ours, ungated))
-    print(f"{'the gate of a stage, nobody waiting':42} {gated - free:8.3f}")
+    print(f"{'the gate of a stage, without waiting':42} {gated - free:8.3f}")
     start, resume = _latencies(repeat)
     print(f"{'start to first action, by the worker':42} {start:8.3f}")
     print(f"{'approval to next action, by the worker':42} {resume:8.3f}")
@@ -68,7 +68,7 @@ STAGES, ACTIONS = 6, 20
 
 
 def _run_pipeline(mode: str) -> tuple[float, float]:
-    """Seconds a stage and an action, from the times of the facts."""
+    """The seconds per stage and per action, from the times of the facts."""
     from prefect_codepipeline.deployments.local.foreground import create_run, run_here
     from prefect_codepipeline.engine.executions.lookup import read_execution
 
@@ -124,7 +124,9 @@ def _latencies(repeat: int) -> tuple[float, float]:
             lambda known: bool(known.state and known.state.open_approvals and known.is_suspended),
         )
         starts.append(_started(known, "A1") - created)
-        _wait_until_gone(known)  # nobody approves within the second in which the process that asked ends
+        _wait_until_gone(
+            known
+        )  # a person does not approve while the process that sent the request still ends
         approved = time.time()
         put_approval_result(execution_id, open_approval(known.state).token, "Approved", "bench")
         known = _wait(
@@ -154,7 +156,9 @@ def _wait(execution_id: str, condition: Callable[[Any], bool]) -> Any:
         if condition(known):
             return known
         time.sleep(0.05)
-    raise SystemExit(f"execution {execution_id} did not come so far within a minute: {known.run['state']}")
+    raise SystemExit(
+        f"execution {execution_id} did not reach the expected state within a minute: {known.run['state']}"
+    )
 
 
 def _declaration(name: str, stages: int, actions: int, approval: bool = False) -> Any:

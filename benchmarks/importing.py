@@ -1,12 +1,12 @@
-"""What it costs to check real templates, beside `cfn-lint` on the same files in the same run, and who refuses what.
+"""The time to check real templates, compared with `cfn-lint` on the same files, and which of the two refuses which file.
 
     python benchmarks/importing.py [FOLDER] [--cfn-lint COMMAND]
 
-FOLDER holds templates in `cfn` and definitions in `json`; without it CODEPIPELINE_CORPUS is taken, or else the
-selection in tests/data. `checked` is each file read, imported and validated, in this process, after start-up; the whole
-command is `codepipeline validate`. A file of which cfn-lint refuses a pipeline must be refused here as well: the run
-ends with 1 when one is not. cfn-lint is not needed by the project: `uv tool install cfn-lint`, or pip, in a place of
-its own, and give it with --cfn-lint when it is not on the PATH.
+FOLDER has templates in `cfn` and definitions in `json`. It defaults to the environment variable CODEPIPELINE_CORPUS, or else to
+the selection in tests/data. `checked` is the time to read, import and validate all files in this process, after its start;
+`codepipeline validate` is the time of the whole command. If cfn-lint refuses a pipeline of a file, this project must refuse the
+file too; otherwise the exit code is 1. cfn-lint is not a dependency of the project: install it in a separate environment, with
+`uv tool install cfn-lint` or pip, and name it with --cfn-lint if it is not on the PATH.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
     start = time.perf_counter()
     checked = {path: check_file(path) for path in (*templates, *others)}
     took = time.perf_counter() - start
-    print(f"{'checked':28}{took:7.2f} s   (to be below {GOAL:.0f} s)")
+    print(f"{'checked':28}{took:7.2f} s   (goal: below {GOAL:.0f} s)")
     print(f"{'codepipeline validate':28}{seconds(*command(templates + others)):7.2f} s")
     if not arguments.cfn_lint:
         print("cfn-lint is not on the PATH: not compared")
@@ -68,7 +68,7 @@ def seconds(*arguments: str) -> float:
 
 
 def lint(cfn_lint: str, templates: list[Path]) -> list[dict[str, Any]]:
-    """What cfn-lint finds in all templates, one process for all as with ours."""
+    """The findings of cfn-lint in all templates, from one process for all, like `codepipeline validate`."""
     start = time.perf_counter()
     done = subprocess.run(
         [cfn_lint, "--regions", "us-east-1", "--format", "json", *map(str, templates)],
@@ -81,7 +81,7 @@ def lint(cfn_lint: str, templates: list[Path]) -> list[dict[str, Any]]:
 
 
 def compare(checked: dict[Path, CheckedFile], found: list[dict[str, Any]]) -> bool:
-    """Print which files cfn-lint refuses for their pipelines, by which rules; whether one of them is not refused here."""
+    """Print the files whose pipelines cfn-lint refuses, with its rules; return whether one of them is not refused here."""
     refused: dict[Path, set[str]] = {}
     for each in found:
         if each["Level"] == "Error" and is_of_pipeline(each, checked):
@@ -95,7 +95,7 @@ def compare(checked: dict[Path, CheckedFile], found: list[dict[str, Any]]) -> bo
 
 
 def is_of_pipeline(each: dict[str, Any], checked: dict[Path, CheckedFile]) -> bool:
-    """Whether a finding is about a property of a pipeline. `Description` of a resource CloudFormation takes."""
+    """Whether a finding is about a property of a pipeline. CloudFormation accepts a resource's `Description`, cfn-lint does not."""
     path = each["Location"].get("Path") or []
     if len(path) < 3 or path[0] != "Resources" or path[2] != "Properties":
         return False

@@ -1,8 +1,8 @@
-"""`codepipeline status` and `executions` of a pipeline with many past executions, beside `prefect flow-run ls`.
+"""`codepipeline status` and `executions` of a pipeline with many past executions, compared with `prefect flow-run ls`.
 
     python benchmarks/status.py [--executions 1000]
 
-The past executions are copies of a real one: its flow run, with all that was written about it.
+The past executions are copies of a real one: of its flow run with all its facts.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def main() -> None:
         _ended(start_pipeline_execution("many", {}, {}, "bench"))
         assert len(find_runs("many", limit=200)) == min(200, count + 2)
         print(f"a pipeline with {count + 2} executions")
-        _tell("what status asks the server", lambda: (latest_execution("many"), read_gates("many")))
+        _print_time("the requests of status", lambda: (latest_execution("many"), read_gates("many")))
         bin_folder = Path(sys.executable).parent
         for command in ("codepipeline --help", "codepipeline status many", "codepipeline executions many",
                         "prefect flow-run ls"):  # fmt: skip
             name, *arguments = command.split()
             run = partial(subprocess.run, [bin_folder / name, *arguments], check=True, capture_output=True)
-            _tell(command, run)
+            _print_time(command, run)
 
 
 def _ended(execution_id: str) -> str:
@@ -68,23 +68,23 @@ def _copy(execution_id: str, count: int) -> None:
 
     def copy(_: int) -> None:
         body: dict[str, Any] = {"parameters": run["parameters"], "tags": run["tags"]}
-        _, made = call("POST", f"/deployments/{run['deployment_id']}/create_flow_run", body)
+        _, created = call("POST", f"/deployments/{run['deployment_id']}/create_flow_run", body)
         for fact in facts:
             kept = {name: fact[name] for name in ("key", "value", "sender")}
-            call("POST", f"/flow_runs/{made['id']}/input", kept)
+            call("POST", f"/flow_runs/{created['id']}/input", kept)
         state = {"type": "COMPLETED", "name": "Succeeded"}
-        call("POST", f"/flow_runs/{made['id']}/set_state", {"state": state, "force": True})
+        call("POST", f"/flow_runs/{created['id']}/set_state", {"state": state, "force": True})
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(copy, range(count)))
 
 
-def _tell(what: str, work: Any) -> None:
+def _print_time(what: str, work: Any) -> None:
     took = []
     for _ in range(ROUNDS):
-        began = time.perf_counter()
+        start = time.perf_counter()
         work()
-        took.append(time.perf_counter() - began)
+        took.append(time.perf_counter() - start)
     print(
         f"{what:32} {statistics.median(took):6.3f} s (median of {ROUNDS}, {min(took):.3f} to {max(took):.3f})"
     )

@@ -2,8 +2,8 @@
 
     python benchmarks/throughput.py [--executions 100]
 
-Each is started by `codepipeline start`'s own function, all within a minute; what is told is how long it takes until the
-last has ended, how they ended, and what the server complained of meanwhile.
+All executions are started within a minute, with the function behind `codepipeline start`. Printed are the time until the last one
+has ended, their final statuses, and the number of errors in the server's log.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def main() -> None:
     if only is None:
         print(f"{count} executions of 3 stages and 6 actions, in {PIPELINES} QUEUED pipelines", flush=True)
         for database in ("PostgreSQL", "SQLite"):
-            # In a process of its own: Prefect's client keeps talking to the server that it knows.
+            # In a separate process, because Prefect's client keeps using its first server.
             command = [sys.executable, __file__, "--executions", str(count), "--only", database]
             subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     else:
         _measure(only, count)
-    # Events that nobody takes any more would be sent for minutes.
+    # Do not wait for Prefect's client, which tries for minutes to send events to the stopped server.
     sys.stdout.flush()
     os._exit(0)
 
@@ -56,28 +56,28 @@ def _measure(database: str, count: int) -> None:
         names = [f"bench-{number}" for number in range(PIPELINES)]
         for name in names:
             deploy_pipeline(declaration(name))
-        began = time.monotonic()
+        start = time.monotonic()
         with ThreadPoolExecutor(4) as pool:
             ids = list(
                 pool.map(
                     lambda n: start_pipeline_execution(names[n % PIPELINES], {}, {}, "bench"), range(count)
                 )
             )
-        started = time.monotonic() - began
+        started = time.monotonic() - start
         ends: Counter[str] = Counter()
         waiting = set(ids)
-        while waiting and time.monotonic() - began < 1800:
+        while waiting and time.monotonic() - start < 1800:
             for execution_id in list(waiting):
                 known = read_execution(execution_id)
                 if known.state and known.state.final:
                     waiting.discard(execution_id)
                     ends[known.state.final.status] += 1
             time.sleep(1)
-        took = time.monotonic() - began
+        took = time.monotonic() - start
         log = (home / "logs" / "server.log").read_text(errors="replace")
         locked, errors = log.count("database is locked"), log.count("ERROR")
         print(
-            f"{database:12} started in {started:5.1f} s, over after {took:6.1f} s ({60 * count / took:5.1f} a minute): "
+            f"{database:12} started in {started:5.1f} s, ended after {took:6.1f} s ({60 * count / took:5.1f} per minute): "
             f"{dict(ends)}, {len(waiting)} never ended; server: {locked} x database is locked, {errors} errors",
             flush=True,
         )

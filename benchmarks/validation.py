@@ -1,10 +1,10 @@
-"""What it costs to check a definition at AWS's limits, and to start the command that does.
+"""The time to check a definition at AWS's limits, and to start the command that does it.
 
     python benchmarks/validation.py [--repeat 5]
 
-50 stages with 1,000 actions, chained by artifacts and variables, with 20 configuration values that come from other
-actions. `correct` and `broken` differ in that every tenth name is misspelt. `validate` is the whole command in a
-process of its own, with the example of the tutorial, and `python -c pass` what Python itself takes of that.
+The definition has 50 stages with 1,000 actions, chained by artifacts and variables, and 20 references per action to variables of
+other actions. In `broken`, every tenth name is misspelt. `codepipeline validate` is the whole command in a separate process, with
+the definition of examples/hello; `python -c pass` is the share of Python itself.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def run(*arguments: str) -> None:
 
 
 def pipeline(misspelt: int = 0) -> dict[str, Any]:
-    """The definition; every `misspelt`-th action takes an artifact that nobody makes."""
+    """The definition; every `misspelt`-th action has an input artifact that no action creates."""
     stages: list[dict[str, Any]] = [{"name": "Source", "actions": [source()]}]
     for stage in range(1, STAGES):
         count = ACTIONS // STAGES + (1 if stage <= ACTIONS % (STAGES - 1) else 0)

@@ -1,10 +1,11 @@
-"""Webhooks under load: how soon a git host is answered, and what becomes of a burst.
+"""Webhooks under load: the response time for git hosts, and the handling of a burst.
 
     python benchmarks/webhooks.py [--only PostgreSQL]
 
-Three figures for each database: 50 deliveries a second for 20 s, answered after they were kept in Prefect; 1,000 at once
-for a PARALLEL pipeline, of which 50 may be in flight; and the time from a push's delivery to its running source action,
-with the embedded worker. No executions run during the first two: their pipelines have a work pool without a worker.
+Three measurements for each database: 50 deliveries per second for 20 s, which are answered after they were stored in Prefect; 1,000
+deliveries at once for a PARALLEL pipeline, of which 50 executions may be in flight; and the time from the delivery of a push to the
+start of its source action, with the embedded worker. No executions run during the first two measurements, because the work pool of
+their pipelines has no worker.
 """
 
 from __future__ import annotations
@@ -60,10 +61,10 @@ def _measure(database: str) -> None:
 
         url = embedded.up(gateway=True).gateway_url
         repository = _repository(home)
-        client().create_work_pool(WorkPoolCreate(name="nobody", type="process"))
+        client().create_work_pool(WorkPoolCreate(name="without-worker", type="process"))
         for name, mode, pool in (
-            ("steady", "SUPERSEDED", "nobody"),
-            ("burst", "PARALLEL", "nobody"),
+            ("steady", "SUPERSEDED", "without-worker"),
+            ("burst", "PARALLEL", "without-worker"),
             ("real", "SUPERSEDED", "codepipeline"),
         ):
             GitConnection(
@@ -77,13 +78,13 @@ def _measure(database: str) -> None:
 
 
 def _steady(url: str) -> str:
-    """At a fixed rate, whatever the answers take: a slow one does not hold the next back."""
+    """Send at a fixed rate: a slow response does not delay the next request."""
     took: list[float] = []
     statuses: Counter[int] = Counter()
-    began = time.perf_counter()
+    start = time.perf_counter()
 
     def one(number: int) -> None:
-        time.sleep(max(0.0, began + number / RATE - time.perf_counter()))
+        time.sleep(max(0.0, start + number / RATE - time.perf_counter()))
         answer, seconds = post(url, "steady", f"{number + 1:040x}")
         took.append(seconds)
         statuses[answer.status_code] += 1
@@ -96,18 +97,18 @@ def _steady(url: str) -> str:
     waited = _settled()
     return (
         f"{RATE}/s for {SECONDS} s: median {1000 * median:.0f} ms, p99 {1000 * p99:.0f} ms, slowest {1000 * took[-1]:.0f} "
-        f"ms, {dict(statuses)}; all executions started {waited:.0f} s after the last"
+        f"ms, {dict(statuses)}; all executions started {waited:.0f} s after the last delivery"
     )
 
 
 def _burst(url: str) -> str:
-    began = time.perf_counter()
+    start = time.perf_counter()
     with ThreadPoolExecutor(100) as pool:
         answers = Counter(
             answer.status_code
             for answer, _ in pool.map(lambda n: post(url, "burst", f"{n + 1:040x}"), range(BURST))
         )
-    answered = time.perf_counter() - began
+    answered = time.perf_counter() - start
     _settled()
     from prefect_codepipeline.engine.triggers.webhook_inbox import finished
 
@@ -117,7 +118,7 @@ def _burst(url: str) -> str:
         sum(bool(each.refusal) for each in results),
     )
     return (
-        f"{BURST} at once: answered in {answered:.1f} s {dict(answers)}, dealt with after {time.perf_counter() - began:.0f} s: "
+        f"{BURST} at once: answered in {answered:.1f} s {dict(answers)}, processed after {time.perf_counter() - start:.0f} s: "
         f"{started} started, {refused} refused with the reason"
     )
 
@@ -130,7 +131,7 @@ def _start(url: str, repository: Path) -> str:
     for number in range(5):
         _git(repository, "commit", "--quiet", "--allow-empty", "-m", f"Change {number}")
         commit = _git(repository, "rev-parse", "HEAD")
-        began = time.time()
+        start = time.time()
         post(url, "real", commit)
         while True:
             runs = [
@@ -138,32 +139,30 @@ def _start(url: str, repository: Path) -> str:
             ]
             facts = read_execution(runs[0]["id"]).facts if runs else []
             if started := [fact for fact in facts if isinstance(fact, ActionStarted)]:
-                took.append(started[0].at.timestamp() - began)
+                took.append(started[0].at.timestamp() - start)
                 break
             time.sleep(0.05)
         while read_execution(runs[0]["id"]).run["state_type"] not in ("COMPLETED", "FAILED"):
             time.sleep(0.1)
-    return (
-        f"from a push's delivery to its running source action: {', '.join(f'{each:.2f}' for each in took)} s"
-    )
+    return f"from the delivery of a push to the start of its source action: {', '.join(f'{each:.2f}' for each in took)} s"
 
 
 def _settled() -> float:
     """How long it takes until nothing waits to be dealt with."""
     from prefect_codepipeline.engine.triggers.webhook_inbox import waiting
 
-    began = time.perf_counter()
+    start = time.perf_counter()
     while waiting():
         time.sleep(0.5)
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
-# One for all: making a client costs more than the request.
+# One client for all requests: creating a client takes longer than a request.
 _client = httpx.Client(timeout=60, limits=httpx.Limits(max_connections=200, max_keepalive_connections=200))
 
 
 def post(url: str, name: str, commit: str) -> tuple[httpx.Response, float]:
-    """A push of GitHub's; the answer, and the seconds that it took."""
+    """Send a push as GitHub does; return the response and the seconds that it took."""
     import hashlib
     import hmac
 
@@ -181,25 +180,25 @@ def post(url: str, name: str, commit: str) -> tuple[httpx.Response, float]:
         "X-GitHub-Delivery": str(uuid4()),
         "X-Hub-Signature-256": "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest(),
     }
-    began = time.perf_counter()
+    start = time.perf_counter()
     try:
         answer = _client.post(f"{url}/webhooks/{name}", content=body, headers=headers)
-    except httpx.RemoteProtocolError:  # a connection that was closed because nobody used it
+    except httpx.RemoteProtocolError:  # the server has closed an idle connection
         answer = _client.post(f"{url}/webhooks/{name}", content=body, headers=headers)
-    return answer, time.perf_counter() - began
+    return answer, time.perf_counter() - start
 
 
 def _repository(home: Path) -> Path:
     folder = home / "app"
     folder.mkdir()
     _git(folder, "init", "--quiet", "--initial-branch=main")
-    _git(folder, "commit", "--quiet", "--allow-empty", "-m", "Begin")
+    _git(folder, "commit", "--quiet", "--allow-empty", "-m", "First commit")
     return folder
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    somebody = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
-    command = ["git", "-C", str(folder), *somebody, *arguments]
+    author = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+    command = ["git", "-C", str(folder), *author, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 

@@ -1,4 +1,4 @@
-"""The commands of docs/codebuild.md, run as they stand there, print what stands there; its Python runs too."""
+"""The commands of docs/codebuild.md print the output in the page, and its Python code runs."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ def test_the_page_prints_what_it_says(tmp_path: Path) -> None:
         assert done.stdout.splitlines()[: len(expected)] == expected
 
 
-def test_every_field_of_the_block_that_concerns_builds_here_is_told() -> None:
+def test_every_field_of_the_block_for_builds_here_is_documented() -> None:
     from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 
-    told = set(re.findall(r"`(\w+)`", PAGE))
+    documented = set(re.findall(r"`(\w+)`", PAGE))
     fields = {name for name in CodeBuildProject.model_fields if not name.startswith("aws_")}
 
-    assert fields - told == set()
+    assert fields - documented == set()
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_the_block_of_the_page_can_be_made() -> None:
+def test_the_block_of_the_page_can_be_created() -> None:
     [code] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(compile(code, "docs/codebuild.md", "exec"), {})
 
 
-def test_every_option_of_the_command_is_told() -> None:
+def test_every_option_of_the_command_is_documented() -> None:
     import inspect
 
     from prefect_codepipeline.cli.executions.build import build

@@ -1,4 +1,4 @@
-"""docs/conditions.md: its examples are true, and it names every rule type there is."""
+"""docs/conditions.md: its examples work, and it names every rule type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of docs/importing.md, run as they stand there, print what stands there."""
+"""The commands of docs/importing.md print the output in the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
 def commands() -> list[tuple[str, list[str]]]:
-    """Each command of the page that needs no account at AWS, with the lines it prints."""
+    """Each command of the page that needs no AWS account, with its output lines."""
     found: list[tuple[str, list[str]]] = []
     for block in _BLOCK.findall((ROOT / "docs" / "importing.md").read_text(encoding="utf-8")):
         for line in block.splitlines():

@@ -38,7 +38,7 @@ EVENT = StateChange(
 
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[tuple[str, EventWebhook, subprocess.Popen[str]]]:
-    """The page's program, the webhook that tells it, and its URL."""
+    """The URL of the page's receiver, the webhook that sends events to it, and its process."""
     [program] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "receiver.py").write_text(program)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -59,7 +59,7 @@ def receiver(tmp_path: Path) -> Iterator[tuple[str, EventWebhook, subprocess.Pop
         process.kill()
 
 
-def test_the_receiver_takes_what_is_signed_and_nothing_else(
+def test_the_receiver_accepts_only_signed_events(
     receiver: tuple[str, EventWebhook, subprocess.Popen[str]],
 ) -> None:
     url, webhook, process = receiver

@@ -1,4 +1,4 @@
-"""The commands of docs/triggers.md print what stands there."""
+"""The commands of docs/triggers.md print the output in the page."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def test_the_page_prints_what_it_says(tmp_path: Path) -> None:
     session = re.split(r"^\$ codepipeline ", block, flags=re.MULTILINE)[1:]
 
     assert len(session) == 2
-    for said, code in zip(session, (1, 0), strict=True):
-        command, _, expected = said.partition("\n")
+    for step, code in zip(session, (1, 0), strict=True):
+        command, _, expected = step.partition("\n")
         program = [
             sys.executable,
             "-c",
@@ -85,7 +85,7 @@ def test_the_page_prints_what_it_says(tmp_path: Path) -> None:
 def test_the_page_leads_from_a_connection_to_a_running_trigger(
     prefect_server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its commands, in its order, with a repository and a gateway on this machine."""
+    """The page's commands work in their order, with a repository and a gateway on this machine."""
     name = f"page-{uuid4().hex[:8]}"
     webhook = json.loads(re.search(r"^\$ cat webhook.json\n(.*?)\n\$", PAGE, re.DOTALL | re.MULTILINE)[1])
     webhook["webhook"] |= {"name": name, "targetPipeline": name}
@@ -100,13 +100,13 @@ def test_the_page_leads_from_a_connection_to_a_running_trigger(
         deploy_pipeline(PipelineDeclaration.model_validate(_pipeline(name)), name)
         capsys.readouterr()
         set_webhook(name)
-        told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[:2])
-        secret = told["Secret"].split()[0]
+        printed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[:2])
+        secret = printed["Secret"].split()[0]
         put_webhook(tmp_path / "webhook.json")
         put_url = capsys.readouterr().out.strip()
 
-        assert told["URL"] == f"{url}/webhooks/{name}"
-        pushed = httpx.post(told["URL"], json=plain, headers={"X-Codepipeline-Token": secret}, timeout=30)
+        assert printed["URL"] == f"{url}/webhooks/{name}"
+        pushed = httpx.post(printed["URL"], json=plain, headers={"X-Codepipeline-Token": secret}, timeout=30)
         body = json.dumps({"ref": "refs/heads/main"}).encode()
         signature = {"X-Hub-Signature-256": sign(SecretStr("a-long-secret-of-your-own"), body)}
         old = httpx.post(put_url, content=body, headers=signature, timeout=30)
@@ -120,9 +120,9 @@ def test_the_page_leads_from_a_connection_to_a_running_trigger(
             time.sleep(0.05)
     capsys.readouterr()
     list_deliveries()
-    shown = capsys.readouterr().out
+    deliveries = capsys.readouterr().out
     what = f"push to branch 'main' of acme/site at {plain['commit'][:12]}"
-    assert f"{name}  {what}: {name} started, execution " in shown
+    assert f"{name}  {what}: {name} started, execution " in deliveries
     set_webhook(name, off=True)
     assert find_endpoint(name) is None
     for run in find_runs(name):
@@ -134,7 +134,7 @@ def test_the_page_leads_from_a_connection_to_a_running_trigger(
 
 
 def resolves(command: str) -> bool:
-    """Whether the command line has such a command."""
+    """Whether the command line has this command."""
     from prefect_codepipeline.cli import app
 
     return bool(app.parse_commands(command.split())[0])

@@ -1,4 +1,4 @@
-"""The tutorial, word for word: every command in it is run, in order, in a home of its own."""
+"""Every command of docs/tutorial.md is run, in its order, in a separate home."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Shell = Callable[[str], str]
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
-    """A shell of a newcomer, with the two commands on its path."""
+    """A shell with the commands `codepipeline` and `prefect` on its path."""
     tools = tmp_path / "bin"
     tools.mkdir()
     for name, module in (("codepipeline", "prefect_codepipeline.cli"), ("prefect", "prefect.cli")):
@@ -38,7 +38,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     }
 
     def run(command: str) -> str:
-        # `codepipeline up` prints the line that points `prefect` at its server; the newcomer has pasted it.
+        # `codepipeline up` prints an `export` line for `prefect`, which the reader of the tutorial runs.
         line = re.search(r"(export PREFECT_API_URL=\S+)", environment.get("UP", ""))
         if line and command.startswith("prefect"):
             command = f"{line[1]}\n{command}"
@@ -77,7 +77,7 @@ def test_every_command_of_the_tutorial_works(shell: Shell, tmp_path: Path) -> No
 
 
 def commands(text: str) -> list[str]:
-    """The commands behind `$ ` in the console blocks; continued and joined ones as one."""
+    """The commands after `$ ` in the console blocks; continued lines are joined, and so are the first four commands."""
     found: list[str] = []
     for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         lines = "\n".join(

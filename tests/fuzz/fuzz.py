@@ -1,11 +1,11 @@
-"""Look for files that end in a traceback, or take long: `make fuzz`.
+"""Search for input files that cause a traceback or take too long: `make fuzz`.
 
     python tests/fuzz/fuzz.py [--seconds 60] [--webhooks 10000] [--requests 10000] [--seed N]
 
-Real files are changed in structure (hypothesis) and in bytes (atheris, where it can be installed), and go through the
-loaders, the import, the validator, the export and the reader of buildspecs. Whatever is not a document ends in a
-`CodePipelineError`. Bodies of webhooks are changed likewise: see `webhook_fuzz.py`;
-and sent, signed, to a gateway with a Prefect server of their own.
+Real files are changed at random, in their structure and in their bytes (with atheris, if it can be installed). The changed files
+are given to the loaders, the import, the validator, the export and the reader of buildspecs. The only exception allowed is
+`CodePipelineError`. Bodies of webhooks are changed in the same way (see `webhook_fuzz.py`). They are also signed and sent to a
+gateway with a separate Prefect server.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.validation.lenient import declare_anyway
 
 DATA = Path(__file__).parent.parent / "data"
-LIMIT = 5.0  # seconds; 1 s is meant, on a machine that does nothing else
+LIMIT = 5.0  # seconds; the goal is 1 s on an idle machine
 ODD: list[Any] = [
     None, "", "~", "x" * 5000, "${", "${}", "${A}", "${A.B}", "#{", "#{a.b}", "\ud7ff\uf8f0\uf8f1\uf8f2", "{{resolve:ssm:a}}",
     0, -1, 10**30, 1.5, True, False, [], {}, [[]], {"": ""}, {"a": None}, {"Ref": None}, {"Ref": "AWS::NoValue"},
@@ -52,7 +52,7 @@ ODD: list[Any] = [
 
 
 def look_at(content: bytes) -> None:
-    """Everything that is done with a file before something runs. Raises nothing but a `CodePipelineError`."""
+    """Do everything that is done with a file before an execution. Raises only `CodePipelineError`."""
     document = read_document(content, "file")
     of_buildspec, _ = check_buildspec(document)
     for problem in of_buildspec:
@@ -75,7 +75,7 @@ def look_at(content: bytes) -> None:
 
 
 def attempt(content: bytes) -> None:
-    """Look at a file; say which it was when it ends badly. Raises `AssertionError`."""
+    """Process a file. Raises `AssertionError` with its content on an unexpected exception or a timeout."""
     start = time.process_time()
     try:
         with contextlib.suppress(CodePipelineError):
@@ -98,7 +98,7 @@ def seeds() -> list[Document]:
 
 
 def changed(seed: Document, choose: random.Random) -> bytes:
-    """A file with some of its parts replaced, removed, repeated or exchanged, as JSON or YAML; maybe torn."""
+    """The file with some parts replaced, removed, repeated or renamed, as JSON or YAML, perhaps with changed bytes."""
     content = json.loads(json.dumps(seed.content))
     for _ in range(choose.randint(1, 6)):
         _change(content, choose)
@@ -106,18 +106,18 @@ def changed(seed: Document, choose: random.Random) -> bytes:
         text = json.dumps(content, ensure_ascii=choose.random() < 0.5)
     else:
         text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
-    return _torn(text, choose)
+    return _with_changed_bytes(text, choose)
 
 
 def changed_json(seed: Document, choose: random.Random) -> bytes:
-    """The same, always as JSON."""
+    """Like `changed`, but always as JSON."""
     content = json.loads(json.dumps(seed.content))
     for _ in range(choose.randint(0, 4)):
         _change(content, choose)
-    return _torn(json.dumps(content, ensure_ascii=choose.random() < 0.5), choose)
+    return _with_changed_bytes(json.dumps(content, ensure_ascii=choose.random() < 0.5), choose)
 
 
-def _torn(text: str, choose: random.Random) -> bytes:
+def _with_changed_bytes(text: str, choose: random.Random) -> bytes:
     data = bytearray(text.encode("utf-8", "surrogatepass"))
     for _ in range(choose.choice([0, 0, 0, 1, 3])):
         if data:
@@ -156,7 +156,7 @@ def _holders(part: Any) -> Iterator[Any]:
 
 
 def run_structured(seconds: float, seed: int) -> int:
-    """Change real files until the time is over; how many were tried."""
+    """Change and process real files until the time is over; return their number."""
     choose = random.Random(seed)
     known, tried, end = seeds(), 0, time.monotonic() + seconds
     while time.monotonic() < end:
@@ -166,7 +166,7 @@ def run_structured(seconds: float, seed: int) -> int:
 
 
 def run_bytes(seconds: int, seed: int) -> int:
-    """Let atheris change bytes, guided by what code they reach; the exit code of its process."""
+    """Let atheris change bytes, guided by the code coverage; return the exit code of its process."""
     with tempfile.TemporaryDirectory(prefix="codepipeline-fuzz-") as folder:
         for document in seeds():
             (Path(folder) / document.name).write_text(document.text, encoding="utf-8")
@@ -181,7 +181,7 @@ def run_bytes(seconds: int, seed: int) -> int:
 
 
 def send(count: int, seed: int) -> dict[str, int]:
-    """Send changed bodies of webhooks to a gateway with a Prefect of its own; how often each status came."""
+    """Send changed bodies of webhooks to a gateway with a separate Prefect server; return the count of each status."""
     with tempfile.TemporaryDirectory(prefix="codepipeline-fuzz-") as home:
         os.environ["PREFECT_CODEPIPELINE_HOME"] = home
         sys.path.insert(0, str(DATA.parent / "support"))
@@ -202,10 +202,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=int, default=60, help="for each of the two ways")
-    parser.add_argument("--seed", type=int, default=0, help="another one each time when it is 0")
-    parser.add_argument("--webhooks", type=int, default=10_000, help="how many bodies of webhooks")
-    parser.add_argument("--requests", type=int, default=10_000, help="how many of them are sent to a gateway")
+    parser.add_argument("--seconds", type=int, default=60, help="duration of each of the two methods")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the random changes; 0 chooses one at random"
+    )
+    parser.add_argument("--webhooks", type=int, default=10_000, help="number of webhook bodies")
+    parser.add_argument(
+        "--requests", type=int, default=10_000, help="number of webhook bodies sent to a gateway"
+    )
     arguments = parser.parse_args()
     seed = arguments.seed or random.SystemRandom().randrange(1, 2**31)
     print(f"seed {seed}", flush=True)

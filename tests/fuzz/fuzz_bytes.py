@@ -1,4 +1,4 @@
-"""The half of `make fuzz` that runs below atheris: what is imported here tells it which lines are reached."""
+"""The part of `make fuzz` that runs with atheris, which measures the coverage of the modules imported here."""
 
 from __future__ import annotations
 

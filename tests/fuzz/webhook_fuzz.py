@@ -1,4 +1,4 @@
-"""Changed bodies of webhooks: each gives events, a reason why not, or a `PayloadError`, and nothing else."""
+"""Changed bodies of webhooks: each must give events, a reason to ignore it, or a `PayloadError`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ PIPELINE = PipelineDeclaration.model_validate(
 
 
 def payloads() -> list[Document]:
-    """Each host's payloads, and one in our own form."""
+    """The payloads of each host, and one in the plain form."""
     plain = (
         b'{"repository":"acme/shop","commit":"0123456","branch":"main","changedFiles":["a"],"base":"0123456"}'
     )
@@ -80,7 +80,7 @@ def payloads() -> list[Document]:
 
 
 def attempt_payload(name: str, body: bytes, choose: random.Random) -> str:
-    """Read a body under some header; what came of it. Raises `AssertionError` when that is none of three things."""
+    """Read a body with some header; return "events", "ignored" or "refused". Raises `AssertionError` for any other result."""
     header = OWN.get(name.partition("-")[0], "X-None")
     if choose.random() < 0.1:
         header = choose.choice(list(KINDS))
@@ -103,7 +103,7 @@ def attempt_payload(name: str, body: bytes, choose: random.Random) -> str:
 
 
 def run_payloads(count: int, seed: int) -> dict[str, int]:
-    """Try so many changed bodies; how often what came of them."""
+    """Read `count` changed bodies; return the count of each result."""
     from fuzz import changed_json
 
     choose = random.Random(seed)
@@ -117,7 +117,7 @@ def run_payloads(count: int, seed: int) -> dict[str, int]:
 
 
 def send_payloads(count: int, seed: int, url: str, name: str, secret: str) -> dict[str, int]:
-    """Send so many changed bodies to a gateway, signed as the connection `name` expects; how often each status came."""
+    """Send `count` changed bodies to a gateway, signed for the connection `name`; return the count of each status."""
     from fuzz import changed_json
 
     choose = random.Random(seed)

@@ -1,4 +1,4 @@
-"""A headless Chromium that tests steer by its own protocol.
+"""A headless Chromium that tests control by the DevTools protocol.
 
 https://chromedevtools.github.io/devtools-protocol/
 """
@@ -21,7 +21,7 @@ SECONDS = 60.0
 
 
 class Page:
-    """One page; what it wrote to its console is in `console`."""
+    """One page; `console` has the messages of its console."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
@@ -31,7 +31,7 @@ class Page:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """One command, and what it returned."""
+        """Send one command and return its result."""
         self._number += 1
         self._connection.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
@@ -48,14 +48,14 @@ class Page:
         return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Until the expression is true, also in the page that comes next."""
+        """Wait until the expression is true, also on the next page."""
         until = time.monotonic() + SECONDS
         while not self.evaluate(f"document.readyState == 'complete' && Boolean({condition})"):
             assert time.monotonic() < until, (condition, self.evaluate("document.body?.innerText"))
             time.sleep(0.05)
 
     def press_enter(self) -> None:
-        """As on a keyboard, where the page's focus is."""
+        """Press the Enter key on the element that has the focus."""
         key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
         self.call("Input.dispatchKeyEvent", type="keyDown", **key)
         self.call("Input.dispatchKeyEvent", type="keyUp", **key)
@@ -67,7 +67,7 @@ class Page:
 
 @contextmanager
 def browsing(chromium: str, folder: Path, width: int, height: int) -> Iterator[Page]:
-    """A page of that size in pixels, in a Chromium of its own."""
+    """A page of this size in pixels, in a new Chromium."""
     options = [
         "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",

@@ -1,6 +1,6 @@
-"""Kill whatever runs, at random, and see that nothing is lost, done twice or left behind; crowd the gates and the gateway.
+"""Kill processes at random, and crowd the gates and the gateway; check that no work is lost or done twice and nothing stays locked.
 
-`python tests/support/chaos.py [--kills N] [--crowd N] [--times N] [--seed N]` is the long form: `make chaos`.
+`python tests/support/chaos.py [--kills N] [--crowd N] [--times N] [--seed N]` is the long form for `make chaos`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DEADLINE_SECONDS = 300.0
 
 
 def pipeline(name: str, folder: Path, *stages: list[dict[str, Any]], mode: str = "SUPERSEDED") -> Path:
-    """The file of a pipeline of scripted actions that leave a line in `folder/trace` each time they run."""
+    """Write the definition of a pipeline whose scripted actions add a line to `folder/trace` each time they run."""
 
     def action(name: str, run_order: int = 1, category: str = "Test", **configuration: str) -> dict[str, Any]:
         owner, provider = ("AWS", "Manual") if category == "Approval" else ("Custom", "Scripted")
@@ -54,10 +54,10 @@ def pipeline(name: str, folder: Path, *stages: list[dict[str, Any]], mode: str =
 
 
 def storm(set_up: SetUp, kills: int, seed: int) -> str:
-    """Kill `kills` processes while executions with an approval run; what was seen, as a sentence.
+    """Kill `kills` processes while executions with an approval run; return a summary.
 
     Raises:
-        AssertionError: something was lost, done twice or left behind.
+        AssertionError: work was lost or done twice, or a lock, ticket or lease was not released.
     """
     chance = random.Random(seed)
     folder = set_up.folder
@@ -73,12 +73,12 @@ def storm(set_up: SetUp, kills: int, seed: int) -> str:
     for number in range(kills):
         if number % 3 == 0:
             set_up.cli("start", "storm")
-        time.sleep(chance.uniform(0.3, 3.0))  # when, is chance
+        time.sleep(chance.uniform(0.3, 3.0))  # a random moment
         victims[_kill_one(set_up, chance)] += 1
         set_up.cli("up")
         if chance.random() < 0.5:
             set_up.cli("approve", "storm", "-m", "go", check=False)
-    set_up.wait(lambda: _all_over(set_up), DEADLINE_SECONDS)
+    set_up.wait(lambda: _have_ended(set_up), DEADLINE_SECONDS)
     executions = set_up.executions("storm")
     _check_facts(set_up, executions)
     _check_nothing_is_left(set_up)
@@ -87,16 +87,16 @@ def storm(set_up: SetUp, kills: int, seed: int) -> str:
 
 
 def crowd(set_up: SetUp, count: int, mode: str) -> str:
-    """Start `count` executions at once through three stages; how they ended, as a sentence.
+    """Start `count` executions of three stages at once; return a summary of how they ended.
 
     Raises:
-        AssertionError: two were in a stage at once, one was overtaken, or the newest did not survive.
+        AssertionError: two executions were in a stage at once, one was overtaken, or the newest was superseded.
     """
     name = f"crowd-{mode.lower()}-{random.randrange(10**6)}"
     stages = [[{"name": "Work", "SleepSeconds": "0.2"}]] * 2
     set_up.cli("up")
     set_up.cli("deploy", str(pipeline(name, set_up.folder, *stages, mode=mode)))
-    began = time.monotonic()
+    start = time.monotonic()
     ids = json.loads(
         set_up.python(
             "from concurrent.futures import ThreadPoolExecutor\n"
@@ -110,7 +110,7 @@ def crowd(set_up: SetUp, count: int, mode: str) -> str:
         lambda: all(e["status"] in ("Succeeded", "Superseded") for e in set_up.executions(name)),
         DEADLINE_SECONDS,
     )
-    took = time.monotonic() - began
+    took = time.monotonic() - start
     facts = {each: set_up.facts(each) for each in ids}
     ends = Counter(execution["status"] for execution in set_up.executions(name))
     assert sum(ends.values()) == count
@@ -118,7 +118,7 @@ def crowd(set_up: SetUp, count: int, mode: str) -> str:
         _check_one_at_a_time(facts)
     if mode == "QUEUED":
         orders = {tuple(_entered(facts, stage)) for stage in ("Source", "S1", "S2")}
-        assert len(orders) == 1, f"somebody was overtaken: {orders}"
+        assert len(orders) == 1, f"an execution was overtaken: {orders}"
     if mode == "SUPERSEDED":
         statuses = {e["pipelineExecutionId"]: e["status"] for e in set_up.executions(name)}
         through = _entered(facts, "S2")
@@ -145,7 +145,7 @@ def _kill_one(set_up: SetUp, chance: random.Random) -> str:
     return parts.get(pid, "flow")
 
 
-def _all_over(set_up: SetUp) -> bool:
+def _have_ended(set_up: SetUp) -> bool:
     executions = set_up.executions("storm")
     if any(execution["status"] in ("InProgress", "Stopping") for execution in executions):
         set_up.cli("approve", "storm", "-m", "go", check=False)
@@ -177,7 +177,7 @@ def _check_facts(set_up: SetUp, executions: list[dict[str, Any]]) -> None:
                 f"{what} of {execution_id} is Succeeded, but did not run"
             )
         assert all(times == 1 for times in finished.values()), f"{execution_id}: done twice: {finished}"
-        # One that was killed twice before it could write anything is ended by its run's state alone.
+        # An execution that was killed twice before it wrote its first fact is ended only by the state of its run.
         if any(f["kind"] == "execution-pinned" for f in facts):
             assert any(f["kind"] == "execution-finished" for f in facts), f"{execution_id} has no end"
 
@@ -221,7 +221,7 @@ def _is(fact: dict[str, Any], kind: str, stage: str) -> bool:
 
 
 def main() -> int:
-    """The long form."""
+    """Run the long form."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--crowd", type=int, default=20)
@@ -241,7 +241,7 @@ def main() -> int:
             set_up.cli("down", check=False)
             left = set_up.processes()
             set_up.kill_everything()
-        assert not left, f"`codepipeline down` left processes: {left}"
+        assert not left, f"processes still run after `codepipeline down`: {left}"
     return 0
 
 

@@ -1,6 +1,6 @@
-"""A server that speaks CodeBuild's and CloudWatch Logs' JSON protocol, with the answers that a test gives it.
+"""A server with CodeBuild's and CloudWatch Logs' JSON protocol, whose answers are defined by the test.
 
-The answers are written after AWS's API reference; every key in them must be one of AWS's own service model.
+The answers follow AWS's API reference; the server checks that each of their keys is in AWS's own service model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SERVICES = {"CodeBuild_20161006": "codebuild", "Logs_20140328": "logs"}
 
 
 class RefusalError(Exception):
-    """An error that AWS answers."""
+    """An error response of AWS."""
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -25,7 +25,7 @@ class RefusalError(Exception):
 
 
 class CodeBuildServer:
-    """`answers` maps operations to functions of the request; `requests` is what was asked, in order."""
+    """`answers` maps operations to functions of the request; `requests` has the received requests in order."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -83,7 +83,7 @@ class CodeBuildServer:
 def _check(value: Any, shape: Any, path: str) -> None:
     if shape.type_name == "structure" and isinstance(value, Mapping):
         for key, each in value.items():
-            assert key in shape.members, f"{path}.{key} is nothing that AWS answers"
+            assert key in shape.members, f"{path}.{key} is not a key of AWS's answers"
             _check(each, shape.members[key], f"{path}.{key}")
     elif shape.type_name == "list":
         for each in value:

@@ -1,8 +1,8 @@
-"""Draw messages of Slack, as Slack lays them out, for the documents.
+"""Draw Slack messages in Slack's layout, for the documentation.
 
     python tests/support/draw_slack.py MESSAGES.json docs/images/slack-approval.png
 
-MESSAGES.json holds what was sent to `chat.postMessage`: a list of objects with `blocks`, the first the message, the others
+MESSAGES.json has the requests to `chat.postMessage`: a list of objects with `blocks`. The first is the message, the others are
 its replies. Needs Chromium.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 from browser import browsing
 
 WIDTH = 760
-# Signs that every font has, in place of Slack's pictures.
+# Characters that every font has, in place of Slack's emoji.
 _SIGNS = {"white_check_mark": ("✔", "#007a5a"), "x": ("✘", "#e01e5a"), "raised_hand": ("⚑", "#de8500")}
 _OTHER_SIGN = ("●", "#2b5fd9")
 _STYLE = """
@@ -38,7 +38,7 @@ code { border: 1px solid #ddd; background: #f8f8f8; color: #c01343; padding: 1px
 
 
 def page(messages: list[dict[str, Any]]) -> str:
-    """The messages as a page."""
+    """The messages as an HTML page."""
     first, *replies = (_message(each["blocks"]) for each in messages)
     thread = f"<div class=replies>{''.join(replies)}</div>" if replies else ""
     return f"<!doctype html><meta charset=utf-8><style>{_STYLE}</style>{first}{thread}"

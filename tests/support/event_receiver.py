@@ -1,4 +1,4 @@
-"""A server on loopback that takes events as Standard Webhooks describes it, and checks their signatures by its own code."""
+"""A server on loopback that receives events as described by Standard Webhooks, and checks their signatures with its own code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECRET = "whsec_" + base64.b64encode(KEY).decode()
 
 
 class Taken(NamedTuple):
-    """One request: its path, its headers by small names, its body, when it came, and whether it was answered 2xx."""
+    """A received request: path, headers by lower-case names, body, time of arrival, and whether the answer was 2xx."""
 
     path: str
     headers: dict[str, str]
@@ -31,7 +31,10 @@ class Taken(NamedTuple):
 
 
 class EventReceiver:
-    """`answers` are given first, as status and headers; then 204. `delay` is in seconds; `problems` what was badly signed."""
+    """Answers with `answers` (status and headers) first, then with 204, after `delay` seconds.
+
+    `problems` lists wrong signatures and headers.
+    """
 
     def __init__(self) -> None:
         self.requests: list[Taken] = []
@@ -52,11 +55,11 @@ class EventReceiver:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What was taken, in the order in which it came."""
+        """The accepted events, in the order of arrival."""
         return [request.event for request in self.requests if request.is_good]
 
     def serve_tls(self, context: ssl.SSLContext) -> None:
-        """Speak https from the next connection on."""
+        """Use https from the next connection on."""
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def stop(self) -> None:
@@ -102,4 +105,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""

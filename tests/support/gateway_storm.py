@@ -1,4 +1,4 @@
-"""Pushes and decisions while the gateway is killed and the server is away: what was answered with 2xx happens, once."""
+"""Pushes and decisions while the gateway is killed and the server does not answer: what was answered with 2xx happens once."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ REST_SECONDS = 0.2
 
 
 def gateway_storm(set_up: SetUp, kills: int, away_seconds: float, seed: int) -> str:
-    """Kill the gateway `kills` times, stop the server for a while and then kill it; what was seen, as a sentence.
+    """Kill the gateway `kills` times, pause the server and then kill it; return a summary.
 
-    Meanwhile somebody pushes five times a second, and twice as many approvals are decided as the gateway is killed.
+    Meanwhile five pushes per second are sent, and `2 * kills` approvals are decided.
 
     Raises:
-        AssertionError: something that was answered with 2xx did not happen, or happened twice.
+        AssertionError: a push or decision that was answered with 2xx had no effect, or had it twice.
     """
     chance = random.Random(seed)
     set_up.cli("up", "--gateway")
@@ -39,10 +39,10 @@ def gateway_storm(set_up: SetUp, kills: int, away_seconds: float, seed: int) -> 
     pushes, decisions = _Pushes(set_up), _Decisions(set_up, links)
     with pushes, decisions:
         for number in range(kills):
-            time.sleep(chance.uniform(0.5, 3.0))  # when, is chance
+            time.sleep(chance.uniform(0.5, 3.0))  # a random moment
             os.kill(set_up.state["gateway"]["pid"], signal.SIGKILL)
             if number == kills // 2:
-                _come_up_without_server(set_up, away_seconds)
+                _start_without_server(set_up, away_seconds)
             else:
                 set_up.cli("up")
         os.kill(set_up.state["server"]["pid"], signal.SIGKILL)
@@ -52,7 +52,7 @@ def gateway_storm(set_up: SetUp, kills: int, away_seconds: float, seed: int) -> 
     set_up.cli("up", "--no-gateway")
     started = _started(set_up)
     assert not pushes.other_answers, pushes.other_answers
-    assert pushes.taken, "no push was taken at all"
+    assert pushes.taken, "no push was accepted at all"
     lost, twice = pushes.taken - started.keys(), [commit for commit, times in started.items() if times > 1]
     assert not lost, f"answered with 202 and lost: {lost}"
     assert not twice, f"started twice: {twice}"
@@ -60,25 +60,25 @@ def gateway_storm(set_up: SetUp, kills: int, away_seconds: float, seed: int) -> 
         expected = "Succeeded" if decision == "Approved" else "Failed"
         set_up.wait(lambda known=execution_id, end=expected: _ended(set_up, known) == end, 120)
     return (
-        f"{kills} kills of the gateway, the server away for {away_seconds:g} s and killed: of {pushes.sent} pushes "
+        f"{kills} kills of the gateway, the server paused for {away_seconds:g} s and then killed: of {pushes.sent} pushes "
         f"{len(pushes.taken)} were answered with 202, {len(started)} started, each once; "
         f"all {len(decisions.made)} decisions count"
     )
 
 
-def _come_up_without_server(set_up: SetUp, seconds: float) -> None:
-    """Start what has died while the server answers nobody, for so long."""
+def _start_without_server(set_up: SetUp, seconds: float) -> None:
+    """Start the killed gateway while the server does not answer for `seconds`."""
     server = set_up.state["server"]["pid"]
     command = threading.Thread(target=set_up.cli, args=("up",))
     command.start()
     os.kill(server, signal.SIGSTOP)
-    time.sleep(seconds)  # the fault itself
+    time.sleep(seconds)  # the length of the outage, not a wait for something
     os.kill(server, signal.SIGCONT)
     command.join()
 
 
-class _Doing(ABC):
-    """Does something again and again in a thread of its own until it is left."""
+class _Repeating(ABC):
+    """Repeats a request in a separate thread until the `with` block ends."""
 
     def __init__(self, set_up: SetUp) -> None:
         self._set_up = set_up
@@ -96,16 +96,16 @@ class _Doing(ABC):
         while not self._over.wait(REST_SECONDS):
             try:
                 self._do(f"http://127.0.0.1:{self._set_up.state['gateway-kept']['port']}")
-            except httpx.HTTPError:  # the gateway is gone, or died in the middle of it
+            except httpx.HTTPError:  # the gateway does not run, or was killed during the request
                 continue
 
     @abstractmethod
     def _do(self, url: str) -> None:
-        """It once, against the gateway at this address."""
+        """Send the request once, to the gateway at this address."""
 
 
-class _Pushes(_Doing):
-    """`taken` holds the commits of the pushes that were answered with 202."""
+class _Pushes(_Repeating):
+    """`taken` has the commits of the pushes that were answered with 202."""
 
     def __init__(self, set_up: SetUp) -> None:
         super().__init__(set_up)
@@ -136,8 +136,8 @@ class _Pushes(_Doing):
             self.other_answers.append(answer.text)
 
 
-class _Decisions(_Doing):
-    """Decides one approval after the other on its page; `made` holds what was answered with 2xx, by execution."""
+class _Decisions(_Repeating):
+    """Decides one approval after another on its page; `made` has the decisions that were answered with 2xx, by execution."""
 
     def __init__(self, set_up: SetUp, links: dict[str, str]) -> None:
         super().__init__(set_up)
@@ -159,7 +159,7 @@ class _Decisions(_Doing):
             if token:
                 fields = {"form_token": token[1], "decision": decision, "name": "Ana"}
                 page = browser.post(url + link, data=fields)
-            # A page that says it was decided: by this one, or by one before whose answer was lost.
+            # The page shows the decision: from this request, or from an earlier one whose response was lost.
             if page.is_success and decision in page.text:
                 self.made[execution_id] = decision
                 self._left.pop(0)
@@ -167,7 +167,7 @@ class _Decisions(_Doing):
 
 
 def _prepare(set_up: SetUp) -> None:
-    """A pipeline for pushes, which nobody runs, and one for decisions."""
+    """Deploy a pipeline for pushes, whose executions no worker runs, and one for decisions."""
     kind = {"category": "Test", "owner": "Custom", "provider": "Scripted", "version": "1"}
     source = {
         "name": "Src",
@@ -209,7 +209,7 @@ def _declare(set_up: SetUp, name: str, source: dict[str, Any], action: dict[str,
 
 
 def _ask(set_up: SetUp, count: int) -> dict[str, str]:
-    """The paths of as many approvals' links, by execution."""
+    """Start `count` executions; return the paths of their approval links, by execution."""
     for _ in range(count):
         set_up.cli("start", "decisions")
     program = (
@@ -231,7 +231,7 @@ def _ask(set_up: SetUp, count: int) -> dict[str, str]:
 
 
 def _started(set_up: SetUp) -> Counter[str]:
-    """How often each commit was started."""
+    """The number of executions of each commit."""
     program = (
         "from prefect_codepipeline.engine.executions.lookup import find_runs\n"
         "runs, page = [], [0]\n"

@@ -1,6 +1,6 @@
-"""A server on loopback that takes commit statuses as GitHub, GitLab, Bitbucket Cloud and Gitea do, and checks them.
+"""A server on loopback that accepts commit statuses as GitHub, GitLab, Bitbucket Cloud and Gitea do, and checks them.
 
-Written after their API references: paths, authorization, words and limits. It can be told to refuse or to be away.
+It follows their API references for paths, authorization, states and limits. A test can make it refuse requests.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _AUTHORIZATIONS = {"gitea": {f"token {TOKEN}"}, "bitbucket": {f"Bearer {TOKEN}",
 
 
 class GitHostServer:
-    """`statuses` is what was taken, in order, as (host, repository, commit, body); `problems` what was malformed."""
+    """`statuses` has the accepted statuses in order, as (host, repository, commit, body); `problems` the errors in them."""
 
     def __init__(self) -> None:
         self.statuses: list[tuple[str, str, str, dict[str, Any]]] = []
@@ -47,11 +47,11 @@ class GitHostServer:
         ).start()
 
     def refuse(self, times: int, code: int, text: str = "{}", **headers: str) -> None:
-        """Answer the next requests so; `times` may be more than will come."""
+        """Answer the next `times` requests with this response; there may be fewer requests."""
         self._refusals = [(code, headers, text)] * times
 
     def states(self) -> list[tuple[str, str]]:
-        """State and description of each status that was taken."""
+        """State and description of each accepted status."""
         return [(body["state"], body["description"]) for _, _, _, body in self.statuses]
 
     def stop(self) -> None:
@@ -59,7 +59,7 @@ class GitHostServer:
         self._server.server_close()
 
     def answer(self, path: str, headers: Any, body: bytes) -> tuple[int, dict[str, str], str]:
-        """Code, headers and text."""
+        """Return the code, headers and text of the response."""
         self.attempts += 1
         if self._refusals:
             return self._refusals.pop()

@@ -1,4 +1,4 @@
-"""Ask a rule as the engine does, and read what it logged."""
+"""Evaluate a rule as the engine does, and collect its log lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prefect_codepipeline.tasks.rule import RulePlace, RuleQuestion, run_rule
 
 
 class Asker:
-    """Asks the rules of one execution. `clock` is the time of the first asking; `ask_again` goes to the wait's end."""
+    """Evaluates the rules of one execution. `clock` is the time of the first evaluation; `ask_again` moves to the wait's end."""
 
     def __init__(self, artifacts: Path) -> None:
         self.clock = datetime(2024, 7, 1, 12, 0, tzinfo=timezone.utc)  # a Monday
@@ -39,7 +39,7 @@ class Asker:
         late: timedelta = timedelta(),
         **fields: Any,
     ) -> RuleOutcome | RuleWait:
-        """Ask a rule that was first asked at `clock`, `late` after that."""
+        """Evaluate a rule at `late` after `clock`, the time of its first evaluation."""
         rule = {
             "name": "Check",
             "ruleTypeId": {"category": "Rule", "owner": owner, "provider": provider, "version": "1"},
@@ -53,19 +53,19 @@ class Asker:
         return self._ask(question)
 
     def ask_again(self, after: timedelta | None = None) -> RuleOutcome | RuleWait:
-        """At the end of the last wait, or that long after it was last asked."""
+        """Evaluate the rule again at the end of its last wait, or `after` this time since its last evaluation."""
         assert self._question, "ask first"
         assert self._wait, "the rule has answered already"
         now = self._question.now + after if after else self._wait.at
         return self._ask(self._question.again(self._wait, now))
 
     def last_answer(self, most: int = 100) -> RuleOutcome:
-        """Ask until the rule does not wait any more."""
+        """Evaluate the rule until it no longer waits; return its outcome."""
         for _ in range(most):
             answer = self.ask_again()
             if isinstance(answer, RuleOutcome):
                 return answer
-        raise AssertionError(f"still waits after {most} askings")
+        raise AssertionError(f"the rule still waits after {most} evaluations")
 
     def _ask(self, question: RuleQuestion) -> RuleOutcome | RuleWait:
         logger = logging.Logger("rule", logging.INFO)

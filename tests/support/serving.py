@@ -22,7 +22,7 @@ from prefect_codepipeline.gateway.serve import prepare_gateway
 
 @contextmanager
 def serving(app: ASGIApp) -> Iterator[str]:
-    """The address of an app that serves until the end of the block."""
+    """Serve an app until the end of the block; yield its address."""
     server = uvicorn.Server(
         uvicorn.Config(app, port=0, access_log=False, log_config=None, server_header=False)
     )
@@ -41,9 +41,9 @@ def serving(app: ASGIApp) -> Iterator[str]:
 
 @contextmanager
 def taking_webhooks(secret: str) -> Iterator[tuple[str, str]]:
-    """The address of a gateway that lets everybody ask as often as they like, and a connection that it takes webhooks for.
+    """Serve a gateway without rate limits; yield its address and the name of a connection whose webhooks it accepts.
 
-    Whatever was taken is dealt with at the end of the block.
+    At the end of the block all accepted deliveries are processed.
     """
     name = f"taking-{uuid4().hex[:8]}"
     url = "https://github.com/{FullRepositoryId}.git"

@@ -1,4 +1,4 @@
-"""An embedded set-up of a test's own, to be killed and started again."""
+"""A separate embedded set-up for a test, which may be killed and started again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONNECTED = "import json\nfrom prefect_codepipeline.cli.session import connect\
 
 
 class SetUp:
-    """An embedded set-up in a folder of the test's own, only ever reached through the command line."""
+    """An embedded set-up in a folder of the test, which the test uses only through the command line."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,7 +46,7 @@ class SetUp:
         )
 
     def python(self, program: str) -> str:
-        """What a program prints that has `json`, and talks to this set-up."""
+        """The output of a program that is connected to this set-up; `json` is imported."""
         done = subprocess.run(
             [sys.executable, "-c", _CONNECTED + program],
             capture_output=True,
@@ -59,7 +59,7 @@ class SetUp:
         return done.stdout
 
     def facts(self, execution_id: str) -> list[dict[str, Any]]:
-        """The record of an execution."""
+        """The facts of an execution as JSON."""
         found: list[dict[str, Any]] = json.loads(
             self.python(
                 "from prefect_codepipeline.engine.executions.record import RecordOf\n"
@@ -71,7 +71,7 @@ class SetUp:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the set-up has written down of itself: its parts and their processes."""
+        """The set-up's state file: its parts and their processes."""
         state: dict[str, Any] = json.loads((self.home / "state.json").read_text())
         return state
 
@@ -79,7 +79,7 @@ class SetUp:
         return [self.state[part]["pid"] for part in ("postgresql", "server", "worker", "reconcile")]
 
     def processes(self) -> list[int]:
-        """Every process that was started with this home, whatever became of its parents."""
+        """The ids of all processes that were started with this home, also of those whose parents have ended."""
         mark = f"PREFECT_CODEPIPELINE_HOME={self.home}".encode()
         found = []
         for path in Path("/proc").glob("[0-9]*/environ"):

@@ -1,7 +1,7 @@
-"""A server on loopback that speaks the part of Slack's Web API we use, and checks what it is sent.
+"""A server on loopback with the part of Slack's Web API that the project uses; it checks the requests.
 
-It can be told to limit, to refuse, to be slow or to be away. As a program (`python tests/slack_server.py`) it prints its
-URL; `GET /state` tells other processes what stands in the channel and what was wrong with what it was sent.
+A test can make it limit the rate, refuse requests, answer slowly or not at all. As a program (`python tests/support/slack_server.py`)
+it prints its URL; `GET /state` returns the messages in the channel and the problems of the requests.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Answer = tuple[int, dict[str, str], Any]
 
 
 class Refusal(NamedTuple):
-    """One answer that is given in place of Slack's own; `method` is "" for all of them."""
+    """One answer in place of Slack's own; the `method` "" means every method."""
 
     method: str
     answer: Answer
 
 
 class SlackServer:
-    """`messages` holds what stands in the channel by ts; `problems` what Slack would not have taken, or should not.
+    """`messages` has the channel's messages by ts; `problems` the requests that Slack would refuse or must not get.
 
-    `delay` is in seconds; while `away`, connections are closed without an answer.
+    `delay` is in seconds; while `away` is true, connections are closed without an answer.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class SlackServer:
         self.delay = 0.0
         self.away = False
         self.attempts = 0
-        # Of users: name and e-mail address; of groups: their members; of people's dialogs: what each was shown last.
+        # Names and e-mail addresses of users, members of groups, and the last dialog of each user.
         self.users: dict[str, tuple[str, str]] = {}
         self.groups: dict[str, list[str]] = {}
         self.dialogs: dict[str, dict[str, Any]] = {}
@@ -81,18 +81,18 @@ class SlackServer:
         page: str = "",
         **headers: str,
     ) -> None:
-        """Answer the next calls so: `refuse(2, 429, "ratelimited", **{"Retry-After": "1"})`; `page` is sent as HTML."""
+        """Answer the next calls with an error: `refuse(2, 429, "ratelimited", **{"Retry-After": "1"})`; `page` is sent as HTML."""
         answer: Answer = (code, headers, page or {"ok": False, "error": error})
         with self._lock:
             self.refusals += [Refusal(method, answer)] * times
 
     def check(self, text: str, blocks: list[dict[str, Any]]) -> list[str]:
-        """What would be wrong with a message."""
+        """The problems that a message would have."""
         body = {"text": text, "blocks": blocks}
         return check_text(body) + check_shape(body)
 
     def delete(self, ts: str) -> None:
-        """As a person does it in Slack."""
+        """Delete a message, as a user does in Slack."""
         with self._lock:
             del self.messages[ts]
 
@@ -143,7 +143,7 @@ class SlackServer:
         return 200, {}, {"ok": True, "channel": CHANNEL_ID, "ts": ts}
 
     def _views_open(self, body: dict[str, Any]) -> Answer:
-        """A trigger is `<user>.<anything>`, and good once."""
+        """Open a dialog; the trigger is `<user>.<anything>`."""
         view = body["view"] if isinstance(body["view"], dict) else json.loads(body["view"])
         if problems := check_view(view):
             self.problems += problems
@@ -173,12 +173,12 @@ class SlackServer:
     }
 
     def buttons(self, ts: str) -> dict[str, dict[str, Any]]:
-        """The buttons of a message by their texts."""
+        """The buttons of a message, by their texts."""
         found = (each for block in self.messages[ts]["blocks"] for each in _elements(block, "actions"))
         return {button["text"]["text"]: button for button in found}
 
     def press(self, user: str, button: dict[str, Any]) -> dict[str, Any]:
-        """What Slack tells the app when somebody presses a button."""
+        """The interaction that Slack sends to the app when a user presses a button."""
         return {
             "type": "block_actions",
             "user": {"id": user, "username": user.lower()},
@@ -188,7 +188,7 @@ class SlackServer:
         }
 
     def submit(self, user: str, comment: str = "") -> dict[str, Any]:
-        """What Slack tells the app when somebody sends the dialog that they were shown."""
+        """The interaction that Slack sends to the app when a user sends the dialog."""
         view = self.dialogs[user]
         values = {"comment": {"comment": {"type": "plain_text_input", "value": comment or None}}}
         return {
@@ -198,22 +198,22 @@ class SlackServer:
         }
 
     def send_over_socket(self, payload: dict[str, Any], seconds: float = 20) -> dict[str, Any]:
-        """Deliver an interaction by Socket Mode; what it was acknowledged with."""
+        """Deliver an interaction by Socket Mode; return its acknowledgement."""
         envelope_id = str(time.time_ns())
         until = time.monotonic() + seconds
         while not (self._socket and self._socket.connections):
-            assert time.monotonic() < until, "nobody opened a connection"
+            assert time.monotonic() < until, "the gateway opened no connection"
             time.sleep(0.02)
         envelope = {"type": "interactive", "envelope_id": envelope_id, "payload": payload}
         self._socket.connections[-1].send(json.dumps({**envelope, "accepts_response_payload": True}))
         while envelope_id not in self.acknowledged:
-            assert time.monotonic() < until, "nobody acknowledged"
+            assert time.monotonic() < until, "the gateway did not acknowledge"
             time.sleep(0.02)
         return self.acknowledged[envelope_id]
 
 
 def signed(payload: dict[str, Any], secret: str = SIGNING_SECRET, at: float | None = None) -> dict[str, Any]:
-    """The body and headers with which Slack sends an interaction, for `httpx.post`.
+    """The signed body and headers of an interaction from Slack, for `httpx.post`.
 
     https://docs.slack.dev/authentication/verifying-requests-from-slack
     """
@@ -229,7 +229,7 @@ def signed(payload: dict[str, Any], secret: str = SIGNING_SECRET, at: float | No
 
 
 class _SocketMode:
-    """The WebSocket that `apps.connections.open` leads to."""
+    """The WebSocket whose address `apps.connections.open` returns."""
 
     def __init__(self, slack: SlackServer) -> None:
         self._slack = slack
@@ -257,7 +257,7 @@ class _SocketMode:
 
 
 def check_view(view: dict[str, Any]) -> list[str]:
-    """What Slack would not show as a modal.
+    """The reasons why Slack would not display this view as a modal.
 
     https://docs.slack.dev/reference/views/modal-views
     """
@@ -282,7 +282,7 @@ def _error(code: str) -> Answer:
 
 
 def check_shape(body: dict[str, Any]) -> list[str]:
-    """What Slack answers `invalid_blocks`, `no_text` and the like to.
+    """The reasons why Slack would answer `invalid_blocks`, `no_text` or a similar error.
 
     https://docs.slack.dev/reference/block-kit/blocks
     """
@@ -343,7 +343,7 @@ def _text(text: dict[str, Any], longest: int) -> list[str]:
     if not set(text) <= _KEYS.get(text.get("type", ""), set()):
         return [f"text object {text}"]
     length = len(text["text"])
-    return [] if 0 < length <= longest else [f"text of {length} characters, {longest} may be"]
+    return [] if 0 < length <= longest else [f"text of {length} characters, at most {longest} are allowed"]
 
 
 def _is_web_link(url: str) -> bool:
@@ -351,11 +351,11 @@ def _is_web_link(url: str) -> bool:
 
 
 def check_text(body: dict[str, Any]) -> list[str]:
-    """What Slack takes, and what nobody wants to see there: secrets, mentions, links that nobody meant."""
+    """Unwanted parts of a message that Slack accepts: secrets, mentions and unintended links."""
     whole = json.dumps(body, ensure_ascii=False)
-    problems = ["a token stands in the text"] if re.search(r"planted-secret|\bxox[a-z]-\w", whole) else []
+    problems = ["the text contains a token"] if re.search(r"planted-secret|\bxox[a-z]-\w", whole) else []
     if body.get("parse", "none") != "none" or body.get("link_names"):
-        problems.append("Slack is asked to find names and links")
+        problems.append("the request lets Slack search for names and links")
     mentions = ("<!", "<@", "<#", "@channel", "@here", "@everyone")
     problems += [f"a mention: {mention}" for mention in mentions if mention in whole.lower()]
     for kind, text, verbatim in _texts(body):
@@ -366,10 +366,10 @@ def check_text(body: dict[str, Any]) -> list[str]:
 def _check_markup(kind: str, text: str, verbatim: bool) -> list[str]:
     problems = []
     bare = text
-    if kind == "mrkdwn":  # a link of ours is the one thing in angle brackets
+    if kind == "mrkdwn":  # only intended links may be in angle brackets
         bare = re.sub(r"<(https?://[!-;=?-{}~]+)(\|[^<>|]+)?>", "", text)
         if not verbatim and "://" in bare:
-            problems.append(f"a link that nobody made: {bare[:80]!r}")
+            problems.append(f"an unintended link: {bare[:80]!r}")
     if re.search(r"[<>]|&(?!amp;|lt;|gt;)", bare):
         problems.append(f"not escaped: {bare[:80]!r}")
     if any(not (character.isprintable() or character in "\n\t\u2060") for character in text):
@@ -378,7 +378,7 @@ def _check_markup(kind: str, text: str, verbatim: bool) -> list[str]:
 
 
 def _texts(body: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
-    """Every text with its kind, and whether Slack leaves it as it is."""
+    """Every text with its kind, and whether it is `verbatim` (Slack then adds no links)."""
     yield "plain_text", body.get("text", ""), True
     for block in body.get("blocks", []):
         objects = [block.get("text"), *block.get("fields", []), *_elements(block, "context")]
@@ -394,7 +394,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that did not wait for its answer is no error of ours."""
+        """Ignore clients that closed the connection before the answer."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -423,7 +423,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
-        """Be quiet."""
+        """Log nothing."""
 
 
 def _decoded(raw: str, content_type: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Waiting for what a test expects: never for a fixed time, never for ever."""
+"""Waiting for a condition of a test, with a deadline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def until(
     seconds: float = DEADLINE_SECONDS,
     seen: Callable[[], object] = lambda: "it did not happen",
 ) -> Any:
-    """What the condition answers once that is true; the test fails when it never is, with what was `seen` then."""
+    """Wait until the condition is true, and return its value; at the deadline, fail with the value of `seen`."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"waited {seconds:g} seconds: {seen()}"

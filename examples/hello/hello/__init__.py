@@ -7,10 +7,10 @@ __version__ = "1.4.0"
 
 
 def greet(name: str) -> str:
-    """A greeting for one person, fit for a page."""
+    """Return a greeting for one person, escaped for HTML."""
     return f"Hello, {escape(name.strip() or 'world')}!"
 
 
 def render(name: str, template: Path) -> str:
-    """The page for one person."""
+    """Return the page for one person."""
     return template.read_text().replace("{greeting}", greet(name)).replace("{version}", __version__)

@@ -1,4 +1,4 @@
-"""Publish a built site: `python3 -m hello.publish FROM TO VERSION COMMIT`. Readers see the old site or the new one."""
+"""Publish a built site: `python3 -m hello.publish FROM TO VERSION COMMIT`. Visitors never see a half-published site."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def publish(source: Path, target: Path, version: str, commit: str) -> None:
-    """Put the site beside the published one, then point `current` at it in one step."""
+    """Copy the site beside the published one, then point `current` at it in one step."""
     release = target / "releases" / f"{version}-{commit[:12]}"
     shutil.rmtree(release, ignore_errors=True)
     shutil.copytree(source, release)

@@ -1,4 +1,4 @@
-"""Run the tests and write what they found as JUnit's XML: `python3 -m tests.run REPORT`."""
+"""Run the tests and write their results as JUnit XML: `python3 -m tests.run REPORT`."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class Report(unittest.TextTestResult):
-    """Notes each test case in the order in which they run."""
+    """Record each test case in the order in which they run."""
 
     def __init__(self, *arguments, **options) -> None:
         super().__init__(*arguments, **options)
@@ -17,33 +17,33 @@ class Report(unittest.TextTestResult):
 
     def startTest(self, test: unittest.TestCase) -> None:
         super().startTest(test)
-        self.begun = time.perf_counter()
+        self.started = time.perf_counter()
         _, _, name = test.id().rpartition(".")
         self.case = ET.SubElement(self.suite, "testcase", name=name, classname=type(test).__name__)
 
     def stopTest(self, test: unittest.TestCase) -> None:
         super().stopTest(test)
-        self.case.set("time", f"{time.perf_counter() - self.begun:.3f}")
+        self.case.set("time", f"{time.perf_counter() - self.started:.3f}")
 
     def addFailure(self, test: unittest.TestCase, error: tuple) -> None:
         super().addFailure(test, error)
-        self.note("failure", error)
+        self.add("failure", error)
 
     def addError(self, test: unittest.TestCase, error: tuple) -> None:
         super().addError(test, error)
-        self.note("error", error)
+        self.add("error", error)
 
-    def note(self, kind: str, error: tuple) -> None:
+    def add(self, kind: str, error: tuple) -> None:
         ET.SubElement(self.case, kind, message=str(error[1])).text = "".join(
             traceback.format_exception(*error)
         )
 
 
 if __name__ == "__main__":
-    found = unittest.TextTestRunner(verbosity=2, resultclass=Report).run(
+    result = unittest.TextTestRunner(verbosity=2, resultclass=Report).run(
         unittest.defaultTestLoader.discover(".")
     )
     report = Path(sys.argv[1])
     report.parent.mkdir(parents=True, exist_ok=True)
-    ET.ElementTree(found.suite).write(report, encoding="utf-8", xml_declaration=True)
-    sys.exit(not found.wasSuccessful())
+    ET.ElementTree(result.suite).write(report, encoding="utf-8", xml_declaration=True)
+    sys.exit(not result.wasSuccessful())

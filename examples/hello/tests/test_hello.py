@@ -10,13 +10,13 @@ class Hello(unittest.TestCase):
     def test_greets_by_name(self):
         self.assertEqual(greet("Ada"), "Hello, Ada!")
 
-    def test_greets_the_world_when_nobody_is_named(self):
+    def test_greets_the_world_without_a_name(self):
         self.assertEqual(greet(" "), "Hello, world!")
 
-    def test_a_name_is_text_and_no_markup(self):
+    def test_a_name_is_escaped(self):
         self.assertNotIn("<b>", greet("<b>"))
 
-    def test_the_built_page_says_its_version(self):
+    def test_the_built_page_contains_the_version(self):
         with tempfile.TemporaryDirectory() as folder:
             build(Path(folder))
             self.assertIn(__version__, (Path(folder) / "index.html").read_text())
