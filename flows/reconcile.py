@@ -27,7 +27,7 @@ from prefect_codepipeline.engine.notifications.approval_messages import (
 )
 from prefect_codepipeline.engine.notifications.report import tell_the_end
 from prefect_codepipeline.engine.operations.projection import count_of_everything, project_missing
-from prefect_codepipeline.engine.operations.stopping import give_up, wind_up
+from prefect_codepipeline.engine.operations.stopping import wind_up
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
 from prefect_codepipeline.model.record.facts import ApprovalRequested, ProcessLost, ProcessStarted
 from prefect_codepipeline.model.record.state import ActionState

@@ -13,7 +13,6 @@ from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import read_definition_block
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, read_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
-from prefect_codepipeline.engine.notifications.events import tell_the_rest
 from prefect_codepipeline.errors import (
     DuplicatedStopRequestException,
     PipelineExecutionNotFoundException,

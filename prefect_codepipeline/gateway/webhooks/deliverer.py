@@ -9,7 +9,7 @@ from collections import deque
 from datetime import date
 
 from prefect_codepipeline.engine.executions.record import utc_now
-from prefect_codepipeline.engine.triggers.deliveries import Definitions, deal_with, given_up
+from prefect_codepipeline.engine.triggers.deliveries import Definitions
 from prefect_codepipeline.engine.triggers.webhook_inbox import drop, drop_old, finish, result_of, waiting
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
