@@ -1,4 +1,4 @@
-"""The `codepipeline` command. One file a verb; what a verb needs is imported when it is called."""
+"""The `codepipeline` command. Each command has its own file, which is imported when the command is called."""
 
 from __future__ import annotations
 
@@ -10,87 +10,105 @@ from cyclopts import App
 from prefect_codepipeline import __version__
 from prefect_codepipeline.errors import CodePipelineError
 
-# Each verb with its one line of help, so that `--help` need not import them all.
+# Each command with its help, so that `--help` does not import every command.
 _VERBS = {
     "Definitions": {
-        "validate": ("validate:validate", "Check definitions without a server."),
+        "validate": (
+            "validate:validate",
+            "Check definitions without a server.\n\nExits with 1 on errors, with 2 if a file cannot be read.",
+        ),
         "graph": ("graph:graph", "Draw a pipeline as SVG or Mermaid."),
         "schema": ("schema:schema", "Print the JSON Schema of pipeline files, for editors."),
-        "import": ("import_:import_pipelines", "Make definitions of CloudFormation, CDK and AWS pipelines."),
-        "build": ("build:build", "Run a buildspec on this machine."),
-        "plan": ("plan:plan", "What an execution would do, and what it lacks."),
-        "export": ("export:export", "Print a pipeline for AWS: JSON, YAML or a template."),
+        "import": (
+            "import_:import_pipelines",
+            "Convert CloudFormation, CDK and AWS pipelines to definitions.\n\nExits with 1 on errors.",
+        ),
+        "build": ("build:build", "Run a buildspec on this machine.\n\nExits with 1 if the build fails."),
+        "plan": (
+            "plan:plan",
+            "Show what an execution would do and what is missing.\n\nChanges nothing. Exits with 1 if it could not run.",
+        ),
+        "export": ("export:export", "Print a pipeline for AWS: JSON, YAML or a CloudFormation template."),
         "deploy": ("deploy:deploy", "Create or update pipelines."),
         "delete": ("deploy:delete", "Delete a pipeline."),
-        "list": ("deploy:list_pipelines", "The pipelines that are deployed."),
+        "list": ("deploy:list_pipelines", "List the deployed pipelines."),
     },
     "Executions": {
-        "run": ("run:run", "Run a pipeline here, in the foreground."),
+        "run": ("run:run", "Run a pipeline on this machine, in the foreground."),
         "start": ("start:start", "Start an execution of a deployed pipeline."),
-        "status": ("status:status", "How the latest execution of a pipeline stands."),
-        "executions": ("status:executions", "The executions of a pipeline."),
-        "logs": ("logs:logs", "The log of an execution, or of one action."),
-        "shell": ("shell:shell", "Open a shell where an action ran."),
-        "approve": ("approve:approve", "Approve what a pipeline waits for."),
-        "reject": ("approve:reject", "Reject what a pipeline waits for."),
-        "approval-link": ("approve:approval_link", "Print the link that decides an approval."),
+        "status": ("status:status", "Show the status of an execution."),
+        "executions": ("status:executions", "List the executions of a pipeline."),
+        "logs": ("logs:logs", "Print the log of an execution, or of one action."),
+        "shell": ("shell:shell", "Open a shell in the environment of an action."),
+        "approve": ("approve:approve", "Approve an open approval of a pipeline."),
+        "reject": ("approve:reject", "Reject an open approval of a pipeline."),
+        "approval-link": (
+            "approve:approval_link",
+            "Print the link to the page of an approval.\n\nEveryone who has the link can decide.",
+        ),
         "stop": ("release:stop", "Stop an execution."),
         "retry": ("release:retry", "Run a failed or stopped stage again."),
-        "override": ("release:override", "Let a stage go on whatever its condition says."),
+        "override": ("release:override", "Continue a stage whose condition failed."),
         "rollback": ("release:rollback", "Roll a stage back to an earlier execution."),
     },
     "Set-up": {
         "up": ("up:up", "Start a Prefect server, a worker and the reconcile loop."),
-        "down": ("up:down", "Stop them."),
-        "gateway": ("gateway:gateway", "Serve approvals from Slack and from links."),
+        "down": ("up:down", "Stop what `codepipeline up` started."),
+        "gateway": ("gateway:gateway", "Serve approval links, Slack buttons and webhooks."),
     },
 }
 _FAMILIES = {
     "transition": (
         "Transitions between stages.",
         {
-            "disable": ("release:disable_transition", "Let no execution enter a stage, or leave it."),
-            "enable": ("release:enable_transition", "Let executions pass again."),
+            "disable": ("release:disable_transition", "Stop executions from entering or leaving a stage."),
+            "enable": ("release:enable_transition", "Let executions enter or leave the stage again."),
         },
     ),
     "trigger": (
-        "What starts pipelines.",
+        "Test triggers, and list webhook deliveries.",
         {
-            "test": ("trigger:try_event", "Which filters an event matches, and why not."),
-            "list": ("trigger:list_deliveries", "What webhooks told, and what came of it."),
+            "test": (
+                "trigger:try_event",
+                "Show which filters an event matches, and why.\n\nStarts nothing. Exits with 1 if it would start nothing.",
+            ),
+            "list": ("trigger:list_deliveries", "List the webhook deliveries and their results."),
         },
     ),
     "webhook": (
-        "Webhooks of V1 pipelines.",
+        "Webhooks for V1 pipelines.",
         {
-            "put": ("webhook:put_webhook", "Make or change a webhook; prints its address."),
-            "list": ("webhook:list_webhooks", "The webhooks there are."),
+            "put": ("webhook:put_webhook", "Create or change a webhook and print its URL."),
+            "list": ("webhook:list_webhooks", "List the webhooks."),
             "delete": ("webhook:delete_webhook", "Delete a webhook."),
         },
     ),
     "schedule": (
-        "When pipelines start by themselves.",
+        "Schedules that start pipelines.",
         {
-            "add": ("schedule:add", "Have a pipeline start by a schedule."),
-            "list": ("schedule:list_schedules", "The schedules of a pipeline."),
-            "remove": ("schedule:remove", "Take a schedule away."),
+            "add": ("schedule:add", "Start a pipeline on a schedule."),
+            "list": ("schedule:list_schedules", "List the schedules of a pipeline."),
+            "remove": ("schedule:remove", "Remove a schedule."),
         },
     ),
     "connection": (
         "Connections to git hosts.",
         {
             "add": ("blocks:add_connection", "Add or replace a connection."),
-            "list": ("blocks:list_connections", "The connections there are."),
-            "webhook": ("connection_webhook:set_webhook", "Let a git host tell of pushes by a webhook."),
+            "list": ("blocks:list_connections", "List the connections."),
+            "webhook": (
+                "connection_webhook:set_webhook",
+                "Set up the webhook of a connection.\n\nCreates a secret and prints what to enter at the git host.",
+            ),
         },
     ),
     "slack": (
-        "Slack channels to report to.",
+        "Slack channels for notifications.",
         {"add": ("blocks:add_slack", "Add or replace a channel.")},
     ),
     "event-webhook": (
-        "URLs that are told events.",
-        {"add": ("event_webhook:add_event_webhook", "Add or replace a URL; prints its secret.")},
+        "URLs that receive events.",
+        {"add": ("event_webhook:add_event_webhook", "Add or replace a URL. Prints a newly created secret.")},
     ),
     "secret": (
         "Secrets for environment variables of type SECRETS_MANAGER.",
@@ -115,9 +133,9 @@ for _family, (_family_help, _verbs) in _FAMILIES.items():
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit: 0 when it went well, 1 when it did not, 130 after Ctrl-C.
+    """Run the command and exit: 0 on success, 1 on failure, 130 after Ctrl-C.
 
-    A mistake of the user ends in one message; anything else is a defect of ours and says so.
+    A user's mistake ends in one message. Any other error is reported as a bug of this program.
     """
     try:
         code = app(arguments, result_action="return_value")
@@ -128,15 +146,15 @@ def main(arguments: list[str] | None = None) -> None:
         print("codepipeline: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        # The reader went away (`| head`): nobody is left to be told.
+        # The reader has closed the pipe (`| head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
         if os.environ.get("CODEPIPELINE_DEBUG"):
             raise
         print(
-            f"codepipeline: a defect of this program: {type(error).__name__}: {error}\n"
-            "Please report it with what CODEPIPELINE_DEBUG=1 prints.",
+            f"codepipeline: internal error (a bug in this program): {type(error).__name__}: {error}\n"
+            "Please report it with the traceback that CODEPIPELINE_DEBUG=1 prints.",
             file=sys.stderr,
         )
         sys.exit(1)

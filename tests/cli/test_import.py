@@ -118,7 +118,7 @@ def test_import_of_what_comes_by_standard_input_lists_what_is_missing(tmp_path: 
 
     assert done.returncode == 0
     assert "shop-import: 2 stages, 3 actions -> " in done.stdout
-    assert "missing, give each with --parameter NAME=VALUE (2):" in done.stdout
+    assert "missing values, pass each with --parameter NAME=VALUE (2):" in done.stdout
     assert "Role.Arn  for roleArn  (attribute Arn of AWS::IAM::Role)" in done.stdout
     assert "Hub  for stages[0].actions[0].configuration.ConnectionArn" in done.stdout
     pipeline = json.loads((tmp_path / "out" / "shop-import.json").read_text())["pipeline"]
@@ -199,12 +199,12 @@ def test_plan_shows_order_places_variables_and_what_is_missing(tmp_path: Path) -
     shown = [line.strip() for line in done.stdout.splitlines()]
     for line in (
         "variable Env: prod (given)",
-        "variable Tag: no value, give --variable Tag=VALUE",
+        "variable Tag: no value, pass --variable Tag=VALUE",
         "1. Source",
-        "block git-connection/${Hub}: not asked for, there is no server",
+        "block git-connection/${Hub}: not checked, no Prefect server",
         "2. Build",
         "segment 1, run order 1",
-        "takes Src (from Source/Checkout)",
+        "inputs: Src (from Source/Checkout)",
         "command 1: make test ENV=prod COMMIT=#{Source.CommitId} TAG=#{variables.Tag}",
         "#{Source.CommitId}: known when Source/Checkout has run",
         "segment 2, approval 2",
@@ -215,7 +215,7 @@ def test_plan_shows_order_places_variables_and_what_is_missing(tmp_path: Path) -
         "Role.Arn: roleArn",
     ):
         assert line in shown
-    assert "What keeps it from running" not in shown
+    assert "Errors that prevent an execution" not in shown
 
 
 def test_plan_for_programs(tmp_path: Path) -> None:
