@@ -178,7 +178,7 @@ def test_an_event_webhooks_secret_is_shown_once_and_kept(prefect_server: str) ->
     webhook = load_event_webhook(name)
     assert made.stdout.count(webhook.secret.get_secret_value()) == 1
     assert "whsec_" not in changed.stdout + refused.stdout + refused.stderr
-    assert "the URL is https" in refused.stderr
+    assert "the URL must be https" in refused.stderr
     assert webhook.url == "https://example.com/b"
 
 
