@@ -1,4 +1,4 @@
-"""`NAME.resources.yaml` beside `NAME.json`: what came along with an imported pipeline, kept with its definition."""
+"""`NAME.resources.yaml` beside `NAME.json`: the resources that an imported pipeline depends on."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from prefect_codepipeline.errors import CodePipelineError, UnreadableDefinition
 
 _SECTIONS = ("properties", "missing", "resources")
 _HEAD = """\
-# What pipeline {name} leans on, as the template {source} says it.
-#   properties  of the pipeline in CloudFormation that no definition has a key for
-#   missing     values that the template does not say, with the places that wait for them; give them with
-#               `codepipeline import --parameter NAME=VALUE`, or write them where ${{NAME}} stands
-#   resources   spelled as in CloudFormation; `codepipeline deploy` makes blocks of the kinds that this version has
+# The resources of pipeline {name}, from the template {source}.
+#   properties  CloudFormation properties of the pipeline that a definition has no key for
+#   missing     values that are not in the template, with the places that need them; pass them with
+#               `codepipeline import --parameter NAME=VALUE`, or replace ${{NAME}} in the files
+#   resources   in CloudFormation's format; `codepipeline deploy` creates blocks for the supported types
 """
 
 
 @dataclass(frozen=True)
 class Beside:
-    """What stands beside a definition; all is empty when there is no such file."""
+    """The content of a resources file; everything is empty if the file does not exist."""
 
     properties: Mapping[str, Any] = field(default_factory=dict)
     missing: Mapping[str, MissingValue] = field(default_factory=dict)
@@ -35,10 +35,10 @@ class Beside:
 
 
 def write_imported(imported: ImportedPipeline, folder: Path, replace: bool = False) -> list[Path]:
-    """Write a definition, and beside it what came along when something did; the files written.
+    """Write a definition, and its resources file if needed. Returns the written files.
 
     Raises:
-        CodePipelineError: a file is there already and shall not be replaced, or the folder cannot be written to.
+        CodePipelineError: a file exists and `replace` is false, or the folder is not writable.
     """
     stem = (
         re.sub(r"[^A-Za-z0-9.@_-]+", "-", imported.name).strip("-.")[:100]
@@ -52,8 +52,8 @@ def write_imported(imported: ImportedPipeline, folder: Path, replace: bool = Fal
     beside_path = folder / f"{stem}.resources.yaml"
     if any((beside.properties, beside.missing, beside.resources)):
         files[beside_path] = _written(beside, imported)
-    if there := [path for path in (*files, beside_path) if path.exists() and not replace]:
-        raise CodePipelineError(f"{there[0]} is there already; --force replaces it")
+    if existing := [path for path in (*files, beside_path) if path.exists() and not replace]:
+        raise CodePipelineError(f"{existing[0]} exists already; replace it with --force")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in files.items():
@@ -66,10 +66,10 @@ def write_imported(imported: ImportedPipeline, folder: Path, replace: bool = Fal
 
 
 def read_beside(definition: Path) -> Beside:
-    """What stands in `NAME.resources.yaml` beside a definition.
+    """Read `NAME.resources.yaml` beside a definition.
 
     Raises:
-        UnreadableDefinition: the file is no YAML, or holds something else; names file and place.
+        UnreadableDefinition: the file is not YAML, or has other content; names file and place.
     """
     path = definition.with_name(f"{definition.stem}.resources.yaml")
     if not path.is_file():
@@ -77,17 +77,18 @@ def read_beside(definition: Path) -> Beside:
     document = read_file(path)
     content = document.content
     if not isinstance(content, dict) or content.keys() - set(_SECTIONS):
-        raise UnreadableDefinition(f"{path}: a mapping with some of {', '.join(_SECTIONS)} is expected")
+        raise UnreadableDefinition(f"{path}: expected a mapping with only the keys {', '.join(_SECTIONS)}")
     sections = {name: content.get(name) or {} for name in _SECTIONS}
     for name, section in sections.items():
         if not isinstance(section, dict):
             line = document.place_of(name).line
-            raise UnreadableDefinition(f"{path}, line {line}: {name} is a mapping", line=line)
+            raise UnreadableDefinition(f"{path}, line {line}: {name} must be a mapping", line=line)
     for logical_id, resource in sections["resources"].items():
         if not isinstance(resource, dict) or not isinstance(resource.get("Properties"), dict):
             line = document.place_of(f"resources.{logical_id}").line
             raise UnreadableDefinition(
-                f"{path}, line {line}: {logical_id} has a Type and Properties in CloudFormation", line=line
+                f"{path}, line {line}: {logical_id} must have Type and Properties as in CloudFormation",
+                line=line,
             )
     missing = {name: _missing(each) for name, each in sections["missing"].items()}
     return Beside(sections["properties"], missing, sections["resources"])
@@ -108,12 +109,12 @@ def _written(beside: Beside, imported: ImportedPipeline) -> str:
         "resources": dict(beside.resources),
     }
     head = _HEAD.format(name=imported.name, source=Path(imported.document.name).name)
-    shown = {name: section for name, section in content.items() if section}
-    return head + as_yaml(shown)
+    filled = {name: section for name, section in content.items() if section}
+    return head + as_yaml(filled)
 
 
 def as_yaml(content: Any) -> str:
-    """YAML for people: keys in their order, texts of several lines as blocks, no aliases."""
+    """YAML for people: keys in their order, multi-line strings as blocks, no aliases."""
     return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
 
 

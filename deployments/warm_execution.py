@@ -1,6 +1,6 @@
-"""How a flow run's process is started, watched, cancelled and reported: Prefect's runner, made fit to serve many runs.
+"""Start, watch, cancel and report the processes of flow runs: Prefect's runner, adapted to serve many runs.
 
-What the warm worker takes from Prefect's inside (its modules that begin with `_`) is imported here and nowhere else.
+Only this module imports the private modules of Prefect (with names that start with `_`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from prefect_codepipeline.deployments.warm_process import WarmProcess
 
-# How long the process of a run that is scheduled again may take to end by itself.
+# How long the old process of a rescheduled run may take to end by itself.
 OVERLAP_SECONDS = 10.0
 _CANCEL_TRIES = 10
 _logger = get_logger("codepipeline.worker")
@@ -44,9 +44,9 @@ _logger = get_logger("codepipeline.worker")
 
 @dataclass
 class Launch:
-    """With what a run's process is started; `command` is None for Prefect's own engine.
+    """How a run's process is started; `command` is None for Prefect's own engine.
 
-    `is_own`: the folder was made for this run and is removed after it.
+    `is_own`: the folder was created for this run and is removed after it.
     """
 
     environment: dict[str, str]
@@ -56,7 +56,7 @@ class Launch:
     superseded_since: float | None = None
 
     def outstays(self) -> bool:
-        """Asked whenever the run is seen scheduled again; True, once, when its process had time enough to end."""
+        """Called each time a poll finds the run rescheduled. True once, after the old process had time to end."""
         self.superseded_since = self.superseded_since or time.monotonic()
         if time.monotonic() - self.superseded_since < OVERLAP_SECONDS:
             return False
@@ -65,7 +65,7 @@ class Launch:
 
 
 class Executions(FlowRunExecutorContext):
-    """What Prefect's runner has for one run, for all runs of a worker: so nothing may break it."""
+    """Prefect's runner context, shared by all runs of a worker; so the failure of one run must not break it."""
 
     def __init__(self, warm: WarmProcess) -> None:
         self._warm = warm
@@ -88,7 +88,7 @@ class Executions(FlowRunExecutorContext):
         return self
 
     def executor(self, flow_run: FlowRun) -> FlowRunExecutor:
-        """What runs one run whose launch is known."""
+        """The executor of one run, whose launch must be in `launches`."""
         launch = self.launches[flow_run.id]
         hooks = _ForkedHooks(self._warm, self.launches)
         starter = _Forked(self._warm, launch, self.control_channel) if launch.command is None else None
@@ -97,18 +97,18 @@ class Executions(FlowRunExecutorContext):
         )
 
     async def end_superseded(self, flow_run_id: UUID, grace_seconds: float) -> None:
-        """End a process whose run is scheduled again, and leave the run's state alone."""
-        _logger.warning("flow run '%s' is scheduled again; its old process is ended", flow_run_id)
+        """End the old process of a rescheduled run without changing the run's state."""
+        _logger.warning("flow run '%s' is scheduled again; ending its old process", flow_run_id)
         await self.control_channel.signal(flow_run_id, "relinquish")
         await self.process_manager.kill(flow_run_id, grace_seconds)
 
     async def end_all(self, grace_seconds: float) -> None:
-        """End every process, all at once."""
+        """End all processes at the same time."""
         running = self.process_manager.flow_run_ids()
         await asyncio.gather(*(self.process_manager.kill(run, grace_seconds) for run in running))
 
     async def end_process(self, pid: str, grace_seconds: float) -> bool:
-        """End the process with that pid; False when it is not one of these."""
+        """End the process with that pid. False if it is not a process of this worker."""
         for flow_run_id in self.process_manager.flow_run_ids():
             handle = self.process_manager.get(flow_run_id)
             if handle and str(handle.pid) == pid:
@@ -127,25 +127,25 @@ class Executions(FlowRunExecutorContext):
 
 
 def is_of_this_attempt(submitted: FlowRun, current: FlowRun) -> bool:
-    """Whether a run still is what was submitted: not over, not suspended, not started or scheduled again."""
+    """Whether a run is still in the submitted attempt: not ended, suspended, restarted or rescheduled."""
     if current.state is None or current.state.is_pending():
         return current.run_count == submitted.run_count
-    if current.state.is_running():  # a resumed run keeps its count, any other counts up when it starts
+    if current.state.is_running():  # a resumed run keeps its count; any other start increments it
         return current.run_count - submitted.run_count in (0, 1)
     return False
 
 
 async def may_be_crashed(client: PrefectClient, flow_run: FlowRun) -> bool:
-    """Whether a report that this attempt has crashed would overwrite nothing newer."""
+    """Whether the attempt can be reported as crashed without overwriting a newer state."""
     try:
         return is_of_this_attempt(flow_run, await client.read_flow_run(flow_run.id))
-    except Exception as error:  # the report meets the same trouble, and logs it
+    except Exception as error:  # the report will fail in the same way, and logs it
         _logger.debug("could not read flow run '%s': %r", flow_run.id, error)
         return True
 
 
 def run_hooks(flow_run_id: str, state: str) -> None:
-    """Run the flow's hooks for a state (as JSON), in a process of their own with the run's environment."""
+    """Run the flow's hooks for a state (as JSON). Called in a separate process with the run's environment."""
 
     async def run() -> None:
         reached: State[Any] = State.model_validate_json(state)
@@ -159,7 +159,7 @@ def run_hooks(flow_run_id: str, state: str) -> None:
 
 
 class _Process:
-    """What Prefect's process manager wants to know of a process that somebody else started."""
+    """The attributes that Prefect's process manager needs of a process that the fork server started."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -167,7 +167,7 @@ class _Process:
 
 
 class _Forked:
-    """Starts one flow run in a fork of the warm process and waits for its end."""
+    """Starts one flow run in a fork of the fork server and waits until it ends."""
 
     def __init__(self, warm: WarmProcess, launch: Launch, channel: Any) -> None:
         self._warm = warm
@@ -188,7 +188,7 @@ class _Forked:
 
 
 class _ForkedHooks:
-    """Runs a flow's hooks in a fork too: the worker itself never imports a flow."""
+    """Runs a flow's hooks in a fork too, because the worker itself never imports a flow."""
 
     def __init__(self, warm: WarmProcess, launches: dict[UUID, Launch]) -> None:
         self._warm = warm
@@ -220,18 +220,18 @@ class _CarefulProposer(StateProposer):
 
 class _SturdyCancellation(CancellationManager):
     async def cancel_by_id(self, flow_run_id: UUID) -> None:
-        """As Prefect does, but a server that is away is asked again: nobody else would cancel the run."""
+        """As in Prefect, but with retries if the server does not answer: no other process would cancel the run."""
         for _ in range(_CANCEL_TRIES):
             try:
                 return await super().cancel_by_id(flow_run_id)
             except Exception as error:
-                _logger.warning("could not cancel flow run '%s' yet: %r", flow_run_id, error)
+                _logger.warning("could not cancel flow run '%s', retrying: %r", flow_run_id, error)
                 await anyio.sleep(2)
 
 
 class _Processes(ProcessManager):
     async def kill(self, flow_run_id: UUID, grace_seconds: float = 30, *, force: bool = False) -> None:
-        """As Prefect does, which looks every 3 s whether the process has ended."""
+        """As in Prefect, which checks only every 3 s whether the process has ended."""
         handle = self.get(flow_run_id)
         if handle is None or force:
             return await super().kill(flow_run_id, grace_seconds, force=force)

@@ -1,4 +1,4 @@
-"""The worker's side of the warm process (`zygote.py`): starts it, asks it for forks, replaces it, ends it."""
+"""The worker's client of the fork server (`zygote.py`): start it, request forks, replace it, end it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Answers = asyncio.Queue[dict[str, Any] | None]
 
 
 class Child:
-    """A process that the warm process has forked."""
+    """A process that the fork server has forked."""
 
     def __init__(self, pid: int, answers: Answers) -> None:
         self.pid = pid
         self._answers = answers
 
     async def exit_code(self) -> int:
-        """Wait for its end; when the warm process dies, so does the child."""
+        """Wait until it ends. If the fork server dies, the child is killed."""
         if answer := await self._answers.get():
             return int(answer["exit"])
         with contextlib.suppress(ProcessLookupError):
@@ -36,7 +36,7 @@ class Child:
 
 
 class WarmProcess:
-    """Started again when it has died, or when the code that it has imported is not the installed code any more."""
+    """The fork server. It is restarted after it died, or when the installed code differs from the imported code."""
 
     def __init__(self) -> None:
         self._current: _Zygote | None = None
@@ -46,16 +46,16 @@ class WarmProcess:
 
     @contextlib.asynccontextmanager
     async def fork(self, **request: Any) -> AsyncIterator[Child]:
-        """A child for the request. Raises `RuntimeError` when there can be none."""
+        """A child for the request. Raises `RuntimeError` if it cannot be forked."""
         zygote = await self.ready()
         with zygote.asked(request) as answers:
-            answer = await answers.get() or {"error": "the warm process has died"}
+            answer = await answers.get() or {"error": "the fork server has died"}
             if "error" in answer:
                 raise RuntimeError(answer["error"])
             yield Child(answer["pid"], answers)
 
     async def ready(self) -> _Zygote:
-        """One that runs the code as it is now. Raises `RuntimeError` when it does not start."""
+        """A fork server with the current code. Raises `RuntimeError` if it does not start."""
         async with self._starting:
             if self.stopped:
                 raise RuntimeError("the worker is being stopped")
@@ -70,14 +70,14 @@ class WarmProcess:
             return self._current
 
     async def stop(self) -> None:
-        """End it and its children, and wait for that."""
+        """End the fork servers and their children, and wait until they have ended."""
         self.stopped = True
         zygotes = [zygote for zygote in (self._current, *self._retired) if zygote]
         await asyncio.gather(*(zygote.stop() for zygote in zygotes))
 
 
 class _Zygote:
-    """One such process, and the socket on which it is spoken to."""
+    """One fork server process, and the socket to it."""
 
     def __init__(self) -> None:
         self.code = fingerprint()
@@ -97,7 +97,7 @@ class _Zygote:
             )
         if not await reader.readline():
             await self._process.wait()
-            raise RuntimeError("the warm process did not start; the worker's log says why")
+            raise RuntimeError("the fork server did not start; see the worker's log")
         self._listening = asyncio.create_task(self._listen(reader))
 
     @property
@@ -110,7 +110,7 @@ class _Zygote:
 
     @contextlib.contextmanager
     def asked(self, request: dict[str, Any]) -> Any:
-        """Send a request; what is answered comes out of the queue, None when nothing more will."""
+        """Send a request. Its answers arrive in the queue; None means that no more will arrive."""
         number = next(self._numbers)
         answers = self._asked[number] = asyncio.Queue()
         try:
@@ -120,7 +120,7 @@ class _Zygote:
             del self._asked[number]
 
     def retire(self) -> None:
-        """Have it end with the last run that it has forked."""
+        """Tell it to accept no more requests and to end after its last run."""
         if self.is_alive:
             self._writer.write(b'{"retire": true}\n')
 

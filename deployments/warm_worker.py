@@ -1,7 +1,7 @@
-"""The Prefect worker of type `codepipeline`: flow runs are forked from a warm process and picked up at once.
+"""The Prefect worker of type `codepipeline`: it forks flow runs from a fork server and starts them at once.
 
-Prefect's process worker starts a fresh Python for each run, which imports for seconds, and looks for work on a timer.
-This one is told by Prefect's events, and looks on the timer too.
+Prefect's process worker starts a new Python for each run, whose imports take seconds, and polls for work on a timer.
+This worker also polls when it receives one of Prefect's events.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _GRACE_SECONDS = 3.0
 
 
 class WarmJobConfiguration(BaseJobConfiguration):
-    """Where a flow run's process starts; its environment is Prefect's own field `env`."""
+    """The folder of a flow run's process; its environment is Prefect's field `env`."""
 
-    working_dir: str | None = Field(default=None, description="The folder the flow run starts in.")
+    working_dir: str | None = Field(default=None, description="The folder in which the flow run starts.")
 
 
 class WarmVariables(BaseVariables):
@@ -53,29 +53,29 @@ class WarmVariables(BaseVariables):
     working_dir: str | None = Field(
         default=None,
         title="Working Directory",
-        description="The folder the flow run starts in; one of its own, removed afterwards, when empty.",
+        description="The folder in which the flow run starts; if empty, a temporary folder that is removed afterwards.",
     )
 
 
 class WarmWorkerResult(BaseWorkerResult):
-    """How a flow run's process ended."""
+    """The exit code of a flow run's process."""
 
 
 class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResult]):
-    """Forks flow runs from a process that has Prefect and CodePipeline imported.
+    """Forks flow runs from a process that has imported Prefect and CodePipeline.
 
-    A run has one process here at a time: what is scheduled again while its process still ends is started after that.
-    When the worker is stopped, so are the runs: they get 3 s to clean up, and Prefect shows them as Crashed.
+    A run has one process at a time: if a run is rescheduled before its process has ended, it starts after that.
+    When the worker stops, its runs stop too: they get 3 s to clean up, and Prefect displays them as Crashed.
     """
 
     type = "codepipeline"
     job_configuration = WarmJobConfiguration
     job_configuration_variables = WarmVariables
     _display_name = "CodePipeline"
-    _description = "Runs flows in processes forked from a warm one; starts in well under a second."
+    _description = "Runs flows in processes forked from a fork server; they start in well under a second."
 
     async def setup(self) -> None:
-        """Start the warm process and, meanwhile, what every worker has."""
+        """Start the fork server and, at the same time, the parts of every Prefect worker."""
         self._warm = WarmProcess()
         self._executions = Executions(self._warm)
         self._wanted = asyncio.Event()
@@ -92,18 +92,18 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
         self._watchers = [asyncio.create_task(self._hear()), asyncio.create_task(self._look())]
 
     async def teardown(self, *exc_info: Any) -> None:
-        """End every run that is still going, then the warm process."""
+        """End all runs, then the fork server."""
         for watcher in self._watchers:
             watcher.cancel()
         await self._executions.end_all(_GRACE_SECONDS)
         await self._warm.stop()
-        with anyio.move_on_after(1):  # until Prefect has been told how they ended
+        with anyio.move_on_after(1):  # until their end is reported to Prefect
             while self._executions.launches:
                 await anyio.sleep(0.02)
         await super().teardown(*exc_info)
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Look for work; an event and the timer may ask at the same time."""
+        """Poll for work. Locked, because an event and the timer may poll at the same time."""
         async with self._polling:
             return await super().get_and_submit_flow_runs()
 
@@ -113,9 +113,9 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
         configuration: WarmJobConfiguration,
         task_status: anyio.abc.TaskStatus[int] | None = None,
     ) -> WarmWorkerResult:
-        """Run one flow run to the end of its process."""
+        """Run one flow run until its process ends."""
         status = task_status or anyio.TASK_STATUS_IGNORED
-        await self._warm.ready()  # Prefect's executor would bury the reason why it is not
+        await self._warm.ready()  # here, because Prefect's executor would hide the reason of a failure
         launch = self._executions.launches[flow_run.id] = self._launch(flow_run, configuration)
         try:
             executor = self._executions.executor(flow_run)
@@ -123,7 +123,7 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
         finally:
             if launch.is_own:
                 await asyncio.to_thread(shutil.rmtree, launch.folder, ignore_errors=True)
-        if result is None:  # it was not started, and Prefect has been told why
+        if result is None:  # it was not started; the reason is reported to Prefect
             status.started(0)
             return WarmWorkerResult(status_code=0, identifier=str(flow_run.id))
         return WarmWorkerResult(status_code=result.status_code or 0, identifier=str(result.handle.pid))
@@ -131,17 +131,17 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
     async def kill_infrastructure(
         self, infrastructure_pid: str, configuration: WarmJobConfiguration, grace_seconds: int = 30
     ) -> None:
-        """End the process of a run that was cancelled before it began."""
+        """End the process of a run that was cancelled before it started."""
         if not await self._executions.end_process(infrastructure_pid, grace_seconds):
-            raise InfrastructureNotFound(f"process {infrastructure_pid} is none of this worker's")
+            raise InfrastructureNotFound(f"process {infrastructure_pid} is not a process of this worker")
 
     def _launch(self, flow_run: FlowRun, configuration: WarmJobConfiguration) -> Launch:
         environment = {**os.environ, **configuration.env, "PREFECT__FLOW_RUN_ID": str(flow_run.id)}
         given = {key: value for key, value in environment.items() if value is not None}
         if configuration.working_dir and not os.path.isdir(configuration.working_dir):
             raise CodePipelineError(
-                f"flow run {flow_run.name!r} is to start in {configuration.working_dir!r} (job variable `working_dir`), "
-                "which is no folder on this machine"
+                f"flow run {flow_run.name!r} cannot start in {configuration.working_dir!r} (job variable `working_dir`): "
+                "not a folder on this machine"
             )
         folder = configuration.working_dir or tempfile.mkdtemp(prefix="codepipeline-flow-")
         usual = configuration._base_flow_run_command()
@@ -149,7 +149,7 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
         return Launch(given, folder, is_own=not configuration.working_dir, command=command)
 
     async def _hear(self) -> None:
-        """Be told by Prefect's events that there may be work."""
+        """Wait for the events of Prefect that announce work."""
         while True:
             try:
                 while not self._work_pool:
@@ -162,24 +162,24 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
                     self._wanted.set()
                     async for _ in events:
                         self._wanted.set()
-            except Exception as error:  # the timer still finds the work
-                _logger.debug("events are not heard for a moment: %r", error)
+            except Exception as error:  # the timer still polls
+                _logger.debug("event subscription interrupted, retrying: %r", error)
                 await asyncio.sleep(1)
 
     async def _look(self) -> None:
-        """Look for work as soon as somebody thinks there is some; many events at once are one look."""
+        """Poll for work after events; several events at once cause one poll."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
             try:
                 await self.get_and_submit_flow_runs()
-            except Exception as error:  # the timer looks again
-                _logger.debug("could not look for work: %r", error)
+            except Exception as error:  # the timer polls again
+                _logger.debug("could not poll for work: %r", error)
 
     async def _submit_scheduled_flow_runs(
         self, flow_run_response: list[WorkerFlowRunResponse]
     ) -> list[FlowRun]:
-        """Leave out runs whose process has not ended yet: Prefect keeps one process and one slot for each run."""
+        """Skip runs whose process has not ended yet: Prefect keeps one process and one slot for each run."""
         free = []
         for found in flow_run_response:
             launch = self._executions.launches.get(found.flow_run.id)
@@ -191,7 +191,7 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
         return await super()._submit_scheduled_flow_runs(free)
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
-        """As Prefect does, but a server that is away costs this run's start, not the worker."""
+        """As in Prefect, but if the server does not answer, only the start of this run fails, not the worker."""
         try:
             await super()._submit_run(flow_run)
         except Exception:
@@ -202,18 +202,18 @@ class CodePipelineWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWor
     def _release_limit_slot(self, flow_run_id: UUID) -> None:
         super()._release_limit_slot(flow_run_id)
         if self._executions.launches.pop(flow_run_id, None):
-            self._wanted.set()  # somebody may wait for the slot
+            self._wanted.set()  # another run may wait for the slot
 
     async def _propose_crashed_state(
         self, flow_run: FlowRun, message: str, client: PrefectClient | None = None
     ) -> None:
-        """As Prefect does, but never over a newer attempt: it reports a crash twice, the second time seconds later."""
+        """As in Prefect, but never for a newer attempt: Prefect reports a crash twice, the second time seconds later."""
         if await may_be_crashed(client or self.client, flow_run):
             await super()._propose_crashed_state(flow_run, message, client)
 
 
 class _PidReport:
-    """Hands on the pid of a process as soon as there is one."""
+    """Reports the pid of a process as soon as it has started."""
 
     def __init__(self, status: anyio.abc.TaskStatus[int]) -> None:
         self._status = status

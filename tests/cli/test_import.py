@@ -137,7 +137,7 @@ def test_files_that_are_there_are_replaced_on_demand_only(tmp_path: Path, here: 
 
     refused = here("import", str(tmp_path / "t.yaml"), "--out", str(tmp_path))
     assert (refused.returncode, path.read_text()) == (1, "mine")
-    assert "shop-import.json is there already; --force replaces it" in refused.stderr
+    assert "shop-import.json exists already; replace it with --force" in refused.stderr
     assert here("import", str(tmp_path / "t.yaml"), "--out", str(tmp_path), "--force").returncode == 0
     assert path.read_text() != "mine"
 
@@ -176,7 +176,7 @@ def test_import_shows_what_aws_would_refuse_with_its_line(tmp_path: Path, here: 
         )[1]
         == "39"
     )
-    assert "--parameter Rpo is not asked for here (did you mean 'Repo'?)" in done.stdout
+    assert "--parameter Rpo is not used by the document (did you mean 'Repo'?)" in done.stdout
 
 
 def test_the_output_of_cdk_synth_is_imported(tmp_path: Path, here: Here) -> None:
@@ -209,9 +209,8 @@ def test_plan_shows_order_places_variables_and_what_is_missing(tmp_path: Path) -
         "#{Source.CommitId}: known when Source/Checkout has run",
         "segment 2, approval 2",
         "Ship  Approval/AWS/Manual/1  waits for a person",
-        "Hub (AWS::CodeConnections::Connection): kept as data: give --parameter Hub=ARN, or =NAME of a block, when "
-        "importing",
-        "Other (AWS::CodeBuild::Project): project 'shop-build' made by deploy if missing",
+        "Hub (AWS::CodeConnections::Connection): kept as data: import with --parameter Hub=ARN, or =NAME of a block",
+        "Other (AWS::CodeBuild::Project): project 'shop-build' created by deploy if missing",
         "Role.Arn: roleArn",
     ):
         assert line in shown
@@ -261,25 +260,27 @@ def test_deploy_makes_the_blocks_and_export_gives_the_pipeline_back(
     path = imported(tmp_path, ROLE, HUB, "AWS::Region=eu-west-1")
     planned = cli("plan", str(path), "--variable", "Tag=1")
     assert (
-        "Hub (AWS::CodeConnections::Connection): connection 'hub' would be made by deploy" in planned.stdout
+        "Hub (AWS::CodeConnections::Connection): connection 'hub' would be created by deploy"
+        in planned.stdout
     )
     assert planned.returncode == 1
 
     deployed = cli("deploy", str(path))
-    assert "Hub (AWS::CodeConnections::Connection): made connection 'hub'" in deployed.stdout
+    assert "Hub (AWS::CodeConnections::Connection): created connection 'hub'" in deployed.stdout
     assert (
-        "made connection 'codecommit' for https://git-codecommit.eu-west-1.amazonaws.com/v1/repos/"
+        "created connection 'codecommit' for https://git-codecommit.eu-west-1.amazonaws.com/v1/repos/"
         in deployed.stdout
     )
     assert (
-        "Other (AWS::CodeBuild::Project): made project 'shop-build'; image aws/codebuild/" in deployed.stdout
+        "Other (AWS::CodeBuild::Project): created project 'shop-build'; image aws/codebuild/"
+        in deployed.stdout
     )
     project = find_project("Shop_Build")
     assert project is not None
     assert project.timeout_in_minutes == 5
     planned = cli("plan", str(path), "--variable", "Tag=1")
     assert (planned.returncode, "block git-connection/hub: present" in planned.stdout) == (0, True)
-    assert "Hub (AWS::CodeConnections::Connection): connection 'hub' is there" in planned.stdout
+    assert "Hub (AWS::CodeConnections::Connection): connection 'hub' exists" in planned.stdout
 
     again = json.loads(cli("export", "shop-import").stdout)["pipeline"]
     assert [stage["name"] for stage in again["stages"]] == ["Source", "Build"]

@@ -53,7 +53,10 @@ def test_a_policy_is_read_where_there_is_an_approval(tmp_path: Path, place: str)
             "notifications: [{event_types: ['*']}]",
             "notifications.0: Value error, a rule names a slack_channel",
         ),
-        ("approvals: {Build: {}}", "'Build' is no stage with an approval"),
+        (
+            "approvals: {Build: {}}",
+            "'Build' is neither a stage with an approval nor an approval 'Stage/Action'",
+        ),
         ("approvals: {Production/Ship: {}}", "'Production/Ship' is no stage"),
         ("approvals: {Production: {quorom: 2}}", "approvals.Production.quorom: Extra inputs"),
         ("approval: {}", "a mapping with some of approvals, artifact_store"),

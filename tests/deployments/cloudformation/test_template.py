@@ -167,7 +167,7 @@ def test_what_is_given_is_used(text: str, given: dict[str, str], value: Any) -> 
         pytest.param("!Select [7, [a]]", "Value.Fn::Select", "nonexistent value at index 7", id="an index"),
         pytest.param("!Join a", "Value.Fn::Join", "Fn::Join takes", id="an argument"),
         pytest.param("!FindInMap [A, b, c]", "Value.Fn::FindInMap", "mapping for A::b::c", id="a map"),
-        pytest.param("!Subb x", "Value.Fn::Subb", "there is no function Fn::Subb", id="a function"),
+        pytest.param("!Subb x", "Value.Fn::Subb", "function Fn::Subb does not exist", id="a function"),
     ],
 )
 def test_what_cloudformation_would_refuse_is_a_problem_with_its_place(
@@ -203,7 +203,7 @@ def test_missing_values_say_what_they_are() -> None:
 
     assert {name: missing.what for name, missing in template.missing.items()} == {
         "Secret": "parameter, String: the token",
-        "Unnamed": "the BucketName that CloudFormation makes for AWS::S3::Bucket",
+        "Unnamed": "the BucketName that CloudFormation generates for AWS::S3::Bucket",
         "Repo.Arn": "attribute Arn of AWS::CodeCommit::Repository",
         "ImportValue.x": "export x of another stack",
     }
