@@ -191,7 +191,7 @@ def _verdict(name: str, decision: Decision) -> Iterator[tuple[str, Style]]:
     else:
         yield f"{name} does not start", "red"
         if not decision.considered:
-            yield "  no source action of it reads a git repository", "dim"
+            yield "  it has no source action that reads a git repository", "dim"
 
 
 def _print_considered(each: Considered) -> None:

@@ -146,7 +146,7 @@ def test_files_that_are_there_are_replaced_on_demand_only(tmp_path: Path, here: 
     ("arguments", "message"),
     [
         pytest.param(["nowhere.yaml"], "nowhere.yaml: No such file", id="no file"),
-        pytest.param(["."], "no *.template.json in it", id="a folder of something else"),
+        pytest.param(["."], "contains no *.template.json", id="a folder of something else"),
         pytest.param(["broken.yaml"], "broken.yaml, line 2, column 1: not YAML", id="broken"),
         pytest.param(["t.yaml", "--parameter", "Repo"], "--parameter takes NAME=VALUE", id="no value"),
     ],

@@ -57,9 +57,9 @@ def test_a_policy_is_read_where_there_is_an_approval(tmp_path: Path, place: str)
             "approvals: {Build: {}}",
             "'Build' is neither a stage with an approval nor an approval 'Stage/Action'",
         ),
-        ("approvals: {Production/Ship: {}}", "'Production/Ship' is no stage"),
+        ("approvals: {Production/Ship: {}}", "'Production/Ship' is neither a stage"),
         ("approvals: {Production: {quorom: 2}}", "approvals.Production.quorom: Extra inputs"),
-        ("approval: {}", "a mapping with some of approvals, artifact_store"),
+        ("approval: {}", "expected a mapping with only the keys approvals, artifact_store"),
     ],
 )
 def test_a_policy_in_the_wrong_place_is_refused(tmp_path: Path, text: str, message: str) -> None:
