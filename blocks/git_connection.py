@@ -71,7 +71,7 @@ class GitConnection(Block):
     )
     known_hosts: str | None = Field(
         None,
-        description="Host keys as ssh-keyscan prints them; if empty, a host is trusted at the first connection.",
+        description="Host keys as ssh-keyscan prints them, for ssh; if empty, a host is trusted at the first connection.",
     )
     connection_arn: str | None = Field(
         None, description="The ConnectionArn for which CodeStarSourceConnection actions use this connection."

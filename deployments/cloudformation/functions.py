@@ -20,8 +20,8 @@ from prefect_codepipeline.deployments.cloudformation.unknown import (
     holds_unknown,
     is_unknown,
     names_in,
-    shown,
     unknown,
+    with_placeholders,
 )
 
 if TYPE_CHECKING:
@@ -275,7 +275,8 @@ def _expanded(template: Template, argument: Any, path: str) -> dict[str, Any]:
     items = _value(template, collection, f"{path}[1]")
     if not isinstance(items, list):
         template.problem(
-            path, f"Template error: Fn::ForEach needs a known list, but {shown(str(items))!r} is not known"
+            path,
+            f"Template error: Fn::ForEach needs a known list, but {with_placeholders(str(items))!r} is not known",
         )
         return {}
     found: dict[str, Any] = {}

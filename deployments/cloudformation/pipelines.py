@@ -17,7 +17,7 @@ from prefect_codepipeline.deployments.cloudformation.template import (
     Template,
     stack_name_of,
 )
-from prefect_codepipeline.deployments.cloudformation.unknown import as_text, names_in, shown
+from prefect_codepipeline.deployments.cloudformation.unknown import as_text, names_in, with_placeholders
 from prefect_codepipeline.deployments.definition_file import WrittenPipeline, pipeline_in, with_numbers
 from prefect_codepipeline.errors import UnreadableDefinition
 from prefect_codepipeline.model.declaration import PipelineDeclaration
@@ -266,7 +266,7 @@ def _finished(
 
     for name in names_in(text):
         waiting.setdefault(name, []).append(path)
-    return _DYNAMIC.sub(dynamic, shown(text))
+    return _DYNAMIC.sub(dynamic, with_placeholders(text))
 
 
 def _each_text(part: Any, path: str, text_at: Callable[[str], Callable[[str], str]]) -> Any:
@@ -313,7 +313,9 @@ class _Spelling:
                 # Cannot be written as a mapping; the checks of the definition will report that a mapping is required.
                 return self._part(stores, "ArtifactStores", "artifactStores")
             before = f"ArtifactStores[{index}].ArtifactStore"
-            found[region] = self._part(each.get("ArtifactStore"), before, f"artifactStores.{shown(region)}")
+            found[region] = self._part(
+                each.get("ArtifactStore"), before, f"artifactStores.{with_placeholders(region)}"
+            )
         return found
 
     def _part(self, value: Any, before: str, path: str, own_keys: bool = True) -> Any:

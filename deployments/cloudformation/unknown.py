@@ -46,7 +46,7 @@ def bare(text: str) -> str:
     return _MARKS.sub("", text)
 
 
-def shown(text: str) -> str:
+def with_placeholders(text: str) -> str:
     """The text with `${name}` for each unknown value."""
     return _MARKS.sub("", _MARKED.sub(r"${\1}", text))
 

@@ -29,31 +29,53 @@ _VERBS = {
             "Show what an execution would do and what is missing.\n\nChanges nothing. Exits with 1 if it could not run.",
         ),
         "export": ("export:export", "Print a pipeline for AWS: JSON, YAML or a CloudFormation template."),
-        "deploy": ("deploy:deploy", "Create or update pipelines."),
-        "delete": ("deploy:delete", "Delete a pipeline."),
+        "deploy": (
+            "deploy:deploy",
+            "Create or update pipelines.\n\nDeploys nothing if one of the files has errors.",
+        ),
+        "delete": ("deploy:delete", "Delete a pipeline.\n\nIts executions stay visible in Prefect."),
         "list": ("deploy:list_pipelines", "List the deployed pipelines."),
     },
     "Executions": {
-        "run": ("run:run", "Run a pipeline on this machine, in the foreground."),
+        "run": (
+            "run:run",
+            "Run a pipeline on this machine, in the foreground.\n\nExits with 0 only if it succeeds.",
+        ),
         "start": ("start:start", "Start an execution of a deployed pipeline."),
         "status": ("status:status", "Show the status of an execution."),
         "executions": ("status:executions", "List the executions of a pipeline."),
         "logs": ("logs:logs", "Print the log of an execution, or of one action."),
-        "shell": ("shell:shell", "Open a shell in the environment of an action."),
+        "shell": (
+            "shell:shell",
+            "Open a shell in the environment of an action.\n\nIf the standard input is not a terminal, it is run as a script. Exits with the shell's exit code. All changes "
+            "are discarded.",
+        ),
         "approve": ("approve:approve", "Approve an open approval of a pipeline."),
-        "reject": ("approve:reject", "Reject an open approval of a pipeline."),
+        "reject": (
+            "approve:reject",
+            "Reject an open approval of a pipeline.\n\nThe action, its stage and the execution fail.",
+        ),
         "approval-link": (
             "approve:approval_link",
             "Print the link to the page of an approval.\n\nEveryone who has the link can decide.",
         ),
-        "stop": ("release:stop", "Stop an execution."),
+        "stop": (
+            "release:stop",
+            "Stop an execution.\n\nNo further action starts; running actions may finish.",
+        ),
         "retry": ("release:retry", "Run a failed or stopped stage again."),
         "override": ("release:override", "Continue a stage whose condition failed."),
-        "rollback": ("release:rollback", "Roll a stage back to an earlier execution."),
+        "rollback": (
+            "release:rollback",
+            "Roll a stage back to an earlier execution.\n\nRuns the stage with the artifacts and variables of that execution.",
+        ),
     },
     "Set-up": {
         "up": ("up:up", "Start a Prefect server, a worker and the reconcile loop."),
-        "down": ("up:down", "Stop what `codepipeline up` started."),
+        "down": (
+            "up:down",
+            "Stop what `codepipeline up` started.\n\nExecutions that wait for an approval continue after the next `up`.",
+        ),
         "gateway": ("gateway:gateway", "Serve approval links, Slack buttons and webhooks."),
     },
 }
@@ -78,7 +100,10 @@ _FAMILIES = {
     "webhook": (
         "Webhooks for V1 pipelines.",
         {
-            "put": ("webhook:put_webhook", "Create or change a webhook and print its URL."),
+            "put": (
+                "webhook:put_webhook",
+                "Create or change a webhook and print its URL.\n\nA change keeps the URL.",
+            ),
             "list": ("webhook:list_webhooks", "List the webhooks."),
             "delete": ("webhook:delete_webhook", "Delete a webhook."),
         },

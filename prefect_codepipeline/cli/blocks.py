@@ -34,8 +34,7 @@ def add_connection(
     name:
         Name of the block.
     url:
-        Template of the repository URLs, with {FullRepositoryId}, {Owner}, {Repo} or {RepositoryName};
-        may be a local path.
+        URL or path of repositories, with {FullRepositoryId}, {Owner}, {Repo} or {RepositoryName}.
     arn:
         The ConnectionArn in the definitions for which this connection is used.
     username:
@@ -47,7 +46,7 @@ def add_connection(
     ssh_key:
         File with the private key for ssh:// and git@ URLs.
     known_hosts:
-        File with the trusted host keys; the known_hosts file of the user by default.
+        File with the only trusted host keys; by default the worker's known_hosts file, and new hosts are trusted.
     host_kind:
         The kind of the git host, if it cannot be derived from the host's name.
     api_url:

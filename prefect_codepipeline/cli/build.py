@@ -59,8 +59,8 @@ def build(
     cache:
         Keep the paths of the buildspec's `cache` for the next build of the same source directory.
     secrets_from:
-        Where parameter-store and secrets-manager references are resolved: the environment variables
-        CODEBUILD_PARAMETER_… and CODEBUILD_SECRET_…, AWS, or Prefect's blocks and variables.
+        Source of parameter-store and secrets-manager values: CODEBUILD_PARAMETER_… and CODEBUILD_SECRET_… variables
+        of the environment, AWS, or Prefect's blocks and variables.
     """
     from prefect_codepipeline.tasks.buildspec_files import read_buildspec
 

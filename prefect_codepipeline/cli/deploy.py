@@ -28,8 +28,7 @@ def deploy(
     Parameters
     ----------
     files:
-        Definitions in JSON or YAML. `NAME.settings.yaml` beside `NAME.json` is deployed too, and the blocks for
-        `NAME.resources.yaml` are created if they do not exist.
+        Definitions in JSON or YAML. NAME.settings.yaml and NAME.resources.yaml beside them are deployed too.
     pool:
         The Prefect work pool whose workers run the executions.
     start:

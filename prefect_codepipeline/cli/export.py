@@ -16,11 +16,9 @@ def export(name: str, *, format: Literal["json", "yaml", "cloudformation"] = "js
     Parameters
     ----------
     name:
-        Name of a deployed pipeline, or a definition file. For a file, the resources in NAME.resources.yaml beside it
-        are added to the template.
+        Name of a deployed pipeline, or a definition file. A template includes NAME.resources.yaml beside the file.
     format:
-        Input for `aws codepipeline create-pipeline --cli-input-json` or `--cli-input-yaml`, or a CloudFormation
-        template.
+        Input for `aws codepipeline create-pipeline` in JSON or YAML, or a CloudFormation template.
     """
     from prefect_codepipeline.deployments.cloudformation.export import as_template
     from prefect_codepipeline.deployments.definition_file import pipeline_in, read_file

@@ -28,8 +28,7 @@ def gateway(
     url:
         The gateway's URL for people, Slack and git hosts; stored, and used in the messages of all executions.
     new_key:
-        First replace the key that signs links and buttons. Links signed with the previous key stay valid until the
-        next replacement.
+        First replace the key that signs links and buttons. The previous key stays valid until the next replacement.
     trusted_proxies:
         Comma-separated addresses of the proxies whose X-Forwarded-For header is trusted.
     """

@@ -37,8 +37,7 @@ def validate(
     Parameters
     ----------
     files:
-        Pipeline definitions in JSON or YAML (also as `aws codepipeline get-pipeline` prints them), CloudFormation
-        templates, buildspecs, and folders of these.
+        Pipeline definitions in JSON or YAML, CloudFormation templates, buildspecs, and folders of these.
     format:
         The output: text for people, JSON for programs, SARIF for code scanning, or annotations for a GitHub workflow.
     region:
