@@ -63,10 +63,8 @@ def deploy(
             save_settings(declaration.name, own_settings)
         created = make_blocks(own_beside.resources)
         deployed = deploy_pipeline(declaration, pool, who())
-        created_after = make_webhooks(own_beside.resources) + add_declared(
-            deployed.name, own_beside.resources
-        )
-        _print_result(deployed, [*created, *created_after])
+        more = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
+        _print_result(deployed, [*created, *more])
         for sentence in unheard(declaration):
             console.print(Text(f"  warning: {sentence}", "yellow"))
         for stage in disable_declared(deployed, own_beside.properties, who()):
