@@ -1,4 +1,4 @@
-"""Where the artifacts of pipelines lie: a local folder, or an object store that fsspec reaches."""
+"""The store of pipeline artifacts: a local folder, or an object store supported by fsspec."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,12 +8,12 @@ from prefect.types import SecretDict
 from pydantic import ConfigDict, Field, HttpUrl, field_validator
 
 GIB = 1024**3
-# Places that take an object whole or not at all; half of one under its final name would be taken for all of it.
+# Stores with atomic writes. Elsewhere, a reader could take a half-written object for a complete one.
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 
 
 class ArtifactStore(Block):
-    """Keeps the artifacts of pipelines, each tree once, named by its content. Name it in the pipeline's settings.
+    """Stores pipeline artifacts. Each tree is stored once, named by its content. Name it in the pipeline's settings.
 
     Example:
         ```python
@@ -25,7 +25,7 @@ class ArtifactStore(Block):
         ```
     """
 
-    # What was refused may hold a secret.
+    # A refused value may contain a secret.
     model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     _block_type_name: ClassVar[str] = "Artifact Store"
@@ -34,20 +34,20 @@ class ArtifactStore(Block):
         "https://docs.aws.amazon.com/codepipeline/latest/userguide/concepts.html#concepts-artifacts"
     )
     _description: ClassVar[str] = (
-        "Where the artifacts of CodePipeline pipelines lie: a folder, S3, GCS, Azure."
+        "Stores the artifacts of CodePipeline pipelines: in a folder, S3, GCS or Azure."
     )
 
     url: str = Field(
-        description="A folder by its whole path, or s3://bucket/prefix, gs://…, az://…. Every worker must reach it."
+        description="Absolute path of a folder, or s3://bucket/prefix, gs://…, az://…. Every worker must be able to access it."
     )
     storage_options: SecretDict | None = Field(
         None,
-        description="Passed to fsspec: for S3 `key`, `secret`, `endpoint_url`; the usual AWS variables when empty.",
+        description="Options for fsspec; for S3 `key`, `secret`, `endpoint_url`. If empty, the usual AWS variables.",
     )
     max_tree_bytes: int = Field(
-        10 * GIB, gt=0, description="A tree that unpacks to more bytes is refused: it would fill the disk."
+        10 * GIB, gt=0, description="Maximum unpacked size of a tree in bytes; protects the disk."
     )
-    max_tree_files: int = Field(500_000, gt=0, description="A tree of more files and folders is refused.")
+    max_tree_files: int = Field(500_000, gt=0, description="Maximum number of files and folders in a tree.")
 
     @field_validator("url")
     @classmethod
@@ -55,20 +55,22 @@ class ArtifactStore(Block):
         protocol, separator, place = url.strip().rpartition("://")
         if separator and protocol not in ("file", *OBJECT_STORES):
             raise ValueError(
-                f"{protocol}:// is no place for artifacts: give a folder, or {', '.join(OBJECT_STORES)}://"
+                f"{protocol}:// is not supported for artifacts; use a folder, or {', '.join(OBJECT_STORES)}://"
             )
         if not place.strip("/"):
-            raise ValueError("a folder or the name of a bucket is needed")
+            raise ValueError("a folder or a bucket name is required")
         if protocol in ("", "file") and not Path(place).expanduser().is_absolute():
-            raise ValueError(f"{place!r} is another folder to each process: give the whole path, from /")
+            raise ValueError(
+                f"{place!r} is a relative path, which differs between processes; use an absolute path"
+            )
         return url.strip().rstrip("/")
 
     @property
     def folder(self) -> Path | None:
-        """The local folder, None when the store is somewhere else."""
+        """The local folder, or None for an object store."""
         protocol, _, place = self.url.rpartition("://")
         return Path(place).expanduser() if protocol in ("", "file") else None
 
     def options(self) -> dict[str, Any]:
-        """The storage options with their secrets, for the client only."""
+        """The storage options including secrets; only for the fsspec client."""
         return dict(self.storage_options.get_secret_value()) if self.storage_options else {}

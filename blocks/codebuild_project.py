@@ -1,4 +1,4 @@
-"""What a CodeBuild project says of its builds, as a Prefect block."""
+"""The build settings of a CodeBuild project, as a Prefect block."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/.+")
 
 
 class ProjectVariable(BaseModel):
-    """An environment variable of a project; `value` is a reference unless its type is PLAINTEXT."""
+    """An environment variable of a project. `value` is a reference unless the type is PLAINTEXT."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,23 +30,24 @@ class ProjectVariable(BaseModel):
         )
     )
     type: Literal["PLAINTEXT", "PARAMETER_STORE", "SECRETS_MANAGER"] = Field(
-        "PLAINTEXT", description="Whether the value is the text itself or says where it is kept."
+        "PLAINTEXT",
+        description="PLAINTEXT: the value itself. Otherwise the value is a reference to AWS or Prefect.",
     )
 
     @field_validator("name")
     @classmethod
     def _is_not_reserved(cls, name: str) -> str:
         if name.startswith("CODEBUILD_"):
-            raise ValueError("names that begin with CODEBUILD_ are reserved; choose another")
+            raise ValueError("names that start with CODEBUILD_ are reserved; choose another name")
         return name
 
 
 class CodeBuildProject(Block):
     """Where and how the builds of a CodeBuild project run.
 
-    An action finds the block that is named like its ProjectName in lower case, with hyphens for whatever a block's
-    name cannot have ('My_App' is 'my-app'), else the one named `default`. A project with no block runs with the
-    defaults below, so that an imported pipeline runs at once.
+    An action uses the block named like its ProjectName in lower case, with hyphens for characters that block names
+    cannot contain ('My_App' is 'my-app'), else the block `default`. A project without a block uses the defaults
+    below, so that an imported pipeline runs without further set-up.
 
     Example:
         ```python
@@ -67,97 +68,98 @@ class CodeBuildProject(Block):
     where: Literal["docker", "host", "aws"] | None = Field(
         None,
         description=(
-            "'docker': a container; 'host': processes of the worker; 'aws': CodeBuild itself. When empty: a "
-            "container if an engine answers, else the host."
+            "'docker': a container; 'host': processes on the worker's machine; 'aws': AWS CodeBuild. If empty: a "
+            "container if a container engine answers, else the host."
         ),
     )
-    image: str = Field(AWS_STANDARD_IMAGE, description="The container image, by its full name.")
+    image: str = Field(AWS_STANDARD_IMAGE, description="Full name of the container image.")
     runtime_images: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "The image for a runtime of install.runtime-versions, such as 'nodejs:18' or 'nodejs' for every "
-            "version; the project's image when none fits."
+            "The image for each runtime of install.runtime-versions; keys such as 'nodejs:18', or 'nodejs' for every "
+            "version. If no key matches, the project's image is used."
         ),
     )
     privileged: bool = Field(
-        False, description="Run the container privileged, for builds that start a Docker daemon of their own."
+        False, description="Run the container privileged, for builds that start their own Docker daemon."
     )
     docker_socket: bool = Field(
         False,
-        description="Give the build the engine's socket: it can build images, and is root on the engine's machine.",
+        description="Give the build access to the engine's socket. It can build images, but is root on the engine's machine.",
     )
     compute_type: ComputeType | None = Field(
-        None, description="CPUs and memory as AWS names them; no bound of the container's when empty."
+        None, description="CPUs and memory, by AWS's name; no limit if empty."
     )
     cpus: float | None = Field(
-        None, gt=0, description="CPUs of the container; the compute type's when empty."
+        None, gt=0, description="CPUs of the container; those of the compute type if empty."
     )
     memory_mib: int | None = Field(
-        None, ge=16, description="Memory of the container in MiB; the compute type's when empty."
+        None, ge=16, description="Memory of the container in MiB; that of the compute type if empty."
     )
-    network: bool = Field(True, description="False: the container has no network but its own loopback.")
+    network: bool = Field(True, description="False: the container has only a loopback network.")
     docker_host: str | None = Field(
-        None, description="Name of a prefect-docker DockerHost block; the local engine when empty."
+        None, description="Name of a prefect-docker DockerHost block; the local engine if empty."
     )
     registry_credentials: str | None = Field(
-        None, description="Name of a prefect-docker DockerRegistryCredentials block, to pull the image with."
+        None, description="Name of a prefect-docker DockerRegistryCredentials block, used to pull the image."
     )
     buildspec: str | None = Field(
-        None, description="Path of the buildspec in the source, or its text; buildspec.yml when empty."
+        None, description="Path of the buildspec in the source, or its text; buildspec.yml if empty."
     )
     environment_variables: list[ProjectVariable] = Field(
-        default_factory=list, description="Win over the buildspec's; the action's win over these."
+        default_factory=list,
+        description="Environment variables of the builds. They override the buildspec's; the action's override these.",
     )
-    timeout_in_minutes: int = Field(60, ge=1, le=2160, description="A build that takes longer is ended.")
+    timeout_in_minutes: int = Field(60, ge=1, le=2160, description="A build that runs longer is ended.")
     queued_timeout_in_minutes: int = Field(
-        480, ge=1, le=480, description="A build that waits longer for its turn fails."
+        480, ge=1, le=480, description="A build that is queued longer fails."
     )
     concurrent_build_limit: int | None = Field(
-        None, ge=1, description="How many builds of the project run at once; any number when empty."
+        None, ge=1, description="Maximum number of builds of the project that run at once; no limit if empty."
     )
     cache: Literal["local"] | None = Field(
         None,
-        description="'local': keep what the buildspec's `cache` names between builds; nothing when empty.",
+        description="'local': keep the paths of the buildspec's `cache` between builds; no cache if empty.",
     )
     cache_location: str | None = Field(
         None,
-        description="Absolute path of the folder that keeps the cache; one of the worker's user when empty.",
+        description="Absolute path of the cache folder; a folder of the worker's user if empty.",
     )
     secrets_from: Literal["aws", "prefect", "environment"] = Field(
         "prefect",
         description=(
-            "Where parameter-store and secrets-manager references are looked up: AWS, the Secret blocks and "
-            "Variables of Prefect, or the environment of the worker."
+            "Where parameter-store and secrets-manager references are resolved: AWS, Prefect's Secret blocks and "
+            "Variables, or the environment variables of the worker."
         ),
     )
     aws_region: str | None = Field(
-        None, description="Region of secrets and builds in AWS; the action's, then the worker's, when empty."
+        None, description="AWS region of secrets and builds; if empty the action's, else the worker's."
     )
     aws_profile: str | None = Field(
-        None, description="Profile in the worker's ~/.aws; the worker's usual credentials when empty."
+        None, description="Profile in the worker's ~/.aws; the worker's default credentials if empty."
     )
     aws_role_arn: str | None = Field(None, description="Role to assume for secrets and builds in AWS.")
     aws_project_name: str | None = Field(
-        None, description="Name of the project in AWS, for where='aws'; the action's ProjectName when empty."
+        None, description="Name of the project in AWS, for where='aws'; the action's ProjectName if empty."
     )
     aws_location: str | None = Field(
         None,
         description=(
-            "'s3://bucket/prefix' for where='aws': inputs are uploaded there and outputs fetched from there. When "
-            "empty, the project builds its own source and nothing is fetched."
+            "'s3://bucket/prefix' for where='aws': inputs are uploaded there and outputs are downloaded from there. If "
+            "empty, the project builds its own source and no outputs are downloaded."
         ),
     )
 
     @property
     def size(self) -> ComputeSize:
-        """The bounds of a build's container."""
+        """The limits of a build's container."""
         size = COMPUTE_SIZES[self.compute_type] if self.compute_type else ComputeSize()
         return ComputeSize(self.cpus or size.cpus, self.memory_mib or size.memory_mib)
 
     def image_for(self, runtime: str, version: str) -> str | None:
-        """The image that a runtime of `install.runtime-versions` is mapped to; None when there is none.
+        """The image that a runtime of `install.runtime-versions` is mapped to, or None.
 
-        The most exact key wins: 'nodejs:18.x', then 'nodejs:18', then 'nodejs'.
+        The most specific key wins: 'nodejs:18.x', then 'nodejs:18', then 'nodejs'.
         """
         without_x = re.sub(r"(\.x)+\Z", "", str(version))
         keys = (f"{runtime}:{version}", f"{runtime}:{without_x}", runtime)
@@ -182,7 +184,7 @@ class CodeBuildProject(Block):
     @classmethod
     def _is_in_s3(cls, value: str | None) -> str | None:
         if value is not None and not _BUCKET.fullmatch(value):
-            raise ValueError(f"{value!r} is no place in S3; write s3://bucket or s3://bucket/prefix")
+            raise ValueError(f"{value!r} is not an S3 location; write s3://bucket or s3://bucket/prefix")
         return value
 
     @field_validator("aws_role_arn")
@@ -195,11 +197,13 @@ class CodeBuildProject(Block):
         return value
 
     @model_validator(mode="after")
-    def _asks_for_what_can_be_had(self) -> CodeBuildProject:
+    def _check_combinations(self) -> CodeBuildProject:
         if self.where in ("host", "aws"):
-            asked = [name for name in ("privileged", "docker_socket") if getattr(self, name)]
-            if asked:
-                raise ValueError(f"{' and '.join(asked)}: for a container only; where is {self.where!r}")
+            container_only = [name for name in ("privileged", "docker_socket") if getattr(self, name)]
+            if container_only:
+                raise ValueError(
+                    f"{' and '.join(container_only)}: only for a container, but where is {self.where!r}"
+                )
         if self.cache_location and not self.cache:
-            raise ValueError("cache_location is used with cache='local' only")
+            raise ValueError("cache_location requires cache='local'")
         return self

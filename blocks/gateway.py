@@ -1,4 +1,4 @@
-"""Where the gateway is reached, and the key that signs what it hands out."""
+"""The gateway's URL, and the key that signs its links and buttons."""
 
 import secrets
 from typing import ClassVar
@@ -10,12 +10,12 @@ KEY_BYTES = 32
 
 
 class Gateway(Block):
-    """The service through which people approve from Slack or a link. There is one, named `default`.
+    """The service for approvals from Slack and by links. There is one block, named `default`.
 
-    Whoever has the key can make links that approve, so it lies here and nowhere else.
+    A person with the key can create links that approve, so the key is stored only here.
     """
 
-    # A complaint about one field must not quote the key.
+    # Validation errors must not quote the key.
     model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     _block_type_name: ClassVar[str] = "CodePipeline Gateway"
@@ -23,25 +23,27 @@ class Gateway(Block):
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
         "https://docs.aws.amazon.com/codepipeline/latest/userguide/approvals.html"
     )
-    _description: ClassVar[str] = "Where approval links of CodePipeline pipelines lead, and what signs them."
+    _description: ClassVar[str] = "The URL of CodePipeline approval links, and the key that signs them."
 
     link_key: SecretStr = Field(
         default_factory=lambda: SecretStr(secrets.token_urlsafe(KEY_BYTES)),
-        description="Signs links and buttons; random when it is not given.",
+        description="The key that signs links and buttons; random if empty.",
     )
     former_link_key: SecretStr | None = Field(
-        None, description="What was signed with it stays good; for the days after a change of the key."
+        None, description="The previous key. Links and buttons signed with it stay valid."
     )
     url: str | None = Field(
         None,
-        description="The address under which people reach the gateway; without it there are buttons, but no links.",
+        description="The gateway's public URL. Without it, messages have buttons but no links.",
     )
 
     @field_validator("link_key", "former_link_key")
     @classmethod
     def _cannot_be_guessed(cls, key: SecretStr | None) -> SecretStr | None:
         if key and len(key.get_secret_value()) < KEY_BYTES:
-            raise ValueError(f"at least {KEY_BYTES} random characters; leave it empty to have them made")
+            raise ValueError(
+                f"the key must have at least {KEY_BYTES} random characters; leave it empty to create one"
+            )
         return key
 
     @field_validator("url")
@@ -51,5 +53,5 @@ class Gateway(Block):
             return None
         parts = HttpUrl(url)
         if parts.query or parts.fragment or parts.username or parts.password:
-            raise ValueError("only scheme, host, port and path")
+            raise ValueError("the URL may contain only scheme, host, port and path")
         return url.rstrip("/")

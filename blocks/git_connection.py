@@ -1,4 +1,4 @@
-"""Where git repositories lie and what opens them: CodePipeline's connections, as a Prefect block."""
+"""The URL and credentials of git repositories: CodePipeline's connections, as a Prefect block."""
 
 import re
 from typing import Any, ClassVar, Literal
@@ -12,7 +12,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9_][\w.+-]*@)?[A-Za-z0-9][\w.-]*:(?!:)[^:]*")
 _SCHEMES = ("https", "http", "ssh", "git", "file")
-# How each host spells the address of a commit, by a part of the host's name.
+# The URL of a commit's web page at each host, by a part of the host's name.
 _COMMIT_PAGES = {
     "github": "https://{host}/{path}/commit/{commit}",
     "gitlab": "https://{host}/{path}/-/commit/{commit}",
@@ -26,10 +26,10 @@ _CODECOMMIT_PAGE = (
 
 
 class GitConnection(Block):
-    """How to reach the git repositories that source actions name.
+    """How to access the git repositories of source actions.
 
-    A `CodeStarSourceConnection` action finds the block whose `connection_arn` is its ConnectionArn, or the block
-    of that name when the value is no ARN. A `GitHub` action uses the block named `github`, a `CodeCommit` action
+    A `CodeStarSourceConnection` action uses the block whose `connection_arn` is its ConnectionArn, or the block
+    of that name if the value is not an ARN. A `GitHub` action uses the block named `github`, a `CodeCommit` action
     the one named `codecommit`; both fall back to `default`.
 
     git runs without the worker's own git configuration: no credential helper, `insteadOf` or `.netrc` is used,
@@ -44,68 +44,69 @@ class GitConnection(Block):
         ```
     """
 
-    # A template that was refused may hold a password.
+    # A refused template may contain a password.
     model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     _block_type_name: ClassVar[str] = "Git Connection"
     _block_type_slug: ClassVar[str] = "git-connection"
-    _description: ClassVar[str] = "Where git repositories lie, and the token or key that opens them."
+    _description: ClassVar[str] = "The URL of git repositories, and the token or key to access them."
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
         "https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-CodestarConnectionSource.html"
     )
 
     url_template: str = Field(
         description=(
-            "Address of a repository, such as 'https://github.com/{FullRepositoryId}.git' or the absolute path of a "
-            "local one; {Owner}, {Repo}, {FullRepositoryId} and {RepositoryName} are filled in."
+            "URL of a repository, such as 'https://github.com/{FullRepositoryId}.git' or the absolute path of a "
+            "local one; {Owner}, {Repo}, {FullRepositoryId} and {RepositoryName} are replaced."
         )
     )
     token: SecretStr | None = Field(
-        None, description="Access token or password, for https; the repository is public when empty."
+        None, description="Access token or password, for https; empty for public repositories."
     )
     username: str | None = Field(
-        None, description="User name that goes with the token; what the host expects for tokens when empty."
+        None, description="User name for the token; if empty, the name that the host expects for tokens."
     )
     ssh_key: SecretStr | None = Field(
-        None, description="Private key without passphrase, for ssh; the worker's own keys when empty."
+        None, description="Private key without passphrase, for ssh; the worker's own keys if empty."
     )
     known_hosts: str | None = Field(
         None,
-        description="Lines of ssh-keyscan, for ssh; a host is trusted the first time it is seen when empty.",
+        description="Host keys as ssh-keyscan prints them, for ssh; if empty, a host is trusted at the first connection.",
     )
     connection_arn: str | None = Field(
-        None, description="The ConnectionArn that CodeStarSourceConnection actions know this connection by."
+        None, description="The ConnectionArn for which CodeStarSourceConnection actions use this connection."
     )
     commit_url_template: str | None = Field(
         None,
         description=(
-            "Web page of a commit, with {CommitId} and the placeholders of the URL template; known for GitHub, "
-            "GitLab, Bitbucket and CodeCommit when empty."
+            "URL of a commit's web page, with {CommitId} and the placeholders of the URL template; not needed for "
+            "GitHub, GitLab, Bitbucket and CodeCommit."
         ),
     )
 
     host_kind: Literal["github", "gitlab", "bitbucket", "gitea"] | None = Field(
         None,
         description=(
-            "Whose API and webhooks the host speaks; told by the host's name when empty, which servers of one's own "
-            "may not have in theirs."
+            "The kind of the git host. If empty, it is derived from the host's name, which may not be possible for "
+            "self-hosted servers."
         ),
     )
     webhook_secret: SecretStr | None = Field(
         None,
         description=(
-            "The secret of the host's webhook, which then tells of pushes and pull requests; repositories are asked "
-            "each minute when empty."
+            "The secret of the host's webhook, which sends pushes and pull requests. If empty, repositories are polled "
+            "each minute."
         ),
     )
 
     commit_statuses: bool = Field(
-        True, description="Whether the host is told how pipelines fare with a commit; needs a token that may."
+        True,
+        description="Whether to report the status of pipelines on commits at the host; the token must allow it.",
     )
     api_url: str | None = Field(
         None,
         description=(
-            "Address of the host's API, such as 'https://git.example.com/api/v3'; told by the URL template when empty."
+            "URL of the host's API, such as 'https://git.example.com/api/v3'; derived from the URL template if empty."
         ),
     )
 
@@ -116,9 +117,9 @@ class GitConnection(Block):
 
     @field_validator("webhook_secret")
     @classmethod
-    def _is_no_guess(cls, value: SecretStr | None) -> SecretStr | None:
+    def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 16:
-            raise ValueError("a webhook's secret has 16 characters at least")
+            raise ValueError("a webhook's secret must have at least 16 characters")
         return value
 
     @field_validator("url_template")
@@ -134,17 +135,17 @@ class GitConnection(Block):
         if value is not None:
             _check_placeholders(value, (*PLACEHOLDERS, "CommitId"))
             if urlsplit(value).scheme not in ("https", "http"):
-                raise ValueError("a commit's page begins with https:// or http://")
+                raise ValueError("the URL of a commit's page must start with https:// or http://")
         return value
 
     def repository_url(self, repository: str) -> str:
         """The URL or path of a repository.
 
         Args:
-            repository: `owner/name`; groups of groups and a bare name are possible.
+            repository: `owner/name`; nested groups and a name without an owner are possible.
 
         Raises:
-            ValueError: the name leaves its place in the template, or lacks the owner that the template asks for.
+            ValueError: the name is not a valid repository name, or lacks the owner that the template requires.
         """
         values = _values(repository)
         if "://" in self.url_template:
@@ -152,7 +153,7 @@ class GitConnection(Block):
         return check_url(_fill(self.url_template, values))
 
     def commit_url(self, repository: str, commit: str) -> str | None:
-        """The web page of a commit, None when none is known: a local repository, an unknown host."""
+        """The URL of a commit's web page, or None for a local repository or an unknown host."""
         if self.commit_url_template:
             values = {key: quote(value, safe="/") for key, value in _values(repository).items()}
             return _fill(self.commit_url_template, {**values, "CommitId": commit})
@@ -160,7 +161,7 @@ class GitConnection(Block):
 
 
 def kind_of_host(connection: GitConnection) -> Literal["github", "gitlab", "bitbucket", "gitea"] | None:
-    """Whose API and webhooks the connection's host speaks, None when its name does not tell."""
+    """The kind of the connection's host, or None if it cannot be derived from the host's name."""
     if connection.host_kind:
         return connection.host_kind
     host = host_and_path(_PLACEHOLDER.sub("x", connection.url_template))[0].casefold()
@@ -175,7 +176,7 @@ def kind_of_host(connection: GitConnection) -> Literal["github", "gitlab", "bitb
     return next((kind for kind in kinds if kind in host), None)
 
 
-# Below which path of its own host each API lies.
+# The path of each API on the git host itself.
 _API_PATHS = {"github": "/api/v3", "gitlab": "/api/v4", "gitea": "/api/v1"}
 _CLOUDS = {
     "github.com": "https://api.github.com",
@@ -187,7 +188,7 @@ _CLOUDS = {
 
 
 def api_address(connection: GitConnection) -> str | None:
-    """Where the API of the connection's host lies, None when nobody can know: a local path, Bitbucket Data Center."""
+    """The URL of the host's API, or None if it is unknown: for a local path, or Bitbucket Data Center."""
     if connection.api_url:
         return connection.api_url.rstrip("/")
     url = _PLACEHOLDER.sub("x", connection.url_template)
@@ -202,31 +203,31 @@ def api_address(connection: GitConnection) -> str | None:
 
 
 def name_on_host(connection: GitConnection, repository: str) -> str:
-    """What the host's API calls a repository: `owner/name`.
+    """The repository's name in the host's API: `owner/name`.
 
     Raises:
-        ValueError: the name leaves its place in the template, or lacks the owner that the template asks for.
+        ValueError: the name is not a valid repository name, or lacks the owner that the template requires.
     """
     host, path = host_and_path(connection.repository_url(repository))
-    names_it_all = any(f"{{{key}}}" in connection.url_template for key in ("FullRepositoryId", "Owner"))
-    return repository if names_it_all or not host else path.strip("/").removesuffix(".git")
+    has_full_name = any(f"{{{key}}}" in connection.url_template for key in ("FullRepositoryId", "Owner"))
+    return repository if has_full_name or not host else path.strip("/").removesuffix(".git")
 
 
 def check_url(url: str) -> str:
-    """The URL as it is, when git may be asked for it.
+    """Return the URL unchanged if it is safe to pass to git.
 
     Raises:
-        ValueError: it is an option or a transport that runs programs, is relative, or holds a secret.
+        ValueError: it is a command line option, a transport that runs programs, a relative path, or contains a secret.
     """
     if not url or url.startswith("-") or _CONTROL.search(url):
-        raise ValueError(f"{url!r} is no address of a repository")
+        raise ValueError(f"{url!r} is not a repository URL")
     if url.startswith("/"):
         return url
     if "://" not in url:
         if _SCP_LIKE.fullmatch(url):
             return url
         raise ValueError(
-            f"{url!r} is no address of a repository: give a URL (https, http, ssh, git, file), user@host:path, "
+            f"{url!r} is not a repository URL: use a URL (https, http, ssh, git, file), user@host:path, "
             "or an absolute path"
         )
     return _check_parts(url)
@@ -246,11 +247,11 @@ def host_and_path(url: str) -> tuple[str, str]:
 def _check_api_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
-        raise ValueError("the API's address begins with https:// and holds no user name")
+        raise ValueError("the API's URL must start with https:// and must not contain a user name")
     if parts.query or parts.fragment:
-        raise ValueError("the API's address has no '?' and no '#'")
+        raise ValueError("the API's URL must not contain '?' or '#'")
     if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise ValueError("the token would travel unencrypted; the API's address begins with https://")
+        raise ValueError("the API's URL must start with https://, else the token would be sent unencrypted")
     return url
 
 
@@ -260,15 +261,13 @@ def _check_parts(url: str) -> str:
         raise ValueError(f"git transport {scheme!r} is not allowed; use one of {', '.join(_SCHEMES)}")
     parts = urlsplit(url)
     if parts.password is not None:
-        raise ValueError("the URL holds a password; put it into the connection's token instead")
+        raise ValueError("the URL contains a password; use the connection's token field instead")
     if parts.query or parts.fragment:
-        raise ValueError(
-            "the URL of a repository has no '?' and no '#'; a token belongs into the token field"
-        )
+        raise ValueError("a repository URL must not contain '?' or '#'; use the token field for a token")
     if scheme != "file" and not re.fullmatch(r"[A-Za-z0-9][\w.-]*|[0-9a-f:]+", parts.hostname or ""):
-        raise ValueError(f"{url!r} names no host")
+        raise ValueError(f"{url!r} has no valid host")
     if scheme == "file" and parts.netloc:
-        raise ValueError(f"{url!r} is no local path; write file:///path")
+        raise ValueError(f"{url!r} is not a local path; write file:///path")
     return url
 
 
@@ -276,19 +275,19 @@ def _check_placeholders(template: str, allowed: tuple[str, ...]) -> None:
     for name in _PLACEHOLDER.findall(template):
         if name not in allowed:
             known = ", ".join(f"{{{known}}}" for known in allowed)
-            raise ValueError(f"placeholder {{{name}}} is not known; there are {known}")
+            raise ValueError(f"placeholder {{{name}}} is not known; use {known}")
 
 
 def _values(repository: str) -> dict[str, str]:
     segments = repository.split("/")
     for segment in segments:
-        # `~` is somebody's home to ssh, `:` and `@` move the host, `%` and `\` hide dots.
+        # ssh expands `~` to a home folder, `:` and `@` change the host, `%` and `\` can hide dots.
         if (
             segment in ("", ".", "..", ".git")
             or segment[0] in "-~"
             or re.search(r"[\x00-\x1f\x7f:@%\\]", segment)
         ):
-            raise ValueError(f"{repository!r} is no name of a repository: {segment!r} is not allowed in one")
+            raise ValueError(f"{repository!r} is not a repository name: {segment!r} is not allowed in it")
     owner, _, name = repository.rpartition("/")
     return {"Owner": owner, "Repo": name, "RepositoryName": name, "FullRepositoryId": repository}
 
@@ -297,7 +296,7 @@ def _fill(template: str, values: dict[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         if not values[match[1]]:
             raise ValueError(
-                f"repository {values['FullRepositoryId']!r} has no owner, but {template!r} asks for one"
+                f"repository {values['FullRepositoryId']!r} has no owner, but {template!r} requires one"
             )
         return values[match[1]]
 
@@ -317,7 +316,7 @@ def _commit_page(url: str, commit: str) -> str | None:
 
 
 def default_username(url: str) -> str:
-    """The user name that goes with a token on the host of `url`."""
+    """The user name for a token at the host of `url`."""
     names: dict[str, Any] = {"gitlab": "oauth2", "bitbucket": "x-token-auth"}
     host = host_and_path(url)[0]
     return str(next((name for part, name in names.items() if part in host), "x-access-token"))

@@ -1,4 +1,4 @@
-"""What polling saw of a repository the last time, as a Prefect block."""
+"""The state of a repository at the last poll, as a Prefect block."""
 
 from typing import Any, ClassVar
 
@@ -7,9 +7,9 @@ from pydantic import Field, HttpUrl
 
 
 class GitPollState(Block):
-    """The branches and tags of a repository as polling last saw them. Made by polling; made anew when it is deleted.
+    """The branches and tags of a repository at the last poll. Polling creates it, also again after its deletion.
 
-    What is pushed between the deletion and the next look starts nothing.
+    A push between the deletion and the next poll starts nothing.
     """
 
     _block_type_name: ClassVar[str] = "Git Poll State"
@@ -17,8 +17,8 @@ class GitPollState(Block):
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
         "https://docs.aws.amazon.com/codepipeline/latest/userguide/triggers.html"
     )
-    _description: ClassVar[str] = "What polling for source changes saw of a repository the last time."
+    _description: ClassVar[str] = "The branches and tags of a repository at the last poll for source changes."
 
-    url: str = Field(description="Of the repository.")
+    url: str = Field(description="URL of the repository.")
     references: dict[str, Any] = Field(description="The commit of each branch and tag, by its full name.")
-    generation: int = Field(0, description="Counted up by each change that was seen.")
+    generation: int = Field(0, description="Incremented with each detected change.")

@@ -1,4 +1,4 @@
-"""One version of a pipeline, kept for good: an execution runs the version that it started with."""
+"""One version of a pipeline definition, stored permanently: an execution keeps the version that it started with."""
 
 from typing import Any, ClassVar
 
@@ -9,14 +9,14 @@ from pydantic import Field, HttpUrl
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
 
-# What AWS shows in place of a secret.
+# AWS returns this text instead of a secret.
 MASK = "****"
 
 
 class PipelineDefinition(Block):
-    """A version of a pipeline's definition. Made by `codepipeline deploy`; never changed afterwards.
+    """A version of a pipeline's definition. Created by `codepipeline deploy`; never changed afterwards.
 
-    The block's name is unique, so of two people who make the same version at once, one is told.
+    The block's name is unique: if two users create the same version at once, one of them gets an error.
     """
 
     _block_type_name: ClassVar[str] = "Pipeline Definition"
@@ -24,24 +24,24 @@ class PipelineDefinition(Block):
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
         "https://docs.aws.amazon.com/codepipeline/latest/userguide/reference-pipeline-structure.html"
     )
-    _description: ClassVar[str] = "One version of a CodePipeline pipeline, made by `codepipeline deploy`."
+    _description: ClassVar[str] = "One version of a CodePipeline pipeline, created by `codepipeline deploy`."
 
-    pipeline_name: str = Field(description="The pipeline's name as CodePipeline knows it.")
-    version: int = Field(description="Counted up by each update, from 1.")
-    declaration: dict[str, Any] = Field(description="The definition as AWS returns it, secrets masked.")
+    pipeline_name: str = Field(description="The pipeline's name in CodePipeline.")
+    version: int = Field(description="The version number; starts at 1, incremented by each update.")
+    declaration: dict[str, Any] = Field(description="The definition as AWS returns it, with secrets masked.")
     secrets: SecretDict = Field(
         default_factory=lambda: SecretDict({}),
-        description="The masked values, by 'stage index/action index/configuration key'.",
+        description="The masked values, keyed by 'stage index/action index/configuration key'.",
     )
 
     @classmethod
     def of(
         cls, declaration: PipelineDeclaration, secret_keys: dict[str, frozenset[str]]
     ) -> "PipelineDefinition":
-        """Take the secrets out of a definition.
+        """Create the block, with the secrets separated from the definition.
 
         Args:
-            declaration: the definition, its version set.
+            declaration: the definition, including its version.
             secret_keys: for each action type (`Source/ThirdParty/GitHub/1`) its secret configuration keys.
         """
         wire = declaration.to_wire()
@@ -60,7 +60,7 @@ class PipelineDefinition(Block):
         )
 
     def masked(self) -> PipelineDeclaration:
-        """The definition as it may be shown."""
+        """The definition with masked secrets, safe to display."""
         return PipelineDeclaration.model_validate(self.declaration)
 
     def whole(self) -> PipelineDeclaration:

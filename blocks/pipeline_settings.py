@@ -1,4 +1,4 @@
-"""What a pipeline's definition has no key for: where its actions run, and with which blocks."""
+"""Settings that a pipeline definition has no key for: where actions run, and which blocks they use."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from prefect_codepipeline.model.record.notification_rules import NotificationRul
 
 
 class PipelineSettings(Block):
-    """Where the actions of a pipeline run, where its artifacts lie, and where it reports.
+    """Where the actions of a pipeline run, where its artifacts are stored, and where it sends notifications.
 
-    The block named like the pipeline is used, else the one named `default`, else the defaults below.
+    A pipeline uses the block with its own name, else the block `default`, else the defaults below.
     """
 
     _block_type_name: ClassVar[str] = "Pipeline Settings"
@@ -23,34 +23,37 @@ class PipelineSettings(Block):
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
         "https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-Commands.html"
     )
-    _description: ClassVar[str] = "Where the actions of a CodePipeline pipeline run, and with which blocks."
+    _description: ClassVar[str] = (
+        "Where the actions of a CodePipeline pipeline run, and which blocks they use."
+    )
 
     defaults: ActionSettings = Field(
-        default_factory=ActionSettings, description="For every action of the pipeline."
+        default_factory=ActionSettings, description="The settings for every action of the pipeline."
     )
     overrides: dict[str, ActionOverride] = Field(
         default_factory=dict,
-        description="What differs for one stage ('Build') or one action ('Build/Test'); the action's wins.",
+        description="Different settings for a stage ('Build') or an action ('Build/Test'); those of the action take precedence.",
     )
     artifact_store: str | None = Field(
-        None, description="Name of the ArtifactStore block; 'default', or a local folder, when empty."
+        None,
+        description="Name of the ArtifactStore block; if empty, the block 'default', else a local folder.",
     )
     slack_channel: str | None = Field(
-        None, description="Name of the SlackChannel block to report to; nobody is told when empty."
+        None, description="Name of the SlackChannel block for notifications; no notifications if empty."
     )
     notifications: list[NotificationRule] = Field(
         default_factory=list,
-        description="Which events are told to which Slack channel or URL, beside what `slack_channel` shows.",
+        description="Which events are sent to which Slack channel or URL, in addition to those for `slack_channel`.",
     )
 
     approvals: dict[str, ApprovalPolicy] = Field(
         default_factory=dict,
-        description="Who may approve: of one action ('Prod/Ok'), a stage ('Prod') or everywhere ('*'); the narrowest "
-        "counts, as a whole. As in AWS, where nothing is said.",
+        description="Who may approve, for an action ('Prod/Ok'), a stage ('Prod') or everywhere ('*'). Only the most "
+        "specific policy counts. Without a policy, AWS's rules apply.",
     )
 
     def approval_policy(self, stage_name: str, action_name: str) -> ApprovalPolicy:
-        """The policy of one approval: the action's own, else its stage's, else the pipeline's, else AWS's."""
+        """The policy of one approval: that of its action, else its stage, else the pipeline, else AWS's."""
         names = (f"{stage_name}/{action_name}", stage_name, EVERYWHERE)
         return next((self.approvals[name] for name in names if name in self.approvals), AWS_POLICY)
 

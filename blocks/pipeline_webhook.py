@@ -1,4 +1,4 @@
-"""A webhook of a V1 pipeline, as `PutWebhook` makes it: filters, who may call, and an address that nobody guesses."""
+"""A webhook of a V1 pipeline, as `PutWebhook` creates it: filters, authentication, and the secret part of its URL."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
 
 
 class PipelineWebhook(Block):
-    """A webhook that starts one pipeline. Made by `codepipeline webhook put`."""
+    """A webhook that starts one pipeline. Created by `codepipeline webhook put`."""
 
     _block_type_name: ClassVar[str] = "Pipeline Webhook"
     _block_type_slug: ClassVar[str] = "pipeline-webhook"
     _description: ClassVar[str] = (
-        "A webhook that starts a CodePipeline pipeline, made by `codepipeline webhook put`."
+        "A webhook that starts a CodePipeline pipeline, created by `codepipeline webhook put`."
     )
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
         "https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_PutWebhook.html"
     )
 
     definition: dict[str, Any] = Field(
-        description="As PutWebhook takes it, without the secret: target pipeline and action, filters, authentication."
+        description="The definition in PutWebhook's format, without the secret: target pipeline and action, filters, authentication."
     )
     secret_token: SecretStr | None = Field(
         None, description="The secret of a webhook with authentication GITHUB_HMAC."
     )
-    url_token: SecretStr = Field(description="The part of the webhook's address that nobody guesses.")
+    url_token: SecretStr = Field(description="The secret part of the webhook's URL.")
 
     @classmethod
     def of(cls, definition: WebhookDefinition, url_token: SecretStr) -> PipelineWebhook:
-        """The block of a definition, whose secret is kept apart."""
+        """Create the block, with the secret separated from the definition."""
         wire = definition.model_dump(mode="json", by_alias=True, exclude_none=True)
         secret = wire["authenticationConfiguration"].pop("SecretToken", None)
         return cls(definition=wire, secret_token=secret and SecretStr(secret), url_token=url_token)

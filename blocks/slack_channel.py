@@ -1,4 +1,4 @@
-"""A Slack channel, and a bot that may write there."""
+"""A Slack channel, and the token of a bot that can write to it."""
 
 import logging
 from typing import Any, ClassVar
@@ -8,33 +8,33 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 from slack_sdk import WebClient
 
 SLACK_API = "https://slack.com/api/"
-# Nobody waits for these answers, and a message whose answer was not waited for would be posted again.
+# No user waits for these responses, and a message without a response would be posted again.
 TIMEOUT_SECONDS = 30
-# The SDK logs every attempt as an error; the notifier says once what matters.
-_unheard = logging.getLogger("prefect_codepipeline.slack_sdk")
-_unheard.setLevel(logging.CRITICAL + 1)
+# The SDK logs every attempt as an error; the notifier logs a failure once.
+_muted = logging.getLogger("prefect_codepipeline.slack_sdk")
+_muted.setLevel(logging.CRITICAL + 1)
 
 
 class SlackChannel(Block):
-    """Where a pipeline reports to. Name it as `slack_channel` in the pipeline's settings."""
+    """The channel for a pipeline's notifications. Use it as `slack_channel` in the pipeline's settings."""
 
-    # A complaint about one field must not quote the token.
+    # Validation errors must not quote the token.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     _block_type_name: ClassVar[str] = "Slack Channel"
     _block_type_slug: ClassVar[str] = "slack-channel"
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.slack.dev/authentication/tokens")
-    _description: ClassVar[str] = "A Slack channel that CodePipeline pipelines report to."
+    _description: ClassVar[str] = "A Slack channel for the notifications of CodePipeline pipelines."
 
-    bot_token: SecretStr = Field(description="The bot's token, xoxb-…; its app needs the scope chat:write.")
+    bot_token: SecretStr = Field(description="The bot token, xoxb-…; its app needs the scope chat:write.")
     channel: str = Field(min_length=1, description="The channel's id, such as C0123456789.")
     signing_secret: SecretStr | None = Field(
-        None, description="The app's signing secret, for buttons whose answers Slack sends to the gateway."
+        None, description="The app's signing secret, for buttons if Slack can reach the gateway."
     )
     app_token: SecretStr | None = Field(
-        None, description="The app's token for Socket Mode, xapp-…, for buttons without a public address."
+        None, description="The app token for Socket Mode, xapp-…, for buttons without a public address."
     )
-    api_url: str = Field(SLACK_API, description="Slack's API; another address for a proxy or a test.")
+    api_url: str = Field(SLACK_API, description="URL of Slack's API; change it for a proxy or a test.")
 
     @field_validator("bot_token", "app_token", "signing_secret")
     @classmethod
@@ -43,7 +43,7 @@ class SlackChannel(Block):
             return None
         value = token.get_secret_value().strip()
         if not value or not value.isascii() or not value.isprintable() or " " in value:
-            raise ValueError("not a token: it is empty, or holds a space or a character that no token has")
+            raise ValueError("not a token: it is empty, or contains a space or an invalid character")
         return SecretStr(value)
 
     @field_validator("api_url")
@@ -54,21 +54,21 @@ class SlackChannel(Block):
 
     @property
     def has_buttons(self) -> bool:
-        """Whether what people press can come back to us."""
+        """Whether the gateway can receive button presses."""
         return bool(self.signing_secret or self.app_token)
 
     def post(self, text: str, blocks: list[dict[str, Any]], thread_ts: str | None = None) -> tuple[str, str]:
-        """Post a message; the id of the channel it stands in, and its own.
+        """Post a message. Returns the id of the channel and the timestamp of the message.
 
         Args:
-            text: what notifications show, and the whole message when there are no blocks.
-            blocks: Block Kit; what the channel shows.
-            thread_ts: the message that this one replies to.
+            text: the text of notifications, and the whole message if there are no blocks.
+            blocks: the message in the channel, as Block Kit.
+            thread_ts: the timestamp of the message to reply to.
 
         Raises:
-            slack_sdk.errors.SlackApiError: Slack refused it.
-            TimeoutError: Slack did not answer within `TIMEOUT_SECONDS`; it may have taken the message.
-            OSError, http.client.HTTPException: Slack was not reached, or the connection broke.
+            slack_sdk.errors.SlackApiError: Slack refused the message.
+            TimeoutError: Slack did not answer within `TIMEOUT_SECONDS`; it may have posted the message.
+            OSError, http.client.HTTPException: Slack could not be reached, or the connection broke.
         """
         answer = self._client().chat_postMessage(
             channel=self.channel,
@@ -89,21 +89,21 @@ class SlackChannel(Block):
         )
 
     def open_dialog(self, trigger_id: str, view: dict[str, Any]) -> None:
-        """Show a modal to who pressed a button, within three seconds of that. Raises as `post` does."""
+        """Open a modal for the user who pressed a button; allowed for three seconds. Raises as `post` does."""
         self._client().views_open(trigger_id=trigger_id, view=view)
 
     def user(self, user_id: str) -> tuple[str, str]:
-        """A user's name, and their e-mail address where the app may see it. Raises as `post` does."""
+        """A user's name and e-mail address; the address is empty if the app may not read it. Raises as `post` does."""
         profile = self._client().users_info(user=user_id)["user"]
         known = profile.get("profile") or {}
         return str(profile.get("real_name") or profile.get("name") or ""), str(known.get("email") or "")
 
     def has_member(self, group_id: str, user_id: str) -> bool:
-        """Whether a user is in a group. Raises as `post` does."""
+        """Whether a user is a member of a user group. Raises as `post` does."""
         return user_id in self._client().usergroups_users_list(usergroup=group_id)["users"]
 
     def socket_client(self) -> WebClient:
-        """What opens Socket Mode's connections, with the app's own token."""
+        """The client for Socket Mode connections, with the app token."""
         assert self.app_token, "Socket Mode needs an app token"
         return self._client(self.app_token)
 
@@ -112,6 +112,6 @@ class SlackChannel(Block):
             token=(token or self.bot_token).get_secret_value(),
             base_url=self.api_url,
             timeout=TIMEOUT_SECONDS,
-            retry_handlers=[],  # the notifier knows what is worth sending by then
-            logger=_unheard,
+            retry_handlers=[],  # the notifier decides whether a message is still worth sending
+            logger=_muted,
         )

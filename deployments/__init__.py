@@ -1,1 +1,1 @@
-"""From a definition to something Prefect runs, and the processes that run it."""
+"""Turn definitions into Prefect deployments, and provide the processes that run them."""

@@ -1,4 +1,4 @@
-"""Loaded by Prefect (entry point `prefect.collections`): importing it registers the worker type and the blocks."""
+"""The entry point `prefect.collections`: Prefect imports this module to register the worker type and the blocks."""
 
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject

@@ -1,4 +1,4 @@
-"""Make a pipeline of a definition: check it, claim its version, and project it into a deployment."""
+"""Create a pipeline from a definition: check it, claim a version, and create the deployment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from prefect_codepipeline.model.definition.declaration import PipelineDeclaratio
 from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.prefect_api.client import call_all, client
 
-# What starts executions stands with the tasks, since schedules start them too; it is looked for here by many.
+# The functions that start executions are in `tasks`, because schedules use them too; they are re-exported here.
 __all__ = [
     "Deployed",
     "check_start",
@@ -46,9 +46,9 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Deployed:
-    """What a deploy did: `changes` are sentences, empty when the definition was there already.
+    """The result of a deployment: `changes` are sentences, empty if the definition did not change.
 
-    `cancelled` are the ids of executions of earlier versions, which end after their actions in progress.
+    `cancelled` are the ids of executions of earlier versions, which end after their running actions.
     """
 
     name: str
@@ -61,17 +61,17 @@ class Deployed:
 def deploy_pipeline(
     declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL, deployed_by: str = "somebody"
 ) -> Deployed:
-    """Create the pipeline, or update it to a new version when its definition differs from the newest.
+    """Create the pipeline, or update it to a new version if its definition differs from the newest version.
 
     Args:
-        declaration: its `version` is ignored; versions are counted here.
+        declaration: the definition; its `version` is ignored and assigned here.
         work_pool: the Prefect work pool whose workers run the executions.
-        deployed_by: who deploys, for people.
+        deployed_by: the user who deploys, for messages.
 
     Raises:
-        InvalidDefinition: it breaks rules or cannot run here; every problem is listed.
-        ConcurrentModificationException: somebody else made the same version at the same time.
-        ValidationException: there is no such work pool.
+        InvalidDefinition: it breaks rules or is not supported; lists every problem.
+        ConcurrentModificationException: another user created the same version at the same time.
+        ValidationException: the work pool does not exist.
     """
     errors = [problem for problem in check_runnable(declaration) if problem.severity == "error"]
     if errors:
@@ -85,7 +85,7 @@ def deploy_pipeline(
 
 
 def _cancel_older(deployed: Deployed, by: str) -> Iterator[str]:
-    """An update ends what runs, but for executions that began while the pipeline was PARALLEL.
+    """Cancel the executions of older versions, except those that started in PARALLEL mode.
 
     https://docs.aws.amazon.com/codepipeline/latest/userguide/concepts-how-it-works.html
     """
@@ -104,12 +104,12 @@ def _cancel_older(deployed: Deployed, by: str) -> Iterator[str]:
 
 
 def check_work_pool(work_pool: str) -> WorkPool:
-    """The work pool of that name. Raises `ValidationException`, saying how to make it."""
+    """The work pool of that name. Raises `ValidationException`, whose message says how to create it."""
     try:
         return client().read_work_pool(work_pool)
     except ObjectNotFound:
         raise ValidationException(
-            f"there is no work pool {work_pool!r} at {client().api_url}; make one with "
+            f"work pool {work_pool!r} does not exist at {client().api_url}; create it with "
             f"`prefect work-pool create {work_pool} --type codepipeline`, or run `codepipeline up`"
         ) from None
 
@@ -125,7 +125,7 @@ def _claim(declaration: PipelineDeclaration) -> Deployed:
         _, newest = newest_version(declaration.name)
     except PipelineNotFoundException:
         return _claimed(declaration, 1, ["created"])
-    # Compared with secrets, so that a new token is a change too.
+    # Compared including secrets, so that a new token is a change too.
     changes = list(
         _differences(newest.whole().to_wire(), {**declaration.to_wire(), "version": newest.version})
     )
@@ -137,14 +137,14 @@ def _claim(declaration: PipelineDeclaration) -> Deployed:
 def _claimed(declaration: PipelineDeclaration, version: int, changes: list[str]) -> Deployed:
     if claim_version(declaration.model_copy(update={"version": version})) is None:
         raise ConcurrentModificationException(
-            f"version {version} of pipeline {declaration.name!r} was made by somebody else a moment ago; "
-            "look at it, then deploy again"
+            f"version {version} of pipeline {declaration.name!r} was created by another deployment at the same time; "
+            "check that version, then deploy again"
         )
     return Deployed(declaration.name, version, created=version == 1, changes=changes)
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    """Where two definitions differ, as sentences; members of lists are told by their names."""
+    """The differences of two definitions, as sentences. List items are identified by name."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
             below = f"{path}.{key}" if path else key

@@ -1,4 +1,4 @@
-"""Delete a pipeline: its definitions, its deployment, its gates and its schedules. Its executions stay in Prefect, for people to see."""
+"""Delete a pipeline: its definitions, its deployment, its gates and its schedules. Its executions stay visible in Prefect."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from prefect_codepipeline.prefect_api.client import call
 
 
 def delete_pipeline(name: str) -> int:
-    """Delete a pipeline, and return how many versions it had. One that was cut off is finished by another.
+    """Delete a pipeline and return how many versions it had. An interrupted deletion can be repeated.
 
     https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_DeletePipeline.html
 
     Raises:
-        PipelineNotFoundException: there is neither a definition nor a deployment of that name.
-        ValidationException: executions of it are in flight, which need their definition.
+        PipelineNotFoundException: no definition and no deployment of that name exists.
+        ValidationException: executions are in flight, which need the definition.
     """
     documents = definition_documents(name)
     status, deployment = call("GET", f"/deployments/name/{FLOW_NAME}/{name}", expected=(404,))
     if not documents and status == 404:
         raise PipelineNotFoundException(
-            f"there is no pipeline {name!r}; deployed pipelines are listed by `codepipeline list`"
+            f"pipeline {name!r} does not exist; list the deployed pipelines with `codepipeline list`"
         )
-    _refuse_in_flight(name)
-    # The first version first: without it the deployment is not made anew while this goes on.
+    _check_none_in_flight(name)
+    # Oldest version first: without it, reconcile does not recreate the deployment during the deletion.
     for document in sorted(documents, key=_version):
         call("DELETE", f"/block_documents/{document['id']}", expected=(404,))
     if status != 404:
@@ -39,13 +39,13 @@ def delete_pipeline(name: str) -> int:
     return len(documents)
 
 
-def _refuse_in_flight(name: str) -> None:
+def _check_none_in_flight(name: str) -> None:
     in_flight = find_in_flight(name)
     if in_flight:
         ids = ", ".join(run["id"] for run in in_flight[:5])
         raise ValidationException(
             f"pipeline {name!r} has executions in flight ({ids}{', ...' if len(in_flight) > 5 else ''}), which need its "
-            f"definition: let them end, or stop them with `codepipeline stop {name} EXECUTION --abandon -m REASON`"
+            f"definition: wait until they end, or stop them with `codepipeline stop {name} EXECUTION --abandon -m REASON`"
         )
 
 

@@ -1,4 +1,4 @@
-"""Make blocks of the resources beside a definition."""
+"""Create blocks for the resources beside a definition."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from prefect_codepipeline.errors import CodePipelineError
 
 
 def make_blocks(resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Make a block of each resource that there is a kind of block for, unless it is there already.
+    """Create a block for each supported resource, unless it exists.
 
-    A block that is there is never changed: it may hold a token by now.
+    An existing block is never changed: it may contain a token.
 
     Returns:
         A sentence for each resource.
 
     Raises:
-        CodePipelineError: a block has no valid name or address.
+        CodePipelineError: a block's name or URL is not valid.
     """
-    return [_make(block) for block in blocks_of(resources)]
+    return [_create(block) for block in blocks_of(resources)]
 
 
 def present(block: BlockOf) -> str | None:
-    """The name of the block that serves already, by its ConnectionArn or by its name."""
+    """The name of the existing connection with the same ConnectionArn or name, or None."""
     for name, data in list_blocks("git-connection"):
         if name == block.name or (
             block.connection_arn and data.get("connection_arn") == block.connection_arn
@@ -38,30 +38,30 @@ def present(block: BlockOf) -> str | None:
     return None
 
 
-def _make(block: BlockOf) -> str:
+def _create(block: BlockOf) -> str:
     if block.fields is not None:
-        return _make_project(block, block.fields)
+        return _create_project(block, block.fields)
     if not block.url_template:
         return f"{block.logical_id} ({block.type}): {block.reason}"
-    if there := present(block):
-        return f"{block.logical_id} ({block.type}): connection {there!r} is there"
+    if existing := present(block):
+        return f"{block.logical_id} ({block.type}): connection {existing!r} exists"
     try:
         connection = GitConnection(url_template=block.url_template, connection_arn=block.connection_arn)
         connection.save(block.name)
-    except ValueError as error:  # of Prefect, for names
+    except ValueError as error:  # from Prefect, for an invalid name
         raise CodePipelineError(f"{block.logical_id}: block {block.name!r} was not saved: {error}") from None
     return (
-        f"{block.logical_id} ({block.type}): made connection {block.name!r} for {block.url_template}; a private "
+        f"{block.logical_id} ({block.type}): created connection {block.name!r} for {block.url_template}; a private "
         f"repository needs a token: codepipeline connection add {block.name} --url '{block.url_template}'"
         + (f" --arn {block.connection_arn}" if block.connection_arn else "")
         + " --token"
     )
 
 
-def _make_project(block: BlockOf, fields: Mapping[str, Any]) -> str:
+def _create_project(block: BlockOf, fields: Mapping[str, Any]) -> str:
     what = f"{block.logical_id} ({block.type})"
     if block.name in dict(list_blocks("codebuild-project")):
-        return f"{what}: project {block.name!r} is there"
+        return f"{what}: project {block.name!r} exists"
     try:
         project = CodeBuildProject(**fields)
     except ValidationError as error:
@@ -69,6 +69,6 @@ def _make_project(block: BlockOf, fields: Mapping[str, Any]) -> str:
         return f"{what}: kept as data: {problems}"
     try:
         project.save(block.name)
-    except ValueError as error:  # of Prefect, for names
+    except ValueError as error:  # from Prefect, for an invalid name
         raise CodePipelineError(f"{block.logical_id}: block {block.name!r} was not saved: {error}") from None
-    return f"{what}: made project {block.name!r}" + (f"; {block.reason}" if block.reason else "")
+    return f"{what}: created project {block.name!r}" + (f"; {block.reason}" if block.reason else "")

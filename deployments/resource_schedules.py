@@ -1,4 +1,4 @@
-"""Schedules of deployed pipelines: what people add, and what EventBridge rules beside a definition say."""
+"""Schedules of deployed pipelines: those that users add, and those of EventBridge rules beside a definition."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prefect_codepipeline.engine.operations.starting import check_start, find_de
 from prefect_codepipeline.errors import ValidationException
 from prefect_codepipeline.model.triggers.schedules import Schedule, read_expression
 
-_UNNAMEABLE = re.compile(r"[^A-Za-z0-9._-]+")
+_INVALID_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def add_schedule(
@@ -29,19 +29,19 @@ def add_schedule(
     rule: str | None = None,
     replace: bool = False,
 ) -> tuple[Schedule, bool]:
-    """Have a pipeline start by a schedule; the schedule, and whether it is new.
+    """Start a pipeline on a schedule. Returns the schedule, and whether it is new.
 
     Args:
-        pipeline_name: a deployed pipeline.
+        pipeline_name: the name of a deployed pipeline.
         expression: five-field cron, or EventBridge's `cron(…)` or `rate(…)`.
-        timezone: of the cron fields, such as Europe/Zurich.
+        timezone: the time zone of the cron fields, such as Europe/Zurich.
         variables: values of pipeline variables.
-        rule: its name, made of the expression when not given.
-        replace: put it in the place of the one of that name.
+        rule: the name of the schedule; derived from the expression by default.
+        replace: replace an existing schedule of that name.
 
     Raises:
-        PipelineNotFoundException: no such pipeline.
-        ValidationException: an expression, zone, name or variable that cannot be; one of that name is there.
+        PipelineNotFoundException: the pipeline does not exist.
+        ValidationException: the expression, time zone, name or a variable is not valid, or the name is in use.
     """
     deployment = find_deployment(pipeline_name)
     _, definition = newest_version(pipeline_name, int(deployment["version"] or 1))
@@ -51,9 +51,9 @@ def add_schedule(
 
 
 def add_declared(pipeline_name: str, resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Give a pipeline the schedules of the rules beside its definition; a sentence for each.
+    """Add the schedules of the EventBridge rules beside a definition. Returns a sentence for each.
 
-    A rule that changed replaces what it made before. One that is gone from the file is left for people to remove.
+    A changed rule replaces its schedule. The schedule of a rule that was removed from the file stays; users remove it.
     """
     rules = ((logical_id, each["Properties"]) for logical_id, each in resources.items() if is_schedule(each))
     return [_add_rule(pipeline_name, logical_id, properties) for logical_id, properties in rules]
@@ -62,22 +62,23 @@ def add_declared(pipeline_name: str, resources: Mapping[str, Mapping[str, Any]])
 def _add_rule(pipeline_name: str, logical_id: str, properties: Mapping[str, Any]) -> str:
     what = f"{logical_id} (AWS::Events::Rule)"
     if properties.get("State") == "DISABLED":
-        return f"{what}: disabled, no schedule is made of it"
+        return f"{what}: disabled, no schedule created"
     named = str(properties.get("Name") or "")
-    rule = _UNNAMEABLE.sub("-", named if named and "${" not in named else logical_id)[:64]
+    rule = _INVALID_IN_NAMES.sub("-", named if named and "${" not in named else logical_id)[:64]
     expression = str(properties["ScheduleExpression"])
     try:
         variables = _variables_of(properties)
         schedule, is_new = add_schedule(pipeline_name, expression, "UTC", variables, rule, replace=True)
     except ValidationException as error:
-        return f"{what}: no schedule is made of it: {error}"
-    return f"{what}: {'made schedule' if is_new else 'schedule'} {schedule.rule!r}: {schedule.expression}" + (
-        "" if is_new else " is there"
+        return f"{what}: no schedule created: {error}"
+    return (
+        f"{what}: {'created schedule' if is_new else 'schedule'} {schedule.rule!r}: {schedule.expression}"
+        + ("" if is_new else " exists")
     )
 
 
 def _variables_of(properties: Mapping[str, Any]) -> dict[str, str]:
-    """What a target's Input gives the pipeline's variables."""
+    """The pipeline variables in the Input of the rule's targets."""
     found: dict[str, str] = {}
     for target in properties.get("Targets") or []:
         text = target.get("Input") if isinstance(target, dict) else None
@@ -85,7 +86,7 @@ def _variables_of(properties: Mapping[str, Any]) -> dict[str, str]:
             given = json.loads(text).get("variables", []) if isinstance(text, str) else []
             found |= {str(each["name"]): str(each["value"]) for each in given}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise ValidationException(f"the Input of its target is not read: {error}") from None
+            raise ValidationException(f"the Input of its target cannot be read: {error}") from None
     return found
 
 
@@ -94,7 +95,7 @@ def _schedule(expression: str, timezone: str, variables: Mapping[str, str], rule
         read_expression(expression)
         _check_zone(timezone)
         return Schedule(
-            rule=rule or _UNNAMEABLE.sub("-", expression.replace("*", "x")).strip("-.")[:64],
+            rule=rule or _INVALID_IN_NAMES.sub("-", expression.replace("*", "x")).strip("-.")[:64],
             expression=expression.strip(),
             timezone=timezone,
             variables=dict(variables),
@@ -102,7 +103,7 @@ def _schedule(expression: str, timezone: str, variables: Mapping[str, str], rule
         )
     except ValidationError:
         raise ValidationException(
-            f"a schedule's name has 1 to 64 letters, digits, '.', '_' or '-'; {rule!r} has not"
+            f"the schedule name {rule!r} is not valid: use 1 to 64 letters, digits, '.', '_' or '-'"
         ) from None
     except ValueError as error:
         raise ValidationException(str(error)) from None
@@ -112,4 +113,4 @@ def _check_zone(timezone: str) -> None:
     try:
         ZoneInfo(timezone)
     except (ValueError, OSError, LookupError):
-        raise ValueError(f"there is no time zone {timezone!r}; they are named as Europe/Zurich") from None
+        raise ValueError(f"time zone {timezone!r} does not exist; use a name such as Europe/Zurich") from None

@@ -1,4 +1,4 @@
-"""Make webhooks of the `AWS::CodePipeline::Webhook` resources beside a definition, once its pipeline is there."""
+"""Create webhooks for the `AWS::CodePipeline::Webhook` resources beside a definition, once the pipeline exists."""
 
 from __future__ import annotations
 
@@ -14,24 +14,22 @@ from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
 
 
 def make_webhooks(resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Make each webhook that is not there yet; a sentence for each. One that is there is never changed."""
+    """Create each webhook that does not exist, and return a sentence for each. Existing ones are never changed."""
     return [
-        f"{logical_id} ({WEBHOOK}): {_make(logical_id, resource.get('Properties') or {})}"
+        f"{logical_id} ({WEBHOOK}): {_create(logical_id, resource.get('Properties') or {})}"
         for logical_id, resource in resources.items()
         if resource.get("Type") == WEBHOOK
     ]
 
 
-def _make(logical_id: str, properties: Mapping[str, Any]) -> str:
+def _create(logical_id: str, properties: Mapping[str, Any]) -> str:
     wire = _as_put(logical_id, properties)
     if "${" in str(wire) or "{{resolve:" in str(wire):
-        return (
-            "kept as data: the template does not say all of it; make it with: codepipeline webhook put FILE"
-        )
+        return "kept as data: some of its values are not known; create it with: codepipeline webhook put FILE"
     try:
         definition = WebhookDefinition.model_validate(wire)
         if find_webhook(definition.name):
-            return f"webhook {definition.name!r} is there"
+            return f"webhook {definition.name!r} exists"
         put_webhook(definition)
     except ValidationError as error:
         wrong = "; ".join(
@@ -40,11 +38,11 @@ def _make(logical_id: str, properties: Mapping[str, Any]) -> str:
         return f"kept as data: {wrong}"
     except CodePipelineError as error:
         return f"kept as data: {error}"
-    return f"made webhook {definition.name!r}; its address: codepipeline webhook list"
+    return f"created webhook {definition.name!r}; print its URL with: codepipeline webhook list"
 
 
 def _as_put(logical_id: str, properties: Mapping[str, Any]) -> dict[str, Any]:
-    """The resource's properties as PutWebhook spells them."""
+    """The resource's properties in PutWebhook's format."""
     settings = properties.get("AuthenticationConfiguration") or {}
     kept = {name: settings[name] for name in ("SecretToken", "AllowedIPRange") if settings.get(name)}
     filters = [

@@ -1,4 +1,4 @@
-"""Check buildspec files: which files are meant, what is wrong in them, and what CodeBuild would do with them."""
+"""Check buildspec files: recognize them, find their problems, and predict what CodeBuild would do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OTHERS = {"Resources", "pipeline", "stages"}
 
 
 def has_buildspec_name(path: Path) -> bool:
-    """Whether a file is called as buildspecs are: `buildspec.yml`, `buildspec_debug.yaml`, `api-buildspec.json`."""
+    """Whether a file has the name of a buildspec: `buildspec.yml`, `buildspec_debug.yaml`, `api-buildspec.json`."""
     return bool(_NAME.fullmatch(path.name))
 
 
@@ -27,12 +27,12 @@ def looks_like_buildspec(document: Document) -> bool:
 
 
 def is_something_else(document: Document) -> bool:
-    """Whether a document that is called like a buildspec is a template or a pipeline."""
+    """Whether a document with the name of a buildspec is a template or a pipeline."""
     return isinstance(document.content, dict) and bool(_OTHERS & document.content.keys())
 
 
 def check_buildspec(document: Document) -> tuple[list[Problem], str]:
-    """What is wrong with a buildspec, without places, and a sentence about what CodeBuild would do with it."""
+    """The problems of a buildspec, without line numbers, and a sentence about what CodeBuild would do with it."""
     buildspec, problems = parse_buildspec(document.content)
     repeated = [
         REPEATED.at(found.path, key=found.path.rpartition(".")[2], line=found.first.line)
@@ -52,5 +52,5 @@ def _outcome(buildspec: Buildspec | None) -> str:
 
 def _builds(batch: Batch) -> str:
     names = [build.identifier for build in batch.builds]
-    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    return f"{len(names)} build{'' if len(names) == 1 else 's'} ({shown})"
+    listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return f"{len(names)} build{'' if len(names) == 1 else 's'} ({listed})"

@@ -1,4 +1,4 @@
-"""Check definition files, and folders of them: every problem with its line. No server, and no Prefect, is needed."""
+"""Check definition files and folders: report every problem with its line. Needs no server and imports no Prefect."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from prefect_codepipeline.model.definition.declaration import PipelineDeclaratio
 from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.model.validation import Problem, declare_or_problems
 
-Look = Callable[[PipelineDeclaration], list[Problem]]
+Check = Callable[[PipelineDeclaration], list[Problem]]
 Kind = Literal["pipeline", "buildspec"]
 
 _ENDINGS = {".json", ".template", ".yaml", ".yml"}
 _NOT_ENTERED = {"node_modules", "__pycache__"}
-# What a file in a folder says somewhere when it is meant for us; others there are nobody's mistake.
-_MEANT = re.compile(rb"\bstages\b|AWS::CodePipeline::Pipeline|\A(?:\xff\xfe|\xfe\xff)")
-_MEANT_BUILDSPEC = re.compile(rb"\b(?:phases|batch)\b|\A(?:\xff\xfe|\xfe\xff)")
+# Text that a definition in a folder contains. Other files of a folder are ignored.
+_PIPELINE_TEXT = re.compile(rb"\bstages\b|AWS::CodePipeline::Pipeline|\A(?:\xff\xfe|\xfe\xff)")
+_BUILDSPEC_TEXT = re.compile(rb"\b(?:phases|batch)\b|\A(?:\xff\xfe|\xfe\xff)")
 
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """A file with everything that is wrong in it. `unreadable` says why there was nothing to check, else empty.
+    """A file with its problems. `unreadable` is the reason why the file could not be checked, else empty.
 
-    `outcome` says of a buildspec what CodeBuild would do with it.
+    `outcome` describes what CodeBuild would do with a buildspec.
     """
 
     name: str
@@ -55,35 +55,35 @@ class CheckedFile:
 
 def check_files(
     paths: Iterable[Path],
-    look: Look = check_runnable,
+    check: Check = check_runnable,
     region: str | None = None,
     kind: Kind | None = None,
 ) -> Iterator[CheckedFile]:
-    """Each file, and each definition and buildspec in each folder and below it, in the order of names.
+    """Check each file, and each definition and buildspec in and below each folder, sorted by name.
 
     Args:
-        paths: files and folders. Files in folders that are neither a pipeline nor a buildspec are left out.
-        look: finds what is wrong with a declaration, beside its fields.
-        region: what templates are evaluated for.
-        kind: what the files are, and what is looked for in folders. Without it, names tell buildspecs.
+        paths: files and folders. In folders, files that are neither a pipeline nor a buildspec are ignored.
+        check: returns the problems of a declaration, beyond those of single fields.
+        region: the AWS region for which templates are evaluated.
+        kind: the kind of the files, and of the files to search for in folders. None: buildspecs are recognized by name.
     """
     for path in paths:
         if path.is_dir():
-            yield from (check_file(found, look, region, kind) for found in _files_below(path, kind))
+            yield from (check_file(found, check, region, kind) for found in _files_below(path, kind))
         else:
-            yield check_file(path, look, region, kind)
+            yield check_file(path, check, region, kind)
 
 
 def check_file(
-    path: Path, look: Look = check_runnable, region: str | None = None, kind: Kind | None = None
+    path: Path, check: Check = check_runnable, region: str | None = None, kind: Kind | None = None
 ) -> CheckedFile:
-    """What is wrong in one file, a definition, a CloudFormation template or a buildspec."""
+    """Check one file: a definition, a CloudFormation template or a buildspec."""
     try:
         document = read_file(path)
         if _is_buildspec(path, document, kind):
             return _checked_buildspec(document)
         is_template = _is_template(document)
-        found = _of_template(document, look, region) if is_template else _of_definition(document, look)
+        found = _of_template(document, check, region) if is_template else _of_definition(document, check)
         problems = sorted(found, key=lambda problem: (problem.line, problem.column))
     except UnreadableDefinition as error:
         return CheckedFile(str(path), unreadable=str(error), line=error.line or 0, column=error.column or 0)
@@ -100,11 +100,11 @@ def _checked_buildspec(document: Document) -> CheckedFile:
 
 
 def read_runnable(path: Path) -> tuple[PipelineDeclaration, list[Problem]]:
-    """The definition in a file that can run here, and the warnings about it.
+    """The definition in a file, checked to be runnable, and its warnings.
 
     Raises:
-        UnreadableDefinition: the file cannot be read, or holds no pipeline.
-        InvalidDefinition: it breaks rules or cannot run here; every error is listed with its line.
+        UnreadableDefinition: the file cannot be read, or contains no pipeline.
+        InvalidDefinition: it breaks rules or is not supported; lists every error with its line.
     """
     written = pipeline_in(read_file(path))
     declaration, problems = declare_or_problems(written.wire, check_runnable)
@@ -117,16 +117,16 @@ def read_runnable(path: Path) -> tuple[PipelineDeclaration, list[Problem]]:
     return declaration, problems
 
 
-def check_wire(wire: Any, look: Look = check_runnable) -> list[Problem]:
-    """Everything that is wrong with a pipeline: in its fields, between them, and what `look` finds."""
-    declaration, problems = declare_or_problems(wire, look)
-    return problems if declaration is None else look(declaration)
+def check_wire(wire: Any, check: Check = check_runnable) -> list[Problem]:
+    """All problems of a pipeline: of its fields, between them, and what `check` finds."""
+    declaration, problems = declare_or_problems(wire, check)
+    return problems if declaration is None else check(declaration)
 
 
-def _of_definition(document: Document, look: Look) -> Iterator[Problem]:
+def _of_definition(document: Document, check: Check) -> Iterator[Problem]:
     written = pipeline_in(document)
     missing = _missing_beside(Path(document.name))
-    for problem in check_wire(written.wire, look):
+    for problem in check_wire(written.wire, check):
         if name := missing.get(problem.path):
             problem = replace(
                 problem, hint=f"import it again with --parameter {name}=VALUE, or write the value here"
@@ -135,7 +135,7 @@ def _of_definition(document: Document, look: Look) -> Iterator[Problem]:
 
 
 def _missing_beside(definition: Path) -> dict[str, str]:
-    """For each path of an imported definition that waits for a value, the value's name."""
+    """The names of the missing values of an imported definition, by path."""
     if not definition.with_name(f"{definition.stem}.resources.yaml").is_file():
         return {}
     from prefect_codepipeline.deployments.files.resources import read_beside
@@ -143,8 +143,8 @@ def _missing_beside(definition: Path) -> dict[str, str]:
     return {path: name for name, missing in read_beside(definition).missing.items() for path in missing.paths}
 
 
-def _of_template(document: Document, look: Look, region: str | None) -> Iterator[Problem]:
-    """What is wrong with the pipelines of a template, but for values that only wait to be given."""
+def _of_template(document: Document, check: Check, region: str | None) -> Iterator[Problem]:
+    """The problems of a template's pipelines, except for missing values."""
     from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
 
     imported = import_document(document, {"AWS::Region": region} if region else {})
@@ -152,12 +152,12 @@ def _of_template(document: Document, look: Look, region: str | None) -> Iterator
         if problem.path:
             yield _placed(problem, document.place_of(problem.path))
     for pipeline in imported.pipelines:
-        for problem in pipeline.problems(look):
+        for problem in pipeline.problems(check):
             yield _placed(problem, pipeline.place_of(problem.path))
 
 
 def _placed(problem: Problem, place: Place) -> Problem:
-    # What is wrong with a template as such has no rule of a pipeline.
+    # A problem of the template itself has no validation rule.
     rule = problem.rule or "template"
     return replace(problem, line=place.line, column=place.column, rule=rule)
 
@@ -168,19 +168,19 @@ def _files_below(folder: Path, kind: Kind | None) -> Iterator[Path]:
             continue
         if path.is_dir():
             yield from _files_below(path, kind)
-        elif path.suffix.lower() in _ENDINGS and _is_meant(path, kind):
+        elif path.suffix.lower() in _ENDINGS and _is_wanted(path, kind):
             yield path
 
 
-def _is_meant(path: Path, kind: Kind | None) -> bool:
+def _is_wanted(path: Path, kind: Kind | None) -> bool:
     is_named = kind != "pipeline" and has_buildspec_name(path)
-    said = _MEANT_BUILDSPEC if kind == "buildspec" else _MEANT
+    expected = _BUILDSPEC_TEXT if kind == "buildspec" else _PIPELINE_TEXT
     try:
         with path.open("rb") as file:
             start = file.read(MAX_BYTES + 1)
     except OSError:
-        return True  # to be reported
-    if len(start) > MAX_BYTES or not (is_named or said.search(start)):
+        return True  # reported as unreadable later
+    if len(start) > MAX_BYTES or not (is_named or expected.search(start)):
         return False
     try:
         document = read_file(path)
@@ -188,7 +188,7 @@ def _is_meant(path: Path, kind: Kind | None) -> bool:
         return kind != "buildspec" or is_named
     if is_named and not is_something_else(document):
         return True
-    return looks_like_buildspec(document) if kind == "buildspec" else _holds_pipeline(document)
+    return looks_like_buildspec(document) if kind == "buildspec" else _contains_pipeline(document)
 
 
 def _is_buildspec(path: Path, document: Document, kind: Kind | None) -> bool:
@@ -201,7 +201,7 @@ def _is_template(document: Document) -> bool:
     return isinstance(document.content, dict) and "Resources" in document.content
 
 
-def _holds_pipeline(document: Document) -> bool:
+def _contains_pipeline(document: Document) -> bool:
     content: Any = document.content
     if not isinstance(content, dict):
         return False

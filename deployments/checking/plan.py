@@ -1,4 +1,4 @@
-"""The dry run of a pipeline: what would run in which order, where, and on what, as far as it can be known before."""
+"""The dry run of a pipeline: what would run, in which order, where, and with which inputs and values."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from prefect_codepipeline.model.definition.declaration import (
 from prefect_codepipeline.model.definition.plan import cut_into_segments
 from prefect_codepipeline.model.definition.variables import find_references
 
-# For each type of block (by its slug) the names there are, with their fields; None when no server was asked.
+# The existing blocks of each type: block type slug, then block name, then fields.
 Blocks = Mapping[str, Mapping[str, Mapping[str, Any]]]
 _SECRET_KEY = re.compile(r"token|secret|password|privatekey", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Need:
-    """A block that something leans on: `state` is present, missing, or unknown when no server was asked."""
+    """A required block: `state` is present, missing, or unknown without a server."""
 
     kind: str
     name: str
@@ -43,7 +43,7 @@ class PlannedVariable:
 
 @dataclass(frozen=True)
 class PlannedAction:
-    """What one action would do: `values` are its texts with what is known put in place."""
+    """What one action would do: `values` are its settings, with the known variables resolved."""
 
     name: str
     action_type: str
@@ -57,7 +57,7 @@ class PlannedAction:
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """What starts together inside a stage: the actions of one run order, or approvals that people decide."""
+    """Actions of a stage that start together: those of one run order, or approvals."""
 
     segment: int
     run_order: int
@@ -67,7 +67,7 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage with its steps in their order, and the conditions that are checked around them."""
+    """A stage with its steps in order, and its conditions."""
 
     name: str
     steps: list[PlannedStep]
@@ -76,7 +76,7 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole of a dry run."""
+    """The result of a dry run."""
 
     name: str
     pipeline_type: str
@@ -96,30 +96,30 @@ def plan(
     blocks: Blocks | None,
     store: str = "",
 ) -> Plan:
-    """The dry run.
+    """Return what an execution of a pipeline would do.
 
     Args:
-        declaration: checked, or made anyway of one that is not right.
-        given: variables of the execution.
-        where: for each stage's and action's name, where its commands would run.
-        beside: what came along with an imported pipeline.
-        blocks: those that the server has; None when there is no server.
+        declaration: a checked declaration, or one built leniently from an invalid definition.
+        given: the variables passed to the execution.
+        where: where commands would run, by the names of stage and action.
+        beside: the resources file of an imported pipeline.
+        blocks: the blocks on the server; None without a server.
         store: the name of the ArtifactStore block; empty for the default.
     """
-    look = _Look(declaration, given, where, blocks)
+    planner = _Planner(declaration, given, where, blocks)
     return Plan(
         declaration.name,
         declaration.pipeline_type,
         declaration.execution_mode,
-        look.variables,
-        [look.stage(stage) for stage in declaration.stages],
+        planner.variables,
+        [planner.stage(stage) for stage in declaration.stages],
         list(_store(store, blocks)),
         list(_resources(beside, blocks)),
         {name: ", ".join(missing.paths) for name, missing in beside.missing.items()},
     )
 
 
-class _Look:
+class _Planner:
     def __init__(
         self,
         declaration: PipelineDeclaration,
@@ -186,7 +186,7 @@ class _Look:
             return "waits for a person"
         kind = action.action_type_id
         if kind not in built_in_action_types():
-            return f"cannot run yet: this version has no {kind}"
+            return f"not supported: there is no provider for {kind}"
         if kind.category == "Source":
             return "in the worker"
         return self.where.get((stage, action.name), "in the worker")
@@ -201,13 +201,13 @@ class _Look:
         for reference in find_references(text):
             written = "#{" + reference.text + "}"
             if reference.namespace == "variables":
-                yield f"{written}: no value, give --variable {reference.key}=VALUE"
+                yield f"{written}: no value, pass --variable {reference.key}=VALUE"
             elif reference.namespace == "codepipeline":
-                yield f"{written}: of the execution"
-            elif made_by := self.namespaces.get(reference.namespace):
-                yield f"{written}: known when {made_by} has run"
+                yield f"{written}: known when the execution starts"
+            elif producer := self.namespaces.get(reference.namespace):
+                yield f"{written}: known when {producer} has run"
             else:
-                yield f"{written}: there is no such namespace"
+                yield f"{written}: the namespace does not exist"
 
 
 def _texts(action: ActionDeclaration) -> Iterator[tuple[str, str]]:
@@ -260,8 +260,8 @@ def _by_arn(arn: str, blocks: Blocks | None) -> Need:
 def _by_name(kind: str, names: tuple[str, ...], blocks: Blocks | None) -> Need:
     if blocks is None:
         return Need(kind, " or ".join(names), "unknown")
-    there = blocks.get(kind, {})
-    found = next((name for name in names if name in there), None)
+    existing = blocks.get(kind, {})
+    found = next((name for name in names if name in existing), None)
     return Need(kind, found or " or ".join(names), "present" if found else "missing")
 
 
@@ -281,9 +281,9 @@ def _resources(beside: Beside, blocks: Blocks | None) -> Iterator[str]:
             yield f"{what}: {block.reason}"
             continue
         does = {
-            "present": "is there",
-            "missing": "would be made by deploy",
-            "unknown": "made by deploy if missing",
+            "present": "exists",
+            "missing": "would be created by deploy",
+            "unknown": "created by deploy if missing",
         }
         yield f"{what}: {kind} {need.name!r} {does[need.state]}"
 

@@ -1,4 +1,4 @@
-"""Whether a definition can run here and now: the rules of CodePipeline, and what this version has."""
+"""Check whether a definition can run: CodePipeline's rules, and what this version supports."""
 
 from __future__ import annotations
 
@@ -27,19 +27,22 @@ _LATER = "is not available yet; this version cannot run it"
 
 
 def check_runnable(declaration: PipelineDeclaration, *, region: str | None = None) -> list[Problem]:
-    """Everything that keeps the definition from running, and warnings about what will surprise."""
+    """Every error that prevents the definition from running, and warnings about unexpected behaviour."""
     problems = check_rules(declaration, region=region)
-    said = {problem.path for problem in problems if problem.severity == "error"}
-    return [*problems, *(problem for problem in _not_here(declaration) if problem.path not in said)]
+    paths_with_errors = {problem.path for problem in problems if problem.severity == "error"}
+    return [
+        *problems,
+        *(problem for problem in _check_supported(declaration) if problem.path not in paths_with_errors),
+    ]
 
 
 def check_rules(declaration: PipelineDeclaration, *, region: str | None = None) -> list[Problem]:
-    """AWS's rules alone; a masked secret stands for the one of the action's connection, as if it were stored."""
+    """AWS's rules only. A masked secret is accepted, as if AWS had stored its value."""
     return validate(declaration, region=region, stored=declaration)
 
 
-def _not_here(declaration: PipelineDeclaration) -> Iterator[Problem]:
-    """What AWS has and this version has not, and what its own providers demand."""
+def _check_supported(declaration: PipelineDeclaration) -> Iterator[Problem]:
+    """Features that AWS has but this version does not support, and the requirements of providers."""
     yield from _not_available(declaration)
     for stage_index, stage in enumerate(declaration.stages):
         for action_index, action in enumerate(stage.actions):
@@ -63,11 +66,11 @@ def _not_available(declaration: PipelineDeclaration) -> Iterator[Problem]:
 def _check_action(action: ActionDeclaration, path: str) -> Iterator[Problem]:
     kind = action.action_type_id
     if kind not in built_in_action_types():
-        yield from _check_others(action, path)
+        yield from _check_plugin(action, path)
 
 
-def _check_others(action: ActionDeclaration, path: str) -> Iterator[Problem]:
-    """Action types that have no provider, or one that another package brings."""
+def _check_plugin(action: ActionDeclaration, path: str) -> Iterator[Problem]:
+    """Check an action type without a provider, or with a provider from another package."""
     kind = action.action_type_id
     known = _all_providers()
     if kind not in known:
@@ -80,13 +83,13 @@ def _check_others(action: ActionDeclaration, path: str) -> Iterator[Problem]:
             rule="not-available",
         )
     elif find_action_type(kind) is None:
-        # What AWS documents is checked by its table; a provider of that type demands nothing else.
+        # Action types of AWS are checked by AWS's rules; their providers have no further requirements.
         yield from _check_counts(action, known[kind], path)
         yield from _check_configuration(action, known[kind], path)
 
 
 def _all_providers() -> Mapping[ActionTypeId, ActionProvider]:
-    """The providers that can be used; none when no package brings further ones, for the registry imports Prefect."""
+    """All providers, or none if no package adds providers: then the registry, which imports Prefect, is not imported."""
     if not has_plugins():
         return {}
     from prefect_codepipeline.actions.registry import providers
@@ -95,7 +98,7 @@ def _all_providers() -> Mapping[ActionTypeId, ActionProvider]:
 
 
 def _check_counts(action: ActionDeclaration, provider: ActionProvider, path: str) -> Iterator[Problem]:
-    """For action types that AWS does not know: their providers alone know how many artifacts they take."""
+    """Check the artifact counts of action types that are not AWS's, as their providers declare them."""
     for what, artifacts, (least, most) in (
         ("input", action.input_artifacts, provider.inputs),
         ("output", action.output_artifacts, provider.outputs),
@@ -117,8 +120,8 @@ def _check_configuration(action: ActionDeclaration, provider: ActionProvider, pa
         for problem, details in zip(problems_of(error, provider.configuration), error.errors(), strict=False):
             key = str(details["loc"][0]) if details["loc"] else ""
             if any(find_references(action.configuration.get(key, ""))):
-                continue  # known only when its variables are
-            # A missing key has no place of its own.
+                continue  # can be checked only when its variables are known
+            # A missing key has no place in the file.
             here = (
                 f"{path}.configuration.{problem.path}"
                 if key in action.configuration
@@ -126,13 +129,13 @@ def _check_configuration(action: ActionDeclaration, provider: ActionProvider, pa
             )
             yield Problem(
                 here,
-                _words(action.name, key, details["type"], problem.message),
+                _message(action.name, key, details["type"], problem.message),
                 "InvalidActionDeclarationException",
                 hint=problem.hint,
             )
 
 
-def _words(action_name: str, key: str, kind: str, message: str) -> str:
+def _message(action_name: str, key: str, kind: str, message: str) -> str:
     if kind == "missing":
         return f"Action configuration for action '{action_name}' is missing required configuration '{key}'"
     if kind == "extra_forbidden":

@@ -1,4 +1,4 @@
-"""Whether a rule of a condition can run here: its provider, its configuration, its commands and artifacts."""
+"""Check whether a rule of a condition can run: its provider, configuration, commands and artifacts."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _EXCEPTION = "InvalidStageDeclarationException"
 
 
 def check_rule(rule: RuleDeclaration, path: str) -> Iterator[Problem]:
-    """Everything that keeps one rule from running, and warnings about what will surprise.
+    """Every error that prevents one rule from running, and warnings about unexpected behaviour.
 
     Args:
-        rule: as declared, its variables not resolved.
-        path: where it stands, `stages[1].beforeEntry.conditions[0].rules[0]`.
+        rule: the declared rule, with unresolved variables.
+        path: its place in the definition, `stages[1].beforeEntry.conditions[0].rules[0]`.
     """
     kind = rule.rule_type_id
     if kind.owner == "Custom":
-        yield from _check_own(rule, path)
+        yield from _check_custom(rule, path)
     elif find_rule_type(kind) and f"Rule/AWS/{kind.provider}/1" not in built_in_rules():
-        # What AWS documents is checked by its table, and whether AWS has it is said there as well.
+        # AWS's rule types are checked by AWS's rules, which also report unknown types.
         why = RULES_NOT_YET.get(kind.provider, "this version cannot run it")
         yield Problem(
             f"{path}.ruleTypeId",
@@ -75,10 +75,10 @@ def _check_commands(rule: RuleDeclaration, provider: RuleProvider, path: str) ->
             f"{path}.commands", f"Rule {rule.name} must have a non-empty commands field", _EXCEPTION
         )
     if rule.commands and not provider.commands:
-        yield Problem(f"{path}.commands", "only Commands rules have it", _EXCEPTION)
+        yield Problem(f"{path}.commands", "only Commands rules can have commands", _EXCEPTION)
     for index, command in enumerate(rule.commands or []):
         if "\n" in command or "\r" in command:
-            yield Problem(f"{path}.commands[{index}]", "a command is a single line", _EXCEPTION)
+            yield Problem(f"{path}.commands[{index}]", "a command must be a single line", _EXCEPTION)
 
 
 def _check_configuration(rule: RuleDeclaration, provider: RuleProvider, path: str) -> Iterator[Problem]:
@@ -90,16 +90,16 @@ def _check_configuration(rule: RuleDeclaration, provider: RuleProvider, path: st
             key = str(details["loc"][0]) if details["loc"] else ""
             values = [configuration.get(key, "")] if key else configuration.values()
             if any(any(find_references(value)) for value in values):
-                continue  # known only when its variables are
+                continue  # can be checked only when its variables are known
             yield Problem(
                 f"{path}.configuration.{problem.path}" if problem.path else f"{path}.configuration",
-                _words(rule.name, key, details["type"], problem.message),
+                _message(rule.name, key, details["type"], problem.message),
                 _EXCEPTION,
                 hint=problem.hint,
             )
 
 
-def _words(rule_name: str, key: str, kind: str, message: str) -> str:
+def _message(rule_name: str, key: str, kind: str, message: str) -> str:
     if kind == "missing":
         return f"Rule configuration for rule '{rule_name}' is missing required configuration '{key}'"
     if kind == "extra_forbidden":

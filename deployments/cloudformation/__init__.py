@@ -1,1 +1,1 @@
-"""CloudFormation templates in and out: what they say of pipelines, as definitions."""
+"""Convert pipelines between CloudFormation templates and definitions."""

@@ -1,4 +1,4 @@
-"""A definition as a CloudFormation template, with what came along when it was imported from one."""
+"""Convert a definition to a CloudFormation template, including the resources of an import."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect_codepipeline.deployments.cloudformation.pipelines import PIPELINE
 
-# Keys below which the names are the action's or the user's own.
+# The keys below these are the action's or the user's, and keep their spelling.
 _OWN_KEYS = {"configuration"}
 _NAME = re.compile(r"\$\{(AWS::[A-Za-z]+|[A-Za-z0-9]+(?:\.[A-Za-z0-9.]+)?)\}")
 _PARAMETER = re.compile(r"[A-Za-z0-9]+")
@@ -24,12 +24,12 @@ def as_template(
     """The template of a pipeline.
 
     Args:
-        wire: the declaration as the API spells it. Its version is left out: CloudFormation counts by itself.
-        logical_id: of the pipeline in the template.
-        properties: of the pipeline, that no declaration has; spelled as in CloudFormation.
-        resources: that stand beside it, as `NAME.resources.yaml` keeps them.
-        missing: the names of values that are not known. Where `${name}` stands it is substituted by `Fn::Sub`, and
-            those that are no attributes of resources become parameters.
+        wire: the declaration in the API's format. Its version is omitted: CloudFormation counts versions itself.
+        logical_id: the pipeline's logical id in the template.
+        properties: CloudFormation properties of the pipeline that a declaration does not have.
+        resources: additional resources, as in `NAME.resources.yaml`.
+        missing: the names of unknown values. `${name}` is written with `Fn::Sub`; names that are not attributes of
+            resources become parameters.
     """
     names = {name for name in missing if _NAME.fullmatch("${" + name + "}")}
     pipeline = {
@@ -83,7 +83,7 @@ def _substituted(part: Any, names: set[str]) -> Any:
 
 
 def _with_others_kept(text: str, names: set[str]) -> str:
-    """The text for `Fn::Sub`, in which `${...}` that is no missing value stays as it is."""
+    """The text for `Fn::Sub`, with every `${...}` escaped that is not a missing value."""
     return re.sub(
         r"\$\{([^{}]*)\}", lambda match: match[0] if match[1] in names else "${!" + match[1] + "}", text
     )

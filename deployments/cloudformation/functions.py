@@ -1,7 +1,7 @@
 """CloudFormation's intrinsic functions, one Python function each.
 
-A function is given the template, its argument as it is written, and where that stands. What cannot be known becomes
-a marked name; what CloudFormation would refuse becomes a problem of the template and a marked name.
+A function receives the template, its unevaluated argument, and the path of the argument. An unknown value becomes a
+marked name. An argument that CloudFormation would reject becomes a problem of the template and a marked name.
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
 """
 
@@ -20,8 +20,8 @@ from prefect_codepipeline.deployments.cloudformation.unknown import (
     holds_unknown,
     is_unknown,
     names_in,
-    shown,
     unknown,
+    with_placeholders,
 )
 
 
@@ -64,22 +64,22 @@ def call(template: Evaluation, name: str, argument: Any, path: str, out: str) ->
     """The value of a function.
 
     Args:
-        template: it stands in.
-        name: such as `Fn::Join`.
-        argument: as it is written.
-        path: of the argument.
-        out: of the value, in what is made of the template.
+        template: the template that contains the function.
+        name: the function's name, such as `Fn::Join`.
+        argument: the unevaluated argument.
+        path: the path of the argument in the document.
+        out: the path of the value in the result.
     """
     if name not in FUNCTIONS:
-        message = f"Template error: there is no function {name}"
+        message = f"Template error: function {name} does not exist"
         template.problem(path, message, name, FUNCTIONS)
-        return template.lacking(name, "a function that is not known")
+        return template.lacking(name, "an unknown function")
     return FUNCTIONS[name](template, argument, path, out)
 
 
 def _ref(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     if not isinstance(argument, str):
-        return _malformed(template, path, "Ref", "a text")
+        return _malformed(template, path, "Ref", "a string")
     return template.ref(argument, path)
 
 
@@ -87,7 +87,7 @@ def _get_att(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     if isinstance(argument, str) and "." in argument:
         argument = argument.split(".", 1)
     if not isinstance(argument, list) or len(argument) < 2 or not isinstance(argument[0], str):
-        return _malformed(template, path, "Fn::GetAtt", "the names of a resource and of its attribute")
+        return _malformed(template, path, "Fn::GetAtt", "the names of a resource and of an attribute")
     attribute = ".".join(_text(template, part, path) for part in argument[1:])
     return template.attribute(argument[0], bare(attribute), path)
 
@@ -98,8 +98,8 @@ def _sub(template: Evaluation, argument: Any, path: str, out: str) -> Any:
         text = argument[0]
         variables = {key: _text(template, item, f"{path}[1].{key}") for key, item in argument[1].items()}
     if not isinstance(text, str):
-        return _malformed(template, path, "Fn::Sub", "a text, or a text and a mapping of its variables")
-    known = _ends_of(variables)
+        return _malformed(template, path, "Fn::Sub", "a string, or a string and a mapping of its variables")
+    known = _with_stripped_keys(variables)
 
     def value(match: re.Match[str]) -> str:
         template.step()
@@ -117,7 +117,7 @@ def _sub(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     return _SUB.sub(value, text)
 
 
-def _ends_of(variables: dict[str, str]) -> dict[str, str]:
+def _with_stripped_keys(variables: dict[str, str]) -> dict[str, str]:
     return {key.strip(): value for key, value in variables.items()}
 
 
@@ -133,18 +133,18 @@ def _join(template: Evaluation, argument: Any, path: str, out: str) -> Any:
 
 def _split(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     if not isinstance(argument, list) or len(argument) != 2:
-        return _malformed(template, path, "Fn::Split", "a delimiter and a text")
+        return _malformed(template, path, "Fn::Split", "a delimiter and a string")
     delimiter = _text(template, argument[0], f"{path}[0]")
     text = _text(template, argument[1], f"{path}[1]")
     if not delimiter:
         return _malformed(template, path, "Fn::Split", "a delimiter that is not empty")
     parts = text.split(delimiter) if not holds_unknown(text) else _split_around(text, delimiter)
-    # Into how many parts an unknown text falls is not known.
+    # The number of parts of an unknown text is not known.
     return parts if len(parts) > 1 or not holds_unknown(text) else unknown(f"{bare(text)}.split({delimiter})")
 
 
 def _split_around(text: str, delimiter: str) -> list[str]:
-    """Split, but not inside of the names of unknown values."""
+    """Split, but not inside the names of unknown values."""
     kept = {f"\uf8f2{index}\uf8f3": unknown(name) for index, name in enumerate(names_in(text))}
     for key, mark in kept.items():
         text = text.replace(mark, key)
@@ -161,12 +161,12 @@ def _select(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     items = _value(template, argument[1], f"{path}[1]")
     if is_unknown(items) or is_unknown(index):
         inner = bare(items) if isinstance(items, str) else "list"
-        return template.lacking(f"{inner}[{bare(index)}]", "an item of a list that is not known")
+        return template.lacking(f"{inner}[{bare(index)}]", "an item of an unknown list")
     if not isinstance(items, list) or not index.isdecimal() or len(index) > 9:
         return _malformed(template, path, "Fn::Select", "a number and a list")
     if int(index) >= len(items):
         template.problem(path, f"Template error: Fn::Select cannot select nonexistent value at index {index}")
-        return template.lacking(f"Fn::Select[{index}]", "an item that the list has not")
+        return template.lacking(f"Fn::Select[{index}]", "an item that does not exist in the list")
     return items[int(index)]
 
 
@@ -186,7 +186,7 @@ def _find_in_map(template: Evaluation, argument: Any, path: str, out: str) -> An
     )
     if any(holds_unknown(name) for name in names):
         return template.lacking(
-            "FindInMap." + ".".join(map(bare, names)), "a value of Mappings, when its keys are known"
+            "FindInMap." + ".".join(map(bare, names)), "a value of Mappings, whose keys are not known"
         )
     found: Any = template.mappings
     for name in names:
@@ -195,7 +195,7 @@ def _find_in_map(template: Evaluation, argument: Any, path: str, out: str) -> An
                 return template.value(default, f"{path}[3].DefaultValue", out)
             message = f"Template error: Unable to get mapping for {'::'.join(names)}"
             template.problem(path, message, name, found if isinstance(found, dict) else ())
-            return template.lacking("FindInMap." + ".".join(names), "a value that Mappings do not have")
+            return template.lacking("FindInMap." + ".".join(names), "a value that does not exist in Mappings")
         found = found[name]
     return template.value(found, "Mappings." + ".".join(names), out)
 
@@ -208,7 +208,7 @@ def _import_value(template: Evaluation, argument: Any, path: str, out: str) -> A
 def _base64(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     text = _text(template, argument, path)
     if holds_unknown(text):
-        return template.lacking(f"Base64({bare(text)})", "Base64 of a text that is not known")
+        return template.lacking(f"Base64({bare(text)})", "Base64 of an unknown text")
     return base64.b64encode(text.encode()).decode()
 
 
@@ -217,7 +217,7 @@ def _length(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     if isinstance(items, list):
         return str(len(items))
     if is_unknown(items):
-        return template.lacking(f"Length({bare(items)})", "the length of a list that is not known")
+        return template.lacking(f"Length({bare(items)})", "the length of an unknown list")
     return _malformed(template, path, "Fn::Length", "a list")
 
 
@@ -238,7 +238,7 @@ def _cidr(template: Evaluation, argument: Any, path: str, out: str) -> Any:
 def _transform(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     name = argument.get("Name") if isinstance(argument, dict) else None
     name = name if isinstance(name, str) else "Transform"
-    return template.lacking(name, f"what macro {name} makes")
+    return template.lacking(name, f"the result of macro {name}")
 
 
 FUNCTIONS: dict[str, Function] = {
@@ -286,9 +286,7 @@ def with_loops(template: Evaluation, node: dict[str, Any], path: str) -> dict[st
         return node
     found: dict[str, Any] = {}
     for key, argument in node.items():
-        found |= (
-            _written_out(template, argument, f"{path}.{key}") if key.startswith(_LOOP) else {key: argument}
-        )
+        found |= _expanded(template, argument, f"{path}.{key}") if key.startswith(_LOOP) else {key: argument}
     return found
 
 
@@ -305,7 +303,8 @@ def _written_out(template: Evaluation, argument: Any, path: str) -> dict[str, An
     items = _value(template, collection, f"{path}[1]")
     if not isinstance(items, list):
         template.problem(
-            path, f"Template error: Fn::ForEach needs the list {shown(str(items))!r} to be known"
+            path,
+            f"Template error: Fn::ForEach needs a known list, but {with_placeholders(str(items))!r} is not known",
         )
         return {}
     found: dict[str, Any] = {}
@@ -351,9 +350,9 @@ def _as_text(template: Evaluation, value: Any, path: str) -> str:
     if text is not None:
         return text
     if isinstance(value, list):
-        # A list where a text is wanted: CloudFormation refuses it, but for lists of parameters in Fn::Sub.
+        # CloudFormation rejects a list instead of a string, except list parameters in Fn::Sub.
         return ",".join(_as_text(template, item, path) for item in value)
-    return str(_malformed(template, path, "a function", "a text"))
+    return str(_malformed(template, path, "a function", "a string"))
 
 
 def _spelled(value: Any) -> Any:
@@ -363,4 +362,4 @@ def _spelled(value: Any) -> Any:
 
 def _malformed(template: Evaluation, path: str, function: str, what: str) -> str:
     template.problem(path, f"Template error: {function} takes {what}")
-    return template.lacking(path, "what a function gives that is not written as it should be")
+    return template.lacking(path, "the result of a function with an invalid argument")

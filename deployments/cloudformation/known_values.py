@@ -1,11 +1,11 @@
-"""What `Ref` and `Fn::GetAtt` give for resources whose names a template says itself.
+"""The values of `Ref` and `Fn::GetAtt` for resources whose names are in the template.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-template-resource-type-ref.html
 """
 
 from __future__ import annotations
 
-# `Ref` gives the value of this property.
+# `Ref` returns the value of this property.
 NAMES = {
     "AWS::CodeBuild::Project": "Name",
     "AWS::CodeDeploy::Application": "ApplicationName",
@@ -26,20 +26,20 @@ NAMES = {
     "AWS::SSM::Parameter": "Name",
     "AWS::Serverless::Function": "FunctionName",
 }
-# Without a name of their own these get one of us, as they come along with the pipeline.
+# If these have no name, the import assigns one, because they are imported with the pipeline.
 NAMED_HERE = {
     "AWS::CodeBuild::Project",
     "AWS::CodeDeploy::Application",
     "AWS::CodeDeploy::DeploymentGroup",
     "AWS::CodePipeline::Pipeline",
 }
-# `Fn::GetAtt` gives the value of this property.
+# `Fn::GetAtt` returns the value of this property.
 ATTRIBUTES = {
     ("AWS::CodeCommit::Repository", "Name"): "RepositoryName",
     ("AWS::ECS::Service", "Name"): "ServiceName",
     ("AWS::SSM::Parameter", "Value"): "Value",
 }
-# `Fn::GetAtt` of an attribute that is made of the name and what the account is.
+# `Fn::GetAtt` of an attribute that is built from the name and the account's values.
 MADE_OF_NAME = {
     ("AWS::CodeBuild::Project", "Arn"): "arn:{partition}:codebuild:{region}:{account}:project/{name}",
     (
@@ -59,7 +59,7 @@ PSEUDO_PARAMETERS = {
     "AWS::StackName": None,
     "AWS::NotificationARNs": None,
 }
-# Kept with a resource that comes along, as its block is made of them.
+# Attributes stored with an imported resource, because its block is created from them.
 KEPT_ATTRIBUTES = {
     "AWS::CodeBuild::Project": "Ref",
     "AWS::CodeCommit::Repository": "CloneUrlHttp",

@@ -1,4 +1,4 @@
-"""The pipelines of a template or a definition, with what comes along and what is missing.
+"""The pipelines of a template or a definition, with their resources and missing values.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-codepipeline-pipeline.html
 """
@@ -37,7 +37,7 @@ BESIDE = {
     "AWS::CodeStarConnections::Connection",
     "AWS::Events::Rule",
 }
-# Properties that the API's declaration has no key for; they are kept beside it as they are.
+# Properties that the API's declaration has no key for; they are stored unchanged in the resources file.
 EXTRAS = ("DisableInboundStageTransitions", "RestartExecutionOnUpdate", "Tags")
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
 _STAND_INS = {"AWS::AccountId": "111122223333"}
@@ -47,16 +47,16 @@ _DYNAMIC = re.compile(r"\{\{(resolve:[^{}]+)\}\}")
 
 @dataclass(frozen=True)
 class ImportedPipeline:
-    """One pipeline as the API spells it, with everything that came with it.
+    """One pipeline in the API's format, with its resources and missing values.
 
     Args:
-        wire: the declaration, not checked yet; what is not known stands as `${name}`.
-        document: it was read from.
-        origins: for each path of `wire`, the path in the document it came from.
-        extras: properties of the template's pipeline that no declaration has, spelled as CloudFormation does.
-        resources: the resources beside it, by logical id: `{"Type": ..., "Properties": {...}}`, with `Attributes`
-            for those whose blocks are made of what `Ref` or `Fn::GetAtt` gives.
-        missing: the values that are not known, with the paths of `wire` and of the resources that hold them.
+        wire: the declaration, not checked yet; unknown values are written as `${name}`.
+        document: the source of the pipeline.
+        origins: for each path of `wire`, its path in the document.
+        extras: CloudFormation properties of the pipeline that a declaration does not have.
+        resources: the additional resources by logical id: `{"Type": ..., "Properties": {...}}`, with `Attributes`
+            for those whose blocks need a value of `Ref` or `Fn::GetAtt`.
+        missing: the unknown values, with their paths in `wire` and in the resources.
     """
 
     wire: dict[str, Any]
@@ -69,28 +69,28 @@ class ImportedPipeline:
 
     @property
     def name(self) -> str:
-        """The pipeline's name; its logical id when the name is no text."""
+        """The pipeline's name, or its logical id if the name is not a string."""
         name = self.wire.get("name")
         return name if isinstance(name, str) and name else self.logical_id or "pipeline"
 
     def place_of(self, path: str) -> Place:
-        """Where a problem's path stands in the file, or the nearest part around it."""
+        """The place of a problem's path in the file, or of the nearest enclosing part."""
         while path and path not in self.origins:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return self.document.place_of(self.origins.get(path, ""))
 
-    def problems(self, look: Callable[[PipelineDeclaration], list[Problem]]) -> list[Problem]:
-        """What is wrong with the pipeline, but for what only waits for missing values.
+    def problems(self, check: Callable[[PipelineDeclaration], list[Problem]]) -> list[Problem]:
+        """The problems of the pipeline, except for those of missing values.
 
         Args:
-            look: finds what is wrong between fields.
+            check: returns the problems between fields.
         """
         stand_ins = {
             name: _STAND_INS.get(name, f"unknown-{number}") for number, name in enumerate(self.missing)
         }
-        declaration, problems = declare_or_problems(_with_stand_ins(self.wire, stand_ins), look)
+        declaration, problems = declare_or_problems(_with_stand_ins(self.wire, stand_ins), check)
         if declaration:
-            problems = look(declaration)
+            problems = check(declaration)
         waiting = {path for missing in self.missing.values() for path in missing.paths}
         return [
             problem
@@ -101,7 +101,7 @@ class ImportedPipeline:
 
 @dataclass(frozen=True)
 class Imported:
-    """What a document holds: its pipelines, and what CloudFormation would refuse of the template."""
+    """The pipelines of a document, and the problems that CloudFormation would report for the template."""
 
     pipelines: list[ImportedPipeline]
     problems: list[Problem]
@@ -113,24 +113,22 @@ def import_document(
     given: Mapping[str, str] | None = None,
     ask: Callable[[str, str], str | None] | None = None,
 ) -> Imported:
-    """Every pipeline of a template, or the one of a definition.
+    """Import every pipeline of a template, or the pipeline of a definition.
 
     Args:
-        document: a CloudFormation template, or what `aws codepipeline get-pipeline` prints.
-        given: values of parameters and of what only AWS knows, by name.
-        ask: is asked for a parameter without value, by its name and what it is; None leaves it missing.
+        document: a CloudFormation template, or the output of `aws codepipeline get-pipeline`.
+        given: values of parameters, and of values that only AWS knows, by name.
+        ask: called with name and description of a parameter without a value; None leaves it missing.
 
     Raises:
-        UnreadableDefinition: it is neither, or cannot be evaluated within bounds.
+        UnreadableDefinition: the document is neither, or its evaluation exceeds the limits.
     """
     content = document.content
     if isinstance(content, dict) and "Resources" in content:
         try:
             return _of_template(document, given or {}, ask)
         except RecursionError:
-            raise UnreadableDefinition(
-                f"{document.name}: its functions lead too deep into one another"
-            ) from None
+            raise UnreadableDefinition(f"{document.name}: its functions are nested too deeply") from None
     return Imported([_of_definition(pipeline_in(document))], _unused(set(given or {}), set()), document)
 
 
@@ -147,16 +145,16 @@ def _of_template(
     document: Document, given: Mapping[str, str], ask: Callable[[str, str], str | None] | None
 ) -> Imported:
     template = Template(document, given, stack_name_of(document.name), ask)
-    found = [_Seen(resource, dict(template.origins)) for resource in template.of_types({PIPELINE})]
-    problems = [_left_out(logical_id, name) for logical_id, name in template.left_out.items()]
-    beside = [_Seen(resource, {}) for resource in template.of_types(BESIDE)]
+    found = [_Found(resource, dict(template.origins)) for resource in template.of_types({PIPELINE})]
+    problems = [_skipped(logical_id, name) for logical_id, name in template.skipped.items()]
+    beside = [_Found(resource, {}) for resource in template.of_types(BESIDE)]
     pipelines = [_pipeline(each, beside, template, given) for each in found]
     known = {*template.missing, *template.parameters}
     return Imported(pipelines, [*template.problems, *problems, *_unused(template.unused, known)], document)
 
 
 def _with_stand_ins(part: Any, stand_ins: Mapping[str, str], key: str = "") -> Any:
-    """The wire data with something of the right form for each missing value, so that all else can be checked."""
+    """The wire data with a valid placeholder for each missing value, so that the rest can be checked."""
     if isinstance(part, dict):
         return {
             _with_stand_ins(own, stand_ins): _with_stand_ins(item, stand_ins, own)
@@ -171,18 +169,18 @@ def _with_stand_ins(part: Any, stand_ins: Mapping[str, str], key: str = "") -> A
     return f"arn:aws:iam::111122223333:role/{text}" if is_whole and key == "roleArn" else text
 
 
-def _left_out(logical_id: str, condition: str) -> Problem:
+def _skipped(logical_id: str, condition: str) -> Problem:
     return Problem(
         f"Resources.{logical_id}",
-        f"{logical_id} is left out, since condition {condition} does not hold",
+        f"{logical_id} is skipped, because condition {condition} is false",
         severity="warning",
         rule="template",
-        hint="give other parameters",
+        hint="pass other parameters",
     )
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Found:
     resource: Resource
     origins: Mapping[str, str]
 
@@ -191,7 +189,7 @@ def _unused(names: set[str], known: set[str]) -> list[Problem]:
     return [
         Problem(
             "",
-            f"--parameter {name} is not asked for here",
+            f"--parameter {name} is not used by the document",
             severity="warning",
             hint=nearest(name, known),
             rule="template",
@@ -201,7 +199,7 @@ def _unused(names: set[str], known: set[str]) -> list[Problem]:
 
 
 def _pipeline(
-    seen: _Seen, beside: list[_Seen], template: Template, given: Mapping[str, str]
+    found: _Found, beside: list[_Found], template: Template, given: Mapping[str, str]
 ) -> ImportedPipeline:
     waiting: dict[str, list[str]] = {}
     reasons = dict(template.missing)
@@ -209,11 +207,11 @@ def _pipeline(
     def text_at(path: str) -> Callable[[str], str]:
         return lambda text: _finished(text, path, given, template, reasons, waiting)
 
-    properties = dict(seen.resource.properties)
+    properties = dict(found.resource.properties)
     extras = {key: _each_text(properties.pop(key), key, text_at) for key in EXTRAS if key in properties}
-    spelled = _Spelling(seen.origins)
+    spelled = _Spelling(found.origins)
     wire = with_numbers(_each_text(spelled.pipeline(properties), "", text_at))
-    own = [each.resource for each in beside if _belongs(each.resource, seen.resource, wire)]
+    own = [each.resource for each in beside if _belongs(each.resource, found.resource, wire)]
     resources = {
         each.logical_id: {
             "Type": each.type,
@@ -227,7 +225,7 @@ def _pipeline(
         for name, paths in waiting.items()
     }
     return ImportedPipeline(
-        wire, template.document, spelled.origins, extras, resources, missing, seen.resource.logical_id
+        wire, template.document, spelled.origins, extras, resources, missing, found.resource.logical_id
     )
 
 
@@ -248,20 +246,20 @@ def _finished(
     reasons: dict[str, Missing],
     waiting: dict[str, list[str]],
 ) -> str:
-    """The text as it is written down: `${name}` for each value that is not known, each noted with its path."""
+    """The final text: with `${name}` for each unknown value, which is recorded with its path."""
 
     def dynamic(match: re.Match[str]) -> str:
         name = match[1]
         template.unused.discard(name)
         if name in given:
             return given[name]
-        reasons.setdefault(name, Missing(name, "a value that AWS keeps"))
+        reasons.setdefault(name, Missing(name, "a value stored in AWS"))
         waiting.setdefault(name, []).append(path)
         return match[0]
 
     for name in names_in(text):
         waiting.setdefault(name, []).append(path)
-    return _DYNAMIC.sub(dynamic, shown(text))
+    return _DYNAMIC.sub(dynamic, with_placeholders(text))
 
 
 def _each_text(part: Any, path: str, text_at: Callable[[str], Callable[[str], str]]) -> Any:
@@ -278,9 +276,9 @@ def _each_text(part: Any, path: str, text_at: Callable[[str], Callable[[str], st
 
 
 class _Spelling:
-    """A template's properties as the API spells them; `origins` follows along.
+    """Converts a template's properties to the API's format, and maintains `origins`.
 
-    All scalars become texts, as CloudFormation makes them; `with_numbers` makes the few numbers of them again.
+    All scalars become strings, as in CloudFormation; `with_numbers` converts the few numbers back.
     """
 
     def __init__(self, origins: Mapping[str, str]) -> None:
@@ -288,7 +286,7 @@ class _Spelling:
         self.origins: dict[str, str] = {"": origins.get("", "")}
 
     def pipeline(self, properties: dict[str, Any]) -> dict[str, Any]:
-        """The declaration of a pipeline's properties."""
+        """The declaration from a pipeline's properties."""
         found = {}
         for key, value in properties.items():
             own = lower_first(key)
@@ -305,10 +303,12 @@ class _Spelling:
         for index, each in enumerate(stores):
             region = as_text(each.get("Region")) if isinstance(each, dict) else None
             if region is None or region in found:
-                # No mapping can say it; the checks of the definition tell that a mapping is wanted.
+                # Cannot be written as a mapping; the checks of the definition will report that a mapping is required.
                 return self._part(stores, "ArtifactStores", "artifactStores")
             before = f"ArtifactStores[{index}].ArtifactStore"
-            found[region] = self._part(each.get("ArtifactStore"), before, f"artifactStores.{shown(region)}")
+            found[region] = self._part(
+                each.get("ArtifactStore"), before, f"artifactStores.{with_placeholders(region)}"
+            )
         return found
 
     def _part(self, value: Any, before: str, path: str, own_keys: bool = True) -> Any:
@@ -324,7 +324,7 @@ class _Spelling:
         found: dict[str, Any] = {}
         for key, item in value.items():
             own = lower_first(key) if own_keys else key
-            # The keys of a configuration are the action's, not the API's.
+            # The keys of a configuration belong to the action, not to the API.
             inner = own_keys and key != "Configuration"
             found[own] = self._part(item, f"{before}.{key}", f"{path}.{own}", inner)
         return found
@@ -340,7 +340,7 @@ def lower_first(key: str) -> str:
 
 
 def _belongs(resource: Resource, pipeline: Resource, wire: dict[str, Any]) -> bool:
-    """Whether a resource is the pipeline's. A project may be several pipelines', a rule is its target's."""
+    """Whether a resource belongs to the pipeline. Projects can belong to several; a rule belongs to its target."""
     if resource.type == "AWS::CodePipeline::Webhook":
         return resource.properties.get("TargetPipeline") in (
             wire.get("name"),

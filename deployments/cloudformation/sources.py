@@ -1,4 +1,4 @@
-"""Which documents to import: one file, what comes from the standard input, or the output of `cdk synth`."""
+"""Find the documents to import: a file, the standard input, or the output of `cdk synth`."""
 
 from __future__ import annotations
 
@@ -14,26 +14,24 @@ from prefect_codepipeline.errors import UnreadableDefinition
 def documents_at(source: Path) -> list[Document]:
     """The documents at a path: the file, `-` for the standard input, or the templates of a `cdk.out` folder.
 
-    Of a folder only templates with a pipeline are returned; they may lie in folders below, as those of CDK's stages.
+    From a folder, only templates with a pipeline are returned, including subfolders, which CDK uses for stages.
 
     Raises:
-        UnreadableDefinition: there is nothing that can be read, or no template with a pipeline.
+        UnreadableDefinition: no document can be read, or no template contains a pipeline.
     """
     if str(source) == "-":
         return [read_document(sys.stdin.buffer.read(MAX_BYTES + 1), "standard input")]
     if not source.is_dir():
         return [read_file(source)]
     found = [read_file(path) for path in sorted(source.rglob("*.template.json"))]
-    with_pipelines = [document for document in found if _holds_pipeline(document)]
+    with_pipelines = [document for document in found if _contains_pipeline(document)]
     if not with_pipelines:
-        what = f"none of its {len(found)} templates has a pipeline" if found else "no *.template.json in it"
-        raise UnreadableDefinition(
-            f"{source}: {what}; of folders the output of `cdk synth` (cdk.out) is read"
-        )
+        what = f"its {len(found)} templates contain no pipeline" if found else "contains no *.template.json"
+        raise UnreadableDefinition(f"{source}: {what}; a folder must be the output of `cdk synth` (cdk.out)")
     return with_pipelines
 
 
-def _holds_pipeline(document: Document) -> bool:
+def _contains_pipeline(document: Document) -> bool:
     resources = document.content.get("Resources") if isinstance(document.content, dict) else None
     return isinstance(resources, dict) and any(
         isinstance(resource, dict) and resource.get("Type") == "AWS::CodePipeline::Pipeline"

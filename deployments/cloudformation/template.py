@@ -1,4 +1,4 @@
-"""A CloudFormation template, evaluated as far as it can be without AWS.
+"""A CloudFormation template, evaluated as far as possible without AWS.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
 """
@@ -31,7 +31,7 @@ MAX_HINTS = 50
 
 @dataclass(frozen=True)
 class Missing:
-    """A value that the template does not say: a parameter without default, or what only AWS knows."""
+    """A value that is not in the template: a parameter without a default, or a value that only AWS knows."""
 
     name: str
     what: str
@@ -39,7 +39,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource of a template, evaluated; `path` is that of its properties in the document."""
+    """An evaluated resource of a template; `path` is the path of its properties in the document."""
 
     logical_id: str
     type: str
@@ -51,14 +51,14 @@ class Resource:
 class Template:
     """The values of a template, given some parameters.
 
-    `problems` are what CloudFormation would refuse; `missing` are values that were asked for and are not known.
+    `problems` are the errors that CloudFormation would report; `missing` are the unknown values that were used.
 
     Args:
-        document: that holds the template.
+        document: the template.
         given: values by parameter (`Branch`), by pseudo parameter (`AWS::Region`), or by the name of any value
             that only AWS knows (`Role.Arn`).
-        stack_name: what `AWS::StackName` is when it is not given.
-        ask: is asked for a parameter without a value; None leaves it missing.
+        stack_name: the value of `AWS::StackName` if it is not given.
+        ask: called for a parameter without a value; None leaves it missing.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Template:
         self._problems: dict[tuple[str, str], Problem] = {}
         self.missing: dict[str, Missing] = {}
         self.origins: dict[str, str] = {}
-        self.left_out: dict[str, str] = {}  # resources that are not made, with their conditions
+        self.skipped: dict[str, str] = {}  # skipped resources, with their conditions
         self.unused = set(given or {})
         self._given = dict(given or {})
         self._pseudo = {**PSEUDO_PARAMETERS, "AWS::StackName": stack_name}
@@ -83,7 +83,7 @@ class Template:
         self._conditions: dict[str, bool] = {}
         for repeated in document.repeated:
             problem = Problem(
-                repeated.path, f"{repeated}; the later one counts", severity="warning", rule="template"
+                repeated.path, f"{repeated}; the later value is used", severity="warning", rule="template"
             )
             self._problems[problem.path, problem.message] = problem
         self.parameters = self._section("Parameters")
@@ -91,25 +91,25 @@ class Template:
         self.conditions = self._section("Conditions")
         self.resources = self._section("Resources")
 
-    # --- what is asked of it ---
+    # --- queries ---
 
     def of_types(self, types: set[str]) -> Iterator[Resource]:
-        """The resources of these types that are made, evaluated, in their order."""
+        """The evaluated resources of these types whose conditions are true, in their order."""
         for logical_id, resource in self.resources.items():
             if not isinstance(resource, dict) or str(resource.get("Type")) not in types:
                 continue
-            if self._is_made(logical_id, resource):
+            if self._is_created(logical_id, resource):
                 yield self._evaluated(logical_id, resource)
             else:
-                self.left_out[logical_id] = str(resource["Condition"])
+                self.skipped[logical_id] = str(resource["Condition"])
 
     def value(self, node: Any, path: str, out: str = "") -> Any:
         """A part of the template with every function replaced by its value.
 
         Args:
             node: the part.
-            path: where it stands in the document.
-            out: its path in what is made of it; `origins` tells from which part of the document each came.
+            path: its path in the document.
+            out: its path in the result; `origins` maps result paths to document paths.
         """
         self.step()
         self.origins[out] = path
@@ -125,18 +125,18 @@ class Template:
         return self._bounded(node)
 
     def ref(self, name: str, path: str) -> Any:
-        """What `Ref` gives for a name."""
+        """The value of `Ref` for a name."""
         if name == "AWS::NoValue":
             return NO_VALUE
         if name not in self._refs:
             with self._entering(name, path) as is_new:
                 if not is_new:
-                    return self.lacking(name, f"'{name}' is defined by itself")
+                    return self.lacking(name, f"'{name}' refers to itself")
                 self._refs[name] = self._find(name, path)
         return self._refs[name]
 
     def attribute(self, resource_id: str, attribute: str, path: str) -> Any:
-        """What `Fn::GetAtt` gives for an attribute of a resource."""
+        """The value of `Fn::GetAtt` for an attribute of a resource."""
         name = f"{resource_id}.{attribute}"
         if name in self._given:
             return self.lacking(name, "")
@@ -150,11 +150,11 @@ class Template:
         if (kind, attribute) in ATTRIBUTES:
             return self._property(resource_id, ATTRIBUTES[kind, attribute], name)
         if (kind, attribute) in MADE_OF_NAME:
-            return self._made_of_name(resource_id, kind, attribute, path)
+            return self._built_from_name(resource_id, kind, attribute, path)
         return self.lacking(name, f"attribute {attribute} of {kind}")
 
     def condition(self, name: str, path: str) -> bool:
-        """Whether a condition of the template holds."""
+        """Whether a condition of the template is true."""
         if name not in self._conditions:
             if name not in self.conditions:
                 message = f"Template error: unresolved condition dependency {name}"
@@ -168,7 +168,7 @@ class Template:
         return self._conditions[name]
 
     def lacking(self, name: str, what: str) -> str:
-        """The given value of that name, or a mark that it is missing."""
+        """The given value of that name, or a marked name that records it as missing."""
         self.unused.discard(name)
         if name in self._given:
             return self._given[name]
@@ -177,28 +177,28 @@ class Template:
 
     @property
     def problems(self) -> list[Problem]:
-        """What CloudFormation would refuse, in the order in which it was found."""
+        """The errors that CloudFormation would report, in the order of detection."""
         return list(self._problems.values())
 
     def problem(
         self, path: str, message: str, meant: str = "", known: Iterable[str] = (), hint: str = ""
     ) -> None:
-        """Note what CloudFormation would refuse.
+        """Record an error that CloudFormation would report.
 
         Args:
-            path: in the document.
-            message: what is wrong.
-            meant: a name that is not known, for a hint at the nearest of those that are.
-            known: the names that it may be.
-            hint: instead of that.
+            path: the path in the document.
+            message: the error.
+            meant: an unknown name, for a hint to the most similar known name.
+            known: the known names.
+            hint: the hint to use without `meant`.
         """
         key = (path, message)
         if key not in self._problems:
-            # Who has that many mistakes is not helped by hints, which take long to find.
+            # Hints are slow to compute and do not help with this many errors.
             near = nearest(meant, set(known)) if meant and len(self._problems) < MAX_HINTS else hint
             self._problems[key] = Problem(path, message, hint=near, rule="template")
 
-    # --- how it is found ---
+    # --- evaluation ---
 
     def _section(self, name: str) -> dict[str, Any]:
         section = self.document.content.get(name)
@@ -209,7 +209,7 @@ class Template:
             return {}
         return with_loops(self, section, name)
 
-    def _is_made(self, logical_id: str, resource: dict[str, Any]) -> bool:
+    def _is_created(self, logical_id: str, resource: dict[str, Any]) -> bool:
         name = resource.get("Condition")
         path = f"Resources.{logical_id}.Condition"
         return not isinstance(name, str) or self.condition(name, path)
@@ -248,7 +248,7 @@ class Template:
         if description := declared.get("Description"):
             what += f": {description}"
         value = self._given.get(name)
-        # The default of an SSM parameter is the name under which AWS keeps its value.
+        # The default of an SSM parameter is the name under which AWS stores its value.
         if value is None and not kind.startswith("AWS::SSM::Parameter::Value"):
             value = as_text(declared.get("Default"))
         if value is None and self._ask:
@@ -272,7 +272,7 @@ class Template:
         kind = str(resource.get("Type")) if isinstance(resource, dict) else "resource"
         if kind in NAMES:
             return self._property(resource_id, NAMES[kind], resource_id)
-        return self.lacking(resource_id, f"what Ref gives for {kind}")
+        return self.lacking(resource_id, f"the value of Ref for {kind}")
 
     def _property(self, resource_id: str, key: str, name: str) -> Any:
         resource = self.resources[resource_id]
@@ -286,9 +286,9 @@ class Template:
                 return value
         if kind in NAMED_HERE:
             return f"{self.ref('AWS::StackName', '')}-{resource_id}"
-        return self.lacking(name, f"the {key} that CloudFormation makes for {kind}")
+        return self.lacking(name, f"the {key} that CloudFormation generates for {kind}")
 
-    def _made_of_name(self, resource_id: str, kind: str, attribute: str, path: str) -> str:
+    def _built_from_name(self, resource_id: str, kind: str, attribute: str, path: str) -> str:
         template = MADE_OF_NAME[kind, attribute]
         own_name = self._own_name(resource_id, kind, path)
         if holds_unknown(own_name):
@@ -301,8 +301,10 @@ class Template:
             "account": "AWS::AccountId",
             "suffix": "AWS::URLSuffix",
         }
-        asked = {key: self.ref(name, path) for key, name in account.items() if f"{{{key}}}" in template}
-        return template.format(name=own_name, path=own_path or "/", **asked)
+        account_values = {
+            key: self.ref(name, path) for key, name in account.items() if f"{{{key}}}" in template
+        }
+        return template.format(name=own_name, path=own_path or "/", **account_values)
 
     def _own_name(self, resource_id: str, kind: str, path: str) -> Any:
         if (kind, "Name") in ATTRIBUTES:
@@ -322,18 +324,20 @@ class Template:
         return found
 
     def _bounded(self, value: Any) -> Any:
-        # Texts that hold one another twice grow without an end.
+        # Strings that contain each other twice grow exponentially.
         if isinstance(value, str) and len(value) > MAX_TEXT:
             raise UnreadableDefinition(
-                f"{self.document.name}: a text becomes longer than {MAX_TEXT} characters"
+                f"{self.document.name}: a string becomes longer than {MAX_TEXT} characters"
             )
         return value
 
     def step(self) -> None:
-        """Count one step. Raises `UnreadableDefinition` when there are too many."""
+        """Count one step. Raises `UnreadableDefinition` if there are too many."""
         self._steps += 1
         if self._steps > MAX_STEPS:
-            raise UnreadableDefinition(f"{self.document.name}: takes more than {MAX_STEPS} steps to evaluate")
+            raise UnreadableDefinition(
+                f"{self.document.name}: its evaluation takes more than {MAX_STEPS} steps"
+            )
 
     @contextmanager
     def _entering(self, name: str, path: str) -> Iterator[bool]:
@@ -350,9 +354,9 @@ class Template:
 
 
 def stack_name_of(file_name: str) -> str:
-    """A stack's name for a file: the end of its stem, with what no stack's name may hold made a dash.
+    """The stack name for a file: the end of its stem, with invalid characters replaced by dashes.
 
-    Short, since names and buckets are often made of it.
+    It is short, because names of resources and buckets are often built from it.
     """
     stem = re.split(r"[\\/]", file_name)[-1].partition(".")[0]
     words = re.findall(r"[A-Za-z0-9]+", stem)

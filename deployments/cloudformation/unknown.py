@@ -1,7 +1,7 @@
-"""Values that only AWS knows, as marked names inside of texts.
+"""Values that only AWS knows, as marked names inside strings.
 
-While a template is evaluated an unknown value is a text between two marks, so that a text which holds one can be
-joined, substituted and compared like any other; at the end it is shown as `${name}`.
+During the evaluation of a template an unknown value is a name between two marks. So a string with an unknown value can
+be joined, substituted and compared like any other. At the end it is written as `${name}`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-NO_VALUE = object()  # what `AWS::NoValue` stands for: the part around it leaves it out
+NO_VALUE = object()  # the value of `AWS::NoValue`: the enclosing part omits it
 
-# Of Unicode's private use: in no template on purpose, and taken out of those that have them.
+# Unicode private use characters, which templates do not use; they are removed from names.
 _OPEN, _CLOSE = "\uf8f0", "\uf8f1"
 _MARKED = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
 _MARKS = re.compile(f"[{_OPEN}{_CLOSE}]")
@@ -23,7 +23,7 @@ def unknown(name: str) -> str:
 
 
 def holds_unknown(value: Any) -> bool:
-    """Whether a text, or anything in a list or mapping, is not wholly known."""
+    """Whether a string, or any string in a list or mapping, contains an unknown value."""
     if isinstance(value, dict):
         return any(holds_unknown(item) for item in value.values())
     if isinstance(value, list):
@@ -32,7 +32,7 @@ def holds_unknown(value: Any) -> bool:
 
 
 def is_unknown(value: Any) -> bool:
-    """Whether a value is one unknown and nothing else."""
+    """Whether a value is exactly one unknown value."""
     return isinstance(value, str) and _MARKED.fullmatch(value) is not None
 
 
@@ -42,17 +42,17 @@ def names_in(text: str) -> list[str]:
 
 
 def bare(text: str) -> str:
-    """The text with names for unknown values, as a part of another name."""
+    """The text without marks, for use as a part of another name."""
     return _MARKS.sub("", text)
 
 
-def shown(text: str) -> str:
+def with_placeholders(text: str) -> str:
     """The text with `${name}` for each unknown value."""
     return _MARKS.sub("", _MARKED.sub(r"${\1}", text))
 
 
 def as_text(value: Any) -> str | None:
-    """A single value as CloudFormation spells it; None for nothing, and for what is no single value."""
+    """A scalar as the string that CloudFormation uses, or None for other values."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, (str, int, float)) else None

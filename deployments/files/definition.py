@@ -1,4 +1,4 @@
-"""Read a pipeline's definition from JSON or YAML, bare or as `aws codepipeline get-pipeline` prints it."""
+"""Read a pipeline definition from JSON or YAML, with or without the `pipeline` key of AWS's get-pipeline."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from prefect_codepipeline.model.definition.declaration import PipelineDeclaratio
 from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.model.validation import declare_or_problems
 
-# Keys whose values are numbers; every other scalar of a definition is a text.
+# Keys with number values; every other scalar of a definition is a string.
 _NUMBERS = {"runOrder", "timeoutInMinutes"}
 
 
 @dataclass(frozen=True)
 class WrittenPipeline:
-    """A pipeline as a file says it, not checked yet: `wire` is spelled as AWS's API spells it."""
+    """A pipeline as written in a file, not checked yet. `wire` has the key names of AWS's API."""
 
     wire: dict[str, Any]
     document: Document
     base: str = ""  # path of the pipeline in the document
 
     def place_of(self, path: str) -> Place:
-        """Where a problem's path stands in the file, or the nearest part around it."""
+        """The place of a problem's path in the file, or of the nearest enclosing part."""
         return self.document.place_of(".".join(part for part in (self.base, path) if part))
 
 
@@ -34,14 +34,14 @@ def read_definition(path: Path) -> PipelineDeclaration:
     """The definition in a file.
 
     Raises:
-        UnreadableDefinition: the file is not there, too large, not JSON or YAML, or holds no pipeline; with the place.
-        InvalidDefinition: it breaks the rules of single fields; every problem is listed.
+        UnreadableDefinition: the file is missing, too large, not JSON or YAML, or contains no pipeline; with the place.
+        InvalidDefinition: it breaks the rules of single fields; lists every problem.
     """
     return declaration_of(pipeline_in(read_file(path)))
 
 
 def parse_definition(text: str, name: str = "the definition") -> PipelineDeclaration:
-    """The definition in a text. Raises as `read_definition` does."""
+    """The definition in a string. Raises as `read_definition` does."""
     return declaration_of(pipeline_in(parse_document(text, name)))
 
 
@@ -50,33 +50,33 @@ def read_file(path: Path) -> Document:
     name = str(path)
     try:
         with path.open("rb") as file:
-            # One byte more than is allowed tells what is too large without reading all of it.
+            # One byte more than allowed, to detect a file that is too large without reading all of it.
             return read_document(file.read(MAX_BYTES + 1), name)
     except OSError as error:
         raise UnreadableDefinition(f"{name}: {error.strerror}") from None
 
 
 def pipeline_in(document: Document) -> WrittenPipeline:
-    """The one pipeline of a document, bare or below the key `pipeline`. Raises `UnreadableDefinition`."""
+    """The pipeline of a document, at the top level or below the key `pipeline`. Raises `UnreadableDefinition`."""
     content, name = document.content, document.name
     if not isinstance(content, dict):
-        raise UnreadableDefinition(f"{name}: a pipeline is an object, this is a {_kind(content)}")
+        raise UnreadableDefinition(f"{name}: a pipeline must be an object, but this is a {_kind(content)}")
     if "Resources" in content:
         raise UnreadableDefinition(
-            f"{name}: this is a CloudFormation template; `codepipeline import {name}` makes a definition of it"
+            f"{name}: this is a CloudFormation template; convert it with `codepipeline import {name}`"
         )
     for repeated in document.repeated:
         raise unreadable(name, repeated.again, str(repeated), document.text)
     base = "pipeline" if "pipeline" in content else ""
     pipeline = content[base] if base else content
     if not isinstance(pipeline, dict):
-        raise UnreadableDefinition(f"{name}: 'pipeline' is an object, this is a {_kind(pipeline)}")
+        raise UnreadableDefinition(f"{name}: 'pipeline' must be an object, but this is a {_kind(pipeline)}")
     wire = with_numbers(pipeline) if document.format == "yaml" else pipeline
     return WrittenPipeline(wire, document, base)
 
 
 def declaration_of(written: WrittenPipeline) -> PipelineDeclaration:
-    """The declaration that a file says. Raises `InvalidDefinition` with every problem when a field is wrong."""
+    """The declaration in a file. Raises `InvalidDefinition` with every problem if a field is invalid."""
     declaration, problems = declare_or_problems(written.wire)
     if declaration is None:
         errors = [problem for problem in problems if problem.severity == "error"]
@@ -85,7 +85,7 @@ def declaration_of(written: WrittenPipeline) -> PipelineDeclaration:
 
 
 def with_numbers(pipeline: dict[str, Any]) -> dict[str, Any]:
-    """The pipeline with numbers where AWS wants some, of texts that are numbers."""
+    """The pipeline with strings of digits converted to numbers, in fields that are numbers at AWS."""
     found: dict[str, Any] = _with_numbers(pipeline)
     if "version" in found:
         found["version"] = _number(found["version"])
@@ -101,14 +101,14 @@ def _with_numbers(part: Any) -> Any:
         key: _number(value)
         if key in _NUMBERS
         else value
-        if key == "configuration"  # keys of the action's own, all texts
+        if key == "configuration"  # the action's own keys, all strings
         else _with_numbers(value)
         for key, value in part.items()
     }
 
 
 def _number(value: Any) -> Any:
-    # Digits of ASCII only, and few enough for a number that anything can print.
+    # Few enough digits for a 64-bit number.
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 19 else value
 
 

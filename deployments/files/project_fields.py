@@ -1,4 +1,4 @@
-"""The fields of a CodeBuildProject block, of what CloudFormation says of a project.
+"""Convert a CloudFormation CodeBuild project to the fields of a CodeBuildProject block.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-codebuild-project.html
 """
@@ -11,16 +11,16 @@ from typing import Any
 
 from prefect_codepipeline.model.definition.compute_types import COMPUTE_SIZES
 
-# The images that AWS names in short lie in its public registry; those on Ubuntu it does not publish.
+# AWS's short image names for Amazon Linux exist in its public registry. The Ubuntu images are not published.
 _OURS = re.compile(r"aws/codebuild/(amazonlinux[\w-]*-standard:[\w.]+)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def project_fields(properties: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Fields of the block, and a sentence for each thing that it cannot have.
+    """The fields of the block, and a sentence for each omitted setting.
 
     Args:
-        properties: of an `AWS::CodeBuild::Project`, read from a template; `${NAME}` is what is not known.
+        properties: the properties of an `AWS::CodeBuild::Project`; unknown values are written as `${NAME}`.
     """
     left_out: list[str] = []
     environment, source = _mapping(properties, "Environment"), _mapping(properties, "Source")
@@ -35,9 +35,9 @@ def project_fields(properties: Mapping[str, Any]) -> tuple[dict[str, Any], list[
         "cache": "local" if _mapping(properties, "Cache").get("Type") in ("LOCAL", "S3") else None,
     }
     if _is_true(environment.get("PrivilegedMode")):
-        # Outside of AWS that is root on the engine's machine, which a template does not decide.
+        # Outside AWS this gives root on the engine's machine, so a template must not enable it.
         left_out.append(
-            "PrivilegedMode is left out: whoever runs the engine sets privileged or docker_socket"
+            "PrivilegedMode is ignored: set privileged or docker_socket in the block if the engine's owner allows it"
         )
     return {name: value for name, value in fields.items() if value is not None}, left_out
 
@@ -47,7 +47,7 @@ def _image(environment: Mapping[str, Any], left_out: list[str]) -> str | None:
     if published := _OURS.fullmatch(image):
         return f"public.ecr.aws/codebuild/{published[1]}"
     if image.startswith("aws/codebuild/") or "${" in image:
-        left_out.append(f"image {image} cannot be pulled from anywhere: the default is used")
+        left_out.append(f"image {image} is not in a public registry: the default image is used")
         return None
     return image or None
 
@@ -55,7 +55,7 @@ def _image(environment: Mapping[str, Any], left_out: list[str]) -> str | None:
 def _compute_type(environment: Mapping[str, Any], left_out: list[str]) -> str | None:
     name = str(environment.get("ComputeType") or "")
     if name and name not in COMPUTE_SIZES:
-        left_out.append(f"compute type {name} is not known: nothing bounds its builds")
+        left_out.append(f"compute type {name} is not known: its builds have no CPU and memory limits")
     return name if name in COMPUTE_SIZES else None
 
 
@@ -67,7 +67,7 @@ def _variables(environment: Mapping[str, Any], left_out: list[str]) -> list[dict
             (str(each.get(key, "")) for key in ("Name", "Value")) if isinstance(each, dict) else ("", "")
         )
         if not _NAME.fullmatch(name) or name.startswith("CODEBUILD_") or "${" in value:
-            left_out.append(f"variable {name or repr(each)} is left out: its name or value cannot be used")
+            left_out.append(f"variable {name or repr(each)} is ignored: its name or value cannot be used")
             continue
         found[name] = {"name": name, "value": value, "type": str(each.get("Type") or "PLAINTEXT")}
     return list(found.values())

@@ -1,4 +1,4 @@
-"""Which of the resources beside a definition become blocks, and of what fields. No server is needed to know it."""
+"""Which resources beside a definition become blocks, and with which fields. Needs no server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefect_codepipeline.model.names import project_block_names, slug
 CONNECTIONS = {"AWS::CodeConnections::Connection", "AWS::CodeStarConnections::Connection"}
 WEBHOOK = "AWS::CodePipeline::Webhook"
 _BLOCK_NAME = re.compile(r"[a-z0-9-]{1,49}")
-# Where the repositories of each host lie; those of one's own installation only its owner knows.
+# The repository URLs of each host. Those of self-hosted installations are not known.
 _HOSTS = {
     "Bitbucket": "https://bitbucket.org/{FullRepositoryId}.git",
     "GitHub": "https://github.com/{FullRepositoryId}.git",
@@ -23,8 +23,9 @@ _HOSTS = {
 
 @dataclass(frozen=True)
 class BlockOf:
-    """The block that stands for a resource: a Git Connection with its `url_template`, or a CodeBuild Project with its
-    `fields`; without either it stays data, for a `reason`. Of a project the `reason` is what its block leaves out.
+    """The block for a resource: a Git Connection with `url_template`, or a CodeBuild Project with `fields`.
+
+    Without either, the resource stays data and `reason` says why. For a project, `reason` lists the omitted settings.
     """
 
     logical_id: str
@@ -37,7 +38,7 @@ class BlockOf:
 
 
 def blocks_of(resources: Mapping[str, Mapping[str, Any]]) -> list[BlockOf]:
-    """What each resource beside a definition becomes, but for what is made when its pipeline is there."""
+    """The block of each resource beside a definition, except webhooks and schedules, which need the pipeline."""
     return [
         _block_of(logical_id, resource)
         for logical_id, resource in resources.items()
@@ -46,7 +47,7 @@ def blocks_of(resources: Mapping[str, Mapping[str, Any]]) -> list[BlockOf]:
 
 
 def is_schedule(resource: Mapping[str, Any]) -> bool:
-    """Whether a resource is a rule of EventBridge that fires by the clock."""
+    """Whether a resource is an EventBridge rule with a schedule."""
     is_rule = resource.get("Type") == "AWS::Events::Rule"
     return is_rule and bool(_mapping(resource, "Properties").get("ScheduleExpression"))
 
@@ -62,20 +63,18 @@ def _block_of(logical_id: str, resource: Mapping[str, Any]) -> BlockOf:
         return _of_project(
             logical_id, kind, properties, str(properties.get("Name") or attributes.get("Ref", ""))
         )
-    return BlockOf(logical_id, kind, reason="kept as data: this version has no block for it")
+    return BlockOf(logical_id, kind, reason="kept as data: there is no block type for it")
 
 
 def _of_connection(logical_id: str, kind: str, properties: Mapping[str, Any], ref: str) -> BlockOf:
     host = str(properties.get("ProviderType"))
     if host not in _HOSTS:
-        return BlockOf(
-            logical_id, kind, reason=f"kept as data: where the repositories of {host} lie is not known"
-        )
+        return BlockOf(logical_id, kind, reason=f"kept as data: the URL of {host} repositories is not known")
     if not ref or "${" in ref:
         return BlockOf(
             logical_id,
             kind,
-            reason=f"kept as data: give --parameter {logical_id}=ARN, or =NAME of a block, when importing",
+            reason=f"kept as data: import with --parameter {logical_id}=ARN, or =NAME of a block",
         )
     if ref.startswith("arn:"):
         own_name = str(properties.get("ConnectionName", logical_id))
@@ -87,16 +86,14 @@ def _of_connection(logical_id: str, kind: str, properties: Mapping[str, Any], re
 def _of_repository(logical_id: str, kind: str, url: str) -> BlockOf:
     base, slash, _ = url.rpartition("/")
     if not slash or "${" in base:
-        return BlockOf(
-            logical_id, kind, reason="kept as data: give --parameter AWS::Region=REGION when importing"
-        )
-    # CodeCommit actions look for a block of this name; it serves every repository of the region.
+        return BlockOf(logical_id, kind, reason="kept as data: import with --parameter AWS::Region=REGION")
+    # CodeCommit actions use the block of this name for every repository of the region.
     return BlockOf(logical_id, kind, "codecommit", base + "/{RepositoryName}")
 
 
 def _of_project(logical_id: str, kind: str, properties: Mapping[str, Any], project_name: str) -> BlockOf:
     if not project_name or "${" in project_name:
-        reason = f"kept as data: its name is not known; give --parameter {logical_id}=NAME when importing"
+        reason = f"kept as data: its name is not known; import with --parameter {logical_id}=NAME"
         return BlockOf(logical_id, kind, reason=reason)
     exact, *others = project_block_names(project_name)
     name = others[0] if _BLOCK_NAME.fullmatch(others[0]) and others[0] != "default" else exact

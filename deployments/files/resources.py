@@ -1,4 +1,4 @@
-"""`NAME.resources.yaml` beside `NAME.json`: what came along with an imported pipeline, kept with its definition."""
+"""`NAME.resources.yaml` beside `NAME.json`: the resources that an imported pipeline depends on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MissingValue:
 
 @dataclass(frozen=True)
 class Beside:
-    """What stands beside a definition; all is empty when there is no such file."""
+    """The content of a resources file; everything is empty if the file does not exist."""
 
     properties: Mapping[str, Any] = field(default_factory=dict)
     missing: Mapping[str, MissingValue] = field(default_factory=dict)
@@ -33,10 +33,10 @@ class Beside:
 
 
 def read_beside(definition: Path) -> Beside:
-    """What stands in `NAME.resources.yaml` beside a definition.
+    """Read `NAME.resources.yaml` beside a definition.
 
     Raises:
-        UnreadableDefinition: the file is no YAML, or holds something else; names file and place.
+        UnreadableDefinition: the file is not YAML, or has other content; names file and place.
     """
     path = definition.with_name(f"{definition.stem}.resources.yaml")
     if not path.is_file():
@@ -44,17 +44,18 @@ def read_beside(definition: Path) -> Beside:
     document = read_file(path)
     content = document.content
     if not isinstance(content, dict) or content.keys() - set(_SECTIONS):
-        raise UnreadableDefinition(f"{path}: a mapping with some of {', '.join(_SECTIONS)} is expected")
+        raise UnreadableDefinition(f"{path}: expected a mapping with only the keys {', '.join(_SECTIONS)}")
     sections = {name: content.get(name) or {} for name in _SECTIONS}
     for name, section in sections.items():
         if not isinstance(section, dict):
             line = document.place_of(name).line
-            raise UnreadableDefinition(f"{path}, line {line}: {name} is a mapping", line=line)
+            raise UnreadableDefinition(f"{path}, line {line}: {name} must be a mapping", line=line)
     for logical_id, resource in sections["resources"].items():
         if not isinstance(resource, dict) or not isinstance(resource.get("Properties"), dict):
             line = document.place_of(f"resources.{logical_id}").line
             raise UnreadableDefinition(
-                f"{path}, line {line}: {logical_id} has a Type and Properties in CloudFormation", line=line
+                f"{path}, line {line}: {logical_id} must have Type and Properties as in CloudFormation",
+                line=line,
             )
     missing = {name: _missing(each) for name, each in sections["missing"].items()}
     return Beside(sections["properties"], missing, sections["resources"])
@@ -67,7 +68,7 @@ def _missing(each: Any) -> MissingValue:
 
 
 def as_yaml(content: Any) -> str:
-    """YAML for people: keys in their order, texts of several lines as blocks, no aliases."""
+    """YAML for people: keys in their order, multi-line strings as blocks, no aliases."""
     return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
 
 

@@ -1,4 +1,4 @@
-"""`NAME.settings.yaml` beside `NAME.json`: the pipeline's settings, kept with its definition."""
+"""`NAME.settings.yaml` beside `NAME.json`: the settings of the pipeline, stored beside its definition."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from prefect_codepipeline.model.problem import nearest
 
 
 def read_settings_beside(definition: Path, declaration: PipelineDeclaration) -> PipelineSettings | None:
-    """The settings that lie beside a definition, None when there is no such file.
+    """The settings beside a definition, or None if the file does not exist.
 
     Raises:
-        UnreadableDefinition: the file is no YAML, or says what no setting is; names file and place.
+        UnreadableDefinition: the file is not YAML, or contains an unknown setting; names file and place.
     """
     path = definition.with_name(f"{definition.stem}.settings.yaml")
     if not path.is_file():
@@ -37,7 +37,9 @@ def read_settings_beside(definition: Path, declaration: PipelineDeclaration) -> 
         "approvals",
     }
     if not isinstance(content, dict) or content.keys() - fields:
-        raise UnreadableDefinition(f"{path}: a mapping with some of {', '.join(sorted(fields))} is expected")
+        raise UnreadableDefinition(
+            f"{path}: expected a mapping with only the keys {', '.join(sorted(fields))}"
+        )
     try:
         settings = PipelineSettings.model_validate(content)
     except ValidationError as error:
@@ -49,7 +51,7 @@ def read_settings_beside(definition: Path, declaration: PipelineDeclaration) -> 
 
 
 def _check_approvals(settings: PipelineSettings, declaration: PipelineDeclaration, path: Path) -> None:
-    """A policy whose place is misspelt would leave an approval to anybody."""
+    """Refuse a policy for an unknown place: after a typing error, everyone could approve."""
     approvals = [
         (stage.name, action.name)
         for stage in declaration.stages
@@ -59,11 +61,11 @@ def _check_approvals(settings: PipelineSettings, declaration: PipelineDeclaratio
     known = {EVERYWHERE, *(stage for stage, _ in approvals), *("/".join(names) for names in approvals)}
     for name in settings.approvals.keys() - known:
         raise UnreadableDefinition(
-            f"{path}: approvals: {name!r} is no stage with an approval, and no approval as 'Stage/Action'; "
-            + (nearest(name, known) or f"there are: {', '.join(sorted(known))}")
+            f"{path}: approvals: {name!r} is neither a stage with an approval nor an approval 'Stage/Action'; "
+            + (nearest(name, known) or f"possible: {', '.join(sorted(known))}")
         )
 
 
 def save_settings(pipeline_name: str, settings: PipelineSettings) -> None:
-    """Keep the settings as the block that the pipeline's executions read."""
+    """Save the settings as the block that the pipeline's executions read."""
     settings.save(slug(pipeline_name), overwrite=True)

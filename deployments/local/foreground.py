@@ -1,4 +1,4 @@
-"""Run a pipeline here and now, in this process, without a deployment: `codepipeline run`."""
+"""`codepipeline run`: run a pipeline in this process, without a deployment."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def create_run(
     started_by: str,
     settings: PipelineSettings | None = None,
 ) -> FlowRun:
-    """Create the flow run of an execution that no deployment knows; the pipeline's versions stay as they are.
+    """Create the flow run of an execution without a deployment. The deployed versions of the pipeline do not change.
 
-    `settings` are used in place of the pipeline's own.
+    `settings` are used instead of the pipeline's own settings.
 
     Raises:
-        InvalidDefinition: the definition breaks rules or cannot run here.
-        ValidationException: a variable or source action that it does not have, or a missing value.
+        InvalidDefinition: the definition breaks rules or is not supported.
+        ValidationException: an unknown variable or source action, or a missing value.
     """
     errors = [problem for problem in check_runnable(declaration) if problem.severity == "error"]
     if errors:
@@ -59,7 +59,7 @@ def create_run(
 
 
 def run_here(flow_run: FlowRun) -> State[Any]:
-    """Run the execution to its end in this thread. A `KeyboardInterrupt` stops it and is raised again."""
+    """Run the execution in this thread until it ends. A `KeyboardInterrupt` stops it and is raised again."""
     try:
         state = run_flow(pipeline, flow_run=flow_run, parameters=flow_run.parameters, return_type="state")
     except KeyboardInterrupt:
@@ -71,5 +71,5 @@ def run_here(flow_run: FlowRun) -> State[Any]:
         client().set_flow_run_state(flow_run.id, Cancelled(name="Stopped", message=message), force=True)
         tell_the_end(str(flow_run.id))
         raise
-    assert isinstance(state, State), "a synchronous flow gives its state"
+    assert isinstance(state, State), "a synchronous flow returns its state"
     return state

@@ -1,4 +1,4 @@
-"""`python -m prefect_codepipeline.deployments.local.reconcile_loop`: repair and poll every so often, until told to stop."""
+"""`python -m prefect_codepipeline.deployments.local.reconcile_loop`: reconcile and poll at intervals until SIGTERM."""
 
 from __future__ import annotations
 
@@ -20,48 +20,48 @@ _logger = logging.getLogger("codepipeline.reconcile")
 
 
 def main() -> None:
-    """Reconcile until SIGTERM; a server that is away for a while is waited for."""
-    # By force: Prefect has set up the root logger for warnings when it was imported.
+    """Reconcile until SIGTERM. If the server does not answer, try again."""
+    # `force`, because Prefect's import has already configured the root logger for warnings only.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     stop = threading.Event()
-    # By itself: a repository may take its time, and repairs must not wait for it.
+    # In its own thread: a slow repository must not delay the reconciliation.
     threading.Thread(target=_poll, args=(stop,), name="codepipeline-poll", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     seconds = float(os.environ.get(SECONDS_VARIABLE) or DEFAULT_SECONDS)
-    swept = 0.0
+    last_sweep = 0.0
     memory: Memory = {}
     while not stop.wait(seconds):
         try:
             for sentence in reconcile_once(memory=memory):
                 _logger.info("%s", sentence)
-            if time.monotonic() - swept > SWEEP_SECONDS:
-                swept = time.monotonic()
+            if time.monotonic() - last_sweep > SWEEP_SECONDS:
+                last_sweep = time.monotonic()
                 if removed := remove_orphaned_containers():
-                    _logger.info("%s containers of dead workers were removed", removed)
+                    _logger.info("removed %s containers of workers that have ended", removed)
         except CodePipelineError as error:
             _logger.warning("%s", error)
-        except Exception:  # one odd execution must not end the repair of all others
-            _logger.exception("reconcile met a defect")
+        except Exception:  # one bad execution must not end the loop
+            _logger.exception("reconcile failed unexpectedly; it will run again")
 
 
 def _poll(stop: threading.Event) -> None:
-    """Look at repositories at the beginning of each minute."""
-    said: set[str] = set()
+    """Poll the repositories at the start of each minute."""
+    logged: set[str] = set()
     while EVERY_SECONDS and not stop.wait(EVERY_SECONDS - time.time() % EVERY_SECONDS):
         try:
             sentences = poll_once()
         except PrefectUnavailable as error:
             sentences = [str(error)]
-        except Exception:  # one odd repository must not end the looking at all others
-            _logger.exception("polling met a defect")
+        except Exception:  # one bad repository must not end the polling
+            _logger.exception("polling failed unexpectedly; it will run again")
             continue
         for sentence in sentences:
-            # What is wrong is so each minute; it is said once.
-            if sentence not in said:
+            # A persistent error occurs each minute; log it once.
+            if sentence not in logged:
                 _logger.info("%s", sentence)
-        said = set(sentences)
+        logged = set(sentences)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`python -m prefect_codepipeline.deployments.local.server_process PORT`: `prefect server start`, answering more evenly.
+"""`python -m prefect_codepipeline.deployments.local.server_process PORT`: `prefect server start` with shorter pauses.
 
-What a Prefect server has imported and built when it is up stays as it is; without this, the garbage collector looks
-through all of it every few seconds under load, and nobody is answered for a third of a second.
+The objects that a Prefect server has created at its start are permanent. Under load, the garbage collector would scan
+all of them every few seconds, and the server would not answer for a third of a second.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _START_SECONDS = 120.0
 def main() -> None:
     """Run the server on that port of this machine, until SIGTERM or SIGINT."""
     port = sys.argv[1]
-    threading.Thread(target=_leave_alone_what_is_there, args=(port,), daemon=True).start()
+    threading.Thread(target=_freeze_objects_after_start, args=(port,), daemon=True).start()
     from prefect.cli import app
     from prefect.settings import get_current_settings
 
@@ -33,8 +33,8 @@ def main() -> None:
     app()
 
 
-def _leave_alone_what_is_there(port: str) -> None:
-    """Once the server answers, take everything that exists out of the garbage collector's sight."""
+def _freeze_objects_after_start(port: str) -> None:
+    """Once the server answers, exclude all existing objects from garbage collection."""
     until = time.monotonic() + _START_SECONDS
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""Which code a process runs: a text that changes when the package, or what it is installed with, is changed."""
+"""Identify the code of a process: a hash that changes when the package or its environment changes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ PACKAGE = Path(__file__).absolute().parent.parent.parent
 
 
 def fingerprint(*files: Path) -> str:
-    """Of the given files, of all of the package when there are none, and of the environment they are installed in.
+    """The hash of the given files, by default all files of the package, and of the environment.
 
-    An installer renames or replaces something at the top of site-packages, which changes the folder's time; so an
-    upgrade of Prefect or a provider installed from elsewhere is seen without looking at their files. Takes 1-2 ms.
+    An installer changes the modification time of the site-packages folder. So an upgrade of Prefect or of a
+    provider package is detected without reading its files. Takes 1-2 ms.
     """
-    seen = hashlib.sha256(sys.executable.encode())
+    digest = hashlib.sha256(sys.executable.encode())
     for path in (*_site_packages(), *(files or _sources())):
         try:
             status = path.stat()
         except OSError:
             continue
-        seen.update(f"{path}:{status.st_mtime_ns}:{status.st_size}\n".encode())
-    return seen.hexdigest()[:16]
+        digest.update(f"{path}:{status.st_mtime_ns}:{status.st_size}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _site_packages() -> list[Path]:
@@ -31,7 +31,7 @@ def _site_packages() -> list[Path]:
 
 
 def _sources() -> list[Path]:
-    # In a checkout the folders are links, which `Path.rglob` does not follow.
+    # In a checkout the folders are symbolic links, which `Path.rglob` does not follow.
     found = []
     for folder, folders, names in os.walk(PACKAGE, followlinks=True):
         folders[:] = [name for name in folders if name != "__pycache__"]

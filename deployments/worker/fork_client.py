@@ -70,7 +70,7 @@ class ForkClient:
             return self._current
 
     async def stop(self) -> None:
-        """End it and its children, and wait for that."""
+        """End the fork servers and their children, and wait until they have ended."""
         self.stopped = True
         servers = [server for server in (self._current, *self._retired) if server]
         await asyncio.gather(*(server.stop() for server in servers))
@@ -110,7 +110,7 @@ class _ForkServer:
 
     @contextlib.contextmanager
     def asked(self, request: dict[str, Any]) -> Any:
-        """Send a request; what is answered comes out of the queue, None when nothing more will."""
+        """Send a request. Its answers arrive in the queue; None means that no more will arrive."""
         number = next(self._numbers)
         answers = self._asked[number] = asyncio.Queue()
         try:
@@ -120,7 +120,7 @@ class _ForkServer:
             del self._asked[number]
 
     def retire(self) -> None:
-        """Have it end with the last run that it has forked."""
+        """Tell it to accept no more requests and to end after its last run."""
         if self.is_alive:
             self._writer.write(b'{"retire": true}\n')
 

@@ -1,10 +1,10 @@
-"""A process that has everything imported and forks a child for each flow run: a start costs no imports.
+"""The fork server: it has imported everything and forks a child for each flow run, which starts without imports.
 
-Spoken to over a socket, in lines of JSON. `{"number", "id", "env", "cwd", "own"}` starts a run (with `"hooks"`: its
-hooks), answered by `{"number", "pid"}` at once and `{"number", "exit"}` when the child has ended, or by
-`{"number", "error"}`. `{"retire"}` has it take no more and end with its last child. It runs no thread and no event
-loop, or forking would not be safe. Its children end with it: on SIGTERM they get 3 s to clean up, when it is killed the
-kernel kills them.
+It receives requests as lines of JSON on a socket. `{"number", "id", "env", "cwd", "own"}` starts a run (with `"hooks"`:
+its hooks). The answers are `{"number", "pid"}` at once and `{"number", "exit"}` when the child has ended, or
+`{"number", "error"}`. After `{"retire"}` it accepts no more requests and ends with its last child. It has no threads
+and no event loop, because forking would not be safe. Its children end with it: on SIGTERM they get 3 s to clean up; if
+it is killed, the kernel kills them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NoReturn
 
-# What a run imports sooner or later; a name that a later Prefect does not have is left out.
+# Modules that every run imports. Modules that a later Prefect does not have are skipped.
 PRELOADED = (
     "prefect",
     "prefect.engine",
@@ -56,7 +56,7 @@ PRELOADED = (
 )
 GRACE_SECONDS = 3.0
 _PR_SET_PDEATHSIG = 1
-# Held back around a fork: a child must never run the handlers of this process.
+# Blocked during a fork: a child must never run the handlers of this process.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
@@ -100,9 +100,9 @@ def main() -> None:
 
 
 def die_with_parent(number: signal.Signals, parent: int) -> None:
-    """Have the kernel send this process a signal when its parent dies, where the kernel can (Linux).
+    """Let the kernel send this process a signal when its parent dies (Linux only).
 
-    `parent` is who started it: when that one is dead already, this process ends here.
+    `parent` is the pid of the parent at the start. If that process has died already, this process exits.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
@@ -116,7 +116,7 @@ def _preload() -> None:
     for name in (*PRELOADED, *prefect_internals.PRELOADED):
         if _exists(name):
             importlib.import_module(name)
-    # It is run as a program in each child, which must not find it imported.
+    # Each child runs it as a program with `runpy`, so it must not be in `sys.modules`.
     sys.modules.pop("prefect.engine", None)
     gc.collect()
     gc.freeze()
@@ -138,7 +138,7 @@ def _listen(server: ForkServer) -> None:
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    # Ctrl-C reaches the whole group of a terminal; the worker decides what ends.
+    # Ctrl-C is sent to all processes of a terminal; the worker decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     server.selector.register(woken, selectors.EVENT_READ)
     server.selector.register(server.socket, selectors.EVENT_READ)
@@ -224,7 +224,7 @@ def _become_flow_run(request: dict[str, Any], server: int) -> NoReturn:
         _forget_signals()
         _move_to(request["cwd"], request["env"])
         _run(request)
-    except Exception:  # nothing but the end of the process may lead out of a fork
+    except Exception:  # a fork must never return to the server's code
         traceback.print_exc()
         sys.exit(1)
     sys.exit(0)
@@ -254,7 +254,7 @@ def _run(request: dict[str, Any]) -> None:
 
 
 def _move_to(folder: str, environment: dict[str, str]) -> None:
-    """The folder and the environment, and what Python makes of them when it starts."""
+    """Set the folder and the environment, and what Python derives from them at its start."""
     started_in, before = os.getcwd(), _entries(os.environ)
     os.environ.clear()
     os.environ.update(environment)

@@ -1,7 +1,7 @@
 """The Prefect worker of type `codepipeline`: flow runs are forked from a fork server and picked up at once.
 
-Prefect's process worker starts a fresh Python for each run, which imports for seconds, and looks for work on a timer.
-This one is told by Prefect's events, and looks on the timer too.
+Prefect's process worker starts a new Python for each run, whose imports take seconds, and polls for work on a timer.
+This worker also polls when it receives one of Prefect's events.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _GRACE_SECONDS = 3.0
 
 
 class WarmJobConfiguration(BaseJobConfiguration):
-    """Where a flow run's process starts; its environment is Prefect's own field `env`."""
+    """The folder of a flow run's process; its environment is Prefect's field `env`."""
 
-    working_dir: str | None = Field(default=None, description="The folder the flow run starts in.")
+    working_dir: str | None = Field(default=None, description="The folder in which the flow run starts.")
 
 
 class WarmVariables(BaseVariables):
@@ -52,19 +52,19 @@ class WarmVariables(BaseVariables):
     working_dir: str | None = Field(
         default=None,
         title="Working Directory",
-        description="The folder the flow run starts in; one of its own, removed afterwards, when empty.",
+        description="The folder in which the flow run starts; if empty, a temporary folder that is removed afterwards.",
     )
 
 
 class WarmWorkerResult(BaseWorkerResult):
-    """How a flow run's process ended."""
+    """The exit code of a flow run's process."""
 
 
 class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResult]):
     """Forks flow runs from a process that has Prefect and CodePipeline imported.
 
-    A run has one process here at a time: what is scheduled again while its process still ends is started after that.
-    When the worker is stopped, so are the runs: they get 3 s to clean up, and Prefect shows them as Crashed.
+    A run has one process at a time: if a run is rescheduled before its process has ended, it starts after that.
+    When the worker stops, its runs stop too: they get 3 s to clean up, and Prefect displays them as Crashed.
     """
 
     type = "codepipeline"
@@ -102,7 +102,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
         await super().teardown(*exc_info)
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Look for work; an event and the timer may ask at the same time."""
+        """Poll for work. Locked, because an event and the timer may poll at the same time."""
         async with self._polling:
             return await super().get_and_submit_flow_runs()
 
@@ -112,7 +112,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
         configuration: WarmJobConfiguration,
         task_status: anyio.abc.TaskStatus[int] | None = None,
     ) -> WarmWorkerResult:
-        """Run one flow run to the end of its process."""
+        """Run one flow run until its process ends."""
         status = task_status or anyio.TASK_STATUS_IGNORED
         await self._fork_client.ready()  # Prefect's executor would bury the reason why it is not
         launch = self._executions.launches[flow_run.id] = self._launch(flow_run, configuration)
@@ -122,7 +122,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
         finally:
             if launch.is_own:
                 await asyncio.to_thread(shutil.rmtree, launch.folder, ignore_errors=True)
-        if result is None:  # it was not started, and Prefect has been told why
+        if result is None:  # it was not started; the reason is reported to Prefect
             status.started(0)
             return WarmWorkerResult(status_code=0, identifier=str(flow_run.id))
         return WarmWorkerResult(status_code=result.status_code or 0, identifier=str(result.handle.pid))
@@ -130,17 +130,17 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
     async def kill_infrastructure(
         self, infrastructure_pid: str, configuration: WarmJobConfiguration, grace_seconds: int = 30
     ) -> None:
-        """End the process of a run that was cancelled before it began."""
+        """End the process of a run that was cancelled before it started."""
         if not await self._executions.end_process(infrastructure_pid, grace_seconds):
-            raise InfrastructureNotFound(f"process {infrastructure_pid} is none of this worker's")
+            raise InfrastructureNotFound(f"process {infrastructure_pid} is not a process of this worker")
 
     def _launch(self, flow_run: FlowRun, configuration: WarmJobConfiguration) -> Launch:
         environment = {**os.environ, **configuration.env, "PREFECT__FLOW_RUN_ID": str(flow_run.id)}
         given = {key: value for key, value in environment.items() if value is not None}
         if configuration.working_dir and not os.path.isdir(configuration.working_dir):
             raise CodePipelineError(
-                f"flow run {flow_run.name!r} is to start in {configuration.working_dir!r} (job variable `working_dir`), "
-                "which is no folder on this machine"
+                f"flow run {flow_run.name!r} cannot start in {configuration.working_dir!r} (job variable `working_dir`): "
+                "not a folder on this machine"
             )
         folder = configuration.working_dir or tempfile.mkdtemp(prefix="codepipeline-flow-")
         usual = usual_command(configuration)
@@ -148,7 +148,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
         return Launch(given, folder, is_own=not configuration.working_dir, command=command)
 
     async def _hear(self) -> None:
-        """Be told by Prefect's events that there may be work."""
+        """Wait for the events of Prefect that announce work."""
         while True:
             try:
                 while not self.work_pool_id:
@@ -161,19 +161,19 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
                     self._wanted.set()
                     async for _ in events:
                         self._wanted.set()
-            except Exception as error:  # the timer still finds the work
-                _logger.debug("events are not heard for a moment: %r", error)
+            except Exception as error:  # the timer still polls
+                _logger.debug("event subscription interrupted, retrying: %r", error)
                 await asyncio.sleep(1)
 
     async def _look(self) -> None:
-        """Look for work as soon as somebody thinks there is some; many events at once are one look."""
+        """Poll for work after events; several events at once cause one poll."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
             try:
                 await self.get_and_submit_flow_runs()
-            except Exception as error:  # the timer looks again
-                _logger.debug("could not look for work: %r", error)
+            except Exception as error:  # the timer polls again
+                _logger.debug("could not poll for work: %r", error)
 
     def may_start(self, flow_run: FlowRun) -> bool:
         """Not while its process has not ended yet: Prefect keeps one process and one slot for each run."""
@@ -191,7 +191,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
 
 
 class _PidReport:
-    """Hands on the pid of a process as soon as there is one."""
+    """Reports the pid of a process as soon as it has started."""
 
     def __init__(self, status: anyio.abc.TaskStatus[int]) -> None:
         self._status = status

@@ -1,4 +1,4 @@
-"""The `codepipeline` command. One file a verb; what a verb needs is imported when it is called."""
+"""The `codepipeline` command. Each command has its own file, which is imported when the command is called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cyclopts import App
 from prefect_codepipeline import __version__
 from prefect_codepipeline.errors import CodePipelineError
 
-# Each verb with its one line of help, so that `--help` need not import them all.
+# Each command with its help, so that `--help` does not import every command.
 _VERBS = {
     "Definitions": {
         "validate": ("definitions.validate:validate", "Check definitions without a server."),
@@ -60,14 +60,14 @@ _FAMILIES = {
         },
     ),
     "trigger": (
-        "What starts pipelines.",
+        "Test triggers, and list webhook deliveries.",
         {
             "test": ("triggers.trigger:try_event", "Which filters an event matches, and why not."),
             "list": ("triggers.trigger:list_deliveries", "What webhooks told, and what came of it."),
         },
     ),
     "webhook": (
-        "Webhooks of V1 pipelines.",
+        "Webhooks for V1 pipelines.",
         {
             "put": ("triggers.webhook:put_webhook", "Make or change a webhook; prints its address."),
             "list": ("triggers.webhook:list_webhooks", "The webhooks there are."),
@@ -75,7 +75,7 @@ _FAMILIES = {
         },
     ),
     "schedule": (
-        "When pipelines start by themselves.",
+        "Schedules that start pipelines.",
         {
             "add": ("triggers.schedule:add", "Have a pipeline start by a schedule."),
             "list": ("triggers.schedule:list_schedules", "The schedules of a pipeline."),
@@ -124,9 +124,9 @@ for _family, (_family_help, _verbs) in _FAMILIES.items():
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit: 0 when it went well, 1 when it did not, 130 after Ctrl-C.
+    """Run the command and exit: 0 on success, 1 on failure, 130 after Ctrl-C.
 
-    A mistake of the user ends in one message; anything else is a defect of ours and says so.
+    A user's mistake ends in one message. Any other error is reported as a bug of this program.
     """
     try:
         code = app(arguments, result_action="return_value")
@@ -137,15 +137,15 @@ def main(arguments: list[str] | None = None) -> None:
         print("codepipeline: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        # The reader went away (`| head`): nobody is left to be told.
+        # The reader has closed the pipe (`| head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
         if os.environ.get("CODEPIPELINE_DEBUG"):
             raise
         print(
-            f"codepipeline: a defect of this program: {type(error).__name__}: {error}\n"
-            "Please report it with what CODEPIPELINE_DEBUG=1 prints.",
+            f"codepipeline: internal error (a bug in this program): {type(error).__name__}: {error}\n"
+            "Please report it with the traceback that CODEPIPELINE_DEBUG=1 prints.",
             file=sys.stderr,
         )
         sys.exit(1)

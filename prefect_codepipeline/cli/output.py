@@ -1,4 +1,4 @@
-"""What a verb prints that needs neither a server nor the libraries that come with one."""
+"""Print lines and JSON without importing the libraries for the server."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def print_json(value: Any) -> None:
-    """Print JSON for programs, never wrapped or coloured."""
+    """Print JSON for programs: never wrapped or coloured."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def print_line(*parts: str | tuple[str, Style]) -> None:
-    """Print a line, its parts in their style on a terminal. What a file holds cannot steer the terminal."""
+    """Print a line, with styles on a terminal. Control characters are replaced: the text may come from a file."""
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     texts = [(part, None) if isinstance(part, str) else part for part in parts]
     line = "".join(
-        f"\x1b[{_CODES[style]}m{_harmless(text)}\x1b[0m" if style and coloured else _harmless(text)
+        f"\x1b[{_CODES[style]}m{_without_control(text)}\x1b[0m"
+        if style and coloured
+        else _without_control(text)
         for text, style in texts
     )
     sys.stdout.write(f"{line}\n")
 
 
-def _harmless(text: str) -> str:
+def _without_control(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,4 +1,4 @@
-"""What every verb needs: a server to talk to, a console to print on, and arguments taken apart."""
+"""What the commands share: the connection to a Prefect server, the console, and parsing of arguments."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rich.console import Console
 
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 
-# A pipe has no width: what is cut to a terminal would be lost to a program.
+# A pipe has no width: text cut to a terminal's width would be lost for the reading program.
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
 
 
 def connect() -> str:
-    """Point this process at a Prefect server: the configured one, else the embedded one. Its API's URL.
+    """Point this process at a Prefect server: the configured one, else the embedded one. Returns the API URL.
 
     Raises:
-        PrefectUnavailable: there is neither; says how to get one.
+        PrefectUnavailable: neither exists; the message says how to start one.
     """
     from prefect_codepipeline.deployments.local import embedded
     from prefect_codepipeline.deployments.local.api_url import configured_api_url
@@ -33,7 +33,7 @@ def connect() -> str:
         use(found.api_url)
         return found.api_url
     raise PrefectUnavailable(
-        "there is no Prefect server to talk to: start the embedded one with `codepipeline up`, "
+        "no Prefect server is available: start the embedded one with `codepipeline up`, "
         "or set PREFECT_API_URL to your own"
     )
 
@@ -43,13 +43,13 @@ def use(api_url: str) -> None:
     from prefect_codepipeline.deployments.local.api_url import point_at
 
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
-    # It counts at the end of the process what it still sends, which says nothing to people.
+    # At the end of the process, EventsWorker logs how many events it still sends. This does not help users.
     logging.getLogger("EventsWorker").setLevel(logging.ERROR)
     point_at(api_url)
 
 
 def pairs(arguments: Sequence[str], option: str) -> dict[str, str]:
-    """`["K=V", ...]` as a mapping. Raises `CodePipelineError` for what is no pair, or is given twice."""
+    """`["K=V", ...]` as a mapping. Raises `CodePipelineError` for an argument that is not a pair, or a repeated key."""
     found: dict[str, str] = {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -62,7 +62,7 @@ def pairs(arguments: Sequence[str], option: str) -> dict[str, str]:
 
 
 def who() -> str:
-    """The person at this terminal, as `name@host`."""
+    """The user of this terminal, as `name@host`."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):
@@ -71,8 +71,8 @@ def who() -> str:
 
 
 def read_secret(prompt: str, from_stdin: bool) -> str:
-    """A secret from the standard input or typed without an echo. Raises `CodePipelineError` when it is empty."""
+    """A secret from the standard input, or typed without an echo. Raises `CodePipelineError` if it is empty."""
     value = sys.stdin.readline() if from_stdin or not sys.stdin.isatty() else getpass.getpass(f"{prompt}: ")
     if not value.strip():
-        raise CodePipelineError(f"{prompt}: nothing was given")
+        raise CodePipelineError(f"{prompt}: the value is empty")
     return value.strip()

@@ -1,1 +1,1 @@
-"""The service that people and other services reach from outside: one ASGI app, without a state of its own."""
+"""The HTTP service for people, git hosts and Slack: one stateless ASGI app."""

@@ -1,4 +1,4 @@
-"""The app: which path leads where. What is not named here is answered with 404."""
+"""The ASGI app and its routes. Every other path is answered with 404."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from prefect_codepipeline.gateway.slack import requests as slack
 from prefect_codepipeline.gateway.webhooks.deliverer import Deliverer
 from prefect_codepipeline.gateway.webhooks.requests import LARGEST_PAYLOAD, Webhooks
 
-# Twenty people behind one address may open, decide and read the outcome at once.
+# Enough for twenty people behind one address who open a page, decide and read the result at the same time.
 BURST, PER_SECOND = 200.0, 5.0
-# All of a host's webhooks come from a few addresses; who is refused has a tenth of it.
+# A git host sends all its webhooks from a few addresses. A refused request costs ten more, so that a source whose
+# requests are refused has about a tenth of the rate.
 WEBHOOK_BURST, WEBHOOKS_PER_SECOND, REFUSAL_COST = 2000.0, 200.0, 10.0
 LARGEST_BODY = 1_000_000
 
 
 class Part(Protocol):
-    """What runs beside the requests, in threads of its own."""
+    """A service that runs beside the requests, in its own threads."""
 
     def start(self) -> None: ...
 
@@ -37,7 +38,7 @@ class Part(Protocol):
 
 
 def default_limits() -> dict[str, Limits]:
-    """For each source, webhooks apart; of this process, so that n copies let n times as much pass."""
+    """Limits per source address, separate for webhooks. They count per process: n gateways allow n times as much."""
     return {
         "/webhooks/": Limits(RateLimit(WEBHOOK_BURST, WEBHOOKS_PER_SECOND), LARGEST_PAYLOAD, REFUSAL_COST),
         "": Limits(RateLimit(BURST, PER_SECOND), LARGEST_BODY),
@@ -48,8 +49,8 @@ def create_app(parts: Sequence[Part] = (), limits: Mapping[str, Limits] | None =
     """The gateway as an ASGI app.
 
     Args:
-        parts: started before the first request and stopped after the last, beside what deals with webhooks.
-        limits: in place of the default ones.
+        parts: services in addition to the webhook deliverer; started before the first request, stopped after the last.
+        limits: used instead of the default limits.
     """
     deliverer = Deliverer()
     routes = [
@@ -75,5 +76,5 @@ def create_app(parts: Sequence[Part] = (), limits: Mapping[str, Limits] | None =
 
 
 def _health(_: Request) -> Response:
-    """Whether this process answers; it has nothing else that could be ill."""
+    """Answer `ok`. The process has no other state that could be unhealthy."""
     return PlainTextResponse("ok\n")

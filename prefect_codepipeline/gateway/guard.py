@@ -1,4 +1,4 @@
-"""What every request passes first: rate, size, headers, and a line in the log without anything secret in it."""
+"""Checks of every request: rate and size. Adds security headers, and logs each request without secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from prefect_codepipeline.gateway.rate import RateLimit
 
 _logger = logging.getLogger("codepipeline.gateway")
-# What is not said to be allowed is not: no script, no frame, no cache, no address given away.
+# Forbid everything that is not used: scripts, frames, caches, referrers.
 _HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
@@ -28,18 +28,18 @@ _HEADERS = {
 }
 
 
-class TooLarge(Exception):  # noqa: N818  # said to the client, not an error of ours
-    """The body is larger than it may be."""
+class TooLarge(Exception):  # noqa: N818  # answered with 413, not an error of the service
+    """The body is larger than the limit."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one part of the gateway lets pass.
+    """The limits of one group of paths.
 
     Attributes:
-        rate: for each source and request.
+        rate: requests per source address.
         largest_body: in bytes.
-        refusal_cost: how many requests one costs beside itself that is refused (401, 404).
+        refusal_cost: the number of additional requests that a refused one (401, 404) counts as.
     """
 
     rate: RateLimit
@@ -48,11 +48,11 @@ class Limits:
 
 
 class Guard:
-    """Wraps the app.
+    """ASGI middleware with the checks.
 
     Args:
-        app: what it guards.
-        limits: by the beginning of the path; the first that fits counts, so the last is of the empty one.
+        app: the wrapped app.
+        limits: by path prefix. The first match counts, so the last prefix must be empty.
     """
 
     def __init__(self, app: ASGIApp, limits: Mapping[str, Limits]) -> None:
@@ -60,11 +60,11 @@ class Guard:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Check and serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), 500
         limits = next(found for prefix, found in self._limits.items() if scope["path"].startswith(prefix))
         source = scope["client"][0] if scope.get("client") else "?"
 
@@ -72,8 +72,8 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                given = {name.lower() for name, _ in message["headers"]}
-                added = [(k.encode(), v.encode()) for k, v in _HEADERS.items() if k.encode() not in given]
+                existing = {name.lower() for name, _ in message["headers"]}
+                added = [(k.encode(), v.encode()) for k, v in _HEADERS.items() if k.encode() not in existing]
                 message = {**message, "headers": [*message["headers"], *added]}
             await send(message)
 
@@ -82,8 +82,8 @@ class Guard:
         finally:
             if status in (401, 404):
                 limits.rate.charge(source, limits.refusal_cost)
-            seconds = time.perf_counter() - began
-            _logger.info("%s %s %s %.3f s", scope["method"], _what(scope), status, seconds)
+            seconds = time.perf_counter() - started
+            _logger.info("%s %s %s %.3f s", scope["method"], _route_of(scope), status, seconds)
 
     async def _serve(self, limits: Limits, source: str, scope: Scope, receive: Receive, send: Send) -> None:
         if wait := limits.rate.wait_seconds(source):
@@ -112,7 +112,7 @@ def _limited(receive: Receive, largest: int) -> Receive:
     return receive_limited
 
 
-def _what(scope: Scope) -> str:
-    """The route that was taken; the path itself holds what is secret, and what strangers make up."""
+def _route_of(scope: Scope) -> str:
+    """The matched route. The path itself may contain secrets or arbitrary text of strangers."""
     route = scope.get("route")
     return str(getattr(route, "path", "(no route)"))

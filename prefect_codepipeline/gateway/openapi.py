@@ -1,4 +1,4 @@
-"""`GET /openapi.json`: what the gateway takes and answers, for those who write to it and for tests.
+"""`GET /openapi.json`: the gateway's API description, for clients and tests.
 
 https://spec.openapis.org/oas/v3.1.0
 """
@@ -21,7 +21,10 @@ _ERROR = {
         "schema": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
     }
 }
-_BUSY = {"description": "Asked too often; `Retry-After` says when to come back.", "content": _TEXT}
+_BUSY = {
+    "description": "Too many requests; `Retry-After` is the number of seconds to wait.",
+    "content": _TEXT,
+}
 _LARGE = {"description": "The body is too large.", "content": {**_TEXT, **_ERROR}}
 
 
@@ -58,24 +61,29 @@ def _webhook(summary: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
                 },
             },
             "responses": {
-                "200": _answer("It starts nothing, and why.", {"application/json": {"schema": ignored}}),
-                "202": _answer("It is kept, and dealt with now.", {"application/json": {"schema": taken}}),
-                "400": _answer("The body is not what its sender sends.", _ERROR),
+                "200": _answer(
+                    "Ignored, with the reason: it starts nothing.", {"application/json": {"schema": ignored}}
+                ),
+                "202": _answer(
+                    "Accepted and stored; processed in the background.",
+                    {"application/json": {"schema": taken}},
+                ),
+                "400": _answer("The body is not a valid payload of the sender.", _ERROR),
                 "401": _answer("The sender does not know the secret.", _ERROR),
-                "404": _answer("Nobody may send to this address.", {**_ERROR, **_TEXT}),
+                "404": _answer("There is no webhook at this URL.", {**_ERROR, **_TEXT}),
                 "408": _answer("The body took too long.", _ERROR),
-                "409": _answer("The pipeline of the webhook is gone.", _ERROR),
+                "409": _answer("The webhook's pipeline does not exist.", _ERROR),
                 "413": _LARGE,
                 "429": _BUSY,
-                "503": _answer("Prefect does not answer; nothing is kept.", _ERROR),
+                "503": _answer("Prefect does not answer; nothing was stored.", _ERROR),
             },
         }
     }
 
 
-_LINK = _path("link", "A signed link, of one approval.")
+_LINK = _path("link", "The signed link of one approval.")
 _PAGES = {
-    "404": _answer("The link decides nothing.", {**_PAGE, **_TEXT}),
+    "404": _answer("The link is not valid.", {**_PAGE, **_TEXT}),
     "410": _answer("The approval has expired, or its execution was stopped.", _PAGE),
     "413": _answer("The body is too large.", {**_PAGE, **_TEXT}),
     "429": _BUSY,
@@ -105,8 +113,8 @@ _SLACK = {
 _PATHS: dict[str, Any] = {
     "/health": {
         "get": {
-            "summary": "Whether it answers.",
-            "responses": {"200": _answer("It does."), "429": _BUSY},
+            "summary": "Check that the gateway answers.",
+            "responses": {"200": _answer("The gateway answers."), "429": _BUSY},
         }
     },
     "/openapi.json": {
@@ -120,31 +128,31 @@ _PATHS: dict[str, Any] = {
     },
     "/approvals/{link}": {
         "get": {
-            "summary": "Show what is to be approved; decides nothing.",
+            "summary": "Display the approval; does not decide.",
             "parameters": [_LINK],
             "responses": {"200": _answer("The page.", _PAGE), **_PAGES},
         },
         "post": {
-            "summary": "Decide, by the page's own form.",
+            "summary": "Decide, with the form of the page.",
             "parameters": [_LINK],
             "requestBody": {"required": True, "content": _FORM},
             "responses": {
-                "303": {"description": "Decided; leads to the page."},
-                "400": _answer("No answer that can count.", _PAGE),
-                "403": _answer("A policy or the form's own check refuses it.", _PAGE),
-                "409": _answer("It was decided before.", _PAGE),
+                "303": {"description": "Decided; redirects to the page."},
+                "400": _answer("The form is not valid.", _PAGE),
+                "403": _answer("Refused by the approval policy or by the check of the form.", _PAGE),
+                "409": _answer("The approval was decided before.", _PAGE),
                 **_PAGES,
             },
         },
     },
     "/slack/interactions": {
         "post": {
-            "summary": "What people press in Slack, signed by Slack.",
+            "summary": "A Slack interaction, signed by Slack.",
             "requestBody": {"required": True, "content": _SLACK},
             "responses": {
-                "200": _answer("Taken.", {**_TEXT, "application/json": {"schema": {"type": "object"}}}),
+                "200": _answer("Accepted.", {**_TEXT, "application/json": {"schema": {"type": "object"}}}),
                 "400": _answer("There is no payload."),
-                "401": _answer("Slack did not sign it, or not within five minutes."),
+                "401": _answer("The signature is not Slack's, or is older than five minutes."),
                 "413": _LARGE,
                 "429": _BUSY,
                 "503": _answer("Prefect does not answer."),
@@ -152,19 +160,19 @@ _PATHS: dict[str, Any] = {
         }
     },
     "/webhooks/{name}": _webhook(
-        "A push or pull request, told by a git host.",
+        "A push or pull request, sent by a git host.",
         [
             _path(
                 "name",
-                "A GitConnection block with a webhook's secret, or a pipeline that reads through one.",
+                "Name of a GitConnection block with a webhook secret, or of a pipeline that uses one.",
             )
         ],
     ),
     "/webhooks/{name}/{token}": _webhook(
         "A V1 webhook.",
         [
-            _path("name", "The webhook."),
-            _path("token", "The part of its address that nobody guesses."),
+            _path("name", "Name of the webhook."),
+            _path("token", "The secret part of the webhook's URL."),
         ],
     ),
 }
@@ -173,7 +181,7 @@ _PATHS: dict[str, Any] = {
 def document() -> dict[str, Any]:
     """The OpenAPI document."""
     schema = PlainEvent.model_json_schema(ref_template="#/components/schemas/{model}")
-    # JSON Schema's patterns are JavaScript's, which knows no `\A` and no `\z`.
+    # JSON Schema uses JavaScript's patterns, which do not support `\A` and `\z`.
     schema = json.loads(json.dumps(schema).replace(r"\\A", "^").replace(r"\\z", "$"))
     parts = schema.pop("$defs", {})
     return {

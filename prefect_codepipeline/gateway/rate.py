@@ -1,4 +1,4 @@
-"""How often one source may ask."""
+"""A limit of the request rate of each source."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _SOURCES_KEPT = 10_000
 
 
 class RateLimit:
-    """Lets each source ask `burst` times at once and `per_second` times from then on.
+    """Allows each source `burst` requests at once, and then `per_second` requests.
 
-    Of the sources, as many are remembered as memory may cost; who was longest away is forgotten first.
+    The number of remembered sources is limited. The source with the oldest request is forgotten first.
     """
 
     def __init__(self, burst: float, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -24,7 +24,7 @@ class RateLimit:
         self._lock = threading.Lock()
 
     def wait_seconds(self, source: str, cost: float = 1) -> float:
-        """0 when the source may ask now, which then counts; else how long it has to wait."""
+        """0 if the request is allowed, which counts it; else the seconds to wait."""
         with self._lock:
             now = self._clock()
             left, then = self._left.pop(source, (self._burst, now))
@@ -36,7 +36,7 @@ class RateLimit:
             return 0.0 if is_allowed else (cost - left) / self._per_second
 
     def charge(self, source: str, cost: float) -> None:
-        """Let the source pay for something afterwards, as far as it has anything left."""
+        """Count additional requests for a known source, at most what it has left."""
         with self._lock:
             if source in self._left:
                 left, then = self._left[source]

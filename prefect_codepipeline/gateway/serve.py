@@ -1,4 +1,4 @@
-"""Run the gateway: its block, its connections to Slack, and the server."""
+"""Run the gateway: its block, its Slack connections, and the server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.gateway.slack.socket_mode import SocketModes
 
-# Beyond these, requests are turned away rather than kept waiting.
+# Further requests are refused instead of waiting.
 _AT_ONCE = 500
 _QUIET = ("httpx", "httpcore", "slack_sdk", "uvicorn.access")
 
@@ -21,15 +21,15 @@ _QUIET = ("httpx", "httpcore", "slack_sdk", "uvicorn.access")
 def prepare_gateway(
     url: str | None, fallback_url: str | None = None, *, has_new_key: bool = False
 ) -> Gateway:
-    """The gateway's block, made with a key of its own when there is none, and with that address when one is given.
+    """The gateway's block. Creates it with a new key if it does not exist, and updates its URL if one is passed.
 
     Args:
-        url: the address under which people reach the gateway; what the block says when None.
-        fallback_url: the address of a block that has to be made.
-        has_new_key: change the key; what the present one signed stays good.
+        url: the gateway's public URL; None keeps the URL of the block.
+        fallback_url: the URL for a newly created block.
+        has_new_key: replace the key; links signed with the previous key stay valid.
 
     Raises:
-        CodePipelineError: the address is none.
+        CodePipelineError: the URL is not valid.
     """
     known = load_gateway()
     if known and not has_new_key and (url is None or known.url == url.rstrip("/")):
@@ -37,10 +37,10 @@ def prepare_gateway(
     try:
         gateway = Gateway(url=url or (known.url if known else fallback_url), **_keys(known, has_new_key))
     except ValueError as error:
-        raise CodePipelineError(f"--url {url!r} is not the address of a web page: {error}") from None
+        raise CodePipelineError(f"--url {url!r} is not a valid web URL: {error}") from None
     try:
         gateway.save(GATEWAY_BLOCK, overwrite=known is not None)
-    except ValueError:  # another copy, started at the same time, has made it
+    except ValueError:  # another gateway, started at the same time, has created the block
         return load_gateway() or gateway
     return gateway
 
@@ -58,11 +58,11 @@ def serve(host: str, port: int, trusted_proxies: str) -> None:
 
     Args:
         host: the address to listen on.
-        port: the port; 0 takes a free one.
-        trusted_proxies: whose `X-Forwarded-For` is believed, as uvicorn's `forwarded_allow_ips`.
+        port: the port; 0 selects a free one.
+        trusted_proxies: the proxies whose `X-Forwarded-For` is trusted, as in uvicorn's `forwarded_allow_ips`.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    for name in _QUIET:  # their lines hold addresses, and those hold tokens
+    for name in _QUIET:  # their log lines contain URLs with tokens
         logging.getLogger(name).setLevel(logging.WARNING)
     uvicorn.run(
         create_app([SocketModes()]),

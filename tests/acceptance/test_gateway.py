@@ -250,7 +250,7 @@ def test_a_policy_takes_two_people_and_neither_a_stranger_nor_a_form_without_a_n
     assert "not one of the approvers of this action" in str(stranger)
     assert "Your approval counts" in str(first)
     assert "Your approval counts" in str(twice)
-    assert "made for nobody in particular" in anonymous.text
+    assert "this link is not personal" in anonymous.text
     assert stolen.status_code == 403
     waiting = read_execution(known.id).state.stage("S1").action("Ok")
     assert [vote.approver.name for vote in waiting.votes] == ["User 1"]

@@ -167,13 +167,13 @@ def test_a_rule_of_a_template_becomes_a_schedule(world: Any, tmp_path: Path) -> 
     deployed = world.cli("deploy", str(tmp_path / f"{world.name}.json"))
 
     said = " ".join(deployed.stdout.split())
-    assert "made schedule 'nightly-release': cron(0 2 * * ? *)" in said, deployed.stdout + deployed.stderr
+    assert "created schedule 'nightly-release': cron(0 2 * * ? *)" in said, deployed.stdout + deployed.stderr
     assert "Monthly (AWS::Events::Rule): no schedule is made of it: day of the month 'L'" in said
     assert "Off (AWS::Events::Rule): disabled" in said
     (schedule,) = schedules_of(world.name)
     assert schedule.variables == {"target": "prod"}
     assert shown(world.name)["nightly-release"]["schedule"]["cron"] == "0 2 * * *"
-    assert "is there" in add_declared(world.name, {"Nightly": template["Resources"]["Nightly"]})[0]  # type: ignore[dict-item]
+    assert " exists" in add_declared(world.name, {"Nightly": template["Resources"]["Nightly"]})[0]  # type: ignore[dict-item]
 
 
 def test_a_deleted_pipeline_leaves_no_schedule_behind(world: Any) -> None:

@@ -44,15 +44,15 @@ def test_takes_a_folder_or_an_object_store(url, folder):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"url": ""}, "is needed"),
-        ({"url": "/"}, "is needed"),
-        ({"url": "s3://"}, "is needed"),
-        ({"url": "artifacts"}, "another folder to each process"),
-        ({"url": "./artifacts"}, "another folder to each process"),
-        ({"url": "s3:/bucket"}, "another folder to each process"),
-        ({"url": "file://artifacts"}, "another folder to each process"),
-        ({"url": "ftp://host/artifacts"}, "ftp:// is no place for artifacts"),
-        ({"url": "memory://artifacts"}, "memory:// is no place for artifacts"),
+        ({"url": ""}, "is required"),
+        ({"url": "/"}, "is required"),
+        ({"url": "s3://"}, "is required"),
+        ({"url": "artifacts"}, "is a relative path, which differs between processes"),
+        ({"url": "./artifacts"}, "is a relative path, which differs between processes"),
+        ({"url": "s3:/bucket"}, "is a relative path, which differs between processes"),
+        ({"url": "file://artifacts"}, "is a relative path, which differs between processes"),
+        ({"url": "ftp://host/artifacts"}, "ftp:// is not supported for artifacts"),
+        ({"url": "memory://artifacts"}, "memory:// is not supported for artifacts"),
         ({"url": "/srv", "max_tree_bytes": 0}, "greater than 0"),
         ({"url": "/srv", "max_tree_files": 0}, "greater than 0"),
     ],
@@ -103,6 +103,8 @@ def test_a_block_that_the_ui_saved_without_checking_it_is_named(prefect_server):
     saved.url = "artifacts"
     saved.save("unchecked")
 
-    with pytest.raises(ActionFailed, match=r"'unchecked' cannot be used: url: .*another folder") as caught:
+    with pytest.raises(
+        ActionFailed, match=r"'unchecked' cannot be used: url: .*is a relative path"
+    ) as caught:
         load_artifact_store("unchecked")
     assert caught.value.code == "ConfigurationError"

@@ -57,13 +57,13 @@ def test_the_most_exact_image_of_a_runtime_is_taken(runtime, version, image):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"where": "host", "privileged": True}, "privileged: for a container only; where is 'host'"),
-        ({"where": "aws", "docker_socket": True}, "docker_socket: for a container only"),
+        ({"where": "host", "privileged": True}, "privileged: only for a container, but where is 'host'"),
+        ({"where": "aws", "docker_socket": True}, "docker_socket: only for a container, but where is 'aws'"),
         ({"compute_type": "BUILD_GENERAL1_HUGE"}, "Input should be 'BUILD_GENERAL1_SMALL'"),
         ({"timeout_in_minutes": 0}, "greater than or equal to 1"),
         ({"timeout_in_minutes": 2161}, "less than or equal to 2160"),
         ({"cache": "local", "cache_location": "cache"}, "'cache' is not an absolute path"),
-        ({"cache_location": "/cache"}, "with cache='local' only"),
+        ({"cache_location": "/cache"}, "cache_location requires cache='local'"),
         ({"aws_location": "bucket/x"}, "write s3://bucket"),
         ({"aws_role_arn": "Deployer"}, "is not the ARN of a role"),
         ({"environment_variables": [{"name": "1A", "value": ""}]}, "match pattern"),

@@ -71,7 +71,7 @@ def test_fills_the_template(template, repository, url):
 )
 @pytest.mark.parametrize("template", ["/srv/{FullRepositoryId}", "https://example.com/{Repo}"])
 def test_a_name_cannot_leave_its_place(template, repository):
-    with pytest.raises(ValueError, match="is no name of a repository"):
+    with pytest.raises(ValueError, match="is not a repository name"):
         GitConnection(url_template=template).repository_url(repository)
 
 
@@ -85,23 +85,23 @@ def test_an_owner_that_is_asked_for_and_missing_is_told():
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("ext::sh -c touch% x", "is no address of a repository"),
-        ("fd::17", "is no address of a repository"),
+        ("ext::sh -c touch% x", "is not a repository URL"),
+        ("fd::17", "is not a repository URL"),
         ("ext::ssh://host/x", "transport 'ext::ssh' is not allowed"),
         ("ftp://example.com/x", "transport 'ftp' is not allowed"),
         ("HTTPS://example.com/x", "transport 'HTTPS' is not allowed"),
-        ("--upload-pack=x", "is no address of a repository"),
-        ("repositories/app", "give a URL"),
-        ("", "is no address of a repository"),
-        ("https://example.com/x\n--y", "is no address of a repository"),
-        ("https:///x", "names no host"),
-        ("ssh://-oProxyCommand=x/y", "names no host"),
-        ("ssh://git@-oProxyCommand=x/y", "names no host"),
-        ("-oProxyCommand=x:y", "is no address of a repository"),
-        ("git@-oProxyCommand=x:y", "is no address of a repository"),
-        ("file://host/x", "is no local path"),
-        ("https://example.com/x?private_token=y", "token belongs into the token field"),
-        ("https://example.com/{Name}", "placeholder {Name} is not known; there are {Owner}"),
+        ("--upload-pack=x", "is not a repository URL"),
+        ("repositories/app", "use a URL (https"),
+        ("", "is not a repository URL"),
+        ("https://example.com/x\n--y", "is not a repository URL"),
+        ("https:///x", "has no valid host"),
+        ("ssh://-oProxyCommand=x/y", "has no valid host"),
+        ("ssh://git@-oProxyCommand=x/y", "has no valid host"),
+        ("-oProxyCommand=x:y", "is not a repository URL"),
+        ("git@-oProxyCommand=x:y", "is not a repository URL"),
+        ("file://host/x", "is not a local path"),
+        ("https://example.com/x?private_token=y", "use the token field for a token"),
+        ("https://example.com/{Name}", "placeholder {Name} is not known; use {Owner}"),
         ("https://example.com/{}", "placeholder {} is not known"),
     ],
 )
@@ -112,7 +112,7 @@ def test_refuses_a_template(template, message):
 
 
 def test_a_password_in_the_template_is_refused_and_not_repeated():
-    with pytest.raises(ValidationError, match="holds a password") as refused:
+    with pytest.raises(ValidationError, match="contains a password") as refused:
         GitConnection(url_template="https://me:5ecret@example.com/{Repo}")
     assert "5ecret" not in str(refused.value)
 
@@ -154,7 +154,7 @@ def test_the_page_of_a_commit_can_be_given():
     )
 
     assert connection.commit_url("me/app", COMMIT) == f"http://cgit/app?id={COMMIT}"
-    with pytest.raises(ValidationError, match="begins with https"):
+    with pytest.raises(ValidationError, match="must start with https"):
         GitConnection(url_template="/srv/{Repo}", commit_url_template="javascript:{CommitId}")
 
 

@@ -96,7 +96,7 @@ def test_validate_lists_every_problem_and_exits_with_1(tmp_path: Path) -> None:
         pytest.param(
             ["run", "HELLO", "--variable", "x"], "--variable takes NAME=VALUE", id="variable without a value"
         ),
-        pytest.param(["status", "x"], "there is no Prefect server to talk to", id="no server"),
+        pytest.param(["status", "x"], "no Prefect server is available", id="no server"),
         pytest.param(["approve", "x"], "codepipeline up", id="no server to approve at"),
     ],
 )
@@ -178,7 +178,7 @@ def test_an_event_webhooks_secret_is_shown_once_and_kept(prefect_server: str) ->
     webhook = load_event_webhook(name)
     assert made.stdout.count(webhook.secret.get_secret_value()) == 1
     assert "whsec_" not in changed.stdout + refused.stdout + refused.stderr
-    assert "the URL is https" in refused.stderr
+    assert "the URL must be https" in refused.stderr
     assert webhook.url == "https://example.com/b"
 
 
@@ -218,7 +218,7 @@ def test_deploy_start_status_logs_executions(prefect_server: str, tmp_path: Path
     assert watched.returncode == 0, watched.stderr
     assert "Check/Unit: Succeeded (as ordered)" in watched.stdout
     assert "✔ Unit" in status.stdout
-    assert "2 of 2 stages done, 0 still to come" in status.stdout
+    assert "2 of 2 stages done, 0 still to run" in status.stdout
     assert "Src: 000000000000 the <b>first</b> commit" in status.stdout
     assert as_json["status"] == "Succeeded"
     assert as_json["stages"][1]["actions"][0]["status"] == "Succeeded"

@@ -138,7 +138,11 @@ def test_of_two_who_deploy_at_once_one_wins_and_the_other_is_told(name: str) -> 
 
     versions = [outcome for outcome in outcomes if outcome.startswith("version ") and outcome[8:].isdigit()]
     assert len(set(versions)) == len(versions) >= 1
-    assert all("made by somebody else" in outcome for outcome in outcomes if outcome not in versions)
+    assert all(
+        "was created by another deployment at the same time" in outcome
+        for outcome in outcomes
+        if outcome not in versions
+    )
     assert newest_version(name)[1].version == 1 + len(versions)
 
 

@@ -1,4 +1,4 @@
-"""`codepipeline deploy` and `list`."""
+"""`codepipeline deploy`, `delete` and `list`."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ def deploy(
     start: bool = False,
     variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
 ) -> int:
-    """Create or update pipelines. Nothing is deployed unless every file can run.
+    """Create or update pipelines. Deploys nothing if one of the files has errors.
 
     Parameters
     ----------
     files:
-        Definitions in JSON or YAML. Settings in `NAME.settings.yaml` beside `NAME.json` come along, and of the
-        resources in `NAME.resources.yaml` blocks are made that are not there yet.
+        Definitions in JSON or YAML. NAME.settings.yaml and NAME.resources.yaml beside them are deployed too.
     pool:
         The Prefect work pool whose workers run the executions.
     start:
         Start an execution of each pipeline.
     variable:
-        NAME=VALUE for executions that `--start` starts.
+        NAME=VALUE of a pipeline variable for the executions that --start starts; may be repeated.
     """
     from prefect_codepipeline.deployments.checking.files import read_runnable
     from prefect_codepipeline.deployments.files.resources import read_beside
@@ -62,15 +61,15 @@ def deploy(
     for declaration, own_settings, own_beside in zip(declarations, settings, beside, strict=True):
         if own_settings:
             save_settings(declaration.name, own_settings)
-        made = make_blocks(own_beside.resources)
+        created = make_blocks(own_beside.resources)
         deployed = deploy_pipeline(declaration, pool, who())
-        made_after = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
-        _tell(deployed, [*made, *made_after])
+        more = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
+        _print_result(deployed, [*created, *more])
         for sentence in unheard(declaration):
             console.print(Text(f"  warning: {sentence}", "yellow"))
         for stage in disable_declared(deployed, own_beside.properties, who()):
             console.print(
-                Text(f"  the inbound transition of stage {stage} is disabled, as the template says")
+                Text(f"  the inbound transition of stage {stage} is disabled, as declared in the template")
             )
         if start:
             _start(deployed, variable)
@@ -92,21 +91,21 @@ def _tell(deployed: Deployed, made: list[str]) -> None:
     console.print(Text(f"{deployed.name}: {what}, version {deployed.version}"))
     for change in deployed.changes if not deployed.created else []:
         console.print(Text(f"  {change}"))
-    for sentence in made:
+    for sentence in created:
         console.print(Text(f"  {sentence}"))
     for execution_id in deployed.cancelled:
         console.print(
-            Text(f"  execution {execution_id} of an earlier version ends after its actions in progress")
+            Text(f"  execution {execution_id} of an earlier version ends after its running actions")
         )
 
 
 def delete(name: str) -> int:
-    """Delete a pipeline: all versions of its definition, its deployment, its gates. Its executions stay visible.
+    """Delete a pipeline: all versions of its definition, its deployment and its gates. Its executions stay visible.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     """
     connect()
     from prefect_codepipeline.deployments.delete import delete_pipeline
@@ -117,7 +116,7 @@ def delete(name: str) -> int:
 
 
 def list_pipelines(*, json: bool = False) -> int:
-    """The pipelines that are deployed.
+    """List the deployed pipelines.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`codepipeline export`: a deployed pipeline, or a definition, for AWS."""
+"""`codepipeline export`: print a deployed pipeline or a definition for AWS."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from prefect_codepipeline.cli.session import connect
 
 
 def export(name: str, *, format: Literal["json", "yaml", "cloudformation"] = "json") -> int:
-    """Print a pipeline as AWS takes it.
+    """Print a pipeline in a format that AWS accepts.
 
     Parameters
     ----------
     name:
-        A deployed pipeline, or the file of a definition; what lies in NAME.resources.yaml beside it goes into the
-        template.
+        Name of a deployed pipeline, or a definition file. A template includes NAME.resources.yaml beside the file.
     format:
-        What `aws codepipeline create-pipeline --cli-input-json` or `--cli-input-yaml` takes, or a CloudFormation
-        template.
+        Input for `aws codepipeline create-pipeline` in JSON or YAML, or a CloudFormation template.
     """
     from prefect_codepipeline.deployments.cloudformation.export import as_template
     from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
@@ -42,7 +40,7 @@ def export(name: str, *, format: Literal["json", "yaml", "cloudformation"] = "js
 
 
 def _deployed(name: str) -> dict[str, Any]:
-    """The newest version as AWS's GetPipeline would show it, secrets masked."""
+    """The newest version as AWS's GetPipeline returns it, with secrets masked."""
     connect()
     from prefect_codepipeline.deployments.create import find_deployment
     from prefect_codepipeline.engine.executions.definitions import newest_version

@@ -1,4 +1,4 @@
-"""`codepipeline graph`: a picture of a pipeline."""
+"""`codepipeline graph`: draw a pipeline."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def graph(
     file:
         A definition in JSON or YAML.
     format:
-        SVG for browsers, Mermaid for Markdown; by the ending of --output when that is given, else SVG.
+        SVG for browsers, Mermaid for Markdown; by default chosen from the suffix of --output, else SVG.
     output:
-        The file to write, in place of printing.
+        The file to write; printed to the standard output by default.
     """
     from prefect_codepipeline.deployments.files.definition import read_definition
     from prefect_codepipeline.model.views.graph import draw_mermaid, draw_pipeline

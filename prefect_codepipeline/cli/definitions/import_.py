@@ -1,4 +1,4 @@
-"""`codepipeline import`: pipelines of CloudFormation, the CDK and AWS itself as definitions."""
+"""`codepipeline import`: convert pipelines of CloudFormation, the CDK and AWS to definitions."""
 
 from __future__ import annotations
 
@@ -28,19 +28,18 @@ def import_pipelines(
     out: Path = Path(),
     force: bool = False,
 ) -> int:
-    """Make definitions of the pipelines in a template. Exits with 1 when AWS would refuse what is there.
+    """Convert the pipelines of a template to definitions. Exits with 1 if AWS would reject the result.
 
     Parameters
     ----------
     file:
-        A CloudFormation template, what `aws codepipeline get-pipeline` prints, a cdk.out folder, or - for the
-        standard input.
+        A CloudFormation template, `aws codepipeline get-pipeline` output, a cdk.out folder, or - for standard input.
     parameter:
-        NAME=VALUE of a template's parameter, or of any value that the import lists as missing.
+        NAME=VALUE of a template parameter, or of a value that the import reports as missing; may be repeated.
     out:
-        The folder to write NAME.json and NAME.resources.yaml to.
+        The folder in which NAME.json and NAME.resources.yaml are written.
     force:
-        Replace files that are there.
+        Replace existing files.
     """
     from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
     from prefect_codepipeline.deployments.cloudformation.sources import documents_at
@@ -52,7 +51,7 @@ def import_pipelines(
     names = [pipeline.name for imported in found for pipeline in imported.pipelines]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise CodePipelineError(
-            f"{file}: two pipelines are named {twice!r}; import their templates one by one"
+            f"{file}: two pipelines are named {twice!r}; import their templates one at a time"
         )
     failed = False
     for imported in found:
@@ -63,19 +62,19 @@ def import_pipelines(
             failed |= _print_problems(_problems_of(pipeline), imported.document.name, pipeline.place_of)
             _print_missing(pipeline)
     if not names:
-        print_line((f"{file}: no pipeline in it", "yellow"))
+        print_line((f"{file}: contains no pipeline", "yellow"))
     return 1 if failed or not names else 0
 
 
 def _ask(name: str, what: str) -> str | None:
-    return input(f"{name} ({what}), empty when not known: ") or None
+    return input(f"{name} ({what}), empty if unknown: ") or None
 
 
 def _problems_of(pipeline: ImportedPipeline) -> list[Problem]:
-    """What AWS would refuse of the definition, but for values that only wait to be given."""
+    """What AWS would reject in the definition, except for values that are still missing."""
     from prefect_codepipeline.model.validation import validate
 
-    # A masked secret stands for the one that AWS keeps.
+    # A masked secret is valid: AWS stores its value.
     return pipeline.problems(lambda declaration: validate(declaration, stored=declaration))
 
 
@@ -112,12 +111,12 @@ def _print_missing(pipeline: ImportedPipeline) -> None:
         if any(not path.startswith("resources.") for path in missing.paths)
     }
     if own:
-        print_line((f"  missing, give each with --parameter NAME=VALUE ({len(own)}):", "yellow"))
+        print_line((f"  missing values, pass each with --parameter NAME=VALUE ({len(own)}):", "yellow"))
     for name, missing in own.items():
         first = next(path for path in missing.paths if not path.startswith("resources."))
         print_line(f"    {name}  for {first}" + (f"  ({missing.what})" if missing.what else ""))
     if others := len(pipeline.missing) - len(own):
-        print_line((f"  and {others} more for resources beside it, listed in its resources file", "dim"))
+        print_line((f"  and {others} more for other resources, listed in the resources file", "dim"))
 
 
 def _plural(count: int, what: str) -> str:

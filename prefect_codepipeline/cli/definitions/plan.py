@@ -1,4 +1,4 @@
-"""`codepipeline plan`: what an execution would do, before there is one."""
+"""`codepipeline plan`: show what an execution would do, without starting one."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def plan(
     variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
     json: bool = False,
 ) -> int:
-    """Show what an execution would do, and what it lacks. Nothing is changed. Exits with 1 when it could not run.
+    """Show what an execution would do and what is missing. Changes nothing. Exits with 1 if it could not run.
 
     Parameters
     ----------
     file:
-        A definition in JSON or YAML. NAME.settings.yaml and NAME.resources.yaml beside it are looked at too.
+        A definition in JSON or YAML. NAME.settings.yaml and NAME.resources.yaml beside it are read too.
     variable:
-        NAME=VALUE of the execution.
+        NAME=VALUE of a pipeline variable; may be repeated.
     json:
         Print JSON.
     """
@@ -64,10 +64,10 @@ def plan(
     else:
         for line in _lines(planned, errors):
             print_line(*line)
-    # What only resources beside it wait for keeps nothing from running.
+    # A missing value that only an additional resource needs does not prevent an execution.
     own = any(not path.startswith("resources.") for path in waiting)
-    lacks = own or errors or any(each.source == "missing" for each in planned.variables)
-    return 1 if lacks or any(need.state == "missing" for need in _needs(planned)) else 0
+    is_incomplete = own or errors or any(each.source == "missing" for each in planned.variables)
+    return 1 if is_incomplete or any(need.state == "missing" for need in _needs(planned)) else 0
 
 
 def _check_names(given: dict[str, str], declaration: PipelineDeclaration) -> None:
@@ -78,7 +78,7 @@ def _check_names(given: dict[str, str], declaration: PipelineDeclaration) -> Non
 
 
 def _where(file: Path, declaration: PipelineDeclaration) -> tuple[dict[tuple[str, str], str], str]:
-    """Where each action's commands would run, and the name of the artifact store's block."""
+    """Where each action's commands would run, and the name of the artifact store block."""
     from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
     from prefect_codepipeline.deployments.files.settings import read_settings_beside
 
@@ -95,7 +95,7 @@ def _where(file: Path, declaration: PipelineDeclaration) -> tuple[dict[tuple[str
 
 
 def _blocks() -> Blocks | None:
-    """The blocks of the server; None when there is none, since a plan needs none."""
+    """The server's blocks, or None without a server: a plan does not need one."""
     from prefect_codepipeline.deployments.listing import list_blocks
 
     try:
@@ -117,7 +117,7 @@ def _lines(planned: Plan, errors: list[Problem]) -> Iterator[Line]:
     yield (planned.name, "bold"), f"  {planned.pipeline_type}, {planned.execution_mode}"
     for variable in planned.variables:
         if variable.source == "missing":
-            sentence = f"no value, give --variable {variable.name}=VALUE"
+            sentence = f"no value, pass --variable {variable.name}=VALUE"
             yield ((f"  variable {variable.name}: {sentence}", "red"),)
         else:
             yield (f"  variable {variable.name}: {variable.value} ({variable.source})",)
@@ -126,13 +126,13 @@ def _lines(planned: Plan, errors: list[Problem]) -> Iterator[Line]:
     for number, stage in enumerate(planned.stages, 1):
         yield from _stage(number, stage)
     if planned.resources:
-        yield (("Resources beside it", "bold"),)
+        yield (("Additional resources", "bold"),)
         yield from ((f"  {sentence}",) for sentence in planned.resources)
     if planned.missing:
-        yield (("Values that are not known yet; import again with --parameter NAME=VALUE", "red"),)
+        yield (("Missing values; import again with --parameter NAME=VALUE", "red"),)
         yield from ((f"  {name}: {_short(paths)}",) for name, paths in planned.missing.items())
     if errors:
-        yield (("What keeps it from running", "red"),)
+        yield (("Errors that prevent an execution", "red"),)
         yield from (((f"  {problem}".replace("\n", " "), "red"),) for problem in errors)
 
 
@@ -140,7 +140,7 @@ def _stage(number: int, stage: PlannedStage) -> Iterator[Line]:
     yield ((f"{number}. {stage.name}", "bold"),)
     yield from (((f"   {condition}", "dim"),) for condition in stage.conditions)
     for step in stage.steps:
-        together = ", together" if len(step.actions) > 1 else ""
+        together = ", in parallel" if len(step.actions) > 1 else ""
         what = "approval" if step.is_approval else "run order"
         yield ((f"   segment {step.segment}, {what} {step.run_order}{together}", "dim"),)
         for action in step.actions:
@@ -150,9 +150,9 @@ def _stage(number: int, stage: PlannedStage) -> Iterator[Line]:
 def _action(action: PlannedAction) -> Iterator[Line]:
     yield "     ", (action.name, "bold"), f"  {action.action_type}  {action.where}"
     if action.inputs:
-        yield (f"       takes {', '.join(action.inputs)}",)
+        yield (f"       inputs: {', '.join(action.inputs)}",)
     if action.outputs:
-        yield (f"       makes {', '.join(action.outputs)}",)
+        yield (f"       outputs: {', '.join(action.outputs)}",)
     for key, value in action.values.items():
         yield ((f"       {key}: {_short(value)}", "dim"),)
     for need in action.needs:
@@ -161,7 +161,7 @@ def _action(action: PlannedAction) -> Iterator[Line]:
 
 
 def _need(need: Need, indent: str) -> Line:
-    state = need.state if need.state != "unknown" else "not asked for, there is no server"
+    state = need.state if need.state != "unknown" else "not checked, no Prefect server"
     return f"{indent}block {need.kind}/{need.name}: ", (state, _COLOURS[need.state])
 
 

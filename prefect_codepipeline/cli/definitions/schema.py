@@ -1,4 +1,4 @@
-"""`codepipeline schema`: what an editor needs to complete and check pipeline files."""
+"""`codepipeline schema`: the schema with which editors complete and check pipeline files."""
 
 from __future__ import annotations
 

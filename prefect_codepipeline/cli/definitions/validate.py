@@ -1,4 +1,4 @@
-"""`codepipeline validate`: what is wrong with definitions, before anything is deployed."""
+"""`codepipeline validate`: check definitions before they are deployed."""
 
 from __future__ import annotations
 
@@ -32,21 +32,20 @@ def validate(
     only_aws: Annotated[bool, Parameter(negative=())] = False,
     kind: Kind | None = None,
 ) -> int:
-    """Check pipeline definitions and buildspecs without a server. Exits with 1 for errors, 2 for files that cannot be read.
+    """Check pipeline definitions and buildspecs without a server. Exits with 1 on errors, 2 if a file cannot be read.
 
     Parameters
     ----------
     files:
-        Definitions in JSON or YAML, as `aws codepipeline get-pipeline` prints them or bare, CloudFormation templates,
-        buildspecs, and folders of them.
+        Pipeline definitions in JSON or YAML, CloudFormation templates, buildspecs, and folders of these.
     format:
-        For people, for programs, for code scanning, or as annotations of a GitHub workflow.
+        The output: text for people, JSON for programs, SARIF for code scanning, or annotations for a GitHub workflow.
     region:
-        The region that the pipelines are meant for, to check what depends on it.
+        The AWS region of the pipelines, for the checks that depend on the region.
     only_aws:
-        Check AWS's rules alone, not whether this version can run the pipelines.
+        Check AWS's rules only, not whether this program can run the pipelines.
     kind:
-        What the files are. Without it, files with `buildspec` in their names are buildspecs, the others pipelines.
+        The kind of the files. By default, files with `buildspec` in their names are buildspecs, the others pipelines.
     """
     from prefect_codepipeline.deployments.checking.files import check_files
     from prefect_codepipeline.deployments.checking.runnable import check_rules, check_runnable
@@ -78,12 +77,12 @@ def _write_text(checked: Sequence[CheckedFile]) -> None:
     if errors + warnings:
         print_line(f"{_plural(errors, 'error')}, {_plural(warnings, 'warning')}")
     if not checked:
-        print_line("no definitions there")
+        print_line("no definitions found")
 
 
 def _write_problem(file: CheckedFile, problem: Problem) -> None:
     place = f"{file.name}:{problem.line}:{problem.column}: "
-    # AWS's messages have line breaks of their own.
+    # Some of AWS's messages contain line breaks.
     message = str(problem).replace("\n", " ")
     label = f" [{problem.exception}: {problem.rule}]" if problem.severity == "error" else f" [{problem.rule}]"
     severity: tuple[str, Style] = (
@@ -93,19 +92,19 @@ def _write_problem(file: CheckedFile, problem: Problem) -> None:
     print_line((place, "bold"), severity, message, (label, "dim"))
     line = file.lines[problem.line - 1] if 0 < problem.line <= len(file.lines) else ""
     if line.strip():
-        shown, marks = _with_caret(line, problem)
-        print_line((shown, "dim"))
+        excerpt, marks = _with_caret(line, problem)
+        print_line((excerpt, "dim"))
         print_line(marks)
 
 
 def _with_caret(line: str, problem: Problem) -> tuple[str, str]:
-    """The line, and below it the marks under what stands at the column; a long line is cut around it."""
+    """The line, and the marks below the token at the problem's column. A long line is cut around the column."""
     column = problem.column - 1
     cut = max(0, column - _WIDTH // 2) if len(line) > _WIDTH else 0
     token = _TOKEN.match(line, column)
     length = min(len(token[0]) if token else 1, _WIDTH // 2)
     number = f"{problem.line:>6} | "
-    # Tabs stay tabs, so that the marks stand below.
+    # Tabs stay tabs, so that the marks are aligned with the token.
     space = re.sub(r"[^\t]", " ", line[cut:column])
     return f"{number}{line[cut : cut + _WIDTH]}", f"{' ' * 6} | {space}{'^' * length}"
 

@@ -1,4 +1,4 @@
-"""`codepipeline approve` and `reject`."""
+"""`codepipeline approve`, `reject` and `approval-link`."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def approve(
     message: Comment = "",
     execution: str | None = None,
 ) -> int:
-    """Approve what a pipeline waits for.
+    """Approve an open approval of a pipeline.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     stage:
-        The stage; needed when several approvals are open.
+        Name of the stage; needed if several approvals are open.
     action:
-        The action; needed when several approvals of the stage are open.
+        Name of the action; needed if the stage has several open approvals.
     message:
-        A comment, kept with the decision.
+        A comment, stored with the decision.
     execution:
-        The id of another execution than the latest.
+        The execution's id; by default the execution that waits for an approval.
     """
     return _decide("Approved", name, stage, action, message, execution)
 
@@ -49,20 +49,20 @@ def reject(
     message: Comment = "",
     execution: str | None = None,
 ) -> int:
-    """Reject what a pipeline waits for: the action, its stage and the execution fail.
+    """Reject an open approval of a pipeline: the action, its stage and the execution fail.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     stage:
-        The stage; needed when several approvals are open.
+        Name of the stage; needed if several approvals are open.
     action:
-        The action; needed when several approvals of the stage are open.
+        Name of the action; needed if the stage has several open approvals.
     message:
-        A comment, kept with the decision.
+        A comment, stored with the decision.
     execution:
-        The id of another execution than the latest.
+        The execution's id; by default the execution that waits for an approval.
     """
     return _decide("Rejected", name, stage, action, message, execution)
 
@@ -75,20 +75,20 @@ def approval_link(
     to: str | None = None,
     execution: str | None = None,
 ) -> int:
-    """Print the link to the page that decides an approval. Whoever has it can decide.
+    """Print the link to the page of an approval. Everyone who has the link can decide.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     stage:
-        The stage; needed when several approvals are open.
+        Name of the stage; needed if several approvals are open.
     action:
-        The action; needed when several approvals of the stage are open.
+        Name of the action; needed if the stage has several open approvals.
     to:
-        The e-mail address of the one person whom the link is for, who then counts as the one who decided.
+        The e-mail address of the person for whom the link is; a decision by the link is recorded under it.
     execution:
-        The id of another execution than the latest.
+        The execution's id; by default the execution that waits for an approval.
     """
     connect()
     from prefect_codepipeline.engine.approvals.links import approval_link, load_gateway
@@ -101,7 +101,7 @@ def approval_link(
     )
     if link is None:
         raise MissingBlock(
-            "where the gateway is reached is not known; start it with `codepipeline gateway --url URL`"
+            "the gateway's URL is not known; start the gateway with `codepipeline gateway --url URL`"
         )
     print(link)
     return 0
@@ -116,7 +116,7 @@ def _open(
 
     known = read_execution(execution) if execution else waiting_execution(name)
     if known.state is None:
-        raise ValidationException(f"execution {known.id} of pipeline {name!r} has not begun")
+        raise ValidationException(f"execution {known.id} of pipeline {name!r} has not started")
     return known.id, open_approval(known.state, stage, action)
 
 
@@ -134,7 +134,7 @@ def _decide(
 
     execution_id, request = _open(name, stage, action, execution)
     written = put_approval_result(execution_id, request.token, status, who(), message)
-    more = "; the policy asks for more approvals" if isinstance(written, ApprovalVoted) else ""
+    more = "; the policy requires more approvals" if isinstance(written, ApprovalVoted) else ""
     what = f"action {request.action!r} of stage {request.stage!r} of pipeline {name!r}"
     console.print(Text(f"{status.lower()}: {what}{more}"))
     return 0

@@ -1,4 +1,4 @@
-"""`codepipeline build`: run one buildspec on this machine, with no pipeline and no server."""
+"""`codepipeline build`: run one buildspec on this machine, without a pipeline or a server."""
 
 from __future__ import annotations
 
@@ -37,47 +37,47 @@ def build(
     cache: Annotated[bool, Parameter(negative=())] = False,
     secrets_from: Literal["environment", "aws", "prefect"] = "environment",
 ) -> int:
-    """Run a buildspec: on this machine, or in a container. Exits with 1 when the build fails.
+    """Run a buildspec: on this machine, or in a container. Exits with 1 if the build fails.
 
     Parameters
     ----------
     buildspec:
-        Its path in the source; buildspec.yml by default.
+        Path of the buildspec in the source directory; buildspec.yml by default.
     image:
         Run in a container of this image. Without it, the commands run on this machine.
     source:
         The source directory. The build gets a copy of it.
     env:
-        A variable NAME=VALUE; wins over the buildspec's. Any number of times.
+        NAME=VALUE of an environment variable; overrides the buildspec's. May be repeated.
     env_file:
-        A file of such lines.
+        A file with one NAME=VALUE per line.
     artifacts:
-        The folder that gets the artifacts. What is there already stays, or is replaced.
+        The folder for the artifacts. Existing files of the same name are replaced, others stay.
     in_place:
         Build in the source directory itself, not in a copy.
     privileged:
         Run the container privileged, for builds that start a Docker daemon of their own.
     cache:
-        Keep what the buildspec's `cache` names, for the next build of the same source directory.
+        Keep the paths of the buildspec's `cache` for the next build of the same source directory.
     secrets_from:
-        Where parameter-store and secrets-manager references are looked up: CODEBUILD_PARAMETER_… and
-        CODEBUILD_SECRET_… of this shell, AWS, or the blocks and variables of Prefect.
+        Source of parameter-store and secrets-manager values: CODEBUILD_PARAMETER_… and CODEBUILD_SECRET_… variables
+        of the environment, AWS, or Prefect's blocks and variables.
     """
     from prefect_codepipeline.actions.codebuild.build.buildspec_files import read_buildspec
 
     if not source.is_dir():
-        raise CodePipelineError(f"--source {source} is no directory")
+        raise CodePipelineError(f"--source {source} is not a directory")
     logger = _logger()
     variables = _variables(env or [], env_file)
-    with tempfile.TemporaryDirectory(prefix="codepipeline-build-") as made:
-        work = Path(made)
+    with tempfile.TemporaryDirectory(prefix="codepipeline-build-") as folder:
+        work = Path(folder)
         tree = source.resolve() if in_place else _copied(source, work / "source")
         context = _context(tree, work, image, logger)
         spec = read_buildspec(buildspec, tree, logger)
         result = _run(spec, context, variables, secrets_from, privileged, cache and source)
         for name, found in result.output_artifacts.items():
             _keep(name, found, artifacts, len(result.output_artifacts) > 1)
-        return _tell(result)
+        return _print_result(result)
 
 
 def _run(
@@ -101,7 +101,7 @@ def _run(
         *(WantedSecret(name, "PARAMETER_STORE", ref) for name, ref in spec.env.parameter_store.items()),
         *(WantedSecret(name, "SECRETS_MANAGER", ref) for name, ref in spec.env.secrets_manager.items()),
     ]
-    # What is given here need not be looked up.
+    # A variable that the caller passed needs no look-up.
     wanted = [each for each in wanted if each.variable not in variables]
     secrets = resolve_secrets(wanted, SecretSource(secrets_from)) if wanted else {}
     build = Build(
@@ -154,7 +154,7 @@ def _variables(given: list[str], file: Path | None) -> dict[str, str]:
 
 
 def _logger() -> logging.Logger:
-    """Prints what the build says, and nothing else."""
+    """A logger that prints the output of the build and nothing else."""
     logger = logging.getLogger("codepipeline.build")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -173,7 +173,7 @@ def _copied(source: Path, target: Path) -> Path:
 
 
 def _commit(source: Path) -> str | None:
-    """The commit that is checked out, for CODEBUILD_RESOLVED_SOURCE_VERSION."""
+    """The checked-out commit, for CODEBUILD_RESOLVED_SOURCE_VERSION."""
     import subprocess
 
     try:
@@ -186,7 +186,7 @@ def _commit(source: Path) -> str | None:
 
 
 def _keep(name: str, tree: OutputTree, folder: Path | None, several: bool) -> None:
-    """Put an artifact into the folder for them; each in one of its own when there are several."""
+    """Copy an artifact to the artifacts folder; each to its own subfolder if there are several."""
     if folder is None:
         return
     target = folder / name if several else folder
@@ -206,7 +206,7 @@ def _keep(name: str, tree: OutputTree, folder: Path | None, several: bool) -> No
     print_line(f"Artifact {name}: {len(files)} files in {target}")
 
 
-def _tell(result: BuildResult) -> int:
+def _print_result(result: BuildResult) -> int:
     phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
     if result.reports.one_line:
         print_line(f"Reports: {result.reports.one_line}")

@@ -1,4 +1,4 @@
-"""`codepipeline logs`: what the actions of an execution printed, as Prefect keeps it."""
+"""`codepipeline logs`: print the logs of an execution's actions, as Prefect stores them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _ENDED = ("COMPLETED", "FAILED", "CANCELLED")
 
 
 def logs(name: str, action: str | None = None, *, follow: bool = False, execution: str | None = None) -> int:
-    """The log of an execution, or of one action of it.
+    """Print the log of an execution, or of one action.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     action:
-        One action only.
+        Name of the action; all actions by default.
     follow:
-        Go on until the execution ends.
+        Continue until the execution ends.
     execution:
-        The id of another execution than the latest.
+        The execution's id; the latest execution by default.
     """
     connect()
     from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution

@@ -1,4 +1,4 @@
-"""`codepipeline stop`, `retry`, `rollback` and `transition`: what people do to releases that are on their way."""
+"""`codepipeline stop`, `retry`, `rollback`, `override` and `transition`: control running executions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Reason = Annotated[str, Parameter(name=["--message", "-m"])]
 
 
 def stop(name: str, execution: str | None = None, *, abandon: bool = False, message: Reason = "") -> int:
-    """Stop an execution: nothing more starts, and what runs may end.
+    """Stop an execution: no further action starts; running actions may finish.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     execution:
-        The id of another execution than the latest.
+        The execution's id; the latest execution by default.
     abandon:
-        End the actions that run, too.
+        Also abandon the running actions.
     message:
         The reason, up to 200 characters.
     """
@@ -33,7 +33,7 @@ def stop(name: str, execution: str | None = None, *, abandon: bool = False, mess
     stop_pipeline_execution(
         name, execution_id, abandon=abandon, reason=message or "stopped at the command line", by=who()
     )
-    how = "its actions are abandoned" if abandon else "its actions in progress may end"
+    how = "its actions are abandoned" if abandon else "its running actions may finish"
     console.print(Text(f"{name}: execution {execution_id} is being stopped; {how}"))
     return 0
 
@@ -44,13 +44,13 @@ def retry(name: str, stage: str, *, execution: str | None = None, all_actions: b
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     stage:
-        The stage.
+        Name of the stage.
     execution:
-        The id of another execution than the latest.
+        The execution's id; the latest execution by default.
     all_actions:
-        Begin at the first action of the stage; what failed only, without it.
+        Run every action of the stage again; only the failed actions by default.
     """
     connect()
     from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
@@ -58,7 +58,7 @@ def retry(name: str, stage: str, *, execution: str | None = None, all_actions: b
     execution_id = execution or _latest(name)
     mode: Literal["FAILED_ACTIONS", "ALL_ACTIONS"] = "ALL_ACTIONS" if all_actions else "FAILED_ACTIONS"
     retry_stage_execution(name, stage, execution_id, mode, who())
-    console.print(Text(f"{name}: stage {stage} of execution {execution_id} is retried"))
+    console.print(Text(f"{name}: stage {stage} of execution {execution_id} is being retried"))
     return 0
 
 
@@ -68,11 +68,11 @@ def rollback(name: str, stage: str, *, to: str) -> int:
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     stage:
-        The stage.
+        Name of the stage.
     to:
-        The id of an execution that succeeded in the stage; see `codepipeline executions`.
+        The id of an execution in which the stage succeeded; see `codepipeline executions`.
     """
     connect()
     from prefect_codepipeline.engine.operations.rollback import rollback_stage
@@ -88,18 +88,18 @@ def override(
     execution: str | None = None,
     condition: Literal["BEFORE_ENTRY", "ON_SUCCESS"] | None = None,
 ) -> int:
-    """Let a stage go on whatever its condition says.
+    """Continue a stage whose condition failed.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     stage:
-        The stage.
+        Name of the stage.
     execution:
-        The id of another execution than the latest.
+        The execution's id; the latest execution by default.
     condition:
-        Which condition; the one before entry while the stage has none of its actions started, without it.
+        The condition to override. By default ON_SUCCESS if an action of the stage has started, else BEFORE_ENTRY.
     """
     connect()
     from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
@@ -108,8 +108,8 @@ def override(
     known = read_execution(execution) if execution else latest_execution(name)
     if condition is None:
         stages = known.state.stages if known.state else ()
-        has_begun = any(action.started for each in stages if each.name == stage for action in each.actions)
-        condition = "ON_SUCCESS" if has_begun else "BEFORE_ENTRY"
+        has_started = any(action.started for each in stages if each.name == stage for action in each.actions)
+        condition = "ON_SUCCESS" if has_started else "BEFORE_ENTRY"
     override_stage_condition(name, stage, known.id, condition, who())
     console.print(
         Text(f"{name}: condition {condition} of stage {stage} is overridden in execution {known.id}")
@@ -118,18 +118,18 @@ def override(
 
 
 def disable_transition(name: str, stage: str, *, message: Reason, outbound: bool = False) -> int:
-    """Let no execution enter a stage, or leave it, until the transition is enabled again.
+    """Stop executions from entering or leaving a stage until the transition is enabled again.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     stage:
-        The stage.
+        Name of the stage.
     message:
         The reason, 1 to 300 characters.
     outbound:
-        Close the way out of the stage instead of the way in.
+        Disable the transition out of the stage instead of the transition into it.
     """
     connect()
     from prefect_codepipeline.engine.operations.transitions import disable_stage_transition
@@ -141,16 +141,16 @@ def disable_transition(name: str, stage: str, *, message: Reason, outbound: bool
 
 
 def enable_transition(name: str, stage: str, *, outbound: bool = False) -> int:
-    """Let executions pass a transition again; who waits there goes on.
+    """Enable a transition again; executions that wait there continue.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     stage:
-        The stage.
+        Name of the stage.
     outbound:
-        The way out of the stage instead of the way in.
+        Enable the transition out of the stage instead of the transition into it.
     """
     connect()
     from prefect_codepipeline.engine.operations.transitions import enable_stage_transition

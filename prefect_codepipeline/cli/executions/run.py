@@ -1,4 +1,4 @@
-"""`codepipeline run`: a pipeline in the foreground, on the configured server or on a private one."""
+"""`codepipeline run`: run a pipeline in the foreground, with the configured Prefect server or a private one."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def run(
     source_revision: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
     approve: bool = False,
 ) -> int:
-    """Run a pipeline here, in the foreground, until it ends. Exits with 0 only when it succeeded.
+    """Run a pipeline on this machine, in the foreground. Exits with 0 only if it succeeds.
 
     Parameters
     ----------
     file:
-        The definition; it is not deployed.
+        The definition in JSON or YAML; it is not deployed.
     variable:
-        NAME=VALUE of a pipeline variable; may be given again.
+        NAME=VALUE of a pipeline variable; may be repeated.
     source_revision:
-        ACTION=COMMIT, a commit, tag or branch for a source action; may be given again.
+        ACTION=COMMIT: the commit, tag or branch that a source action reads; may be repeated.
     approve:
-        Approve everything without a question.
+        Approve everything without asking.
     """
     from prefect_codepipeline.deployments.checking.files import read_runnable
     from prefect_codepipeline.deployments.files.settings import read_settings_beside
@@ -48,7 +48,7 @@ def run(
         flow_run = create_run(declaration, variables, revisions, who(), settings)
         console.print(Text(f"{declaration.name}: execution {flow_run.id}"))
         console.print(Text(f"in Prefect's UI: {run_url(str(flow_run.id))}"))
-        return _run_and_show(flow_run, approve)
+        return _run_and_display(flow_run, approve)
 
 
 def _server() -> AbstractContextManager[str]:
@@ -69,14 +69,14 @@ def _run_and_show(flow_run: Any, approve: bool) -> int:
     from prefect_codepipeline.deployments.local.foreground import run_here
     from prefect_codepipeline.engine.executions.lookup import read_execution
 
-    over = threading.Event()
-    shower = threading.Thread(
-        target=lambda: watch(str(flow_run.id), approve=approve, is_over=over.is_set), daemon=True
+    has_ended = threading.Event()
+    display = threading.Thread(
+        target=lambda: watch(str(flow_run.id), approve=approve, is_over=has_ended.is_set), daemon=True
     )
-    shower.start()
+    display.start()
     try:
         run_here(flow_run)
     finally:
-        over.set()
-        shower.join(timeout=5)
+        has_ended.set()
+        display.join(timeout=5)
     return exit_code(read_execution(str(flow_run.id)))

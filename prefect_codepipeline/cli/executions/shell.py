@@ -1,4 +1,4 @@
-"""`codepipeline shell`: look around where an action ran, to see why it failed."""
+"""`codepipeline shell`: inspect the environment of an action, to find out why it failed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ if TYPE_CHECKING:
 
 
 def shell(name: str, action: str, *, execution: str | None = None) -> int:
-    """Open a shell where an action ran: its image, its input artifacts, its environment with its secrets.
+    """Open a shell with the image, input artifacts, environment variables and secrets of an action.
 
-    A script on the standard input is run instead. Exits as the shell does; what it changes is thrown away.
+    If the standard input is not a terminal, it is run as a script. Exits with the shell's exit code. All changes
+    are discarded.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     action:
         A Commands or CodeBuild action that has run.
     execution:
-        The id of another execution than the latest.
+        The execution's id; the latest execution by default.
     """
     connect()
     from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
@@ -39,11 +40,11 @@ def shell(name: str, action: str, *, execution: str | None = None) -> int:
 
     known = read_execution(execution) if execution else latest_execution(name)
     stage, found = _find(known, action)
-    # Of its own preparations the action has told in its log.
+    # The preparations are in the log of the action already.
     logging.getLogger("prefect_codepipeline").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="codepipeline-shell-", ignore_cleanup_errors=True) as folder:
         surroundings = surroundings_of(known, stage, found, Path(folder))
-        _tell(known, stage, found, surroundings.directory)
+        _print_introduction(known, stage, found, surroundings.directory)
         return _open(surroundings, found.name)
 
 
@@ -52,16 +53,18 @@ def _find(known: KnownExecution, name: str) -> tuple[StageState, ActionState]:
     for stage, action in actions:
         if action.name == name:
             return stage, action
-    names = ", ".join(action.name for _, action in actions) or "none that has begun"
+    names = ", ".join(action.name for _, action in actions) or "no started actions"
     raise ActionNotFoundException(f"execution {known.id} has no action {name!r}; it has: {names}")
 
 
-def _tell(known: KnownExecution, stage: StageState, action: ActionState, directory: Path) -> None:
+def _print_introduction(
+    known: KnownExecution, stage: StageState, action: ActionState, directory: Path
+) -> None:
     if not sys.stdin.isatty():
         return
     console.print(Text(f"{stage.name}/{action.name} of execution {known.id}: {action.status}"))
     console.print(Text(action.summary.partition("\n")[0], "red" if action.status == "Failed" else "dim"))
-    console.print(Text(f"its source is in {directory}; what you change is thrown away", "dim"))
+    console.print(Text(f"its source is in {directory}; changes are discarded", "dim"))
 
 
 def _open(surroundings: Surroundings, name: str) -> int:

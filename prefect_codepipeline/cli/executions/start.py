@@ -23,15 +23,15 @@ def start(
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     variable:
-        NAME=VALUE of a pipeline variable; may be given again.
+        NAME=VALUE of a pipeline variable; may be repeated.
     source_revision:
-        ACTION=COMMIT, a commit, tag or branch for a source action; may be given again.
+        ACTION=COMMIT: the commit, tag or branch that a source action reads; may be repeated.
     watch:
-        Stay until the execution ends, show it, and ask for approvals.
+        Wait until the execution ends, display its progress, and ask for approvals.
     approve:
-        With --watch, approve everything without a question.
+        With --watch, approve everything without asking.
     """
     connect()
     from prefect_codepipeline.cli.executions.watch import exit_code

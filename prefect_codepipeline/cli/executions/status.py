@@ -13,16 +13,16 @@ from prefect_codepipeline.cli.session import connect, console
 
 
 def status(name: str, *, execution: str | None = None, watch: bool = False, json: bool = False) -> int:
-    """How the latest execution of a pipeline stands: stages, actions, failures, revisions.
+    """Show the status of an execution: stages, actions, failures, revisions.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     execution:
-        The id of another execution than the latest.
+        The execution's id; the latest execution by default.
     watch:
-        Stay until it ends.
+        Wait until the execution ends, and display its progress.
     json:
         Print JSON.
     """
@@ -45,7 +45,7 @@ def status(name: str, *, execution: str | None = None, watch: bool = False, json
         print_json(as_json(known))
         return 0
     if known.state is None:
-        console.print(Text(f"{name}: execution {known.id} has not begun; no worker has taken it yet"))
+        console.print(Text(f"{name}: execution {known.id} has not started; it waits for a worker"))
         return 0
     if not watch:
         console.print(execution_tree(known.state, known.status))
@@ -63,14 +63,14 @@ def status(name: str, *, execution: str | None = None, watch: bool = False, json
 
 
 def executions(name: str, *, limit: int = 20, json: bool = False) -> int:
-    """The executions of a pipeline, latest first.
+    """List the executions of a pipeline, latest first.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     limit:
-        How many, up to 200.
+        Maximum number of executions, up to 200.
     json:
         Print JSON.
     """
@@ -81,7 +81,7 @@ def executions(name: str, *, limit: int = 20, json: bool = False) -> int:
 
     found = [known_execution(run) for run in find_runs(name, limit=min(max(limit, 1), 200))]
     if not found and name not in {pipeline["name"] for pipeline in list_deployments()}:
-        raise PipelineNotFoundException(f"there is no pipeline {name!r}; see: codepipeline list")
+        raise PipelineNotFoundException(f"pipeline {name!r} does not exist; see: codepipeline list")
     if json:
         print_json([as_json(execution) for execution in found])
         return 0
@@ -105,7 +105,7 @@ def executions(name: str, *, limit: int = 20, json: bool = False) -> int:
 
 
 def as_json(execution: Any) -> dict[str, Any]:
-    """An execution for programs: AWS's words for what AWS has words for."""
+    """An execution as JSON, with AWS's key names where AWS has them."""
     state = execution.state
     if state is None:
         return {"pipelineExecutionId": execution.id, "status": execution.status, "stages": []}

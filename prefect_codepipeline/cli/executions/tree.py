@@ -1,4 +1,4 @@
-"""How an execution stands, on a terminal: a tree of stages and actions."""
+"""The status of an execution as a tree of stages and actions, for a terminal."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _STYLES = {
 
 
 def execution_tree(state: ExecutionState, status: str | None = None) -> Tree:
-    """The tree; `status` is shown in place of the record's when Prefect knows better."""
-    shown = status or state.status
+    """The tree. `status` replaces the recorded status, for an execution whose record is behind Prefect's state."""
+    displayed = status or state.status
     title = Text.assemble(
         (state.pinned.pipeline_name, "bold"),
         (f" v{state.pinned.pipeline_version} ", "dim"),
-        (shown, _STYLES.get(shown, "")),
+        (displayed, _STYLES.get(displayed, "")),
         (f"  {state.execution_id}", "dim"),
     )
     tree = Tree(title, guide_style="dim")
@@ -46,14 +46,14 @@ def execution_tree(state: ExecutionState, status: str | None = None) -> Tree:
 
 
 def progress_line(state: ExecutionState) -> str:
-    """How many stages are done, and how many are still to come."""
+    """How many stages are done, and how many are still to run."""
     done = sum(stage.status == "Succeeded" for stage in state.stages)
     left = sum(stage.status is None for stage in state.stages)
-    return f"{done} of {len(state.stages)} stages done, {left} still to come"
+    return f"{done} of {len(state.stages)} stages done, {left} still to run"
 
 
 def revision_lines(state: ExecutionState) -> list[str]:
-    """One line for each source: action, commit, first line of its message."""
+    """One line for each source action: its name, the commit, the first line of the commit message."""
     return [
         f"{name}: {revision.revision_id[:12]} {revision.revision_summary.partition(chr(10))[0]}"
         for name, revision in state.source_revisions.items()
@@ -61,7 +61,7 @@ def revision_lines(state: ExecutionState) -> list[str]:
 
 
 def gate_lines(gates: Gates) -> list[str]:
-    """A line for each transition that is disabled, and for each execution that waits at a stage."""
+    """One line for each disabled transition, and for each execution that waits at a stage."""
     lines = []
     for stage in gates.stages:
         kinds: tuple[TransitionType, ...] = ("Inbound", "Outbound")

@@ -1,4 +1,4 @@
-"""Follow an execution at the terminal: a live tree, lines in a pipe, and approvals asked for."""
+"""Follow an execution: a live tree on a terminal, lines in a pipe, and prompts for approvals."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def watch(
     ask: bool = True,
     is_over: Callable[[], bool] = lambda: False,
 ) -> KnownExecution:
-    """Show the execution until it ends; how it ended.
+    """Display the execution until it ends. Returns its final state.
 
     Args:
-        execution_id: its id.
-        approve: approve everything without a question.
-        ask: ask for approvals where somebody sits at the terminal.
-        is_over: True when the process that ran it has ended, whatever the record says.
+        execution_id: the execution's id.
+        approve: approve everything without asking.
+        ask: ask the user for approvals, if standard input and output are a terminal.
+        is_over: returns True once the process that ran it has ended, whatever the record says.
     """
     can_ask = ask and sys.stdin.isatty() and console.is_terminal
-    shown: set[str] = set()
+    printed: set[str] = set()
     left_open: set[str] = set()
     with Live(console=console, auto_refresh=False, transient=False) as live:
         while True:
-            last_look = is_over()
+            is_last_poll = is_over()
             execution = read_execution(execution_id)
             if console.is_terminal:
                 live.update(
@@ -51,8 +51,8 @@ def watch(
                     refresh=True,
                 )
             else:
-                _print_news(execution, shown)
-            if execution.run["state_type"] in _ENDED or last_look:
+                _print_changes(execution, printed)
+            if execution.run["state_type"] in _ENDED or is_last_poll:
                 return execution
             for request in _open_requests(execution):
                 if approve:
@@ -66,7 +66,7 @@ def watch(
 
 
 def exit_code(execution: KnownExecution) -> int:
-    """0 when the execution succeeded; prints why when it did not."""
+    """0 if the execution succeeded; otherwise prints the reason and returns 1."""
     if execution.status == "Succeeded":
         return 0
     why = execution.state.summary if execution.state else ""
@@ -82,8 +82,8 @@ def _open_requests(execution: KnownExecution) -> list[ApprovalRequested]:
 
 
 def _ask(execution: KnownExecution, request: ApprovalRequested) -> bool:
-    """Ask for a decision; False when it is left to somebody else."""
-    assert execution.state, "an approval is asked for by a state"
+    """Ask the user for a decision. Returns False if the user leaves the approval open."""
+    assert execution.state, "only a recorded state has open approvals"
     console.print()
     console.print(Text(f"Approve {request.action!r} in stage {request.stage!r}?", "bold yellow"))
     for line in (request.custom_data, request.external_entity_link, *revision_lines(execution.state)):
@@ -112,15 +112,15 @@ def _decide(execution_id: str, request: ApprovalRequested, status: str, comment:
         console.print(Text(f"  {error}"))
 
 
-def _print_news(execution: KnownExecution, shown: set[str]) -> None:
-    """One line for each thing that happened since the last look, for logs and pipes."""
+def _print_changes(execution: KnownExecution, printed: set[str]) -> None:
+    """Print one line for each change since the last poll, for logs and pipes."""
     if execution.state is None:
         return
     for stage, action in execution.state.actions:
         waits = action.is_waiting_for_approval
         status = "waiting for approval" if waits else action.status
         key = f"{stage.name}/{action.name}#{action.attempt}: {status}"
-        if status and key not in shown:
-            shown.add(key)
+        if status and key not in printed:
+            printed.add(key)
             details = f" ({action.summary.strip()})" if action.summary and not waits else ""
             console.print(Text(key.replace("#1:", ":") + details))

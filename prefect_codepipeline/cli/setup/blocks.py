@@ -1,4 +1,4 @@
-"""`codepipeline connection`, `slack` and `secret`: the blocks that pipelines lean on."""
+"""`codepipeline connection`, `slack` and `secret`: the blocks that pipelines depend on."""
 
 from __future__ import annotations
 
@@ -27,19 +27,18 @@ def add_connection(
     api_url: str | None = None,
     commit_statuses: bool = True,
 ) -> int:
-    """Add or replace a connection to a git host, as the block GitConnection.
+    """Add or replace a connection to a git host, as a GitConnection block.
 
     Parameters
     ----------
     name:
         Name of the block.
     url:
-        Template of the repositories' URLs, with {FullRepositoryId}, {Owner}, {Repo} or {RepositoryName};
-        a local path works too.
+        URL or path of repositories, with {FullRepositoryId}, {Owner}, {Repo} or {RepositoryName}.
     arn:
-        The ConnectionArn in the definitions that this connection stands for.
+        The ConnectionArn in the definitions for which this connection is used.
     username:
-        The user name that goes with the token, where the host wants one.
+        The user name for the token, if the host requires one.
     token:
         Ask for an access token.
     token_stdin:
@@ -47,13 +46,13 @@ def add_connection(
     ssh_key:
         File with the private key for ssh:// and git@ URLs.
     known_hosts:
-        File with the host keys to trust; the user's own when absent.
+        File with the only trusted host keys; by default the worker's known_hosts file, and new hosts are trusted.
     host_kind:
-        Whose API and webhooks the host speaks, where its name does not tell.
+        The kind of the git host, if it cannot be derived from the host's name.
     api_url:
-        Address of the host's API, where it does not lie at the usual path of the host.
+        URL of the host's API, if it is not at the usual path.
     commit_statuses:
-        Tell the host how pipelines fare with its commits, when the token may.
+        Report the status of pipelines on the commits at the host, if the token allows it.
     """
     connect()
     from prefect_codepipeline.blocks.git_connection import GitConnection
@@ -76,7 +75,7 @@ def add_connection(
 
 
 def list_connections(*, json: bool = False) -> int:
-    """The connections to git hosts.
+    """List the connections to git hosts.
 
     Parameters
     ----------
@@ -117,22 +116,22 @@ def add_slack(
     token_stdin: bool = False,
     api_url: str | None = None,
 ) -> int:
-    """Add or replace a Slack channel to report to, as the block SlackChannel. Asks for the bot token.
+    """Add or replace a Slack channel for notifications, as a SlackChannel block. Asks for the bot token.
 
     Parameters
     ----------
     name:
-        Name of the block; name it as `slack_channel` in a pipeline's settings.
+        Name of the block; use it as `slack_channel` in a pipeline's settings.
     channel:
         The channel's id, such as C0123456789.
     signing_secret:
-        Ask for the app's signing secret too: for Approve and Reject buttons, when Slack can reach the gateway.
+        Also ask for the app's signing secret, for Approve and Reject buttons if Slack can reach the gateway.
     app_token:
-        Ask for the app's token too, xapp-…: for buttons by Socket Mode, when Slack cannot reach it.
+        Also ask for the app token xapp-…, for buttons by Socket Mode if Slack cannot reach the gateway.
     token_stdin:
-        Read them from the standard input, one a line, in this order.
+        Read these values from the standard input, one per line: bot token, signing secret, app token.
     api_url:
-        Another address than Slack's own, for tests and proxies.
+        URL of Slack's API, for tests and proxies.
     """
     connect()
     from prefect_codepipeline.blocks.slack_channel import SlackChannel
@@ -148,12 +147,12 @@ def add_slack(
 
 
 def add_secret(name: str, *, value_stdin: bool = False) -> int:
-    """Add or replace a secret, as Prefect's own block Secret. Asks for its value.
+    """Add or replace a secret, as Prefect's Secret block. Asks for its value.
 
     Parameters
     ----------
     name:
-        Name of the block; environment variables of type SECRETS_MANAGER name it.
+        Name of the block; use it in environment variables of type SECRETS_MANAGER.
     value_stdin:
         Read the value from the standard input.
     """
@@ -161,15 +160,15 @@ def add_secret(name: str, *, value_stdin: bool = False) -> int:
     from prefect.blocks.system import Secret
 
     save_block(Secret, name, {"value": read_secret("value", value_stdin)})
-    console.print(Text(f"secret {name!r} kept"))
+    console.print(Text(f"secret {name!r} saved"))
     return 0
 
 
 def save_block(kind: type, name: str, fields: dict[str, object]) -> None:
-    """Save a block of that kind in place of the one there is. Raises `CodePipelineError`; quotes no secret."""
+    """Save a block, replacing an existing one. Raises `CodePipelineError`, whose message contains no secret."""
     try:
         kind(**fields).save(name, overwrite=True)
-    except ValueError as error:  # pydantic's and Prefect's own complaints about fields and names
+    except ValueError as error:  # pydantic's and Prefect's errors for fields and names
         raise CodePipelineError(f"block {name!r} was not saved: {_message(error)}") from None
 
 

@@ -1,4 +1,4 @@
-"""`codepipeline event-webhook`: the URLs that are told events."""
+"""`codepipeline event-webhook`: URLs that receive events."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ def add_event_webhook(
     allow_private_addresses: bool = False,
     timeout: float = 10.0,
 ) -> int:
-    """Add or replace a URL that is told events, as the block EventWebhook. Prints its secret when it makes one.
+    """Add or replace a URL that receives events, as an EventWebhook block. Prints a newly created secret.
 
     Parameters
     ----------
     name:
-        Name of the block; name it as `event_webhook` in a notification rule.
+        Name of the block; use it as `event_webhook` in a notification rule.
     url:
-        Where the events go; https, or http together with --allow-private-addresses.
+        The URL that receives the events: https, or http with --allow-private-addresses.
     secret:
-        Ask for the secret that the receiver has already; otherwise the block's own stays, or one is made.
+        Ask for the secret that the receiver has already. By default the block's secret is kept, or a new one created.
     secret_stdin:
-        Read that secret from the standard input.
+        Read the receiver's secret from the standard input.
     new_secret:
-        Make another secret in place of the block's own.
+        Replace the block's secret with a new one.
     allow_private_addresses:
-        Let the URL lead to the worker's own machine or network.
+        Allow URLs of the worker's own machine or network.
     timeout:
-        So many seconds one request may take.
+        Timeout of one request, in seconds.
     """
     connect()
     from prefect_codepipeline.blocks import event_webhook
 
-    given = read_secret("secret", secret_stdin) if secret or secret_stdin else None
-    kept = None if given or new_secret else _secret_of(name)
-    made = None if given or kept else event_webhook.new_secret()
+    entered = read_secret("secret", secret_stdin) if secret or secret_stdin else None
+    kept = None if entered or new_secret else _secret_of(name)
+    created = None if entered or kept else event_webhook.new_secret()
     fields: dict[str, object] = {
         "url": url,
-        "secret": given or kept or made,
+        "secret": entered or kept or created,
         "allows_private_addresses": allow_private_addresses,
         "timeout": timeout,
     }
     save_block(event_webhook.EventWebhook, name, fields)
-    console.print(Text(f"event webhook {name!r} kept"))
-    if made:
-        console.print(Text(f"give its receiver this secret: {made}"), soft_wrap=True)
+    console.print(Text(f"event webhook {name!r} saved"))
+    if created:
+        console.print(Text(f"give its receiver this secret: {created}"), soft_wrap=True)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`codepipeline gateway`: approve from Slack and from links."""
+"""`codepipeline gateway`: serve approval links, Slack buttons and webhooks."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def gateway(
     new_key: bool = False,
     trusted_proxies: str = "127.0.0.1",
 ) -> int:
-    """Serve approval links and Slack's buttons, until Ctrl-C. Any number of copies may run.
+    """Serve approval links, Slack buttons and webhooks, until Ctrl-C. Several gateways may run at once.
 
     Parameters
     ----------
     host:
-        The address to listen on; 0.0.0.0 for every one of this machine.
+        The address to listen on; 0.0.0.0 for all addresses of this machine.
     port:
         The port to listen on.
     url:
-        The address under which people and Slack reach it, kept for all executions to put into their messages.
+        The gateway's URL for people, Slack and git hosts; stored, and used in the messages of all executions.
     new_key:
-        Change the key that signs links and buttons first; what the present one signed stays good until the next change.
+        First replace the key that signs links and buttons. The previous key stays valid until the next replacement.
     trusted_proxies:
-        Addresses of the proxies in front of it, whose X-Forwarded-For is believed; separated by commas.
+        Comma-separated addresses of the proxies whose X-Forwarded-For header is trusted.
     """
     connect()
     from prefect_codepipeline.gateway.serve import prepare_gateway, serve
@@ -38,7 +38,7 @@ def gateway(
     is_local = host in ("127.0.0.1", "localhost", "::1")
     prepared = prepare_gateway(url, f"http://{host}:{port}" if is_local else None, has_new_key=new_key)
     console.print(
-        Text(f"Listening on http://{host}:{port}; links lead to {prepared.url or 'nowhere (no --url)'}")
+        Text(f"Listening on http://{host}:{port}; URL in links: {prepared.url or 'none (pass --url)'}")
     )
     serve(host, port, trusted_proxies)
     return 0

@@ -12,7 +12,7 @@ from prefect_codepipeline.cli.session import console
 _DATABASES = {
     "postgresql": "PostgreSQL, in {home}/postgresql",
     "sqlite": "SQLite, in {home}/prefect; PostgreSQL is faster when several executions run at once",
-    "url": "as PREFECT_CODEPIPELINE_DATABASE_URL says",
+    "url": "set by PREFECT_CODEPIPELINE_DATABASE_URL",
 }
 
 
@@ -27,9 +27,9 @@ def up(
     Parameters
     ----------
     limit:
-        How many executions the worker runs at once; kept from one `up` to the next. At first two for each processor.
+        How many executions the worker runs at once; kept for later `up` commands. Initially two per processor.
     gateway:
-        Serve approvals from Slack and from links too, as `codepipeline gateway` does; kept from one `up` to the next.
+        Also start the gateway, see `codepipeline gateway`; kept for later `up` commands.
     sqlite:
         Keep the data of a new set-up in SQLite instead of PostgreSQL.
     """
@@ -37,7 +37,7 @@ def up(
     from prefect_codepipeline.deployments.local.api_url import configured_api_url
 
     if url := configured_api_url():
-        console.print(Text(f"a Prefect server is configured already and is used instead: {url}"))
+        console.print(Text(f"nothing started: the configured Prefect server is used instead: {url}"))
         return 0
     console.print(Text("starting …", "dim"))
     running = embedded.up(limit, gateway, sqlite)
@@ -52,7 +52,7 @@ def up(
 
 
 def down() -> int:
-    """Stop the embedded set-up. Executions that wait for an approval keep waiting, and go on after the next `up`."""
+    """Stop the embedded set-up. Executions that wait for an approval keep waiting, and continue after the next `up`."""
     from prefect_codepipeline.deployments.local import embedded
 
     was_running = embedded.find() is not None

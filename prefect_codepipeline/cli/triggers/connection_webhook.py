@@ -1,4 +1,4 @@
-"""`codepipeline connection webhook`: let a git host tell of pushes and pull requests."""
+"""`codepipeline connection webhook`: receive pushes and pull requests from a git host."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from prefect_codepipeline.cli.session import connect, read_secret
 from prefect_codepipeline.errors import CodePipelineError
 
 HostKind = Literal["github", "gitlab", "bitbucket", "gitea"]
-# Where each host asks for it, and by which name.
+# Where to set up a webhook at each host, and the host's names of the settings.
 _STEPS: dict[str, tuple[str, ...]] = {
     "github": (
         "Repository or organisation: Settings, Webhooks, Add webhook",
         "Content type: application/json",
-        "Events: Pushes, and Pull requests when a trigger asks for them",
+        "Events: Pushes, and Pull requests if a trigger uses them",
     ),
     "gitlab": (
         "Project or group: Settings, Webhooks, Add new webhook; the secret is its Secret token",
@@ -31,7 +31,9 @@ _STEPS: dict[str, tuple[str, ...]] = {
         "Repository or organisation: Settings, Webhooks, Add Webhook, Gitea (or Forgejo)",
         "POST, application/json; Trigger On: Push, Create, Pull Request, Pull Request Synchronized",
     ),
-    "plain": ("Send the form of docs/triggers.md, signed or with the secret in X-Codepipeline-Token",),
+    "plain": (
+        "Send the event format of docs/triggers.md, signed or with the secret in X-Codepipeline-Token",
+    ),
 }
 
 
@@ -42,20 +44,20 @@ def set_webhook(
     secret_stdin: bool = False,
     off: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Make a secret for the webhook of a connection's repositories, and tell what to enter at the host.
+    """Create a secret for the webhook of a connection, and print what to enter at the git host.
 
-    From then on the host tells of pushes and pull requests, and nobody asks the repositories each minute any more.
+    From then on the host sends pushes and pull requests, and the repositories are no longer polled each minute.
 
     Parameters
     ----------
     name:
         Name of the connection.
     host:
-        Whose webhooks these are; told by the host's name when not given.
+        The kind of the git host; derived from the host's name by default.
     secret_stdin:
-        Take the secret from the standard input in place of a new one.
+        Read the secret from the standard input instead of creating one.
     off:
-        Forget the secret: repositories are asked each minute again.
+        Delete the secret; the repositories are polled each minute again.
     """
     connect()
     from pydantic import SecretStr, ValidationError
@@ -73,13 +75,13 @@ def set_webhook(
         raise CodePipelineError(f"connection {name!r}: {error.errors()[0]['msg']}") from None
     changed.save(name, overwrite=True)
     if secret is None:
-        print_line(f"connection {name!r} has no webhook; its repositories are asked each minute")
+        print_line(f"connection {name!r} has no webhook; its repositories are polled each minute")
         return 0
     gateway = load_gateway()
     base = gateway.url if gateway and gateway.url else "https://ADDRESS-OF-THE-GATEWAY"
     print_line(("URL     ", "dim"), f"{base}/webhooks/{name}")
     if not secret_stdin:
-        print_line(("Secret  ", "dim"), f"{secret}  ", ("(shown this once)", "dim"))
+        print_line(("Secret  ", "dim"), f"{secret}  ", ("(displayed only now)", "dim"))
     for step in _STEPS[kind_of_host(changed) or "plain"]:
         print_line(("        ", "dim"), step)
     return 0

@@ -1,4 +1,4 @@
-"""`codepipeline schedule`: when a pipeline starts by itself."""
+"""`codepipeline schedule`: the schedules that start a pipeline."""
 
 from __future__ import annotations
 
@@ -21,38 +21,40 @@ def add(
     variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
     replace: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Have a deployed pipeline start by a schedule.
+    """Start a deployed pipeline on a schedule.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     cron:
-        When: '0 6 * * MON-FRI', or EventBridge's 'cron(0 6 ? * MON-FRI *)' or 'rate(1 hour)'.
+        The schedule: '0 6 * * MON-FRI', or EventBridge's 'cron(0 6 ? * MON-FRI *)' or 'rate(1 hour)'.
     timezone:
-        The time zone of the fields, such as Europe/Zurich.
+        The time zone of the cron fields, such as Europe/Zurich.
     rule:
-        Name of the schedule, which executions bear as trigger; made of the expression when not given.
+        Name of the schedule, recorded as the trigger of its executions; derived from the expression by default.
     variable:
-        NAME=VALUE of a pipeline variable; may be given again.
+        NAME=VALUE of a pipeline variable; may be repeated.
     replace:
-        Put it in the place of the schedule of that name.
+        Replace the schedule of that name.
     """
     connect()
     from prefect_codepipeline.deployments.resource_schedules import add_schedule
 
     schedule, is_new = add_schedule(name, cron, timezone, pairs(variable, "--variable"), rule, replace)
-    print_line(f"{name}: schedule {schedule.rule!r} {'added' if is_new else 'is there'}: {cron}, {timezone}")
+    print_line(
+        f"{name}: schedule {schedule.rule!r} {'added' if is_new else 'exists already'}: {cron}, {timezone}"
+    )
     return 0
 
 
 def list_schedules(name: str, *, json: bool = False) -> int:
-    """The schedules of a pipeline.
+    """List the schedules of a pipeline.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     json:
         Print JSON.
     """
@@ -60,11 +62,11 @@ def list_schedules(name: str, *, json: bool = False) -> int:
     from prefect_codepipeline.engine.operations.schedules import schedules_of
     from prefect_codepipeline.engine.operations.starting import find_deployment
 
-    shown = {each["slug"]: each for each in find_deployment(name)["schedules"]}
+    deployed = {each["slug"]: each for each in find_deployment(name)["schedules"]}
     found = [
         {
             **schedule.model_dump(exclude={"anchor"}),
-            "active": bool(shown.get(schedule.rule, {}).get("active")),
+            "active": bool(deployed.get(schedule.rule, {}).get("active")),
         }
         for schedule in schedules_of(name)
     ]
@@ -83,14 +85,14 @@ def list_schedules(name: str, *, json: bool = False) -> int:
 
 
 def remove(name: str, rule: str) -> int:
-    """Take a schedule away.
+    """Remove a schedule.
 
     Parameters
     ----------
     name:
-        The pipeline.
+        Name of the pipeline.
     rule:
-        Name of the schedule, as `schedule list` shows it.
+        Name of the schedule, as `codepipeline schedule list` prints it.
     """
     connect()
     from prefect_codepipeline.engine.operations.schedules import remove_schedule

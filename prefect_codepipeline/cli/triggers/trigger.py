@@ -1,4 +1,4 @@
-"""`codepipeline trigger`: which event of a git host starts a pipeline, why others do not, and what webhooks told."""
+"""`codepipeline trigger`: test which events of a git host start a pipeline, and list webhook deliveries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prefect_codepipeline.model.triggers.git_event import GitEvent
     from prefect_codepipeline.model.triggers.matching import Considered, Decision, Way
 
-_SHOWN: dict[str, tuple[str, Style]] = {
+_ANSWERS: dict[str, tuple[str, Style]] = {
     "matches": ("matches ", "green"),
     "differs": ("does not", "dim"),
     "unknown": ("unknown ", "yellow"),
@@ -40,20 +40,20 @@ def try_event(
     poll: Annotated[bool, Parameter(negative=())] = False,
     json: bool = False,
 ) -> int:
-    """Tell which filters an event matches and why not the others. Nothing is started. Exits with 1 when it starts nothing.
+    """Show which filters an event matches, and why. Starts nothing; exits with 1 if the event would start nothing.
 
     Parameters
     ----------
     name:
-        A deployed pipeline, or the file of a definition.
+        Name of a deployed pipeline, or a definition file.
     event:
-        The body that a git host sent, or an event in our own form (docs/triggers.md).
+        File with the body that a git host sent, or an event in the project's own format (docs/triggers.md).
     header:
-        NAME=VALUE of the request, such as X-GitHub-Event=push; told by the body when none is given.
+        NAME=VALUE of a request header, such as X-GitHub-Event=push; guessed from the body by default.
     changed_file:
-        A changed file, in place of those that the event lists; may be given again.
+        Path of a changed file, used instead of the files in the event; may be repeated.
     poll:
-        Decide as for a push that polling saw, not for a webhook.
+        Decide as for a push that polling found, not as for a webhook.
     json:
         Print JSON.
     """
@@ -74,12 +74,12 @@ def try_event(
 
 
 def list_deliveries(*, limit: int = 20, json: bool = False) -> int:
-    """What git hosts told webhooks in the last days, and what came of it.
+    """List the recent webhook deliveries of git hosts, and their results.
 
     Parameters
     ----------
     limit:
-        At most so many, the latest first.
+        Maximum number of finished deliveries, latest first.
     json:
         Print JSON.
     """
@@ -103,7 +103,7 @@ def list_deliveries(*, limit: int = 20, json: bool = False) -> int:
             style: Style = "green" if result.execution_id else "red" if result.refusal else "dim"
             print_line(f"{delivery.at:%Y-%m-%d %H:%M:%S}  {delivery.endpoint}  ", (str(result), style))
     if not waiting_now and not done:
-        print_line("no webhook was taken in the last days")
+        print_line("no webhook deliveries in the last days")
     return 0
 
 
@@ -130,7 +130,7 @@ def _events(path: Path, headers: dict[str, str]) -> tuple[GitEvent, ...]:
     try:
         delivery = read_payload(headers or _guess(body), body)
     except PayloadError as error:
-        hint = "" if headers else "; say what it is with --header, such as --header X-GitHub-Event=push"
+        hint = "" if headers else "; name its kind with --header, such as --header X-GitHub-Event=push"
         raise CodePipelineError(f"{path}: {error}{hint}") from None
     if not delivery.events:
         raise CodePipelineError(f"{path}: {delivery.ignored}; it starts nothing")
@@ -138,7 +138,7 @@ def _events(path: Path, headers: dict[str, str]) -> tuple[GitEvent, ...]:
 
 
 def _guess(body: bytes) -> dict[str, str]:
-    """The header that goes with such a body: people keep bodies, not headers."""
+    """Guess the event header from the body: saved events usually lack their headers."""
     from json import loads
 
     try:
@@ -153,7 +153,7 @@ def _guess(body: bytes) -> dict[str, str]:
         return {"X-Event-Key": "repo:push"}
     if isinstance(request := content.get("pullrequest"), dict):
         return {"X-Event-Key": _BITBUCKET.get(str(request.get("state")), "pullrequest:updated")}
-    # Gitea's are like GitHub's.
+    # Gitea's bodies are like GitHub's.
     if "pull_request" in content and "action" in content:
         return {"X-GitHub-Event": "pull_request"}
     return {"X-GitHub-Event": "push"} if "ref" in content and "after" in content else {}
@@ -183,11 +183,11 @@ def _print(name: str, event: GitEvent, decision: Decision, is_first: bool) -> No
 
 def _verdict(name: str, decision: Decision) -> Iterator[tuple[str, Style]]:
     if decision.starts:
-        yield f"{name} starts, by {decision.trigger_type} of {decision.trigger_detail}", "green"
+        yield f"{name} starts, with trigger {decision.trigger_type} of {decision.trigger_detail}", "green"
         for action, commit in decision.source_revisions.items():
             yield f"  {action} reads {commit}", "dim"
     elif decision.needs_changed_files:
-        yield f"{name} starts if the changed files match: try it with --changed-file PATH", "yellow"
+        yield f"{name} starts if the changed files match: test this with --changed-file PATH", "yellow"
     else:
         yield f"{name} does not start", "red"
         if not decision.considered:
@@ -195,4 +195,4 @@ def _verdict(name: str, decision: Decision) -> Iterator[tuple[str, Style]]:
 
 
 def _print_considered(each: Considered) -> None:
-    print_line("  ", _SHOWN[each.answer], f"  {each.path} of {each.source_action}: ", each.reason)
+    print_line("  ", _ANSWERS[each.answer], f"  {each.path} of {each.source_action}: ", each.reason)

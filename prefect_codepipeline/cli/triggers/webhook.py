@@ -1,4 +1,4 @@
-"""`codepipeline webhook`: V1 webhooks, as PutWebhook, ListWebhooks and DeleteWebhook."""
+"""`codepipeline webhook`: V1 webhooks, as in PutWebhook, ListWebhooks and DeleteWebhook."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def put_webhook(file: Path) -> int:
-    """Make a webhook that starts a pipeline, or change it; prints its address, which a change keeps.
+    """Create or change a webhook that starts a pipeline, and print its URL. A change keeps the URL.
 
     Parameters
     ----------
     file:
-        JSON or YAML as `aws codepipeline put-webhook --cli-input-json` takes it.
+        Input of `aws codepipeline put-webhook --cli-input-json`, in JSON or YAML.
     """
     connect()
     from pydantic import ValidationError
@@ -34,7 +34,7 @@ def put_webhook(file: Path) -> int:
             content.get("webhook", content) if isinstance(content, dict) else content
         )
     except ValidationError as error:
-        # Without what was given: it holds the secret.
+        # Without the input: it contains the secret.
         wrong = "; ".join(
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_input=False)
         )
@@ -44,12 +44,12 @@ def put_webhook(file: Path) -> int:
 
 
 def list_webhooks(*, json: bool = False) -> int:
-    """The webhooks, and their addresses.
+    """List the webhooks and their URLs.
 
     Parameters
     ----------
     json:
-        Print JSON, as ListWebhooks answers.
+        Print JSON in the form of AWS's ListWebhooks response.
     """
     connect()
     from prefect_codepipeline.engine.triggers.pipeline_webhooks import list_webhooks
@@ -66,12 +66,12 @@ def list_webhooks(*, json: bool = False) -> int:
             f"  starts {target}, {definition['authentication']}  {_url(webhook)}",
         )
     if not found:
-        print_line("there is no webhook; make one with: codepipeline webhook put FILE")
+        print_line("there are no webhooks; create one with: codepipeline webhook put FILE")
     return 0
 
 
 def delete_webhook(name: str) -> int:
-    """Delete a webhook; its address is gone for good.
+    """Delete a webhook. Its URL cannot be restored.
 
     Parameters
     ----------

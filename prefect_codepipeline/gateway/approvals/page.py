@@ -1,6 +1,6 @@
-"""`/approvals/<link>`: the page that shows what is to be approved, and takes the answer.
+"""`/approvals/<link>`: the page on which people read and decide an approval.
 
-A GET never decides anything: previews and scanners follow links. Only the page's own form does, by POST.
+A GET never decides: link previews and scanners follow links. Only a POST by the page's own form decides.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from prefect_codepipeline.model.web_links import web_link
 from prefect_codepipeline.prefect_api.client import within
 
 LARGEST_FORM = 16_384
-# Somebody looks at an empty page meanwhile.
+# The user sees an empty page during this time.
 PREFECT_SECONDS = 10.0
 NAME_LENGTH = 80
 _COOKIE = "codepipeline-form"
@@ -68,17 +68,17 @@ _POLICY = (
 
 
 async def show(request: Request) -> Response:
-    """What is to be decided, or what became of it."""
-    return await run_in_threadpool(_answered, _show, request, request.path_params["link"])
+    """Display the approval, or its result."""
+    return await run_in_threadpool(_with_error_pages, _show, request, request.path_params["link"])
 
 
 async def decide(request: Request) -> Response:
-    """Take the answer that the page's form sends."""
+    """Accept the decision that the page's form sends."""
     length = request.headers.get("content-length", "")
     if not length.isdecimal() or int(length) > LARGEST_FORM:
-        return _page("message.html", 413, title="The answer is too long", text="Nothing was decided.")
+        return _page("message.html", 413, title="The answer is too long", text="No decision was recorded.")
     form = _form_of(await request.body())
-    return await run_in_threadpool(_answered, _decide, request, request.path_params["link"], form)
+    return await run_in_threadpool(_with_error_pages, _decide, request, request.path_params["link"], form)
 
 
 ROUTES = [
@@ -87,18 +87,20 @@ ROUTES = [
 ]
 
 
-def _answered(answer: Any, *arguments: Any) -> Response:
-    """The answer, or a page that says why there is none."""
+def _with_error_pages(answer: Any, *arguments: Any) -> Response:
+    """The response, or a page that explains the error."""
     try:
         with within(PREFECT_SECONDS):
             return cast(Response, answer(*arguments))
     except InvalidApprovalTokenException as error:
-        return _page("message.html", 404, title="This link decides nothing", text=f"{error}.")
+        return _page("message.html", 404, title="This link is not valid", text=f"{error}.")
     except CodePipelineError as error:
-        is_away = isinstance(error, PrefectUnavailable)  # whose text quotes the address that was asked
-        _logger.error("no answer to a request: %s", "Prefect's API is away" if is_away else error)
-        text = "Prefect does not answer at the moment. Nothing was decided by you; try again in a minute."
-        return _page("message.html", 503, title="Not now", text=text)
+        is_away = isinstance(
+            error, PrefectUnavailable
+        )  # its text quotes the requested URL, which is not for the log
+        _logger.error("approval page not served: %s", "Prefect's API does not answer" if is_away else error)
+        text = "Prefect does not answer at the moment. Your decision was not recorded; try again in a minute."
+        return _page("message.html", 503, title="Temporarily not available", text=text)
 
 
 def _show(request: Request, link: str) -> Response:
@@ -112,17 +114,19 @@ def _decide(request: Request, link: str, form: dict[str, str]) -> Response:
     gateway = _gateway()
     target = check(gateway, link, "approval-link", "personal-link")
     if not _is_from_our_page(request, gateway, link, form):
-        text = "The answer did not come from this page's own form, or cookies are off. Open the link again."
-        return _page("message.html", 403, title="Nothing was decided", text=text)
+        text = (
+            "The answer was not sent by this page's own form, or cookies are disabled. Open the link again."
+        )
+        return _page("message.html", 403, title="No decision was recorded", text=text)
     decision, comment = form.get("decision", ""), as_comment(form.get("comment", ""))
     if decision not in ("Approved", "Rejected") or len(comment) > SUMMARY_LENGTH:
         text = f"Choose Approve or Reject, and give a comment of at most {SUMMARY_LENGTH} characters."
-        return _page("message.html", 400, title="Nothing was decided", text=text)
+        return _page("message.html", 400, title="No decision was recorded", text=text)
     approver = Approver(via="link", name=_name(form), email=target.recipient)
     refusal, status = "", 303
     try:
         put_approval_result(target.execution_id, target.token, cast(Answer, decision), approver, comment)
-        _logger.info("execution %s: %s by a link", target.execution_id, decision)
+        _logger.info("execution %s: %s by an approval link", target.execution_id, decision)
     except ApprovalNotAllowed as error:
         refusal, status = str(error), 403
     except ApprovalAlreadyCompletedException as error:
@@ -130,11 +134,11 @@ def _decide(request: Request, link: str, form: dict[str, str]) -> Response:
     except InvalidApprovalTokenException as error:
         refusal, status = str(error), 410
     if status == 303:
-        # Relative, so that a proxy may put a path in front; and a reload sends no form again.
+        # Relative, because a proxy may add a path prefix. A redirect, so that a reload does not send the form again.
         update = BackgroundTask(show_decision, target.execution_id, target.token)
         return RedirectResponse(link, 303, background=update)
     view = view_approval(target.execution_id, target.token)
-    return _approval_page(request, gateway, target, view, status, f"Your answer does not count: {refusal}.")
+    return _approval_page(request, gateway, target, view, status, f"Your answer was not accepted: {refusal}.")
 
 
 def _approval_page(
@@ -149,14 +153,14 @@ def _approval_page(
     nonce = request.cookies.get(_COOKIE, "")
     is_known = len(nonce) == 43 and nonce.isascii()
     nonce = nonce if is_known else secrets.token_urlsafe(32)
-    needs_a_name = view.policy.asks_who and not target.recipient
+    needs_personal_link = view.policy.asks_who and not target.recipient
     response = _page(
         "approval.html",
         status,
         view=view,
         changes=changes_of(view),
         refusal=refusal,
-        needs_a_name=needs_a_name,
+        needs_personal_link=needs_personal_link,
         recipient=target.recipient,
         form_token=form_token(gateway, nonce, link),
         comment_length=SUMMARY_LENGTH,
@@ -171,14 +175,14 @@ def _approval_page(
 
 def _is_from_our_page(request: Request, gateway: Gateway, link: str, form: dict[str, str]) -> bool:
     is_ours = is_form_token(gateway, form.get("form_token", ""), request.cookies.get(_COOKIE, ""), link)
-    # Browsers that say where a request comes from say it so.
+    # Browsers without this header are protected by the form token and the cookie.
     return is_ours and request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
 
 
 def _gateway() -> Gateway:
     gateway = load_gateway()
     if gateway is None:
-        raise MissingBlock("the gateway's block was deleted; start the gateway again")
+        raise MissingBlock("the gateway's block was deleted; restart the gateway")
     return gateway
 
 

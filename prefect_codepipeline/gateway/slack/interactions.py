@@ -1,4 +1,4 @@
-"""What Slack sends when somebody presses Approve or Reject: a dialog is shown, and its answer decides.
+"""Slack interactions: a press on Approve or Reject opens a dialog, and submitting the dialog decides.
 
 https://docs.slack.dev/interactivity/handling-user-interaction
 """
@@ -36,7 +36,7 @@ _logger = logging.getLogger("codepipeline.gateway")
 
 @dataclass(frozen=True)
 class Reply:
-    """What Slack is answered, within three seconds, and what is done once it was."""
+    """The response to Slack, due within three seconds, and the work to do after it."""
 
     payload: dict[str, Any] | None = None
     afterwards: Callable[[], None] | None = None
@@ -46,8 +46,8 @@ def handle(payload: Any, channels: list[SlackChannel]) -> Reply:
     """Answer one interaction.
 
     Args:
-        payload: as Slack sends it, which was checked to come from Slack.
-        channels: the channels of the app that it came through.
+        payload: Slack's payload, with its signature already checked.
+        channels: the channels of the Slack app that sent it.
     """
     done = read_interaction(payload)
     if isinstance(done, Pressed):
@@ -58,7 +58,7 @@ def handle(payload: Any, channels: list[SlackChannel]) -> Reply:
 
 
 def _pressed(pressed: Pressed, channels: list[SlackChannel]) -> Reply:
-    """Show the dialog; the trigger is good for three seconds, so nothing comes before it that could wait."""
+    """Open the dialog. The trigger expires after three seconds, so other work is done later."""
     afterwards, channel = None, channels[0]
     try:
         target = _target(pressed.value)
@@ -69,13 +69,13 @@ def _pressed(pressed: Pressed, channels: list[SlackChannel]) -> Reply:
             dialog = decision_modal(view.request, view.state, pressed.answer, metadata)
         else:
             dialog = notice_modal("Nothing to decide", f"{view.sentence}.")
-            afterwards = _shower(target)
+            afterwards = _message_update(target)
     except CodePipelineError as error:
-        dialog = notice_modal("Nothing was decided", f"{error}.")
+        dialog = notice_modal("No decision recorded", f"{error}.")
     try:
         channel.open_dialog(pressed.trigger_id, dialog)
     except Exception as error:
-        _logger.warning("Slack showed no dialog: %s", read_failure(error).text)
+        _logger.warning("Slack did not open the dialog: %s", read_failure(error).text)
     return Reply(None, afterwards)
 
 
@@ -83,32 +83,36 @@ def _submitted(submitted: Submitted, channels: list[SlackChannel]) -> Reply:
     try:
         target = _target(submitted.value)
     except CodePipelineError as error:
-        return _notice("Nothing was decided", f"{error}.")
+        return _notice("No decision recorded", f"{error}.")
     comment = as_comment(submitted.comment)[:SUMMARY_LENGTH]
     try:
         view = view_approval(target.execution_id, target.token)
         approver = _approver(submitted.user, _own(view.known, channels), view.policy)
         written = put_approval_result(target.execution_id, target.token, submitted.answer, approver, comment)
     except CodePipelineError as error:
-        notice = _notice("Your answer does not count", f"{error}.")
-        return Reply(notice.payload, _shower(target))
+        notice = _notice("Answer not accepted", f"{error}.")
+        return Reply(notice.payload, _message_update(target))
     _logger.info("execution %s: %s in Slack", target.execution_id, submitted.answer)
     if isinstance(written, ApprovalVoted):
-        notice = _notice("Your approval counts", "It takes more approvals of other people.")
-        return Reply(notice.payload, _shower(target))
-    return Reply({"response_action": "clear"}, _shower(target))
+        notice = _notice("Your approval counts", "More approvals of other people are needed.")
+        return Reply(notice.payload, _message_update(target))
+    return Reply({"response_action": "clear"}, _message_update(target))
 
 
 def _approver(user: SlackUser, channel: SlackChannel, policy: ApprovalPolicy) -> Approver:
-    """Who that is; what Slack has to be asked for is asked for only where the policy wants it."""
+    """The approver. Queries Slack for the user's e-mail and groups only if the policy needs them."""
     name, email, groups = user.name, "", []
     if policy.asks_who:
         try:
             real_name, email = channel.user(user.id)
             name = real_name or name
             groups = [group for group in policy.groups if channel.has_member(group, user.id)]
-        except Exception as error:  # what is not known speaks against the approval, not against the service
-            _logger.warning("Slack does not say who user %s is: %s", user.id, read_failure(error).text)
+        except (
+            Exception
+        ) as error:  # without these data the policy refuses the approval; this is not an error of the service
+            _logger.warning(
+                "Slack did not return the details of user %s: %s", user.id, read_failure(error).text
+            )
     return Approver(via="slack", name=name, email=email, slack_user=user.id, slack_groups=tuple(groups))
 
 
@@ -120,11 +124,11 @@ def _target(value: str) -> ApprovalTarget:
 
 
 def _own(known: KnownExecution, channels: list[SlackChannel]) -> SlackChannel:
-    """The pipeline's own channel, when it belongs to the app that the interaction came through."""
+    """The pipeline's own channel if it belongs to the app that sent the interaction, else the app's first channel."""
     return next((own for own in channels_of(known) if own in channels), channels[0])
 
 
-def _shower(target: ApprovalTarget) -> Callable[[], None]:
+def _message_update(target: ApprovalTarget) -> Callable[[], None]:
     return lambda: show_decision(target.execution_id, target.token)
 
 

@@ -1,4 +1,4 @@
-"""`POST /slack/interactions`: what Slack sends to apps that have an address, signed with the app's signing secret.
+"""`POST /slack/interactions`: Slack interactions over HTTP, signed with the app's signing secret.
 
 https://docs.slack.dev/authentication/verifying-requests-from-slack
 """
@@ -24,13 +24,13 @@ from prefect_codepipeline.gateway.slack.interactions import handle
 from prefect_codepipeline.prefect_api.client import within
 
 LARGEST_INTERACTION = 256_000
-# Slack shows an error after three seconds; a decision may still be made.
+# Slack displays an error after three seconds, but the decision is still recorded.
 PREFECT_SECONDS = 10.0
 _logger = logging.getLogger("codepipeline.gateway")
 
 
 async def interact(request: Request) -> Response:
-    """Take one interaction of Slack."""
+    """Accept one Slack interaction."""
     length = request.headers.get("content-length", "")
     if not length.isdecimal() or int(length) > LARGEST_INTERACTION:
         return PlainTextResponse("The request is too large.\n", 413)
@@ -38,13 +38,13 @@ async def interact(request: Request) -> Response:
     headers = {
         name: request.headers.get(name, "") for name in ("x-slack-request-timestamp", "x-slack-signature")
     }
-    return await run_in_threadpool(_answered, body, headers)
+    return await run_in_threadpool(_respond, body, headers)
 
 
 ROUTES = [Route("/slack/interactions", interact, methods=["POST"])]
 
 
-def _answered(body: bytes, headers: dict[str, str]) -> Response:
+def _respond(body: bytes, headers: dict[str, str]) -> Response:
     try:
         with within(PREFECT_SECONDS):
             return _interact(body, headers)
@@ -55,11 +55,11 @@ def _answered(body: bytes, headers: dict[str, str]) -> Response:
 def _interact(body: bytes, headers: dict[str, str]) -> Response:
     channels = [channel for channel in all_slack_channels() if _is_signed_by(channel, body, headers)]
     if not channels:
-        _logger.warning("a request that Slack did not sign, or not within five minutes, was refused")
+        _logger.warning("refused a request whose signature is not Slack's or is older than five minutes")
         return PlainTextResponse("The signature is not valid.\n", 401)
     payload = _payload_of(body)
     if payload is None:
-        return PlainTextResponse("There is no payload.\n", 400)
+        return PlainTextResponse("The payload is missing.\n", 400)
     reply = handle(payload, channels)
     afterwards = BackgroundTask(reply.afterwards) if reply.afterwards else None
     if reply.payload is None:
@@ -73,7 +73,10 @@ def _is_signed_by(channel: SlackChannel, body: bytes, headers: dict[str, str]) -
     try:
         verifier = SignatureVerifier(channel.signing_secret.get_secret_value())
         return verifier.is_valid_request(body, headers)
-    except (ValueError, TypeError):  # a time that is no number, a signature or body that is no text
+    except (
+        ValueError,
+        TypeError,
+    ):  # a timestamp that is not a number, or a signature or body that is not text
         return False
 
 

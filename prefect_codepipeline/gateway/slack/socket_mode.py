@@ -1,4 +1,4 @@
-"""Socket Mode: what people press in Slack comes through a connection that we open, so nothing has to be exposed.
+"""Socket Mode: receive Slack interactions through an outgoing connection, without a public address.
 
 https://docs.slack.dev/apis/events-api/using-socket-mode
 """
@@ -20,24 +20,24 @@ from prefect_codepipeline.engine.notifications.slack_failures import read_failur
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.slack.interactions import handle
 
-LOOK_AGAIN_SECONDS = 30.0
+POLL_SECONDS = 30.0
 _logger = logging.getLogger("codepipeline.gateway")
-# What it logs may quote the address it connects to, which is a ticket.
-_unheard = logging.getLogger("prefect_codepipeline.socket_mode")
-_unheard.setLevel(logging.CRITICAL + 1)
+# The SDK's log lines may quote the connection URL, which contains a credential.
+_muted = logging.getLogger("prefect_codepipeline.socket_mode")
+_muted.setLevel(logging.CRITICAL + 1)
 
 
 class SocketModes:
-    """Keeps one connection open for each app token that a SlackChannel block has; blocks may come and go."""
+    """Keeps one connection open for each app token of the SlackChannel blocks. Follows changes of the blocks."""
 
-    def __init__(self, look_again_seconds: float = LOOK_AGAIN_SECONDS) -> None:
+    def __init__(self, poll_seconds: float = POLL_SECONDS) -> None:
         self._clients: dict[tuple[str, str], SocketModeClient] = {}
-        self._seconds = look_again_seconds
+        self._seconds = poll_seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="codepipeline-socket-mode", daemon=True)
 
     def start(self) -> None:
-        """Connect, in a thread of its own."""
+        """Connect, in a separate thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -50,12 +50,12 @@ class SocketModes:
     def _work(self) -> None:
         while not self._stopped.is_set():
             try:
-                self._look()
+                self._update_connections()
             except CodePipelineError as error:
                 _logger.warning("Socket Mode: %s", error)
             self._stopped.wait(self._seconds)
 
-    def _look(self) -> None:
+    def _update_connections(self) -> None:
         channels = {_app_of(channel): channel for channel in all_slack_channels() if channel.app_token}
         for app in self._clients.keys() - channels.keys():
             self._clients.pop(app).close()
@@ -63,22 +63,22 @@ class SocketModes:
             if self._stopped.is_set():
                 return
             try:
-                self._clients[app] = _connected(channels[app])
+                self._clients[app] = _connect(channels[app])
                 _logger.info("Socket Mode: connected to Slack")
-            except Exception as error:  # another app may well be reached
+            except Exception as error:  # other apps may still be reachable
                 text = read_failure(error).text
                 _logger.warning("Socket Mode: channel %s: %s", channels[app].channel, text)
 
 
 def _app_of(channel: SlackChannel) -> tuple[str, str]:
-    assert channel.app_token, "asked for before"
+    assert channel.app_token, "the caller has checked it"
     return channel.app_token.get_secret_value(), channel.api_url
 
 
-def _connected(channel: SlackChannel) -> SocketModeClient:
-    assert channel.app_token, "asked for before"
+def _connect(channel: SlackChannel) -> SocketModeClient:
+    assert channel.app_token, "the caller has checked it"
     web = channel.socket_client()
-    client = SocketModeClient(channel.app_token.get_secret_value(), logger=_unheard, web_client=web)
+    client = SocketModeClient(channel.app_token.get_secret_value(), logger=_muted, web_client=web)
     client.socket_mode_request_listeners.append(_listener(_app_of(channel)))
     try:
         client.connect()
@@ -90,7 +90,7 @@ def _connected(channel: SlackChannel) -> SocketModeClient:
 
 def _listener(app: tuple[str, str]) -> Callable[[BaseSocketModeClient, SocketModeRequest], None]:
     def listen(client: BaseSocketModeClient, request: SocketModeRequest) -> None:
-        # A dialog's answer is wanted in the acknowledgement; of all else Slack only wants to know that it came.
+        # Slack expects the response to a dialog in the acknowledgement. All other requests are acknowledged at once.
         is_answer = request.type == "interactive" and request.payload.get("type") == "view_submission"
         if not is_answer:
             client.send_socket_mode_response(SocketModeResponse(request.envelope_id))
@@ -99,7 +99,7 @@ def _listener(app: tuple[str, str]) -> Callable[[BaseSocketModeClient, SocketMod
         try:
             reply = handle(request.payload, _channels(app))
         except Exception as error:
-            _logger.error("an interaction of Slack was not answered: %s", type(error).__name__)
+            _logger.error("a Slack interaction was not answered: %s", type(error).__name__)
             return
         if is_answer:
             client.send_socket_mode_response(SocketModeResponse(request.envelope_id, reply.payload))

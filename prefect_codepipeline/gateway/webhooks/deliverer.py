@@ -1,4 +1,4 @@
-"""Deals with what webhooks told, once its senders were answered: in order for each repository, several at once."""
+"""Process webhook deliveries after their senders were answered: in order for each repository, several at once."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
 
 THREADS = 4
-# What another gateway has taken is left to it for so long, and then looked for as often.
+# A delivery that another gateway accepted is left to that gateway for this long. It is also the polling interval.
 LOOK_SECONDS = 30.0
-# A host that cannot be read for a while is not worth losing a push for.
-GIVE_UP_SECONDS = 600.0
+# A git host that is unavailable for some minutes must not lose a push.
+RETRY_SECONDS = 600.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _logger = logging.getLogger("codepipeline.gateway")
 
 
 class Deliverer:
-    """Threads that deal with deliveries. Doing one twice is harmless, so several gateways need not agree."""
+    """Threads that process deliveries. Processing one twice is harmless, so several gateways need no coordination."""
 
     def __init__(self, threads: int = THREADS, look_seconds: float = LOOK_SECONDS) -> None:
         self._look_seconds = look_seconds
@@ -37,16 +37,16 @@ class Deliverer:
         names = [f"codepipeline-deliver-{number}" for number in range(threads)]
         self._threads = [threading.Thread(target=self._work, name=name, daemon=True) for name in names]
         self._threads.append(
-            threading.Thread(target=self._look, name="codepipeline-deliver-look", daemon=True)
+            threading.Thread(target=self._poll, name="codepipeline-deliver-poll", daemon=True)
         )
 
     def start(self) -> None:
-        """Begin, with what was left behind."""
+        """Start the threads; the first poll finds deliveries that an earlier process did not finish."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """End after what is being done now; the rest is in Prefect."""
+        """Stop after the current deliveries; the others stay stored in Prefect."""
         self._stopped.set()
         with self._changed:
             self._changed.notify_all()
@@ -54,22 +54,22 @@ class Deliverer:
             thread.join(timeout=5)
 
     def add(self, taken: TakenDelivery) -> None:
-        """Deal with a delivery that is kept in Prefect."""
+        """Queue a delivery that is stored in Prefect."""
         with self._changed:
             if taken.key not in self._keys:
                 self._keys.add(taken.key)
                 self._queues.setdefault(taken.line, deque()).append(taken)
                 self._changed.notify()
 
-    def _look(self) -> None:
-        """Find what was left by a gateway that is no more: at first anything, then what another should have done."""
+    def _poll(self) -> None:
+        """Queue the unfinished deliveries of other gateways: first all, then those that wait since the previous poll."""
         newest = utc_now()
-        tidied: date | None = None
+        cleaned_on: date | None = None
         while not self._stopped.is_set():
             try:
-                if tidied != newest.date():
+                if cleaned_on != newest.date():
                     drop_old(newest)
-                    tidied = newest.date()
+                    cleaned_on = newest.date()
                 with self._changed:
                     own = set(self._keys)
                 for taken in waiting(own):
@@ -77,22 +77,22 @@ class Deliverer:
                         self.add(taken)
                 newest = utc_now()
             except CodePipelineError as error:
-                _logger.warning("webhooks: %s", _said(error))
+                _logger.warning("webhooks: %s", _error_text(error))
             except Exception:
-                _logger.exception("webhooks: looking for deliveries met a defect")
+                _logger.exception("webhooks: polling for deliveries failed unexpectedly")
             self._stopped.wait(self._look_seconds)
 
     def _work(self) -> None:
         while (taken := self._next()) is not None:
             try:
-                self._deal_with(taken)
-            except Exception:  # one odd delivery must not end the dealing with all others
-                _logger.exception("webhooks: delivery %s met a defect", taken.key)
+                self._process(taken)
+            except Exception:  # one bad delivery must not end the thread
+                _logger.exception("webhooks: delivery %s failed unexpectedly", taken.key)
             finally:
-                self._leave(taken)
+                self._finish(taken)
 
     def _next(self) -> TakenDelivery | None:
-        """The first delivery of a repository that nobody works for; None when it is over."""
+        """The first delivery of a repository that no other thread processes, or None after `stop`."""
         with self._changed:
             while not self._stopped.is_set():
                 free = next((name for name in self._queues if name not in self._busy), None)
@@ -102,7 +102,7 @@ class Deliverer:
                 self._changed.wait()
             return None
 
-    def _leave(self, taken: TakenDelivery) -> None:
+    def _finish(self, taken: TakenDelivery) -> None:
         with self._changed:
             self._busy.discard(taken.line)
             queue = self._queues[taken.line]
@@ -112,27 +112,27 @@ class Deliverer:
                 del self._queues[taken.line]
             self._changed.notify()
 
-    def _deal_with(self, taken: TakenDelivery) -> None:
-        """Until it is dealt with, or there is no hope."""
-        pause, give_up = _FIRST_PAUSE, time.monotonic() + GIVE_UP_SECONDS
+    def _process(self, taken: TakenDelivery) -> None:
+        """Process a delivery, with retries until `RETRY_SECONDS` have passed or the gateway stops."""
+        pause, retry_until = _FIRST_PAUSE, time.monotonic() + RETRY_SECONDS
         while not self._stopped.is_set():
             try:
                 self._try(taken)
                 return
             except PrefectUnavailable as error:
-                _logger.warning("webhooks: %s; it is tried again", _said(error))
+                _logger.warning("webhooks: %s; retrying", _error_text(error))
             except CodePipelineError as error:
                 if time.monotonic() > give_up:
                     finish(taken, abandon_delivery(taken, str(error)))
                     return
-                _logger.warning("webhooks: delivery %s: %s; it is tried again", taken.key, error)
+                _logger.warning("webhooks: delivery %s: %s; retrying", taken.key, error)
             self._stopped.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _try(self, taken: TakenDelivery) -> None:
         before = result_of(taken)
         if before and not before.is_refused:
-            _logger.info("webhooks: delivery %s was dealt with before", taken.key)
+            _logger.info("webhooks: delivery %s was processed before", taken.key)
             drop(taken)
             return
         done = process_delivery(taken, self._definitions)
@@ -141,6 +141,6 @@ class Deliverer:
             _logger.info("webhooks: %s", result)
 
 
-def _said(error: CodePipelineError) -> str:
-    """Without what was asked: it may quote addresses."""
-    return "Prefect's API is away" if isinstance(error, PrefectUnavailable) else str(error)
+def _error_text(error: CodePipelineError) -> str:
+    """The error for the log. The text of `PrefectUnavailable` quotes the requested URL, so it is replaced."""
+    return "Prefect's API does not answer" if isinstance(error, PrefectUnavailable) else str(error)

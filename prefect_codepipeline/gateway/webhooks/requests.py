@@ -1,6 +1,6 @@
-"""`POST /webhooks/<connection or pipeline>`: what git hosts tell of pushes and pull requests; and V1 webhooks.
+"""`POST /webhooks/<connection or pipeline>`: pushes and pull requests from git hosts; and V1 webhooks.
 
-The sender is answered when the delivery is kept in Prefect; what it starts is found out afterwards.
+The sender is answered once the delivery is stored in Prefect. The delivery is processed afterwards.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from prefect_codepipeline.prefect_api.client import within
 
 LARGEST_PAYLOAD = 25_000_000  # GitHub's own limit
 USUAL_PAYLOAD = 500_000
-# GitHub waits ten seconds for an answer, the others as long or longer; a request to Prefect may be tried twice.
+# GitHub waits ten seconds for an answer, other hosts at least as long. A request to Prefect may be sent twice.
 PREFECT_SECONDS = 4.0
 BODY_SECONDS = 10.0
 ENDPOINT_SECONDS = 5.0
@@ -49,7 +49,7 @@ _logger = logging.getLogger("codepipeline.gateway")
 
 @dataclass(frozen=True)
 class Sent:
-    """A request, and the address that it came from."""
+    """A request and its source address."""
 
     headers: dict[str, str]
     body: bytes
@@ -57,38 +57,38 @@ class Sent:
 
 
 class Webhooks:
-    """The endpoint, and what it knows for a few seconds: who may send to which address.
+    """The endpoint. It caches for a few seconds which names accept webhooks, and their secrets.
 
     Args:
-        deliverer: is given what was taken.
+        deliverer: processes the accepted deliveries.
     """
 
     def __init__(self, deliverer: Deliverer) -> None:
         self._deliverer = deliverer
         self._endpoints: dict[str, tuple[float, Endpoint | None]] = {}
         self._lock = threading.Lock()
-        # A body has to be here as a whole before its signature can be checked; large ones take turns.
+        # A signature can be checked only with the complete body in memory; so the number of large bodies is limited.
         self._large = anyio.CapacityLimiter(8)
 
     @property
     def routes(self) -> list[Route]:
-        """What belongs to `create_app`'s routes."""
+        """The routes of the endpoint."""
         return [
             Route("/webhooks/{name}", self.take, methods=["POST"]),
             Route("/webhooks/{name}/{token}", self.take, methods=["POST"]),
         ]
 
     async def take(self, request: Request) -> Response:
-        """Take one delivery."""
+        """Accept one delivery."""
         length = request.headers.get("content-length", str(LARGEST_PAYLOAD))
         if not length.isdecimal() or int(length) > LARGEST_PAYLOAD:
-            return _said(413, "The body is too large.")
+            return _error(413, "The body is too large.")
         try:
             with anyio.fail_after(BODY_SECONDS):
                 async with self._large if int(length) > USUAL_PAYLOAD else nullcontext():
                     body = await request.body()
         except TimeoutError:
-            return _said(408, "The body took too long.")
+            return _error(408, "The body took too long.")
         source = request.client.host if request.client else ""
         sent = Sent(dict(request.headers), body, source)
         return await run_in_threadpool(self._answer, sent, **request.path_params)
@@ -99,37 +99,39 @@ class Webhooks:
                 return self._take(sent, name) if token is None else self._take_v1(sent, name, token)
         except WebhookRefused as error:
             _logger.warning("a request to /webhooks/%s was refused: %s", name, error)
-            return _said(401, f"Refused: {error}.")
+            return _error(401, f"Refused: {error}.")
         except PayloadError as error:
-            return _said(400, f"The body cannot be read: {error}.")
+            return _error(400, f"The body cannot be read: {error}.")
         except PrefectUnavailable:
-            _logger.error("a request to /webhooks/%s was not taken: Prefect's API is away", name)
-            return _said(503, "Prefect does not answer; send it again in a minute.", {"retry-after": "60"})
-        except CodePipelineError as error:  # a V1 webhook whose pipeline is gone
+            _logger.error("a request to /webhooks/%s was not accepted: Prefect's API does not answer", name)
+            return _error(
+                503, "Prefect does not answer; send the request again in a minute.", {"retry-after": "60"}
+            )
+        except CodePipelineError as error:  # a V1 webhook whose pipeline does not exist
             _logger.warning("a request to /webhooks/%s starts nothing: %s", name, error)
-            return _said(409, f"The webhook cannot be used: {error}.")
+            return _error(409, f"The webhook cannot be used: {error}.")
 
     def _take(self, sent: Sent, name: str) -> Response:
         endpoint = self._endpoint(name)
         if endpoint is None:
-            return _said(404, "No connection or pipeline of that name takes webhooks.")
-        told = read_delivery(endpoint, sent.headers, sent.body, utc_now())
-        return self._keep(told) if isinstance(told, TakenDelivery) else _ignored(told.ignored)
+            return _error(404, "No connection or pipeline of that name accepts webhooks.")
+        delivery = read_delivery(endpoint, sent.headers, sent.body, utc_now())
+        return self._store(delivery) if isinstance(delivery, TakenDelivery) else _ignored(delivery.ignored)
 
     def _take_v1(self, sent: Sent, name: str, token: str) -> Response:
         webhook = find_webhook(name) if _NAME.fullmatch(name) else None
         own = webhook.url_token.get_secret_value() if webhook else secrets.token_urlsafe(24)
-        is_right = hmac.compare_digest(own.encode(), token.encode("utf-8", "surrogatepass"))
-        if webhook is None or not is_right:
-            return _said(404, "There is no such webhook.")
-        told = read_webhook(webhook, sent.source, sent.headers, sent.body, utc_now())
-        return self._keep(told) if isinstance(told, TakenDelivery) else _ignored(told)
+        is_equal = hmac.compare_digest(own.encode(), token.encode("utf-8", "surrogatepass"))
+        if webhook is None or not is_equal:
+            return _error(404, "This webhook does not exist.")
+        delivery = read_webhook(webhook, sent.source, sent.headers, sent.body, utc_now())
+        return self._store(delivery) if isinstance(delivery, TakenDelivery) else _ignored(delivery)
 
-    def _keep(self, told: TakenDelivery) -> Response:
-        is_new = take(told)
-        # What waits already may have been left behind by a gateway that is no more.
-        self._deliverer.add(told)
-        return JSONResponse({"delivery": told.key, "events": len(told.events), "isNew": is_new}, 202)
+    def _store(self, delivery: TakenDelivery) -> Response:
+        is_new = take(delivery)
+        # Also if it is not new: it may be an unfinished delivery of a gateway that has ended.
+        self._deliverer.add(delivery)
+        return JSONResponse({"delivery": delivery.key, "events": len(delivery.events), "isNew": is_new}, 202)
 
     def _endpoint(self, name: str) -> Endpoint | None:
         if not _NAME.fullmatch(name):
@@ -151,6 +153,6 @@ def _ignored(reason: str) -> Response:
     return JSONResponse({"ignored": reason})
 
 
-def _said(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+def _error(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
     body: dict[str, Any] = {"error": text}
     return JSONResponse(body, status, headers)

@@ -118,7 +118,7 @@ def test_import_of_what_comes_by_standard_input_lists_what_is_missing(tmp_path: 
 
     assert done.returncode == 0
     assert "shop-import: 2 stages, 3 actions -> " in done.stdout
-    assert "missing, give each with --parameter NAME=VALUE (2):" in done.stdout
+    assert "missing values, pass each with --parameter NAME=VALUE (2):" in done.stdout
     assert "Role.Arn  for roleArn  (attribute Arn of AWS::IAM::Role)" in done.stdout
     assert "Hub  for stages[0].actions[0].configuration.ConnectionArn" in done.stdout
     pipeline = json.loads((tmp_path / "out" / "shop-import.json").read_text())["pipeline"]
@@ -137,7 +137,7 @@ def test_files_that_are_there_are_replaced_on_demand_only(tmp_path: Path, here: 
 
     refused = here("import", str(tmp_path / "t.yaml"), "--out", str(tmp_path))
     assert (refused.returncode, path.read_text()) == (1, "mine")
-    assert "shop-import.json is there already; --force replaces it" in refused.stderr
+    assert "shop-import.json exists already; replace it with --force" in refused.stderr
     assert here("import", str(tmp_path / "t.yaml"), "--out", str(tmp_path), "--force").returncode == 0
     assert path.read_text() != "mine"
 
@@ -146,7 +146,7 @@ def test_files_that_are_there_are_replaced_on_demand_only(tmp_path: Path, here: 
     ("arguments", "message"),
     [
         pytest.param(["nowhere.yaml"], "nowhere.yaml: No such file", id="no file"),
-        pytest.param(["."], "no *.template.json in it", id="a folder of something else"),
+        pytest.param(["."], "contains no *.template.json", id="a folder of something else"),
         pytest.param(["broken.yaml"], "broken.yaml, line 2, column 1: not YAML", id="broken"),
         pytest.param(["t.yaml", "--parameter", "Repo"], "--parameter takes NAME=VALUE", id="no value"),
     ],
@@ -176,7 +176,7 @@ def test_import_shows_what_aws_would_refuse_with_its_line(tmp_path: Path, here: 
         )[1]
         == "39"
     )
-    assert "--parameter Rpo is not asked for here (did you mean 'Repo'?)" in done.stdout
+    assert "--parameter Rpo is not used by the document (did you mean 'Repo'?)" in done.stdout
 
 
 def test_the_output_of_cdk_synth_is_imported(tmp_path: Path, here: Here) -> None:
@@ -199,23 +199,22 @@ def test_plan_shows_order_places_variables_and_what_is_missing(tmp_path: Path) -
     shown = [line.strip() for line in done.stdout.splitlines()]
     for line in (
         "variable Env: prod (given)",
-        "variable Tag: no value, give --variable Tag=VALUE",
+        "variable Tag: no value, pass --variable Tag=VALUE",
         "1. Source",
-        "block git-connection/${Hub}: not asked for, there is no server",
+        "block git-connection/${Hub}: not checked, no Prefect server",
         "2. Build",
         "segment 1, run order 1",
-        "takes Src (from Source/Checkout)",
+        "inputs: Src (from Source/Checkout)",
         "command 1: make test ENV=prod COMMIT=#{Source.CommitId} TAG=#{variables.Tag}",
         "#{Source.CommitId}: known when Source/Checkout has run",
         "segment 2, approval 2",
         "Ship  Approval/AWS/Manual/1  waits for a person",
-        "Hub (AWS::CodeConnections::Connection): kept as data: give --parameter Hub=ARN, or =NAME of a block, when "
-        "importing",
-        "Other (AWS::CodeBuild::Project): project 'shop-build' made by deploy if missing",
+        "Hub (AWS::CodeConnections::Connection): kept as data: import with --parameter Hub=ARN, or =NAME of a block",
+        "Other (AWS::CodeBuild::Project): project 'shop-build' created by deploy if missing",
         "Role.Arn: roleArn",
     ):
         assert line in shown
-    assert "What keeps it from running" not in shown
+    assert "Errors that prevent an execution" not in shown
 
 
 def test_plan_for_programs(tmp_path: Path) -> None:
@@ -261,25 +260,27 @@ def test_deploy_makes_the_blocks_and_export_gives_the_pipeline_back(
     path = imported(tmp_path, ROLE, HUB, "AWS::Region=eu-west-1")
     planned = cli("plan", str(path), "--variable", "Tag=1")
     assert (
-        "Hub (AWS::CodeConnections::Connection): connection 'hub' would be made by deploy" in planned.stdout
+        "Hub (AWS::CodeConnections::Connection): connection 'hub' would be created by deploy"
+        in planned.stdout
     )
     assert planned.returncode == 1
 
     deployed = cli("deploy", str(path))
-    assert "Hub (AWS::CodeConnections::Connection): made connection 'hub'" in deployed.stdout
+    assert "Hub (AWS::CodeConnections::Connection): created connection 'hub'" in deployed.stdout
     assert (
-        "made connection 'codecommit' for https://git-codecommit.eu-west-1.amazonaws.com/v1/repos/"
+        "created connection 'codecommit' for https://git-codecommit.eu-west-1.amazonaws.com/v1/repos/"
         in deployed.stdout
     )
     assert (
-        "Other (AWS::CodeBuild::Project): made project 'shop-build'; image aws/codebuild/" in deployed.stdout
+        "Other (AWS::CodeBuild::Project): created project 'shop-build'; image aws/codebuild/"
+        in deployed.stdout
     )
     project = find_project("Shop_Build")
     assert project is not None
     assert project.timeout_in_minutes == 5
     planned = cli("plan", str(path), "--variable", "Tag=1")
     assert (planned.returncode, "block git-connection/hub: present" in planned.stdout) == (0, True)
-    assert "Hub (AWS::CodeConnections::Connection): connection 'hub' is there" in planned.stdout
+    assert "Hub (AWS::CodeConnections::Connection): connection 'hub' exists" in planned.stdout
 
     again = json.loads(cli("export", "shop-import").stdout)["pipeline"]
     assert [stage["name"] for stage in again["stages"]] == ["Source", "Build"]

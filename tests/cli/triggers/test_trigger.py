@@ -64,7 +64,7 @@ def test_the_filter_that_matches_is_named_and_the_others_say_why_not(
     assert code == 0
     assert out.splitlines() == [
         "push to branch 'main' of acme/shop at 9d2e7b1a4c3f",
-        "shop starts, by WebhookV2 of github",
+        "shop starts, with trigger WebhookV2 of github",
         "  Src reads 9d2e7b1a4c3f5e6d7a8b9c0d1e2f3a4b5c6d7e8f",
         "  matches   triggers[0].gitConfiguration.push[0] of Src: branch 'main' matches 'main', "
         "file 'src/cart.py' is not excluded",
@@ -76,7 +76,7 @@ def test_the_filter_that_matches_is_named_and_the_others_say_why_not(
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        ((), 0, "shop starts if the changed files match: try it with --changed-file PATH"),
+        ((), 0, "shop starts if the changed files match: test this with --changed-file PATH"),
         (("--changed-file", "docs/a"), 0, "file 'docs/a' is excluded by 'docs/**'"),
         (("--changed-file", "docs/a", "--changed-file", "b"), 0, "file 'b' is not excluded"),
     ],
@@ -135,7 +135,7 @@ def test_json_for_programs(pipeline: Path, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("body", "arguments", "message"),
     [
-        ({"zen": "x"}, (), "say what it is with --header"),
+        ({"zen": "x"}, (), "name its kind with --header"),
         ({"zen": "x"}, ("--header", "X-GitHub-Event=ping"), "a ping.*starts nothing"),
         ({}, ("--header", "X-GitHub-Event"), "takes NAME=VALUE"),
     ],

@@ -137,7 +137,7 @@ def test_a_pipeline_that_is_left_out_is_named_with_its_condition() -> None:
     path = next(path for path in FILES if path.name.endswith(LEFT_OUT))
 
     (problem,) = import_document(read_file(path)).problems
-    assert "Pipeline is left out, since condition DeployPipeline does not hold" in problem.message
+    assert "Pipeline is skipped, because condition DeployPipeline is false" in problem.message
 
 
 def test_keys_that_stand_twice_outside_of_the_pipeline_are_warnings() -> None:

@@ -51,7 +51,11 @@ def evaluate(text: str, **given: str) -> tuple[Any, Template]:
 
 
 def as_shown(value: Any) -> Any:
-    return json.loads(shown(json.dumps(value, ensure_ascii=False))) if value is not NO_VALUE else None
+    return (
+        json.loads(with_placeholders(json.dumps(value, ensure_ascii=False)))
+        if value is not NO_VALUE
+        else None
+    )
 
 
 @pytest.mark.parametrize(
@@ -167,7 +171,7 @@ def test_what_is_given_is_used(text: str, given: dict[str, str], value: Any) -> 
         pytest.param("!Select [7, [a]]", "Value.Fn::Select", "nonexistent value at index 7", id="an index"),
         pytest.param("!Join a", "Value.Fn::Join", "Fn::Join takes", id="an argument"),
         pytest.param("!FindInMap [A, b, c]", "Value.Fn::FindInMap", "mapping for A::b::c", id="a map"),
-        pytest.param("!Subb x", "Value.Fn::Subb", "there is no function Fn::Subb", id="a function"),
+        pytest.param("!Subb x", "Value.Fn::Subb", "function Fn::Subb does not exist", id="a function"),
     ],
 )
 def test_what_cloudformation_would_refuse_is_a_problem_with_its_place(
@@ -195,7 +199,7 @@ def test_a_value_that_is_not_allowed_is_a_problem() -> None:
 def test_a_parameter_that_is_declared_oddly_is_no_traceback(declared: str) -> None:
     document = parse_document(f"Parameters: {{A: {declared}}}\nResources: {{}}", "t")
 
-    assert shown(str(Template(document).ref("A", ""))) in ("a", "${A}")
+    assert with_placeholders(str(Template(document).ref("A", ""))) in ("a", "${A}")
 
 
 def test_missing_values_say_what_they_are() -> None:
@@ -203,7 +207,7 @@ def test_missing_values_say_what_they_are() -> None:
 
     assert {name: missing.what for name, missing in template.missing.items()} == {
         "Secret": "parameter, String: the token",
-        "Unnamed": "the BucketName that CloudFormation makes for AWS::S3::Bucket",
+        "Unnamed": "the BucketName that CloudFormation generates for AWS::S3::Bucket",
         "Repo.Arn": "attribute Arn of AWS::CodeCommit::Repository",
         "ImportValue.x": "export x of another stack",
     }

@@ -77,8 +77,8 @@ def test_scalars_of_yaml_stay_the_text_that_was_written() -> None:
         pytest.param("name: [a\nb: c", "line 2", id="broken YAML"),
         pytest.param("a:\n\t- b", "not YAML", id="tabs in YAML"),
         pytest.param("", "empty", id="empty"),
-        pytest.param("just text", "a pipeline is an object", id="a text"),
-        pytest.param("[1]", "a pipeline is an object", id="a list"),
+        pytest.param("just text", "a pipeline must be an object", id="a text"),
+        pytest.param("[1]", "a pipeline must be an object", id="a list"),
         pytest.param(
             '{"name": 1, "name": 2}', "'name' is in line 1 and again in line 1", id="key twice in JSON"
         ),

@@ -54,16 +54,16 @@ def fields_of(text: str) -> tuple[dict[str, Any], list[str]]:
                 "cache": "local",
             },
             [
-                "variable ACCOUNT is left out: its name or value cannot be used",
-                "PrivilegedMode is left out: whoever runs the engine sets privileged or docker_socket",
+                "variable ACCOUNT is ignored: its name or value cannot be used",
+                "PrivilegedMode is ignored: set privileged or docker_socket in the block if the engine's owner allows it",
             ],
         ),
         (
             "Environment: {Image: 'aws/codebuild/standard:7.0', ComputeType: BUILD_HUGE, PrivilegedMode: 'false'}",
             {},
             [
-                "image aws/codebuild/standard:7.0 cannot be pulled from anywhere: the default is used",
-                "compute type BUILD_HUGE is not known: nothing bounds its builds",
+                "image aws/codebuild/standard:7.0 is not in a public registry: the default image is used",
+                "compute type BUILD_HUGE is not known: its builds have no CPU and memory limits",
             ],
         ),
         ("Environment: {Image: 'python:3.13'}", {"image": "python:3.13"}, []),

@@ -53,10 +53,13 @@ def test_a_policy_is_read_where_there_is_an_approval(tmp_path: Path, place: str)
             "notifications: [{event_types: ['*']}]",
             "notifications.0: Value error, a rule must have a slack_channel",
         ),
-        ("approvals: {Build: {}}", "'Build' is no stage with an approval"),
-        ("approvals: {Production/Ship: {}}", "'Production/Ship' is no stage"),
+        (
+            "approvals: {Build: {}}",
+            "'Build' is neither a stage with an approval nor an approval 'Stage/Action'",
+        ),
+        ("approvals: {Production/Ship: {}}", "'Production/Ship' is neither a stage"),
         ("approvals: {Production: {quorom: 2}}", "approvals.Production.quorom: Extra inputs"),
-        ("approval: {}", "a mapping with some of approvals, artifact_store"),
+        ("approval: {}", "expected a mapping with only the keys approvals, artifact_store"),
     ],
 )
 def test_a_policy_in_the_wrong_place_is_refused(tmp_path: Path, text: str, message: str) -> None:

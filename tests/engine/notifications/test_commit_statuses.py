@@ -335,5 +335,5 @@ def test_what_the_api_calls_a_repository(template: str, repository: str, name: s
     ],
 )
 def test_an_address_that_would_give_the_token_away_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="API's address"):
+    with pytest.raises(ValueError, match="API's URL"):
         GitConnection(url_template="https://github.com/{FullRepositoryId}", api_url=url)

@@ -361,9 +361,9 @@ def _answer_without_end(server: socket.socket, broken: threading.Event) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"url": "http://example.com/"}, "the URL is https"),
+        ({"url": "http://example.com/"}, "the URL must be https"),
         ({"url": "ftp://example.com/"}, "url"),
-        ({"url": "https://u:planted@example.com/"}, "no user name"),
+        ({"url": "https://u:planted@example.com/"}, "the URL must not contain a user name"),
         ({"url": "https://example.com/", "secret": "planted secret"}, "base64"),
         ({"url": "https://example.com/", "secret": "cGxhbnRlZA=="}, "24 to 64 bytes"),
         ({"url": "https://example.com/", "timeout": 0}, "timeout"),

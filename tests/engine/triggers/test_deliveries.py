@@ -282,7 +282,7 @@ def test_what_the_limit_refuses_is_recorded_and_can_be_sent_again(site: Site) ->
 @pytest.mark.parametrize(
     ("path", "headers", "body", "status", "text"),
     [
-        ("/webhooks/nobody-s", {}, None, 404, "No connection or pipeline of that name takes webhooks."),
+        ("/webhooks/nobody-s", {}, None, 404, "No connection or pipeline of that name accepts webhooks."),
         ("/webhooks/a%2fb", {}, None, 404, ""),
         ("/webhooks/", {}, None, 404, ""),
         ("", {"X-Hub-Signature-256": "sha256=" + "0" * 64}, None, 401, "does not match its body"),
