@@ -21,10 +21,12 @@ from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.engine.executions.stop_watch import watching_for_stop
 from prefect_codepipeline.engine.notifications.commit_statuses import CommitStatuses
 from prefect_codepipeline.engine.notifications.event_webhooks import EventPublisher
+from prefect_codepipeline.engine.notifications.events import PrefectEventPublisher
 from prefect_codepipeline.engine.notifications.report import Reporter
 from prefect_codepipeline.engine.operations.retrying import write_retry
 from prefect_codepipeline.engine.operations.rollback import inherited_from
 from prefect_codepipeline.engine.operations.schedules import rule_of
+from prefect_codepipeline.engine.operations.stopping import end_as_stopped
 from prefect_codepipeline.model.record.artifacts import Inherited
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,

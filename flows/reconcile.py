@@ -27,7 +27,7 @@ from prefect_codepipeline.engine.notifications.approval_messages import (
 )
 from prefect_codepipeline.engine.notifications.report import tell_the_end
 from prefect_codepipeline.engine.operations.projection import count_of_everything, project_missing
-from prefect_codepipeline.engine.operations.stopping import wind_up
+from prefect_codepipeline.engine.operations.stopping import end_as_failed, end_as_stopped
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
 from prefect_codepipeline.model.record.facts import ApprovalRequested, ProcessLost, ProcessStarted
 from prefect_codepipeline.model.record.state import ActionState
@@ -180,7 +180,7 @@ def _conclude(execution: KnownExecution) -> list[str]:
     if state.final is None:
         if not is_stale(execution.id, server_time()):
             return []  # its process is alive and ends it
-        wind_up(state, _CANCELLER, _CANCELLED)
+        end_as_stopped(state, _CANCELLER, _CANCELLED)
     elif state.final.status != "Stopped":
         return []
     message = state.final.summary if state.final else f"{_CANCELLER}: {_CANCELLED}"

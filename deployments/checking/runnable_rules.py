@@ -41,7 +41,7 @@ def check_rule(rule: RuleDeclaration, path: str) -> Iterator[Problem]:
         )
 
 
-def _check_own(rule: RuleDeclaration, path: str) -> Iterator[Problem]:
+def _check_custom(rule: RuleDeclaration, path: str) -> Iterator[Problem]:
     """A rule that AWS does not know: its provider alone knows what it demands."""
     # Providers bring Prefect along, which all other definitions are checked without.
     from prefect_codepipeline.actions.rule_registry import RuleType, no_provider, rule_providers

@@ -290,7 +290,7 @@ def with_loops(template: Evaluation, node: dict[str, Any], path: str) -> dict[st
     return found
 
 
-def _written_out(template: Evaluation, argument: Any, path: str) -> dict[str, Any]:
+def _expanded(template: Evaluation, argument: Any, path: str) -> dict[str, Any]:
     if (
         not isinstance(argument, list)
         or len(argument) != 3

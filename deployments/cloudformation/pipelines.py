@@ -17,7 +17,7 @@ from prefect_codepipeline.deployments.cloudformation.template import (
     Template,
     stack_name_of,
 )
-from prefect_codepipeline.deployments.cloudformation.unknown import as_text, names_in, shown
+from prefect_codepipeline.deployments.cloudformation.unknown import as_text, names_in, with_placeholders
 from prefect_codepipeline.deployments.files.definition import WrittenPipeline, pipeline_in, with_numbers
 from prefect_codepipeline.deployments.files.resources import MissingValue
 from prefect_codepipeline.documents.document import Document, Place

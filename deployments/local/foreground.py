@@ -16,6 +16,7 @@ from prefect_codepipeline.engine.executions.definitions import keep_unnamed
 from prefect_codepipeline.engine.executions.lookup import TAG, pipeline_tag, read_execution
 from prefect_codepipeline.engine.notifications.report import tell_the_end
 from prefect_codepipeline.engine.operations.projection import FLOW_NAME
+from prefect_codepipeline.engine.operations.stopping import end_as_stopped
 from prefect_codepipeline.flows.pipeline import pipeline
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.problem import InvalidDefinition

@@ -93,8 +93,8 @@ def client() -> SyncPrefectClient:
     key = (os.getpid(), PREFECT_API_URL.value())
     with _creating:
         if key not in _clients:
-            made = get_client(sync_client=True, httpx_settings={"timeout": 30.0})
-            http = http_client_of(made)
+            created = get_client(sync_client=True, httpx_settings={"timeout": 30.0})
+            http = http_client_of(created)
             http._transport = _PatientTransport(http._transport)
             for pattern, transport in http._mounts.items():
                 http._mounts[pattern] = transport and _PatientTransport(transport)

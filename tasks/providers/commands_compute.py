@@ -12,7 +12,7 @@ from prefect_codepipeline.actions.artifacts.globs import compile_glob, select_fi
 from prefect_codepipeline.actions.commands.container_run import run_in_container
 from prefect_codepipeline.actions.commands.containers import Compute, Engine, container_engine
 from prefect_codepipeline.actions.commands.environment import BuildEnvironment, build_environment
-from prefect_codepipeline.actions.commands.failures import last_lines, shortened, why
+from prefect_codepipeline.actions.commands.failures import explain_full_disk, last_lines, shortened, why
 from prefect_codepipeline.actions.commands.log import CommandLog
 from prefect_codepipeline.actions.commands.processes import Script, run_on_host
 from prefect_codepipeline.actions.commands.shell_session import read_output_variables, write_session

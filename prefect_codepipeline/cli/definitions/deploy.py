@@ -85,8 +85,8 @@ def _start(deployed: Deployed, variable: list[str]) -> None:
     console.print(Text(f"  started: {execution_id}"))
 
 
-def _tell(deployed: Deployed, made: list[str]) -> None:
-    """Say what a deploy did, and what blocks were made for it."""
+def _print_result(deployed: Deployed, created: list[str]) -> None:
+    """Print what a deploy changed, and the blocks that it created."""
     what = "created" if deployed.created else "updated" if deployed.changes else "unchanged"
     console.print(Text(f"{deployed.name}: {what}, version {deployed.version}"))
     for change in deployed.changes if not deployed.created else []:

@@ -63,7 +63,7 @@ def _server() -> AbstractContextManager[str]:
     return embedded.private()
 
 
-def _run_and_show(flow_run: Any, approve: bool) -> int:
+def _run_and_display(flow_run: Any, approve: bool) -> int:
     """The flow needs the main thread, where signals arrive; the tree is shown by another one."""
     from prefect_codepipeline.cli.executions.watch import exit_code, watch
     from prefect_codepipeline.deployments.local.foreground import run_here

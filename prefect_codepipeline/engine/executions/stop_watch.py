@@ -34,8 +34,8 @@ def _watch(execution: Execution, ended: threading.Event) -> None:
     while not ended.wait(CHECK_SECONDS):
         try:
             stop = execution.look_for_stop()
-            if stop and not is_shown and not execution.state.final:
-                is_shown = True
+            if stop and not is_displayed and not execution.state.final:
+                is_displayed = True
                 show_stopping(execution.id, stop.summary)
         except CodePipelineError as error:
             _logger.warning("could not check whether a stop was requested; it will be tried again: %s", error)

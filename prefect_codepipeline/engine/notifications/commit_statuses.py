@@ -87,7 +87,7 @@ class CommitStatuses(Follower):
 
     def __init__(self, execution: Execution) -> None:
         super().__init__(execution, "codepipeline-commits", _BURST_SECONDS)
-        self._teller = Teller(execution.declaration, run_logger(_logger))
+        self._sender = StatusSender(execution.declaration, run_logger(_logger))
 
     def _follow(self) -> None:
         try:
@@ -125,7 +125,7 @@ class StatusSender:
         self._warned: set[tuple[str, str]] = set()
         self._http: httpx.Client | None = None
 
-    def learn(self, state: ExecutionState, status: CommitStatus) -> None:
+    def update(self, state: ExecutionState, status: CommitStatus) -> None:
         """Take note of how the execution stands, for each commit that it has read by now."""
         for action, commit in commits_to_report(state).items():
             key = (action, commit)
@@ -306,5 +306,5 @@ def _refusal(place: Place, answer: httpx.Response) -> str:
             f"{host} redirected the status of a commit ({code}); redirects are not followed, to protect the token "
             f"of connection {place.name!r}: correct its url_template or api_url, or the repository's name"
         )
-    said = _CONTROL.sub(" ", answer.text[:_SAID_LENGTH])
+    said = _CONTROL.sub(" ", answer.text[:_ANSWER_LENGTH])
     return f"{host} refuses the status of a commit ({code}): {said}"

@@ -14,7 +14,7 @@ from prefect_codepipeline.engine.executions.follower import Follower
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.record.events import StateChange
+from prefect_codepipeline.model.record.events import EventBuilder, StateChange
 from prefect_codepipeline.model.record.facts import AnyFact, ProcessEnded
 from prefect_codepipeline.prefect_api.client import call
 

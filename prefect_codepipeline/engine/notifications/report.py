@@ -15,6 +15,7 @@ from prefect_codepipeline.engine.executions.lookup import read_execution
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.engine.notifications import event_webhooks
+from prefect_codepipeline.engine.notifications.commit_statuses import send_final_statuses
 from prefect_codepipeline.engine.notifications.event_webhooks import senders_of
 from prefect_codepipeline.engine.notifications.events import History
 from prefect_codepipeline.engine.notifications.slack import Notifier, close_all

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from prefect_codepipeline.engine.executions.lookup import read_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
-from prefect_codepipeline.engine.operations.retrying import check_retryable, check_room
+from prefect_codepipeline.engine.operations.retrying import check_retryable, check_room, continue_from
 from prefect_codepipeline.errors import (
     ConditionNotOverridableException,
     StageNotFoundException,

@@ -49,7 +49,7 @@ def retry_stage_execution(
         )
     if not known.run["deployment_id"]:
         raise ValidationException(f"execution {execution_id} was run at a terminal; run it again there")
-    if _is_asked_for(known):
+    if _is_unscheduled_retry(known):
         schedule_again(execution_id)  # whoever asked was cut off before the run was told
         return execution_id
     check_retryable(state, stage_name, retry_mode)

@@ -13,6 +13,7 @@ from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import read_definition_block
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, read_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
+from prefect_codepipeline.engine.notifications.events import send_remaining_events
 from prefect_codepipeline.errors import (
     DuplicatedStopRequestException,
     PipelineExecutionNotFoundException,

@@ -9,7 +9,7 @@ from collections import deque
 from datetime import date
 
 from prefect_codepipeline.engine.executions.record import utc_now
-from prefect_codepipeline.engine.triggers.deliveries import Definitions
+from prefect_codepipeline.engine.triggers.deliveries import Definitions, abandon_delivery, process_delivery
 from prefect_codepipeline.engine.triggers.webhook_inbox import drop, drop_old, finish, result_of, waiting
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
@@ -122,7 +122,7 @@ class Deliverer:
             except PrefectUnavailable as error:
                 _logger.warning("webhooks: %s; retrying", _error_text(error))
             except CodePipelineError as error:
-                if time.monotonic() > give_up:
+                if time.monotonic() > retry_until:
                     finish(taken, abandon_delivery(taken, str(error)))
                     return
                 _logger.warning("webhooks: delivery %s: %s; retrying", taken.key, error)

@@ -11,7 +11,7 @@ import pytest
 
 from prefect_codepipeline.deployments.checking.files import check_file
 from prefect_codepipeline.deployments.cloudformation.template import Template
-from prefect_codepipeline.deployments.cloudformation.unknown import NO_VALUE, shown
+from prefect_codepipeline.deployments.cloudformation.unknown import NO_VALUE, with_placeholders
 from prefect_codepipeline.documents.reading import parse_document
 from prefect_codepipeline.errors import UnreadableDefinition
 

@@ -13,6 +13,7 @@ from git_host_server import TOKEN, USERNAME, GitHostServer
 from prefect_codepipeline.blocks.git_connection import GitConnection, api_address, name_on_host
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.notifications import commit_statuses
+from prefect_codepipeline.engine.notifications.commit_statuses import StatusSender
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.artifacts import SourceRevision
 from prefect_codepipeline.model.record.facts import (

@@ -18,7 +18,11 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.engine.executions.record import RecordOf
-from prefect_codepipeline.engine.notifications.events import Messenger
+from prefect_codepipeline.engine.notifications.events import (
+    Messenger,
+    PrefectEventPublisher,
+    send_remaining_events,
+)
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import (

@@ -11,7 +11,7 @@ import pytest
 
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.artifacts import StoredArtifact
-from prefect_codepipeline.model.record.events import StateChange, events_of
+from prefect_codepipeline.model.record.events import EventBuilder, StateChange, events_of
 from prefect_codepipeline.model.record.facts import AnyFact, parse_fact
 
 NOW = datetime(2024, 7, 1, 12, 0, 0, 981_000, tzinfo=timezone.utc)

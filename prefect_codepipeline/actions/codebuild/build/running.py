@@ -37,6 +37,7 @@ from prefect_codepipeline.actions.commands.environment import (
     BuildEnvironment,
     codebuild_variables,
     environment_of,
+    inherited_variables,
 )
 from prefect_codepipeline.actions.commands.failures import last_lines, why
 from prefect_codepipeline.actions.commands.processes import Script, run_on_host

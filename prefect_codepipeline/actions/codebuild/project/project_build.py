@@ -21,6 +21,7 @@ from prefect_codepipeline.actions.codebuild.reports.collecting import CollectedR
 from prefect_codepipeline.actions.codebuild.reports.publishing import keep_report_files, publish_reports
 from prefect_codepipeline.actions.codebuild.service.running import run_in_codebuild
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
+from prefect_codepipeline.actions.commands.failures import explain_full_disk
 from prefect_codepipeline.actions.git.process import Access
 from prefect_codepipeline.actions.git.source import clone_reference
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult

@@ -24,7 +24,7 @@ def publish_reports(collected: CollectedReports, pipeline_name: str, action_name
     not respond, a warning is logged.
     """
     run = ids_of_task_run()
-    made: list[str] = []
+    ids: list[str] = []
     for report in collected.reports:
         body = {
             "key": artifact_key(pipeline_name, action_name, report.group),
