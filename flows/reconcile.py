@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Crashed, Failed, Scheduled
 
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
+from prefect_codepipeline.flows.approval import form_of
 from prefect_codepipeline.model.execution import ApprovalRequested, ProcessLost, ProcessStarted
 from prefect_codepipeline.model.state import ActionState
 from prefect_codepipeline.tasks import gate
@@ -40,7 +41,7 @@ from prefect_codepipeline.tasks.projection import count_of_everything, project_m
 from prefect_codepipeline.tasks.record import RecordOf, utc_now
 from prefect_codepipeline.tasks.report import tell_the_end
 from prefect_codepipeline.tasks.stopping import give_up, wind_up
-from prefect_codepipeline.tasks.suspension import resume
+from prefect_codepipeline.tasks.suspension import restore_form, resume
 
 # A worker reports a crash twice, some seconds apart; the second report would undo a retry in between.
 CRASH_SETTLES = timedelta(seconds=10)
@@ -141,7 +142,7 @@ def _look_at_waiting(run: dict[str, Any], now: datetime, memory: Memory) -> list
     expiries = [action.request.expires_at for _, action in execution.state.open_approvals if action.request]
     waits = [wait.at for wait in execution.state.open_waits]
     memory[run["id"]] = (run["state_id"], min([now + LOOK_AGAIN, *expiries, *waits]))
-    done = _repair_approvals(execution, now)
+    done = [*_restore_form(execution), *_repair_approvals(execution, now)]
     if waits and min(waits) <= now and resume(execution.id):
         done.append(f"execution {execution.id}: woken, a rule is to be asked again")
     if execution.state.stop and resume(execution.id, WAKE_ONLY):
@@ -165,6 +166,17 @@ def _name_its_end(execution: KnownExecution) -> list[str]:
     withdraw_buttons(execution)
     tell_the_end(execution.id)
     return [f"execution {execution.id}: it was cancelled in Prefect and is Stopped"]
+
+
+def _restore_form(execution: KnownExecution) -> list[str]:
+    """Write the form of an approval whose process died between the suspension and the form; first, as nothing else wakes it."""
+    assert execution.state, "looked at before"
+    for stage, action in execution.state.actions:
+        if action.request and restore_form(
+            execution.run, form_of(execution.state, stage.name, action.request)
+        ):
+            return [f"execution {execution.id}: the form of approval {action.name!r} was missing"]
+    return []
 
 
 def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:

@@ -1,14 +1,15 @@
 """Suspend the pipeline's flow run, with or without a form, and wake it again.
 
 Prefect's own `suspend_flow_run` raises at once, so whatever happened between the last look and the suspension would be
-lost, and it saves the form after the suspension, so that a quick answer finds no form. Here the form comes first, and
-after suspending one looks again.
+lost; here one looks again after suspending. The form can only be written after the suspension: with the suspension,
+Prefect 3.9 deletes what is stored under the form's keys. Until the form is there, Prefect resumes the run for nobody;
+if the process dies in between, reconcile writes the form.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from uuid import UUID, uuid4
@@ -60,14 +61,13 @@ def suspend(
     # A key that was used before makes Prefect believe that the pause is over.
     key = f"{form.subject}-{uuid4().hex[:8]}" if form else uuid4().hex
     keyset = keyset_from_base_key(f"suspended-{key}") if form else None
-    if form and keyset:
-        _write_input(execution_id, keyset["schema"], form.schema)
-        _write_input(execution_id, keyset["description"], form.description)
     details = StateDetails(pause_reschedule=True, pause_key=key, run_input_keyset=keyset)
     state: State[Any] = State(type=StateType.PAUSED, name="Suspended", message=message, state_details=details)
     result = client().set_flow_run_state(UUID(execution_id), state)
     if result.status != SetStateStatus.ACCEPT:
         raise Abort(f"the run could not be suspended: {getattr(result.details, 'reason', result.status)}")
+    if form and keyset:
+        _write_form(execution_id, keyset, form)
     wake = look_again()
     if wake.needed:
         resume(execution_id, wake.answer)
@@ -85,6 +85,23 @@ def resume(execution_id: str, answer: dict[str, Any] | None = None) -> bool:
     return status < 400 and result["status"] == SetStateStatus.ACCEPT.value
 
 
+def restore_form(run: dict[str, Any], form: Form) -> bool:
+    """Write the form that a suspended run asks for but does not have; True when it was missing.
+
+    Args:
+        run: the flow run as the API gives it.
+        form: the form for its subject; nothing is done when the run asks for another.
+    """
+    keyset = run["state"]["state_details"].get("run_input_keyset") or {}
+    key = keyset.get("schema", "")
+    if not key.startswith(f"suspended-{form.subject}-"):
+        return False
+    status, _ = call("GET", f"/flow_runs/{run['id']}/input/{key}", expected=(404,))
+    if status == 404:
+        _write_form(run["id"], keyset, form)
+    return status == 404
+
+
 def answers(execution_id: str, subject: str) -> dict[str, dict[str, Any]]:
     """What people put into the forms of that subject, oldest first, each by its key."""
     body = {"prefix": f"suspended-{subject}-", "limit": 1000, "exclude_keys": []}
@@ -95,6 +112,11 @@ def answers(execution_id: str, subject: str) -> dict[str, dict[str, Any]]:
 def _decoded(value: Any) -> dict[str, Any]:
     decoded: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
     return decoded
+
+
+def _write_form(execution_id: str, keyset: Mapping[str, str], form: Form) -> None:
+    _write_input(execution_id, keyset["description"], form.description)
+    _write_input(execution_id, keyset["schema"], form.schema)  # last: with the schema the run can be resumed
 
 
 def _write_input(execution_id: str, key: str, value: Any) -> None:
