@@ -9,7 +9,7 @@ if the process dies in between, reconcile writes the form.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from uuid import UUID, uuid4
@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 from prefect.client.schemas.objects import State, StateDetails, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import Abort, Pause
-from prefect.input.run_input import keyset_from_base_key
+from prefect.input.run_input import Keyset, keyset_from_base_key
 from prefect.states import Suspended
 
 from prefect_codepipeline.tasks.prefect_api import call, client
@@ -114,7 +114,7 @@ def _decoded(value: Any) -> dict[str, Any]:
     return decoded
 
 
-def _write_form(execution_id: str, keyset: Mapping[str, str], form: Form) -> None:
+def _write_form(execution_id: str, keyset: Keyset, form: Form) -> None:
     _write_input(execution_id, keyset["description"], form.description)
     _write_input(execution_id, keyset["schema"], form.schema)  # last: with the schema the run can be resumed
 
