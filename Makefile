@@ -54,9 +54,9 @@ docs: $(STAMP)  ## Write the documents that are generated from the code
 
 lock: $(STAMP)  ## Resolve the newest dependencies, and uv, and write the lock files
 	$(BIN)/python -m pip install --quiet --upgrade uv
-	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.10 --extra dev --no-header --upgrade \
+	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --extra dev --no-header --upgrade \
 	  pyproject.toml -o requirements.lock
-	echo uv | $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.10 --no-header --no-annotate --upgrade \
+	echo uv | $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --upgrade \
 	  - -o .ci/uv.txt
 
 clean: stop  ## Stop Prefect, and remove everything that make created

@@ -131,9 +131,14 @@ def _suspend(execution: Execution, stage_name: str, known: ActionState) -> None:
             return Wake(True, answer_of(decision))
         return Wake(execution.look_for_stop() is not None, WAKE_ONLY)
 
-    form = Form(request.token, FORM_SCHEMA, describe(execution.state, stage_name, request))
+    form = form_of(execution.state, stage_name, request)
     message = f"waiting for approval of action {known.name!r} of stage {stage_name!r}"
     suspend(execution.id, message, decided_while_suspending, form)
+
+
+def form_of(state: ExecutionState, stage_name: str, request: ApprovalRequested) -> Form:
+    """What Prefect's Resume button asks a reviewer."""
+    return Form(request.token, FORM_SCHEMA, describe(state, stage_name, request))
 
 
 def describe(state: ExecutionState, stage_name: str, request: ApprovalRequested) -> str:

@@ -29,6 +29,7 @@ from prefect_codepipeline.engine.notifications.report import tell_the_end
 from prefect_codepipeline.engine.operations.projection import count_of_everything, project_missing
 from prefect_codepipeline.engine.operations.stopping import end_as_failed, end_as_stopped
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
+from prefect_codepipeline.flows.approval import form_of
 from prefect_codepipeline.model.record.facts import ApprovalRequested, ProcessLost, ProcessStarted
 from prefect_codepipeline.model.record.state import ActionState
 from prefect_codepipeline.prefect_api.client import call, client, moment
@@ -41,7 +42,7 @@ from prefect_codepipeline.prefect_api.leases import (
     read_variables,
     server_time,
 )
-from prefect_codepipeline.prefect_api.suspension import resume
+from prefect_codepipeline.prefect_api.suspension import restore_form, resume
 
 # A worker reports a crash twice, some seconds apart; the second report would undo a retry in between.
 CRASH_SETTLES = timedelta(seconds=10)
@@ -164,7 +165,7 @@ def _wake(run: dict[str, Any], now: datetime, memory: Memory) -> list[str]:
     expiries = [action.request.expires_at for _, action in execution.state.open_approvals if action.request]
     waits = [wait.at for wait in execution.state.open_waits]
     memory[run["id"]] = (run["state_id"], min([now + LOOK_AGAIN, *expiries, *waits]))
-    done = _repair_approvals(execution, now)
+    done = [*_restore_form(execution), *_repair_approvals(execution, now)]
     if waits and min(waits) <= now and resume(execution.id):
         done.append(f"execution {execution.id}: resumed, a rule is due again")
     if execution.state.stop and resume(execution.id, WAKE_ONLY):
@@ -188,6 +189,17 @@ def _conclude(execution: KnownExecution) -> list[str]:
     withdraw_buttons(execution)
     tell_the_end(execution.id)
     return [f"execution {execution.id}: was cancelled in Prefect, and is Stopped now"]
+
+
+def _restore_form(execution: KnownExecution) -> list[str]:
+    """Write the form of an approval if its process died before it wrote it. Prefect resumes no run without its form."""
+    assert execution.state, "checked by the caller"
+    for stage, action in execution.state.actions:
+        if action.request and restore_form(
+            execution.run, form_of(execution.state, stage.name, action.request)
+        ):
+            return [f"execution {execution.id}: the form of approval {action.name!r} was missing"]
+    return []
 
 
 def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:

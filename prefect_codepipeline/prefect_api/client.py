@@ -147,8 +147,7 @@ def call_all(path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
 
 def moment(text: str) -> datetime:
     """The time in a text of the API."""
-    # Python 3.10 does not parse a Z.
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return datetime.fromisoformat(text)
 
 
 def flow_run(flow_run_id: str | UUID) -> dict[str, Any] | None:

@@ -1,8 +1,9 @@
 """Suspend the pipeline's flow run, with or without a form, and resume it.
 
-Prefect's own `suspend_flow_run` raises at once, so an event between the last check and the suspension would be lost. It
-also saves the form after the suspension, so that a quick answer finds no form. Here the form is saved first, and the
-condition is checked again after the suspension.
+Prefect's own `suspend_flow_run` raises at once, so an event between the last check and the suspension would be lost. Here
+the condition is checked again after the suspension. The form is written after it too: with a suspension Prefect 3.9
+deletes the inputs under the form's keys. Prefect resumes no run without its form, so reconcile writes a form that is
+missing because the process died in between.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from uuid import UUID, uuid4
 from prefect.client.schemas.objects import State, StateDetails, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import Abort, Pause
-from prefect.input.run_input import keyset_from_base_key
+from prefect.input.run_input import Keyset, keyset_from_base_key
 from prefect.states import Suspended
 
 from prefect_codepipeline.prefect_api.client import call, client
@@ -60,14 +61,13 @@ def suspend(
     # If a key was used before, Prefect treats the pause as finished.
     key = f"{form.subject}-{uuid4().hex[:8]}" if form else uuid4().hex
     keyset = keyset_from_base_key(f"suspended-{key}") if form else None
-    if form and keyset:
-        _write_input(execution_id, keyset["schema"], form.schema)
-        _write_input(execution_id, keyset["description"], form.description)
     details = StateDetails(pause_reschedule=True, pause_key=key, run_input_keyset=keyset)
     state: State[Any] = State(type=StateType.PAUSED, name="Suspended", message=message, state_details=details)
     result = client().set_flow_run_state(UUID(execution_id), state)
     if result.status != SetStateStatus.ACCEPT:
         raise Abort(f"the run could not be suspended: {getattr(result.details, 'reason', result.status)}")
+    if form and keyset:
+        _write_form(execution_id, keyset, form)
     wake = check_again()
     if wake.needed:
         resume(execution_id, wake.answer)
@@ -85,6 +85,23 @@ def resume(execution_id: str, answer: dict[str, Any] | None = None) -> bool:
     return status < 400 and result["status"] == SetStateStatus.ACCEPT.value
 
 
+def restore_form(run: dict[str, Any], form: Form) -> bool:
+    """Write the form that a suspended run needs but does not have. True if it was missing.
+
+    Args:
+        run: the flow run, as the API returns it.
+        form: the form. Nothing is written if the run needs the form of another subject.
+    """
+    keyset = run["state"]["state_details"].get("run_input_keyset") or {}
+    key = keyset.get("schema", "")
+    if not key.startswith(f"suspended-{form.subject}-"):
+        return False
+    status, _ = call("GET", f"/flow_runs/{run['id']}/input/{key}", expected=(404,))
+    if status == 404:
+        _write_form(run["id"], keyset, form)
+    return status == 404
+
+
 def answers(execution_id: str, subject: str) -> dict[str, dict[str, Any]]:
     """The answers of users to forms with that subject, oldest first, by key."""
     body = {"prefix": f"suspended-{subject}-", "limit": 1000, "exclude_keys": []}
@@ -95,6 +112,11 @@ def answers(execution_id: str, subject: str) -> dict[str, dict[str, Any]]:
 def _decoded(value: Any) -> dict[str, Any]:
     decoded: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
     return decoded
+
+
+def _write_form(execution_id: str, keyset: Keyset, form: Form) -> None:
+    _write_input(execution_id, keyset["description"], form.description)
+    _write_input(execution_id, keyset["schema"], form.schema)  # last: with the schema the run can be resumed
 
 
 def _write_input(execution_id: str, key: str, value: Any) -> None:

@@ -20,11 +20,16 @@ from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipel
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, find_all_runs, read_execution
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import ProcessStarted
-from prefect_codepipeline.prefect_api.client import client
+from prefect_codepipeline.prefect_api.client import call, client
 
 DEADLINE_SECONDS = 200
 # No wait of a healthy set-up takes so long, also when three of them share two processors.
 SLOW_SECONDS = 40
+
+
+def _has_form(known: KnownExecution) -> bool:
+    key = known.run["state"]["state_details"]["run_input_keyset"]["schema"]
+    return call("GET", f"/flow_runs/{known.id}/input/{key}", expected=(404,))[0] == 200
 
 
 def _tell_why_slow(known: KnownExecution) -> None:
@@ -104,9 +109,12 @@ class World:
         return self.wait(execution_id, lambda known: known.run["state_type"] in ends, seconds)
 
     def suspended(self, execution_id: str) -> KnownExecution:
-        """The execution once it waits for an approval without a process."""
+        """The execution once it waits for an approval without a process, and its form can be answered."""
         return self.wait(
-            execution_id, lambda known: known.is_suspended and known.state and known.state.open_approvals
+            execution_id,
+            lambda known: (
+                known.is_suspended and known.state and known.state.open_approvals and _has_form(known)
+            ),
         )
 
     def retry(self, execution_id: str) -> None:

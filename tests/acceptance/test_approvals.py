@@ -51,6 +51,12 @@ def form_of(known: Any) -> tuple[dict[str, Any], str]:
     return json.loads(schema), json.loads(description)
 
 
+def lose_form(known: Any) -> None:
+    keys = known.run["state"]["state_details"]["run_input_keyset"]
+    for key in (keys["schema"], keys["description"]):
+        call("DELETE", f"/flow_runs/{known.id}/input/{key}")
+
+
 def test_no_process_is_held_while_an_approval_waits(world: Any, waiting: Any, gone: Any) -> None:
     pid = world.process_of(waiting.id)
 
@@ -151,6 +157,26 @@ def test_a_decision_whose_wake_was_lost_is_found_by_reconcile(world: Any, waitin
 
     token = open_approval(waiting.state).token
     RecordOf(waiting.id).write(ApprovalDecided(at=utc_now(), token=token, status="Approved", by="somebody"))
+
+    reconcile_once()
+
+    assert world.ended(waiting.id).status == "Succeeded"
+
+
+def test_a_form_that_the_process_died_before_writing_is_written_by_reconcile(waiting: Any) -> None:
+    form = form_of(waiting)
+    lose_form(waiting)
+    assert resume(waiting.id, {"decision": "Approved"})["status"] == "REJECT"
+
+    reconcile_once()
+
+    assert form_of(waiting) == form
+    assert resume(waiting.id, {"decision": "Approved"})["status"] == "ACCEPT"
+
+
+def test_a_decision_that_found_no_form_wakes_the_execution_all_the_same(world: Any, waiting: Any) -> None:
+    lose_form(waiting)
+    put_approval_result(waiting.id, open_approval(waiting.state).token, "Approved", "somebody")
 
     reconcile_once()
 

@@ -23,11 +23,7 @@ from prefect_codepipeline.errors import InvalidWebhookFilterPatternException
 from prefect_codepipeline.model.payloads.reading import PayloadError
 from prefect_codepipeline.model.triggers.webhooks import WebhookFilterRule, expected_value
 
-_STEPS = tuple(
-    getattr(jsonpath, name)
-    for name in ("Fields", "Index", "Slice", "Wildcard")
-    if hasattr(jsonpath, name)  # 1.8, for Python 3.10, has no `Wildcard`
-)
+_STEPS = (jsonpath.Fields, jsonpath.Index, jsonpath.Slice, jsonpath.Wildcard)
 
 
 def check_filters(rules: Sequence[WebhookFilterRule], configuration: Mapping[str, str]) -> None:
