@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -27,7 +26,6 @@ from prefect.runner._process_manager import (
     ProcessManager,
     create_isolated_termination_scope,
 )
-from prefect.runner._starter_engine import EngineCommandStarter
 from prefect.runner._state_proposer import StateProposer
 
 if TYPE_CHECKING:
@@ -91,10 +89,8 @@ class Executions(FlowRunExecutorContext):
         """What runs one run whose launch is known."""
         launch = self.launches[flow_run.id]
         hooks = _ForkedHooks(self._warm, self.launches)
-        starter = _Forked(self._warm, launch, self.control_channel) if launch.command is None else None
-        return self.create_executor(
-            flow_run, starter or self._commanded(launch), hook_runner=hooks, propose_submitting=False
-        )
+        starter = _Forked(self._warm, launch, self.control_channel)
+        return self.create_executor(flow_run, starter, hook_runner=hooks, propose_submitting=False)
 
     async def end_superseded(self, flow_run_id: UUID, grace_seconds: float) -> None:
         """End a process whose run is scheduled again, and leave the run's state alone."""
@@ -115,15 +111,6 @@ class Executions(FlowRunExecutorContext):
                 await self.process_manager.kill(flow_run_id, grace_seconds)
                 return True
         return False
-
-    def _commanded(self, launch: Launch) -> EngineCommandStarter:
-        return EngineCommandStarter(
-            command=launch.command,
-            cwd=Path(launch.folder),
-            env=dict(launch.environment),
-            stream_output=True,
-            control_channel=self.control_channel,
-        )
 
 
 def is_of_this_attempt(submitted: FlowRun, current: FlowRun) -> bool:
@@ -181,7 +168,8 @@ class _Forked:
         control = {"PREFECT__CONTROL_PORT": str(port), "PREFECT__CONTROL_TOKEN": token}
         environment = {**self._launch.environment, **control}
         request = {"id": str(flow_run.id), "env": environment, "cwd": self._launch.folder}
-        async with self._warm.fork(**request, own=self._launch.is_own) as child:
+        own_command = {"command": self._launch.command} if self._launch.command else {}
+        async with self._warm.fork(**request, **own_command, own=self._launch.is_own) as child:
             process = _Process(child.pid)
             task_status.started(ProcessHandle(process, create_isolated_termination_scope(child.pid)))  # type: ignore[arg-type]
             process.returncode = await child.exit_code()

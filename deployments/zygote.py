@@ -1,10 +1,10 @@
 """A process that has everything imported and forks a child for each flow run: a start costs no imports.
 
 Spoken to over a socket, in lines of JSON. `{"number", "id", "env", "cwd", "own"}` starts a run (with `"hooks"`: its
-hooks), answered by `{"number", "pid"}` at once and `{"number", "exit"}` when the child has ended, or by
-`{"number", "error"}`. `{"retire"}` has it take no more and end with its last child. It runs no thread and no event
-loop, or forking would not be safe. Its children end with it: on SIGTERM they get 3 s to clean up, when it is killed the
-kernel kills them.
+hooks; with `"command"`: that program, in place of Prefect's engine), answered by `{"number", "pid"}` at once and
+`{"number", "exit"}` when the child has ended, or by `{"number", "error"}`. `{"retire"}` has it take no more and end with
+its last child. It runs no thread and no event loop, or forking would not be safe. Its children end with it: on SIGTERM
+they get 3 s to clean up, when it is killed the kernel kills them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import json
 import os
 import runpy
 import selectors
+import shlex
 import shutil
 import signal
 import socket
@@ -225,6 +226,9 @@ def _become_flow_run(request: dict[str, Any], zygote: int) -> NoReturn:
         die_with_parent(signal.SIGKILL, zygote)
         _forget_signals()
         _move_to(request["cwd"], request["env"])
+        if "command" in request:
+            program, *arguments = shlex.split(request["command"])
+            os.execvp(program, [program, *arguments])
         _run(request)
     except Exception:  # nothing but the end of the process may lead out of a fork
         traceback.print_exc()
