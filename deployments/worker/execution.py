@@ -59,10 +59,7 @@ class Executions(RunnerOfMany):
         """What runs one run whose launch is known."""
         launch = self.launches[flow_run.id]
         hooks = _ForkedHooks(self._fork_client, self.launches)
-        if launch.command is None:
-            starter: Any = _Forked(self._fork_client, launch, self.control_channel)
-        else:
-            starter = self.command_starter(launch.command, launch.folder, launch.environment)
+        starter = _Forked(self._fork_client, launch, self.control_channel)
         return self.executor_of(flow_run, starter, hooks)
 
     async def end_superseded(self, flow_run_id: UUID, grace_seconds: float) -> None:
@@ -101,7 +98,8 @@ class _Forked:
         control = {"PREFECT__CONTROL_PORT": str(port), "PREFECT__CONTROL_TOKEN": token}
         environment = {**self._launch.environment, **control}
         request = {"id": str(flow_run.id), "env": environment, "cwd": self._launch.folder}
-        async with self._fork_client.fork(**request, own=self._launch.is_own) as child:
+        own_command = {"command": self._launch.command} if self._launch.command else {}
+        async with self._fork_client.fork(**request, **own_command, own=self._launch.is_own) as child:
             process = ForeignProcess(child.pid)
             task_status.started(process.handle)
             process.returncode = await child.exit_code()

@@ -1,7 +1,7 @@
 """The fork server: it has imported everything and forks a child for each flow run, which starts without imports.
 
 It receives requests as lines of JSON on a socket. `{"number", "id", "env", "cwd", "own"}` starts a run (with `"hooks"`:
-its hooks). The answers are `{"number", "pid"}` at once and `{"number", "exit"}` when the child has ended, or
+its hooks; with `"command"`: that program instead of Prefect's engine). The answers are `{"number", "pid"}` at once and `{"number", "exit"}` when the child has ended, or
 `{"number", "error"}`. After `{"retire"}` it accepts no more requests and ends with its last child. It has no threads
 and no event loop, because forking would not be safe. Its children end with it: on SIGTERM they get 3 s to clean up; if
 it is killed, the kernel kills them.
@@ -18,6 +18,7 @@ import json
 import os
 import runpy
 import selectors
+import shlex
 import shutil
 import signal
 import socket
@@ -227,6 +228,9 @@ def _become_flow_run(request: dict[str, Any], server: int) -> NoReturn:
         die_with_parent(signal.SIGKILL, server)
         _forget_signals()
         _move_to(request["cwd"], request["env"])
+        if "command" in request:
+            program, *arguments = shlex.split(request["command"])
+            os.execvp(program, [program, *arguments])
         _run(request)
     except Exception:  # a fork must never return to the server's code
         traceback.print_exc()

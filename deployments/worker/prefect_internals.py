@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -23,14 +22,13 @@ from prefect.runner._cancellation_manager import CancellationManager
 from prefect.runner._flow_run_executor import FlowRunExecutor, FlowRunExecutorContext
 from prefect.runner._hook_runner import HookRunner
 from prefect.runner._process_manager import ProcessHandle, ProcessManager, create_isolated_termination_scope
-from prefect.runner._starter_engine import EngineCommandStarter
 from prefect.runner._state_proposer import StateProposer
 from prefect.workers.base import BaseJobConfiguration, BaseWorker
 
 from prefect_codepipeline.deployments.worker.attempts import may_be_crashed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine
 
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
@@ -139,16 +137,6 @@ class RunnerOfMany(FlowRunExecutorContext):
     def executor_of(self, flow_run: FlowRun, starter: Any, hooks: Any) -> Executor:
         """What runs one run, given what starts its process and what runs its hooks."""
         return self.create_executor(flow_run, starter, hook_runner=hooks, propose_submitting=False)
-
-    def command_starter(self, command: str, folder: str, environment: Mapping[str, str]) -> Any:
-        """What starts a run's process by a command."""
-        return EngineCommandStarter(
-            command=command,
-            cwd=Path(folder),
-            env=dict(environment),
-            stream_output=True,
-            control_channel=self.control_channel,
-        )
 
 
 class ForeignProcess:

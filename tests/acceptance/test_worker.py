@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.deployments import run_deployment
+from prefect.deployments.runner import EntrypointType, RunnerDeployment
 
+from prefect_codepipeline.flows.reconcile import reconcile
 from prefect_codepipeline.prefect_api.ui import run_url
 
 pytestmark = pytest.mark.live
@@ -65,6 +68,24 @@ def test_reconcile_can_be_a_deployment_of_its_own(prefect_server: str) -> None:
 
     assert deployed.returncode == 0, deployed.stdout + deployed.stderr
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_a_run_starts_by_the_command_that_its_deployment_names(prefect_server: str, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    command = f"sh -c 'echo $PREFECT__FLOW_RUN_ID > {note}; exec {sys.executable} -m prefect.engine'"
+    deployment = RunnerDeployment.from_flow(
+        reconcile,
+        name="by-command",
+        work_pool_name="codepipeline",
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        job_variables={"command": command},
+    )
+    deployment.apply()
+
+    run = run_deployment("reconcile/by-command", timeout=90, poll_interval=1)
+
+    assert run.state.is_completed(), run.state
+    assert note.read_text().strip() == str(run.id)
 
 
 def _made(folder: Path) -> Path:

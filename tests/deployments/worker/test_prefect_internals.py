@@ -40,7 +40,6 @@ MODULES = [
     ("_process_manager", "ProcessManager.get", ["self", "flow_run_id"], "no process of a run is found, so none is ended"),
     ("_process_manager", "ProcessManager.flow_run_ids", ["self"], "stopping the worker ends no run"),
     ("_process_manager", "create_isolated_termination_scope", ["pid"], "a run's process is ended without its children"),
-    ("_starter_engine", "EngineCommandStarter", ["command", "cwd", "env", "stream_output", "control_channel"], "deployments with a command of their own start no run"),
     ("_state_proposer", "StateProposer", ["client"], "a late report of a crash overwrites a newer attempt"),
     ("_state_proposer", "StateProposer.propose_crashed", ["self", "flow_run", "message"], "a late report of a crash overwrites a newer attempt"),
 ]  # fmt: skip
