@@ -21,6 +21,7 @@ from prefect_codepipeline.flows.pipeline import pipeline
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.prefect_api.client import call, client
+from prefect_codepipeline.prefect_api.internals import save_anonymously
 
 
 def create_run(
@@ -47,7 +48,7 @@ def create_run(
         "codepipeline.started-by": started_by,
     }
     if settings:
-        labels["codepipeline.settings"] = str(settings._save_sync(is_anonymous=True))
+        labels["codepipeline.settings"] = str(save_anonymously(settings))
     body: dict[str, Any] = {
         "flow_id": str(client().create_flow_from_name(FLOW_NAME)),
         "state": {"type": "PENDING"},

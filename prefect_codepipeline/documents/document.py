@@ -22,7 +22,7 @@ class Place(NamedTuple):
 
 
 class Repeated(NamedTuple):
-    """A key that stands twice in one mapping; the later one counts."""
+    """A key that occurs twice in one mapping; the later one counts."""
 
     path: str
     first: Place
@@ -30,7 +30,7 @@ class Repeated(NamedTuple):
 
     def __str__(self) -> str:
         key = re.split(r"[.\]]", self.path)[-1]
-        return f"key {key!r} stands in line {self.first.line} and again in line {self.again.line}"
+        return f"key {key!r} is in line {self.first.line} and again in line {self.again.line}"
 
 
 @dataclass(frozen=True)
