@@ -22,7 +22,6 @@ FOLDERS = ("prefect_codepipeline", "flows", "tasks", "blocks", "deployments")
 SEAM = (
     "deployments/worker/prefect_internals.py",
     "prefect_codepipeline/prefect_api/internals.py",
-    "deployments/foreground.py",  # saves settings without a name; goes to prefect_api/internals.py with its room
 )
 
 # Module, name, its parameters (None: a class whose constructor is not called here), and what breaks without it.
