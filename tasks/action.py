@@ -242,17 +242,17 @@ def _is_alive(pid: int) -> bool:
 def make_context(
     execution: Execution, stage_name: str, action: ActionDeclaration, action_execution_id: str, scratch: Path
 ) -> ActionContext:
-    """Fetch the input artifacts of an action into a directory, and say what else its provider is given.
+    """Fetch the input artifacts of an action and build the context for its provider.
 
     Args:
-        execution: its artifacts and settings are those of the action.
-        stage_name: of the action.
-        action: with its variables resolved.
-        action_execution_id: of this attempt.
-        scratch: an empty directory for all of it.
+        execution: the execution whose artifacts and settings the action uses.
+        stage_name: the stage of the action.
+        action: the action, with its variables resolved.
+        action_execution_id: the id of this attempt.
+        scratch: an empty directory for the input artifacts and the provider's files.
 
     Raises:
-        ActionFailed: an input artifact cannot be had; with code `ConfigurationError`, it was never made.
+        ActionFailed: an input artifact cannot be fetched; with code `ConfigurationError`, it was never produced.
     """
     provider = get_provider(action.action_type_id)
     return ActionContext(
@@ -273,7 +273,7 @@ def make_context(
 
 
 def configuration_of(provider: ActionProvider, action: ActionDeclaration) -> ActionConfiguration:
-    """The action's configuration as its provider reads it. Raises `ActionFailed`, naming every problem."""
+    """Validate the action's configuration for its provider. Raises `ActionFailed` with every problem."""
     try:
         return provider.configuration.model_validate(action.configuration)
     except ValidationError as error:
@@ -296,7 +296,7 @@ def _fetch_input(execution: Execution, provider: ActionProvider, name: str, dire
     stored = execution.state.artifacts.get(name)
     if stored is None:
         raise ActionFailed(
-            f"input artifact {name!r} does not exist: the action that makes it produced none",
+            f"input artifact {name!r} does not exist: the action that declares it as an output did not produce it",
             code="ConfigurationError",
         )
     if stored.format == "CODEBUILD_CLONE_REF" and provider.action_type.provider != "CodeBuild":

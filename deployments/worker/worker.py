@@ -61,7 +61,7 @@ class WarmWorkerResult(BaseWorkerResult):
 
 
 class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResult]):
-    """Forks flow runs from a process that has Prefect and CodePipeline imported.
+    """Forks flow runs from a process that has imported Prefect and CodePipeline.
 
     A run has one process at a time: if a run is rescheduled before its process has ended, it starts after that.
     When the worker stops, its runs stop too: they get 3 s to clean up, and Prefect displays them as Crashed.
@@ -96,7 +96,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
             watcher.cancel()
         await self._executions.end_all(_GRACE_SECONDS)
         await self._fork_client.stop()
-        with anyio.move_on_after(1):  # until Prefect has been told how they ended
+        with anyio.move_on_after(1):  # until their end is reported to Prefect
             while self._executions.launches:
                 await anyio.sleep(0.02)
         await super().teardown(*exc_info)

@@ -94,7 +94,7 @@ _FAMILIES = {
         },
     ),
     "slack": (
-        "Slack channels to report to.",
+        "Slack channels for notifications.",
         {"add": ("setup.blocks:add_slack", "Add or replace a channel.")},
     ),
     "event-webhook": (

@@ -242,7 +242,7 @@ def _started(set_up: SetUp) -> Counter[str]:
 
 
 def _waiting(set_up: SetUp) -> int:
-    """How many deliveries are still to be dealt with."""
+    """The number of deliveries that are not processed yet."""
     program = "from prefect_codepipeline.engine.triggers.webhook_inbox import waiting\nprint(len(waiting()))"
     return int(set_up.python(program))
 

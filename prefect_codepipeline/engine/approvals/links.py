@@ -31,7 +31,7 @@ def load_gateway() -> Gateway | None:
 
     Raises:
         MissingBlock: the block exists and its values are invalid.
-        PrefectUnavailable: the API does not answer.
+        PrefectUnavailable: the API does not respond.
     """
     path = (
         f"/block_types/slug/{Gateway._block_type_slug}/block_documents/name/{quote(GATEWAY_BLOCK)}"

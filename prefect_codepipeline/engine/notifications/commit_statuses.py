@@ -126,7 +126,7 @@ class StatusSender:
         self._http: httpx.Client | None = None
 
     def update(self, state: ExecutionState, status: CommitStatus) -> None:
-        """Take note of how the execution stands, for each commit that it has read by now."""
+        """Set the status to send for each commit that the execution has read so far."""
         for action, commit in commits_to_report(state).items():
             key = (action, commit)
             if key not in self._looked_up:

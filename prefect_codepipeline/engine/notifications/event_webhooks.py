@@ -293,7 +293,7 @@ def load_event_webhook(name: str) -> EventWebhook:
 
     Raises:
         MissingBlock: the block does not exist, or is invalid; the message names the fields.
-        PrefectUnavailable: the API does not answer.
+        PrefectUnavailable: the API does not respond.
     """
     path = f"/block_types/slug/event-webhook/block_documents/name/{quote(name, safe='')}?include_secrets=true"
     status, document = call("GET", path, expected=(404, 422))

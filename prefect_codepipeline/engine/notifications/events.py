@@ -104,7 +104,7 @@ def send_remaining_events(
     """Send the remaining events of an execution that was ended from outside, so that no process of its own sends them.
 
     Raises:
-        PrefectUnavailable: the API does not answer.
+        PrefectUnavailable: the API does not respond.
     """
     Messenger(execution_id, declaration, facts).send(facts)
 

@@ -55,7 +55,9 @@ def retry_stage_execution(
     check_retryable(state, stage_name, retry_mode)
     check_room(state)
     if not RecordOf(execution_id).write(_request(state, stage_name, retry_mode, by)):
-        raise StageNotRetryableException(f"stage {stage_name!r} of execution {execution_id} is being retried")
+        raise StageNotRetryableException(
+            f"stage {stage_name!r} of execution {execution_id} is already being retried"
+        )
     schedule_again(execution_id)
     return execution_id
 
