@@ -25,7 +25,7 @@ from prefect_codepipeline.engine.notifications.approval_messages import (
     reminder_due,
     withdraw_buttons,
 )
-from prefect_codepipeline.engine.notifications.report import tell_the_end
+from prefect_codepipeline.engine.notifications.report import publish_final_state
 from prefect_codepipeline.engine.operations.projection import count_of_everything, project_missing
 from prefect_codepipeline.engine.operations.stopping import end_as_failed, end_as_stopped
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
@@ -187,7 +187,7 @@ def _conclude(execution: KnownExecution) -> list[str]:
     message = state.final.summary if state.final else f"{_CANCELLER}: {_CANCELLED}"
     client().set_flow_run_state(UUID(execution.id), Cancelled(name="Stopped", message=message), force=True)
     withdraw_buttons(execution)
-    tell_the_end(execution.id)
+    publish_final_state(execution.id)
     return [f"execution {execution.id}: was cancelled in Prefect, and is Stopped now"]
 
 
@@ -283,7 +283,7 @@ def _resume_or_fail(execution: KnownExecution) -> list[str]:
     if execution.state and execution.state.final is None:
         end_as_failed(execution.state, message)
     client().set_flow_run_state(UUID(execution.id), Failed(message=message), force=True)
-    tell_the_end(execution.id)
+    publish_final_state(execution.id)
     return [f"execution {execution.id}: {message}"]
 
 

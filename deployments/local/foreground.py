@@ -14,7 +14,7 @@ from prefect_codepipeline.deployments.checking.runnable import check_runnable
 from prefect_codepipeline.deployments.create import check_start
 from prefect_codepipeline.engine.executions.definitions import keep_unnamed
 from prefect_codepipeline.engine.executions.lookup import TAG, pipeline_tag, read_execution
-from prefect_codepipeline.engine.notifications.report import tell_the_end
+from prefect_codepipeline.engine.notifications.report import publish_final_state
 from prefect_codepipeline.engine.operations.projection import FLOW_NAME
 from prefect_codepipeline.engine.operations.stopping import end_as_stopped
 from prefect_codepipeline.flows.pipeline import pipeline
@@ -71,7 +71,7 @@ def run_here(flow_run: FlowRun) -> State[Any]:
                 known, str(flow_run.labels.get("codepipeline.started-by", "the terminal")), message
             )
         client().set_flow_run_state(flow_run.id, Cancelled(name="Stopped", message=message), force=True)
-        tell_the_end(str(flow_run.id))
+        publish_final_state(str(flow_run.id))
         raise
     assert isinstance(state, State), "a synchronous flow returns its state"
     return state

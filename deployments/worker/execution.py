@@ -1,4 +1,4 @@
-"""How a flow run's process is started, watched, cancelled and reported: Prefect's runner, made fit to serve many runs."""
+"""Start, watch, cancel and report the processes of flow runs: Prefect's runner, shared by many runs."""
 
 from __future__ import annotations
 

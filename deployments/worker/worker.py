@@ -91,7 +91,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
         self._watchers = [asyncio.create_task(self._hear()), asyncio.create_task(self._look())]
 
     async def teardown(self, *exc_info: Any) -> None:
-        """End every run that is still going, then the fork server."""
+        """End all runs that are still running, then the fork server."""
         for watcher in self._watchers:
             watcher.cancel()
         await self._executions.end_all(_GRACE_SECONDS)
@@ -114,7 +114,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
     ) -> WarmWorkerResult:
         """Run one flow run until its process ends."""
         status = task_status or anyio.TASK_STATUS_IGNORED
-        await self._fork_client.ready()  # Prefect's executor would bury the reason why it is not
+        await self._fork_client.ready()  # Prefect's executor would hide the reason of a failure
         launch = self._executions.launches[flow_run.id] = self._launch(flow_run, configuration)
         try:
             executor = self._executions.executor(flow_run)
@@ -185,7 +185,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
         return False
 
     def slot_is_free(self, flow_run_id: UUID) -> None:
-        """Forget the run's launch; somebody may wait for the slot."""
+        """Remove the run's launch, and poll if another run may wait for the slot."""
         if self._executions.launches.pop(flow_run_id, None):
             self._wanted.set()
 

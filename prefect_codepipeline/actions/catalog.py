@@ -1,4 +1,4 @@
-"""Which action types have a provider, found without importing any: providers bring Prefect and much else along."""
+"""The action types that have a provider, found without importing the providers, which import Prefect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefect_codepipeline.model.definition.declaration import ActionTypeId
 
 PLUGINS = "prefect_codepipeline.providers"
 _WORDS = {"category", "owner", "provider", "version"}
-# Rules of AWS that will come, and what they wait for.
+# Rules of AWS that are not available yet, and the reason.
 RULES_NOT_YET = {
     "LambdaInvoke": "it answers through the job result API, which this version does not have",
 }
@@ -42,7 +42,7 @@ def has_plugins() -> bool:
 
 
 def _decorated(folder: str, decorator: str) -> Iterator[dict[str, Any]]:
-    """What names the type of each provider of a folder, of the arguments of its decorator."""
+    """The arguments of the decorator of each provider in a folder; they include the names of its type."""
     for path in sorted((Path(__file__).parent.parent / "tasks" / folder).glob("*.py")):
         text = path.read_text("utf-8")
         start = text.find(f"\n@{decorator}(")

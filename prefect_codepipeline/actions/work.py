@@ -1,4 +1,4 @@
-"""What the work of actions and rules has in common: its end before time, and the trees it takes and makes."""
+"""Types for the work of actions and rules: cancellation and time limits, and the input and output trees."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TimedWork(ABC):
     @property
     @abstractmethod
     def what(self) -> str:
-        """What works, for messages."""
+        """The name of the action or rule, for messages."""
 
     @property
     def remaining_seconds(self) -> float:

@@ -63,7 +63,10 @@ _FAMILIES = {
         "Test triggers, and list webhook deliveries.",
         {
             "test": ("triggers.trigger:try_event", "Which filters an event matches, and why not."),
-            "list": ("triggers.trigger:list_deliveries", "What webhooks told, and what came of it."),
+            "list": (
+                "triggers.trigger:list_deliveries",
+                "List the deliveries to webhooks and their results.",
+            ),
         },
     ),
     "webhook": (
@@ -89,7 +92,7 @@ _FAMILIES = {
             "list": ("setup.blocks:list_connections", "The connections there are."),
             "webhook": (
                 "triggers.connection_webhook:set_webhook",
-                "Let a git host tell of pushes by a webhook.",
+                "Receive the pushes of a git host by a webhook.",
             ),
         },
     ),
@@ -98,7 +101,7 @@ _FAMILIES = {
         {"add": ("setup.blocks:add_slack", "Add or replace a channel.")},
     ),
     "event-webhook": (
-        "URLs that are told events.",
+        "URLs that receive events.",
         {"add": ("setup.event_webhook:add_event_webhook", "Add or replace a URL; prints its secret.")},
     ),
     "secret": (

@@ -1,4 +1,4 @@
-"""A document: the plain data of a file in JSON or YAML, and in which line each part stands."""
+"""A document: the plain data of a file in JSON or YAML, and the line of each part."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def place_in(text: str, index: int) -> Place:
 def unreadable(name: str, place: Place, what: str, text: str) -> UnreadableDefinition:
     """The error for a problem at a place, with the text of its line."""
     line = _lines(text)[place.line - 1 : place.line]
-    shown = f"\n    {line[0].strip()[:120]}" if line and line[0].strip() else ""
+    excerpt = f"\n    {line[0].strip()[:120]}" if line and line[0].strip() else ""
     return UnreadableDefinition(
-        f"{name}, line {place.line}, column {place.column}: {what}{shown}",
+        f"{name}, line {place.line}, column {place.column}: {what}{excerpt}",
         line=place.line,
         column=place.column,
     )

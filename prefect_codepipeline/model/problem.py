@@ -1,4 +1,4 @@
-"""One thing that is wrong with a definition, the name that was probably meant, and the error that lists all."""
+"""A problem of a definition, the suggestion of a similar name, and the error that lists all problems."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def nearest(name: str, known: Collection[str]) -> str:
     return f"did you mean {found[0]!r}?" if found else ""
 
 
-class InvalidDefinition(CodePipelineError):  # noqa: N818  named as the errors beside it are
+class InvalidDefinition(CodePipelineError):  # noqa: N818  named like the other errors
     """A definition breaks rules or needs a feature that is not supported; the message lists every problem."""
 
     def __init__(self, problems: Sequence[Problem], name: str = "the definition") -> None:

@@ -1,4 +1,4 @@
-"""What the rest of this package takes from Prefect's inside; the worker's share is `deployments/worker/prefect_internals.py`."""
+"""The private parts of Prefect that this package uses outside of the worker; those of the worker are in `deployments/worker/prefect_internals.py`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ AnyBlock = TypeVar("AnyBlock", bound="Block")
 
 
 def save_anonymously(block: Block) -> UUID:
-    """Keep a block without a name; its id."""
+    """Save a block without a name. Returns its id."""
     return block._save_sync(is_anonymous=True)
 
 
 def find_block(client: SyncPrefectClient, kind: type[AnyBlock], document_id: UUID) -> AnyBlock | None:
-    """The block with that id, None when there is none."""
+    """The block with that id, or None if there is none."""
     try:
         return kind._from_block_document(client.read_block_document(document_id))
     except ObjectNotFound:
@@ -28,5 +28,5 @@ def find_block(client: SyncPrefectClient, kind: type[AnyBlock], document_id: UUI
 
 
 def http_client_of(client: SyncPrefectClient) -> Any:  # Any: its transports are private too
-    """The HTTP client that Prefect's client speaks through."""
+    """The HTTP client that Prefect's client uses."""
     return client._client

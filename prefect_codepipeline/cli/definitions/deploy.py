@@ -50,7 +50,7 @@ def deploy(
         for problem in warnings:
             console.print(Text(f"{file}: warning: {problem}", "yellow"))
     connect()
-    from prefect_codepipeline.actions.git.places import unheard
+    from prefect_codepipeline.actions.git.places import triggers_without_webhook
     from prefect_codepipeline.deployments.create import deploy_pipeline
     from prefect_codepipeline.deployments.files.settings import save_settings
     from prefect_codepipeline.deployments.resource_blocks import make_blocks
@@ -65,7 +65,7 @@ def deploy(
         deployed = deploy_pipeline(declaration, pool, who())
         more = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
         _print_result(deployed, [*created, *more])
-        for sentence in unheard(declaration):
+        for sentence in triggers_without_webhook(declaration):
             console.print(Text(f"  warning: {sentence}", "yellow"))
         for stage in disable_declared(deployed, own_beside.properties, who()):
             console.print(

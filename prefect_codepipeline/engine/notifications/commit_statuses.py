@@ -306,5 +306,5 @@ def _refusal(place: Place, answer: httpx.Response) -> str:
             f"{host} redirected the status of a commit ({code}); redirects are not followed, to protect the token "
             f"of connection {place.name!r}: correct its url_template or api_url, or the repository's name"
         )
-    said = _CONTROL.sub(" ", answer.text[:_ANSWER_LENGTH])
-    return f"{host} refuses the status of a commit ({code}): {said}"
+    text = _CONTROL.sub(" ", answer.text[:_ANSWER_LENGTH])
+    return f"{host} refused the status of a commit ({code}): {text}"

@@ -99,7 +99,7 @@ class Notifier:
         self._thread = threading.Thread(target=self._work, name="codepipeline-slack", daemon=True)
         self._thread.start()
 
-    def tell(self, state: ExecutionState, run_url: str | None, events: Sequence[StateChange] = ()) -> None:
+    def queue(self, state: ExecutionState, run_url: str | None, events: Sequence[StateChange] = ()) -> None:
         """Queue the messages for a new state of the execution; returns at once.
 
         Args:
@@ -154,7 +154,7 @@ class Notifier:
                     self._after_failure(subject, read_failure(error))
 
     def _wait_for_work(self) -> tuple[str, Message] | None:
-        """Wait for the next message to send; None when all is done."""
+        """Wait for the next message to send; None if nothing is left to send."""
         with self._changed:
             while not self._over:
                 now = time.monotonic()
@@ -299,7 +299,7 @@ class Notifier:
 
 
 def close_all(notifiers: Sequence[Notifier], seconds: float = FLUSH_SECONDS) -> None:
-    """Have all of them send what is left at the same time, for at most `seconds`."""
+    """Let all of them send their remaining messages at the same time, for at most `seconds`."""
     deadline = time.monotonic() + seconds
     for notifier in notifiers:
         notifier.end_by(deadline)

@@ -48,9 +48,11 @@ def retry_stage_execution(
             f"execution {execution_id} has not started, or is not an execution of pipeline {pipeline_name!r}"
         )
     if not known.run["deployment_id"]:
-        raise ValidationException(f"execution {execution_id} was run at a terminal; run it again there")
+        raise ValidationException(
+            f"execution {execution_id} was run at a terminal, not by a worker; run it again there"
+        )
     if _is_unscheduled_retry(known):
-        schedule_again(execution_id)  # whoever asked was cut off before the run was told
+        schedule_again(execution_id)  # the process that requested the retry died before it scheduled the run
         return execution_id
     check_retryable(state, stage_name, retry_mode)
     check_room(state)
@@ -134,6 +136,6 @@ def _request(state: ExecutionState, stage_name: str, retry_mode: RetryMode, by: 
 def _is_unscheduled_retry(known: KnownExecution) -> bool:
     """Whether a retry was recorded but not started by any process, and the run has ended."""
     starts = (fact for fact in reversed(known.facts) if isinstance(fact, ProcessStarted | RetryRequested))
-    last = next(starts, None)  # none when its first process died at once
-    is_over = known.run["state_type"] in ("FAILED", "CANCELLED")
-    return isinstance(last, RetryRequested) and last.trigger == "ManualStageRetry" and is_over
+    last = next(starts, None)  # None if its first process died at once
+    has_ended = known.run["state_type"] in ("FAILED", "CANCELLED")
+    return isinstance(last, RetryRequested) and last.trigger == "ManualStageRetry" and has_ended

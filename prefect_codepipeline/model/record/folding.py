@@ -1,4 +1,4 @@
-"""Fold the facts of executions into the states that CodePipeline shows."""
+"""Fold the facts of executions into the states that CodePipeline displays."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ class _Index:
         self.entered = {(f.stage, f.attempt): f for f in facts if isinstance(f, StageEntered)}
         self.left = {(f.stage, f.attempt): f for f in facts if isinstance(f, StageFinished)}
         self.started = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ActionStarted)}
-        told = sorted((f for f in facts if isinstance(f, ActionProgressed)), key=lambda fact: fact.number)
-        self.progress = {(f.stage, f.action, f.attempt): f for f in told}
+        progress = sorted((f for f in facts if isinstance(f, ActionProgressed)), key=lambda fact: fact.number)
+        self.progress = {(f.stage, f.action, f.attempt): f for f in progress}
         self.finished = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ActionFinished)}
         self.requests = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ApprovalRequested)}
         self.asked = {(f.condition, f.stage, f.rule, f.attempt): f for f in facts if isinstance(f, RuleAsked)}
