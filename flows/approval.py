@@ -42,7 +42,7 @@ FORM_SCHEMA: dict[str, Any] = {
             "title": "Decision",
             "type": "string",
             "enum": ["Approved", "Rejected"],
-            "description": "Approved goes on; Rejected fails the action.",
+            "description": "Approved continues the execution; Rejected fails the action.",
             "position": 0,
         },
         "comment": {

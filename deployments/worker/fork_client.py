@@ -97,7 +97,7 @@ class _ForkServer:
             )
         if not await reader.readline():
             await self._process.wait()
-            raise RuntimeError("the fork server did not start; the worker's log says why")
+            raise RuntimeError("the fork server did not start; see the worker's log")
         self._listening = asyncio.create_task(self._listen(reader))
 
     @property

@@ -71,10 +71,10 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
     job_configuration = WarmJobConfiguration
     job_configuration_variables = WarmVariables
     _display_name = "CodePipeline"
-    _description = "Runs flows in processes forked from a fork server; starts in well under a second."
+    _description = "Runs flows in processes forked from a fork server; they start in well under a second."
 
     async def setup(self) -> None:
-        """Start the fork server and, meanwhile, what every worker has."""
+        """Start the fork server and, at the same time, the parts of every Prefect worker."""
         self._fork_client = ForkClient()
         self._executions = Executions(self._fork_client)
         self._wanted = asyncio.Event()
@@ -176,7 +176,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
                 _logger.debug("could not poll for work: %r", error)
 
     def may_start(self, flow_run: FlowRun) -> bool:
-        """Not while its process has not ended yet: Prefect keeps one process and one slot for each run."""
+        """False while its process has not ended yet: Prefect keeps one process and one slot for each run."""
         launch = self._executions.launches.get(flow_run.id)
         if launch is None:
             return True

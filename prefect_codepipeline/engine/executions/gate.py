@@ -1,7 +1,7 @@
 """The gates in front of the stages of a pipeline: one lock each, a ticket for each waiting execution, the transitions.
 
 Everything is a Prefect variable: a name can be created only once, a deletion succeeds for only one of several processes, and
-one request reads all gates of a pipeline. Who may enter is decided by `model/definition/execution_modes.py`.
+one request reads all gates of a pipeline. `model/definition/execution_modes.py` decides which may enter.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def keep_schedule(deployment: dict[str, Any], schedule: Schedule, replace: bool 
 
 
 def remove_schedule(deployment: dict[str, Any], rule: str) -> None:
-    """Remove a schedule. Raises `ValidationException` if there is none of that name."""
+    """Remove a schedule. Raises `ValidationException` if no schedule has that name."""
     name = str(deployment["name"])
     status, _ = call("DELETE", f"/variables/name/{_variable_name(name, rule)}", expected=(404,))
     copies = [each for each in deployment["schedules"] if each["slug"] == rule]
