@@ -120,7 +120,7 @@ def _build(spec: object, folder: Path, source: Path, image: str | None) -> objec
 
 
 def _pack(result: object, folder: Path) -> None:
-    """What the engine does with an output artifact."""
+    """Pack an output artifact, as the engine does."""
     from prefect_codepipeline.actions.artifacts.archive_packing import pack
     from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 

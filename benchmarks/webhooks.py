@@ -148,7 +148,7 @@ def _start(url: str, repository: Path) -> str:
 
 
 def _settled() -> float:
-    """How long it takes until nothing waits to be dealt with."""
+    """Wait until all deliveries are processed; return the seconds that this took."""
     from prefect_codepipeline.engine.triggers.webhook_inbox import waiting
 
     start = time.perf_counter()

@@ -242,17 +242,17 @@ def _is_alive(pid: int) -> bool:
 def make_context(
     execution: Execution, stage_name: str, action: ActionDeclaration, action_execution_id: str, scratch: Path
 ) -> ActionContext:
-    """Fetch the input artifacts of an action into a directory, and say what else its provider is given.
+    """Fetch the input artifacts of an action and build the context for its provider.
 
     Args:
-        execution: its artifacts and settings are those of the action.
-        stage_name: of the action.
-        action: with its variables resolved.
-        action_execution_id: of this attempt.
-        scratch: an empty directory for all of it.
+        execution: the execution whose artifacts and settings the action uses.
+        stage_name: the stage of the action.
+        action: the action, with its variables resolved.
+        action_execution_id: the id of this attempt.
+        scratch: an empty directory for the input artifacts and the provider's files.
 
     Raises:
-        ActionFailed: an input artifact cannot be had; with code `ConfigurationError`, it was never made.
+        ActionFailed: an input artifact cannot be fetched; with code `ConfigurationError`, it was never produced.
     """
     provider = get_provider(action.action_type_id)
     return ActionContext(
@@ -261,7 +261,7 @@ def make_context(
         stage_name=stage_name,
         action=action,
         action_execution_id=action_execution_id,
-        scratch=_made(scratch / "scratch"),
+        scratch=_ensure_directory(scratch / "scratch"),
         deadline=time.monotonic() + 60 * provider.timeout_in_minutes,
         input_artifacts=_fetch_inputs(execution, provider, action, scratch),
         settings=execution.settings.for_action(stage_name, action.name),
@@ -273,7 +273,7 @@ def make_context(
 
 
 def configuration_of(provider: ActionProvider, action: ActionDeclaration) -> ActionConfiguration:
-    """The action's configuration as its provider reads it. Raises `ActionFailed`, naming every problem."""
+    """Validate the action's configuration for its provider. Raises `ActionFailed` with every problem."""
     try:
         return provider.configuration.model_validate(action.configuration)
     except ValidationError as error:
@@ -296,7 +296,7 @@ def _fetch_input(execution: Execution, provider: ActionProvider, name: str, dire
     stored = execution.state.artifacts.get(name)
     if stored is None:
         raise ActionFailed(
-            f"input artifact {name!r} does not exist: the action that makes it produced none",
+            f"input artifact {name!r} does not exist: the action that declares it as an output did not produce it",
             code="ConfigurationError",
         )
     if stored.format == "CODEBUILD_CLONE_REF" and provider.action_type.provider != "CodeBuild":
@@ -305,10 +305,10 @@ def _fetch_input(execution: Execution, provider: ActionProvider, name: str, dire
             "which only CodeBuild actions can use; set CODE_ZIP on the source action",
             code="ConfigurationError",
         )
-    fetch_tree(execution.store, stored, _made(directory))
+    fetch_tree(execution.store, stored, _ensure_directory(directory))
     return InputTree(name, directory, stored.format, stored.revision_id)
 
 
-def _made(directory: Path) -> Path:
+def _ensure_directory(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     return directory

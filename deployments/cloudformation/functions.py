@@ -38,16 +38,16 @@ class Evaluation(Protocol):
         """A part of the template with every function replaced by its value."""
 
     def ref(self, name: str, path: str) -> Any:
-        """What `Ref` gives for a name."""
+        """The value of `Ref` for a name."""
 
     def attribute(self, resource_id: str, attribute: str, path: str) -> Any:
-        """What `Fn::GetAtt` gives for an attribute of a resource."""
+        """The value of `Fn::GetAtt` for an attribute of a resource."""
 
     def condition(self, name: str, path: str) -> bool:
-        """Whether a condition of the template holds."""
+        """Whether a condition of the template is true."""
 
     def lacking(self, name: str, what: str) -> str:
-        """The given value of that name, or a mark that it is missing."""
+        """The given value of that name, or a marked name that records it as missing."""
 
     def problem(
         self, path: str, message: str, meant: str = "", known: Iterable[str] = (), hint: str = ""
@@ -261,7 +261,7 @@ FUNCTIONS: dict[str, Function] = {
 
 
 def truth(template: Evaluation, node: Any, path: str) -> bool:
-    """Whether a condition holds. A value that is not known equals itself and nothing else."""
+    """Whether a condition is true. An unknown value is equal only to itself."""
     template.step()
     key, argument = next(iter(node.items())) if isinstance(node, dict) and len(node) == 1 else ("", None)
     inner = f"{path}.{key}"
@@ -281,7 +281,7 @@ def truth(template: Evaluation, node: Any, path: str) -> bool:
 
 
 def with_loops(template: Evaluation, node: dict[str, Any], path: str) -> dict[str, Any]:
-    """A mapping with each `Fn::ForEach::Name: [identifier, list, {key: value}]` in it written out."""
+    """A mapping with each `Fn::ForEach::Name: [identifier, list, {key: value}]` expanded."""
     if not any(key.startswith(_LOOP) for key in node):
         return node
     found: dict[str, Any] = {}
@@ -332,7 +332,7 @@ def _substituted(template: Evaluation, node: Any, identifier: str, value: str) -
 
 
 def _value(template: Evaluation, node: Any, path: str) -> Any:
-    """The value of an argument, whose origin is no part of what is made."""
+    """The value of an argument. Its origin is not recorded, since it is not a part of the result."""
     origins, template.origins = template.origins, {}
     value = template.value(node, path)
     template.origins = origins

@@ -20,10 +20,10 @@ _HEAD = """\
 
 
 def write_imported(imported: ImportedPipeline, folder: Path, replace: bool = False) -> list[Path]:
-    """Write a definition, and beside it what came along when something did; the files written.
+    """Write a definition, and its resources file if needed. Returns the written files.
 
     Raises:
-        CodePipelineError: a file is there already and shall not be replaced, or the folder cannot be written to.
+        CodePipelineError: a file exists and `replace` is false, or the folder is not writable.
     """
     stem = (
         re.sub(r"[^A-Za-z0-9.@_-]+", "-", imported.name).strip("-.")[:100]
@@ -37,8 +37,8 @@ def write_imported(imported: ImportedPipeline, folder: Path, replace: bool = Fal
     beside_path = folder / f"{stem}.resources.yaml"
     if any((beside.properties, beside.missing, beside.resources)):
         files[beside_path] = _written(beside, imported)
-    if there := [path for path in (*files, beside_path) if path.exists() and not replace]:
-        raise CodePipelineError(f"{there[0]} is there already; --force replaces it")
+    if existing := [path for path in (*files, beside_path) if path.exists() and not replace]:
+        raise CodePipelineError(f"{existing[0]} exists already; replace it with --force")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in files.items():
@@ -59,5 +59,5 @@ def _written(beside: Beside, imported: ImportedPipeline) -> str:
         "resources": dict(beside.resources),
     }
     head = _HEAD.format(name=imported.name, source=Path(imported.document.name).name)
-    shown = {name: section for name, section in content.items() if section}
-    return head + as_yaml(shown)
+    filled = {name: section for name, section in content.items() if section}
+    return head + as_yaml(filled)

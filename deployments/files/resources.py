@@ -17,7 +17,7 @@ _SECTIONS = ("properties", "missing", "resources")
 
 @dataclass(frozen=True)
 class MissingValue:
-    """A value that is not known, and where it is used."""
+    """An unknown value, and the paths that use it."""
 
     what: str
     paths: tuple[str, ...]

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from prefect_codepipeline.deployments.worker.fork_client import ForkClient
     from prefect_codepipeline.deployments.worker.prefect_internals import Executor, Handle
 
-# How long the process of a run that is scheduled again may take to end by itself.
+# How long the old process of a rescheduled run may take to end by itself.
 OVERLAP_SECONDS = 10.0
 _logger = get_logger("codepipeline.worker")
 
 
 @dataclass
 class Launch:
-    """With what a run's process is started; `command` is None for Prefect's own engine.
+    """How a run's process is started; `command` is None for Prefect's own engine.
 
-    `is_own`: the folder was made for this run and is removed after it.
+    `is_own`: the folder was created for this run and is removed after it.
     """
 
     environment: dict[str, str]
@@ -40,7 +40,7 @@ class Launch:
     superseded_since: float | None = None
 
     def outstays(self) -> bool:
-        """Asked whenever the run is seen scheduled again; True, once, when its process had time enough to end."""
+        """Called each time a poll finds the run rescheduled. True once, after the old process had time to end."""
         self.superseded_since = self.superseded_since or time.monotonic()
         if time.monotonic() - self.superseded_since < OVERLAP_SECONDS:
             return False
@@ -56,25 +56,25 @@ class Executions(RunnerOfMany):
         self.launches: dict[UUID, Launch] = {}
 
     def executor(self, flow_run: FlowRun) -> Executor:
-        """What runs one run whose launch is known."""
+        """The executor of one run, whose launch must be in `launches`."""
         launch = self.launches[flow_run.id]
         hooks = _ForkedHooks(self._fork_client, self.launches)
         starter = _Forked(self._fork_client, launch, self.control_channel)
         return self.executor_of(flow_run, starter, hooks)
 
     async def end_superseded(self, flow_run_id: UUID, grace_seconds: float) -> None:
-        """End a process whose run is scheduled again, and leave the run's state alone."""
-        _logger.warning("flow run '%s' is scheduled again; its old process is ended", flow_run_id)
+        """End the old process of a rescheduled run without changing the run's state."""
+        _logger.warning("flow run '%s' is scheduled again; ending its old process", flow_run_id)
         await self.control_channel.signal(flow_run_id, "relinquish")
         await self.process_manager.kill(flow_run_id, grace_seconds)
 
     async def end_all(self, grace_seconds: float) -> None:
-        """End every process, all at once."""
+        """End all processes at the same time."""
         running = self.process_manager.flow_run_ids()
         await asyncio.gather(*(self.process_manager.kill(run, grace_seconds) for run in running))
 
     async def end_process(self, pid: str, grace_seconds: float) -> bool:
-        """End the process with that pid; False when it is not one of these."""
+        """End the process with that pid. False if it is not a process of this worker."""
         for flow_run_id in self.process_manager.flow_run_ids():
             handle = self.process_manager.get(flow_run_id)
             if handle and str(handle.pid) == pid:

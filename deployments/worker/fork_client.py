@@ -46,7 +46,7 @@ class ForkClient:
 
     @contextlib.asynccontextmanager
     async def fork(self, **request: Any) -> AsyncIterator[Child]:
-        """A child for the request. Raises `RuntimeError` when there can be none."""
+        """A child for the request. Raises `RuntimeError` if it cannot be forked."""
         server = await self.ready()
         with server.asked(request) as answers:
             answer = await answers.get() or {"error": "the fork server has died"}
@@ -55,7 +55,7 @@ class ForkClient:
             yield Child(answer["pid"], answers)
 
     async def ready(self) -> _ForkServer:
-        """One that runs the code as it is now. Raises `RuntimeError` when it does not start."""
+        """A fork server with the current code. Raises `RuntimeError` if it does not start."""
         async with self._starting:
             if self.stopped:
                 raise RuntimeError("the worker is being stopped")
@@ -77,7 +77,7 @@ class ForkClient:
 
 
 class _ForkServer:
-    """One such process, and the socket on which it is spoken to."""
+    """One fork server process, and the socket to it."""
 
     def __init__(self) -> None:
         self.code = fingerprint()

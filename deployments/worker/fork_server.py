@@ -67,7 +67,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 @dataclass
 class ForkServer:
-    """What the process is doing: where it is spoken to, and its children with the requests that they came from."""
+    """The state of the process: its socket, and its children with their requests."""
 
     worker: int
     socket: socket.socket
@@ -99,7 +99,7 @@ def main() -> None:
             if key.fileobj is server.socket:
                 _answer(server)
             else:
-                os.read(key.fd, 4096)  # a signal has come
+                os.read(key.fd, 4096)  # a signal has arrived
         _reap(server)
     _end_children(server)
 
@@ -151,7 +151,7 @@ def _listen(server: ForkServer) -> None:
 
 def _answer(server: ForkServer) -> None:
     part = server.socket.recv(1 << 16)
-    if not part:  # the worker is gone
+    if not part:  # the worker has ended
         server.stopped = True
     *lines, server.unread = (server.unread + part).split(b"\n")
     for line in lines:
@@ -187,7 +187,7 @@ def _fork(server: ForkServer, request: dict[str, Any]) -> int:
 
 
 def _tell(server: ForkServer, **answer: Any) -> None:
-    with contextlib.suppress(OSError):  # the worker may be gone, and with it whoever wanted to know
+    with contextlib.suppress(OSError):  # the worker, which waits for the answer, may have ended
         server.socket.sendall(json.dumps(answer).encode() + b"\n")
 
 
@@ -210,7 +210,7 @@ def _end_children(server: ForkServer) -> None:
     while server.children:
         time.sleep(0.01)
         _reap(server)
-    for request in running.values():  # a worker that was killed has not removed them
+    for request in running.values():  # a killed worker has not removed these folders
         if request["own"]:
             shutil.rmtree(request["cwd"], ignore_errors=True)
 
@@ -222,7 +222,7 @@ def _signal_groups(groups: Iterable[int], number: signal.Signals) -> None:
 
 
 def _become_flow_run(request: dict[str, Any], server: int) -> NoReturn:
-    """What `python -m prefect.engine` does in a fresh process."""
+    """Do what `python -m prefect.engine` does in a new process."""
     try:
         os.setsid()
         die_with_parent(signal.SIGKILL, server)

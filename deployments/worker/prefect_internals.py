@@ -84,7 +84,7 @@ class OpenWorker(_Worker):
         return await super()._submit_scheduled_flow_runs(free)
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
-        """As Prefect does, but a server that is away costs this run's start, not the worker."""
+        """As in Prefect, but if the server does not answer, only the start of this run fails, not the worker."""
         try:
             await super()._submit_run(flow_run)
         except Exception:
@@ -99,7 +99,7 @@ class OpenWorker(_Worker):
     async def _propose_crashed_state(
         self, flow_run: FlowRun, message: str, client: PrefectClient | None = None
     ) -> None:
-        """As Prefect does, but never over a newer attempt: it reports a crash twice, the second time seconds later."""
+        """As in Prefect, but never for a newer attempt: Prefect reports a crash twice, the second time seconds later."""
         if await may_be_crashed(client or self.client, flow_run):
             await super()._propose_crashed_state(flow_run, message, client)
 
@@ -116,7 +116,7 @@ Handle = ProcessHandle
 
 
 class RunnerOfMany(FlowRunExecutorContext):
-    """What Prefect's runner has for one run, for all runs of a worker: so nothing may break it."""
+    """Prefect's runner context, shared by all runs of a worker; so the failure of one run must not break it."""
 
     async def __aenter__(self) -> RunnerOfMany:
         await super().__aenter__()
@@ -140,7 +140,7 @@ class RunnerOfMany(FlowRunExecutorContext):
 
 
 class ForeignProcess:
-    """What Prefect's process manager wants to know of a process that somebody else started."""
+    """The attributes that Prefect's process manager needs of a process that the fork server started."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -153,7 +153,7 @@ class ForeignProcess:
 
 
 def run_hooks(flow_run_id: str, state: str) -> None:
-    """Run the flow's hooks for a state (as JSON), in a process of their own with the run's environment."""
+    """Run the flow's hooks for a state (as JSON). Called in a separate process with the run's environment."""
 
     async def run() -> None:
         reached: State[Any] = State.model_validate_json(state)
@@ -175,18 +175,18 @@ class _CarefulProposer(StateProposer):
 
 class _SturdyCancellation(CancellationManager):
     async def cancel_by_id(self, flow_run_id: UUID) -> None:
-        """As Prefect does, but a server that is away is asked again: nobody else would cancel the run."""
+        """As in Prefect, but with retries if the server does not answer: no other process would cancel the run."""
         for _ in range(_CANCEL_TRIES):
             try:
                 return await super().cancel_by_id(flow_run_id)
             except Exception as error:
-                _logger.warning("could not cancel flow run '%s' yet: %r", flow_run_id, error)
+                _logger.warning("could not cancel flow run '%s', retrying: %r", flow_run_id, error)
                 await anyio.sleep(2)
 
 
 class _Processes(ProcessManager):
     async def kill(self, flow_run_id: UUID, grace_seconds: float = 30, *, force: bool = False) -> None:
-        """As Prefect does, which looks every 3 s whether the process has ended."""
+        """As in Prefect, which checks only every 3 s whether the process has ended."""
         handle = self.get(flow_run_id)
         if handle is None or force:
             return await super().kill(flow_run_id, grace_seconds, force=force)

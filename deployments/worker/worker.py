@@ -96,7 +96,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
             watcher.cancel()
         await self._executions.end_all(_GRACE_SECONDS)
         await self._fork_client.stop()
-        with anyio.move_on_after(1):  # until Prefect has been told how they ended
+        with anyio.move_on_after(1):  # until their end is reported to Prefect
             while self._executions.launches:
                 await anyio.sleep(0.02)
         await super().teardown(*exc_info)

@@ -207,7 +207,7 @@ def no_provider(rule_type: RuleType) -> str:
 
 
 def abandon_rule(known: RuleState, why: str, now: datetime) -> RuleOutcome | None:
-    """End a rule that waits, and what it has under way elsewhere; None when it was not asked, or has answered."""
+    """End a waiting rule and the work that it started elsewhere; None if it was not evaluated yet, or has an outcome."""
     if known.asked is None or known.outcome:
         return None
     wait = known.wait
@@ -215,8 +215,10 @@ def abandon_rule(known: RuleState, why: str, now: datetime) -> RuleOutcome | Non
     if wait and provider and provider.abandon:
         try:
             provider.abandon(wait.memory)
-        except CodePipelineError as error:  # the execution ends all the same
-            _logger.warning("what rule %r has under way could not be ended: %s", known.rule.name, error)
+        except CodePipelineError as error:  # the execution ends anyway
+            _logger.warning(
+                "the work that rule %r started elsewhere could not be ended: %s", known.rule.name, error
+            )
     return RuleOutcome(
         rule=known.rule.name,
         rule_execution_id=known.asked.rule_execution_id,

@@ -16,7 +16,7 @@ from prefect_codepipeline.model.record.artifacts import ArtifactFormat
 
 
 class CancellationToken:
-    """Fired once when the execution is cancelled; every wait of a provider ends then."""
+    """Set once when the execution is cancelled; ends every wait of a provider."""
 
     def __init__(self) -> None:
         self._fired = threading.Event()
@@ -29,13 +29,13 @@ class CancellationToken:
         return self._fired.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for `seconds`, less when cancelled; True when it is."""
+        """Sleep for `seconds`, or until the execution is cancelled; whether it is cancelled."""
         return self._fired.wait(seconds)
 
 
 @dataclass(frozen=True)
 class InputTree:
-    """An input artifact, unpacked and checked: `directory` belongs to this action alone and may be written to."""
+    """An input artifact, unpacked and checked. Only this action uses `directory`, and may write to it."""
 
     name: str
     directory: Path
@@ -45,7 +45,7 @@ class InputTree:
 
 @dataclass(frozen=True)
 class OutputTree:
-    """What becomes an output artifact: `files` (relative, POSIX) below `directory`, all of it when None."""
+    """The content of an output artifact: `files` (relative, POSIX) below `directory`, or all of it if None."""
 
     directory: Path
     files: Sequence[str] | None = None
@@ -53,7 +53,7 @@ class OutputTree:
 
 
 class TimedWork(ABC):
-    """What ends the work of an action or a rule early: the end of its execution, and that of its time."""
+    """Work of an action or a rule, which ends early when its execution is cancelled or its time is up."""
 
     deadline: float
     cancellation: CancellationToken
@@ -62,18 +62,18 @@ class TimedWork(ABC):
     @property
     @abstractmethod
     def what(self) -> str:
-        """What works, for messages."""
+        """The name of the action or rule, for messages."""
 
     @property
     def remaining_seconds(self) -> float:
         return self.deadline - time.monotonic()
 
     def check(self) -> None:
-        """Leave when there is no point in going on.
+        """Raise if the work must end.
 
         Raises:
             ActionAbandoned: the execution was cancelled.
-            ActionFailed: with code `Timeout`, the deadline is past.
+            ActionFailed: with code `Timeout`, the deadline has passed.
         """
         if self.cancellation.cancelled:
             raise ActionAbandoned(f"{self.what} was abandoned: its execution was cancelled")

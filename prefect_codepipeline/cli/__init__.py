@@ -13,39 +13,79 @@ from prefect_codepipeline.errors import CodePipelineError
 # Each command with its help, so that `--help` does not import every command.
 _VERBS = {
     "Definitions": {
-        "validate": ("definitions.validate:validate", "Check definitions without a server."),
+        "validate": (
+            "definitions.validate:validate",
+            "Check definitions without a server.\n\nExits with 1 on errors, with 2 if a file cannot be read.",
+        ),
         "graph": ("definitions.graph:graph", "Draw a pipeline as SVG or Mermaid."),
         "schema": ("definitions.schema:schema", "Print the JSON Schema of pipeline files, for editors."),
         "import": (
             "definitions.import_:import_pipelines",
-            "Make definitions of CloudFormation, CDK and AWS pipelines.",
+            "Convert CloudFormation, CDK and AWS pipelines to definitions.\n\nExits with 1 on errors.",
         ),
-        "build": ("executions.build:build", "Run a buildspec on this machine."),
-        "plan": ("definitions.plan:plan", "What an execution would do, and what it lacks."),
-        "export": ("definitions.export:export", "Print a pipeline for AWS: JSON, YAML or a template."),
-        "deploy": ("definitions.deploy:deploy", "Create or update pipelines."),
-        "delete": ("definitions.deploy:delete", "Delete a pipeline."),
-        "list": ("definitions.deploy:list_pipelines", "The pipelines that are deployed."),
+        "build": (
+            "executions.build:build",
+            "Run a buildspec on this machine.\n\nExits with 1 if the build fails.",
+        ),
+        "plan": (
+            "definitions.plan:plan",
+            "Show what an execution would do and what is missing.\n\nChanges nothing. Exits with 1 if it could not run.",
+        ),
+        "export": (
+            "definitions.export:export",
+            "Print a pipeline for AWS: JSON, YAML or a CloudFormation template.",
+        ),
+        "deploy": (
+            "definitions.deploy:deploy",
+            "Create or update pipelines.\n\nDeploys nothing if one of the files has errors.",
+        ),
+        "delete": (
+            "definitions.deploy:delete",
+            "Delete a pipeline.\n\nIts executions stay visible in Prefect.",
+        ),
+        "list": ("definitions.deploy:list_pipelines", "List the deployed pipelines."),
     },
     "Executions": {
-        "run": ("executions.run:run", "Run a pipeline here, in the foreground."),
+        "run": (
+            "executions.run:run",
+            "Run a pipeline on this machine, in the foreground.\n\nExits with 0 only if it succeeds.",
+        ),
         "start": ("executions.start:start", "Start an execution of a deployed pipeline."),
-        "status": ("executions.status:status", "How the latest execution of a pipeline stands."),
-        "executions": ("executions.status:executions", "The executions of a pipeline."),
-        "logs": ("executions.logs:logs", "The log of an execution, or of one action."),
-        "shell": ("executions.shell:shell", "Open a shell where an action ran."),
-        "approve": ("executions.approve:approve", "Approve what a pipeline waits for."),
-        "reject": ("executions.approve:reject", "Reject what a pipeline waits for."),
-        "approval-link": ("executions.approve:approval_link", "Print the link that decides an approval."),
-        "stop": ("executions.release:stop", "Stop an execution."),
+        "status": ("executions.status:status", "Show the status of an execution."),
+        "executions": ("executions.status:executions", "List the executions of a pipeline."),
+        "logs": ("executions.logs:logs", "Print the log of an execution, or of one action."),
+        "shell": (
+            "executions.shell:shell",
+            "Open a shell in the environment of an action.\n\nIf the standard input is not a terminal, it is run as a script. Exits with the shell's exit code. All changes "
+            "are discarded.",
+        ),
+        "approve": ("executions.approve:approve", "Approve an open approval of a pipeline."),
+        "reject": (
+            "executions.approve:reject",
+            "Reject an open approval of a pipeline.\n\nThe action, its stage and the execution fail.",
+        ),
+        "approval-link": (
+            "executions.approve:approval_link",
+            "Print the link to the page of an approval.\n\nEveryone who has the link can decide.",
+        ),
+        "stop": (
+            "executions.release:stop",
+            "Stop an execution.\n\nNo further action starts; running actions may finish.",
+        ),
         "retry": ("executions.release:retry", "Run a failed or stopped stage again."),
-        "override": ("executions.release:override", "Let a stage go on whatever its condition says."),
-        "rollback": ("executions.release:rollback", "Roll a stage back to an earlier execution."),
+        "override": ("executions.release:override", "Continue a stage whose condition failed."),
+        "rollback": (
+            "executions.release:rollback",
+            "Roll a stage back to an earlier execution.\n\nRuns the stage with the artifacts and variables of that execution.",
+        ),
     },
     "Set-up": {
         "up": ("setup.up:up", "Start a Prefect server, a worker and the reconcile loop."),
-        "down": ("setup.up:down", "Stop them."),
-        "gateway": ("setup.gateway:gateway", "Serve approvals from Slack and from links."),
+        "down": (
+            "setup.up:down",
+            "Stop what `codepipeline up` started.\n\nExecutions that wait for an approval continue after the next `up`.",
+        ),
+        "gateway": ("setup.gateway:gateway", "Serve approval links, Slack buttons and webhooks."),
     },
 }
 _FAMILIES = {
@@ -54,52 +94,66 @@ _FAMILIES = {
         {
             "disable": (
                 "executions.release:disable_transition",
-                "Let no execution enter a stage, or leave it.",
+                "Stop executions from entering or leaving a stage.",
             ),
-            "enable": ("executions.release:enable_transition", "Let executions pass again."),
+            "enable": (
+                "executions.release:enable_transition",
+                "Let executions enter or leave the stage again.",
+            ),
         },
     ),
     "trigger": (
         "Test triggers, and list webhook deliveries.",
         {
-            "test": ("triggers.trigger:try_event", "Which filters an event matches, and why not."),
-            "list": ("triggers.trigger:list_deliveries", "What webhooks told, and what came of it."),
+            "test": (
+                "triggers.trigger:try_event",
+                "Show which filters an event matches, and why.\n\nStarts nothing. Exits with 1 if it would start nothing.",
+            ),
+            "list": ("triggers.trigger:list_deliveries", "List the webhook deliveries and their results."),
         },
     ),
     "webhook": (
         "Webhooks for V1 pipelines.",
         {
-            "put": ("triggers.webhook:put_webhook", "Make or change a webhook; prints its address."),
-            "list": ("triggers.webhook:list_webhooks", "The webhooks there are."),
+            "put": (
+                "triggers.webhook:put_webhook",
+                "Create or change a webhook and print its URL.\n\nA change keeps the URL.",
+            ),
+            "list": ("triggers.webhook:list_webhooks", "List the webhooks."),
             "delete": ("triggers.webhook:delete_webhook", "Delete a webhook."),
         },
     ),
     "schedule": (
         "Schedules that start pipelines.",
         {
-            "add": ("triggers.schedule:add", "Have a pipeline start by a schedule."),
-            "list": ("triggers.schedule:list_schedules", "The schedules of a pipeline."),
-            "remove": ("triggers.schedule:remove", "Take a schedule away."),
+            "add": ("triggers.schedule:add", "Start a pipeline on a schedule."),
+            "list": ("triggers.schedule:list_schedules", "List the schedules of a pipeline."),
+            "remove": ("triggers.schedule:remove", "Remove a schedule."),
         },
     ),
     "connection": (
         "Connections to git hosts.",
         {
             "add": ("setup.blocks:add_connection", "Add or replace a connection."),
-            "list": ("setup.blocks:list_connections", "The connections there are."),
+            "list": ("setup.blocks:list_connections", "List the connections."),
             "webhook": (
                 "triggers.connection_webhook:set_webhook",
-                "Let a git host tell of pushes by a webhook.",
+                "Set up the webhook of a connection.\n\nCreates a secret and prints what to enter at the git host.",
             ),
         },
     ),
     "slack": (
-        "Slack channels to report to.",
+        "Slack channels for notifications.",
         {"add": ("setup.blocks:add_slack", "Add or replace a channel.")},
     ),
     "event-webhook": (
-        "URLs that are told events.",
-        {"add": ("setup.event_webhook:add_event_webhook", "Add or replace a URL; prints its secret.")},
+        "URLs that receive events.",
+        {
+            "add": (
+                "setup.event_webhook:add_event_webhook",
+                "Add or replace a URL. Prints a newly created secret.",
+            )
+        },
     ),
     "secret": (
         "Secrets for environment variables of type SECRETS_MANAGER.",

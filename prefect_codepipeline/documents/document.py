@@ -35,10 +35,10 @@ class Repeated(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """What a file holds, as plain data, with the place of each part.
+    """The content of a file as plain data, with the place of each part.
 
-    Paths are spelled as `Problem.path` spells them: `stages[1].actions[0].runOrder`; the root's is empty. The place
-    of a mapping's value is that of its key.
+    Paths have the format of `Problem.path`: `stages[1].actions[0].runOrder`; the path of the root is empty. The place
+    of a value in a mapping is the place of its key.
     """
 
     name: str
@@ -50,16 +50,16 @@ class Document:
 
     @cached_property
     def places(self) -> Mapping[str, Place]:
-        """The place of each path. Found when the first one is asked for, since most files are right."""
+        """The place of each path; computed on first use, since most files have no problems to locate."""
         return self.find_places()
 
     @cached_property
     def lines(self) -> list[str]:
-        """The lines of the text, for showing what is wrong."""
+        """The lines of the text, to display problems."""
         return _lines(self.text)
 
     def place_of(self, path: str) -> Place:
-        """The place of a path, or of the nearest part around it that is there."""
+        """The place of a path, or of its nearest parent that exists."""
         while path and path not in self.places:
             path = _parent(path)
         return self.places[path]
@@ -83,11 +83,11 @@ def place_in(text: str, index: int) -> Place:
 
 
 def unreadable(name: str, place: Place, what: str, text: str) -> UnreadableDefinition:
-    """The error for what stands at a place, with its line."""
+    """The error for a problem at a place, with the text of its line."""
     line = _lines(text)[place.line - 1 : place.line]
-    shown = f"\n    {line[0].strip()[:120]}" if line and line[0].strip() else ""
+    excerpt = f"\n    {line[0].strip()[:120]}" if line and line[0].strip() else ""
     return UnreadableDefinition(
-        f"{name}, line {place.line}, column {place.column}: {what}{shown}",
+        f"{name}, line {place.line}, column {place.column}: {what}{excerpt}",
         line=place.line,
         column=place.column,
     )
@@ -97,7 +97,7 @@ def unreadable(name: str, place: Place, what: str, text: str) -> UnreadableDefin
 
 
 def too_many(name: str) -> UnreadableDefinition:
-    """The error for a file with more parts than any definition has."""
+    """The error for a file with more values than a definition can have."""
     return UnreadableDefinition(
-        f"{name}: more than {MAX_NODES} values, those that aliases repeat counted each time; no definition has as many"
+        f"{name}: more than {MAX_NODES} values (with aliases expanded), the limit for a definition"
     )

@@ -46,7 +46,7 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 
 class InvalidDefinition(CodePipelineError):  # noqa: N818  named as the errors beside it are
-    """A definition breaks rules, or asks for what cannot run here; it lists every problem."""
+    """A definition breaks rules or needs a feature that is not supported; the message lists every problem."""
 
     def __init__(self, problems: Sequence[Problem], name: str = "the definition") -> None:
         self.problems = list(problems)

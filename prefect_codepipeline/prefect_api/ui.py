@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def run_url(execution_id: str) -> str | None:
-    """Where Prefect's UI shows the run, None when the UI's address is not known."""
+    """The URL of the flow run in Prefect's UI, or None if the UI's URL is not known."""
     from prefect.settings import PREFECT_UI_URL
 
     base = PREFECT_UI_URL.value()

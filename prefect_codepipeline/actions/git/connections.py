@@ -19,7 +19,7 @@ GITHUB_URL_TEMPLATE = "https://github.com/{Owner}/{Repo}.git"
 
 
 class GitHubSourceConfiguration(ActionConfiguration):
-    """PollForSourceChanges is for triggers; the token `****` stands for the connection's own."""
+    """With the token `****`, the connection's own token is used. Only triggers use `PollForSourceChanges`."""
 
     owner: str = Field(pattern=r"^[^/]+$")
     repo: str = Field(pattern=r"^[^/]+$")
@@ -29,12 +29,12 @@ class GitHubSourceConfiguration(ActionConfiguration):
 
     @property
     def token(self) -> SecretStr | None:
-        """The token, None when it is only the mask of one."""
+        """The token, or None if it is only a mask."""
         return None if self.o_auth_token.get_secret_value() == MASK else self.o_auth_token
 
 
 def connection_for(configuration: GitHubSourceConfiguration) -> GitConnection:
-    """The block `github`, else `default`, with the action's token; github.com itself when there is a token only.
+    """The block `github`, else `default`, with the action's token. Without a block, github.com with the token.
 
     Raises:
         ActionFailed: with code `ConfigurationError`, there is neither a block nor a token.

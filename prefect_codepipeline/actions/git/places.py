@@ -90,7 +90,7 @@ def _look_up(place: GitPlace) -> GitConnection:
 
 
 def _of_github(place: GitPlace) -> GitConnection:
-    """Of GitHub's first kind of action, which has a token of its own."""
+    """The connection of a GitHub version 1 action, which has its own token."""
     return connection_for(GitHubSourceConfiguration.model_validate(place.action.configuration))
 
 

@@ -58,7 +58,7 @@ def add_event_webhook(
 
 
 def _secret_of(name: str) -> str | None:
-    """The secret of the block that is there already."""
+    """The secret of the existing block, or None."""
     from prefect_codepipeline.engine.notifications.event_webhooks import load_event_webhook
 
     try:

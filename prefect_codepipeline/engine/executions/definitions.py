@@ -30,7 +30,7 @@ def claim_version(declaration: PipelineDeclaration) -> UUID | None:
 
 
 def keep_unnamed(declaration: PipelineDeclaration) -> UUID:
-    """Keep a definition that is no version of a pipeline: that of one `codepipeline run`."""
+    """Store a definition that is not a version of a pipeline: that of a single `codepipeline run`."""
     return save_anonymously(_block(declaration))
 
 

@@ -22,11 +22,11 @@ _logger = logging.getLogger(__name__)
 
 
 def load_slack_channel(name: str) -> SlackChannel | None:
-    """The block of that name, None when there is none.
+    """The block of that name, or None if there is none.
 
     Raises:
-        MissingBlock: there is one that cannot be used; says which fields are wrong.
-        PrefectUnavailable: the API does not answer.
+        MissingBlock: the block cannot be used; says which fields are wrong.
+        PrefectUnavailable: the API does not respond.
     """
     path = f"/block_types/slug/slack-channel/block_documents/name/{quote(name, safe='')}?include_secrets=true"
     status, document = call("GET", path, expected=(404, 422))
@@ -36,7 +36,7 @@ def load_slack_channel(name: str) -> SlackChannel | None:
 
 
 def all_slack_channels() -> list[SlackChannel]:
-    """Every block that can be used. Raises `PrefectUnavailable`."""
+    """All blocks that can be used; a warning is logged for others. Raises `PrefectUnavailable`."""
     wanted = {"block_types": {"slug": {"any_": ["slack-channel"]}}, "include_secrets": True}
     found = []
     for document in call_all("/block_documents/filter", wanted):
@@ -60,7 +60,7 @@ def _parsed(name: str, data: Any) -> SlackChannel:
 def ways_to_decide(
     state: ExecutionState, request: ApprovalRequested, channel: SlackChannel, gateway: Gateway | None
 ) -> Ways:
-    """How the readers of a channel can decide an approval."""
+    """The ways in which the readers of a channel can decide an approval."""
     if gateway is None:
         return Ways()
     target = ApprovalTarget(state.execution_id, request.token, request.expires_at)

@@ -15,14 +15,14 @@ from prefect_codepipeline.model.record.notification_rules import (
 
 @dataclass(frozen=True)
 class Wants:
-    """What one channel is told of an execution: its living message, its approvals, the events that rules name."""
+    """What one channel receives about an execution: its status message, its approvals, the events that rules name."""
 
     living_message: bool = True
     approvals: bool = True
     rules: tuple[NotificationRule, ...] = ()
 
     def wants(self, change: StateChange) -> bool:
-        """Whether the event has a message of its own; that an approval is needed, its buttons say."""
+        """Whether the event gets its own message. A requested approval does not: its message with buttons reports it."""
         is_asked = is_of_approval(change) and change.state == "STARTED" and self.approvals
         return not is_asked and any(rule.names(change) for rule in self.rules)
 
@@ -31,7 +31,7 @@ EVERYTHING = Wants()
 
 
 def wants_of(settings: PipelineSettings) -> dict[str, Wants]:
-    """What each channel of a pipeline is told, by the name of its block; the default channel comes first."""
+    """What each channel of a pipeline receives, by the name of its block; the default channel comes first."""
     rules = [rule for rule in settings.notifications if rule.slack_channel]
     names = [settings.slack_channel, *(rule.slack_channel for rule in rules)]
     approvals = channels_of_approvals(rules, settings.slack_channel)

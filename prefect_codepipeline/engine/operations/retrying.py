@@ -55,7 +55,9 @@ def retry_stage_execution(
     check_retryable(state, stage_name, retry_mode)
     check_room(state)
     if not RecordOf(execution_id).write(_request(state, stage_name, retry_mode, by)):
-        raise StageNotRetryableException(f"stage {stage_name!r} of execution {execution_id} is being retried")
+        raise StageNotRetryableException(
+            f"stage {stage_name!r} of execution {execution_id} is already being retried"
+        )
     schedule_again(execution_id)
     return execution_id
 
@@ -132,6 +134,6 @@ def _request(state: ExecutionState, stage_name: str, retry_mode: RetryMode, by: 
 def _is_unscheduled_retry(known: KnownExecution) -> bool:
     """Whether a retry was recorded but not started by any process, and the run has ended."""
     starts = (fact for fact in reversed(known.facts) if isinstance(fact, ProcessStarted | RetryRequested))
-    last = next(starts, None)  # none when its first process died at once
-    is_over = known.run["state_type"] in ("FAILED", "CANCELLED")
-    return isinstance(last, RetryRequested) and last.trigger == "ManualStageRetry" and is_over
+    last = next(starts, None)  # None if its first process died at once
+    has_ended = known.run["state_type"] in ("FAILED", "CANCELLED")
+    return isinstance(last, RetryRequested) and last.trigger == "ManualStageRetry" and has_ended

@@ -33,7 +33,7 @@ RESULTS: dict[ConditionKind, tuple[ConditionResult, ...]] = {
     # RETRY is a result of `onFailure` itself, never of a condition.
     "onFailure": ("ROLLBACK", "FAIL"),
 }
-# A rule that fails with one of these was not answered "no": it could not be asked.
+# A rule that fails with one of these codes could not be evaluated; its answer is not "no".
 ERROR_CODES = frozenset({"ConfigurationError", "PermissionError", "SystemUnavailable", "InternalError"})
 _CONSEQUENCES: dict[ConditionResult, Consequence] = {
     "FAIL": "Fail",

@@ -13,7 +13,7 @@ ArtifactFormat = Literal["CODE_ZIP", "CODEBUILD_CLONE_REF"]
 
 
 class SourceRevision(Record):
-    """What a source action pinned; `revision_id` is a commit, `created` when it was made (author date)."""
+    """The revision that a source action pinned; `revision_id` is a commit, `created` is its author date."""
 
     revision_id: str
     revision_summary: str = ""
@@ -25,7 +25,7 @@ class SourceRevision(Record):
 
 
 class StoredArtifact(Record):
-    """An output artifact as it lies in the artifact store; `sha256` names the content, `size` is in bytes."""
+    """An output artifact in the artifact store; `sha256` is the hash of the content, `size` is in bytes."""
 
     name: str
     sha256: str
@@ -36,7 +36,7 @@ class StoredArtifact(Record):
 
 
 class Inherited(Record):
-    """What an execution begins with because another one made it: a rollback runs with its target's artifacts."""
+    """The data that an execution takes over from another one: a rollback uses the artifacts of its target."""
 
     artifacts: list[StoredArtifact] = Field(default_factory=list)
     namespaces: dict[str, dict[str, str]] = Field(default_factory=dict)

@@ -15,7 +15,7 @@ from prefect_codepipeline.model.record.fact import Fact
 
 
 class RuleAsked(Fact):
-    """A rule of a condition was asked for the first time in this attempt of the stage."""
+    """A rule of a condition was evaluated for the first time in this attempt of the stage."""
 
     kind: Literal["rule-asked"] = "rule-asked"
     stage: str
@@ -30,7 +30,7 @@ class RuleAsked(Fact):
 
 
 class RuleWaits(Fact):
-    """The rule has no answer before `wait.at`; `number` counts how often it said so."""
+    """The rule has no answer before `wait.at`; `number` counts these waits."""
 
     kind: Literal["rule-waits"] = "rule-waits"
     stage: str
@@ -58,7 +58,7 @@ class RuleAnswered(Fact):
 
 
 class ConditionEnded(Fact):
-    """What the condition of an attempt of a stage came to; its consequence follows from the definition."""
+    """The result of a condition in an attempt of a stage; the definition determines its consequence."""
 
     kind: Literal["condition-ended"] = "condition-ended"
     stage: str
@@ -73,7 +73,7 @@ class ConditionEnded(Fact):
 
 
 class OverrideRequested(Fact):
-    """Somebody wants the stage to go on whatever the condition of that attempt says."""
+    """A user requested that the stage continues, whatever the result of the condition in that attempt."""
 
     kind: Literal["override-requested"] = "override-requested"
     stage: str

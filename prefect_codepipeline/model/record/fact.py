@@ -8,7 +8,7 @@ from prefect_codepipeline.model.records import Record
 
 
 class Fact(Record):
-    """One thing that happened, at `at` (UTC, the clock of the process that wrote it)."""
+    """One thing that happened; `at` is the time in UTC, by the clock of the process that wrote the fact."""
 
     at: datetime
 

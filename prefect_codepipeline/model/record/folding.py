@@ -47,7 +47,7 @@ from prefect_codepipeline.model.record.state import (
 def fold(
     execution_id: str, declaration: PipelineDeclaration, facts: Sequence[AnyFact]
 ) -> ExecutionState | None:
-    """The state that the facts of one execution amount to; None when it has not started."""
+    """The state that follows from the facts of one execution; None if it has not started."""
     pinned = next((fact for fact in facts if isinstance(fact, ExecutionPinned)), None)
     if pinned is None:
         return None
@@ -72,14 +72,14 @@ def fold(
 
 
 class _Index:
-    """The facts of one execution by what they are about."""
+    """The facts of one execution, indexed by their subject."""
 
     def __init__(self, facts: Sequence[AnyFact]) -> None:
         self.entered = {(f.stage, f.attempt): f for f in facts if isinstance(f, StageEntered)}
         self.left = {(f.stage, f.attempt): f for f in facts if isinstance(f, StageFinished)}
         self.started = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ActionStarted)}
-        told = sorted((f for f in facts if isinstance(f, ActionProgressed)), key=lambda fact: fact.number)
-        self.progress = {(f.stage, f.action, f.attempt): f for f in told}
+        progress = sorted((f for f in facts if isinstance(f, ActionProgressed)), key=lambda fact: fact.number)
+        self.progress = {(f.stage, f.action, f.attempt): f for f in progress}
         self.finished = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ActionFinished)}
         self.requests = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ApprovalRequested)}
         self.asked = {(f.condition, f.stage, f.rule, f.attempt): f for f in facts if isinstance(f, RuleAsked)}
@@ -105,7 +105,7 @@ def _fold_stage(
 ) -> StageState:
     own = [retry for retry in retries if retry.stage == stage.name]
     attempt = 1 + len(own)
-    # A retry of all actions makes what earlier attempts did history; one of failed actions builds on it.
+    # A retry of all actions ignores the results of earlier attempts; a retry of failed actions keeps the successful ones.
     fresh = max(
         (number for number, retry in enumerate(own, 2) if retry.retry_mode == "ALL_ACTIONS"), default=1
     )

@@ -8,7 +8,7 @@ import unicodedata
 from prefect_codepipeline.model.web_links import SLACK_TOKEN, web_link
 
 _LINK_URL = 2000
-# A space without width: what looked like a mention, or like markup, is none any more.
+# An invisible character: inserted into a text, it stops Slack from parsing a mention or markup.
 _JOINER = "\u2060"
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
@@ -18,16 +18,16 @@ _MARKUP = re.compile(r"[`*~]|(?<!\w)_|_(?!\w)")
 
 
 def defuse(text: str, length: int = 500) -> str:
-    """Text from outside for `mrkdwn`: no mention, no link, no markup, no control characters.
+    """External text for `mrkdwn`: no mention, no link, no markup, no control characters.
 
-    At most `length` characters as Slack counts them, which is after escaping; never cut inside one.
+    At most `length` characters after escaping, as Slack counts them; an escape sequence is never split.
     """
     clean = _MARKUP.sub(lambda match: f"{_JOINER}{match[0]}", _ANY_MENTION.sub(f"@{_JOINER}", _clean(text)))
     return _cut(clean, length)
 
 
 def plain(text: str, length: int = 500) -> str:
-    """Text from outside for `plain_text`, as `defuse` but that what it quotes can be copied as it was."""
+    """External text for `plain_text`; like `defuse`, but text can be copied from Slack unchanged."""
     return _cut(_GROUP_MENTION.sub(f"@{_JOINER}", _clean(text)), length)
 
 
@@ -48,7 +48,7 @@ def _escaped(text: str) -> str:
 
 
 def _cut(text: str, length: int) -> str:
-    """Escaped, and cut between characters when it is too long."""
+    """The text, escaped, and shortened between characters if it is too long."""
     sizes = [len(_ESCAPES.get(character, character)) for character in text[: length + 1]]
     if len(text) <= length and sum(sizes) <= length:
         return _escaped(text)

@@ -61,7 +61,9 @@ def keep_report_files(store: ArtifactStore, collected: CollectedReports, *place:
         for file in collected.files:
             keep_file(store, file.path, f"{folder}/{file.name}")
     except OSError as error:
-        why = "the disk is full; make room" if error.errno in FULL_DISK else error.strerror or str(error)
+        why = (
+            "the disk is full; free some space" if error.errno in FULL_DISK else error.strerror or str(error)
+        )
         raise ActionFailed(
             f"storing the report files failed at {error.filename or store.url}: {why}"
         ) from error

@@ -11,7 +11,7 @@ from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 
 @dataclass
 class Clients:
-    """Clients of one region and one set of credentials."""
+    """The boto3 clients for one region and one set of credentials."""
 
     project: CodeBuildProject
     region: str | None

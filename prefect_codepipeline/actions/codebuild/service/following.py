@@ -14,13 +14,13 @@ from prefect_codepipeline.errors import ActionFailed
 
 POLL_SECONDS = 5.0
 SETTLE_SECONDS = 2.0
-_UNANSWERED_POLLS = 60  # in a row: what CodeBuild does not answer for five minutes has failed
+_UNANSWERED_POLLS = 60  # in a row: the build fails if CodeBuild does not answer for five minutes
 _RECORD_LINES = 500
 
 
 @dataclass
 class Watch:
-    """A build that runs: what is known of it, and how far its logs were read."""
+    """A running build: its last known state, and the positions up to which its logs were read."""
 
     clients: Clients
     id: str
@@ -37,7 +37,7 @@ class Watch:
 
     @property
     def url(self) -> str | None:
-        """The build's page in AWS's console."""
+        """The URL of the build in the AWS console."""
         arn = str(self.state.get("arn", "")).split(":")
         if len(arn) < 6:
             return None
@@ -50,7 +50,7 @@ class Watch:
 
 
 def follow(watch: Watch) -> None:
-    """Until the build has ended, or there is no point in waiting; then it is stopped."""
+    """Poll the build until it has ended; on cancellation, timeout or a permanent error, stop the build."""
     unanswered = 0
     try:
         while True:
@@ -62,7 +62,9 @@ def follow(watch: Watch) -> None:
                 unanswered += 1
                 if error.code != "SystemUnavailable" or unanswered >= _UNANSWERED_POLLS:
                     raise
-                watch.context.logger.warning("Build %s goes on unseen: %s", watch.id, error)
+                watch.context.logger.warning(
+                    "Could not read the state of build %s, will retry: %s", watch.id, error
+                )
             if not unanswered and watch.status != "IN_PROGRESS":
                 _look_once_more(watch)
                 return
@@ -78,7 +80,7 @@ def follow(watch: Watch) -> None:
 
 
 def _look_once_more(watch: Watch) -> None:
-    """CloudWatch has the last lines a little after CodeBuild has the end."""
+    """Read the log once more: CloudWatch gets the last lines shortly after CodeBuild reports the end."""
     if watch.tokens:
         watch.context.cancellation.wait(SETTLE_SECONDS)
         with suppress(ActionFailed):
@@ -87,13 +89,13 @@ def _look_once_more(watch: Watch) -> None:
 
 def _look(watch: Watch) -> None:
     codebuild = watch.clients.codebuild
-    with translated(f"asking for the state of build {watch.id}"):
+    with translated(f"reading the state of build {watch.id}"):
         if watch.batch:
             found = codebuild.batch_get_build_batches(ids=[watch.id])["buildBatches"]
         else:
             found = codebuild.batch_get_builds(ids=[watch.id])["builds"]
         if not found:
-            raise ActionFailed(f"CodeBuild knows build {watch.id} no more: it was deleted")
+            raise ActionFailed(f"CodeBuild no longer has build {watch.id}: it was deleted")
         watch.state = found[0]
         watch.builds = _builds_of_batch(watch) if watch.batch else [watch.state]
     watch.context.report_progress(summary=_progress(watch.state), external_id=watch.id, url=watch.url)
@@ -124,7 +126,7 @@ def _progress(state: Mapping[str, Any]) -> str:
 
 
 def _stream(watch: Watch, build: Mapping[str, Any]) -> None:
-    """Log what the build has printed since the last look."""
+    """Log the output of the build since the last poll."""
     place = build.get("logs", {})
     group, stream = place.get("groupName"), place.get("streamName")
     if not (group and stream) or watch.without_logs:
@@ -136,12 +138,14 @@ def _stream(watch: Watch, build: Mapping[str, Any]) -> None:
             for start in range(0, len(lines), _RECORD_LINES):
                 watch.context.logger.info("%s", "\n".join(lines[start : start + _RECORD_LINES]))
     except ClientError as error:
-        # The stream comes with the first line.
+        # CloudWatch creates the stream with the first line.
         if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
             watch.without_logs = True
             watch.context.logger.warning("The log of build %s cannot be read: %s", build["id"], error)
     except BotoCoreError as error:
-        watch.context.logger.warning("The log of build %s cannot be read now: %s", build["id"], error)
+        watch.context.logger.warning(
+            "The log of build %s could not be read, will retry: %s", build["id"], error
+        )
 
 
 def _new_lines(watch: Watch, build_id: str, group: str, stream: str) -> Iterator[list[str]]:
@@ -155,7 +159,7 @@ def _new_lines(watch: Watch, build_id: str, group: str, stream: str) -> Iterator
             yield lines
         following = answer.get("nextForwardToken")
         watch.tokens[build_id] = following
-        # CloudWatch gives back the token that it was given when there is no more for now.
+        # CloudWatch returns the same token if there are no more lines for now.
         if not following or following == token:
             return
 

@@ -25,7 +25,7 @@ def exported(watch: Watch) -> dict[str, str]:
 
 
 def outputs(watch: Watch, build: WantedBuild, place: Place | None) -> dict[str, OutputTree]:
-    """The outputs that the build made; one that its buildspec does not name is none, and a warning says so."""
+    """The outputs that the build produced; a missing output is only a warning."""
     if place is None:
         return {}
     found = {}
@@ -37,12 +37,12 @@ def outputs(watch: Watch, build: WantedBuild, place: Place | None) -> dict[str, 
         if any(fetched):
             found[name] = OutputTree(directory)
         else:
-            watch.context.logger.warning("Output artifact %r was not made by build %s", name, watch.id)
+            watch.context.logger.warning("Output artifact %r was not produced by build %s", name, watch.id)
     return found
 
 
 def _archives(watch: Watch, build: WantedBuild, place: Place, name: str) -> Iterator[tuple[str, str]]:
-    """Folder and key of each archive of an output: of a batch that does not combine them, one of each build."""
+    """Folder and key of each archive of an output; a batch that does not combine its artifacts has one per build."""
     if not build.batch or build.combine_artifacts:
         yield "", place.key("out", name)
         return

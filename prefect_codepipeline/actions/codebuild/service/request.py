@@ -17,7 +17,7 @@ from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_LEAST_MINUTES = 5  # AWS takes no shorter timeout
+_LEAST_MINUTES = 5  # AWS accepts no shorter timeout
 
 
 def build_request(
@@ -34,7 +34,7 @@ def build_request(
     timeout = "buildTimeoutInMinutesOverride" if build.batch else "timeoutInMinutesOverride"
     request = {
         "projectName": name,
-        # A worker that begins anew within five minutes is given the build that runs already.
+        # If a worker restarts the action within five minutes, AWS returns the build that runs already.
         "idempotencyToken": context.action_execution_id,
         "environmentVariablesOverride": [each.model_dump() for each in variables.values()],
         "buildspecOverride": build.buildspec or project.buildspec,
@@ -52,14 +52,14 @@ def _project_in_aws(clients: Clients, name: str) -> Mapping[str, Any]:
     if not found:
         raise ActionFailed(
             f"there is no CodeBuild project {name!r} in {clients.codebuild.meta.region_name}; correct ProjectName, "
-            "or aws_project_name or aws_region of the CodeBuildProject block",
+            "or aws_project_name or aws_region in the CodeBuildProject block",
             code="ConfigurationError",
         )
     return dict(found[0])
 
 
 def _overrides(project: CodeBuildProject, timeout: str) -> dict[str, Any]:
-    """What the block says otherwise than its defaults; of the rest the project in AWS has its own."""
+    """Overrides for the fields that the block sets; for the other fields the project in AWS has its own values."""
     said = project.model_dump(exclude_defaults=True)
     overrides = {
         "imageOverride": said.get("image"),
@@ -77,7 +77,7 @@ def _own_source(known: Mapping[str, Any], build: WantedBuild, context: ActionCon
     if known.get("source", {}).get("type") == "CODEPIPELINE":
         raise ActionFailed(
             f"CodeBuild project {known.get('name')!r} takes its source from CodePipeline; set aws_location of the "
-            "CodeBuildProject block to 's3://bucket/prefix', through which the artifacts go",
+            "CodeBuildProject block to 's3://bucket/prefix', where the artifacts can be exchanged",
             code="ConfigurationError",
         )
     if build.outputs:

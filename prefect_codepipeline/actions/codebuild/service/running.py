@@ -1,4 +1,4 @@
-"""A build, or a batch of builds, in CodeBuild itself: started, watched, its log streamed, its outputs fetched.
+"""Run a build, or a batch of builds, in AWS CodeBuild: start it, poll it, stream its log, fetch its outputs.
 
 https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuild.html
 https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuildBatch.html
@@ -22,16 +22,16 @@ from prefect_codepipeline.errors import ActionFailed
 
 
 def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: ActionContext) -> ActionResult:
-    """Build in AWS, and wait for the end.
+    """Run a build in AWS and wait until it has ended.
 
-    With `aws_location` of the project the inputs are uploaded there, and the outputs fetched from there; both are
-    removed again. Without, the project builds its own source, at the commit of the primary source when that has
-    one, and the outputs stay where the project puts them.
+    If the project has an `aws_location`, the inputs are uploaded there and the outputs are fetched from there; both
+    are removed at the end. Otherwise the project builds its own source, at the commit of the primary source if that
+    has one, and the outputs stay where the project stores them.
 
     Raises:
-        ActionFailed: the build ended with another state than SUCCEEDED (`JobFailed`), the deadline came first
-            (`Timeout`), or AWS refused or did not answer (`PermissionError`, `ConfigurationError`,
-            `SystemUnavailable`); the id and the page of the build go with it once there is one.
+        ActionFailed: the build ended in a state other than SUCCEEDED (`JobFailed`), the deadline passed (`Timeout`),
+            or AWS refused or did not answer (`PermissionError`, `ConfigurationError`, `SystemUnavailable`); the
+            error has the id and the URL of the build if the build was started.
         ActionAbandoned: the execution was cancelled; the build is stopped.
     """
     clients = Clients(project, project.aws_region or context.action.region)
@@ -86,7 +86,7 @@ def _refuse_failure(watch: Watch) -> None:
 
 
 def _reasons(watch: Watch) -> Iterator[str]:
-    """The phases that failed, with what CodeBuild says of each."""
+    """The failed phases, each with CodeBuild's message."""
     states = [watch.state, *watch.builds] if watch.batch else [watch.state]
     for state in states:
         which = f"{identifier(watch, state['id'])} " if watch.batch and state is not watch.state else ""
