@@ -17,11 +17,10 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_logger, get_run_logger
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from prefect_codepipeline.actions.artifacts.storing import fetch_tree, store_tree
 from prefect_codepipeline.actions.registry import (
-    ActionConfiguration,
     ActionContext,
     ActionProvider,
     ActionResult,
@@ -272,7 +271,7 @@ def make_context(
     )
 
 
-def configuration_of(provider: ActionProvider, action: ActionDeclaration) -> ActionConfiguration:
+def configuration_of(provider: ActionProvider, action: ActionDeclaration) -> BaseModel:
     """The action's configuration as its provider reads it. Raises `ActionFailed`, naming every problem."""
     try:
         return provider.configuration.model_validate(action.configuration)

@@ -20,11 +20,10 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from prefect_codepipeline.actions.artifacts.storing import fetch_tree
 from prefect_codepipeline.actions.rule_registry import (
-    RuleConfiguration,
     RuleContext,
     RuleProvider,
     RuleResult,
@@ -164,7 +163,7 @@ def resolve_rule(rule: RuleDeclaration, namespaces: Namespaces) -> RuleDeclarati
         raise UnresolvedVariable(f"rule {rule.name!r}: {error}") from None
 
 
-def configuration_of(provider: RuleProvider, rule: RuleDeclaration) -> RuleConfiguration:
+def configuration_of(provider: RuleProvider, rule: RuleDeclaration) -> BaseModel:
     """The rule's configuration, parsed by its provider's model. Raises `ActionFailed`, naming every problem."""
     try:
         return provider.configuration.model_validate(rule.configuration or {})
