@@ -7,16 +7,14 @@ from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
-from prefect.states import Cancelled
 
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.deployments.checking.runnable import check_runnable
 from prefect_codepipeline.deployments.create import check_start
 from prefect_codepipeline.engine.executions.definitions import keep_unnamed
 from prefect_codepipeline.engine.executions.lookup import TAG, pipeline_tag, read_execution
-from prefect_codepipeline.engine.notifications.report import tell_the_end
+from prefect_codepipeline.engine.operations.ending import Way, end_from_outside
 from prefect_codepipeline.engine.operations.projection import FLOW_NAME
-from prefect_codepipeline.engine.operations.stopping import end_as_stopped
 from prefect_codepipeline.flows.pipeline import pipeline
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.problem import InvalidDefinition
@@ -65,13 +63,9 @@ def run_here(flow_run: FlowRun) -> State[Any]:
     try:
         state = run_flow(pipeline, flow_run=flow_run, parameters=flow_run.parameters, return_type="state")
     except KeyboardInterrupt:
-        message = "interrupted at the terminal"
-        if known := read_execution(str(flow_run.id)).state:
-            end_as_stopped(
-                known, str(flow_run.labels.get("codepipeline.started-by", "the terminal")), message
-            )
-        client().set_flow_run_state(flow_run.id, Cancelled(name="Stopped", message=message), force=True)
-        tell_the_end(str(flow_run.id))
+        by = str(flow_run.labels.get("codepipeline.started-by", "the terminal"))
+        way = Way.INTERRUPTED
+        end_from_outside(read_execution(str(flow_run.id)), way, by, message=way.sentence)
         raise
     assert isinstance(state, State), "a synchronous flow returns its state"
     return state

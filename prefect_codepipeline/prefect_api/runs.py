@@ -43,6 +43,11 @@ def ended_state(status: str, message: str) -> RunState:
     return Cancelled(name=status, message=message)
 
 
+def end_run(execution_id: str, status: str, message: str) -> None:
+    """Give a run, whatever its state, the state of an execution that ended with this status."""
+    client().set_flow_run_state(UUID(execution_id), ended_state(status, message), force=True)
+
+
 def schedule_again(execution_id: str) -> None:
     """Have a run that is over start once more."""
     client().set_flow_run_state(UUID(execution_id), Scheduled(name="AwaitingRetry"))
