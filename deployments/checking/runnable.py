@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -18,12 +19,35 @@ from prefect_codepipeline.model.definition.declaration import (
     StageDeclaration,
 )
 from prefect_codepipeline.model.definition.variables import find_references
+from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.model.validation import Problem, nearest, problems_of, validate
 
 if TYPE_CHECKING:
     from prefect_codepipeline.actions.registry import ActionProvider
 
 _LATER = "is not available yet; this version cannot run it"
+
+
+@dataclass(frozen=True)
+class Runnable:
+    """A definition that was checked and can run, so that nothing checks it again; `warnings` are about it."""
+
+    declaration: PipelineDeclaration
+    warnings: tuple[Problem, ...] = ()
+
+    @classmethod
+    def of(cls, definition: PipelineDeclaration | Runnable) -> Runnable:
+        """Check a definition, unless it was checked already.
+
+        Raises:
+            InvalidDefinition: it breaks rules or is not supported; lists every error.
+        """
+        if isinstance(definition, Runnable):
+            return definition
+        problems = check_runnable(definition)
+        if errors := [problem for problem in problems if problem.severity == "error"]:
+            raise InvalidDefinition(errors, f"pipeline {definition.name!r}")
+        return cls(definition, tuple(problems))
 
 
 def check_runnable(declaration: PipelineDeclaration, *, region: str | None = None) -> list[Problem]:

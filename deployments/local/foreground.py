@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
 
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
-from prefect_codepipeline.deployments.checking.runnable import check_runnable
+from prefect_codepipeline.deployments.checking.runnable import Runnable
 from prefect_codepipeline.deployments.create import check_start
 from prefect_codepipeline.engine.executions.definitions import keep_unnamed
 from prefect_codepipeline.engine.executions.lookup import TAG, pipeline_tag, read_execution
@@ -17,13 +17,12 @@ from prefect_codepipeline.engine.operations.ending import Way, end_from_outside
 from prefect_codepipeline.engine.operations.projection import FLOW_NAME
 from prefect_codepipeline.flows.pipeline import pipeline
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.prefect_api.internals import save_anonymously
 
 
 def create_run(
-    declaration: PipelineDeclaration,
+    definition: PipelineDeclaration | Runnable,
     variables: Mapping[str, str],
     source_revisions: Mapping[str, str],
     started_by: str,
@@ -31,15 +30,13 @@ def create_run(
 ) -> FlowRun:
     """Create the flow run of an execution without a deployment. The deployed versions of the pipeline do not change.
 
-    `settings` are used instead of the pipeline's own settings.
+    The definition is checked here, unless it was checked already. `settings` are used instead of the pipeline's own settings.
 
     Raises:
         InvalidDefinition: the definition breaks rules or is not supported.
         ValidationException: an unknown variable or source action, or a missing value.
     """
-    errors = [problem for problem in check_runnable(declaration) if problem.severity == "error"]
-    if errors:
-        raise InvalidDefinition(errors, f"pipeline {declaration.name!r}")
+    declaration = Runnable.of(definition).declaration
     check_start(declaration, variables, source_revisions)
     labels = {
         "codepipeline.definition": str(keep_unnamed(declaration)),
