@@ -27,6 +27,7 @@ BESIDE_ROOMS = {
     "prefect_codepipeline/actions/registry.py": "the public place of action providers",
     "prefect_codepipeline/actions/rule_registry.py": "the public place of rule providers",
     "prefect_codepipeline/actions/rule_as_action.py": "between the two registries",
+    "prefect_codepipeline/actions/type_registry.py": "what the two registries have in common",
     "prefect_codepipeline/actions/work.py": "what actions and rules have in common",
     "prefect_codepipeline/actions/codebuild/wanted_build.py": "what the project's room hands to both ways of building",
     "prefect_codepipeline/cli/output.py": "every verb prints",

@@ -320,7 +320,9 @@ def test_socket_mode_decides_and_a_stop_withdraws_the_buttons(world: Any, slack:
     stop_pipeline_execution(world.name, known.id, by="ops", reason="wrong branch", abandon=False)
     becomes(slack, second, "wrong branch")
 
-    assert [any(known.id in line and "a reminder of approval" in line for line in lines) for lines in reminded] == [
+    assert [
+        any(known.id in line and "a reminder of approval" in line for line in lines) for lines in reminded
+    ] == [
         False,
         True,
         False,
