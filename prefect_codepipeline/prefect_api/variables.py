@@ -1,6 +1,7 @@
-"""Read and write Prefect variables: what of several processes only one may create, or delete.
+"""Read and write Prefect variables. Of several processes that create the same name, one does.
 
-A name is created once, and of several processes that delete the same id only one is told that it did.
+A deletion is not exclusive: Prefect reads a variable before it deletes it, so two processes that delete the same id at
+the same moment may both be told that they did.
 """
 
 from __future__ import annotations
@@ -65,5 +66,5 @@ def variables_with_tags(*tags: str) -> list[Variable]:
 
 
 def delete_variable(variable: Variable) -> bool:
-    """Delete that variable, and no later one of the same name; False if another process has deleted it."""
+    """Delete that variable, and no later one of the same name; False if it was deleted before."""
     return call("DELETE", f"/variables/{variable['id']}", expected=(404,))[0] != 404

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
@@ -141,12 +142,14 @@ def test_other_names_are_quoted(odd: str, prefect_server: str) -> None:
 
 
 def test_of_several_who_create_a_block_one_does(name: str) -> None:
-    assert create_block(channel("C1"), name)
-    assert create_block(channel("C2"), name) is None
+    with ThreadPoolExecutor(4) as pool:
+        created = list(pool.map(lambda number: create_block(channel(f"C{number}"), name), range(4)))
 
-    found = find_block(SlackChannel, name)
-    assert found
-    assert found.channel == "C1"
+    assert [each is None for each in created].count(False) == 1
+    document = find_document(SlackChannel, name)
+    assert document
+    assert document["id"] in map(str, created)
+    assert document["data"]["channel"] == f"C{list(map(bool, created)).index(True)}"
 
 
 def test_a_saved_block_replaces_the_one_of_that_name(name: str) -> None:

@@ -1,7 +1,7 @@
 """The gates in front of the stages of a pipeline: one lock each, a ticket for each waiting execution, the transitions.
 
-Everything is a Prefect variable: a name is created once, of several who delete the same id one is told that it did, and
-one request reads all gates of a pipeline. Who may enter is decided by `model/definition/execution_modes.py`.
+Everything is a Prefect variable: a name is created once, an id that was deleted is never used again, and one request
+reads all gates of a pipeline. Who may enter is decided by `model/definition/execution_modes.py`.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def test_a_block_that_was_changed_to_something_unsafe_is_refused(save):
 
     with pytest.raises(
         ActionFailed,
-        match=r"^GitConnection block 'mine' cannot be used: url_template: .*no address.*; correct it in Prefect's UI, "
+        match=r"^GitConnection block 'mine' cannot be used: url_template: .*not a repository URL.*; correct it in Prefect's UI, "
         r"or replace it with: codepipeline connection add mine --url 'https://github.com/\{FullRepositoryId\}.git'$",
     ) as failure:
         find_connection("mine")
