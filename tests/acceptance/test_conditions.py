@@ -85,7 +85,7 @@ def test_what_a_skipped_stage_did_not_make_is_missing_later(world: Any) -> None:
     assert (known.status, known.state.stage("S1").status) == ("Failed", "Skipped")
     assert (
         known.state.stage("S2").action("Unpack").summary
-        == "input artifact 'Package' does not exist: the action that makes it produced none"
+        == "input artifact 'Package' does not exist: the action that declares it as an output did not produce it"
     )
     assert "#{Made.PID} could not be resolved" in known.state.stage("S2").action("Tell").summary
 
