@@ -32,7 +32,7 @@ from prefect_codepipeline.prefect_api.suspension import Form, Wake, answers, sus
 from prefect_codepipeline.tasks.approval import conclude_approval
 
 POLL_SECONDS = 0.5
-# Prefect's Resume button takes an answer and does not tell who gave it.
+# Prefect's Resume button accepts an answer and does not report the user.
 FORM = Approver(via="prefect")
 FORM_SCHEMA: dict[str, Any] = {
     "title": "Review",
@@ -42,7 +42,7 @@ FORM_SCHEMA: dict[str, Any] = {
             "title": "Decision",
             "type": "string",
             "enum": ["Approved", "Rejected"],
-            "description": "Approved goes on; Rejected fails the action.",
+            "description": "Approved continues the execution; Rejected fails the action.",
             "position": 0,
         },
         "comment": {

@@ -96,7 +96,7 @@ def reconcile_once(now: datetime | None = None, memory: Memory | None = None) ->
 
 
 def _wake_suspended(runs: Runs, now: datetime, memory: Memory) -> list[str]:
-    """Resume suspended executions whose wait is over: decided, expired, stopped, or a rule that is due."""
+    """Resume suspended executions whose wait has ended: decided, expired, stopped, or a rule that is due."""
     suspended = [run for run in runs if run["state_type"] == "PAUSED"]
     return [sentence for run in suspended for sentence in _wake(run, now, memory)]
 

@@ -1,1 +1,1 @@
-"""Everything that touches the world, one verb per function."""
+"""The tasks that flows call, and the providers of actions and rules."""

@@ -1,4 +1,4 @@
-"""The tasks of a manual approval: ask for it, and turn what was decided into the end of its action."""
+"""The tasks of a manual approval: request it, and end its action after the decision."""
 
 from datetime import timedelta
 from typing import Any
@@ -29,7 +29,7 @@ from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalC
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def request_approval(stage_name: str, action_name: str) -> State[Any]:
-    """Mint the token of an approval and write down what is to be reviewed, once per attempt."""
+    """Create the token of an approval and record the request, once per attempt."""
     execution = current_execution()
     state = execution.state.stage(stage_name)
     known = state.action(action_name)
@@ -74,7 +74,7 @@ def request_approval(stage_name: str, action_name: str) -> State[Any]:
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def conclude_approval(stage_name: str, action_name: str) -> State[Any]:
-    """Turn the decision about an approval into the end of its action."""
+    """End the action of an approval by the decision."""
     execution = current_execution()
     known = execution.state.stage(stage_name).action(action_name)
     assert known.started, "an approval is concluded after it was requested"
@@ -95,7 +95,7 @@ def _configuration(action: ActionDeclaration) -> ManualApprovalConfiguration:
         get_provider(action.action_type_id), f"action {action.name!r}", action.configuration
     )
     assert isinstance(configuration, ManualApprovalConfiguration), (
-        f"{action.action_type_id} is no manual approval"
+        f"{action.action_type_id} is not a manual approval"
     )
     return configuration
 
@@ -110,7 +110,7 @@ def _started(identity: dict[str, Any], action_execution_id: str, action: ActionD
 
 
 def _abandoned(started: ActionStarted, why: str) -> ActionFinished:
-    """Nobody works on an approval, so a stop need not wait for it."""
+    """A waiting approval does no work, so a stop does not wait for it."""
     return ActionFinished(
         at=utc_now(),
         stage=started.stage,
@@ -126,7 +126,7 @@ def _finished(started: ActionStarted, decision: ApprovalDecided) -> ActionFinish
     approved = decision.status == "Approved"
     said = f": {decision.summary}" if decision.summary else ""
     message = (
-        "nobody decided in time, which counts as a rejection"
+        "no decision was made in time, which counts as a rejection"
         if decision.status == "Expired"
         else f"{decision.status.lower()} by {decision.by}{said}"
     )

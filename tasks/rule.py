@@ -1,6 +1,6 @@
 """Evaluate one rule: resolve its variables, fetch its inputs, call its provider, return the outcome.
 
-`ask_rule` writes down the `RuleOutcome`, or the `RuleWait` to ask again with; `run_rule` writes down nothing.
+`ask_rule` records the `RuleOutcome`, or the `RuleWait` for the next evaluation; `run_rule` records nothing.
 """
 
 from __future__ import annotations
@@ -294,7 +294,7 @@ def _created(directory: Path) -> Path:
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def ask_rule(stage_name: str, kind: str, rule_name: str) -> State[Any]:
-    """Ask a rule once, and write down what it said."""
+    """Evaluate a rule once, and record its answer."""
     execution = current_execution()
     known = known_condition(execution, stage_name, kind)
     rule = next(rule for rule in known.rules if rule.rule.name == rule_name)
@@ -322,7 +322,7 @@ def ask_rule(stage_name: str, kind: str, rule_name: str) -> State[Any]:
 
 
 def _ask_provider(execution: Execution, question: RuleQuestion, key: str) -> RuleOutcome | RuleWait:
-    """Ask, and have the rule abandoned when somebody overrides its condition meanwhile."""
+    """Evaluate the rule; abandon it if its condition is overridden meanwhile."""
     token = CancellationToken()
     place = place_of(execution, question.stage_name, question.rule.name, get_run_logger())
     execution.overridable = (key, token)
@@ -333,5 +333,5 @@ def _ask_provider(execution: Execution, question: RuleQuestion, key: str) -> Rul
 
 
 def known_condition(execution: Execution, stage_name: str, kind: str) -> ConditionState:
-    """The condition of a stage as it stands."""
+    """The current state of a condition of a stage."""
     return next(c for c in execution.state.stage(stage_name).conditions if c.kind == kind)

@@ -26,13 +26,13 @@ from prefect_codepipeline.tasks.providers.commands_compute import CommandsComput
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """The environment in which an action's commands run. `environment` takes the engine, or None for the host."""
+class ActionEnvironment:
+    """The environment in which an action's commands run. `for_engine` takes the engine, or None for the host."""
 
     context: ActionContext
     compute: Compute
     options: ContainerOptions
-    environment: Callable[[Engine | None], BuildEnvironment]
+    for_engine: Callable[[Engine | None], BuildEnvironment]
     prepare: Callable[[Engine], Engine]
 
     @property
@@ -41,9 +41,9 @@ class Surroundings:
         return self.context.input_artifacts[0].directory
 
 
-def surroundings_of(
+def environment_of(
     known: KnownExecution, stage: StageState, action: ActionState, scratch: Path
-) -> Surroundings:
+) -> ActionEnvironment:
     """Recreate the environment of the last attempt of an action, with its input artifacts below `scratch`.
 
     Raises:
@@ -69,8 +69,8 @@ def surroundings_of(
     return _of_build(configuration, context)
 
 
-def _of_commands(configuration: CommandsComputeConfiguration, context: ActionContext) -> Surroundings:
-    return Surroundings(
+def _of_commands(configuration: CommandsComputeConfiguration, context: ActionContext) -> ActionEnvironment:
+    return ActionEnvironment(
         context,
         configuration.compute,
         ContainerOptions(),
@@ -79,7 +79,7 @@ def _of_commands(configuration: CommandsComputeConfiguration, context: ActionCon
     )
 
 
-def _of_build(configuration: CodeBuildConfiguration, context: ActionContext) -> Surroundings:
+def _of_build(configuration: CodeBuildConfiguration, context: ActionContext) -> ActionEnvironment:
     block = find_project(configuration.project_name)
     if block and block.where == "aws":
         raise ActionFailed(
@@ -90,7 +90,7 @@ def _of_build(configuration: CodeBuildConfiguration, context: ActionContext) -> 
     wanted = wanted_build(configuration, context)
     single = ProjectBuild.of(block, wanted, context).single()
     build, context, options = single.prepared(())
-    return Surroundings(
+    return ActionEnvironment(
         replace(context, deadline=float("inf")),
         Compute(),
         options,

@@ -42,8 +42,8 @@ def check_rule(rule: RuleDeclaration, path: str) -> Iterator[Problem]:
 
 
 def _check_custom(rule: RuleDeclaration, path: str) -> Iterator[Problem]:
-    """A rule that AWS does not know: its provider alone knows what it demands."""
-    # Providers bring Prefect along, which all other definitions are checked without.
+    """Check a rule that is not AWS's, as its provider declares it."""
+    # The rule registry imports Prefect, which the other checks do not need.
     from prefect_codepipeline.actions.rule_registry import RuleType, no_provider, rule_providers
 
     kind = RuleType.of(rule.rule_type_id)

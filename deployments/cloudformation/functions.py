@@ -26,7 +26,7 @@ from prefect_codepipeline.deployments.cloudformation.unknown import (
 
 
 class Evaluation(Protocol):
-    """What a function asks of the template that it stands in."""
+    """The operations of a template that its functions need."""
 
     mappings: dict[str, Any]
     origins: dict[str, str]

@@ -11,11 +11,11 @@ from prefect_codepipeline.deployments.files.resources import Beside, as_yaml
 from prefect_codepipeline.errors import CodePipelineError
 
 _HEAD = """\
-# What pipeline {name} leans on, as the template {source} says it.
-#   properties  of the pipeline in CloudFormation that no definition has a key for
-#   missing     values that the template does not say, with the places that wait for them; give them with
-#               `codepipeline import --parameter NAME=VALUE`, or write them where ${{NAME}} stands
-#   resources   spelled as in CloudFormation; `codepipeline deploy` makes blocks of the kinds that this version has
+# The resources of pipeline {name}, from the template {source}.
+#   properties  CloudFormation properties of the pipeline that a definition has no key for
+#   missing     values that are not in the template, with the places that need them; pass them with
+#               `codepipeline import --parameter NAME=VALUE`, or replace ${{NAME}} in the files
+#   resources   in CloudFormation's format; `codepipeline deploy` creates blocks for the supported types
 """
 
 

@@ -273,7 +273,7 @@ def _environment(home: Path, api_url: str) -> dict[str, str]:
     """What every part has: the user's environment without what is about another Prefect."""
     environment = {name: value for name, value in os.environ.items() if not _misleads(name)}
     environment.pop(DATABASE_VARIABLE, None)
-    # The browser learns from the server where its API is; the port on the command line does not tell it.
+    # The browser gets the URL of the API from the server, which does not derive it from the port of the command line.
     environment |= {**_TUNING, "PREFECT_HOME": str(home / "prefect"), "PREFECT_SERVER_UI_API_URL": api_url}
     return environment | {"NO_PROXY": no_proxy()}
 

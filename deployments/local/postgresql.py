@@ -129,7 +129,7 @@ def data_folder(home: Path) -> Path:
 
 @dataclass(frozen=True)
 class _User:
-    """Whom the database runs as. `ids` is None for the user of this process."""
+    """The user that the database runs as. `ids` is None for the user of this process."""
 
     programs: Path
     ids: int | None = None
@@ -143,7 +143,7 @@ class _User:
         return str(data) if self.ids is None else "/proc/self/cwd"
 
     def take(self, data: Path) -> None:
-        """Own the data folder, whoever owned it before (it may have been restored from a backup)."""
+        """Become the owner of the data folder; a folder that was restored from a backup may have another owner."""
         if self.ids is None or data.stat().st_uid == self.ids:
             return
         for folder, _, names in os.walk(data):

@@ -1,1 +1,1 @@
-"""The worker, and the process that it forks flow runs from."""
+"""The worker, and the fork server for its flow runs."""

@@ -1,4 +1,4 @@
-"""Which attempt of a flow run a report is about."""
+"""Match a report about a flow run to the attempt that it is about."""
 
 from __future__ import annotations
 

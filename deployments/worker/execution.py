@@ -1,4 +1,4 @@
-"""How a flow run's process is started, watched, cancelled and reported: Prefect's runner, made fit to serve many runs."""
+"""Start, watch, cancel and report the processes of flow runs: Prefect's runner, shared by many runs."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class _Forked:
 
 
 class _ForkedHooks:
-    """Runs a flow's hooks in a fork too: the worker itself never imports a flow."""
+    """Runs a flow's hooks in a fork too, because the worker itself never imports a flow."""
 
     def __init__(self, client: ForkClient, launches: dict[UUID, Launch]) -> None:
         self._fork_client = client

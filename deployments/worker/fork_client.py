@@ -1,4 +1,4 @@
-"""The worker's side of the fork server (`fork_server.py`): starts it, asks it for forks, replaces it, ends it."""
+"""The worker's side of the fork server (`fork_server.py`): starts it, requests forks, replaces it, ends it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Child:
         self._answers = answers
 
     async def exit_code(self) -> int:
-        """Wait for its end; when the fork server dies, so does the child."""
+        """Wait until it has ended; if the fork server dies, so does the child."""
         if answer := await self._answers.get():
             return int(answer["exit"])
         with contextlib.suppress(ProcessLookupError):
@@ -36,7 +36,7 @@ class Child:
 
 
 class ForkClient:
-    """Started again when it has died, or when the code that it has imported is not the installed code any more."""
+    """The fork server. It is restarted after it died, or when the installed code differs from the imported code."""
 
     def __init__(self) -> None:
         self._current: _ForkServer | None = None
@@ -97,7 +97,7 @@ class _ForkServer:
             )
         if not await reader.readline():
             await self._process.wait()
-            raise RuntimeError("the fork server did not start; the worker's log says why")
+            raise RuntimeError("the fork server did not start; see the worker's log")
         self._listening = asyncio.create_task(self._listen(reader))
 
     @property
@@ -120,7 +120,7 @@ class _ForkServer:
             del self._asked[number]
 
     def retire(self) -> None:
-        """Tell it to accept no more requests and to end after its last run."""
+        """Request that it accepts no more requests and ends after its last run."""
         if self.is_alive:
             self._writer.write(b'{"retire": true}\n')
 

@@ -87,13 +87,13 @@ class ForkServer:
 
 
 def main() -> None:
-    """`python -m prefect_codepipeline.deployments.worker.fork_server DESCRIPTOR`: import, say so, fork until told to stop."""
+    """`python -m prefect_codepipeline.deployments.worker.fork_server DESCRIPTOR`: import, report that, fork until it is stopped."""
     worker = os.getppid()
     die_with_parent(signal.SIGTERM, worker)
     _preload()
     server = ForkServer(worker, socket.socket(fileno=int(sys.argv[1])), selectors.DefaultSelector())
     _listen(server)
-    _tell(server, ready=True)
+    _answer_with(server, ready=True)
     while not server.is_over:
         for key, _ in server.selector.select(timeout=5):
             if key.fileobj is server.socket:
@@ -166,10 +166,10 @@ def _start(server: ForkServer, request: dict[str, Any]) -> None:
     try:
         pid = _fork(server, request)
     except OSError as error:
-        _tell(server, number=request["number"], error=f"no process could be forked: {error}")
+        _answer_with(server, number=request["number"], error=f"no process could be forked: {error}")
         return
     server.children[pid] = request
-    _tell(server, number=request["number"], pid=pid)
+    _answer_with(server, number=request["number"], pid=pid)
 
 
 def _fork(server: ForkServer, request: dict[str, Any]) -> int:
@@ -196,7 +196,7 @@ def _reap(server: ForkServer) -> None:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             number = server.children.pop(pid)["number"]
-            _tell(server, number=number, exit=os.waitstatus_to_exitcode(status))
+            _answer_with(server, number=number, exit=os.waitstatus_to_exitcode(status))
 
 
 def _end_children(server: ForkServer) -> None:

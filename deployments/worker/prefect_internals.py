@@ -1,7 +1,7 @@
-"""What this package takes from Prefect's inside to run its worker, all of it in this file.
+"""The private parts of Prefect that the worker uses, all of them in this file.
 
-Modules and names of Prefect that begin with `_` are imported, overridden and read here and nowhere else, so that a new
-version of Prefect is ported to by reading this file. `tests/deployments/worker/test_prefect_internals.py` names each of
+Modules and names of Prefect that start with `_` are imported, overridden and read here and nowhere else, so that porting to
+a new version of Prefect means reading this file. `tests/deployments/worker/test_prefect_internals.py` names each of
 them, and what breaks without it.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
     from prefect.client.schemas.responses import WorkerFlowRunResponse
 
-# What else a run imports sooner or later; the fork server leaves out what a later Prefect does not have.
+# Further modules that a run imports; the fork server leaves out what a later Prefect does not have.
 PRELOADED = ("prefect._internal.metrics",)
 _CANCEL_TRIES = 10
 _logger = get_logger("codepipeline.worker")
@@ -49,7 +49,7 @@ else:
 
 
 class OpenWorker(_Worker):
-    """What is private in Prefect's worker, under public names; stands before `BaseWorker` in a worker's bases."""
+    """Private parts of Prefect's worker under public names; comes before `BaseWorker` in a worker's bases."""
 
     def may_start(self, flow_run: FlowRun) -> bool:
         """Whether a run that is scheduled may be started now."""
@@ -60,7 +60,7 @@ class OpenWorker(_Worker):
 
     @property
     def work_pool_id(self) -> UUID | None:
-        """The work pool's id; None before the worker has met its server."""
+        """The work pool's id; None before the worker has connected to its server."""
         return self._work_pool.id if self._work_pool else None
 
     async def keep(self, context: AbstractAsyncContextManager[Any]) -> None:
@@ -105,7 +105,7 @@ class OpenWorker(_Worker):
 
 
 def usual_command(configuration: BaseJobConfiguration) -> str:
-    """The command that Prefect starts a run's process with when nobody has set another."""
+    """The command with which Prefect starts a run's process by default."""
     return configuration._base_flow_run_command()
 
 
@@ -148,7 +148,7 @@ class ForeignProcess:
 
     @property
     def handle(self) -> Handle:
-        """As the process manager takes it."""
+        """The process in the format of the process manager."""
         return ProcessHandle(self, create_isolated_termination_scope(self.pid))  # type: ignore[arg-type]
 
 

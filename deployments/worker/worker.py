@@ -61,7 +61,7 @@ class WarmWorkerResult(BaseWorkerResult):
 
 
 class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResult]):
-    """Forks flow runs from a process that has Prefect and CodePipeline imported.
+    """Forks flow runs from a process that has imported Prefect and CodePipeline.
 
     A run has one process at a time: if a run is rescheduled before its process has ended, it starts after that.
     When the worker stops, its runs stop too: they get 3 s to clean up, and Prefect displays them as Crashed.
@@ -71,10 +71,10 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
     job_configuration = WarmJobConfiguration
     job_configuration_variables = WarmVariables
     _display_name = "CodePipeline"
-    _description = "Runs flows in processes forked from a fork server; starts in well under a second."
+    _description = "Runs flows in processes forked from a fork server; they start in well under a second."
 
     async def setup(self) -> None:
-        """Start the fork server and, meanwhile, what every worker has."""
+        """Start the fork server and, at the same time, the parts of every Prefect worker."""
         self._fork_client = ForkClient()
         self._executions = Executions(self._fork_client)
         self._wanted = asyncio.Event()
@@ -91,7 +91,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
         self._watchers = [asyncio.create_task(self._hear()), asyncio.create_task(self._look())]
 
     async def teardown(self, *exc_info: Any) -> None:
-        """End every run that is still going, then the fork server."""
+        """End all runs that are still running, then the fork server."""
         for watcher in self._watchers:
             watcher.cancel()
         await self._executions.end_all(_GRACE_SECONDS)
@@ -114,7 +114,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
     ) -> WarmWorkerResult:
         """Run one flow run until its process ends."""
         status = task_status or anyio.TASK_STATUS_IGNORED
-        await self._fork_client.ready()  # Prefect's executor would bury the reason why it is not
+        await self._fork_client.ready()  # Prefect's executor would hide the reason of a failure
         launch = self._executions.launches[flow_run.id] = self._launch(flow_run, configuration)
         try:
             executor = self._executions.executor(flow_run)
@@ -176,7 +176,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
                 _logger.debug("could not poll for work: %r", error)
 
     def may_start(self, flow_run: FlowRun) -> bool:
-        """Not while its process has not ended yet: Prefect keeps one process and one slot for each run."""
+        """False while its process has not ended yet: Prefect keeps one process and one slot for each run."""
         launch = self._executions.launches.get(flow_run.id)
         if launch is None:
             return True
@@ -185,7 +185,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
         return False
 
     def slot_is_free(self, flow_run_id: UUID) -> None:
-        """Forget the run's launch; somebody may wait for the slot."""
+        """Remove the run's launch, and poll if another run may wait for the slot."""
         if self._executions.launches.pop(flow_run_id, None):
             self._wanted.set()
 

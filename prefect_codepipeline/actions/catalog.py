@@ -1,4 +1,4 @@
-"""Which action types have a provider, found without importing any: providers bring Prefect and much else along."""
+"""The action types that have a provider, found without importing the providers, which import Prefect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prefect_codepipeline.model.definition.declaration import ActionTypeId
 PLUGINS = "prefect_codepipeline.providers"
 RULE_PLUGINS = "prefect_codepipeline.rules"
 _WORDS = {"category", "owner", "provider", "version"}
-# Rules of AWS that will come, and what they wait for.
+# Rules of AWS that are not available yet, and the reason.
 RULES_NOT_YET = {
     "LambdaInvoke": "it answers through the job result API, which this version does not have",
 }

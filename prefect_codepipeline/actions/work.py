@@ -1,4 +1,4 @@
-"""What the work of actions and rules has in common: its end before time, and the trees it takes and makes."""
+"""Types for the work of actions and rules: cancellation and time limits, and the input and output trees."""
 
 from __future__ import annotations
 

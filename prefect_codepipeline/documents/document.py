@@ -1,4 +1,4 @@
-"""A document: the plain data of a file in JSON or YAML, and in which line each part stands."""
+"""A document: the plain data of a file in JSON or YAML, and the line of each part."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def parse_document(text: str, name: str) -> Document:
 
 
 def _read_yaml(text: str, name: str) -> Document:
-    # PyYAML takes a while to import, and most definitions are JSON.
+    # Importing PyYAML is slow, and most definitions are JSON.
     from prefect_codepipeline.documents.yaml_reading import read_yaml
 
     return read_yaml(text, name)

@@ -1,4 +1,4 @@
-"""One thing that is wrong with a definition, the name that was probably meant, and the error that lists all."""
+"""A problem of a definition, the suggestion of a similar name, and the error that lists all problems."""
 
 from __future__ import annotations
 

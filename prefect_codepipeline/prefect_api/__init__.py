@@ -1,1 +1,1 @@
-"""The only room that speaks HTTP to Prefect."""
+"""The only room that sends HTTP requests to Prefect."""

@@ -1,4 +1,4 @@
-"""What the rest of this package takes from Prefect's inside; the worker's share is `deployments/worker/prefect_internals.py`."""
+"""The private parts of Prefect that this package uses outside of the worker; those of the worker are in `deployments/worker/prefect_internals.py`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ AnyBlock = TypeVar("AnyBlock", bound="Block")
 
 
 def save_anonymously(block: Block) -> UUID:
-    """Keep a block without a name; its id."""
+    """Save a block without a name. Returns its id."""
     return block._save_sync(is_anonymous=True)
 
 
 def http_client_of(client: SyncPrefectClient) -> Any:  # Any: its transports are private too
-    """The HTTP client that Prefect's client speaks through."""
+    """The HTTP client that Prefect's client uses."""
     return client._client

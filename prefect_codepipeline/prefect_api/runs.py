@@ -1,4 +1,4 @@
-"""The runs of Prefect: the one that this process is in, and others by their id."""
+"""Prefect's flow runs and task runs: the current one of this process, and others by their id."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RunState = State[Any]
 
 
 def run_logger(otherwise: AnyLogger) -> AnyLogger:
-    """The log of the run that this is called in; the other one outside of a run."""
+    """The logger of the current run, or `otherwise` outside of a run."""
     try:
         return get_run_logger()
     except MissingContextError:
@@ -27,7 +27,7 @@ def run_logger(otherwise: AnyLogger) -> AnyLogger:
 
 
 def ids_of_task_run() -> dict[str, UUID | None]:
-    """The ids of the task run that this is called in and of its flow run; none outside of a task."""
+    """The ids of the current task run and of its flow run; None outside of a task."""
     context = TaskRunContext.get()
     if context is None:
         return {}
@@ -49,10 +49,10 @@ def end_run(execution_id: str, status: str, message: str) -> None:
 
 
 def schedule_again(execution_id: str) -> None:
-    """Have a run that is over start once more."""
+    """Schedule a flow run that has ended, so that it starts again."""
     client().set_flow_run_state(UUID(execution_id), Scheduled(name="AwaitingRetry"))
 
 
 def show_stopping(execution_id: str, why: str) -> None:
-    """Show that a run is stopping: only a name for people, it goes on running until it ends by itself."""
+    """Display that a run is stopping. Only the name of its state changes; it runs until it ends itself."""
     client().set_flow_run_state(UUID(execution_id), Running(name="Stopping", message=why))

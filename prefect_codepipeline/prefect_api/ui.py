@@ -1,4 +1,4 @@
-"""Where Prefect's UI shows what."""
+"""URLs of pages in Prefect's UI."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_an_approval_nobody_answers_expires(world: Any, waiting: Any) -> None:
     assert any(waiting.id in sentence and "expired" in sentence for sentence in repaired)
     known = world.ended(waiting.id)
     assert known.status == "Failed"
-    assert "nobody decided in time" in known.state.summary
+    assert "no decision was made in time" in known.state.summary
 
 
 def test_before_its_time_nothing_expires(waiting: Any) -> None:

@@ -1,1 +1,1 @@
-"""What looks at AWS."""
+"""Access to AWS."""

@@ -1,4 +1,4 @@
-"""What opens the repositories of source actions that name no connection: GitHub's by token, CodeCommit's."""
+"""Access to the repositories of source actions that name no connection: GitHub version 1 and CodeCommit."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def _of_github(place: GitPlace) -> GitConnection:
     return connection_for(GitHubSourceConfiguration.model_validate(place.action.configuration))
 
 
-def unheard(declaration: PipelineDeclaration) -> list[str]:
+def triggers_without_webhook(declaration: PipelineDeclaration) -> list[str]:
     """One sentence for each trigger of a pipeline that needs a webhook and has none."""
     known = Connections()
     asking = {

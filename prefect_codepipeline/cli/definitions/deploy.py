@@ -50,7 +50,7 @@ def deploy(
         for problem in runnable.warnings:
             console.print(Text(f"{file}: warning: {problem}", "yellow"))
     connect()
-    from prefect_codepipeline.actions.git.places import unheard
+    from prefect_codepipeline.actions.git.places import triggers_without_webhook
     from prefect_codepipeline.deployments.create import deploy_pipeline
     from prefect_codepipeline.deployments.files.settings import save_settings
     from prefect_codepipeline.deployments.resource_blocks import make_blocks

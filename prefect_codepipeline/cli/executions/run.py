@@ -64,7 +64,7 @@ def _server() -> AbstractContextManager[str]:
 
 
 def _run_and_display(flow_run: Any, approve: bool) -> int:
-    """The flow needs the main thread, where signals arrive; the tree is shown by another one."""
+    """Run the flow in the main thread, which receives signals; display the tree from another thread."""
     from prefect_codepipeline.cli.executions.watch import exit_code, watch
     from prefect_codepipeline.deployments.local.foreground import run_here
     from prefect_codepipeline.engine.executions.lookup import read_execution

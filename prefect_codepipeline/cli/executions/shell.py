@@ -16,7 +16,7 @@ from prefect_codepipeline.errors import ActionNotFoundException
 if TYPE_CHECKING:
     from prefect_codepipeline.engine.executions.lookup import KnownExecution
     from prefect_codepipeline.model.record.state import ActionState, StageState
-    from prefect_codepipeline.tasks.shell import Surroundings
+    from prefect_codepipeline.tasks.shell import ActionEnvironment
 
 
 def shell(name: str, action: str, *, execution: str | None = None) -> int:
@@ -36,16 +36,16 @@ def shell(name: str, action: str, *, execution: str | None = None) -> int:
     """
     connect()
     from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
-    from prefect_codepipeline.tasks.shell import surroundings_of
+    from prefect_codepipeline.tasks.shell import environment_of
 
     known = read_execution(execution) if execution else latest_execution(name)
     stage, found = _find(known, action)
     # The preparations are in the log of the action already.
     logging.getLogger("prefect_codepipeline").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="codepipeline-shell-", ignore_cleanup_errors=True) as folder:
-        surroundings = surroundings_of(known, stage, found, Path(folder))
-        _print_introduction(known, stage, found, surroundings.directory)
-        return _open(surroundings, found.name)
+        environment = environment_of(known, stage, found, Path(folder))
+        _print_introduction(known, stage, found, environment.directory)
+        return _open(environment, found.name)
 
 
 def _find(known: KnownExecution, name: str) -> tuple[StageState, ActionState]:
@@ -67,15 +67,15 @@ def _print_introduction(
     console.print(Text(f"its source is in {directory}; changes are discarded", "dim"))
 
 
-def _open(surroundings: Surroundings, name: str) -> int:
+def _open(environment: ActionEnvironment, name: str) -> int:
     from prefect_codepipeline.actions.commands.containers import container_engine
     from prefect_codepipeline.actions.commands.interactive import shell_in_container, shell_on_host
 
-    context = surroundings.context
-    with container_engine(context, surroundings.compute, surroundings.options) as engine:
-        variables = surroundings.environment(engine).variables
+    context = environment.context
+    with container_engine(context, environment.compute, environment.options) as engine:
+        variables = environment.for_engine(engine).variables
         if engine is None:
-            return shell_on_host(surroundings.directory, variables, name)
+            return shell_on_host(environment.directory, variables, name)
         return shell_in_container(
-            surroundings.prepare(engine), surroundings.directory, variables, context, name
+            environment.prepare(engine), environment.directory, variables, context, name
         )

@@ -29,7 +29,7 @@ def load_gateway() -> Gateway | None:
 
     Raises:
         MissingBlock: the block exists and its values are invalid.
-        PrefectUnavailable: the API does not answer.
+        PrefectUnavailable: the API does not respond.
     """
     return find_block(Gateway, GATEWAY_BLOCK)
 

@@ -1,1 +1,1 @@
-"""Tell others how an execution stands: Slack, URLs, git hosts, Prefect."""
+"""Send the status of an execution to Slack, URLs, git hosts and Prefect."""

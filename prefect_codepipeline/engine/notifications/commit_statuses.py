@@ -126,7 +126,7 @@ class StatusSender:
         self._http: httpx.Client | None = None
 
     def update(self, state: ExecutionState, status: CommitStatus) -> None:
-        """Take note of how the execution stands, for each commit that it has read by now."""
+        """Set the status to send for each commit that the execution has read so far."""
         for action, commit in commits_to_report(state).items():
             key = (action, commit)
             if key not in self._looked_up:
@@ -306,5 +306,5 @@ def _refusal(place: Place, answer: httpx.Response) -> str:
             f"{host} redirected the status of a commit ({code}); redirects are not followed, to protect the token "
             f"of connection {place.name!r}: correct its url_template or api_url, or the repository's name"
         )
-    said = _CONTROL.sub(" ", answer.text[:_ANSWER_LENGTH])
-    return f"{host} refuses the status of a commit ({code}): {said}"
+    text = _CONTROL.sub(" ", answer.text[:_ANSWER_LENGTH])
+    return f"{host} refused the status of a commit ({code}): {text}"

@@ -293,7 +293,7 @@ def load_event_webhook(name: str) -> EventWebhook:
 
     Raises:
         MissingBlock: the block does not exist, or is invalid; the message names the fields.
-        PrefectUnavailable: the API does not answer.
+        PrefectUnavailable: the API does not respond.
     """
     command = f"codepipeline event-webhook add {shlex.quote(name)} --url URL"
     return load_block(EventWebhook, name, command=command)

@@ -54,7 +54,7 @@ class Messenger:
     def __init__(self, execution_id: str, declaration: PipelineDeclaration, facts: Sequence[AnyFact]) -> None:
         self._execution_id = execution_id
         self._account, self._region = place_of(declaration)
-        self._teller = EventBuilder(execution_id, declaration, self._region)
+        self._builder = EventBuilder(execution_id, declaration, self._region)
         self._seen: set[str] = set()
         self._pending: list[StateChange] = []
         self._add(_facts_of_ended_processes(facts))
@@ -72,14 +72,14 @@ class Messenger:
         for fact in facts:
             if fact.key not in self._seen:
                 self._seen.add(fact.key)
-                self._pending += self._teller.add(fact)
+                self._pending += self._builder.add(fact)
 
 
 class History:
     """All state changes of an execution so far, for senders that record themselves which ones they have sent."""
 
     def __init__(self, execution_id: str, declaration: PipelineDeclaration) -> None:
-        self._teller = EventBuilder(execution_id, declaration, place_of(declaration)[1])
+        self._builder = EventBuilder(execution_id, declaration, place_of(declaration)[1])
         self._seen: set[str] = set()
         self._changes: list[StateChange] = []
 
@@ -88,7 +88,7 @@ class History:
         for fact in facts:
             if fact.key not in self._seen:
                 self._seen.add(fact.key)
-                self._changes += self._teller.add(fact)
+                self._changes += self._builder.add(fact)
         return list(self._changes)
 
 
@@ -104,7 +104,7 @@ def send_remaining_events(
     """Send the remaining events of an execution that was ended from outside, so that no process of its own sends them.
 
     Raises:
-        PrefectUnavailable: the API does not answer.
+        PrefectUnavailable: the API does not respond.
     """
     Messenger(execution_id, declaration, facts).send(facts)
 

@@ -46,7 +46,7 @@ class Reporter(Follower):
         for _ in self._changes():
             state, events = execution.state, history.of(execution.facts)
             for notifier in notifiers:
-                notifier.tell(state, run_url(state.execution_id), events)
+                notifier.queue(state, run_url(state.execution_id), events)
             try:
                 page.update(state)
             except CodePipelineError as error:
@@ -73,7 +73,7 @@ def notifiers_of(
     ]
 
 
-def tell_the_end(execution_id: str) -> None:
+def publish_final_state(execution_id: str) -> None:
     """Report the end of an execution that was ended from outside, in place of its process; errors are only logged."""
     try:
         known = read_execution(execution_id)
@@ -92,7 +92,7 @@ def tell_the_end(execution_id: str) -> None:
         )
         return
     for notifier in notifiers:
-        notifier.tell(known.state, run_url(execution_id), events)
+        notifier.queue(known.state, run_url(execution_id), events)
     for sender in senders:
         sender.queue(events)
     close_all(notifiers)

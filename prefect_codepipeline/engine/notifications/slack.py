@@ -85,7 +85,7 @@ class Notifier:
         self._replies: dict[str, Message] = {}
         # The events of each attempt of the execution, oldest first; the first one sent starts a thread.
         self._attempts: dict[str, list[str]] = {}
-        self._given_up: set[str] = set()
+        self._unsent: set[str] = set()
         self._without_blocks: set[str] = set()
         self._can_edit = self._can_reply = True
         # All times are in `time.monotonic()` seconds.
@@ -99,7 +99,7 @@ class Notifier:
         self._thread = threading.Thread(target=self._work, name="codepipeline-slack", daemon=True)
         self._thread.start()
 
-    def tell(self, state: ExecutionState, run_url: str | None, events: Sequence[StateChange] = ()) -> None:
+    def queue(self, state: ExecutionState, run_url: str | None, events: Sequence[StateChange] = ()) -> None:
         """Queue the messages for a new state of the execution; returns at once.
 
         Args:
@@ -119,7 +119,7 @@ class Notifier:
             # Failures and events are still sent later; an approval that was decided meanwhile is not.
             lasting = ("failure:", EVENT)
             kept = {name: reply for name, reply in self._replies.items() if name.startswith(lasting)}
-            done = self._sent.keys() | self._given_up
+            done = self._sent.keys() | self._unsent
             for event in wanted:
                 if (name := f"{EVENT}{event.id}") not in {*done, *kept}:
                     kept[name] = event_message(event, run_url)
@@ -154,7 +154,7 @@ class Notifier:
                     self._after_failure(subject, read_failure(error))
 
     def _wait_for_work(self) -> tuple[str, Message] | None:
-        """Wait for the next message to send; None when all is done."""
+        """Wait for the next message to send; None if nothing is left to send."""
         with self._changed:
             while not self._stopped:
                 now = time.monotonic()
@@ -180,7 +180,7 @@ class Notifier:
     def _waiting(self) -> dict[str, Message]:
         """The messages not sent yet, the most urgent first; replies need the message that they reply to."""
         message = self._message
-        if message and EXECUTION not in self._sent and EXECUTION not in self._given_up:
+        if message and EXECUTION not in self._sent and EXECUTION not in self._unsent:
             return {EXECUTION: message}
         edit = {EXECUTION: message} if message and self._can_edit and message != self._shown else {}
         # A decision edits the reply that asked for it; without that reply, the execution's message reports the decision.
@@ -260,7 +260,7 @@ class Notifier:
                 "malformed", f"{failure.text}; it is sent without formatting. Please report this as a bug"
             )
         elif failure.meaning in ("gone", "fixed") and subject.startswith(DECIDED):
-            self._give_up(subject, failure)
+            self._abandon(subject, failure)
         elif failure.meaning == "gone" and (is_edit or self._can_reply):
             self._can_reply, self._can_edit = False, self._can_edit and not is_edit
             self._warn("gone", f"{failure.text}; replies are posted in the channel itself")
@@ -273,14 +273,14 @@ class Notifier:
                 "away", f"{failure.text}; the messages for {self._name} are sent when Slack responds again"
             )
         else:
-            self._give_up(subject, failure)
+            self._abandon(subject, failure)
 
-    def _give_up(self, subject: str, failure: SlackFailure) -> None:
+    def _abandon(self, subject: str, failure: SlackFailure) -> None:
         """Leave one message unsent; a reply that Slack may have accepted is not sent again."""
-        self._given_up.add(subject)
+        self._unsent.add(subject)
         self._replies.pop(subject, None)
         self._can_edit = self._can_edit and subject != EXECUTION
-        self._warn("given up", f"a message to {self._name} may be missing: {failure.text}")
+        self._warn("abandoned", f"a message to {self._name} may be missing: {failure.text}")
 
     def _rest(self, seconds: float | None) -> float:
         """The pause before the next request: as long as Slack says, else longer each time."""
@@ -299,7 +299,7 @@ class Notifier:
 
 
 def close_all(notifiers: Sequence[Notifier], seconds: float = FLUSH_SECONDS) -> None:
-    """Have all of them send what is left at the same time, for at most `seconds`."""
+    """Let all of them send their remaining messages at the same time, for at most `seconds`."""
     deadline = time.monotonic() + seconds
     for notifier in notifiers:
         notifier.end_by(deadline)

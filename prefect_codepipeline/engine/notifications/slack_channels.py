@@ -1,4 +1,4 @@
-"""The Slack channels that people have stored, and what is decided from a message there."""
+"""The stored Slack channels, and the ways to decide an approval from a message there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a channel wants to be told."""
+"""What a channel receives."""
 
 from __future__ import annotations
 

@@ -48,9 +48,11 @@ def retry_stage_execution(
             f"execution {execution_id} has not started, or is not an execution of pipeline {pipeline_name!r}"
         )
     if not known.run["deployment_id"]:
-        raise ValidationException(f"execution {execution_id} was run at a terminal; run it again there")
+        raise ValidationException(
+            f"execution {execution_id} was run at a terminal, not by a worker; run it again there"
+        )
     if _is_unscheduled_retry(known):
-        schedule_again(execution_id)  # whoever asked was cut off before the run was told
+        schedule_again(execution_id)  # the process that requested the retry died before it scheduled the run
         return execution_id
     check_retryable(state, stage_name, retry_mode)
     check_room(state)

@@ -71,7 +71,7 @@ def keep_schedule(deployment: dict[str, Any], schedule: Schedule, replace: bool 
 
 
 def remove_schedule(deployment: dict[str, Any], rule: str) -> None:
-    """Remove a schedule. Raises `ValidationException` if there is none of that name."""
+    """Remove a schedule. Raises `ValidationException` if no schedule has that name."""
     name = str(deployment["name"])
     own = read_variable(_variable_name(name, rule))
     is_removed = own is not None and delete_variable(own)

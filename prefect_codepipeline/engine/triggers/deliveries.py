@@ -66,7 +66,7 @@ def find_endpoint(name: str) -> Endpoint | None:
     """The endpoint of the connection with that name, else of the pipeline; None if no host may send to it.
 
     Raises:
-        PrefectUnavailable: Prefect does not answer.
+        PrefectUnavailable: Prefect does not respond.
     """
     try:
         found = {name: find_named_connection(name)}

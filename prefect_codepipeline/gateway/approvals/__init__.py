@@ -1,1 +1,1 @@
-"""The page that shows what is to be approved, and takes the answer."""
+"""The page on which people read and decide approvals."""

@@ -1,1 +1,1 @@
-"""What people press in Slack."""
+"""The buttons and dialogs of Slack messages."""

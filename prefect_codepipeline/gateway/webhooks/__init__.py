@@ -1,1 +1,1 @@
-"""What git hosts tell of pushes and pull requests."""
+"""The webhooks of git hosts, for pushes and pull requests."""

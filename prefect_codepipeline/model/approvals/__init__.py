@@ -1,1 +1,1 @@
-"""Who may approve, and how an approval stands."""
+"""Who may approve, and the status of an approval."""

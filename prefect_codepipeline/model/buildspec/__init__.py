@@ -1,1 +1,1 @@
-"""Buildspecs, and what the builds of one say."""
+"""Buildspecs, and the reports of their builds."""

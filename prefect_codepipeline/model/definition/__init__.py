@@ -1,1 +1,1 @@
-"""What a pipeline says, as its definition spells it."""
+"""Pipeline definitions, in the format of CodePipeline's API."""

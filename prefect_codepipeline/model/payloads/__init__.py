@@ -1,7 +1,7 @@
 """Parse the webhook requests of git hosts into events: GitHub, GitLab, Bitbucket Cloud, Gitea and Forgejo, and the
 plain JSON format of this package.
 
-Nothing here checks who sent it: see `engine/triggers/webhook_signatures.py`.
+Nothing here authenticates the sender: see `engine/triggers/webhook_signatures.py`.
 """
 
 from __future__ import annotations

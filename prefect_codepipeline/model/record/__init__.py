@@ -1,1 +1,1 @@
-"""What happened in an execution, and what follows from it."""
+"""The facts of an execution, and the states and events that follow from them."""

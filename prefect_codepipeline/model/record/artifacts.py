@@ -1,4 +1,4 @@
-"""Revisions of sources, and artifacts as they are stored."""
+"""Revisions of sources, and stored artifacts."""
 
 from __future__ import annotations
 

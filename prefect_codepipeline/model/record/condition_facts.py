@@ -1,4 +1,4 @@
-"""Facts of conditions: what their rules were asked and answered, and what came of it."""
+"""Facts of conditions: the evaluations of their rules, the answers and the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fold the facts of executions into the states that CodePipeline shows."""
+"""Fold the facts of executions into the states that CodePipeline displays."""
 
 from __future__ import annotations
 

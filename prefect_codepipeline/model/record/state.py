@@ -1,4 +1,4 @@
-"""How executions, stages, actions and conditions stand, as CodePipeline shows it; `folding` makes it of facts.
+"""The states of executions, stages, actions and conditions, as CodePipeline displays them; `folding` computes them.
 
 All parts that need the state of an execution (the flow, the command line, Slack, Prefect's UI) use this module.
 """

@@ -1,1 +1,1 @@
-"""What starts pipelines: events of git hosts, webhooks, schedules."""
+"""The triggers of pipelines: events of git hosts, webhooks, schedules."""

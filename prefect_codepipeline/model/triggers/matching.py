@@ -18,7 +18,7 @@ from prefect_codepipeline.model.definition.declaration import (
     GitPushFilter,
     PipelineDeclaration,
 )
-from prefect_codepipeline.model.definition.git_globs import GlobError, compile_glob
+from prefect_codepipeline.model.definition.globs import GlobError, compile_glob
 from prefect_codepipeline.model.record.facts import TriggerType
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 

@@ -108,7 +108,7 @@ def _aws_cron(fields: list[str], text: str) -> Cron:
     minute, hour, day, month, weekday, year = (value.upper() for value in fields)
     if year != "*":
         raise ValueError(
-            f"{text!r}: Prefect's schedules do not support a year; use * and remove the schedule when it is over"
+            f"{text!r}: Prefect's schedules do not support a year; use * and remove the schedule after that year"
         )
     if (day == "?") == (weekday == "?"):
         raise ValueError(f"{text!r}: exactly one of day of the month and day of the week must be '?'")

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.problem import MOST_PROBLEMS, Problem, Severity, nearest
-from prefect_codepipeline.model.validation import buildspecs  # noqa: F401  its rules are listed with the others
+from prefect_codepipeline.model.validation import buildspecs  # noqa: F401  registers its rules
 from prefect_codepipeline.model.validation.actions import check_action_types, check_counts, check_fields
 from prefect_codepipeline.model.validation.artifacts import check_artifacts
 from prefect_codepipeline.model.validation.conditions import check_conditions, check_rules

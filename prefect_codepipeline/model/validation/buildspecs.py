@@ -1,4 +1,4 @@
-"""What CodeBuild demands of a buildspec; `prefect_codepipeline.model.buildspec.parsing` looks.
+"""CodeBuild's rules for buildspecs; `prefect_codepipeline.model.buildspec.parsing` checks them.
 
 https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html
 """

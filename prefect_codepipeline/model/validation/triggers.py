@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from prefect_codepipeline.model.definition.declaration import Declared, GitFilter, PipelineTriggerDeclaration
-from prefect_codepipeline.model.definition.git_globs import GlobError, compile_glob
+from prefect_codepipeline.model.definition.globs import GlobError, compile_glob
 from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.validation.rules import Pipeline, repeated, rules_of
 

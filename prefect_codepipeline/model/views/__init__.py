@@ -1,1 +1,1 @@
-"""How executions and definitions are shown."""
+"""Views of executions and definitions: pages, pictures, messages."""

@@ -1,4 +1,4 @@
-"""Texts of others in Slack: nothing in them may call anybody, or look like ours."""
+"""Escape external texts for Slack: they must not notify users or imitate messages of this package."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plain(text: str, length: int = 500) -> str:
 
 
 def link_to(url: str | None, label: str) -> str | None:
-    """A link with that label; None when the address cannot be shown as one."""
+    """A link with that label, or None if the URL must not be displayed as a link."""
     escaped = _escaped(web_link(url) or "")
     return f"<{escaped}|{label}>" if 0 < len(escaped) <= _LINK_URL else None
 

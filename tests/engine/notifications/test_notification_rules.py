@@ -86,7 +86,7 @@ class Channels:
             for name, wants in wants_of(self.settings).items()
         ]
         for notifier in notifiers:
-            notifier.tell(state, "http://127.0.0.1:4200/run", events)
+            notifier.queue(state, "http://127.0.0.1:4200/run", events)
         close_all(notifiers)
 
     def _channel(self, name: str) -> SlackChannel:

@@ -113,7 +113,7 @@ def notify(channel: SlackChannel) -> Callable[..., list[NotificationSent]]:
         posted: list[NotificationSent] = []
         notifier = Notifier(channel, facts or [], posted.append)
         for one in states:
-            notifier.tell(one, RUN_URL)
+            notifier.queue(one, RUN_URL)
         notifier.close(seconds)
         return posted
 
@@ -220,13 +220,13 @@ def test_an_approval_does_not_wait_behind_limited_edits(
     slack: Any, channel: SlackChannel, wait_for: Any
 ) -> None:
     notifier = Notifier(channel, [], lambda fact: None)
-    notifier.tell(state(), RUN_URL)
+    notifier.queue(state(), RUN_URL)
     wait_for(lambda: slack.history)
     slack.refuse(9, 429, "ratelimited", method="chat.update", **{"Retry-After": "60"})
-    notifier.tell(state(ENTERED), RUN_URL)
+    notifier.queue(state(ENTERED), RUN_URL)
     wait_for(lambda: slack.attempts == 2)
 
-    notifier.tell(WAITING, RUN_URL)
+    notifier.queue(WAITING, RUN_URL)
 
     wait_for(lambda: [method for method, _ in slack.history] == ["chat.postMessage"] * 2, 2)
     notifier.close()
@@ -245,7 +245,7 @@ def test_what_could_not_be_sent_is_sent_when_slack_is_back(
 ) -> None:
     slack.away = True
     notifier = Notifier(channel, [], lambda fact: None)
-    notifier.tell(WAITING, RUN_URL)
+    notifier.queue(WAITING, RUN_URL)
     wait_for(lambda: slack.attempts >= 2)
 
     slack.away = False
@@ -262,10 +262,10 @@ def test_an_approval_that_was_decided_while_slack_was_away_is_not_asked_for(
 ) -> None:
     slack.away = True
     notifier = Notifier(channel, [], lambda fact: None)
-    notifier.tell(WAITING, RUN_URL)
+    notifier.queue(WAITING, RUN_URL)
     wait_for(lambda: slack.attempts >= 1)
     decided = ApprovalDecided(at=NOW, token="t1", status="Approved", by="me")
-    notifier.tell(state(ENTERED, _started("Prod", "Ok"), _request(), decided), RUN_URL)
+    notifier.queue(state(ENTERED, _started("Prod", "Ok"), _request(), decided), RUN_URL)
 
     slack.away = False
     notifier.close()
@@ -278,9 +278,9 @@ def test_a_failure_that_was_retried_while_slack_was_away_is_still_told(
 ) -> None:
     slack.away = True
     notifier = Notifier(channel, [], lambda fact: None)
-    notifier.tell(state(ENTERED, _started("Prod", "Ship"), FAILED), RUN_URL)
+    notifier.queue(state(ENTERED, _started("Prod", "Ship"), FAILED), RUN_URL)
     wait_for(lambda: slack.attempts >= 1)
-    notifier.tell(state(ENTERED), RUN_URL)
+    notifier.queue(state(ENTERED), RUN_URL)
 
     slack.away = False
     notifier.close()
@@ -386,7 +386,7 @@ def test_a_record_that_cannot_be_written_stops_no_message(
         raise PrefectUnavailable("Prefect's API did not answer")
 
     notifier = Notifier(channel, [], fail)
-    notifier.tell(WAITING, RUN_URL)
+    notifier.queue(WAITING, RUN_URL)
     notifier.close()
 
     assert len(slack.messages) == 2
@@ -414,7 +414,7 @@ def test_nothing_is_tried_after_the_end(slack: Any, channel: SlackChannel, wait_
     slack.away = True
     before = set(threading.enumerate())
     notifier = Notifier(channel, [], lambda fact: None)
-    notifier.tell(state(), RUN_URL)
+    notifier.queue(state(), RUN_URL)
     notifier.close(1.5)
 
     wait_for(lambda: set(threading.enumerate()) <= before, 2)
@@ -428,7 +428,7 @@ def test_a_slack_that_is_not_there_loses_nothing_but_the_message(
     address: str, channel: SlackChannel, caplog: Any
 ) -> None:
     notifier = Notifier(channel.model_copy(update={"api_url": address}), [], lambda fact: None)
-    notifier.tell(state(), RUN_URL)
+    notifier.queue(state(), RUN_URL)
 
     with caplog.at_level(logging.DEBUG):
         notifier.close(1.2)
@@ -443,7 +443,7 @@ def test_states_are_taken_note_of_without_waiting(slack: Any, channel: SlackChan
     began = time.monotonic()
 
     for _ in range(200):
-        notifier.tell(WAITING, RUN_URL)
+        notifier.queue(WAITING, RUN_URL)
 
     assert time.monotonic() - began < 2
     notifier.close(0)

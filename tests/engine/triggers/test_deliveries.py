@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from serving import serving
 from waiting import until
 
-from prefect_codepipeline.actions.git.places import unheard
+from prefect_codepipeline.actions.git.places import triggers_without_webhook
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
@@ -233,9 +233,9 @@ def test_who_asks_for_pull_requests_is_told_when_nobody_tells_of_them(site: Site
     name = site.deploy(pullRequest=[{"events": ["OPEN"]}])
     declaration = newest_version(name)[1].masked()
 
-    assert unheard(declaration) == []
+    assert triggers_without_webhook(declaration) == []
     GitConnection(url_template="https://github.com/{FullRepositoryId}.git").save(site.name, overwrite=True)
-    (said,) = unheard(declaration)
+    (said,) = triggers_without_webhook(declaration)
     assert f"codepipeline connection webhook {site.name}" in said
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_codepipeline.model.definition.git_globs import GlobError, compile_glob
+from prefect_codepipeline.model.definition.globs import GlobError, compile_glob
 
 
 @pytest.mark.parametrize(

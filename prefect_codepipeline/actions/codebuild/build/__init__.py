@@ -1,1 +1,1 @@
-"""One build, run here as CodeBuild runs it."""
+"""Run one build on this machine, as CodeBuild runs it."""

@@ -158,7 +158,7 @@ class _Collection:
         found = [self.root / relative] if (self.root / relative).is_dir() else []
         if not found and re.search(r"[*?\[{]", relative):
             glob = compile_glob(relative.rstrip("/"))
-            found = [self.root / path for path in _directories_below(self.root) if glob.files.fullmatch(path)]
+            found = [self.root / path for path in _directories_below(self.root) if glob.files.matches(path)]
         for path in found:
             if not self._is_inside(path):
                 raise self._refusal("base-directory", text, "it leads out of the source")

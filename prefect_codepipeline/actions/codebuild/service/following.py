@@ -165,7 +165,7 @@ def _new_lines(watch: Watch, build_id: str, group: str, stream: str) -> Iterator
 
 
 def identifier(watch: Watch, build_id: str) -> str:
-    """What a batch calls one of its builds."""
+    """The identifier of a build in its batch."""
     for group in groups(watch):
         if str(group.get("currentBuildSummary", {}).get("arn", "")).endswith(f":build/{build_id}"):
             return str(group.get("identifier") or build_id)

@@ -1,4 +1,4 @@
-"""What a build in CodeBuild leaves: its variables and its artifacts."""
+"""The results of a build in CodeBuild: its variables and its artifacts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prefect_codepipeline.errors import ActionFailed
 
 
 def exported(watch: Watch) -> dict[str, str]:
-    """The output variables: what the builds exported."""
+    """The output variables: the variables that the builds exported."""
     exported: dict[str, str] = {}
     for build in watch.builds:
         for variable in build.get("exportedEnvironmentVariables") or ():

@@ -1,4 +1,4 @@
-"""What CodeBuild is asked to build: the project, and what the action overrides of it."""
+"""The request that starts a build in CodeBuild: the project, and the overrides of the action."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def build_request(
     context: ActionContext,
     place: Place | None,
 ) -> dict[str, Any]:
-    """What `StartBuild` or `StartBuildBatch` is asked for."""
+    """The arguments of `StartBuild` or `StartBuildBatch`."""
     name = project.aws_project_name or build.project_name
     known = _project_in_aws(clients, name)
     variables = {each.name: each for each in (*project.environment_variables, *build.variables)}

@@ -1,4 +1,4 @@
-"""The globs of trigger filters: Java's `glob:` language over whole names of branches, tags and files.
+"""Globs: Java's `glob:` language over whole names of branches, tags and files, for trigger filters and artifacts.
 
 A pattern is compiled to an automaton that reads each character of a name once. Unlike a regular expression with several
 stars, it cannot become slow for any pattern or name. All comparisons are case sensitive.
@@ -12,13 +12,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-# The cache of steps is cleared above this size; it only saves time.
+# The known steps of a glob are cleared above this number; they only save time.
 _MOST_STEPS = 10_000
 _Test = Callable[[str], bool]
 
 
 class GlobError(ValueError):
     """A pattern is not a valid glob; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Position:
+    """The states that the start of a name may lead to, and the known steps from there, by character."""
+
+    states: frozenset[int]
+    after: dict[str, _Position] = field(default_factory=dict)
 
 
 @dataclass
@@ -33,26 +41,29 @@ class Glob:
     tests: list[tuple[_Test, int] | None] = field(default_factory=lambda: [None])
     free: dict[int, list[int]] = field(default_factory=dict)
     at_start: dict[int, list[int]] = field(default_factory=dict)
-    _steps: dict[tuple[frozenset[int], str], frozenset[int]] = field(default_factory=dict)
+    _known: dict[frozenset[int], _Position] = field(default_factory=dict)
+    _start: _Position | None = None
+    _steps: int = 0
 
     def matches(self, name: str) -> bool:
         """Whether the pattern matches the whole name."""
-        states = self._closed({0}, at_start=True)
+        if self._start is None:
+            self._start = _Position(self._closed({0}, at_start=True))
+        position = self._start
         for character in name:
-            if not states:
-                return False
-            states = self._step(states, character)
-        return len(self.tests) - 1 in states
+            position = position.after.get(character) or self._step(position, character)
+        return len(self.tests) - 1 in position.states
 
-    def _step(self, states: frozenset[int], character: str) -> frozenset[int]:
-        known = self._steps.get((states, character))
-        if known is None:
-            if len(self._steps) >= _MOST_STEPS:
-                self._steps.clear()
-            arcs = (self.tests[state] for state in states)
-            taken = {arc[1] for arc in arcs if arc and arc[0](character)}
-            known = self._steps[states, character] = self._closed(taken, at_start=character == "/")
-        return known
+    def _step(self, before: _Position, character: str) -> _Position:
+        if self._steps >= _MOST_STEPS:
+            self._known, self._start, self._steps = {}, None, 0
+            before = _Position(before.states)
+        self._steps += 1
+        arcs = (self.tests[state] for state in before.states)
+        taken = {arc[1] for arc in arcs if arc and arc[0](character)}
+        states = self._closed(taken, at_start=character == "/")
+        before.after[character] = position = self._known.setdefault(states, _Position(states))
+        return position
 
     def _closed(self, states: set[int], at_start: bool) -> frozenset[int]:
         found, waiting = set(states), list(states)
@@ -81,29 +92,36 @@ class Glob:
         self.free[before] = [*self.free.get(before, []), loop]
         self.free[loop] = [after]
 
-    def folders(self) -> None:
-        """Append `**/`: any characters up to a slash, or nothing at the start of a path component."""
+    def folders(self, anywhere: bool) -> None:
+        """Append `**/`: any characters up to a slash, or nothing: `anywhere`, or at the start of a path component."""
         before = len(self.tests) - 1
         self.repeat(_any)
         self.take("/".__eq__)
-        self.at_start[before] = [len(self.tests) - 1]
+        skips = self.free if anywhere else self.at_start
+        skips.setdefault(before, []).append(len(self.tests) - 1)
 
 
 @lru_cache(maxsize=4096)
-def compile_glob(text: str) -> Glob:
+def compile_glob(text: str, *, no_folder_anywhere: bool = False) -> Glob:
     """Compile a pattern.
+
+    Args:
+        text: the pattern.
+        no_folder_anywhere: whether `a**/b` matches `ab`, as in artifacts. By default `**/` matches nothing only at the
+            start of a path component, as in the filters of triggers.
 
     Raises:
         GlobError: brackets or braces are not closed or nested, a range is reversed, or a backslash is the last character.
     """
-    return _Reader(text).read()
+    return _Reader(text, no_folder_anywhere).read()
 
 
 class _Reader:
     """Parses one pattern from left to right; `_begin` is the state before the alternatives of open braces."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, no_folder_anywhere: bool) -> None:
         self._text = text
+        self._no_folder_anywhere = no_folder_anywhere
         self._at = 0
         self._glob = Glob(text)
         self._begin: int | None = None
@@ -119,7 +137,7 @@ class _Reader:
     def _read_one(self) -> None:
         glob = self._glob
         if self._skip("**/"):
-            glob.folders()
+            glob.folders(self._no_folder_anywhere)
         elif self._skip("**"):
             glob.repeat(_any)
         elif self._skip("*"):
@@ -145,7 +163,7 @@ class _Reader:
 
     def _read_literal(self) -> str:
         if self._skip("\\") and self._at == len(self._text):
-            raise GlobError("nothing follows the backslash at the end")
+            raise GlobError("nothing follows the backslash at the end: it has nothing to escape")
         self._at += 1
         return self._text[self._at - 1]
 
@@ -193,7 +211,7 @@ def _ranges(members: str) -> list[tuple[str, str]]:
             high = members[at + 2]
             at += 2
         if high < low:
-            raise GlobError(f"the range {low}-{high} is in reverse order")
+            raise GlobError(f"bad character range {low}-{high}: it is in reverse order")
         found.append((low, high))
         at += 1
     return found
