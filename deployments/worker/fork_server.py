@@ -186,7 +186,7 @@ def _fork(server: ForkServer, request: dict[str, Any]) -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
-def _tell(server: ForkServer, **answer: Any) -> None:
+def _answer_with(server: ForkServer, **answer: Any) -> None:
     with contextlib.suppress(OSError):  # the worker, which waits for the answer, may have ended
         server.socket.sendall(json.dumps(answer).encode() + b"\n")
 

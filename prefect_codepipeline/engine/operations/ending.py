@@ -12,7 +12,7 @@ from prefect_codepipeline.engine.executions.lookup import KnownExecution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.engine.notifications.approval_messages import withdraw_buttons
 from prefect_codepipeline.engine.notifications.events import send_remaining_events
-from prefect_codepipeline.engine.notifications.report import tell_the_end
+from prefect_codepipeline.engine.notifications.report import publish_final_state
 from prefect_codepipeline.model.record.condition_facts import ConditionEnded, RuleAnswered
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
@@ -103,7 +103,7 @@ def end_from_outside(
         summary = end_record(state, way, by).summary if state else way.sentence
         end_run(execution.id, way.status, message or summary)
     withdraw_buttons(execution)
-    tell_the_end(execution.id)
+    publish_final_state(execution.id)
 
 
 def end_record(state: ExecutionState, way: Way, by: str = "") -> ExecutionFinished:
