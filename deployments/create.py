@@ -9,7 +9,7 @@ from typing import Any
 from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectNotFound
 
-from prefect_codepipeline.deployments.checking.runnable import check_runnable
+from prefect_codepipeline.deployments.checking.runnable import Runnable
 from prefect_codepipeline.engine.executions.definitions import (
     claim_version,
     newest_version,
@@ -29,7 +29,6 @@ from prefect_codepipeline.errors import (
     ValidationException,
 )
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.prefect_api.client import call_all, client
 
 # The functions that start executions are in `tasks`, because schedules use them too; they are re-exported here.
@@ -59,12 +58,14 @@ class Deployed:
 
 
 def deploy_pipeline(
-    declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL, deployed_by: str = "an unknown user"
+    definition: PipelineDeclaration | Runnable,
+    work_pool: str = DEFAULT_WORK_POOL,
+    deployed_by: str = "somebody",
 ) -> Deployed:
     """Create the pipeline, or update it to a new version if its definition differs from the newest version.
 
     Args:
-        declaration: the definition; its `version` is ignored and assigned here.
+        definition: is checked here, unless it was checked already; its `version` is ignored and assigned here.
         work_pool: the Prefect work pool whose workers run the executions.
         deployed_by: the user who deploys, for messages.
 
@@ -73,9 +74,7 @@ def deploy_pipeline(
         ConcurrentModificationException: another user created the same version at the same time.
         ValidationException: the work pool does not exist.
     """
-    errors = [problem for problem in check_runnable(declaration) if problem.severity == "error"]
-    if errors:
-        raise InvalidDefinition(errors, f"pipeline {declaration.name!r}")
+    declaration = Runnable.of(definition).declaration
     check_work_pool(work_pool)
     deployed = _claim(declaration)
     project(declaration.model_copy(update={"version": deployed.version}), work_pool)

@@ -10,7 +10,9 @@ from prefect_codepipeline.engine.executions.lookup import find_in_flight
 from prefect_codepipeline.engine.operations.projection import FLOW_NAME
 from prefect_codepipeline.engine.operations.schedules import schedule_variables
 from prefect_codepipeline.errors import PipelineNotFoundException, ValidationException
+from prefect_codepipeline.prefect_api.block_documents import delete_document
 from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.variables import delete_variable
 
 
 def delete_pipeline(name: str) -> int:
@@ -31,11 +33,11 @@ def delete_pipeline(name: str) -> int:
     _check_none_in_flight(name)
     # Oldest version first: without it, reconcile does not recreate the deployment during the deletion.
     for document in sorted(documents, key=_version):
-        call("DELETE", f"/block_documents/{document['id']}", expected=(404,))
+        delete_document(document["id"])
     if status != 404:
         call("DELETE", f"/deployments/{deployment['id']}", expected=(404,))
     for variable in [*read_gates(name).variables, *schedule_variables(name)]:
-        call("DELETE", f"/variables/{variable['id']}", expected=(404,))
+        delete_variable(variable)
     return len(documents)
 
 

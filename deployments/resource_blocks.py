@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.deployments.files.resource_kinds import BlockOf, blocks_of
-from prefect_codepipeline.deployments.listing import list_blocks
 from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.prefect_api.block_documents import create_block, field_problems, fields_by_name
 
 
 def make_blocks(resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -30,7 +30,7 @@ def make_blocks(resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def present(block: BlockOf) -> str | None:
     """The name of the existing connection with the same ConnectionArn or name, or None."""
-    for name, data in list_blocks("git-connection"):
+    for name, data in fields_by_name(GitConnection).items():
         if name == block.name or (
             block.connection_arn and data.get("connection_arn") == block.connection_arn
         ):
@@ -47,7 +47,8 @@ def _create(block: BlockOf) -> str:
         return f"{block.logical_id} ({block.type}): connection {existing!r} exists"
     try:
         connection = GitConnection(url_template=block.url_template, connection_arn=block.connection_arn)
-        connection.save(block.name)
+        if create_block(connection, block.name) is None:  # another process has created it just now
+            return f"{block.logical_id} ({block.type}): connection {block.name!r} exists"
     except ValueError as error:  # from Prefect, for an invalid name
         raise CodePipelineError(f"{block.logical_id}: block {block.name!r} was not saved: {error}") from None
     return (
@@ -60,15 +61,15 @@ def _create(block: BlockOf) -> str:
 
 def _create_project(block: BlockOf, fields: Mapping[str, Any]) -> str:
     what = f"{block.logical_id} ({block.type})"
-    if block.name in dict(list_blocks("codebuild-project")):
+    if block.name in fields_by_name(CodeBuildProject):
         return f"{what}: project {block.name!r} exists"
     try:
         project = CodeBuildProject(**fields)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        return f"{what}: kept as data: {problems}"
+        return f"{what}: kept as data: {field_problems(error)}"
     try:
-        project.save(block.name)
+        if create_block(project, block.name) is None:
+            return f"{what}: project {block.name!r} exists"
     except ValueError as error:  # from Prefect, for an invalid name
         raise CodePipelineError(f"{block.logical_id}: block {block.name!r} was not saved: {error}") from None
     return f"{what}: created project {block.name!r}" + (f"; {block.reason}" if block.reason else "")

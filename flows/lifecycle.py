@@ -10,7 +10,6 @@ from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
-from prefect.states import Cancelled, Completed, Failed
 
 from prefect_codepipeline.actions.registry import providers
 from prefect_codepipeline.engine.executions import gate
@@ -23,17 +22,15 @@ from prefect_codepipeline.engine.notifications.commit_statuses import CommitStat
 from prefect_codepipeline.engine.notifications.event_webhooks import EventPublisher
 from prefect_codepipeline.engine.notifications.events import PrefectEventPublisher
 from prefect_codepipeline.engine.notifications.report import Reporter
+from prefect_codepipeline.engine.operations.ending import PREFECT_USER, Way, conclusion, end_record, ended
 from prefect_codepipeline.engine.operations.retrying import write_retry
 from prefect_codepipeline.engine.operations.rollback import inherited_from
 from prefect_codepipeline.engine.operations.schedules import rule_of
-from prefect_codepipeline.engine.operations.stopping import end_as_stopped
 from prefect_codepipeline.model.record.artifacts import Inherited
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     AnyFact,
-    ExecutionFinished,
     ExecutionPinned,
-    PipelineExecutionStatus,
     ProcessLost,
     ProcessStarted,
     RetryRequested,
@@ -41,10 +38,11 @@ from prefect_codepipeline.model.record.facts import (
     StageExecutionStatus,
     StageFinished,
 )
-from prefect_codepipeline.model.record.state import ExecutionState, StageState
+from prefect_codepipeline.model.record.state import StageState
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.leases import holding_lease
+from prefect_codepipeline.prefect_api.runs import ended_state
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 
 # How long an execution waits at a gate in its process. After that it is suspended, and needs no process.
@@ -124,7 +122,7 @@ def _pass_gate(execution: Execution, stage_name: str) -> bool:
             suspend(execution.id, message, lambda: Wake(_is_wait_over(execution, visit)))
         entered, newer = waited or (False, None)
     if newer:
-        _end_as_superseded(execution, stage_name, newer)
+        execution.write(ended(execution.state, Way.SUPERSEDED, newer=newer, stage=stage_name))
     return entered
 
 
@@ -148,12 +146,6 @@ def _reason_to_wait(visit: gate.Visit) -> str:
         if closed and not closed.enabled:
             return f"waiting {where}: its {kind} transition was disabled by {closed.changed_by} ({closed.reason})"
     return f"waiting {where} behind execution {gates.holder(visit.stage) or 'before it'}"
-
-
-def _end_as_superseded(execution: Execution, stage_name: str, newer: str) -> None:
-    state = execution.state
-    summary = f"superseded by execution {newer} in front of stage {stage_name!r}"
-    execution.write(ExecutionFinished(at=utc_now(), epoch=state.epoch, status="Superseded", summary=summary))
 
 
 def finish_stage(execution: Execution, stage: StageState, status: StageExecutionStatus, summary: str) -> None:
@@ -192,44 +184,17 @@ def _release_finished_stage(execution: Execution) -> None:
 def finish_execution(execution: Execution) -> State[Any]:
     """Record how the execution ended and release its gates. The state of the flow run."""
     execution.check_is_ours()
-    final = execution.state.final or execution.write(_conclusion(execution))
+    final = execution.state.final or execution.write(conclusion(execution.state))
     if execution.declaration.execution_mode != "PARALLEL":
         gate.leave_all(execution.declaration.name, execution.id)
-    if final.status == "Succeeded":
-        return Completed(name="Succeeded", message=final.summary)
-    if final.status == "Failed":
-        return Failed(message=final.summary)
-    return Cancelled(name=final.status, message=final.summary)
-
-
-def _conclusion(execution: Execution) -> ExecutionFinished:
-    state = execution.state
-    status, summary = _outcome(state)
-    return ExecutionFinished(at=utc_now(), epoch=state.epoch, status=status, summary=summary)
-
-
-def _outcome(state: ExecutionState) -> tuple[PipelineExecutionStatus, str]:
-    for stage in state.stages:
-        if stage.finished and stage.finished.status == "Failed":
-            return "Failed", stage.finished.summary
-    if stop := state.stop:
-        return stop.ends_as, stop.summary
-    for stage in state.stages:
-        if stage.finished and stage.finished.status == "Stopped":
-            return "Stopped", stage.finished.summary
-    if state.pinned.rollback_target:
-        return (
-            "Succeeded",
-            f"stage {state.pinned.rollback_stage!r} is back at execution {state.pinned.rollback_target}",
-        )
-    return "Succeeded", f"all {len(state.stages)} stages succeeded"
+    return ended_state(final.status, final.summary)
 
 
 def _end_as_cancelled(execution: Execution) -> None:
     """Abandon the execution if its flow run was cancelled in Prefect. A worker that is shut down cancels nothing."""
     run = flow_run(execution.id)
     if run and run["state_type"] in ("CANCELLING", "CANCELLED"):
-        end_as_stopped(execution.refresh(), "Prefect UI or API", "cancelled in Prefect")
+        end_record(execution.refresh(), Way.CANCELLED_IN_PREFECT, PREFECT_USER)
         execution.refresh()
 
 
@@ -292,7 +257,7 @@ def _repair_after_earlier_process(execution: Execution, known: list[AnyFact], ru
                 )
             )
     if _is_retried_in_prefect(known, run_count):
-        write_retry(execution.record, execution.state, "Prefect UI or API")
+        write_retry(execution.record, execution.state, PREFECT_USER)
         execution.refresh()
     if execution.process > 1 and execution.declaration.execution_mode != "PARALLEL":
         _release_finished_stage(execution)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
-from prefect.states import Cancelled, Completed, Crashed, Failed, Scheduled
+from prefect.states import Completed, Crashed, Scheduled
 
 from prefect_codepipeline.engine.approvals.decision import (
     WAKE_ONLY,
@@ -23,11 +23,9 @@ from prefect_codepipeline.engine.notifications.approval_messages import (
     is_reminded,
     remind,
     reminder_due,
-    withdraw_buttons,
 )
-from prefect_codepipeline.engine.notifications.report import publish_final_state
+from prefect_codepipeline.engine.operations.ending import PREFECT_USER, Way, end_from_outside
 from prefect_codepipeline.engine.operations.projection import count_of_everything, project_missing
-from prefect_codepipeline.engine.operations.stopping import end_as_failed, end_as_stopped
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
 from prefect_codepipeline.flows.approval import form_of
 from prefect_codepipeline.model.record.facts import ApprovalRequested, ProcessLost, ProcessStarted
@@ -54,7 +52,6 @@ CANCELLED_LATELY = timedelta(hours=1)
 LOOK_AGAIN = timedelta(minutes=1)
 # Other types of work pools may pull an image before a process starts.
 OTHER_START_GRACE = timedelta(minutes=15)
-_CANCELLER, _CANCELLED = "Prefect UI or API", "cancelled in Prefect"
 _OPEN_STATES = ["RUNNING", "PAUSED", "CRASHED", "CANCELLING", "PENDING"]
 
 
@@ -181,13 +178,9 @@ def _conclude(execution: KnownExecution) -> list[str]:
     if state.final is None:
         if not is_stale(execution.id, server_time()):
             return []  # its process is alive and ends it
-        end_as_stopped(state, _CANCELLER, _CANCELLED)
     elif state.final.status != "Stopped":
         return []
-    message = state.final.summary if state.final else f"{_CANCELLER}: {_CANCELLED}"
-    client().set_flow_run_state(UUID(execution.id), Cancelled(name="Stopped", message=message), force=True)
-    withdraw_buttons(execution)
-    publish_final_state(execution.id)
+    end_from_outside(execution, Way.CANCELLED_IN_PREFECT, PREFECT_USER)
     return [f"execution {execution.id}: was cancelled in Prefect, and is Stopped now"]
 
 
@@ -279,12 +272,9 @@ def _resume_or_fail(execution: KnownExecution) -> list[str]:
     if run["deployment_id"] and (known == lost or not _was_taken_over(execution.id, known.at)):
         client().set_flow_run_state(UUID(execution.id), Scheduled(name="AwaitingRetry"))
         return [f"execution {execution.id}: its process died; it is resumed from its record"]
-    message = _reason_of_end(bool(run["deployment_id"]))
-    if execution.state and execution.state.final is None:
-        end_as_failed(execution.state, message)
-    client().set_flow_run_state(UUID(execution.id), Failed(message=message), force=True)
-    publish_final_state(execution.id)
-    return [f"execution {execution.id}: {message}"]
+    way = Way.DIED_TWICE if run["deployment_id"] else Way.DIED_IN_FOREGROUND
+    end_from_outside(execution, way)
+    return [f"execution {execution.id}: {way.sentence}"]
 
 
 def _was_taken_over(execution_id: str, lost_at: datetime) -> bool:
@@ -293,10 +283,3 @@ def _was_taken_over(execution_id: str, lost_at: datetime) -> bool:
     return any(
         state["type"] in ("PENDING", "RUNNING") and moment(state["timestamp"]) > lost_at for state in states
     )
-
-
-def _reason_of_end(is_deployed: bool) -> str:
-    if is_deployed:
-        return "its process died, and so did the process that resumed it; see the log of the worker"
-    # It was run in the foreground, at a terminal: no worker can resume it.
-    return "the process that ran it died; start it again with `codepipeline run`"

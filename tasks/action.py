@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,36 +13,37 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.logging import get_logger, get_run_logger
 from prefect.runtime import task_run
-from prefect.states import Cancelled, Completed, Failed
-from pydantic import ValidationError
 
-from prefect_codepipeline.actions.artifacts.storing import fetch_tree, store_tree
+from prefect_codepipeline.actions.artifacts.storing import store_tree
 from prefect_codepipeline.actions.registry import (
-    ActionConfiguration,
     ActionContext,
-    ActionProvider,
     ActionResult,
     get_provider,
     providers,
 )
-from prefect_codepipeline.actions.work import InputTree
-from prefect_codepipeline.blocks.pipeline_definition import MASK
+from prefect_codepipeline.engine.executions.attempt import (
+    SUMMARY_LENGTH,
+    attempting,
+    configuration_of,
+    displayed_configuration,
+    failure,
+    fetch_input,
+    reason_of,
+    task_state_of,
+)
 from prefect_codepipeline.engine.executions.process import Execution, current_execution
 from prefect_codepipeline.engine.executions.progress import ProgressReport
 from prefect_codepipeline.engine.executions.record import utc_now
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, CodePipelineError
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.definition.variables import resolve_action
 from prefect_codepipeline.model.record.artifacts import StoredArtifact
 from prefect_codepipeline.model.record.facts import ActionFinished, ActionStarted
 from prefect_codepipeline.model.record.state import ActionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.model.validation import problems_of
 from prefect_codepipeline.prefect_api.client import flow_run
 
 MAX_OUTPUT_VARIABLES_BYTES = 122_880
-SUMMARY_LENGTH = 2048
-_SCRATCH = "codepipeline-action-"
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -55,34 +53,25 @@ def run_action(stage_name: str, action_name: str) -> State[Any]:
     stage = execution.state.stage(stage_name)
     known = stage.action(action_name)
     if known.finished:
-        return _as_task_state(known.finished)
+        return task_state_of(known.finished)
     execution.check_is_ours()
     finished = _run(execution, stage, known)
-    return _as_task_state(execution.write(finished))
+    return task_state_of(execution.write(finished))
 
 
 def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionFinished:
-    logger = get_run_logger()
     identity = _identity(stage, known)
-    scratch = _make_scratch()
+    unexpected = (
+        f"Action {known.name!r} of stage {stage.name!r} failed unexpectedly: "
+        "a bug in its provider or in the engine"
+    )
     try:
-        outcome = _attempt(execution, stage, known, identity, scratch)
+        with attempting(get_run_logger(), unexpected) as scratch:
+            outcome = _attempt(execution, stage, known, identity, scratch)
     except ActionAbandoned as error:
         outcome = _interruption(execution, error)
-    except CodePipelineError as error:
-        outcome = _failure(error)
-    except (
-        Exception
-    ) as error:  # the one outer place: any other exception is a bug in the provider or the engine
-        logger.exception(
-            "Action %r of stage %r failed unexpectedly: a bug in its provider or in the engine",
-            known.name,
-            stage.name,
-        )
-        details = ErrorDetails(code="InternalError", message=f"{type(error).__name__}: {error}"[:5000])
-        outcome = {"status": "Failed", "error_details": details}
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    except ActionFailed as error:
+        outcome = failure(error)
     finished = ActionFinished(**identity, at=utc_now(), **outcome)
     _log_end(finished)
     return finished
@@ -113,7 +102,7 @@ def _attempt(
     finally:
         # An action whose variables cannot be resolved fails, and every failed action needs a started fact.
         execution.write(_start_fact(resolved, identity))
-    configuration = configuration_of(provider, resolved)
+    configuration = configuration_of(provider, f"action {action.name!r}", resolved.configuration)
     get_run_logger().info("Action %r of stage %r started", action.name, stage.name)
     context = make_context(execution, stage.name, resolved, identity["action_execution_id"], scratch)
     with ProgressReport(
@@ -138,13 +127,11 @@ def _identity(stage: StageState, known: ActionState) -> dict[str, Any]:
 
 
 def _start_fact(action: ActionDeclaration, identity: dict[str, Any]) -> ActionStarted:
-    provider = providers().get(action.action_type_id)
-    secrets = provider.secrets if provider else frozenset(action.configuration)
-    masked = {key: MASK if key in secrets else value for key, value in action.configuration.items()}
+    displayed = displayed_configuration(providers().get(action.action_type_id), action.configuration)
     run_id = str(task_run.id) if task_run.id else None
     inputs = [artifact.name for artifact in action.input_artifacts]
     return ActionStarted(
-        **identity, at=utc_now(), resolved_configuration=masked, input_artifacts=inputs, task_run_id=run_id
+        **identity, at=utc_now(), resolved_configuration=displayed, input_artifacts=inputs, task_run_id=run_id
     )
 
 
@@ -192,51 +179,13 @@ def _success(result: ActionResult, artifacts: list[StoredArtifact]) -> dict[str,
     }
 
 
-def _failure(error: CodePipelineError) -> dict[str, Any]:
-    failed = error if isinstance(error, ActionFailed) else ActionFailed(str(error), code="ConfigurationError")
-    return {
-        "status": "Failed",
-        "error_details": ErrorDetails(code=failed.code, message=str(failed)[:5000]),
-        "external_execution_id": failed.external_execution_id,
-        "external_execution_url": failed.external_execution_url,
-    }
-
-
 def _log_end(finished: ActionFinished) -> None:
-    details = finished.error_details
-    why = f": {details.message}" if details else f": {finished.summary}" if finished.summary else ""
+    reason = reason_of(finished)
+    why = f": {reason}" if reason else ""
     level = "info" if finished.status == "Succeeded" else "error"
     getattr(get_run_logger(), level)(
         "Action %r of stage %r %s%s", finished.action, finished.stage, finished.status, why
     )
-
-
-def _as_task_state(finished: ActionFinished) -> State[Any]:
-    if finished.status == "Succeeded":
-        return Completed(name="Succeeded", message=finished.summary)
-    if finished.status == "Abandoned":
-        return Cancelled(name="Abandoned", message=finished.summary)
-    details = finished.error_details
-    return Failed(message=details.message if details else finished.summary)
-
-
-def _make_scratch() -> Path:
-    """Create an empty directory for this process, and remove the directories of killed processes."""
-    for old in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
-        pid = old.name.removeprefix(_SCRATCH).partition("-")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def make_context(
@@ -255,60 +204,30 @@ def make_context(
         ActionFailed: an input artifact cannot be fetched; with code `ConfigurationError`, it was never produced.
     """
     provider = get_provider(action.action_type_id)
+    can_clone = action.action_type_id.provider == "CodeBuild"
+    inputs = (
+        fetch_input(
+            execution,
+            artifact.name,
+            scratch / "inputs" / artifact.name,
+            missing="the action that declares it as an output did not produce it",
+            why_no_clone=None if can_clone else "which only CodeBuild actions can use",
+        )
+        for artifact in action.input_artifacts
+    )
+    (scratch / "scratch").mkdir(parents=True, exist_ok=True)
     return ActionContext(
         pipeline_name=execution.declaration.name,
         pipeline_execution_id=execution.id,
         stage_name=stage_name,
         action=action,
         action_execution_id=action_execution_id,
-        scratch=_made(scratch / "scratch"),
+        scratch=scratch / "scratch",
         deadline=time.monotonic() + 60 * provider.timeout_in_minutes,
-        input_artifacts=_fetch_inputs(execution, provider, action, scratch),
+        input_artifacts=tuple(inputs),
         settings=execution.settings.for_action(stage_name, action.name),
         source_revision_override=execution.state.pinned.source_revisions.get(action.name),
         cancellation=execution.cancellation,
         logger=get_logger(__name__),
         store=execution.store,
     )
-
-
-def configuration_of(provider: ActionProvider, action: ActionDeclaration) -> ActionConfiguration:
-    """Validate the action's configuration for its provider. Raises `ActionFailed` with every problem."""
-    try:
-        return provider.configuration.model_validate(action.configuration)
-    except ValidationError as error:
-        problems = "; ".join(str(problem) for problem in problems_of(error))
-        raise ActionFailed(
-            f"configuration of action {action.name!r}: {problems}", code="ConfigurationError"
-        ) from None
-
-
-def _fetch_inputs(
-    execution: Execution, provider: ActionProvider, action: ActionDeclaration, scratch: Path
-) -> tuple[InputTree, ...]:
-    return tuple(
-        _fetch_input(execution, provider, artifact.name, scratch / "inputs" / artifact.name)
-        for artifact in action.input_artifacts
-    )
-
-
-def _fetch_input(execution: Execution, provider: ActionProvider, name: str, directory: Path) -> InputTree:
-    stored = execution.state.artifacts.get(name)
-    if stored is None:
-        raise ActionFailed(
-            f"input artifact {name!r} does not exist: the action that declares it as an output did not produce it",
-            code="ConfigurationError",
-        )
-    if stored.format == "CODEBUILD_CLONE_REF" and provider.action_type.provider != "CodeBuild":
-        raise ActionFailed(
-            f"input artifact {name!r} is a reference for a full clone (OutputArtifactFormat CODEBUILD_CLONE_REF), "
-            "which only CodeBuild actions can use; set CODE_ZIP on the source action",
-            code="ConfigurationError",
-        )
-    fetch_tree(execution.store, stored, _made(directory))
-    return InputTree(name, directory, stored.format, stored.revision_id)
-
-
-def _made(directory: Path) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory

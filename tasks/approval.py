@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_codepipeline.actions.registry import get_provider
+from prefect_codepipeline.engine.executions.attempt import configuration_of
 from prefect_codepipeline.engine.executions.process import current_execution
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import ActionFailed
@@ -23,7 +24,6 @@ from prefect_codepipeline.model.record.facts import (
     ApprovalRequested,
 )
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.tasks.action import configuration_of
 from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
 
 
@@ -91,7 +91,9 @@ def conclude_approval(stage_name: str, action_name: str) -> State[Any]:
 
 
 def _configuration(action: ActionDeclaration) -> ManualApprovalConfiguration:
-    configuration = configuration_of(get_provider(action.action_type_id), action)
+    configuration = configuration_of(
+        get_provider(action.action_type_id), f"action {action.name!r}", action.configuration
+    )
     assert isinstance(configuration, ManualApprovalConfiguration), (
         f"{action.action_type_id} is not a manual approval"
     )

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,14 +17,10 @@ from uuid import uuid4
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.states import Cancelled, Completed, Failed
-from pydantic import ValidationError
+from prefect.states import Completed
 
-from prefect_codepipeline.actions.artifacts.storing import fetch_tree
 from prefect_codepipeline.actions.rule_registry import (
-    RuleConfiguration,
     RuleContext,
-    RuleProvider,
     RuleResult,
     RuleType,
     WaitUntil,
@@ -34,13 +28,21 @@ from prefect_codepipeline.actions.rule_registry import (
     rule_providers,
 )
 from prefect_codepipeline.actions.work import CancellationToken, InputTree
-from prefect_codepipeline.blocks.pipeline_definition import MASK
+from prefect_codepipeline.engine.executions.attempt import (
+    SUMMARY_LENGTH,
+    attempting,
+    configuration_of,
+    displayed_configuration,
+    failure,
+    fetch_input,
+    reason_of,
+    task_state_of,
+)
 from prefect_codepipeline.engine.executions.process import Execution, current_execution
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import (
     ActionAbandoned,
     ActionFailed,
-    CodePipelineError,
     PrefectUnavailable,
     UnresolvedVariable,
 )
@@ -50,15 +52,9 @@ from prefect_codepipeline.model.definition.declaration import RuleDeclaration
 from prefect_codepipeline.model.definition.variables import Namespaces, resolve
 from prefect_codepipeline.model.record.condition_facts import RuleAnswered, RuleAsked, RuleWaits, override_key
 from prefect_codepipeline.model.record.state import ConditionState
-from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.model.validation import problems_of
 
-SUMMARY_LENGTH = 2048
-MESSAGE_LENGTH = 5000
 # A rule whose timeout passed during a wait is evaluated a last time, with this limit.
 LAST_ANSWER_SECONDS = 30.0
-# The prefix of the scratch directories of actions, so that those of killed processes are removed together.
-_SCRATCH = "codepipeline-action-"
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,13 @@ def place_of(
         pipeline_name=execution.declaration.name,
         pipeline_execution_id=execution.id,
         namespaces=execution.state.namespaces,
-        fetch_input=lambda name, directory: _fetch_input(execution, name, directory),
+        fetch_input=lambda name, directory: fetch_input(
+            execution,
+            name,
+            directory,
+            missing="the action that declares it as an output did not produce it",
+            why_no_clone="which rules do not support",
+        ),
         settings=execution.settings.for_action(stage_name, rule_name),
         cancellation=execution.cancellation,
         logger=logger,
@@ -130,17 +132,15 @@ def run_rule(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWait
     place.logger.info(
         "Evaluating rule %r (%s of stage %r)", rule.name, question.condition, question.stage_name
     )
+    unexpected = f"Rule {rule.name!r} failed with an unexpected error (a bug in the provider or the engine)"
     try:
-        answer = _evaluate(question, place)
+        with attempting(place.logger, unexpected) as scratch:
+            answer = _evaluate(question, place, scratch)
     except ActionAbandoned as error:
         answer = _outcome(question, status="Abandoned", summary=str(error))
-    except CodePipelineError as error:
-        answer = _failure(question, error)
-    except Exception as error:  # the only broad `except`: an error that a provider did not handle is a bug
-        place.logger.exception(
-            "Rule %r failed with an unexpected error (a bug in the provider or the engine)", rule.name
-        )
-        answer = _failure(question, ActionFailed(f"{type(error).__name__}: {error}", code="InternalError"))
+    except ActionFailed as error:
+        fields = failure(error)
+        answer = _outcome(question, summary=fields["error_details"].message[:SUMMARY_LENGTH], **fields)
     if isinstance(answer, RuleOutcome):
         answer = answer.model_copy(
             update={"resolved_configuration": _displayed_configuration(rule, place.namespaces)}
@@ -164,59 +164,27 @@ def resolve_rule(rule: RuleDeclaration, namespaces: Namespaces) -> RuleDeclarati
         raise UnresolvedVariable(f"rule {rule.name!r}: {error}") from None
 
 
-def configuration_of(provider: RuleProvider, rule: RuleDeclaration) -> RuleConfiguration:
-    """The rule's configuration, parsed by its provider's model. Raises `ActionFailed`, naming every problem."""
-    try:
-        return provider.configuration.model_validate(rule.configuration or {})
-    except ValidationError as error:
-        problems = "; ".join(str(problem) for problem in problems_of(error))
-        raise ActionFailed(
-            f"configuration of rule {rule.name!r}: {problems}", code="ConfigurationError"
-        ) from None
-
-
 def as_task_state(answer: RuleOutcome | RuleWait) -> State[Any]:
     """The state of the task run that evaluated the rule: one that ends in a wait has completed."""
     if isinstance(answer, RuleWait):
         return Completed(name="Waits", message=f"until {answer.at:%Y-%m-%d %H:%M:%S} UTC: {answer.summary}")
-    if answer.status == "Succeeded":
-        return Completed(name="Succeeded", message=answer.summary)
-    if answer.status == "Abandoned":
-        return Cancelled(name="Abandoned", message=answer.summary)
-    return Failed(message=_reason(answer))
+    return task_state_of(answer)
 
 
-def _evaluate(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWait:
+def _evaluate(question: RuleQuestion, place: RulePlace, scratch: Path) -> RuleOutcome | RuleWait:
     provider = get_rule_provider(RuleType.of(question.rule.rule_type_id))
     rule = resolve_rule(question.rule, place.namespaces)
-    configuration = configuration_of(provider, rule)
+    configuration = configuration_of(provider, f"rule {rule.name!r}", rule.configuration)
     minutes = rule.timeout_in_minutes or provider.timeout_in_minutes
     expires_at = question.started_at + timedelta(minutes=minutes)
-    with tempfile.TemporaryDirectory(
-        prefix=f"{_SCRATCH}{os.getpid()}-", ignore_cleanup_errors=True
-    ) as scratch:
-        context = RuleContext(
-            pipeline_name=place.pipeline_name,
-            pipeline_execution_id=place.pipeline_execution_id,
-            stage_name=question.stage_name,
-            condition=question.condition,
-            rule=rule,
-            rule_execution_id=question.rule_execution_id,
-            started_at=question.started_at,
-            now=question.now,
-            expires_at=expires_at,
-            scratch=_created(Path(scratch, "scratch")),
-            deadline=_deadline(question, expires_at),
-            memory=dict(question.memory),
-            input_artifacts=_fetch_inputs(place, rule, Path(scratch, "inputs")),
-            settings=place.settings,
-            cancellation=place.cancellation,
-            logger=place.logger,
-        )
+    try:
+        context = _make_context(question, place, rule, expires_at, scratch)
         context.check()
         result = provider.run(configuration, context)
-        if place.cancellation.cancelled:
-            context.check()
+    except PrefectUnavailable as error:
+        raise ActionFailed(str(error), code="SystemUnavailable") from error
+    if place.cancellation.cancelled:
+        context.check()
     if isinstance(result, RuleResult):
         return _outcome(
             question,
@@ -226,6 +194,33 @@ def _evaluate(question: RuleQuestion, place: RulePlace) -> RuleOutcome | RuleWai
             external_execution_url=result.external_execution_url,
         )
     return _wait(question, result, expires_at, minutes)
+
+
+def _make_context(
+    question: RuleQuestion, place: RulePlace, rule: RuleDeclaration, expires_at: datetime, scratch: Path
+) -> RuleContext:
+    inputs = [
+        place.fetch_input(artifact.name, _created(scratch / "inputs" / artifact.name))
+        for artifact in rule.input_artifacts or ()
+    ]
+    return RuleContext(
+        pipeline_name=place.pipeline_name,
+        pipeline_execution_id=place.pipeline_execution_id,
+        stage_name=question.stage_name,
+        condition=question.condition,
+        rule=rule,
+        rule_execution_id=question.rule_execution_id,
+        started_at=question.started_at,
+        now=question.now,
+        expires_at=expires_at,
+        scratch=_created(scratch / "scratch"),
+        deadline=_deadline(question, expires_at),
+        memory=dict(question.memory),
+        input_artifacts=tuple(inputs),
+        settings=place.settings,
+        cancellation=place.cancellation,
+        logger=place.logger,
+    )
 
 
 def _deadline(question: RuleQuestion, expires_at: datetime) -> float:
@@ -267,56 +262,13 @@ def _outcome(question: RuleQuestion, **fields: Any) -> RuleOutcome:
     )
 
 
-def _failure(question: RuleQuestion, error: CodePipelineError) -> RuleOutcome:
-    if isinstance(error, ActionFailed):
-        failed = error
-    else:
-        is_away = isinstance(error, PrefectUnavailable)
-        failed = ActionFailed(str(error), code="SystemUnavailable" if is_away else "ConfigurationError")
-    message = str(failed)[:MESSAGE_LENGTH]
-    return _outcome(
-        question,
-        status="Failed",
-        summary=message[:SUMMARY_LENGTH],
-        error_details=ErrorDetails(code=failed.code, message=message),
-        external_execution_id=failed.external_execution_id,
-        external_execution_url=failed.external_execution_url,
-    )
-
-
 def _displayed_configuration(rule: RuleDeclaration, namespaces: Namespaces) -> dict[str, str]:
     """The configuration for display: with variables resolved if possible, and secrets masked."""
-    provider = rule_providers().get(RuleType.of(rule.rule_type_id))
-    secrets = provider.secrets if provider else frozenset(rule.configuration or {})
     try:
-        values = resolve_rule(rule, namespaces).configuration or {}
+        values = resolve_rule(rule, namespaces).configuration
     except UnresolvedVariable:
-        values = rule.configuration or {}
-    return {key: MASK if key in secrets else value for key, value in values.items()}
-
-
-def _fetch_inputs(place: RulePlace, rule: RuleDeclaration, directory: Path) -> tuple[InputTree, ...]:
-    return tuple(
-        place.fetch_input(artifact.name, _created(directory / artifact.name))
-        for artifact in rule.input_artifacts or ()
-    )
-
-
-def _fetch_input(execution: Execution, name: str, directory: Path) -> InputTree:
-    stored = execution.state.artifacts.get(name)
-    if stored is None:
-        raise ActionFailed(
-            f"input artifact {name!r} does not exist: the action that declares it as an output did not produce it",
-            code="ConfigurationError",
-        )
-    if stored.format != "CODE_ZIP":
-        raise ActionFailed(
-            f"input artifact {name!r} is a reference for a full clone (OutputArtifactFormat {stored.format}), "
-            "which rules do not support; set CODE_ZIP on the source action",
-            code="ConfigurationError",
-        )
-    fetch_tree(execution.store, stored, directory)
-    return InputTree(name, directory, stored.format, stored.revision_id)
+        values = rule.configuration
+    return displayed_configuration(rule_providers().get(RuleType.of(rule.rule_type_id)), values)
 
 
 def _log(answer: RuleOutcome | RuleWait, place: RulePlace) -> None:
@@ -325,7 +277,7 @@ def _log(answer: RuleOutcome | RuleWait, place: RulePlace) -> None:
             "Rule %r waits until %s: %s", answer.rule, f"{answer.at:%Y-%m-%d %H:%M:%S} UTC", answer.summary
         )
         return
-    reason = _reason(answer)
+    reason = reason_of(answer)
     place.logger.log(
         logging.ERROR if answer.errored else logging.INFO,
         "Rule %r %s%s",
@@ -333,10 +285,6 @@ def _log(answer: RuleOutcome | RuleWait, place: RulePlace) -> None:
         answer.status,
         f": {reason}" if reason else "",
     )
-
-
-def _reason(outcome: RuleOutcome) -> str:
-    return outcome.error_details.message if outcome.error_details else outcome.summary
 
 
 def _created(directory: Path) -> Path:

@@ -12,6 +12,7 @@ from prefect_codepipeline.actions.codebuild.project.project_build import Project
 from prefect_codepipeline.actions.commands.containers import Compute, ContainerOptions, Engine
 from prefect_codepipeline.actions.commands.environment import BuildEnvironment, build_environment
 from prefect_codepipeline.actions.registry import ActionContext, get_provider
+from prefect_codepipeline.engine.executions.attempt import configuration_of
 from prefect_codepipeline.engine.executions.definitions import read_definition_block
 from prefect_codepipeline.engine.executions.lookup import KnownExecution
 from prefect_codepipeline.engine.executions.process import Execution
@@ -19,7 +20,7 @@ from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.variables import resolve_action
 from prefect_codepipeline.model.record.state import ActionState, StageState
-from prefect_codepipeline.tasks.action import configuration_of, make_context
+from prefect_codepipeline.tasks.action import make_context
 from prefect_codepipeline.tasks.providers.codebuild import CodeBuildConfiguration, wanted_build
 from prefect_codepipeline.tasks.providers.commands_compute import CommandsComputeConfiguration
 
@@ -55,7 +56,7 @@ def environment_of(
     execution = Execution(RecordOf(known.id), declaration, known.facts, process=0, can_suspend=False)
     resolved = resolve_action(action.action, execution.state.namespaces)
     provider = get_provider(resolved.action_type_id)
-    configuration = configuration_of(provider, resolved)
+    configuration = configuration_of(provider, f"action {action.name!r}", resolved.configuration)
     if not isinstance(configuration, (CommandsComputeConfiguration, CodeBuildConfiguration)):
         raise ActionFailed(
             f"action {action.name!r} is of type {resolved.action_type_id}, which runs no commands; `codepipeline shell` "

@@ -14,7 +14,7 @@ from prefect_codepipeline.deployments.checking.buildspecs import (
     is_something_else,
     looks_like_buildspec,
 )
-from prefect_codepipeline.deployments.checking.runnable import check_runnable
+from prefect_codepipeline.deployments.checking.runnable import Runnable, check_runnable
 from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
 from prefect_codepipeline.documents.document import Document, Place
 from prefect_codepipeline.documents.reading import MAX_BYTES
@@ -99,8 +99,8 @@ def _checked_buildspec(document: Document) -> CheckedFile:
     )
 
 
-def read_runnable(path: Path) -> tuple[PipelineDeclaration, list[Problem]]:
-    """The definition in a file, checked to be runnable, and its warnings.
+def read_runnable(path: Path) -> Runnable:
+    """The definition in a file, checked to be runnable.
 
     Raises:
         UnreadableDefinition: the file cannot be read, or contains no pipeline.
@@ -114,7 +114,7 @@ def read_runnable(path: Path) -> tuple[PipelineDeclaration, list[Problem]]:
     if errors or declaration is None:
         placed = [_placed(problem, written.place_of(problem.path)) for problem in errors]
         raise InvalidDefinition(sorted(placed, key=lambda problem: problem.line), str(path))
-    return declaration, problems
+    return Runnable(declaration, tuple(problems))
 
 
 def check_wire(wire: Any, check: Check = check_runnable) -> list[Problem]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from prefect_codepipeline.actions.catalog import built_in_action_types, has_plugins
+from prefect_codepipeline.deployments.checking.requirements import Provided
 from prefect_codepipeline.deployments.checking.runnable_rules import check_rule
 from prefect_codepipeline.model.definition.action_types import find_action_type
 from prefect_codepipeline.model.definition.conditions import ConditionKind, condition_of
@@ -18,12 +18,36 @@ from prefect_codepipeline.model.definition.declaration import (
     StageDeclaration,
 )
 from prefect_codepipeline.model.definition.variables import find_references
-from prefect_codepipeline.model.validation import Problem, nearest, problems_of, validate
+from prefect_codepipeline.model.problem import InvalidDefinition
+from prefect_codepipeline.model.validation import Problem, nearest, validate
 
 if TYPE_CHECKING:
     from prefect_codepipeline.actions.registry import ActionProvider
 
+_EXCEPTION = "InvalidActionDeclarationException"
 _LATER = "is not available yet; this version cannot run it"
+
+
+@dataclass(frozen=True)
+class Runnable:
+    """A definition that was checked and can run, so that nothing checks it again; `warnings` are about it."""
+
+    declaration: PipelineDeclaration
+    warnings: tuple[Problem, ...] = ()
+
+    @classmethod
+    def of(cls, definition: PipelineDeclaration | Runnable) -> Runnable:
+        """Check a definition, unless it was checked already.
+
+        Raises:
+            InvalidDefinition: it breaks rules or is not supported; lists every error.
+        """
+        if isinstance(definition, Runnable):
+            return definition
+        problems = check_runnable(definition)
+        if errors := [problem for problem in problems if problem.severity == "error"]:
+            raise InvalidDefinition(errors, f"pipeline {definition.name!r}")
+        return cls(definition, tuple(problems))
 
 
 def check_runnable(declaration: PipelineDeclaration, *, region: str | None = None) -> list[Problem]:
@@ -78,14 +102,13 @@ def _check_plugin(action: ActionDeclaration, path: str) -> Iterator[Problem]:
         yield Problem(
             f"{path}.actionTypeId",
             f"action type {kind} {_LATER}; available: {', '.join(names)}",
-            "InvalidActionDeclarationException",
+            _EXCEPTION,
             hint="" if find_action_type(kind) else nearest(str(kind), names),
             rule="not-available",
         )
     elif find_action_type(kind) is None:
         # Action types of AWS are checked by AWS's rules; their providers have no further requirements.
-        yield from _check_counts(action, known[kind], path)
-        yield from _check_configuration(action, known[kind], path)
+        yield from _check_requirements(action, known[kind], path)
 
 
 def _all_providers() -> Mapping[ActionTypeId, ActionProvider]:
@@ -97,47 +120,13 @@ def _all_providers() -> Mapping[ActionTypeId, ActionProvider]:
     return providers()
 
 
-def _check_counts(action: ActionDeclaration, provider: ActionProvider, path: str) -> Iterator[Problem]:
-    """Check the artifact counts of action types that are not AWS's, as their providers declare them."""
-    for what, artifacts, (least, most) in (
-        ("input", action.input_artifacts, provider.inputs),
-        ("output", action.output_artifacts, provider.outputs),
-    ):
-        declares = f"Action {action.name} declares {len(artifacts)} {what} artifacts which"
-        where = f"{path}.{what}Artifacts"
-        if len(artifacts) < least:
-            message = f"{declares} is less than the minimum count ({least})"
-            yield Problem(where, message, "InvalidActionDeclarationException")
-        if len(artifacts) > most:
-            message = f"{declares} exceeds the maximum count ({most})"
-            yield Problem(where, message, "InvalidActionDeclarationException")
-
-
-def _check_configuration(action: ActionDeclaration, provider: ActionProvider, path: str) -> Iterator[Problem]:
-    try:
-        provider.configuration.model_validate(action.configuration)
-    except ValidationError as error:
-        for problem, details in zip(problems_of(error, provider.configuration), error.errors(), strict=False):
-            key = str(details["loc"][0]) if details["loc"] else ""
-            if any(find_references(action.configuration.get(key, ""))):
-                continue  # can be checked only when its variables are known
-            # A missing key has no place in the file.
-            here = (
-                f"{path}.configuration.{problem.path}"
-                if key in action.configuration
-                else f"{path}.configuration"
-            )
-            yield Problem(
-                here,
-                _message(action.name, key, details["type"], problem.message),
-                "InvalidActionDeclarationException",
-                hint=problem.hint,
-            )
-
-
-def _message(action_name: str, key: str, kind: str, message: str) -> str:
-    if kind == "missing":
-        return f"Action configuration for action '{action_name}' is missing required configuration '{key}'"
-    if kind == "extra_forbidden":
-        return f"Action configuration for action '{action_name}' contains unknown configuration '{key}'"
-    return message
+def _check_requirements(action: ActionDeclaration, provider: ActionProvider, path: str) -> Iterator[Problem]:
+    provided = Provided("Action", action.name, path, _EXCEPTION)
+    yield from provided.check_count("input", len(action.input_artifacts), provider.inputs)
+    yield from provided.check_count("output", len(action.output_artifacts), provider.outputs)
+    for key, problem in provided.check_configuration(provider, action.configuration):
+        if any(find_references(action.configuration.get(key, ""))):
+            continue  # can be checked only when its variables are known
+        # A missing key has no place in the file.
+        below = f".{problem.path}" if key in action.configuration else ""
+        yield replace(problem, path=f"{path}.configuration{below}")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from prefect_codepipeline.actions.catalog import RULES_NOT_YET, built_in_rules
+from prefect_codepipeline.deployments.checking.requirements import Provided
 from prefect_codepipeline.model.definition.action_types import find_rule_type
 from prefect_codepipeline.model.definition.declaration import RuleDeclaration
 from prefect_codepipeline.model.definition.variables import find_references
-from prefect_codepipeline.model.validation import Problem, nearest, problems_of
+from prefect_codepipeline.model.validation import Problem, nearest
 
 if TYPE_CHECKING:
     from prefect_codepipeline.actions.rule_registry import RuleProvider
@@ -53,20 +53,10 @@ def _check_custom(rule: RuleDeclaration, path: str) -> Iterator[Problem]:
         hint = nearest(str(kind), known)
         yield Problem(f"{path}.ruleTypeId", no_provider(kind), _EXCEPTION, hint=hint, rule="not-available")
         return
-    yield from _check_counts(rule, provider, path)
+    provided = Provided("Rule", rule.name, path, _EXCEPTION)
+    yield from provided.check_count("input", len(rule.input_artifacts or ()), provider.inputs)
     yield from _check_commands(rule, provider, path)
-    yield from _check_configuration(rule, provider, path)
-
-
-def _check_counts(rule: RuleDeclaration, provider: RuleProvider, path: str) -> Iterator[Problem]:
-    count, (least, most) = len(rule.input_artifacts or ()), provider.inputs
-    declares = f"Rule {rule.name} declares {count} input artifacts which"
-    if count < least:
-        yield Problem(
-            f"{path}.inputArtifacts", f"{declares} is less than the minimum count ({least})", _EXCEPTION
-        )
-    if count > most:
-        yield Problem(f"{path}.inputArtifacts", f"{declares} exceeds the maximum count ({most})", _EXCEPTION)
+    yield from _check_configuration(rule, provider, provided)
 
 
 def _check_commands(rule: RuleDeclaration, provider: RuleProvider, path: str) -> Iterator[Problem]:
@@ -81,27 +71,14 @@ def _check_commands(rule: RuleDeclaration, provider: RuleProvider, path: str) ->
             yield Problem(f"{path}.commands[{index}]", "a command must be a single line", _EXCEPTION)
 
 
-def _check_configuration(rule: RuleDeclaration, provider: RuleProvider, path: str) -> Iterator[Problem]:
+def _check_configuration(
+    rule: RuleDeclaration, provider: RuleProvider, provided: Provided
+) -> Iterator[Problem]:
     configuration = rule.configuration or {}
-    try:
-        provider.configuration.model_validate(configuration)
-    except ValidationError as error:
-        for problem, details in zip(problems_of(error, provider.configuration), error.errors(), strict=False):
-            key = str(details["loc"][0]) if details["loc"] else ""
-            values = [configuration.get(key, "")] if key else configuration.values()
-            if any(any(find_references(value)) for value in values):
-                continue  # can be checked only when its variables are known
-            yield Problem(
-                f"{path}.configuration.{problem.path}" if problem.path else f"{path}.configuration",
-                _message(rule.name, key, details["type"], problem.message),
-                _EXCEPTION,
-                hint=problem.hint,
-            )
-
-
-def _message(rule_name: str, key: str, kind: str, message: str) -> str:
-    if kind == "missing":
-        return f"Rule configuration for rule '{rule_name}' is missing required configuration '{key}'"
-    if kind == "extra_forbidden":
-        return f"Rule configuration for rule '{rule_name}' contains unknown configuration '{key}'"
-    return message.removeprefix("Value error, ")
+    for key, problem in provided.check_configuration(provider, configuration):
+        values = [configuration.get(key, "")] if key else configuration.values()
+        if any(any(find_references(value)) for value in values):
+            continue  # can be checked only when its variables are known
+        below = f".{problem.path}" if problem.path else ""
+        message = problem.message.removeprefix("Value error, ")
+        yield replace(problem, path=f"{provided.path}.configuration{below}", message=message)

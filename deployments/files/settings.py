@@ -13,6 +13,7 @@ from prefect_codepipeline.model.approvals.policy import EVERYWHERE
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.problem import nearest
+from prefect_codepipeline.prefect_api.block_documents import save_block
 
 
 def read_settings_beside(definition: Path, declaration: PipelineDeclaration) -> PipelineSettings | None:
@@ -68,4 +69,4 @@ def _check_approvals(settings: PipelineSettings, declaration: PipelineDeclaratio
 
 def save_settings(pipeline_name: str, settings: PipelineSettings) -> None:
     """Save the settings as the block that the pipeline's executions read."""
-    settings.save(slug(pipeline_name), overwrite=True)
+    save_block(settings, slug(pipeline_name))

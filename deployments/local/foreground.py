@@ -7,25 +7,22 @@ from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
-from prefect.states import Cancelled
 
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
-from prefect_codepipeline.deployments.checking.runnable import check_runnable
+from prefect_codepipeline.deployments.checking.runnable import Runnable
 from prefect_codepipeline.deployments.create import check_start
 from prefect_codepipeline.engine.executions.definitions import keep_unnamed
 from prefect_codepipeline.engine.executions.lookup import TAG, pipeline_tag, read_execution
-from prefect_codepipeline.engine.notifications.report import publish_final_state
+from prefect_codepipeline.engine.operations.ending import Way, end_from_outside
 from prefect_codepipeline.engine.operations.projection import FLOW_NAME
-from prefect_codepipeline.engine.operations.stopping import end_as_stopped
 from prefect_codepipeline.flows.pipeline import pipeline
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.prefect_api.internals import save_anonymously
 
 
 def create_run(
-    declaration: PipelineDeclaration,
+    definition: PipelineDeclaration | Runnable,
     variables: Mapping[str, str],
     source_revisions: Mapping[str, str],
     started_by: str,
@@ -33,15 +30,13 @@ def create_run(
 ) -> FlowRun:
     """Create the flow run of an execution without a deployment. The deployed versions of the pipeline do not change.
 
-    `settings` are used instead of the pipeline's own settings.
+    The definition is checked here, unless it was checked already. `settings` are used instead of the pipeline's own settings.
 
     Raises:
         InvalidDefinition: the definition breaks rules or is not supported.
         ValidationException: an unknown variable or source action, or a missing value.
     """
-    errors = [problem for problem in check_runnable(declaration) if problem.severity == "error"]
-    if errors:
-        raise InvalidDefinition(errors, f"pipeline {declaration.name!r}")
+    declaration = Runnable.of(definition).declaration
     check_start(declaration, variables, source_revisions)
     labels = {
         "codepipeline.definition": str(keep_unnamed(declaration)),
@@ -65,13 +60,9 @@ def run_here(flow_run: FlowRun) -> State[Any]:
     try:
         state = run_flow(pipeline, flow_run=flow_run, parameters=flow_run.parameters, return_type="state")
     except KeyboardInterrupt:
-        message = "interrupted at the terminal"
-        if known := read_execution(str(flow_run.id)).state:
-            end_as_stopped(
-                known, str(flow_run.labels.get("codepipeline.started-by", "the terminal")), message
-            )
-        client().set_flow_run_state(flow_run.id, Cancelled(name="Stopped", message=message), force=True)
-        publish_final_state(str(flow_run.id))
+        by = str(flow_run.labels.get("codepipeline.started-by", "the terminal"))
+        way = Way.INTERRUPTED
+        end_from_outside(read_execution(str(flow_run.id)), way, by, message=way.sentence)
         raise
     assert isinstance(state, State), "a synchronous flow returns its state"
     return state

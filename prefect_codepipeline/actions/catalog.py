@@ -11,7 +11,9 @@ from typing import Any
 
 from prefect_codepipeline.model.definition.declaration import ActionTypeId
 
+# The entry-point groups in which other packages name their providers.
 PLUGINS = "prefect_codepipeline.providers"
+RULE_PLUGINS = "prefect_codepipeline.rules"
 _WORDS = {"category", "owner", "provider", "version"}
 # Rules of AWS that are not available yet, and the reason.
 RULES_NOT_YET = {
@@ -22,16 +24,16 @@ RULES_NOT_YET = {
 @cache
 def built_in_action_types() -> frozenset[ActionTypeId]:
     """The action types of the files in `tasks/providers/`."""
-    found = _decorated("providers", "action_provider")
-    return frozenset(ActionTypeId(**{"owner": "AWS", "version": "1", **given}) for given in found)
+    return frozenset(ActionTypeId(**given) for given in _decorated("providers", "action_provider"))
 
 
 @cache
 def built_in_rules() -> frozenset[str]:
     """The rule types of AWS that the files in `tasks/rules/` provide, as `Rule/AWS/Provider/1`."""
-    found = ({"owner": "AWS", "version": "1", **given} for given in _decorated("rules", "rule_provider"))
     return frozenset(
-        f"Rule/AWS/{given['provider']}/{given['version']}" for given in found if given["owner"] == "AWS"
+        f"Rule/AWS/{given['provider']}/{given['version']}"
+        for given in _decorated("rules", "rule_provider")
+        if given["owner"] == "AWS"
     )
 
 
@@ -42,7 +44,7 @@ def has_plugins() -> bool:
 
 
 def _decorated(folder: str, decorator: str) -> Iterator[dict[str, Any]]:
-    """The arguments of the decorator of each provider in a folder; they include the names of its type."""
+    """What names the type of each provider of a folder: arguments of its decorator, or their defaults."""
     for path in sorted((Path(__file__).parent.parent / "tasks" / folder).glob("*.py")):
         text = path.read_text("utf-8")
         start = text.find(f"\n@{decorator}(")
@@ -51,5 +53,6 @@ def _decorated(folder: str, decorator: str) -> Iterator[dict[str, Any]]:
             end = min(place for place in (after, text.find("\ndef ", start)) if place > 0)
             call = ast.parse(text[start + 2 : end].strip(), mode="eval").body
             assert isinstance(call, ast.Call)
-            yield {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg in _WORDS}
+            given = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg in _WORDS}
+            yield {"owner": "AWS", "version": "1", **given}
             start = after

@@ -1,4 +1,4 @@
-"""The interface of action providers, and the registry of all providers.
+"""The interface of action providers, and the registry of all action providers.
 
 A provider is one file in `tasks/providers/`: a configuration class and one function with `@action_provider`.
 """
@@ -8,19 +8,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_pascal
 
 from prefect_codepipeline.actions.catalog import PLUGINS
+from prefect_codepipeline.actions.type_registry import Provider, TypeRegistry
 from prefect_codepipeline.actions.work import CancellationToken, InputTree, OutputTree, TimedWork
-from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.declaration import (
     ActionCategory,
@@ -111,20 +107,20 @@ ProviderFunction = Callable[[Any, ActionContext], ActionResult]
 
 
 @dataclass(frozen=True)
-class ActionProvider:
+class ActionProvider(Provider):
     """The provider of one action type. `restartable`: the action may safely run again after a crash."""
 
     action_type: ActionTypeId
-    configuration: type[ActionConfiguration]
-    run: ProviderFunction
-    inputs: tuple[int, int]
     outputs: tuple[int, int]
-    timeout_in_minutes: int
     restartable: bool
-    secrets: frozenset[str]
 
 
-_registered: dict[ActionTypeId, ActionProvider] = {}
+_registry = TypeRegistry[ActionTypeId, ActionProvider](
+    "action type",
+    built_in="prefect_codepipeline.tasks.providers",
+    plugins=PLUGINS,
+    why_unknown=lambda wanted, known: f"no provider for action type {wanted}; registered: {known}",
+)
 
 
 def action_provider(
@@ -149,40 +145,26 @@ def action_provider(
         ValueError: another function is registered for the action type.
     """
 
-    def register(function: ProviderFunction) -> ProviderFunction:
-        action_type = ActionTypeId(category=category, owner=owner, provider=provider, version=version)
-        if action_type in _registered:
-            taken_by = _registered[action_type].run.__module__
-            raise ValueError(f"action type {action_type} has a provider already, in {taken_by}")
-        hints = iter(get_type_hints(function).values())
-        _registered[action_type] = ActionProvider(
+    action_type = ActionTypeId(category=category, owner=owner, provider=provider, version=version)
+    minutes = default_timeout(action_type) if timeout_in_minutes is None else timeout_in_minutes
+    return _registry.register(
+        action_type,
+        lambda configuration, function: ActionProvider(
             action_type=action_type,
-            configuration=next(hints),
+            configuration=configuration,
             run=function,
             inputs=inputs,
             outputs=outputs,
-            timeout_in_minutes=(
-                default_timeout(action_type) if timeout_in_minutes is None else timeout_in_minutes
-            ),
+            timeout_in_minutes=minutes,
             restartable=restartable,
             secrets=frozenset(secrets),
-        )
-        return function
-
-    return register
-
-
-@cache
-def _load() -> None:
-    import_module("prefect_codepipeline.tasks.providers")
-    for entry_point in entry_points(group=PLUGINS):
-        entry_point.load()
+        ),
+    )
 
 
 def providers() -> Mapping[ActionTypeId, ActionProvider]:
     """The providers of all action types that can run here, read only."""
-    _load()
-    return MappingProxyType(_registered)
+    return _registry.all()
 
 
 def get_provider(action_type: ActionTypeId) -> ActionProvider:
@@ -191,10 +173,4 @@ def get_provider(action_type: ActionTypeId) -> ActionProvider:
     Raises:
         ActionFailed: with code `ConfigurationError`, there is none; names the registered types.
     """
-    try:
-        return providers()[action_type]
-    except KeyError:
-        known = ", ".join(sorted(str(known) for known in _registered))
-        raise ActionFailed(
-            f"no provider for action type {action_type}; registered: {known}", code="ConfigurationError"
-        ) from None
+    return _registry.get(action_type)

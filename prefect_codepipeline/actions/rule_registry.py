@@ -1,4 +1,4 @@
-"""The interface of rule providers, and the registry of all providers.
+"""The interface of rule providers, and the registry of all rule providers.
 
 A provider is one file in `tasks/rules/`: a configuration class and one function with `@rule_provider`. Other
 packages add theirs with the entry-point group `prefect_codepipeline.rules` and the owner `Custom`.
@@ -10,17 +10,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, get_type_hints
+from typing import Any, Literal, NamedTuple
 
-from prefect_codepipeline.actions.catalog import RULES_NOT_YET
+from prefect_codepipeline.actions.catalog import RULE_PLUGINS, RULES_NOT_YET
 from prefect_codepipeline.actions.registry import ActionConfiguration
+from prefect_codepipeline.actions.type_registry import Provider, TypeRegistry
 from prefect_codepipeline.actions.work import CancellationToken, InputTree, TimedWork
-from prefect_codepipeline.errors import ActionFailed, CodePipelineError
+from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.conditions import ConditionKind, RuleOutcome
 from prefect_codepipeline.model.definition.declaration import RuleDeclaration, RuleTypeId
@@ -111,23 +108,31 @@ AbandonFunction = Callable[[Mapping[str, str]], None]
 
 
 @dataclass(frozen=True)
-class RuleProvider:
+class RuleProvider(Provider):
     """The provider of one rule type. `commands`: the rule has the field `commands`.
 
     `abandon` ends the work that a waiting rule started elsewhere, when its result is no longer needed.
     """
 
     rule_type: RuleType
-    configuration: type[RuleConfiguration]
-    run: RuleFunction
-    inputs: tuple[int, int]
     commands: bool
-    timeout_in_minutes: int
-    secrets: frozenset[str]
     abandon: AbandonFunction | None = None
 
 
-_registered: dict[RuleType, RuleProvider] = {}
+def _why_unknown(wanted: RuleType, known: str) -> str:
+    if wanted.owner == "AWS" and wanted.provider in RULES_NOT_YET:
+        return (
+            f"rule type {wanted} is not available yet: {RULES_NOT_YET[wanted.provider]}; available: {known}"
+        )
+    return f"there is no rule type {wanted}; available: {known}"
+
+
+_registry = TypeRegistry[RuleType, RuleProvider](
+    "rule type",
+    built_in="prefect_codepipeline.tasks.rules",
+    plugins=RULE_PLUGINS,
+    why_unknown=_why_unknown,
+)
 
 
 def rule_provider(
@@ -152,38 +157,25 @@ def rule_provider(
         ValueError: another function is registered for the rule type.
     """
 
-    def register(function: RuleFunction) -> RuleFunction:
-        rule_type = RuleType(owner, provider, version)
-        if rule_type in _registered:
-            raise ValueError(
-                f"rule type {rule_type} has a provider already, in {_registered[rule_type].run.__module__}"
-            )
-        _registered[rule_type] = RuleProvider(
+    rule_type = RuleType(owner, provider, version)
+    return _registry.register(
+        rule_type,
+        lambda configuration, function: RuleProvider(
             rule_type=rule_type,
-            configuration=next(iter(get_type_hints(function).values())),
+            configuration=configuration,
             run=function,
             inputs=inputs,
             commands=commands,
             timeout_in_minutes=timeout_in_minutes,
             secrets=frozenset(secrets),
             abandon=abandon,
-        )
-        return function
-
-    return register
-
-
-@cache
-def _load() -> None:
-    import_module("prefect_codepipeline.tasks.rules")
-    for entry_point in entry_points(group="prefect_codepipeline.rules"):
-        entry_point.load()
+        ),
+    )
 
 
 def rule_providers() -> Mapping[RuleType, RuleProvider]:
     """The providers of all rule types that can run here, read only."""
-    _load()
-    return MappingProxyType(_registered)
+    return _registry.all()
 
 
 def get_rule_provider(rule_type: RuleType) -> RuleProvider:
@@ -192,18 +184,12 @@ def get_rule_provider(rule_type: RuleType) -> RuleProvider:
     Raises:
         ActionFailed: with code `ConfigurationError`, there is none; names the registered types.
     """
-    try:
-        return rule_providers()[rule_type]
-    except KeyError:
-        raise ActionFailed(no_provider(rule_type), code="ConfigurationError") from None
+    return _registry.get(rule_type)
 
 
 def no_provider(rule_type: RuleType) -> str:
     """Why a rule type cannot run here, and which types can."""
-    known = ", ".join(sorted(map(str, rule_providers())))
-    if rule_type.owner == "AWS" and rule_type.provider in RULES_NOT_YET:
-        return f"rule type {rule_type} is not available yet: {RULES_NOT_YET[rule_type.provider]}; available: {known}"
-    return f"there is no rule type {rule_type}; available: {known}"
+    return _registry.why_unknown(rule_type)
 
 
 def abandon_rule(known: RuleState, why: str, now: datetime) -> RuleOutcome | None:

@@ -6,13 +6,23 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, MissingBlock
 from prefect_codepipeline.model.record.artifacts import ArtifactFormat
+
+_Found = TypeVar("_Found")
+
+
+def required(find: Callable[[], _Found]) -> _Found:
+    """What `find` returns. Raises `ActionFailed` with code `ConfigurationError` for its `MissingBlock`."""
+    try:
+        return find()
+    except MissingBlock as error:
+        raise ActionFailed(str(error), code="ConfigurationError") from None
 
 
 class CancellationToken:

@@ -12,6 +12,7 @@ from prefect_codepipeline.engine.approvals.links import GATEWAY_BLOCK, load_gate
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.gateway.slack.socket_mode import SocketModes
+from prefect_codepipeline.prefect_api.block_documents import create_block, save_block
 
 # Further requests are refused instead of waiting.
 _AT_ONCE = 500
@@ -38,9 +39,9 @@ def prepare_gateway(
         gateway = Gateway(url=url or (known.url if known else fallback_url), **_keys(known, has_new_key))
     except ValueError as error:
         raise CodePipelineError(f"--url {url!r} is not a valid web URL: {error}") from None
-    try:
-        gateway.save(GATEWAY_BLOCK, overwrite=known is not None)
-    except ValueError:  # another gateway, started at the same time, has created the block
+    if known:
+        save_block(gateway, GATEWAY_BLOCK)
+    elif create_block(gateway, GATEWAY_BLOCK) is None:  # by another gateway, started at the same time
         return load_gateway() or gateway
     return gateway
 

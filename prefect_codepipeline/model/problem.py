@@ -45,7 +45,7 @@ def nearest(name: str, known: Collection[str]) -> str:
     return f"did you mean {found[0]!r}?" if found else ""
 
 
-class InvalidDefinition(CodePipelineError):  # noqa: N818  named like the other errors
+class InvalidDefinition(CodePipelineError):  # noqa: N818  named as the errors beside it are
     """A definition breaks rules or needs a feature that is not supported; the message lists every problem."""
 
     def __init__(self, problems: Sequence[Problem], name: str = "the definition") -> None:

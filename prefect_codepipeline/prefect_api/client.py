@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx
@@ -143,6 +144,19 @@ def call_all(path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
         found += page
         if len(page) < PAGE:
             return found
+
+
+def path_segment(name: str) -> str | None:
+    """A name as one segment of a path, or None for a name that Prefect can know nothing under.
+
+    `..` would lead to another path of the API, and so would a slash behind a proxy that decodes it.
+
+    Example:
+        >>> path_segment("a?b"), path_segment(".."), path_segment("a/b")
+        ('a%3Fb', None, None)
+    """
+    is_possible = name not in ("", ".", "..") and "/" not in name and name.isprintable()
+    return quote(name, safe="") if is_possible else None
 
 
 def moment(text: str) -> datetime:

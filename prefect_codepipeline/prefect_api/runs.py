@@ -7,13 +7,15 @@ from typing import Any
 from uuid import UUID
 
 from prefect import get_run_logger
+from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 from prefect.exceptions import MissingContextError
-from prefect.states import Running, Scheduled
+from prefect.states import Cancelled, Completed, Failed, Running, Scheduled
 
 from prefect_codepipeline.prefect_api.client import client
 
 AnyLogger = logging.Logger | logging.LoggerAdapter[Any]
+RunState = State[Any]
 
 
 def run_logger(otherwise: AnyLogger) -> AnyLogger:
@@ -30,6 +32,20 @@ def ids_of_task_run() -> dict[str, UUID | None]:
     if context is None:
         return {}
     return {"task_run_id": context.task_run.id, "flow_run_id": context.task_run.flow_run_id}
+
+
+def ended_state(status: str, message: str) -> RunState:
+    """The state of a run whose execution, action or rule ended with this status."""
+    if status == "Succeeded":
+        return Completed(name=status, message=message)
+    if status == "Failed":
+        return Failed(message=message)
+    return Cancelled(name=status, message=message)
+
+
+def end_run(execution_id: str, status: str, message: str) -> None:
+    """Give a run, whatever its state, the state of an execution that ended with this status."""
+    client().set_flow_run_state(UUID(execution_id), ended_state(status, message), force=True)
 
 
 def schedule_again(execution_id: str) -> None:

@@ -13,7 +13,6 @@ from prefect_codepipeline.actions.git.source import (
     commit_variables,
     find_connection,
     read_source,
-    required,
 )
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
@@ -21,6 +20,7 @@ from prefect_codepipeline.actions.registry import (
     ActionResult,
     action_provider,
 )
+from prefect_codepipeline.actions.work import required
 from prefect_codepipeline.model.record.artifacts import ArtifactFormat
 
 

@@ -254,7 +254,7 @@ def test_a_policy_takes_two_people_and_neither_a_stranger_nor_a_form_without_a_n
     assert stolen.status_code == 403
     waiting = read_execution(known.id).state.stage("S1").action("Ok")
     assert [vote.approver.name for vote in waiting.votes] == ["User 1"]
-    assert "does not say who" in waiting.refusals[0].reason
+    assert "does not identify the user" in waiting.refusals[0].reason
     becomes(slack, ts, "Approved by User 1 (Slack) so far")
 
     done = decide_on_page(link_of(known, "Cleo@example.com"), "Approved")
@@ -320,7 +320,9 @@ def test_socket_mode_decides_and_a_stop_withdraws_the_buttons(world: Any, slack:
     stop_pipeline_execution(world.name, known.id, by="ops", reason="wrong branch", abandon=False)
     becomes(slack, second, "wrong branch")
 
-    assert [any(known.id in line and "reminded" in line for line in lines) for lines in reminded] == [
+    assert [
+        any(known.id in line and "a reminder of approval" in line for line in lines) for lines in reminded
+    ] == [
         False,
         True,
         False,

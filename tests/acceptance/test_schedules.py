@@ -121,7 +121,7 @@ def test_the_command_lists_refuses_and_removes(world: Any) -> None:
     add_schedule(world.name, again[1], rule="mornings", replace=True)
     for arguments, said in (
         ({"expression": "0 0 L * *"}, "Prefect's schedules do not support L, W and #"),
-        ({"expression": "0 0 * * *", "timezone": "Mars/Base"}, "no time zone 'Mars/Base'"),
+        ({"expression": "0 0 * * *", "timezone": "Mars/Base"}, "time zone 'Mars/Base' does not exist"),
         ({"expression": "0 0 * * *", "variables": {"nothing": "1"}}, "it has no variable 'nothing'"),
         ({"expression": "0 0 * * *", "rule": "a b"}, "'a b' has not"),
     ):
@@ -168,7 +168,7 @@ def test_a_rule_of_a_template_becomes_a_schedule(world: Any, tmp_path: Path) -> 
 
     said = " ".join(deployed.stdout.split())
     assert "created schedule 'nightly-release': cron(0 2 * * ? *)" in said, deployed.stdout + deployed.stderr
-    assert "Monthly (AWS::Events::Rule): no schedule is made of it: day of the month 'L'" in said
+    assert "Monthly (AWS::Events::Rule): no schedule created: day of the month 'L'" in said
     assert "Off (AWS::Events::Rule): disabled" in said
     (schedule,) = schedules_of(world.name)
     assert schedule.variables == {"target": "prod"}
@@ -190,7 +190,7 @@ def test_there_are_so_many_schedules_at_most(world: Any, monkeypatch: pytest.Mon
     deploy_pipeline(world.declare([world.action("Test")]))
     add_schedule(world.name, "rate(1 hour)", rule="one")
 
-    with pytest.raises(ValidationException, match="1 at most"):
+    with pytest.raises(ValidationException, match="has 1 schedules; the limit is 1"):
         add_schedule(world.name, "rate(1 hour)", rule="one-more")
 
 

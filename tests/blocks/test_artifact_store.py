@@ -79,7 +79,9 @@ def test_a_named_store_is_loaded_with_its_secrets(prefect_server):
 
 @pytest.mark.parametrize("name", ["nowhere", "No Such/Name?", "../default"])
 def test_a_missing_store_is_named_with_how_to_make_it(name, prefect_server):
-    with pytest.raises(MissingBlock, match=r"no ArtifactStore block .*prefect block create.*\.save\("):
+    with pytest.raises(
+        MissingBlock, match=r"^there is no ArtifactStore block .*prefect block create.*\.save\("
+    ):
         load_artifact_store(name)
 
 
@@ -104,7 +106,9 @@ def test_a_block_that_the_ui_saved_without_checking_it_is_named(prefect_server):
     saved.save("unchecked")
 
     with pytest.raises(
-        ActionFailed, match=r"'unchecked' cannot be used: url: .*is a relative path"
+        ActionFailed,
+        match=r"^ArtifactStore block 'unchecked' cannot be used: url: .*'artifacts' is a relative path.*; correct it in "
+        r"Prefect's UI$",
     ) as caught:
         load_artifact_store("unchecked")
     assert caught.value.code == "ConfigurationError"

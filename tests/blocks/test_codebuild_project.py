@@ -114,6 +114,7 @@ def test_a_block_that_cannot_be_used_says_why(prefect_server):
     call("PATCH", f"/block_documents/{saved}", {"data": {"timeout_in_minutes": 0}})
 
     with pytest.raises(
-        ActionFailed, match=r"block 'broken' cannot be used: timeout_in_minutes: .*; correct it"
+        ActionFailed,
+        match=r"^CodeBuildProject block 'broken' cannot be used: timeout_in_minutes: .*; correct it in Prefect's UI$",
     ):
         find_project("Broken")

@@ -82,14 +82,14 @@ class _Repeating(ABC):
 
     def __init__(self, set_up: SetUp) -> None:
         self._set_up = set_up
-        self._over = threading.Event()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> None:
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._ended.set()
         self._thread.join()
 
     def _run(self) -> None:

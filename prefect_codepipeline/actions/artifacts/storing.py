@@ -8,10 +8,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 import platformdirs
-from pydantic import ValidationError
 
 from prefect_codepipeline.actions.artifacts.archive_member import UnfitTreeError
 from prefect_codepipeline.actions.artifacts.archive_packing import pack, unpack
@@ -23,11 +21,11 @@ from prefect_codepipeline.actions.artifacts.places import (
     work_file,
     work_folder,
 )
-from prefect_codepipeline.actions.work import OutputTree
+from prefect_codepipeline.actions.work import OutputTree, required
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-from prefect_codepipeline.errors import ActionFailed, MissingBlock
+from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.record.artifacts import StoredArtifact
-from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.block_documents import find_block, missing_block
 
 FOLDER_VARIABLE = "PREFECT_CODEPIPELINE_ARTIFACTS"
 _CHUNK = 1 << 20
@@ -40,15 +38,15 @@ def load_artifact_store(name: str | None) -> ArtifactStore:
         MissingBlock: the named block does not exist.
         ActionFailed: with code `ConfigurationError`, the block's values are invalid.
     """
-    block = quote(name or "default", safe="")
-    path = f"/block_types/slug/artifact-store/block_documents/name/{block}?include_secrets=true"
-    status, document = call("GET", path, expected=(404, 422))
-    if status == 200:
-        return _from_document(name or "default", document["data"])
+    found = required(lambda: find_block(ArtifactStore, name or "default"))
+    if found:
+        return found
     if name:
-        raise MissingBlock(
-            f"there is no ArtifactStore block {name!r}; create it in Prefect's UI (`prefect block create "
-            f"artifact-store` prints the URL), or in Python: ArtifactStore(url='s3://bucket/prefix').save({name!r})"
+        raise missing_block(
+            ArtifactStore,
+            name,
+            command="`prefect block create artifact-store`, which prints the page of Prefect's UI, or in Python "
+            f"ArtifactStore(url='s3://bucket/prefix').save({name!r})",
         )
     folder = os.environ.get(FOLDER_VARIABLE) or (
         platformdirs.user_data_path("prefect-codepipeline") / "artifacts"
@@ -105,17 +103,6 @@ def _fetch(store: ArtifactStore, artifact: StoredArtifact, destination: Path) ->
             )
         destination.mkdir(parents=True, exist_ok=True)
         unpack(archive, destination, store)
-
-
-def _from_document(name: str, data: object) -> ArtifactStore:
-    try:
-        return ArtifactStore.model_validate(data)
-    except ValidationError as error:
-        problems = "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
-        raise ActionFailed(
-            f"the ArtifactStore block {name!r} cannot be used: {problems}; edit it in Prefect's UI under Blocks",
-            code="ConfigurationError",
-        ) from None
 
 
 def _hash(archive: Path) -> str:

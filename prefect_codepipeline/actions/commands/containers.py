@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.work import required
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.prefect_api.block_documents import find_block
 
 if TYPE_CHECKING:  # importing docker takes 0.2 s, which a pipeline on the host need not spend
     from docker import DockerClient
@@ -173,14 +175,14 @@ def _named_host(context: ActionContext) -> Any:  # Any: prefect_docker is import
     from prefect_docker.host import DockerHost
 
     name = str(context.settings.docker_host)
-    try:
-        return DockerHost.load(name)
-    except ValueError:
+    block = required(lambda: find_block(DockerHost, name))
+    if block is None:
         raise ActionFailed(
             f"the pipeline's settings name the DockerHost block {name!r}, which does not exist; "
             "create it in Prefect's UI, or leave docker_host empty for the local engine",
             code="ConfigurationError",
-        ) from None
+        )
+    return block
 
 
 def _has_image(client: DockerClient, context: ActionContext, options: ContainerOptions) -> bool:
@@ -229,14 +231,13 @@ def _registry_credentials(options: ContainerOptions) -> dict[str, str] | None:
     from prefect_docker.credentials import DockerRegistryCredentials
 
     name = options.registry_credentials
-    try:
-        block = DockerRegistryCredentials.load(name)
-    except ValueError:
+    block = required(lambda: find_block(DockerRegistryCredentials, name))
+    if block is None:
         raise ActionFailed(
             f"the project names the DockerRegistryCredentials block {name!r}, which does not exist; create it in "
             "Prefect's UI, or leave registry_credentials empty",
             code="ConfigurationError",
-        ) from None
+        )
     return {"username": block.username, "password": block.password.get_secret_value()}
 
 

@@ -13,14 +13,16 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from prefect_codepipeline.actions.commands.masking import parts_of_secret
 from prefect_codepipeline.actions.commands.processes import CLEAN_PATH
 from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.work import required
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import EnvironmentVariable
+from prefect_codepipeline.prefect_api.block_documents import find_block
 
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 CERTIFICATES = (
@@ -171,20 +173,28 @@ def secret_value(text: str, of: str) -> str:
 
 
 def _load_secret(reference: SecretReference, what: str) -> Any:  # Any: a Secret block holds any JSON
-    from prefect.blocks.system import Secret
-
-    for name in reference.block_names:
-        try:
-            block = cast("Secret[Any]", Secret.load(name))
-        except ValueError:
-            continue
-        # Not `get()`, which turns a text of digits into a number.
-        return block.value.get_secret_value()
+    found = find_secret(*reference.block_names)
+    if found is not None:  # a secret may be empty, and is false then
+        return found.get_secret_value()
     name = (reference.block_names or ["NAME"])[-1]
     raise ActionFailed(
         f"{what}: there is no Secret block {name!r}; create it with `codepipeline secret add {name}`",
         code="ConfigurationError",
     )
+
+
+def find_secret(*names: str) -> Any:  # Any: the value is any JSON
+    """What holds the value of the first Secret block that exists, or None.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, the block cannot be used.
+    """
+    from prefect.blocks.system import Secret
+
+    command = f"codepipeline secret add {names[0]}" if names else None
+    block = required(lambda: find_block(Secret, *names, command=command))
+    # Not `get()`, which turns a text of digits into a number.
+    return None if block is None else block.value
 
 
 def pick_key(value: Any, key: str, what: str, remedy: str) -> Any:

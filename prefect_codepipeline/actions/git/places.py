@@ -13,15 +13,15 @@ from prefect_codepipeline.actions.git.process import Access
 from prefect_codepipeline.actions.git.source import (
     GitSource,
     access_to,
-    all_connections,
     find_connection,
     find_named_connection,
-    required,
 )
+from prefect_codepipeline.actions.work import required
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.triggers.matching import CODECOMMIT, CONNECTION, GitPlace, git_places
+from prefect_codepipeline.prefect_api.block_documents import fields_by_name
 
 
 class Connections:
@@ -64,7 +64,7 @@ class Connections:
     def _blocks(self) -> dict[str, dict[str, Any]]:
         """The fields of each connection block, with masked secrets."""
         if self._listed is None:
-            self._listed = dict(all_connections())
+            self._listed = fields_by_name(GitConnection)
         return self._listed
 
     def connection(self, place: GitPlace) -> GitConnection:

@@ -6,32 +6,28 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from prefect_codepipeline.actions.git.mirror import Commit, Mirror, clone, pin, read_commit, with_mirror
 from prefect_codepipeline.actions.git.process import Access
 from prefect_codepipeline.actions.git.tree import Export, export_commit
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult
-from prefect_codepipeline.actions.work import OutputTree
+from prefect_codepipeline.actions.work import OutputTree, required
 from prefect_codepipeline.blocks.git_connection import GitConnection, check_url, host_and_path
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
 from prefect_codepipeline.model.record.artifacts import ArtifactFormat, SourceRevision
-from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.block_documents import fields_by_name, find_block, missing_block
 
 CLONE_REFERENCE_FILE = "codebuild-clone-ref.json"
 MAX_MESSAGE_BYTES = 100 * 1024
 SUMMARY_LENGTH = 2048
-_BLOCK_TYPE = "git-connection"
 _GITHUB = "https://github.com/{FullRepositoryId}.git"
-_PAGE_SIZE = 200
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ def find_connection(value: str) -> GitConnection:
     if len(names) > 1:
         raise ActionFailed(
             f"GitConnection blocks {', '.join(map(repr, names))} all have the ConnectionArn {value!r}; "
-            f"delete all but one with: prefect block delete {_BLOCK_TYPE}/{names[-1]}",
+            f"delete all but one with: prefect block delete git-connection/{names[-1]}",
             code="ConfigurationError",
         )
     return find_named_connection(names[0])
@@ -79,19 +75,11 @@ def find_named_connection(*names: str, url: str = _GITHUB) -> GitConnection:
         MissingBlock: there is none; the text names the command that creates the first.
         ActionFailed: with code `ConfigurationError`, the block is malformed.
     """
-    for name in names:
-        if connection := _read_connection(name):
-            return connection
-    known = " or ".join(repr(name) for name in names)
-    raise MissingBlock(f"there is no GitConnection block {known}; create it with: {_command(names[0], url)}")
-
-
-def required(find: Callable[[], GitConnection]) -> GitConnection:
-    """The connection. Raises `ActionFailed` with code `ConfigurationError` if it is missing."""
-    try:
-        return find()
-    except MissingBlock as error:
-        raise ActionFailed(str(error), code="ConfigurationError") from None
+    command = _command(names[0], url)
+    connection = required(lambda: find_block(GitConnection, *names, command=command))
+    if connection is None:
+        raise missing_block(GitConnection, *names, command=command)
+    return connection
 
 
 def read_source(
@@ -173,7 +161,7 @@ def _clone(mirror: Mirror, branch: str, commit: str, destination: Path) -> None:
 
 def _connection_of(url: str, repository: str) -> GitConnection:
     """The connection whose template gives that URL, or one without credentials if there is none."""
-    for name, data in all_connections():
+    for name, data in fields_by_name(GitConnection).items():
         with suppress(ValueError, LookupError):  # pydantic's ValidationError is a ValueError
             if GitConnection(url_template=data["url_template"]).repository_url(repository) == url:
                 return find_named_connection(name)
@@ -263,42 +251,8 @@ def _some(paths: tuple[str, ...]) -> str:
 
 
 def _names_of_connections_with(arn: str) -> list[str]:
-    return [name for name, data in all_connections() if data.get("connection_arn") == arn]
-
-
-def all_connections() -> Iterator[tuple[str, dict[str, Any]]]:
-    """The name of each connection block and its fields, with masked secrets."""
-    for offset in range(0, 100_000, _PAGE_SIZE):
-        _, documents = call(
-            "POST",
-            "/block_documents/filter",
-            {
-                "block_types": {"slug": {"any_": [_BLOCK_TYPE]}},
-                "block_documents": {"is_anonymous": {"eq_": False}},
-                "limit": _PAGE_SIZE,
-                "offset": offset,
-            },
-        )
-        yield from ((each["name"], each["data"]) for each in documents)
-        if len(documents) < _PAGE_SIZE:
-            break
-
-
-def _read_connection(name: str) -> GitConnection | None:
-    status, document = call(
-        "GET",
-        f"/block_types/slug/{_BLOCK_TYPE}/block_documents/name/{quote(name, safe='')}?include_secrets=true",
-        expected=(404, 422),
-    )
-    if status != 200:
-        return None
-    try:
-        return GitConnection.model_validate(document["data"])
-    except ValidationError as error:
-        problems = "; ".join(f"{each['loc'][0]}: {each['msg']}" for each in error.errors(include_input=False))
-        raise ActionFailed(
-            f"GitConnection block {name!r} cannot be used: {problems}; correct it", code="ConfigurationError"
-        ) from None
+    fields = fields_by_name(GitConnection)
+    return [name for name, data in fields.items() if data.get("connection_arn") == arn]
 
 
 def _command(name: str, url: str, arn: str | None = None) -> str:

@@ -44,11 +44,11 @@ def deploy(
     if not files:
         raise CodePipelineError("deploy takes one or more files")
     checked = [read_runnable(file) for file in files]
-    declarations = [declaration for declaration, _ in checked]
+    declarations = [runnable.declaration for runnable in checked]
     settings = [read_settings_beside(*each) for each in zip(files, declarations, strict=True)]
     beside = [read_beside(file) for file in files]
-    for file, (_, warnings) in zip(files, checked, strict=True):
-        for problem in warnings:
+    for file, runnable in zip(files, checked, strict=True):
+        for problem in runnable.warnings:
             console.print(Text(f"{file}: warning: {problem}", "yellow"))
     connect()
     from prefect_codepipeline.actions.git.places import triggers_without_webhook
@@ -59,14 +59,14 @@ def deploy(
     from prefect_codepipeline.deployments.resource_transitions import disable_declared
     from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
 
-    for declaration, own_settings, own_beside in zip(declarations, settings, beside, strict=True):
+    for runnable, own_settings, own_beside in zip(checked, settings, beside, strict=True):
         if own_settings:
-            save_settings(declaration.name, own_settings)
+            save_settings(runnable.declaration.name, own_settings)
         created = make_blocks(own_beside.resources)
-        deployed = deploy_pipeline(declaration, pool, who())
+        deployed = deploy_pipeline(runnable, pool, who())
         more = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
         _print_result(deployed, [*created, *more])
-        for sentence in triggers_without_webhook(declaration):
+        for sentence in triggers_without_webhook(runnable.declaration):
             console.print(Text(f"  warning: {sentence}", "yellow"))
         for stage in disable_declared(deployed, own_beside.properties, who()):
             console.print(

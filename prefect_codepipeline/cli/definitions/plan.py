@@ -91,11 +91,11 @@ def _where(file: Path, declaration: PipelineDeclaration) -> tuple[dict[tuple[str
 
 def _blocks() -> Blocks | None:
     """The server's blocks, or None without a server: a plan does not need one."""
-    from prefect_codepipeline.deployments.listing import list_blocks
+    from prefect_codepipeline.prefect_api.block_documents import fields_by_name
 
     try:
         connect()
-        return {kind: dict(list_blocks(kind)) for kind in _KINDS}
+        return {kind: fields_by_name(kind) for kind in _KINDS}
     except PrefectUnavailable:
         return None
 

@@ -34,15 +34,15 @@ def run(
 
     variables = pairs(variable, "--variable")
     revisions = pairs(source_revision, "--source-revision")
-    declaration, _ = read_runnable(file)
-    settings = read_settings_beside(file, declaration)
+    runnable = read_runnable(file)
+    settings = read_settings_beside(file, runnable.declaration)
     with _server() as api_url:
         use(api_url)
         from prefect_codepipeline.deployments.local.foreground import create_run
         from prefect_codepipeline.prefect_api.ui import run_url
 
-        flow_run = create_run(declaration, variables, revisions, who(), settings)
-        console.print(Text(f"{declaration.name}: execution {flow_run.id}"))
+        flow_run = create_run(runnable, variables, revisions, who(), settings)
+        console.print(Text(f"{runnable.declaration.name}: execution {flow_run.id}"))
         console.print(Text(f"in Prefect's UI: {run_url(str(flow_run.id))}"))
         return _run_and_display(flow_run, approve)
 

@@ -78,7 +78,7 @@ def add_connection(
 def list_connections(*, json: AsJson = False) -> int:
     """List the connections to git hosts."""
     connect()
-    from prefect_codepipeline.deployments.listing import list_blocks
+    from prefect_codepipeline.prefect_api.block_documents import fields_by_name
 
     found = [
         {
@@ -87,7 +87,7 @@ def list_connections(*, json: AsJson = False) -> int:
             "arn": data.get("connection_arn"),
             "webhook": bool(data.get("webhook_secret")),
         }
-        for name, data in list_blocks("git-connection")
+        for name, data in fields_by_name("git-connection").items()
     ]
     if json:
         print_json(found)
@@ -161,18 +161,15 @@ def add_secret(name: str, *, value_stdin: bool = False) -> int:
 
 def save_block(kind: type, name: str, fields: dict[str, object]) -> None:
     """Save a block, replacing an existing one. Raises `CodePipelineError`, whose message contains no secret."""
-    try:
-        kind(**fields).save(name, overwrite=True)
-    except ValueError as error:  # pydantic's and Prefect's errors for fields and names
-        raise CodePipelineError(f"block {name!r} was not saved: {_message(error)}") from None
-
-
-def _message(error: ValueError) -> str:
     from pydantic import ValidationError
 
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-    return str(error)
+    from prefect_codepipeline.prefect_api import block_documents
+
+    try:
+        block_documents.save_block(kind(**fields), name)
+    except ValueError as error:  # pydantic's and Prefect's errors for fields and names
+        wrong = block_documents.field_problems(error) if isinstance(error, ValidationError) else error
+        raise CodePipelineError(f"block {name!r} was not saved: {wrong}") from None
 
 
 def _read(path: Path | None) -> str | None:

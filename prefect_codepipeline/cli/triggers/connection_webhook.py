@@ -65,6 +65,7 @@ def set_webhook(
     from prefect_codepipeline.actions.git.source import find_named_connection
     from prefect_codepipeline.blocks.git_connection import kind_of_host
     from prefect_codepipeline.engine.approvals.links import load_gateway
+    from prefect_codepipeline.prefect_api.block_documents import save_block
 
     connection = find_named_connection(name)
     secret = None if off else read_secret("secret", True) if secret_stdin else secrets.token_urlsafe(32)
@@ -73,7 +74,7 @@ def set_webhook(
         changed = type(connection)(**{**dict(connection), **changes})
     except ValidationError as error:
         raise CodePipelineError(f"connection {name!r}: {error.errors()[0]['msg']}") from None
-    changed.save(name, overwrite=True)
+    save_block(changed, name)
     if secret is None:
         print_line(f"connection {name!r} has no webhook; its repositories are polled each minute")
         return 0

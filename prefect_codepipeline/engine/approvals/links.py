@@ -9,15 +9,13 @@ import base64
 import binascii
 import hashlib
 from datetime import datetime
-from urllib.parse import quote
 
 from itsdangerous import BadSignature, Signer
-from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.gateway import Gateway
-from prefect_codepipeline.errors import InvalidApprovalTokenException, MissingBlock
+from prefect_codepipeline.errors import InvalidApprovalTokenException
 from prefect_codepipeline.model.approvals.target import ApprovalTarget, Purpose, pack, unpack
-from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.block_documents import find_block
 
 GATEWAY_BLOCK = "default"
 APPROVALS_PATH = "/approvals/"
@@ -33,18 +31,7 @@ def load_gateway() -> Gateway | None:
         MissingBlock: the block exists and its values are invalid.
         PrefectUnavailable: the API does not respond.
     """
-    path = (
-        f"/block_types/slug/{Gateway._block_type_slug}/block_documents/name/{quote(GATEWAY_BLOCK)}"
-        "?include_secrets=true"
-    )
-    status, document = call("GET", path, expected=(404, 422))
-    if status != 200:
-        return None
-    try:
-        return Gateway.model_validate(document["data"])
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise MissingBlock(f"the gateway's block {GATEWAY_BLOCK!r} cannot be used: {wrong}") from None
+    return find_block(Gateway, GATEWAY_BLOCK)
 
 
 def sign(gateway: Gateway, target: ApprovalTarget, purpose: Purpose) -> str:

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
-
-from pydantic import ValidationError
 
 from prefect_codepipeline.actions.registry import providers
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition, document_name
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
-from prefect_codepipeline.errors import MissingBlock, PipelineNotFoundException
+from prefect_codepipeline.errors import PipelineNotFoundException
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.prefect_api.client import PAGE, call, call_all, client
-from prefect_codepipeline.prefect_api.internals import find_block, save_anonymously
-
-DEFINITION_TYPE = "pipeline-definition"
+from prefect_codepipeline.prefect_api.block_documents import (
+    block_of,
+    create_block,
+    find_block,
+    find_block_by_id,
+    find_document,
+    list_documents,
+)
+from prefect_codepipeline.prefect_api.client import PAGE
+from prefect_codepipeline.prefect_api.internals import save_anonymously
 
 
 def claim_version(declaration: PipelineDeclaration) -> UUID | None:
     """Store the definition under its version; the block's id, or None if another process has taken that version."""
-    try:
-        return cast(UUID, _block(declaration).save(document_name(declaration.name, declaration.version)))
-    except ValueError:  # Prefect's error for a name that is taken
-        return None
+    return create_block(_block(declaration), document_name(declaration.name, declaration.version))
 
 
 def keep_unnamed(declaration: PipelineDeclaration) -> UUID:
@@ -36,7 +37,7 @@ def keep_unnamed(declaration: PipelineDeclaration) -> UUID:
 
 def read_definition_block(definition_id: str | UUID) -> PipelineDefinition:
     """The definition with that block id. Raises `PipelineNotFoundException`."""
-    found = find_block(client(), PipelineDefinition, UUID(str(definition_id)))
+    found = find_block_by_id(PipelineDefinition, definition_id)
     if found is None:
         raise PipelineNotFoundException(f"the definition {definition_id} was deleted from Prefect")
     return found
@@ -44,24 +45,19 @@ def read_definition_block(definition_id: str | UUID) -> PipelineDefinition:
 
 def find_version(pipeline_name: str, version: int) -> tuple[UUID, PipelineDefinition] | None:
     """One version of a pipeline and its block's id, or None if there is none."""
-    name = document_name(pipeline_name, version)
-    status, document = call(
-        "GET",
-        f"/block_types/slug/{DEFINITION_TYPE}/block_documents/name/{name}?include_secrets=true",
-        expected=(404,),
-    )
-    return None if status == 404 else _parse(document)
+    document = find_document(PipelineDefinition, document_name(pipeline_name, version))
+    return (UUID(document["id"]), block_of(PipelineDefinition, document)) if document else None
 
 
 def pipeline_names() -> list[str]:
     """The names of all pipelines that have a definition."""
-    firsts = call_all("/block_documents/filter", _name_filter(like_="-v1"))
+    firsts = list_documents(PipelineDefinition, {"like_": "-v1"})
     return sorted({document["data"]["pipeline_name"] for document in firsts})
 
 
 def definition_documents(pipeline_name: str) -> list[dict[str, Any]]:
     """The block documents of all versions of a pipeline, as returned by Prefect's API."""
-    found = call_all("/block_documents/filter", _name_filter(like_=f"{slug(pipeline_name)}-v"))
+    found = list_documents(PipelineDefinition, {"like_": f"{slug(pipeline_name)}-v"})
     versions = re.compile(re.escape(slug(pipeline_name)) + r"-v\d+")
     return [document for document in found if versions.fullmatch(document["name"])]
 
@@ -69,15 +65,8 @@ def definition_documents(pipeline_name: str) -> list[dict[str, Any]]:
 def updated_since(versions: Mapping[str, int]) -> list[str]:
     """The names of the pipelines that have a newer definition than the given version."""
     following = {document_name(name, version + 1): name for name, version in versions.items()}
-    found = call_all("/block_documents/filter", _name_filter(any_=sorted(following))) if following else []
+    found = list_documents(PipelineDefinition, {"any_": sorted(following)}) if following else []
     return sorted(following[document["name"]] for document in found)
-
-
-def _name_filter(**name: Any) -> dict[str, Any]:
-    return {
-        "block_types": {"slug": {"any_": [DEFINITION_TYPE]}},
-        "block_documents": {"is_anonymous": {"eq_": False}, "name": name},
-    }
 
 
 def newest_version(pipeline_name: str, at_least: int = 1) -> tuple[UUID, PipelineDefinition]:
@@ -105,9 +94,9 @@ def read_definitions(versions: Mapping[str, int]) -> list[PipelineDefinition]:
     names = [document_name(name, version) for name, version in sorted(versions.items())]
     found: dict[str, PipelineDefinition] = {}
     for start in range(0, len(names), PAGE):
-        body = {**_name_filter(any_=names[start : start + PAGE]), "include_secrets": True}
-        for document in call_all("/block_documents/filter", body):
-            found[document["name"]] = PipelineDefinition.model_validate(document["data"])
+        wanted = {"any_": names[start : start + PAGE]}
+        for document in list_documents(PipelineDefinition, wanted, with_secrets=True):
+            found[document["name"]] = block_of(PipelineDefinition, document)
     return [found[name] for name in names if name in found]
 
 
@@ -117,27 +106,13 @@ def settings_of(pipeline_name: str, settings_id: str | None = None) -> PipelineS
     Raises:
         MissingBlock: the block is invalid; the message names the fields.
     """
-    by_name = "/block_types/slug/pipeline-settings/block_documents/name"
-    paths = [f"{by_name}/{slug(pipeline_name)}", f"{by_name}/default"]
-    for path in [f"/block_documents/{settings_id}"] if settings_id else paths:
-        status, document = call("GET", f"{path}?include_secrets=true", expected=(404,))
-        if status == 200:
-            return _settings(document)
-    return PipelineSettings()
-
-
-def _settings(document: dict[str, Any]) -> PipelineSettings:
-    try:
-        return PipelineSettings.model_validate(document["data"])
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise MissingBlock(f"PipelineSettings block {document['name']!r} cannot be used: {wrong}") from None
+    if settings_id:
+        found = find_block_by_id(PipelineSettings, settings_id)
+    else:
+        found = find_block(PipelineSettings, slug(pipeline_name), "default")
+    return found or PipelineSettings()
 
 
 def _block(declaration: PipelineDeclaration) -> PipelineDefinition:
     secret_keys = {str(kind): provider.secrets for kind, provider in providers().items()}
     return PipelineDefinition.of(declaration, secret_keys)
-
-
-def _parse(document: dict[str, Any]) -> tuple[UUID, PipelineDefinition]:
-    return UUID(document["id"]), PipelineDefinition.model_validate(document["data"])

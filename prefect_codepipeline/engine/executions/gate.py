@@ -1,7 +1,7 @@
 """The gates in front of the stages of a pipeline: one lock each, a ticket for each waiting execution, the transitions.
 
-Everything is a Prefect variable: a name can be created only once, a deletion succeeds for only one of several processes, and
-one request reads all gates of a pipeline. `model/definition/execution_modes.py` decides which may enter.
+Everything is a Prefect variable: a name is created once, an id that was deleted is never used again, and one request
+reads all gates of a pipeline. Who may enter is decided by `model/definition/execution_modes.py`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,16 @@ from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.model.definition.declaration import ExecutionMode
 from prefect_codepipeline.model.definition.execution_modes import Gate, Ticket
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.prefect_api.client import call, call_all, flow_run
+from prefect_codepipeline.prefect_api.client import flow_run
 from prefect_codepipeline.prefect_api.leases import is_stale, server_time
 from prefect_codepipeline.prefect_api.suspension import resume
+from prefect_codepipeline.prefect_api.variables import (
+    Variable,
+    create_variable,
+    delete_variable,
+    put_variable,
+    variables_with_tags,
+)
 
 TransitionType = Literal["Inbound", "Outbound"]
 _TAG = "codepipeline-gate"
@@ -56,7 +63,7 @@ class Transition:
 class Gates:
     """The gates of a pipeline at one moment."""
 
-    variables: list[dict[str, Any]] = field(default_factory=list)
+    variables: list[Variable] = field(default_factory=list)
 
     def gate(self, visit: Visit) -> Gate:
         """The gate as the execution of a visit sees it."""
@@ -85,7 +92,7 @@ class Gates:
         lock = self.lock(stage)
         return str(lock["value"]["execution"]) if lock else None
 
-    def lock(self, stage: str) -> dict[str, Any] | None:
+    def lock(self, stage: str) -> Variable | None:
         return next(iter(self._of("lock", stage)), None)
 
     def tickets(self, stage: str) -> list[Ticket]:
@@ -116,7 +123,7 @@ class Gates:
         found = next(iter(self._of("latest", stage)), None)
         return str(found["value"]["execution"]) if found else None
 
-    def of_execution(self, execution_id: str) -> list[dict[str, Any]]:
+    def of_execution(self, execution_id: str) -> list[Variable]:
         """The locks and tickets of one execution."""
         return [
             variable
@@ -134,17 +141,17 @@ class Gates:
         outbound = self.transition(previous_stage, "Outbound") if previous_stage else None
         return (inbound is None or inbound.enabled) and (outbound is None or outbound.enabled)
 
-    def _of(self, kind: str, stage: str) -> list[dict[str, Any]]:
+    def _of(self, kind: str, stage: str) -> list[Variable]:
         wanted = (kind, stage)
         return [v for v in self.variables if (v["value"]["kind"], v["value"]["stage"]) == wanted]
 
 
 def read_gates(pipeline_name: str) -> Gates:
     """All gates of a pipeline, by one request."""
-    return Gates(_read([_TAG, _pipeline_tag(pipeline_name)]))
+    return Gates(variables_with_tags(*_tags(pipeline_name)))
 
 
-def gates_among(variables: list[dict[str, Any]]) -> dict[str, Gates]:
+def gates_among(variables: list[Variable]) -> dict[str, Gates]:
     """The gates among Prefect variables, by the names of their pipelines."""
     found: dict[str, Gates] = {}
     for variable in variables:
@@ -207,7 +214,7 @@ def leave(visit: Visit, following: Visit | None = None) -> None:
     gates = read_gates(visit.pipeline)
     lock = gates.lock(visit.stage)
     if lock and lock["value"]["execution"] == visit.execution:
-        _delete(lock)
+        delete_variable(lock)
     # An execution that arrives from now on reads the gate itself and finds it free; it needs no resume.
     gate = gates.awaited(visit.stage)
     if gate and gate.is_open and gate.head:
@@ -218,7 +225,7 @@ def leave_all(pipeline_name: str, execution_id: str) -> None:
     """Release every lock and ticket of an execution that has ended, and resume the executions that are next there."""
     held = read_gates(pipeline_name).of_execution(execution_id)
     for variable in held:
-        _delete(variable)
+        delete_variable(variable)
     if held:
         wake_waiting(pipeline_name)
 
@@ -251,7 +258,7 @@ def tidy(pipeline_name: str, gates: Gates | None = None, alive: frozenset[str] =
         execution = value["execution"]
         if execution not in ended:
             ended[execution] = _has_ended(execution)
-        if ended[execution] and _delete(variable):
+        if ended[execution] and delete_variable(variable):
             done.append(
                 f"pipeline {pipeline_name!r}: released the {value['kind']} at stage {value['stage']!r} "
                 f"of execution {execution}, which has ended"
@@ -276,7 +283,7 @@ def _enter_without_ticket(visit: Visit) -> bool:
         return True
     lock = gates.lock(visit.stage)
     if lock and lock["value"]["execution"] == visit.execution:
-        _delete(lock)
+        delete_variable(lock)
     return False
 
 
@@ -309,7 +316,7 @@ def _lock(visit: Visit) -> bool:
 def _drop_tickets(gates: Gates, visit: Visit) -> None:
     for variable in gates.of_execution(visit.execution):
         if variable["value"]["kind"] == "ticket" and variable["value"]["stage"] == visit.stage:
-            _delete(variable)
+            delete_variable(variable)
 
 
 def _has_ended(execution_id: str) -> bool:
@@ -325,35 +332,18 @@ def _has_ended(execution_id: str) -> bool:
 
 
 def _create(pipeline_name: str, stage: str, kind: str, value: dict[str, Any], suffix: str) -> bool:
-    body = {
-        "name": _name(pipeline_name, stage, suffix),
-        "value": {"pipeline": pipeline_name, "stage": stage, "kind": kind, **value},
-        "tags": ["codepipeline", _TAG, _pipeline_tag(pipeline_name)],
-    }
-    status, _ = call("POST", "/variables/", body, expected=(409,))
-    return status != 409
+    whole = {"pipeline": pipeline_name, "stage": stage, "kind": kind, **value}
+    return create_variable(_name(pipeline_name, stage, suffix), whole, _tags(pipeline_name)) is not None
 
 
 def _put(pipeline_name: str, stage: str, kind: str, value: dict[str, Any]) -> None:
     whole = {"pipeline": pipeline_name, "stage": stage, "kind": kind, **value}
-    path = f"/variables/name/{_name(pipeline_name, stage, kind)}"
-    status, _ = call("PATCH", path, {"value": whole}, expected=(404,))
-    if status == 404 and not _create(pipeline_name, stage, kind, value, kind):
-        call("PATCH", path, {"value": whole}, expected=(404,))
-
-
-def _delete(variable: dict[str, Any]) -> bool:
-    status, _ = call("DELETE", f"/variables/{variable['id']}", expected=(404,))
-    return status != 404
-
-
-def _read(tags: list[str]) -> list[dict[str, Any]]:
-    return call_all("/variables/filter", {"variables": {"tags": {"all_": tags}}, "sort": "NAME_ASC"})
+    put_variable(_name(pipeline_name, stage, kind), whole, _tags(pipeline_name))
 
 
 def _name(pipeline_name: str, stage: str, suffix: str) -> str:
     return f"codepipeline-gate-{slug(pipeline_name, stage)}-{suffix}"
 
 
-def _pipeline_tag(pipeline_name: str) -> str:
-    return f"pipeline:{pipeline_name}"
+def _tags(pipeline_name: str) -> list[str]:
+    return ["codepipeline", _TAG, f"pipeline:{pipeline_name}"]

@@ -14,15 +14,15 @@ import hmac
 import json
 import logging
 import random
+import shlex
 import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from prefect_codepipeline import __version__
 from prefect_codepipeline.blocks.event_webhook import EventWebhook, key_of
@@ -32,12 +32,12 @@ from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.notifications.events import History, place_of
 from prefect_codepipeline.engine.notifications.outgoing import Answer, Poster, PrivateAddressError
-from prefect_codepipeline.errors import CodePipelineError, MissingBlock
+from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.events import StateChange
 from prefect_codepipeline.model.record.facts import AnyFact, NotificationSent
 from prefect_codepipeline.model.record.notification_rules import NotificationRule
-from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.block_documents import load_block
 from prefect_codepipeline.prefect_api.runs import run_logger
 
 FLUSH_SECONDS = 8.0
@@ -295,16 +295,8 @@ def load_event_webhook(name: str) -> EventWebhook:
         MissingBlock: the block does not exist, or is invalid; the message names the fields.
         PrefectUnavailable: the API does not respond.
     """
-    path = f"/block_types/slug/event-webhook/block_documents/name/{quote(name, safe='')}?include_secrets=true"
-    status, document = call("GET", path, expected=(404, 422))
-    hint = f"create it with `codepipeline event-webhook add {name} --url URL`"
-    if status != 200:
-        raise MissingBlock(f"there is no EventWebhook block {name!r}; {hint}")
-    try:
-        return EventWebhook.model_validate(document["data"])
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise MissingBlock(f"EventWebhook block {name!r} cannot be used: {wrong}; {hint}") from None
+    command = f"codepipeline event-webhook add {shlex.quote(name)} --url URL"
+    return load_block(EventWebhook, name, command=command)
 
 
 def signed(secret: SecretStr, event_id: str, timestamp: int, body: bytes) -> dict[str, str]:

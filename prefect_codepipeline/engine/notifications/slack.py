@@ -93,7 +93,7 @@ class Notifier:
         self._away_until = self._next_edit = 0.0
         self._deadline: float | None = None
         self._pause = _FIRST_PAUSE
-        self._over = False
+        self._stopped = False
         self._warned: set[str] = set()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="codepipeline-slack", daemon=True)
@@ -156,7 +156,7 @@ class Notifier:
     def _wait_for_work(self) -> tuple[str, Message] | None:
         """Wait for the next message to send; None if nothing is left to send."""
         with self._changed:
-            while not self._over:
+            while not self._stopped:
                 now = time.monotonic()
                 waiting = self._waiting()
                 due = min((self._due(subject) for subject in waiting), default=None)
@@ -252,7 +252,7 @@ class Notifier:
         if failure.meaning == "limited":
             self._limited_until[self._method(subject)] = time.monotonic() + self._rest(failure.seconds)
         elif failure.meaning == "over":
-            self._over = True
+            self._stopped = True
             self._warn("over", f"{self._name} gets no more messages: {failure.text}")
         elif failure.meaning == "malformed" and subject not in self._without_blocks:
             self._without_blocks.add(subject)

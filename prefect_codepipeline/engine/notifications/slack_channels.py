@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
-from urllib.parse import quote
-
-from pydantic import ValidationError
+import shlex
 
 from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
@@ -16,7 +13,7 @@ from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.record.facts import ApprovalRequested
 from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.model.views.slack_message import Ways
-from prefect_codepipeline.prefect_api.client import call, call_all
+from prefect_codepipeline.prefect_api.block_documents import block_of, find_block, list_documents
 
 _logger = logging.getLogger(__name__)
 
@@ -25,36 +22,25 @@ def load_slack_channel(name: str) -> SlackChannel | None:
     """The block of that name, or None if there is none.
 
     Raises:
-        MissingBlock: the block is invalid; the message names the fields.
+        MissingBlock: the block cannot be used; says which fields are wrong.
         PrefectUnavailable: the API does not respond.
     """
-    path = f"/block_types/slug/slack-channel/block_documents/name/{quote(name, safe='')}?include_secrets=true"
-    status, document = call("GET", path, expected=(404, 422))
-    if status != 200:
-        return None
-    return _parsed(name, document["data"])
+    return find_block(SlackChannel, name, command=_command(name))
 
 
 def all_slack_channels() -> list[SlackChannel]:
     """All blocks that can be used; a warning is logged for others. Raises `PrefectUnavailable`."""
-    wanted = {"block_types": {"slug": {"any_": ["slack-channel"]}}, "include_secrets": True}
     found = []
-    for document in call_all("/block_documents/filter", wanted):
+    for document in list_documents(SlackChannel, with_secrets=True):
         try:
-            found.append(_parsed(document["name"], document["data"]))
+            found.append(block_of(SlackChannel, document, _command(document["name"])))
         except MissingBlock as error:
             _logger.warning("%s", error)
     return found
 
 
-def _parsed(name: str, data: Any) -> SlackChannel:
-    try:
-        return SlackChannel.model_validate(data)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise MissingBlock(
-            f"SlackChannel block {name!r} cannot be used: {wrong}; replace it with `codepipeline slack add {name}`"
-        ) from None
+def _command(name: str) -> str:
+    return f"codepipeline slack add {shlex.quote(name)} --channel ID"
 
 
 def ways_to_decide(

@@ -13,7 +13,6 @@ from uuid import UUID
 
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.engine.executions.definitions import (
-    DEFINITION_TYPE,
     newest_version,
     pipeline_names,
     read_definitions,
@@ -22,6 +21,7 @@ from prefect_codepipeline.engine.executions.definitions import (
 from prefect_codepipeline.engine.executions.lookup import TAG, find_runs, pipeline_tag
 from prefect_codepipeline.engine.operations.schedules import wanted_schedules
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.prefect_api.block_documents import count_blocks
 from prefect_codepipeline.prefect_api.client import call, call_all, client
 
 FLOW_NAME = "pipeline"
@@ -54,10 +54,8 @@ def project(declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL
 
 def count_of_everything() -> str:
     """A text that changes when a definition or a deployment is created or deleted; two short requests."""
-    of_ours = {"block_types": {"slug": {"any_": [DEFINITION_TYPE]}}}
-    _, definitions = call("POST", "/block_documents/count", of_ours)
     _, deployments = call("POST", "/deployments/count", _DEPLOYMENTS)
-    return f"{definitions} {deployments}"
+    return f"{count_blocks(PipelineDefinition)} {deployments}"
 
 
 def deployed_definitions(

@@ -16,7 +16,14 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect_codepipeline.errors import ValidationException
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.triggers.schedules import MAX_SCHEDULES, Cron, Schedule, read_expression
-from prefect_codepipeline.prefect_api.client import call, call_all
+from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.variables import (
+    Variable,
+    delete_variable,
+    put_variable,
+    read_variable,
+    variables_with_tags,
+)
 
 _TAG = "codepipeline-schedule"
 
@@ -27,10 +34,9 @@ def schedules_of(pipeline_name: str) -> list[Schedule]:
     return sorted(found, key=lambda schedule: schedule.rule)
 
 
-def schedule_variables(pipeline_name: str) -> list[dict[str, Any]]:
+def schedule_variables(pipeline_name: str) -> list[Variable]:
     """The Prefect variables that store the schedules of a pipeline."""
-    tags = {"all_": [_TAG, f"pipeline:{pipeline_name}"]}
-    return call_all("/variables/filter", {"variables": {"tags": tags}, "sort": "NAME_ASC"})
+    return variables_with_tags(*_tags(pipeline_name))
 
 
 def keep_schedule(deployment: dict[str, Any], schedule: Schedule, replace: bool = False) -> bool:
@@ -67,9 +73,10 @@ def keep_schedule(deployment: dict[str, Any], schedule: Schedule, replace: bool 
 def remove_schedule(deployment: dict[str, Any], rule: str) -> None:
     """Remove a schedule. Raises `ValidationException` if no schedule has that name."""
     name = str(deployment["name"])
-    status, _ = call("DELETE", f"/variables/name/{_variable_name(name, rule)}", expected=(404,))
+    own = read_variable(_variable_name(name, rule))
+    is_removed = own is not None and delete_variable(own)
     copies = [each for each in deployment["schedules"] if each["slug"] == rule]
-    if status == 404 and not copies:
+    if not is_removed and not copies:
         known = ", ".join(schedule.rule for schedule in schedules_of(name)) or "none"
         raise ValidationException(f"pipeline {name!r} has no schedule {rule!r}; it has: {known}")
     for each in copies:
@@ -110,12 +117,8 @@ def _is_same(one: Schedule, other: Schedule) -> bool:
 
 
 def _write(pipeline_name: str, schedule: Schedule) -> None:
-    name = _variable_name(pipeline_name, schedule.rule)
     value = {"pipeline": pipeline_name, "schedule": schedule.model_dump(mode="json")}
-    body = {"name": name, "value": value, "tags": ["codepipeline", _TAG, f"pipeline:{pipeline_name}"]}
-    status, _ = call("POST", "/variables/", body, expected=(409,))
-    if status == 409:
-        call("PATCH", f"/variables/name/{name}", {"value": value})
+    put_variable(_variable_name(pipeline_name, schedule.rule), value, _tags(pipeline_name))
 
 
 def _copy_to_deployment(deployment: dict[str, Any], schedule: Schedule) -> None:
@@ -147,3 +150,7 @@ def _as_prefect_schedule(schedule: Schedule, active: bool = True) -> DeploymentS
 
 def _variable_name(pipeline_name: str, rule: str) -> str:
     return f"codepipeline-schedule-{slug(pipeline_name, rule)}"
+
+
+def _tags(pipeline_name: str) -> list[str]:
+    return ["codepipeline", _TAG, f"pipeline:{pipeline_name}"]

@@ -16,9 +16,13 @@ from prefect_codepipeline.errors import ValidationException
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition, check_authentication
-from prefect_codepipeline.prefect_api.client import call, call_all
-
-_TYPE = "pipeline-webhook"
+from prefect_codepipeline.prefect_api.block_documents import (
+    block_of,
+    delete_block,
+    find_block,
+    list_documents,
+    save_block,
+)
 
 
 def put_webhook(definition: WebhookDefinition) -> PipelineWebhook:
@@ -37,7 +41,7 @@ def put_webhook(definition: WebhookDefinition) -> PipelineWebhook:
     known = find_webhook(definition.name)
     token = known.url_token if known else SecretStr(secrets.token_urlsafe(24))
     block = PipelineWebhook.of(definition, token)
-    block.save(slug(definition.name), overwrite=True)
+    save_block(block, slug(definition.name))
     return block
 
 
@@ -56,25 +60,16 @@ def target_action(pipeline: PipelineDeclaration, definition: WebhookDefinition) 
 
 def find_webhook(name: str) -> PipelineWebhook | None:
     """The webhook of that name. Raises `PrefectUnavailable`."""
-    path = f"/block_types/slug/{_TYPE}/block_documents/name/{slug(name)}?include_secrets=true"
-    status, document = call("GET", path, expected=(404,))
-    return PipelineWebhook.model_validate(document["data"]) if status == 200 else None
+    return find_block(PipelineWebhook, slug(name))
 
 
 def list_webhooks() -> list[PipelineWebhook]:
     """All webhooks, by name."""
-    body = {"block_types": {"slug": {"any_": [_TYPE]}}, "include_secrets": True}
-    found = [
-        PipelineWebhook.model_validate(each["data"]) for each in call_all("/block_documents/filter", body)
-    ]
+    documents = list_documents(PipelineWebhook, with_secrets=True)
+    found = [block_of(PipelineWebhook, document) for document in documents]
     return sorted(found, key=lambda webhook: str(webhook.definition["name"]))
 
 
 def delete_webhook(name: str) -> bool:
     """Delete a webhook and its URL for good; False if there was none, which is not an error."""
-    path = f"/block_types/slug/{_TYPE}/block_documents/name/{slug(name)}"
-    status, document = call("GET", path, expected=(404,))
-    if status == 404:
-        return False
-    call("DELETE", f"/block_documents/{document['id']}", expected=(404,))
-    return True
+    return delete_block(PipelineWebhook, slug(name))

@@ -30,8 +30,9 @@ from prefect_codepipeline.engine.triggers.triggering import Triggered, trigger
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 from prefect_codepipeline.model.triggers.matching import GitPlace, git_places, is_polled
-from prefect_codepipeline.prefect_api.client import call, call_all
+from prefect_codepipeline.prefect_api.block_documents import field_problems, find_block, save_block
 from prefect_codepipeline.prefect_api.leases import server_time
+from prefect_codepipeline.prefect_api.variables import create_variable, delete_variable, variables_with_prefix
 
 # 0 turns polling off.
 EVERY_SECONDS = int(os.environ.get("PREFECT_CODEPIPELINE_POLL_SECONDS") or 60)
@@ -136,7 +137,7 @@ def remote_references(access: Access, look: Look) -> dict[str, str]:
 
 def _error_text(error: Exception) -> str:
     if isinstance(error, ValidationError):  # its text would quote the input, which may contain a token
-        return "; ".join(f"{each['loc'][0]}: {each['msg']}" for each in error.errors(include_input=False))
+        return field_problems(error)
     return str(error)
 
 
@@ -153,7 +154,7 @@ def _poll_if_claimed(watched: Watched, minute: int) -> list[str]:
 
 def _poll(watched: Watched, name: str) -> list[str]:
     access = watched.access
-    seen = _read_state(name)
+    seen = find_block(GitPollState, name)
     now = remote_references(access, Look.at(access, _ASK_SECONDS))
     if len(now) > MOST_REFERENCES:
         raise ActionFailed(
@@ -161,7 +162,7 @@ def _poll(watched: Watched, name: str) -> list[str]:
         )
     if seen is None:
         # The first poll only records the references; it starts nothing.
-        _save_state(name, GitPollState(url=access.url, references=now, generation=0))
+        save_block(GitPollState(url=access.url, references=now, generation=0), name)
         return []
     sentences: list[str] = []
     for change in _changes(seen.references, now):
@@ -172,7 +173,7 @@ def _poll(watched: Watched, name: str) -> list[str]:
             # The next poll finds the change again.
             _restore(now, change)
     if now != seen.references and _is_current(name, seen.generation):
-        _save_state(name, GitPollState(url=access.url, references=now, generation=seen.generation + 1))
+        save_block(GitPollState(url=access.url, references=now, generation=seen.generation + 1), name)
     return sentences
 
 
@@ -222,30 +223,19 @@ def _event(place: GitPlace, change: Change) -> GitEvent:
     )
 
 
-def _read_state(name: str) -> GitPollState | None:
-    path = f"/block_types/slug/git-poll-state/block_documents/name/{name}"
-    status, document = call("GET", path, expected=(404,))
-    return GitPollState.model_validate(document["data"]) if status == 200 else None
-
-
 def _is_current(name: str, generation: int) -> bool:
     """Whether no other process has saved a newer state meanwhile: reading files may take longer than a minute."""
-    state = _read_state(name)
+    state = find_block(GitPollState, name)
     return state is not None and state.generation == generation
-
-
-def _save_state(name: str, state: GitPollState) -> None:
-    state.save(name, overwrite=True)
 
 
 def _claim(name: str, minute: int) -> bool:
     """Claim the repository for this minute; False if another process has claimed it."""
-    body = {"name": f"{_CLAIM}{minute}-{name}", "value": minute, "tags": ["codepipeline"]}
-    return call("POST", "/variables/", body, expected=(409,))[0] != 409
+    return create_variable(f"{_CLAIM}{minute}-{name}", minute, ["codepipeline"]) is not None
 
 
 def _drop_old_claims(minute: int) -> None:
-    for claim in call_all("/variables/filter", {"variables": {"name": {"like_": f"{_CLAIM}%"}}}):
+    for claim in variables_with_prefix(_CLAIM):
         # Claims of the minute before are kept: the clocks of two servers may differ.
         if int(claim["value"]) < minute - 1:
-            call("DELETE", f"/variables/{claim['id']}", expected=(404,))
+            delete_variable(claim)

@@ -91,7 +91,9 @@ def test_a_block_that_was_changed_to_something_unsafe_is_refused(save):
     call("PATCH", f"/block_documents/{document['id']}", {"data": {"url_template": "ext::sh -c x"}})
 
     with pytest.raises(
-        ActionFailed, match=r"block 'mine' cannot be used: url_template: .*no address"
+        ActionFailed,
+        match=r"^GitConnection block 'mine' cannot be used: url_template: .*not a repository URL.*; correct it in Prefect's UI, "
+        r"or replace it with: codepipeline connection add mine --url 'https://github.com/\{FullRepositoryId\}.git'$",
     ) as failure:
         find_connection("mine")
     assert failure.value.code == "ConfigurationError"

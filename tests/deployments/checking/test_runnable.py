@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.deployments.checking.runnable import check_runnable
+from prefect_codepipeline.deployments.checking import runnable
+from prefect_codepipeline.deployments.checking.files import read_runnable
+from prefect_codepipeline.deployments.checking.runnable import Runnable, check_runnable
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.problem import InvalidDefinition
 
 HELLO = Path(__file__).parent.parent.parent.parent / "examples" / "hello" / "pipeline.json"
 SHOP = Path(__file__).parent.parent.parent / "data" / "pipelines" / "shop-release.json"
@@ -29,6 +32,30 @@ def check(wire: Any) -> list[str]:
 
 def test_the_example_can_run() -> None:
     assert check(hello()) == []
+
+
+def test_a_definition_from_a_file_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+
+    def check_and_count(declaration: PipelineDeclaration) -> list[Any]:
+        checked.append(declaration.name)
+        return check_runnable(declaration)
+
+    monkeypatch.setattr(runnable, "check_runnable", check_and_count)
+    monkeypatch.setattr("prefect_codepipeline.deployments.checking.files.check_runnable", check_and_count)
+
+    read = read_runnable(HELLO)
+
+    assert Runnable.of(read) is read
+    assert checked == ["hello"]
+
+
+def test_a_declaration_that_no_file_was_read_for_is_checked() -> None:
+    wire = hello()
+    wire["stages"][0]["actions"][0]["actionTypeId"]["provider"] = "Nothing"
+
+    with pytest.raises(InvalidDefinition, match="pipeline 'hello' cannot run: "):
+        Runnable.of(PipelineDeclaration.model_validate(wire))
 
 
 def test_what_comes_later_is_refused_by_its_place() -> None:

@@ -1,7 +1,7 @@
 """What Prefect keeps private and this package leans on: when one of these fails, Prefect has moved what it names.
 
 `deployments/worker/prefect_internals.py` is where all of it is used, and where a port to another version of Prefect
-begins; three more names are used in `prefect_api/internals.py`.
+begins; two more names are used in `prefect_api/internals.py`.
 """
 
 from __future__ import annotations
@@ -121,12 +121,6 @@ def test_a_configuration_tells_its_usual_command() -> None:
 def test_a_block_can_be_saved_without_a_name() -> None:
     assert "is_anonymous" in inspect.signature(Block._save_sync).parameters, (
         "Block._save_sync changed: versions of pipelines cannot be kept"
-    )
-
-
-def test_a_block_is_made_of_its_document() -> None:
-    assert callable(getattr(Block, "_from_block_document", None)), (
-        "Block._from_block_document is gone: executions cannot read their definitions"
     )
 
 

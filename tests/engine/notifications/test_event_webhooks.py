@@ -385,7 +385,7 @@ def test_a_secret_is_made_where_none_is_given() -> None:
 
 
 def test_a_block_that_is_missing_or_damaged_says_how_to_make_it(prefect_server: str) -> None:
-    with pytest.raises(MissingBlock, match="codepipeline event-webhook add nowhere"):
+    with pytest.raises(MissingBlock, match=r"codepipeline event-webhook add nowhere --url URL$"):
         load_event_webhook("nowhere")
 
     EventWebhook(url="https://example.com/").save("damaged-webhook")
@@ -393,6 +393,10 @@ def test_a_block_that_is_missing_or_damaged_says_how_to_make_it(prefect_server: 
     document = call("GET", path)[1]
     data = {"url": "https://example.com/", "secret": "planted"}
     call("PATCH", f"/block_documents/{document['id']}", {"data": data, "merge_existing_data": False})
-    with pytest.raises(MissingBlock, match="secret") as refused:
+    expected = (
+        r"^EventWebhook block 'damaged-webhook' cannot be used: secret: .*; correct it in Prefect's UI, or replace it "
+        r"with: codepipeline event-webhook add damaged-webhook --url URL$"
+    )
+    with pytest.raises(MissingBlock, match=expected) as refused:
         load_event_webhook("damaged-webhook")
     assert "planted" not in str(refused.value)

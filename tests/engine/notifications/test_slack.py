@@ -458,7 +458,9 @@ def test_a_block_that_cannot_be_used_is_named_without_its_token(prefect_server: 
     call("PATCH", f"/block_documents/{document['id']}", {"data": data, "merge_existing_data": False})
 
     with pytest.raises(
-        MissingBlock, match=r"'damaged' cannot be used: api_url.*codepipeline slack add"
+        MissingBlock,
+        match=r"^SlackChannel block 'damaged' cannot be used: api_url: .*; correct it in Prefect's UI, or replace it "
+        r"with: codepipeline slack add damaged --channel ID$",
     ) as error:
         load_slack_channel("damaged")
 

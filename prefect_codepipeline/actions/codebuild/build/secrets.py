@@ -12,16 +12,17 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import quote
 
 from prefect_codepipeline.actions.aws.client import aws_client, translated
 from prefect_codepipeline.actions.commands.environment import (
     SecretReference,
+    find_secret,
     parse_secret_reference,
     pick_key,
     secret_value,
 )
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.prefect_api.variables import read_variable
 
 _AT_ONCE = 10  # the limit of GetParameters
 
@@ -153,18 +154,14 @@ def _fetch(client: Any, reference: SecretReference, wanted: WantedSecret) -> str
 def _in_prefect(wanted: WantedSecret) -> str:
     if wanted.type == "SECRETS_MANAGER":
         return secret_value(wanted.reference, f"environment variable {wanted.variable!r}")
-    from prefect_codepipeline.prefect_api.client import call
-
     _refuse_version(wanted, _has_version(wanted.reference))
     block, variable = _clean(wanted.reference, "-"), _clean(wanted.reference, "_")
-    path = f"/block_types/slug/secret/block_documents/name/{quote(block)}?include_secrets=true"
-    status, document = call("GET", path, expected=(404, 422))
-    if status == 200:
-        return _as_text(document["data"]["value"])
+    found = find_secret(block)
+    if found is not None:
+        return _as_text(found.get_secret_value())
     for name in dict.fromkeys((variable, block)):
-        status, document = call("GET", f"/variables/name/{quote(name)}", expected=(404, 422))
-        if status == 200:
-            return _as_text(document["value"])
+        if known := read_variable(name):
+            return _as_text(known["value"])
     raise ActionFailed(
         f"{wanted}: there is neither a Secret block {block!r} nor a Variable {variable!r}; create it with "
         f"`codepipeline secret add {block}` or `prefect variable set {variable} VALUE`",

@@ -8,7 +8,12 @@ from __future__ import annotations
 import re
 
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.variables import (
+    Variable,
+    create_variable,
+    delete_variable,
+    variables_with_prefix,
+)
 
 
 def next_number(project_name: str) -> int:
@@ -16,21 +21,13 @@ def next_number(project_name: str) -> int:
     prefix = f"codebuild_number_{slug(project_name).replace('-', '_')}_"
     known = _find_numbers(prefix)
     number = max(known, default=0) + 1
-    while not _claim(f"{prefix}{number}", project_name):
+    while create_variable(f"{prefix}{number}", project_name, ["prefect-codepipeline"]) is None:
         number += 1
-    for old in known:
-        call("DELETE", f"/variables/name/{prefix}{old}", expected=(404,))
+    for old in known.values():
+        delete_variable(old)
     return number
 
 
-def _find_numbers(prefix: str) -> list[int]:
-    wanted = {"variables": {"name": {"like_": f"{prefix}%"}}, "limit": 200}
-    _, found = call("POST", "/variables/filter", wanted)
-    matches = (re.fullmatch(re.escape(prefix) + r"(\d+)", each["name"]) for each in found)
-    return [int(match[1]) for match in matches if match]
-
-
-def _claim(name: str, project_name: str) -> bool:
-    body = {"name": name, "value": project_name, "tags": ["prefect-codepipeline"]}
-    status, _ = call("POST", "/variables/", body, expected=(409,))
-    return status != 409
+def _find_numbers(prefix: str) -> dict[int, Variable]:
+    found = {each["name"].removeprefix(prefix): each for each in variables_with_prefix(prefix)}
+    return {int(rest): each for rest, each in found.items() if re.fullmatch(r"\d+", rest)}
