@@ -148,3 +148,29 @@ def test_paths_in_the_documents_lead_somewhere() -> None:
         if not ((ROOT / name).exists() or (ROOT / PACKAGE / name).exists())
     ]
     assert lost == []
+
+
+def test_the_architecture_has_one_line_for_each_room() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    listed = re.findall(r"^((?:[a-z_]+/)+) +\S", text, re.MULTILINE)
+    rooms = {f"{shown(path.parent)}/" for path in SOURCES} - {f"{PACKAGE}/"}
+    assert sorted(listed) == sorted(rooms)
+
+
+def test_names_in_the_flows_of_the_architecture_exist() -> None:
+    blocks = re.findall(r"```\n(.*?)```", (ROOT / "docs/architecture.md").read_text(), re.DOTALL)
+    rooms = "|".join(path.name for path in (ROOT / PACKAGE).iterdir() if path.is_dir())
+    named = re.findall(rf"(?<![\w.])((?:{rooms})(?:\.\w+)+)", "".join(blocks))
+    assert len(named) > 30
+    assert [name for name in named if not is_defined(name)] == []
+
+
+def is_defined(name: str) -> bool:
+    """Whether a dotted name below the package is a room, a module, or a name that the module's text defines."""
+    place, names = ROOT / PACKAGE, name.split(".")
+    while names and (place / names[0]).is_dir():
+        place /= names.pop(0)
+    if names and (place / f"{names[0]}.py").is_file():
+        place /= f"{names.pop(0)}.py"
+    text = (place if place.is_file() else place / "__init__.py").read_text()
+    return all(re.search(rf"^ *(?:async )?(?:def|class) {each}\b", text, re.MULTILINE) for each in names)
