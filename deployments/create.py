@@ -60,7 +60,7 @@ class Deployed:
 def deploy_pipeline(
     definition: PipelineDeclaration | Runnable,
     work_pool: str = DEFAULT_WORK_POOL,
-    deployed_by: str = "somebody",
+    deployed_by: str = "an unknown user",
 ) -> Deployed:
     """Create the pipeline, or update it to a new version if its definition differs from the newest version.
 

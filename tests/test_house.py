@@ -31,6 +31,7 @@ BESIDE_ROOMS = {
     "prefect_codepipeline/actions/work.py": "what actions and rules have in common",
     "prefect_codepipeline/actions/codebuild/wanted_build.py": "what the project's room hands to both ways of building",
     "prefect_codepipeline/cli/output.py": "every verb prints",
+    "prefect_codepipeline/cli/parameters.py": "many verbs have the same parameters",
     "prefect_codepipeline/cli/session.py": "every verb talks to a server",
     "prefect_codepipeline/gateway/app.py": "which path leads to which room",
     "prefect_codepipeline/gateway/guard.py": "before every room",

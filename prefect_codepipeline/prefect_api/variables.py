@@ -1,7 +1,7 @@
 """Read and write Prefect variables. Of several processes that create the same name, one does.
 
 A deletion is not exclusive: Prefect reads a variable before it deletes it, so two processes that delete the same id at
-the same moment may both be told that they did.
+the same moment may both get the answer that they did.
 """
 
 from __future__ import annotations

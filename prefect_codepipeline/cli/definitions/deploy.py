@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prefect_codepipeline.cli.output import print_json
+from prefect_codepipeline.cli.parameters import AsJson, PipelineName
 from prefect_codepipeline.cli.session import connect, console, pairs, who
 from prefect_codepipeline.errors import CodePipelineError
 
@@ -99,14 +100,8 @@ def _print_result(deployed: Deployed, created: list[str]) -> None:
         )
 
 
-def delete(name: str) -> int:
-    """Delete a pipeline: all versions of its definition, its deployment and its gates. Its executions stay visible.
-
-    Parameters
-    ----------
-    name:
-        Name of the pipeline.
-    """
+def delete(name: PipelineName) -> int:
+    """Delete a pipeline: all versions of its definition, its deployment and its gates. Its executions stay visible."""
     connect()
     from prefect_codepipeline.deployments.delete import delete_pipeline
 
@@ -115,14 +110,8 @@ def delete(name: str) -> int:
     return 0
 
 
-def list_pipelines(*, json: bool = False) -> int:
-    """List the deployed pipelines.
-
-    Parameters
-    ----------
-    json:
-        Print JSON.
-    """
+def list_pipelines(*, json: AsJson = False) -> int:
+    """List the deployed pipelines."""
     connect()
     from prefect_codepipeline.deployments.create import list_deployments
 

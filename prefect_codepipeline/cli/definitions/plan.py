@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from prefect_codepipeline.cli.output import Style, print_json, print_line
+from prefect_codepipeline.cli.parameters import AsJson, Variables
 from prefect_codepipeline.cli.session import connect, pairs
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.validation import Problem, nearest
@@ -27,8 +26,8 @@ Line = tuple[str | tuple[str, Style], ...]
 def plan(
     file: Path,
     *,
-    variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
-    json: bool = False,
+    variable: Variables = [],  # noqa: B006
+    json: AsJson = False,
 ) -> int:
     """Show what an execution would do and what is missing. Changes nothing. Exits with 1 if it could not run.
 
@@ -36,10 +35,6 @@ def plan(
     ----------
     file:
         A definition in JSON or YAML. NAME.settings.yaml and NAME.resources.yaml beside it are read too.
-    variable:
-        NAME=VALUE of a pipeline variable; may be repeated.
-    json:
-        Print JSON.
     """
     from prefect_codepipeline.deployments.checking import plan as planning
     from prefect_codepipeline.deployments.checking.files import check_wire

@@ -7,88 +7,58 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.text import Text
 
+from prefect_codepipeline.cli.parameters import (
+    PipelineName,
+    WaitingActionName,
+    WaitingExecutionId,
+    WaitingStageName,
+)
 from prefect_codepipeline.cli.session import connect, console, who
 
 if TYPE_CHECKING:
     from prefect_codepipeline.model.record.facts import ApprovalRequested
 
-Comment = Annotated[str, Parameter(name=["--message", "-m"])]
+Comment = Annotated[str, Parameter(name=["--message", "-m"], help="A comment, stored with the decision.")]
 
 
 def approve(
-    name: str,
-    stage: str | None = None,
-    action: str | None = None,
+    name: PipelineName,
+    stage: WaitingStageName = None,
+    action: WaitingActionName = None,
     *,
     message: Comment = "",
-    execution: str | None = None,
+    execution: WaitingExecutionId = None,
 ) -> int:
-    """Approve an open approval of a pipeline.
-
-    Parameters
-    ----------
-    name:
-        Name of the pipeline.
-    stage:
-        Name of the stage; needed if several approvals are open.
-    action:
-        Name of the action; needed if the stage has several open approvals.
-    message:
-        A comment, stored with the decision.
-    execution:
-        The execution's id; by default the execution that waits for an approval.
-    """
+    """Approve an open approval of a pipeline."""
     return _decide("Approved", name, stage, action, message, execution)
 
 
 def reject(
-    name: str,
-    stage: str | None = None,
-    action: str | None = None,
+    name: PipelineName,
+    stage: WaitingStageName = None,
+    action: WaitingActionName = None,
     *,
     message: Comment = "",
-    execution: str | None = None,
+    execution: WaitingExecutionId = None,
 ) -> int:
-    """Reject an open approval of a pipeline: the action, its stage and the execution fail.
-
-    Parameters
-    ----------
-    name:
-        Name of the pipeline.
-    stage:
-        Name of the stage; needed if several approvals are open.
-    action:
-        Name of the action; needed if the stage has several open approvals.
-    message:
-        A comment, stored with the decision.
-    execution:
-        The execution's id; by default the execution that waits for an approval.
-    """
+    """Reject an open approval of a pipeline: the action, its stage and the execution fail."""
     return _decide("Rejected", name, stage, action, message, execution)
 
 
 def approval_link(
-    name: str,
-    stage: str | None = None,
-    action: str | None = None,
+    name: PipelineName,
+    stage: WaitingStageName = None,
+    action: WaitingActionName = None,
     *,
     to: str | None = None,
-    execution: str | None = None,
+    execution: WaitingExecutionId = None,
 ) -> int:
     """Print the link to the page of an approval. Everyone who has the link can decide.
 
     Parameters
     ----------
-    name:
-        Name of the pipeline.
-    stage:
-        Name of the stage; needed if several approvals are open.
-    action:
-        Name of the action; needed if the stage has several open approvals.
     to:
         The e-mail address of the person for whom the link is; a decision by the link is recorded under it.
-    execution:
-        The execution's id; by default the execution that waits for an approval.
     """
     connect()
     from prefect_codepipeline.engine.approvals.links import approval_link, load_gateway

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
+from prefect_codepipeline.cli.parameters import ExecutionId, PipelineName
 from prefect_codepipeline.cli.session import connect, console
 from prefect_codepipeline.errors import ActionNotFoundException
 
@@ -14,19 +15,17 @@ _PAGE = 200
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED")
 
 
-def logs(name: str, action: str | None = None, *, follow: bool = False, execution: str | None = None) -> int:
+def logs(
+    name: PipelineName, action: str | None = None, *, follow: bool = False, execution: ExecutionId = None
+) -> int:
     """Print the log of an execution, or of one action.
 
     Parameters
     ----------
-    name:
-        Name of the pipeline.
     action:
         Name of the action; all actions by default.
     follow:
         Continue until the execution ends.
-    execution:
-        The execution's id; the latest execution by default.
     """
     connect()
     from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution

@@ -7,20 +7,19 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.text import Text
 
+from prefect_codepipeline.cli.parameters import ExecutionId, PipelineName, StageName
 from prefect_codepipeline.cli.session import connect, console, who
 
 Reason = Annotated[str, Parameter(name=["--message", "-m"])]
 
 
-def stop(name: str, execution: str | None = None, *, abandon: bool = False, message: Reason = "") -> int:
+def stop(
+    name: PipelineName, execution: ExecutionId = None, *, abandon: bool = False, message: Reason = ""
+) -> int:
     """Stop an execution: no further action starts; running actions may finish.
 
     Parameters
     ----------
-    name:
-        Name of the pipeline.
-    execution:
-        The execution's id; the latest execution by default.
     abandon:
         Also abandon the running actions.
     message:
@@ -38,17 +37,13 @@ def stop(name: str, execution: str | None = None, *, abandon: bool = False, mess
     return 0
 
 
-def retry(name: str, stage: str, *, execution: str | None = None, all_actions: bool = False) -> int:
+def retry(
+    name: PipelineName, stage: StageName, *, execution: ExecutionId = None, all_actions: bool = False
+) -> int:
     """Run a failed or stopped stage again, in the same execution.
 
     Parameters
     ----------
-    name:
-        Name of the pipeline.
-    stage:
-        Name of the stage.
-    execution:
-        The execution's id; the latest execution by default.
     all_actions:
         Run every action of the stage again; only the failed actions by default.
     """
@@ -62,15 +57,11 @@ def retry(name: str, stage: str, *, execution: str | None = None, all_actions: b
     return 0
 
 
-def rollback(name: str, stage: str, *, to: str) -> int:
+def rollback(name: PipelineName, stage: StageName, *, to: str) -> int:
     """Roll a stage back: run it again with the artifacts and variables of an earlier execution.
 
     Parameters
     ----------
-    name:
-        Name of the pipeline.
-    stage:
-        Name of the stage.
     to:
         The id of an execution in which the stage succeeded; see `codepipeline executions`.
     """
@@ -82,22 +73,16 @@ def rollback(name: str, stage: str, *, to: str) -> int:
 
 
 def override(
-    name: str,
-    stage: str,
+    name: PipelineName,
+    stage: StageName,
     *,
-    execution: str | None = None,
+    execution: ExecutionId = None,
     condition: Literal["BEFORE_ENTRY", "ON_SUCCESS"] | None = None,
 ) -> int:
     """Continue a stage whose condition failed.
 
     Parameters
     ----------
-    name:
-        Name of the pipeline.
-    stage:
-        Name of the stage.
-    execution:
-        The execution's id; the latest execution by default.
     condition:
         The condition to override. By default ON_SUCCESS if an action of the stage has started, else BEFORE_ENTRY.
     """
@@ -117,15 +102,13 @@ def override(
     return 0
 
 
-def disable_transition(name: str, stage: str, *, message: Reason, outbound: bool = False) -> int:
+def disable_transition(
+    name: PipelineName, stage: StageName, *, message: Reason, outbound: bool = False
+) -> int:
     """Stop executions from entering or leaving a stage until the transition is enabled again.
 
     Parameters
     ----------
-    name:
-        Name of the pipeline.
-    stage:
-        Name of the stage.
     message:
         The reason, 1 to 300 characters.
     outbound:
@@ -140,15 +123,11 @@ def disable_transition(name: str, stage: str, *, message: Reason, outbound: bool
     return 0
 
 
-def enable_transition(name: str, stage: str, *, outbound: bool = False) -> int:
+def enable_transition(name: PipelineName, stage: StageName, *, outbound: bool = False) -> int:
     """Enable a transition again; executions that wait there continue.
 
     Parameters
     ----------
-    name:
-        Name of the pipeline.
-    stage:
-        Name of the stage.
     outbound:
         Enable the transition out of the stage instead of the transition into it.
     """

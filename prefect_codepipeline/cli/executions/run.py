@@ -5,19 +5,19 @@ from __future__ import annotations
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from rich.text import Text
 
+from prefect_codepipeline.cli.parameters import SourceRevisions, Variables
 from prefect_codepipeline.cli.session import console, pairs, use, who
 
 
 def run(
     file: Path,
     *,
-    variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
-    source_revision: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    variable: Variables = [],  # noqa: B006
+    source_revision: SourceRevisions = [],  # noqa: B006
     approve: bool = False,
 ) -> int:
     """Run a pipeline on this machine, in the foreground. Exits with 0 only if it succeeds.
@@ -26,10 +26,6 @@ def run(
     ----------
     file:
         The definition in JSON or YAML; it is not deployed.
-    variable:
-        NAME=VALUE of a pipeline variable; may be repeated.
-    source_revision:
-        ACTION=COMMIT: the commit, tag or branch that a source action reads; may be repeated.
     approve:
         Approve everything without asking.
     """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from prefect_codepipeline.cli.parameters import ExecutionId, PipelineName
 from prefect_codepipeline.cli.session import connect, console
 from prefect_codepipeline.errors import ActionNotFoundException
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from prefect_codepipeline.tasks.shell import ActionEnvironment
 
 
-def shell(name: str, action: str, *, execution: str | None = None) -> int:
+def shell(name: PipelineName, action: str, *, execution: ExecutionId = None) -> int:
     """Open a shell with the image, input artifacts, environment variables and secrets of an action.
 
     If the standard input is not a terminal, it is run as a script. Exits with the shell's exit code. All changes
@@ -27,12 +28,8 @@ def shell(name: str, action: str, *, execution: str | None = None) -> int:
 
     Parameters
     ----------
-    name:
-        Name of the pipeline.
     action:
         A Commands or CodeBuild action that has run.
-    execution:
-        The execution's id; the latest execution by default.
     """
     connect()
     from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
 from rich.text import Text
 
+from prefect_codepipeline.cli.parameters import PipelineName, SourceRevisions, Variables
 from prefect_codepipeline.cli.session import connect, console, pairs, who
 
 
 def start(
-    name: str,
+    name: PipelineName,
     *,
-    variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
-    source_revision: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    variable: Variables = [],  # noqa: B006
+    source_revision: SourceRevisions = [],  # noqa: B006
     watch: bool = False,
     approve: bool = False,
 ) -> int:
@@ -22,12 +20,6 @@ def start(
 
     Parameters
     ----------
-    name:
-        Name of the pipeline.
-    variable:
-        NAME=VALUE of a pipeline variable; may be repeated.
-    source_revision:
-        ACTION=COMMIT: the commit, tag or branch that a source action reads; may be repeated.
     watch:
         Wait until the execution ends, display its progress, and ask for approvals.
     approve:

@@ -9,22 +9,19 @@ from rich.table import Table
 from rich.text import Text
 
 from prefect_codepipeline.cli.output import print_json
+from prefect_codepipeline.cli.parameters import AsJson, ExecutionId, PipelineName
 from prefect_codepipeline.cli.session import connect, console
 
 
-def status(name: str, *, execution: str | None = None, watch: bool = False, json: bool = False) -> int:
+def status(
+    name: PipelineName, *, execution: ExecutionId = None, watch: bool = False, json: AsJson = False
+) -> int:
     """Show the status of an execution: stages, actions, failures, revisions.
 
     Parameters
     ----------
-    name:
-        Name of the pipeline.
-    execution:
-        The execution's id; the latest execution by default.
     watch:
         Wait until the execution ends, and display its progress.
-    json:
-        Print JSON.
     """
     connect()
     from prefect_codepipeline.cli.executions.tree import (
@@ -62,17 +59,13 @@ def status(name: str, *, execution: str | None = None, watch: bool = False, json
     return 0
 
 
-def executions(name: str, *, limit: int = 20, json: bool = False) -> int:
+def executions(name: PipelineName, *, limit: int = 20, json: AsJson = False) -> int:
     """List the executions of a pipeline, latest first.
 
     Parameters
     ----------
-    name:
-        Name of the pipeline.
     limit:
         Maximum number of executions, up to 200.
-    json:
-        Print JSON.
     """
     connect()
     from prefect_codepipeline.deployments.create import list_deployments

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prefect_codepipeline.cli.output import print_json
+from prefect_codepipeline.cli.parameters import AsJson
 from prefect_codepipeline.cli.session import connect, console, read_secret
 from prefect_codepipeline.errors import CodePipelineError
 
@@ -74,14 +75,8 @@ def add_connection(
     return 0
 
 
-def list_connections(*, json: bool = False) -> int:
-    """List the connections to git hosts.
-
-    Parameters
-    ----------
-    json:
-        Print JSON.
-    """
+def list_connections(*, json: AsJson = False) -> int:
+    """List the connections to git hosts."""
     connect()
     from prefect_codepipeline.prefect_api.block_documents import fields_by_name
 

@@ -9,32 +9,29 @@ from rich.table import Table
 from rich.text import Text
 
 from prefect_codepipeline.cli.output import print_json, print_line
+from prefect_codepipeline.cli.parameters import AsJson, PipelineName, Variables
 from prefect_codepipeline.cli.session import connect, console, pairs
 
 
 def add(
-    name: str,
+    name: PipelineName,
     *,
     cron: str,
     timezone: str = "UTC",
     rule: str | None = None,
-    variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    variable: Variables = [],  # noqa: B006
     replace: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Start a deployed pipeline on a schedule.
 
     Parameters
     ----------
-    name:
-        Name of the pipeline.
     cron:
         The schedule: '0 6 * * MON-FRI', or EventBridge's 'cron(0 6 ? * MON-FRI *)' or 'rate(1 hour)'.
     timezone:
         The time zone of the cron fields, such as Europe/Zurich.
     rule:
         Name of the schedule, recorded as the trigger of its executions; derived from the expression by default.
-    variable:
-        NAME=VALUE of a pipeline variable; may be repeated.
     replace:
         Replace the schedule of that name.
     """
@@ -48,16 +45,8 @@ def add(
     return 0
 
 
-def list_schedules(name: str, *, json: bool = False) -> int:
-    """List the schedules of a pipeline.
-
-    Parameters
-    ----------
-    name:
-        Name of the pipeline.
-    json:
-        Print JSON.
-    """
+def list_schedules(name: PipelineName, *, json: AsJson = False) -> int:
+    """List the schedules of a pipeline."""
     connect()
     from prefect_codepipeline.engine.operations.schedules import schedules_of
     from prefect_codepipeline.engine.operations.starting import find_deployment
@@ -84,13 +73,11 @@ def list_schedules(name: str, *, json: bool = False) -> int:
     return 0
 
 
-def remove(name: str, rule: str) -> int:
+def remove(name: PipelineName, rule: str) -> int:
     """Remove a schedule.
 
     Parameters
     ----------
-    name:
-        Name of the pipeline.
     rule:
         Name of the schedule, as `codepipeline schedule list` prints it.
     """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from prefect_codepipeline.cli.output import Style, print_json, print_line
+from prefect_codepipeline.cli.parameters import AsJson
 from prefect_codepipeline.cli.session import connect, pairs
 from prefect_codepipeline.errors import CodePipelineError
 
@@ -38,7 +39,7 @@ def try_event(
     header: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
     changed_file: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
     poll: Annotated[bool, Parameter(negative=())] = False,
-    json: bool = False,
+    json: AsJson = False,
 ) -> int:
     """Show which filters an event matches, and why. Starts nothing; exits with 1 if the event would start nothing.
 
@@ -54,8 +55,6 @@ def try_event(
         Path of a changed file, used instead of the files in the event; may be repeated.
     poll:
         Decide as for a push that polling found, not as for a webhook.
-    json:
-        Print JSON.
     """
     from prefect_codepipeline.model.triggers.matching import decide
 
@@ -73,15 +72,13 @@ def try_event(
     return 0 if any(decision.starts for _, decision in decisions) else 1
 
 
-def list_deliveries(*, limit: int = 20, json: bool = False) -> int:
+def list_deliveries(*, limit: int = 20, json: AsJson = False) -> int:
     """List the recent webhook deliveries of git hosts, and their results.
 
     Parameters
     ----------
     limit:
         Maximum number of finished deliveries, latest first.
-    json:
-        Print JSON.
     """
     connect()
     from prefect_codepipeline.engine.triggers.webhook_inbox import finished, waiting
