@@ -37,7 +37,7 @@ from prefect_codepipeline.model.views.commit_status import (
 from prefect_codepipeline.prefect_api.runs import run_logger
 from prefect_codepipeline.prefect_api.ui import run_url
 
-FLUSH_SECONDS = 5.0
+_FLUSH_SECONDS = 5.0
 TIMEOUT_SECONDS = 5.0
 # Between two statuses of one commit: hosts limit the rate of requests.
 _BETWEEN = 2.0
@@ -93,7 +93,7 @@ class CommitStatuses(Follower):
                 self._sender.update(self._execution.state)
         except Exception as error:  # losing a status must not fail the pipeline
             _logger.warning("commit statuses are no longer sent: %s", type(error).__name__)
-        close_all([self._sender], FLUSH_SECONDS)
+        close_all([self._sender], _FLUSH_SECONDS)
 
 
 class StatusSender(Outbox[tuple[_Delivery, dict[str, Any]], httpx.Response]):

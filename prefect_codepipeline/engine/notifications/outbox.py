@@ -27,7 +27,7 @@ class Outbox(ABC, Generic[Item, Answer]):
     """Sends what is waiting, each item when it is due. All times are in `time.monotonic()` seconds.
 
     Args:
-        name: the name of the thread, which starts with the first item.
+        name: the name of the thread, which starts when something is queued.
         log: receives the warnings.
     """
 
