@@ -43,7 +43,7 @@ INSTEAD = {
     r"\b(whence|hence)\b": "from which, therefore",
     r"\bstands? (in|beside|for itself)\b": "is in, is stored in, is beside",
     r"\bunheard\b": "without a webhook",
-    r"\btell_the_end\b": "publish_final_state",
+    r"tell_the_end": "publish_final_state",
 }
 # Lines that need a word for another reason.
 ALLOWED = {

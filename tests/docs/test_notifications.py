@@ -21,7 +21,8 @@ from pydantic import SecretStr
 
 from prefect_codepipeline.blocks.event_webhook import EventWebhook
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
-from prefect_codepipeline.engine.notifications.event_webhooks import EventSender, close_all, signed
+from prefect_codepipeline.engine.notifications.event_webhooks import EventSender, signed
+from prefect_codepipeline.engine.notifications.outbox import close_all
 from prefect_codepipeline.model.record.events import StateChange
 from prefect_codepipeline.model.record.notification_rules import EVENT_TYPES, NotificationRule
 
@@ -76,7 +77,7 @@ def test_the_receiver_accepts_only_signed_events(
         "audit", webhook, [rule], ("1", "r"), [], lambda fact: None, logging.getLogger("test")
     )
     sender.queue([EVENT])
-    close_all([sender], is_final=True)
+    close_all([sender])
 
     assert process.stdout
     assert process.stdout.readline() == f"{EVENT.id} FAILED\n"

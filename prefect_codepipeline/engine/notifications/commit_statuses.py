@@ -19,14 +19,15 @@ from prefect_codepipeline.actions.git.places import Connections
 from prefect_codepipeline.blocks.git_connection import GitConnection, api_address, kind_of_host, name_on_host
 from prefect_codepipeline.engine.executions.definitions import read_definition_block
 from prefect_codepipeline.engine.executions.follower import Follower
+from prefect_codepipeline.engine.executions.pause import read_retry_after
 from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.engine.notifications.outbox import Log, Outbox, close_all
 from prefect_codepipeline.errors import ActionFailed, CodePipelineError
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import ActionStarted
 from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.model.triggers.matching import GitPlace, git_place, git_places
 from prefect_codepipeline.model.views.commit_status import (
-    CommitStatus,
     HostKind,
     body_of,
     commits_to_report,
@@ -36,12 +37,11 @@ from prefect_codepipeline.model.views.commit_status import (
 from prefect_codepipeline.prefect_api.runs import run_logger
 from prefect_codepipeline.prefect_api.ui import run_url
 
-FLUSH_SECONDS = 5.0
+_FLUSH_SECONDS = 5.0
 TIMEOUT_SECONDS = 5.0
 # Between two statuses of one commit: hosts limit the rate of requests.
 _BETWEEN = 2.0
 _BURST_SECONDS = 0.5
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _ANSWER_LENGTH = 200
 _RESOLVED = ("ConnectionArn", "FullRepositoryId", "RepositoryName", "Owner", "Repo")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -51,8 +51,6 @@ _NEEDS: dict[HostKind, str] = {
     "gitea": "a token needs 'write:repository'",
     "bitbucket": "a token needs the scope 'repository'",
 }
-# The flow run's logger, taken before the thread starts: a thread has no run context.
-AnyLogger = logging.Logger | logging.LoggerAdapter[Any]
 _logger = logging.getLogger(__name__)
 
 
@@ -68,13 +66,12 @@ class Place:
 
 @dataclass
 class _Delivery:
-    """The status to send to one place, and the last status that was sent. Times are in `time.monotonic()` seconds."""
+    """The status to send to one place, and the last status that was sent."""
 
     place: Place
     body: dict[str, Any]
     sent_body: dict[str, Any] | None = None
-    due: float = 0.0
-    pause: float = _FIRST_PAUSE
+    next_at: float = 0.0  # in `time.monotonic()` seconds
     is_refused: bool = False
 
     @property
@@ -83,32 +80,23 @@ class _Delivery:
 
 
 class CommitStatuses(Follower):
-    """Sends the status of one execution to its commits, in a separate thread."""
+    """Queues the status of one execution for its commits after each change."""
 
     def __init__(self, execution: Execution) -> None:
         super().__init__(execution, "codepipeline-commits", _BURST_SECONDS)
+        # The flow run's logger is taken before the threads start: a thread has no run context.
         self._sender = StatusSender(execution.declaration, run_logger(_logger))
 
     def _follow(self) -> None:
         try:
-            self._send_until_end()
+            for _ in self._changes():
+                self._sender.update(self._execution.state)
         except Exception as error:  # losing a status must not fail the pipeline
             _logger.warning("commit statuses are no longer sent: %s", type(error).__name__)
-
-    def _send_until_end(self) -> None:
-        ended = False
-        while not ended:
-            self._changed.wait(self._sender.seconds_until_due())
-            ended = self._ended.wait(self._pause_seconds)
-            self._changed.clear()
-            state = self._execution.state
-            self._sender.update(state, status_of(state, run_url(state.execution_id)))
-            if not ended:
-                self._sender.send_due()
-        self._sender.flush(FLUSH_SECONDS)
+        close_all([self._sender], _FLUSH_SECONDS)
 
 
-class StatusSender:
+class StatusSender(Outbox[tuple[_Delivery, dict[str, Any]], httpx.Response]):
     """Sends commit statuses, and remembers the last status of each commit.
 
     Args:
@@ -116,13 +104,12 @@ class StatusSender:
         logger: receives the warnings, one for each kind of problem and place.
     """
 
-    def __init__(self, declaration: PipelineDeclaration, logger: AnyLogger | None = None) -> None:
+    def __init__(self, declaration: PipelineDeclaration, logger: Log | None = None) -> None:
+        super().__init__("codepipeline-commit-statuses", logger or _logger)
         self._declaration = declaration
-        self._logger = logger or _logger
         self._connections = Connections()
         self._looked_up: dict[tuple[str, str], Place | None] = {}
         self._deliveries: dict[str, _Delivery] = {}
-        self._warned: set[tuple[str, str]] = set()
         self._http: httpx.Client | None = None
 
     def update(self, state: ExecutionState, status: CommitStatus) -> None:
@@ -134,46 +121,35 @@ class StatusSender:
                     self._looked_up[key] = self._place(state, action, commit)
                 except CodePipelineError as error:  # tried again with the next change
                     self._warn(
-                        "lookup", action, f"the commit of {action!r} has no status yet, will retry: {error}"
+                        ("lookup", action),
+                        f"the commit of {action!r} has no status yet, will retry: {error}",
                     )
                     continue
             if place := self._looked_up[key]:
-                body = body_of(place.kind, status)
-                delivery = self._deliveries.setdefault(place.url, _Delivery(place, body))
-                delivery.body = body
+                self._queue(place, body_of(place.kind, status))
 
-    def seconds_until_due(self) -> float | None:
-        """Seconds until the next status is due, or None if no status is pending."""
-        due = [delivery.due for delivery in self._deliveries.values() if delivery.is_pending]
-        return max(0.0, min(due) - time.monotonic()) if due else None
+    def _queue(self, place: Place, body: dict[str, Any]) -> None:
+        with self._changed:
+            self._deliveries.setdefault(place.url, _Delivery(place, body)).body = body
+            self._wake()
 
-    def send_due(self) -> None:
-        """Send the statuses that are due."""
-        for delivery in self._deliveries.values():
-            if delivery.is_pending and delivery.due <= time.monotonic():
-                self._send(delivery, TIMEOUT_SECONDS)
+    def _waiting(self) -> list[tuple[tuple[_Delivery, dict[str, Any]], float]]:
+        pending = [delivery for delivery in self._deliveries.values() if delivery.is_pending]
+        return [((delivery, delivery.body), self._due(delivery)) for delivery in pending]
 
-    def flush(self, seconds: float) -> None:
-        """Send the pending statuses, for at most this many seconds."""
-        deadline = time.monotonic() + seconds
-        for delivery in self._deliveries.values():
-            delivery.due, delivery.pause = 0.0, min(delivery.pause, _FIRST_PAUSE)
-        while (wait := self.seconds_until_due()) is not None:
-            if time.monotonic() + wait >= deadline:
-                self._warn(
-                    "late",
-                    "",
-                    "a commit did not get the latest status of the execution before the process ended",
-                )
-                break
-            time.sleep(wait)
-            for delivery in self._deliveries.values():
-                left = deadline - time.monotonic()
-                if delivery.is_pending and delivery.due <= time.monotonic() and left > 0:
-                    self._send(delivery, min(TIMEOUT_SECONDS, left))
+    def _due(self, delivery: _Delivery) -> float:
+        next_at = delivery.next_at if self._deadline is None else 0.0
+        return max(self._pauses[delivery.place.url].until, next_at)
+
+    def _conclude(self, left: int) -> None:
+        if left:
+            self._warn(
+                "late", "a commit did not get the latest status of the execution before the process ended"
+            )
+
+    def _disconnect(self) -> None:
         if self._http:
             self._http.close()
-            self._http = None
 
     def _place(self, state: ExecutionState, action: str, commit: str) -> Place | None:
         """The endpoint for the commit's status, or None if the commit's host gets no status."""
@@ -193,57 +169,60 @@ class StatusSender:
         name = self._connections.name(place) or "github"
         if not _fits_a_header(connection.token.get_secret_value()):
             self._warn(
-                "token",
-                name,
+                ("token", name),
                 f"the token of connection {name!r} cannot be sent in an HTTP header: it has a space, a line "
                 "break or another character that is not allowed; correct the token",
             )
             return None
         return Place(name, kind, address + path, _headers(kind, connection)) if path else None
 
-    def _send(self, delivery: _Delivery, seconds: float) -> None:
-        body, place = delivery.body, delivery.place
+    def _send(self, item: tuple[_Delivery, dict[str, Any]]) -> httpx.Response:
+        delivery, body = item
         self._http = self._http or httpx.Client(follow_redirects=False)
-        try:
-            answer = self._http.post(place.url, json=body, headers=place.headers, timeout=seconds)
-        except Exception as error:  # the text of the error may quote the token
-            self._retry_later(delivery, f"does not answer ({type(error).__name__})", None)
-            return
+        timeout = self._timeout(TIMEOUT_SECONDS)
+        return self._http.post(delivery.place.url, json=body, headers=delivery.place.headers, timeout=timeout)
+
+    def _take_answer(self, item: tuple[_Delivery, dict[str, Any]], answer: httpx.Response) -> None:
+        delivery, body = item
+        place = delivery.place
         if answer.is_success or _is_known_already(place.kind, answer):
-            delivery.sent_body, delivery.pause = body, _FIRST_PAUSE
-            delivery.due = time.monotonic() + _BETWEEN
+            with self._changed:
+                delivery.sent_body, delivery.next_at = body, time.monotonic() + _BETWEEN
+                self._pauses[place.url].reset()
         elif answer.status_code >= 500 or _is_limited(answer):
-            self._retry_later(delivery, f"answered {answer.status_code}", _retry_after(answer))
+            seconds = read_retry_after(answer.headers.get("retry-after", ""))
+            self._retry_later(place, f"answered {answer.status_code}", seconds)
         else:
-            delivery.is_refused = True
-            self._warn("refused", place.name, _refusal(place, answer))
+            with self._changed:
+                delivery.is_refused = True
+            self._warn(("refused", place.name), _refusal(place, answer))
 
-    def _retry_later(self, delivery: _Delivery, what: str, seconds: float | None) -> None:
-        pause, delivery.pause = delivery.pause, min(2 * delivery.pause, _LONGEST_PAUSE)
-        delivery.due = time.monotonic() + (pause if seconds is None else seconds)
-        host = httpx.URL(delivery.place.url).host
-        self._warn("away", host, f"{host} {what}; the status of its commits will be sent again")
+    def _take_failure(self, item: tuple[_Delivery, dict[str, Any]], error: Exception) -> None:
+        # The text of the error may quote the token.
+        self._retry_later(item[0].place, f"does not answer ({type(error).__name__})", None)
 
-    def _warn(self, kind: str, subject: str, text: str) -> None:
-        if (kind, subject) not in self._warned:
-            self._logger.warning("%s", text)
-        self._warned.add((kind, subject))
+    def _retry_later(self, place: Place, what: str, seconds: float | None) -> None:
+        with self._changed:
+            self._pauses[place.url].begin(seconds)
+        host = httpx.URL(place.url).host
+        self._warn(("away", host), f"{host} {what}; the status of its commits will be sent again")
 
 
-def send_final_statuses(state: ExecutionState) -> None:
-    """Send the final status of an execution that no process runs any more. Takes a few seconds at most.
+def final_statuses(state: ExecutionState) -> list[StatusSender]:
+    """A sender with the final status of an execution that no process runs any more; none if that is not possible.
 
     Args:
         state: the state of the execution, from all its facts.
     """
     try:
         sender = StatusSender(read_definition_block(state.pinned.definition_id).whole())
-        sender.update(state, status_of(state, run_url(state.execution_id)))
-        sender.flush(FLUSH_SECONDS)
+        sender.update(state)
     except CodePipelineError as error:  # losing a status must not keep the execution from ending
         _logger.warning(
             "execution %s: could not send the final status to its commits: %s", state.execution_id, error
         )
+        return []
+    return [sender]
 
 
 def _resolve(place: GitPlace, state: ExecutionState) -> GitPlace:
@@ -285,12 +264,6 @@ def _is_limited(answer: httpx.Response) -> bool:
         return True
     limits = ("retry-after" in answer.headers, answer.headers.get("x-ratelimit-remaining") == "0")
     return answer.status_code == 403 and any(limits)
-
-
-def _retry_after(answer: httpx.Response) -> float | None:
-    """The seconds until the host accepts the next request."""
-    text = answer.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() else None
 
 
 def _refusal(place: Place, answer: httpx.Response) -> str:

@@ -14,11 +14,11 @@ from prefect_codepipeline.engine.executions.follower import Follower
 from prefect_codepipeline.engine.executions.lookup import read_execution
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.engine.executions.record import RecordOf
-from prefect_codepipeline.engine.notifications import event_webhooks
-from prefect_codepipeline.engine.notifications.commit_statuses import send_final_statuses
+from prefect_codepipeline.engine.notifications.commit_statuses import final_statuses
 from prefect_codepipeline.engine.notifications.event_webhooks import senders_of
 from prefect_codepipeline.engine.notifications.events import History
-from prefect_codepipeline.engine.notifications.slack import Notifier, close_all
+from prefect_codepipeline.engine.notifications.outbox import close_all
+from prefect_codepipeline.engine.notifications.slack import Notifier
 from prefect_codepipeline.engine.notifications.slack_channels import load_slack_channel
 from prefect_codepipeline.engine.notifications.wants import wants_of
 from prefect_codepipeline.errors import CodePipelineError
@@ -94,10 +94,8 @@ def publish_final_state(execution_id: str) -> None:
     for notifier in notifiers:
         notifier.queue(known.state, run_url(execution_id), events)
     for sender in senders:
-        sender.queue(events)
-    close_all(notifiers)
-    event_webhooks.close_all(senders, is_final=True)
-    send_final_statuses(known.state)
+        sender.queue(events, is_final=True)
+    close_all([*notifiers, *senders, *final_statuses(known.state)])
 
 
 def _channel(name: str) -> SlackChannel | None:

@@ -8,7 +8,6 @@ execution contains what was posted.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.notifications.outbox import Outbox
 from prefect_codepipeline.engine.notifications.slack_channels import ways_to_decide
 from prefect_codepipeline.engine.notifications.slack_failures import SlackFailure, read_failure
 from prefect_codepipeline.engine.notifications.wants import EVERYTHING, Wants
@@ -32,14 +32,13 @@ from prefect_codepipeline.model.views.slack_message import (
     failure_reply,
 )
 
-FLUSH_SECONDS = 8.0
 EXECUTION = "execution"
 # The messages about an approval, each with its token: the request, its result, and reminders.
 ASKED, DECIDED, REMINDED = "approval:", "decided:", "reminded:"
 EVENT = "event:"
 # Slack allows about fifty edits a minute; an approval must not wait behind them.
 _BETWEEN_EDITS = 1.2
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_AWAY = "away"  # the pause of all methods, while Slack does not respond
 _POST, _UPDATE = "chat.postMessage", "chat.update"
 _logger = logging.getLogger(__name__)
 
@@ -52,8 +51,8 @@ class Sent:
     ts: str
 
 
-class Notifier:
-    """Sends the messages about one execution to one channel, in its own thread.
+class Notifier(Outbox[tuple[str, Message], Sent]):
+    """Sends the messages about one execution to one channel.
 
     Args:
         channel: the channel to send to.
@@ -71,6 +70,7 @@ class Notifier:
         gateway: Gateway | None = None,
         wants: Wants = EVERYTHING,
     ) -> None:
+        super().__init__("codepipeline-slack", _logger)
         self._channel = channel
         self._wants = wants
         self._gateway = gateway
@@ -127,11 +127,10 @@ class Notifier:
             # An approval is sent before queued events.
             waiting = {**replies, **kept} | replies
             self._replies = {name: reply for name, reply in waiting.items() if name not in done}
-            self._changed.notify()
+            self._wake()
 
-    def close(self, seconds: float = FLUSH_SECONDS) -> None:
-        """Send what is left, for at most `seconds`; returns early if Slack's rate limit lasts longer."""
-        close_all([self], seconds)
+    def _waiting(self) -> list[tuple[tuple[str, Message], float]]:
+        return [(item, self._due(item[0])) for item in self._unsent().items()]
 
     def end_by(self, deadline: float) -> None:
         """Send what is left until `deadline`, in `time.monotonic()` seconds; returns at once."""
@@ -198,26 +197,19 @@ class Notifier:
     def _due(self, subject: str) -> float:
         method = self._method(subject)
         edit = self._next_edit if method == _UPDATE and self._deadline is None else 0.0
-        return max(self._limited_until.get(method, 0.0), self._away_until, edit)
+        return max(self._pauses[method].until, self._pauses[_AWAY].until, edit)
 
-    def _send(self, subject: str, message: Message) -> None:
+    def _send(self, item: tuple[str, Message]) -> Sent:
+        subject, message = item
         text, blocks = message[0], [] if subject in self._without_blocks else message[1]
         parent = self._sent.get(EXECUTION)
-        if subject == EXECUTION and parent:
-            self._channel.update(parent.channel_id, parent.ts, text, blocks)
-            self._take_note(subject, message, parent)
-            return
-        if subject.startswith(DECIDED):
-            asked = self._sent[_asked_by(subject)]
-            self._channel.update(asked.channel_id, asked.ts, text, blocks)
-            self._take_note(subject, message, asked)
-            self._write_down(subject, asked)
-            return
+        edited = self._sent[_asked_by(subject)] if subject.startswith(DECIDED) else parent
+        if edited and self._method(subject) == _UPDATE:
+            self._channel.update(edited.channel_id, edited.ts, text, blocks)
+            return edited
         head = parent or self._head_of(subject)
         thread_ts = head.ts if head and self._can_reply else None
-        sent = Sent(*self._channel.post(text, blocks, thread_ts))
-        self._take_note(subject, message, sent)
-        self._write_down(subject, sent)
+        return Sent(*self._channel.post(text, blocks, thread_ts))
 
     def _head_of(self, subject: str) -> Sent | None:
         """The message to whose thread an event belongs if the execution has no message: the first event of its attempt.
@@ -228,14 +220,23 @@ class Notifier:
             attempt = next((names for names in self._attempts.values() if subject in names), [])
             return next((self._sent[name] for name in attempt if name in self._sent), None)
 
-    def _take_note(self, subject: str, message: Message, sent: Sent) -> None:
+    def _take_answer(self, item: tuple[str, Message], answer: Sent) -> None:
+        subject, message = item
         with self._changed:
-            self._sent[subject] = sent
+            is_known = subject == EXECUTION and subject in self._sent
+            self._pauses[self._method(subject)].reset()
+            self._pauses[_AWAY].reset()
+            self._sent[subject] = answer
             self._replies.pop(subject, None)
-            self._pause = _FIRST_PAUSE
             if subject == EXECUTION:
                 self._shown = message
                 self._next_edit = time.monotonic() + _BETWEEN_EDITS
+        if not is_known:
+            self._write_down(subject, answer)
+
+    def _take_failure(self, item: tuple[str, Message], error: Exception) -> None:
+        with self._changed:
+            self._after_failure(item[0], read_failure(error))
 
     def _write_down(self, subject: str, sent: Sent) -> None:
         message_id = f"{sent.channel_id}/{sent.ts}"
@@ -250,7 +251,7 @@ class Notifier:
     def _after_failure(self, subject: str, failure: SlackFailure) -> None:
         is_edit = subject == EXECUTION and EXECUTION in self._sent
         if failure.meaning == "limited":
-            self._limited_until[self._method(subject)] = time.monotonic() + self._rest(failure.seconds)
+            self._pauses[self._method(subject)].begin(failure.seconds)
         elif failure.meaning == "over":
             self._stopped = True
             self._warn("over", f"{self._name} gets no more messages: {failure.text}")
@@ -268,7 +269,7 @@ class Notifier:
             self._can_edit = False
             self._warn("fixed", f"{failure.text}; only new replies are sent")
         elif failure.meaning == "away" or (failure.meaning == "unanswered" and subject == EXECUTION):
-            self._away_until = time.monotonic() + self._rest(None)
+            self._pauses[_AWAY].begin()
             self._warn(
                 "away", f"{failure.text}; the messages for {self._name} are sent when Slack responds again"
             )
@@ -282,10 +283,9 @@ class Notifier:
         self._can_edit = self._can_edit and subject != EXECUTION
         self._warn("abandoned", f"a message to {self._name} may be missing: {failure.text}")
 
-    def _rest(self, seconds: float | None) -> float:
-        """The pause before the next request: as long as Slack says, else longer each time."""
-        pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
-        return pause if seconds is None else seconds
+    def _conclude(self, left: int) -> None:
+        if left and not self._warned:  # an earlier warning says why
+            self._warn("late", f"{self._name} did not receive the final status in time; see the flow run")
 
     @property
     def _name(self) -> str:

@@ -13,6 +13,8 @@ from typing import Literal
 
 from slack_sdk.errors import SlackApiError
 
+from prefect_codepipeline.engine.executions.pause import read_retry_after
+
 Meaning = Literal["limited", "away", "unanswered", "malformed", "gone", "fixed", "over"]
 
 _PASSES = {
@@ -98,5 +100,4 @@ def _read_answer(error: SlackApiError) -> SlackFailure:
 
 def _retry_after(response: object) -> float | None:
     headers = {name.lower(): value for name, value in getattr(response, "headers", {}).items()}
-    value = str(headers.get("retry-after", ""))
-    return float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else None
+    return read_retry_after(str(headers.get("retry-after", "")))

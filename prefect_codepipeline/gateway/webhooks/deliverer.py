@@ -8,6 +8,7 @@ import time
 from collections import deque
 from datetime import date
 
+from prefect_codepipeline.engine.executions.pause import Pause
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.triggers.deliveries import Definitions, abandon_delivery, process_delivery
 from prefect_codepipeline.engine.triggers.webhook_inbox import drop, drop_old, finish, result_of, waiting
@@ -19,7 +20,7 @@ THREADS = 4
 LOOK_SECONDS = 30.0
 # A git host that is unavailable for some minutes must not lose a push.
 RETRY_SECONDS = 600.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_LONGEST_PAUSE = 30.0
 _logger = logging.getLogger("codepipeline.gateway")
 
 
@@ -114,7 +115,7 @@ class Deliverer:
 
     def _process(self, taken: TakenDelivery) -> None:
         """Process a delivery, with retries until `RETRY_SECONDS` have passed or the gateway stops."""
-        pause, retry_until = _FIRST_PAUSE, time.monotonic() + RETRY_SECONDS
+        pause, retry_until = Pause(_LONGEST_PAUSE), time.monotonic() + RETRY_SECONDS
         while not self._stopped.is_set():
             try:
                 self._try(taken)
@@ -126,8 +127,7 @@ class Deliverer:
                     finish(taken, abandon_delivery(taken, str(error)))
                     return
                 _logger.warning("webhooks: delivery %s: %s; retrying", taken.key, error)
-            self._stopped.wait(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            self._stopped.wait(pause.begin())
 
     def _try(self, taken: TakenDelivery) -> None:
         before = result_of(taken)

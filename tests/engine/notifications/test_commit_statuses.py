@@ -11,9 +11,10 @@ import pytest
 from git_host_server import TOKEN, USERNAME, GitHostServer
 
 from prefect_codepipeline.blocks.git_connection import GitConnection, api_address, name_on_host
+from prefect_codepipeline.engine.executions import pause
 from prefect_codepipeline.engine.executions.record import utc_now
-from prefect_codepipeline.engine.notifications import commit_statuses
 from prefect_codepipeline.engine.notifications.commit_statuses import StatusSender
+from prefect_codepipeline.engine.notifications.outbox import close_all
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.artifacts import SourceRevision
 from prefect_codepipeline.model.record.facts import (
@@ -25,10 +26,9 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.model.record.folding import fold
 from prefect_codepipeline.model.record.state import ExecutionState
-from prefect_codepipeline.model.views.commit_status import status_of
 
 COMMIT = "c" * 40
-RUN_URL = "http://127.0.0.1:4200/runs/flow-run/x"
+RUN_URL = "/runs/flow-run/x"
 HOSTS = {
     "github": "https://github.com/{FullRepositoryId}.git",
     "gitlab": "git@gitlab.com:{FullRepositoryId}.git",
@@ -116,13 +116,18 @@ class Told:
 
     def says(self, status: Any = None, **more: Any) -> None:
         state = standing(self._declaration, status, **more)
-        self._sender.update(state, status_of(state, RUN_URL))
-        self._sender.send_due()
+        self._sender.update(state)
+        while self._is_due():
+            time.sleep(0.005)
 
     def ends(self, seconds: float = 3) -> float:
         began = time.monotonic()
-        self._sender.flush(seconds)
+        close_all([self._sender], seconds)
         return time.monotonic() - began
+
+    def _is_due(self) -> bool:
+        with self._sender._changed:
+            return any(due <= time.monotonic() for _, due in self._sender._waiting())
 
     @property
     def warnings(self) -> list[str]:
@@ -131,7 +136,7 @@ class Told:
 
 @pytest.fixture
 def teller(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Told]:
-    monkeypatch.setattr(commit_statuses, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(pause, "FIRST_SECONDS", 0.3)
     caplog.set_level(logging.DEBUG)
     return lambda connection, **more: Told(declare(connection, **more), caplog)
 
@@ -215,7 +220,7 @@ def test_a_token_that_may_not_is_said_once(
     ("code", "headers"),
     [
         pytest.param(503, {}, id="away"),
-        pytest.param(429, {"Retry-After": "0"}, id="limited"),
+        pytest.param(429, {"Retry-After": "1"}, id="limited"),
         pytest.param(403, {"x-ratelimit-remaining": "0"}, id="limited as GitHub says it"),
     ],
 )

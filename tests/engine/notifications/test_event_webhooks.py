@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr, ValidationError
 
 from prefect_codepipeline.blocks.event_webhook import EventWebhook, key_of
-from prefect_codepipeline.engine.notifications import event_webhooks
+from prefect_codepipeline.engine.executions import pause
 from prefect_codepipeline.engine.notifications.event_webhooks import (
     EventSender,
-    close_all,
     load_event_webhook,
     signed,
 )
+from prefect_codepipeline.engine.notifications.outbox import close_all
 from prefect_codepipeline.errors import MissingBlock
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.events import StateChange, events_of
@@ -74,7 +74,7 @@ def webhook(event_receiver: Any) -> EventWebhook:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_webhooks, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(pause, "FIRST_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ def sender(webhook: EventWebhook) -> Callable[..., EventSender]:
 
 
 def tell(sender: EventSender, events: list[StateChange], is_final: bool = True, seconds: float = 8) -> None:
-    sender.queue(events)
-    close_all([sender], is_final, seconds)
+    sender.queue(events, is_final)
+    close_all([sender], seconds)
 
 
 def ids(events: list[StateChange]) -> list[str]:
@@ -157,7 +157,7 @@ def test_the_pauses_grow(event_receiver: Any, sender: Any) -> None:
     until = time.monotonic() + 8
     while not event_receiver.events and time.monotonic() < until:
         time.sleep(0.02)
-    close_all([one], True)
+    close_all([one])
 
     times = [request.at for request in event_receiver.requests]
     assert len(times) == 6
@@ -220,10 +220,10 @@ def test_a_slow_receiver_holds_nobody_longer_than_the_flush(
     event_receiver.delay = 3
     one = sender()
     began = time.monotonic()
-    one.queue(EVENTS)
+    one.queue(EVENTS, is_final=True)
     assert time.monotonic() - began < 0.2
 
-    close_all([one], True, seconds=0.5)
+    close_all([one], seconds=0.5)
 
     assert time.monotonic() - began < 1
     one._thread.join(1)
@@ -260,7 +260,7 @@ def test_after_a_kill_the_next_process_tells_again_with_the_same_ids(
     tell(sender(record, record.append), EVENTS)
 
     assert told(event_receiver) == ids(EVENTS[:3]) + ids(EVENTS)
-    close_all([killed], False)
+    close_all([killed])
 
 
 def test_nothing_private_is_reached_unless_that_is_allowed(

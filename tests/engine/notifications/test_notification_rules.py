@@ -9,7 +9,8 @@ import pytest
 
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
-from prefect_codepipeline.engine.notifications.slack import Notifier, close_all
+from prefect_codepipeline.engine.notifications.outbox import close_all
+from prefect_codepipeline.engine.notifications.slack import Notifier
 from prefect_codepipeline.engine.notifications.wants import wants_of
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.events import events_of

@@ -13,7 +13,8 @@ import pytest
 
 from prefect_codepipeline.blocks import slack_channel
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
-from prefect_codepipeline.engine.notifications import slack as notifications
+from prefect_codepipeline.engine.executions import pause
+from prefect_codepipeline.engine.notifications.outbox import close_all
 from prefect_codepipeline.engine.notifications.slack import Notifier
 from prefect_codepipeline.engine.notifications.slack_channels import load_slack_channel
 from prefect_codepipeline.errors import MissingBlock, PrefectUnavailable
@@ -183,7 +184,7 @@ def test_text_from_outside_mentions_nobody_and_links_nowhere(slack: Any, notify:
 def test_what_passes_is_tried_again(
     slack: Any, notify: Any, code: int, answer: Any, headers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifications, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(pause, "FIRST_SECONDS", 0.05)
     slack.refuse(1, code, **answer, **headers)
 
     notify(state())
@@ -229,7 +230,7 @@ def test_an_approval_does_not_wait_behind_limited_edits(
     notifier.queue(WAITING, RUN_URL)
 
     wait_for(lambda: [method for method, _ in slack.history] == ["chat.postMessage"] * 2, 2)
-    notifier.close()
+    close_all([notifier])
 
 
 def test_edits_keep_to_a_pace_that_slack_allows_until_the_end(slack: Any, notify: Any) -> None:
@@ -251,7 +252,7 @@ def test_what_could_not_be_sent_is_sent_when_slack_is_back(
     slack.away = False
 
     wait_for(lambda: len(slack.messages) == 2)
-    notifier.close()
+    close_all([notifier])
     assert len(caplog.records) == 1
     assert "Slack could not be reached" in caplog.text
     assert "planted-secret" not in caplog.text
@@ -268,7 +269,7 @@ def test_an_approval_that_was_decided_while_slack_was_away_is_not_asked_for(
     notifier.queue(state(ENTERED, _started("Prod", "Ok"), _request(), decided), RUN_URL)
 
     slack.away = False
-    notifier.close()
+    close_all([notifier])
 
     assert [method for method, _ in slack.history] == ["chat.postMessage"]
 
@@ -283,7 +284,7 @@ def test_a_failure_that_was_retried_while_slack_was_away_is_still_told(
     notifier.queue(state(ENTERED), RUN_URL)
 
     slack.away = False
-    notifier.close()
+    close_all([notifier])
 
     assert ["thread_ts" in body for _, body in slack.history] == [False, True]
 
@@ -431,7 +432,7 @@ def test_a_slack_that_is_not_there_loses_nothing_but_the_message(
     notifier.queue(state(), RUN_URL)
 
     with caplog.at_level(logging.DEBUG):
-        notifier.close(1.2)
+        close_all([notifier], 1.2)
 
     assert sum(record.levelno >= logging.WARNING for record in caplog.records) == 1
     assert "planted-secret" not in caplog.text
@@ -446,7 +447,7 @@ def test_states_are_taken_note_of_without_waiting(slack: Any, channel: SlackChan
         notifier.queue(WAITING, RUN_URL)
 
     assert time.monotonic() - began < 2
-    notifier.close(0)
+    close_all([notifier], 0)
 
 
 @pytest.mark.live
