@@ -112,8 +112,12 @@ class StatusSender(Outbox[tuple[_Delivery, dict[str, Any]], httpx.Response]):
         self._deliveries: dict[str, _Delivery] = {}
         self._http: httpx.Client | None = None
 
-    def update(self, state: ExecutionState, status: CommitStatus) -> None:
-        """Set the status to send for each commit that the execution has read so far."""
+    def update(self, state: ExecutionState) -> None:
+        """Queue the status of the execution for each commit that it has read by now.
+
+        For a new commit this looks up the connection, which asks Prefect's API.
+        """
+        status = status_of(state, run_url(state.execution_id))
         for action, commit in commits_to_report(state).items():
             key = (action, commit)
             if key not in self._looked_up:
@@ -279,5 +283,5 @@ def _refusal(place: Place, answer: httpx.Response) -> str:
             f"{host} redirected the status of a commit ({code}); redirects are not followed, to protect the token "
             f"of connection {place.name!r}: correct its url_template or api_url, or the repository's name"
         )
-    text = _CONTROL.sub(" ", answer.text[:_ANSWER_LENGTH])
-    return f"{host} refused the status of a commit ({code}): {text}"
+    said = _CONTROL.sub(" ", answer.text[:_ANSWER_LENGTH])
+    return f"{host} refuses the status of a commit ({code}): {said}"

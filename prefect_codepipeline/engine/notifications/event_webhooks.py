@@ -13,14 +13,9 @@ import hashlib
 import hmac
 import json
 import logging
-import random
 import shlex
-import threading
 import time
-from collections.abc import Callable, Sequence
-from datetime import timezone
-from email.utils import parsedate_to_datetime
-from typing import Any, TypeAlias
+from collections.abc import Callable, Hashable, Sequence
 
 from pydantic import SecretStr
 
@@ -177,7 +172,7 @@ class EventSender(Outbox[StateChange, Answer]):
                 f"the receiver answered {status}", read_retry_after(answer.headers.get("retry-after", ""))
             )
         elif status == _GONE:
-            self._give_up(f"the receiver answered {status}")
+            self._abandon(f"the receiver answered {status}")
         else:
             why = "redirects are not followed" if 300 <= status < 400 else "refused events are skipped"
             self._warn("refused", f"the receiver answered {status}; {why}")
@@ -187,9 +182,9 @@ class EventSender(Outbox[StateChange, Answer]):
         if isinstance(error, (TimeoutError, ConnectionError)):
             self._retry_later(str(error), None)
         elif isinstance(error, PrivateAddressError):
-            self._give_up(str(error))
+            self._abandon(str(error))
         else:  # the text of another error may quote the request
-            self._give_up(f"the request could not be sent: {type(error).__name__}")
+            self._abandon(f"the request could not be sent: {type(error).__name__}")
 
     def _remove(self, event: StateChange) -> None:
         """Remove an event that was sent or skipped from the queue."""
@@ -204,7 +199,7 @@ class EventSender(Outbox[StateChange, Answer]):
             self._pauses[self._name].begin(seconds)
         self._warn("away", f"{why}; will retry")
 
-    def _give_up(self, why: str) -> None:
+    def _abandon(self, why: str) -> None:
         self._stop(f"{why}; this process sends no more events to it")
 
     def _warn(self, kind: Hashable, text: str) -> None:
@@ -238,7 +233,7 @@ def load_event_webhook(name: str) -> EventWebhook:
 
     Raises:
         MissingBlock: the block does not exist, or is invalid; the message names the fields.
-        PrefectUnavailable: the API does not respond.
+        PrefectUnavailable: the API does not answer.
     """
     command = f"codepipeline event-webhook add {shlex.quote(name)} --url URL"
     return load_block(EventWebhook, name, command=command)

@@ -85,19 +85,10 @@ class Notifier(Outbox[tuple[str, Message], Sent]):
         self._replies: dict[str, Message] = {}
         # The events of each attempt of the execution, oldest first; the first one sent starts a thread.
         self._attempts: dict[str, list[str]] = {}
-        self._unsent: set[str] = set()
+        self._given_up: set[str] = set()
         self._without_blocks: set[str] = set()
         self._can_edit = self._can_reply = True
-        # All times are in `time.monotonic()` seconds.
-        self._limited_until: dict[str, float] = {}
-        self._away_until = self._next_edit = 0.0
-        self._deadline: float | None = None
-        self._pause = _FIRST_PAUSE
-        self._stopped = False
-        self._warned: set[str] = set()
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._work, name="codepipeline-slack", daemon=True)
-        self._thread.start()
+        self._next_edit = 0.0
 
     def queue(self, state: ExecutionState, run_url: str | None, events: Sequence[StateChange] = ()) -> None:
         """Queue the messages for a new state of the execution; returns at once.
@@ -119,7 +110,7 @@ class Notifier(Outbox[tuple[str, Message], Sent]):
             # Failures and events are still sent later; an approval that was decided meanwhile is not.
             lasting = ("failure:", EVENT)
             kept = {name: reply for name, reply in self._replies.items() if name.startswith(lasting)}
-            done = self._sent.keys() | self._unsent
+            done = self._sent.keys() | self._given_up
             for event in wanted:
                 if (name := f"{EVENT}{event.id}") not in {*done, *kept}:
                     kept[name] = event_message(event, run_url)
@@ -132,54 +123,10 @@ class Notifier(Outbox[tuple[str, Message], Sent]):
     def _waiting(self) -> list[tuple[tuple[str, Message], float]]:
         return [(item, self._due(item[0])) for item in self._unsent().items()]
 
-    def end_by(self, deadline: float) -> None:
-        """Send what is left until `deadline`, in `time.monotonic()` seconds; returns at once."""
-        with self._changed:
-            self._deadline = deadline
-            self._away_until, self._pause = 0.0, _FIRST_PAUSE
-            self._changed.notify()
-
-    def join(self, deadline: float) -> None:
-        """Wait until everything is sent, or until `deadline`."""
-        self._thread.join(timeout=max(0.0, deadline - time.monotonic()))
-
-    def _work(self) -> None:
-        while (next_one := self._wait_for_work()) is not None:
-            subject, message = next_one
-            try:
-                self._send(subject, message)
-            except Exception as error:  # a lost message must not fail the pipeline
-                with self._changed:
-                    self._after_failure(subject, read_failure(error))
-
-    def _wait_for_work(self) -> tuple[str, Message] | None:
-        """Wait for the next message to send; None if nothing is left to send."""
-        with self._changed:
-            while not self._stopped:
-                now = time.monotonic()
-                waiting = self._waiting()
-                due = min((self._due(subject) for subject in waiting), default=None)
-                if self._is_closed(now, due):
-                    break
-                if due is not None and due <= now:
-                    subject = next(subject for subject in waiting if self._due(subject) <= now)
-                    return subject, waiting[subject]
-                self._changed.wait(None if due is None else due - now)
-            return None
-
-    def _is_closed(self, now: float, due: float | None) -> bool:
-        """Whether nothing is left, or nothing more can be sent in time."""
-        if self._deadline is None:
-            return False
-        if due is not None and max(now, due) >= self._deadline:
-            self._warn("late", f"{self._name} did not receive the final status in time; see the flow run")
-            return True
-        return due is None
-
-    def _waiting(self) -> dict[str, Message]:
-        """The messages not sent yet, the most urgent first; replies need the message that they reply to."""
+    def _unsent(self) -> dict[str, Message]:
+        """The messages that are not sent yet, the most urgent first; replies need the message that they reply to."""
         message = self._message
-        if message and EXECUTION not in self._sent and EXECUTION not in self._unsent:
+        if message and EXECUTION not in self._sent and EXECUTION not in self._given_up:
             return {EXECUTION: message}
         edit = {EXECUTION: message} if message and self._can_edit and message != self._shown else {}
         # A decision edits the reply that asked for it; without that reply, the execution's message reports the decision.
@@ -253,8 +200,7 @@ class Notifier(Outbox[tuple[str, Message], Sent]):
         if failure.meaning == "limited":
             self._pauses[self._method(subject)].begin(failure.seconds)
         elif failure.meaning == "over":
-            self._stopped = True
-            self._warn("over", f"{self._name} gets no more messages: {failure.text}")
+            self._stop(f"{self._name} gets no more messages: {failure.text}")
         elif failure.meaning == "malformed" and subject not in self._without_blocks:
             self._without_blocks.add(subject)
             self._warn(
@@ -278,7 +224,7 @@ class Notifier(Outbox[tuple[str, Message], Sent]):
 
     def _abandon(self, subject: str, failure: SlackFailure) -> None:
         """Leave one message unsent; a reply that Slack may have accepted is not sent again."""
-        self._unsent.add(subject)
+        self._given_up.add(subject)
         self._replies.pop(subject, None)
         self._can_edit = self._can_edit and subject != EXECUTION
         self._warn("abandoned", f"a message to {self._name} may be missing: {failure.text}")
@@ -290,21 +236,6 @@ class Notifier(Outbox[tuple[str, Message], Sent]):
     @property
     def _name(self) -> str:
         return f"Slack channel {self._channel.channel!r}"
-
-    def _warn(self, kind: str, text: str) -> None:
-        """Log each kind of problem once; `late` only if no other problem was logged."""
-        if kind not in self._warned and (kind != "late" or not self._warned):
-            _logger.warning("%s", text)
-        self._warned.add(kind)
-
-
-def close_all(notifiers: Sequence[Notifier], seconds: float = FLUSH_SECONDS) -> None:
-    """Let all of them send their remaining messages at the same time, for at most `seconds`."""
-    deadline = time.monotonic() + seconds
-    for notifier in notifiers:
-        notifier.end_by(deadline)
-    for notifier in notifiers:
-        notifier.join(deadline)
 
 
 def _approvals_of(

@@ -115,7 +115,7 @@ def notify(channel: SlackChannel) -> Callable[..., list[NotificationSent]]:
         notifier = Notifier(channel, facts or [], posted.append)
         for one in states:
             notifier.queue(one, RUN_URL)
-        notifier.close(seconds)
+        close_all([notifier], seconds)
         return posted
 
     return tell
@@ -388,7 +388,7 @@ def test_a_record_that_cannot_be_written_stops_no_message(
 
     notifier = Notifier(channel, [], fail)
     notifier.queue(WAITING, RUN_URL)
-    notifier.close()
+    close_all([notifier])
 
     assert len(slack.messages) == 2
     assert len(caplog.records) == 1
@@ -416,7 +416,7 @@ def test_nothing_is_tried_after_the_end(slack: Any, channel: SlackChannel, wait_
     before = set(threading.enumerate())
     notifier = Notifier(channel, [], lambda fact: None)
     notifier.queue(state(), RUN_URL)
-    notifier.close(1.5)
+    close_all([notifier], 1.5)
 
     wait_for(lambda: set(threading.enumerate()) <= before, 2)
     assert slack.attempts <= 3
