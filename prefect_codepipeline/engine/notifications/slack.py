@@ -85,7 +85,7 @@ class Notifier(Outbox[tuple[str, Message], Sent]):
         self._replies: dict[str, Message] = {}
         # The events of each attempt of the execution, oldest first; the first one sent starts a thread.
         self._attempts: dict[str, list[str]] = {}
-        self._given_up: set[str] = set()
+        self._abandoned: set[str] = set()
         self._without_blocks: set[str] = set()
         self._can_edit = self._can_reply = True
         self._next_edit = 0.0
@@ -110,7 +110,7 @@ class Notifier(Outbox[tuple[str, Message], Sent]):
             # Failures and events are still sent later; an approval that was decided meanwhile is not.
             lasting = ("failure:", EVENT)
             kept = {name: reply for name, reply in self._replies.items() if name.startswith(lasting)}
-            done = self._sent.keys() | self._given_up
+            done = self._sent.keys() | self._abandoned
             for event in wanted:
                 if (name := f"{EVENT}{event.id}") not in {*done, *kept}:
                     kept[name] = event_message(event, run_url)
@@ -126,7 +126,7 @@ class Notifier(Outbox[tuple[str, Message], Sent]):
     def _unsent(self) -> dict[str, Message]:
         """The messages that are not sent yet, the most urgent first; replies need the message that they reply to."""
         message = self._message
-        if message and EXECUTION not in self._sent and EXECUTION not in self._given_up:
+        if message and EXECUTION not in self._sent and EXECUTION not in self._abandoned:
             return {EXECUTION: message}
         edit = {EXECUTION: message} if message and self._can_edit and message != self._shown else {}
         # A decision edits the reply that asked for it; without that reply, the execution's message reports the decision.
@@ -224,7 +224,7 @@ class Notifier(Outbox[tuple[str, Message], Sent]):
 
     def _abandon(self, subject: str, failure: SlackFailure) -> None:
         """Leave one message unsent; a reply that Slack may have accepted is not sent again."""
-        self._given_up.add(subject)
+        self._abandoned.add(subject)
         self._replies.pop(subject, None)
         self._can_edit = self._can_edit and subject != EXECUTION
         self._warn("abandoned", f"a message to {self._name} may be missing: {failure.text}")
