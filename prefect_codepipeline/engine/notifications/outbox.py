@@ -1,4 +1,4 @@
-"""Send things to a receiver that may be slow, limited or unavailable. Who queues them never waits for it.
+"""Send things to a receiver that may be slow, limited or unavailable. The callers that queue them never wait for it.
 
 An outbox has a thread, which sends one item at a time. Each kind of receiver has its own outbox: it says what is waiting
 and when each item is due, how to send one, and what an answer means.
