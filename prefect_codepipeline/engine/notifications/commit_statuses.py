@@ -21,7 +21,7 @@ from prefect_codepipeline.engine.executions.definitions import read_definition_b
 from prefect_codepipeline.engine.executions.follower import Follower
 from prefect_codepipeline.engine.executions.pause import read_retry_after
 from prefect_codepipeline.engine.executions.process import Execution
-from prefect_codepipeline.engine.notifications.outbox import Log, Outbox, close_all
+from prefect_codepipeline.engine.notifications.outbox import Outbox, close_all
 from prefect_codepipeline.errors import ActionFailed, CodePipelineError
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import ActionStarted
@@ -34,7 +34,7 @@ from prefect_codepipeline.model.views.commit_status import (
     path_of,
     status_of,
 )
-from prefect_codepipeline.prefect_api.runs import run_logger
+from prefect_codepipeline.prefect_api.runs import AnyLogger, run_logger
 from prefect_codepipeline.prefect_api.ui import run_url
 
 _FLUSH_SECONDS = 5.0
@@ -104,7 +104,7 @@ class StatusSender(Outbox[tuple[_Delivery, dict[str, Any]], httpx.Response]):
         logger: receives the warnings, one for each kind of problem and place.
     """
 
-    def __init__(self, declaration: PipelineDeclaration, logger: Log | None = None) -> None:
+    def __init__(self, declaration: PipelineDeclaration, logger: AnyLogger | None = None) -> None:
         super().__init__("codepipeline-commit-statuses", logger or _logger)
         self._declaration = declaration
         self._connections = Connections()

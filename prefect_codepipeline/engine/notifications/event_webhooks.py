@@ -27,7 +27,7 @@ from prefect_codepipeline.engine.executions.pause import read_retry_after
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.notifications.events import History, place_of
-from prefect_codepipeline.engine.notifications.outbox import Log, Outbox, close_all
+from prefect_codepipeline.engine.notifications.outbox import Outbox, close_all
 from prefect_codepipeline.engine.notifications.outgoing import Answer, Poster, PrivateAddressError
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
@@ -35,7 +35,7 @@ from prefect_codepipeline.model.record.events import StateChange
 from prefect_codepipeline.model.record.facts import AnyFact, NotificationSent
 from prefect_codepipeline.model.record.notification_rules import NotificationRule
 from prefect_codepipeline.prefect_api.block_documents import load_block
-from prefect_codepipeline.prefect_api.runs import run_logger
+from prefect_codepipeline.prefect_api.runs import AnyLogger, run_logger
 
 _PAUSE_SECONDS = 0.2
 _TEMPORARY = {408, 425, 429}
@@ -93,7 +93,7 @@ class EventSender(Outbox[StateChange, Answer]):
         place: tuple[str, str],
         facts: Sequence[AnyFact],
         write: Write,
-        log: Log,
+        log: AnyLogger,
     ) -> None:
         super().__init__("codepipeline-event-webhook", log)
         self._name, self._webhook, self._rules, self._place = name, webhook, rules, place
@@ -211,7 +211,7 @@ def senders_of(
     declaration: PipelineDeclaration,
     facts: Sequence[AnyFact],
     write: Write,
-    log: Log | None = None,
+    log: AnyLogger | None = None,
 ) -> list[EventSender]:
     """A sender for each webhook in the notification rules; a missing or invalid webhook is only a warning."""
     log = log or logging.getLogger(__name__)

@@ -6,21 +6,20 @@ and when each item is due, how to send one, and what an answer means.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 from prefect_codepipeline.engine.executions.pause import Pause
+from prefect_codepipeline.prefect_api.runs import AnyLogger
 
 FLUSH_SECONDS = 8.0
 _SHORTEST_TIMEOUT = 0.1
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
 
 
 class Outbox(ABC, Generic[Item, Answer]):
@@ -31,7 +30,7 @@ class Outbox(ABC, Generic[Item, Answer]):
         log: receives the warnings.
     """
 
-    def __init__(self, name: str, log: Log) -> None:
+    def __init__(self, name: str, log: AnyLogger) -> None:
         self._log = log
         # Held by each method that reads or changes what is waiting.
         self._changed = threading.Condition()
