@@ -101,7 +101,7 @@ def test_a_date_that_is_none_is_left_out(read, repository):
 
 @pytest.mark.parametrize("repository_id", ["../../etc", "me/../../etc", "-x/y", "me/app\n"])
 def test_a_repository_id_that_leaves_its_place_fails_the_action(repository_id, read):
-    with pytest.raises(ActionFailed, match=r"cannot be used: .* is no name of a repository") as failure:
+    with pytest.raises(ActionFailed, match=r"cannot be used: .* is not a repository name") as failure:
         read(FullRepositoryId=repository_id)
     assert failure.value.code == "ConfigurationError"
 
