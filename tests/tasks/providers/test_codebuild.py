@@ -213,7 +213,7 @@ def test_the_buildspec_may_be_another(builds, override, expected):
 @pytest.mark.parametrize(
     ("configuration", "message"),
     [
-        ({}, "YAML_FILE_ERROR: buildspec 'buildspec.yml' cannot be read from the source: No such file .*there is my-buildspec"),
+        ({}, "YAML_FILE_ERROR: buildspec 'buildspec.yml' cannot be read from the source: No such file .*the source has my-buildspec"),
         ({"BuildspecOverride": "../../etc/passwd"}, "it is outside the source"),
         ({"BuildspecOverride": "version: 0.2"}, "YAML_FILE_ERROR: buildspec:1:1"),
         ({"BuildspecOverride": "version: 0.2\nphases: {build: {commands: [{echo: x}]}}"}, "Expected Commands\\[0\\] to be of string"),
