@@ -62,7 +62,8 @@ def serve(host: str, port: int, trusted_proxies: str) -> None:
         port: the port; 0 selects a free one.
         trusted_proxies: the proxies whose `X-Forwarded-For` is trusted, as in uvicorn's `forwarded_allow_ips`.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    # `force`, because Prefect has given the root logger a handler of its own that drops everything below WARNING.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     for name in _QUIET:  # their log lines contain URLs with tokens
         logging.getLogger(name).setLevel(logging.WARNING)
     uvicorn.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Literal
 
 from prefect_codepipeline.engine.executions.definitions import settings_of
@@ -12,6 +13,7 @@ from prefect_codepipeline.errors import (
     ApprovalAlreadyCompletedException,
     ApprovalNotAllowed,
     InvalidApprovalTokenException,
+    PrefectUnavailable,
     StageNotFoundException,
     ValidationException,
 )
@@ -31,6 +33,7 @@ SUMMARY_LENGTH = 512
 DECIDED_ELSEWHERE = "decided_elsewhere"
 # Valid for every form; resumes the flow run without deciding anything.
 WAKE_ONLY = {"decision": "Rejected", "comment": "", DECIDED_ELSEWHERE: "-"}
+_logger = logging.getLogger(__name__)
 
 
 def put_approval_result(
@@ -150,10 +153,22 @@ def _decide(
     is_first = record.write(fact)
     decided = fact if is_first else record.get(fact.key)
     assert isinstance(decided, ApprovalDecided), f"key {fact.key!r} holds {decided!r}"
-    resume(execution_id, answer_of(decided))
-    if not is_first:
+    if not is_first:  # the first one resumes the execution, and reconcile does if that failed
         raise ApprovalAlreadyCompletedException(f"{decided.by} has decided already: {decided.status}")
+    _wake(execution_id, decided)
     return decided
+
+
+def _wake(execution_id: str, decided: ApprovalDecided) -> None:
+    """Resume the execution. The decision stands whether this works or not: reconcile resumes what was decided."""
+    try:
+        resume(execution_id, answer_of(decided))
+    except PrefectUnavailable as error:
+        _logger.warning(
+            "execution %s: the decision is recorded, but the execution could not be resumed; reconcile will do it: %s",
+            execution_id,
+            error,
+        )
 
 
 def _find_or_refuse(known: KnownExecution, token: str) -> ActionState:

@@ -99,7 +99,7 @@ def _with_error_pages(answer: Any, *arguments: Any) -> Response:
             error, PrefectUnavailable
         )  # its text quotes the requested URL, which is not for the log
         _logger.error("approval page not served: %s", "Prefect's API does not answer" if is_away else error)
-        text = "Prefect does not answer at the moment. Your decision was not recorded; try again in a minute."
+        text = "Prefect does not answer at the moment. Open the link again in a minute: it shows whether an answer was recorded."
         return _page("message.html", 503, title="Temporarily not available", text=text)
 
 
