@@ -60,14 +60,17 @@ FORM_SCHEMA: dict[str, Any] = {
 
 def wait_for_approval(execution: Execution, stage_name: str, action_name: str) -> None:
     """Return when the approval is decided and its action has ended. Raises `Pause` if the run can be suspended."""
-    while not (known := _read_decision(execution, stage_name, action_name)).finished:
+    known = execution.state.stage(stage_name).action(action_name)
+    while not known.finished:
+        if not known.decision:
+            known = _read_decision(execution, stage_name, action_name)
         if known.decision or execution.look_for_stop():
             _conclude(stage_name, action_name)
         elif execution.can_suspend:
             _suspend(execution, stage_name, known)
         else:
-            execution.check_is_ours()
             time.sleep(POLL_SECONDS)
+        known = execution.state.stage(stage_name).action(action_name)
 
 
 def abandon_approvals(execution: Execution, stage_name: str) -> None:
@@ -88,20 +91,24 @@ def _read_decision(execution: Execution, stage_name: str, action_name: str) -> A
     known = execution.refresh().stage(stage_name).action(action_name)
     if known.finished or known.decision or not known.request:
         return known
-    policy = execution.settings.approval_policy(stage_name, action_name)
-    for key, answer in _unread(execution, known).items():
+    request, policy = known.request, execution.settings.approval_policy(stage_name, action_name)
+    unread = _unread(execution, known)
+    for key, answer in unread.items():
         comment = (answer.get("comment") or "")[:512]
         try:
-            put_approval_result(execution.id, known.request.token, answer["decision"], FORM, comment)
+            put_approval_result(execution.id, request.token, answer["decision"], FORM, comment)
         except ApprovalNotAllowed as refusal:
-            _refuse(execution, known.request, key, str(refusal))
+            _refuse(execution, request, key, str(refusal))
         except (ApprovalAlreadyCompletedException, InvalidApprovalTokenException):
             break  # it was decided in another way, or it has expired
+    is_expired = utc_now() >= request.expires_at
     with suppress(ApprovalAlreadyCompletedException):
-        settled = known.votes and settle_votes(execution.id, known.request.token, policy)
-        if not settled and utc_now() >= known.request.expires_at:
-            expire_approval(execution.id, known.request.token, policy)
-    return execution.refresh().stage(stage_name).action(action_name)
+        settled = known.votes and settle_votes(execution.id, request.token, policy)
+        if not settled and is_expired:
+            expire_approval(execution.id, request.token, policy)
+    if unread or known.votes or is_expired:
+        execution.refresh()
+    return execution.state.stage(stage_name).action(action_name)
 
 
 def _unread(execution: Execution, known: ActionState) -> dict[str, dict[str, Any]]:

@@ -128,7 +128,6 @@ def _wait(execution: Execution, stage_name: str, known: ConditionState, wait: Ru
         message = f"stage {stage_name!r}, {_WHEN[known.kind]}: {known.summary}"
         suspend(execution.id, message, lambda: Wake(is_due()))
     while not is_due():
-        execution.check_is_ours()
         time.sleep(min(POLL_SECONDS, max(0.0, _seconds_until(wait.at))))
 
 

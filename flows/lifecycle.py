@@ -99,12 +99,10 @@ def enter_stage(execution: Execution, stage_name: str) -> bool:
     stage = execution.state.stage(stage_name)
     if stage.entered:
         return True
-    execution.check_is_ours()
     if execution.look_for_stop():
         return False
-    if execution.declaration.execution_mode != "PARALLEL" and not _pass_gate(execution, stage_name):
+    if not execution.has_passed(stage) and not _pass_gate(execution, stage_name):
         return False
-    execution.check_is_ours()
     execution.write(StageEntered(at=utc_now(), stage=stage.name, attempt=stage.attempt))
     return True
 
@@ -116,7 +114,6 @@ def _pass_gate(execution: Execution, stage_name: str) -> bool:
         message = _reason_to_wait(visit)
         get_run_logger().info("%s", message[0].upper() + message[1:])
         seconds = IN_PROCESS_WAIT_SECONDS if execution.can_suspend else None
-        execution.check_is_ours()
         waited = gate.wait_in_process(visit, seconds, lambda: execution.look_for_stop() is not None)
         if waited is None and not execution.look_for_stop():
             suspend(execution.id, message, lambda: Wake(_is_wait_over(execution, visit)))
@@ -159,15 +156,19 @@ def leave_stage(execution: Execution, stage_name: str) -> None:
     """Get in line for the next stage, and let the next execution into this one."""
     if execution.declaration.execution_mode == "PARALLEL":
         return
-    following = _next_stage(execution, stage_name)
-    gate.leave(execution.visit(stage_name), execution.visit(following) if following else None)
+    finished = execution.state.stage(stage_name).finished
+    assert finished, "a stage is left after its end was recorded"
+    is_done = finished.status in ("Succeeded", "Skipped")
+    following = _next_stage(execution, stage_name) if is_done else None
+    visit = execution.visit(following) if following else None
+    if gate.leave(execution.visit(stage_name), visit, may_be_retried=not is_done) and visit:
+        execution.passed = visit
 
 
 def _next_stage(execution: Execution, stage_name: str) -> str | None:
     """The stage that the execution continues with, or None if it ends here."""
     state = execution.state
-    finished = state.stage(stage_name).finished
-    if state.stop or finished is None or finished.status not in ("Succeeded", "Skipped"):
+    if state.stop:
         return None
     names = [stage.name for stage in state.stages]
     following = names[names.index(stage_name) + 1 :][:1]
@@ -183,9 +184,9 @@ def _release_finished_stage(execution: Execution) -> None:
 
 def finish_execution(execution: Execution) -> State[Any]:
     """Record how the execution ended and release its gates. The state of the flow run."""
-    execution.check_is_ours()
     final = execution.state.final or execution.write(conclusion(execution.state))
-    if execution.declaration.execution_mode != "PARALLEL":
+    # An execution that succeeded has left each of its stages.
+    if execution.declaration.execution_mode != "PARALLEL" and final.status != "Succeeded":
         gate.leave_all(execution.declaration.name, execution.id)
     return ended_state(final.status, final.summary)
 

@@ -11,6 +11,7 @@ happened is in the execution's record, and what the record has as finished is no
               segment_flow       (flows/stage.py) the subflow: run-order groups, actions in parallel
 """
 
+from itertools import chain
 from typing import Any
 
 from prefect import flow
@@ -102,16 +103,17 @@ def run_segment(execution: Execution, stage_name: str, segment: Segment) -> tupl
     Its approvals are requested before its other actions start, and awaited after those have ended.
     """
     stage = execution.state.stage(stage_name)
-    members = (*segment.approvals, *(action for group in segment.groups for action in group))
+    members = (*segment.approvals, *chain(*segment.groups))
     if not all(stage.action(action.name).status == "Succeeded" for action in members):
-        if execution.look_for_stop():
+        if execution.state.stop:
             abandon_approvals(execution, stage_name)
             return outcome_of(execution, stage_name, members)
         for approval in segment.approvals:
-            request_approval.with_options(name=approval.name, task_run_name=f"{approval.name}: request")(
-                stage_name, approval.name, return_state=True
-            )
-        if segment.groups:
+            if not stage.action(approval.name).request:
+                request_approval.with_options(name=approval.name, task_run_name=f"{approval.name}: request")(
+                    stage_name, approval.name, return_state=True
+                )
+        if not all(stage.action(action.name).status == "Succeeded" for action in chain(*segment.groups)):
             run_segment_flow(execution, stage, segment)
         for approval in segment.approvals:
             wait_for_approval(execution, stage_name, approval.name)

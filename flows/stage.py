@@ -1,13 +1,12 @@
 """One segment of a stage as a subflow: its run-order groups one after another, the actions of a group in parallel."""
 
+from functools import cache
 from typing import Any
-from uuid import UUID
 
 from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.states import Cancelled, Completed, Failed, Pending
+from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from prefect_codepipeline.engine.executions.process import Execution, current_execution
@@ -16,7 +15,8 @@ from prefect_codepipeline.model.definition.plan import Group, Segment, cut_into_
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.record.facts import StageExecutionStatus
 from prefect_codepipeline.model.record.state import StageState
-from prefect_codepipeline.prefect_api.client import call, client
+from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.internals import run_as
 from prefect_codepipeline.tasks.action import run_action
 
 
@@ -27,6 +27,7 @@ def segment_flow(stage_name: str, attempt: int, segment: int) -> State[Any]:
     state = execution.state.stage(stage_name)
     for group in cut_into_segments(state.stage)[segment - 1].groups:
         _run_actions(execution, state, group)
+        execution.look_for_stop()  # one that was requested by now keeps the next group, or stage, from starting
         outcome, message = outcome_of(execution, stage_name, group)
         if outcome == "Failed":
             return Failed(message=message)
@@ -49,17 +50,17 @@ def run_subflow(
     execution: Execution, subflow: Flow[..., Any], name: str, key: str, parameters: dict[str, Any]
 ) -> None:
     """Run a subflow as the run with that key; after a crash, continue the run that has the key."""
-    flow_run = _find_or_create_run(execution, subflow, name, key, parameters)
+    flow_run = _create_run(execution, subflow, name, key, parameters)
     # The heartbeat thread of a subflow costs a second at its end. The heartbeat of the pipeline flow continues.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        run_flow(subflow, flow_run=flow_run, parameters=parameters, return_type="state")
+        run_as(subflow, flow_run, parameters)
 
 
 def outcome_of(execution: Execution, stage_name: str, group: Group) -> tuple[StageExecutionStatus, str]:
     """The status that a group of actions gives its stage, and the reason. A stop request takes precedence."""
     state = execution.state.stage(stage_name)
     actions = [state.action(action.name) for action in group]
-    if stop := execution.look_for_stop():
+    if stop := execution.state.stop:
         return stop.ends_as, stop.summary
     for action in actions:
         if action.status == "Failed":
@@ -89,30 +90,33 @@ def _run_actions(execution: Execution, state: StageState, group: Group) -> None:
         raise
 
 
-def _find_or_create_run(
+def _create_run(
     execution: Execution, subflow: Flow[..., Any], name: str, key: str, parameters: dict[str, Any]
 ) -> FlowRun:
+    """Create the subflow's run and its place in the pipeline's run, or find them if an earlier process created them."""
     # A plain subflow call is matched by its position, so after a skipped call a stage would get the result of another.
-    _, tracking = call(
-        "POST",
-        "/task_runs/",
-        {
-            "flow_run_id": execution.id,
-            "task_key": "stage",
-            "dynamic_key": key,
-            "name": name,
-            "state": {"type": "PENDING"},
-        },
-    )
-    body = {"flow_runs": {"parent_task_run_id": {"any_": [tracking["id"]]}}, "limit": 1}
-    _, found = call("POST", "/flow_runs/filter", body)
-    if found:
-        return FlowRun.model_validate(found[0])
-    return client().create_flow_run(
-        subflow,
-        name=name,
-        parameters=parameters,
-        state=Pending(),
-        parent_task_run_id=UUID(tracking["id"]),
-        tags=["codepipeline"],
-    )
+    tracking = {
+        "flow_run_id": execution.id,
+        "task_key": "stage",
+        "dynamic_key": key,
+        "name": name,
+        "state": {"type": "PENDING"},
+    }
+    _, task_run = call("POST", "/task_runs/", tracking)
+    run = {
+        "flow_id": _flow_id(subflow.name),
+        "name": name,
+        "parameters": parameters,
+        "parent_task_run_id": task_run["id"],
+        "idempotency_key": f"{execution.id}-{key}",
+        "state": {"type": "RUNNING"},
+        "tags": ["codepipeline"],
+    }
+    _, created = call("POST", "/flow_runs/", run)
+    return FlowRun.model_validate(created)
+
+
+@cache
+def _flow_id(name: str) -> str:
+    _, found = call("POST", "/flows/", {"name": name})
+    return str(found["id"])

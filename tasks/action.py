@@ -31,7 +31,7 @@ from prefect_codepipeline.engine.executions.attempt import (
     reason_of,
     task_state_of,
 )
-from prefect_codepipeline.engine.executions.process import Execution, current_execution
+from prefect_codepipeline.engine.executions.process import Execution, TakenOver, current_execution
 from prefect_codepipeline.engine.executions.progress import ProgressReport
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
@@ -54,7 +54,6 @@ def run_action(stage_name: str, action_name: str) -> State[Any]:
     known = stage.action(action_name)
     if known.finished:
         return task_state_of(known.finished)
-    execution.check_is_ours()
     finished = _run(execution, stage, known)
     return task_state_of(execution.write(finished))
 
@@ -101,7 +100,9 @@ def _attempt(
         resolved = resolve_action(action, execution.state.namespaces)
     finally:
         # An action whose variables cannot be resolved fails, and every failed action needs a started fact.
-        execution.write(_start_fact(resolved, identity))
+        started = execution.write(_start_fact(resolved, identity))
+    if started.action_execution_id != identity["action_execution_id"]:
+        raise TakenOver("another process has started this action")
     configuration = configuration_of(provider, f"action {action.name!r}", resolved.configuration)
     get_run_logger().info("Action %r of stage %r started", action.name, stage.name)
     context = make_context(execution, stage.name, resolved, identity["action_execution_id"], scratch)

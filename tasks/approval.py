@@ -35,7 +35,6 @@ def request_approval(stage_name: str, action_name: str) -> State[Any]:
     known = state.action(action_name)
     if known.request:
         return Completed(name="Requested", message=_until(known.request))
-    execution.check_is_ours()
     identity = {"stage": state.name, "action": known.name, "attempt": state.attempt}
     action_execution_id = known.started.action_execution_id if known.started else str(uuid4())
     try:

@@ -300,7 +300,6 @@ def ask_rule(stage_name: str, kind: str, rule_name: str) -> State[Any]:
     rule = next(rule for rule in known.rules if rule.rule.name == rule_name)
     attempt = execution.state.stage(stage_name).attempt
     identity: dict[str, Any] = {"stage": stage_name, "condition": kind, "attempt": attempt}
-    execution.check_is_ours()
     asked = rule.asked or execution.write(
         RuleAsked(**identity, at=utc_now(), rule=rule_name, rule_execution_id=str(uuid4()))
     )

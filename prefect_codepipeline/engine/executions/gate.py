@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -70,7 +70,7 @@ class Gates:
         return Gate(
             visit.mode,
             self.holder(visit.stage),
-            self._lets_pass(visit.stage, visit.previous_stage),
+            self.lets_pass(visit.stage, visit.previous_stage),
             tuple(self.tickets(visit.stage)),
         )
 
@@ -83,7 +83,7 @@ class Gates:
         return Gate(
             value["mode"],
             self.holder(stage),
-            self._lets_pass(stage, value["previous_stage"]),
+            self.lets_pass(stage, value["previous_stage"]),
             tuple(self.tickets(stage)),
         )
 
@@ -119,7 +119,7 @@ class Gates:
         return Transition(value["enabled"], value["by"], at, value["reason"])
 
     def latest(self, stage: str) -> str | None:
-        """The id of the execution that entered the stage last."""
+        """The id of the execution that entered the stage last; None if none has failed there yet, so that none is noted."""
         found = next(iter(self._of("latest", stage)), None)
         return str(found["value"]["execution"]) if found else None
 
@@ -136,7 +136,7 @@ class Gates:
     def stages(self) -> list[str]:
         return sorted({variable["value"]["stage"] for variable in self.variables})
 
-    def _lets_pass(self, stage: str, previous_stage: str | None) -> bool:
+    def lets_pass(self, stage: str, previous_stage: str | None) -> bool:
         inbound = self.transition(stage, "Inbound")
         outbound = self.transition(previous_stage, "Outbound") if previous_stage else None
         return (inbound is None or inbound.enabled) and (outbound is None or outbound.enabled)
@@ -162,20 +162,24 @@ def gates_among(variables: list[Variable]) -> dict[str, Gates]:
 
 
 def try_enter(visit: Visit) -> tuple[bool, str | None]:
-    """Enter if it is this execution's turn: whether it entered, and the id of the newer execution that supersedes it."""
+    """Arrive at the gate: whether the execution entered, and the id of the newer execution that supersedes it."""
+    return (True, None) if _enter_at_once(visit) else _take_turn(visit)
+
+
+def _take_turn(visit: Visit) -> tuple[bool, str | None]:
+    """Enter if it is this execution's turn; it waits with a ticket otherwise."""
     gates = read_gates(visit.pipeline)
     if gates.holder(visit.stage) == visit.execution:
         _drop_tickets(gates, visit)
         return True, None
     gate = gates.gate(visit)
-    if gate == Gate(visit.mode) and _enter_without_ticket(visit):
-        return True, None
     if not any((t.execution, t.visit) == (visit.execution, visit.number) for t in gate.tickets):
         gates = _take_ticket(visit)
         gate = gates.gate(visit)
     if newer := gate.superseded_by(visit.execution):
         return False, newer
     if gate.may_enter(visit.execution) and _lock(visit):
+        _note_entry(gates, visit)
         _drop_tickets(gates, visit)
         return True, None
     return False, None
@@ -191,7 +195,7 @@ def wait_in_process(
     until = None if seconds is None else time.monotonic() + seconds
     tidied = time.monotonic()
     while until is None or time.monotonic() < until:
-        entered, newer = try_enter(visit)
+        entered, newer = _take_turn(visit)
         if entered or newer:
             return entered, newer
         if look():
@@ -203,29 +207,38 @@ def wait_in_process(
     return None
 
 
-def leave(visit: Visit, following: Visit | None = None) -> None:
+def leave(visit: Visit, following: Visit | None = None, *, may_be_retried: bool = False) -> bool:
     """Release the lock and resume the next execution. A lock that another execution holds is not touched.
 
     An execution that continues to another stage takes its place there first. Otherwise the execution behind it could
     overtake it on the way.
+
+    Args:
+        visit: the execution and the stage that it leaves.
+        following: its visit of the stage that it continues with.
+        may_be_retried: the stage did not succeed, so it is noted which execution was the last in it.
+
+    Returns:
+        Whether the execution has entered the following stage already.
     """
-    if following:
-        try_enter(following)
-    gates = read_gates(visit.pipeline)
+    gates = _enter_at_once(following) if following else None
+    entered = gates is not None
+    if following and gates is None:
+        entered, _ = _take_turn(following)
+    gates = gates or read_gates(visit.pipeline)
     lock = gates.lock(visit.stage)
     if lock and lock["value"]["execution"] == visit.execution:
-        delete_variable(lock)
+        _release(lock, may_be_retried)
     # An execution that arrives from now on reads the gate itself and finds it free; it needs no resume.
-    gate = gates.awaited(visit.stage)
-    if gate and gate.is_open and gate.head:
-        resume(gate.head.execution)
+    _resume_head(gates, visit.stage)
+    return entered
 
 
 def leave_all(pipeline_name: str, execution_id: str) -> None:
     """Release every lock and ticket of an execution that has ended, and resume the executions that are next there."""
     held = read_gates(pipeline_name).of_execution(execution_id)
     for variable in held:
-        delete_variable(variable)
+        _release(variable, may_be_retried=True)
     if held:
         wake_waiting(pipeline_name)
 
@@ -258,7 +271,7 @@ def tidy(pipeline_name: str, gates: Gates | None = None, alive: frozenset[str] =
         execution = value["execution"]
         if execution not in ended:
             ended[execution] = _has_ended(execution)
-        if ended[execution] and delete_variable(variable):
+        if ended[execution] and _release(variable, may_be_retried=True):
             done.append(
                 f"pipeline {pipeline_name!r}: released the {value['kind']} at stage {value['stage']!r} "
                 f"of execution {execution}, which has ended"
@@ -274,17 +287,50 @@ def set_transition(
     _put(pipeline_name, stage, kind.lower(), value)
 
 
-def _enter_without_ticket(visit: Visit) -> bool:
-    """Take a free lock at which no execution waits. An execution that took a ticket in the meantime goes first."""
+def _enter_at_once(visit: Visit) -> Gates | None:
+    """Enter if the stage is free, its transitions are enabled and nobody waits. The gates from inside, or None.
+
+    The lock is taken before the gates are read: one request less than the other way round, and an execution that takes a
+    ticket in the meantime is seen. It goes first.
+    """
     if not _lock(visit):
-        return False
+        return None
     gates = read_gates(visit.pipeline)
-    if not gates.tickets(visit.stage):
-        return True
+    free = replace(gates.gate(visit), holder=None)
+    if free == Gate(visit.mode) or free.may_enter(visit.execution):
+        _note_entry(gates, visit)
+        _drop_tickets(gates, visit)
+        return gates
     lock = gates.lock(visit.stage)
     if lock and lock["value"]["execution"] == visit.execution:
         delete_variable(lock)
-    return False
+        _resume_head(gates, visit.stage)  # it may have found the stage locked, and waits
+    return None
+
+
+def _resume_head(gates: Gates, stage: str) -> None:
+    """Resume the execution that waits first, if the transitions let it pass."""
+    gate = gates.awaited(stage)
+    if gate and gate.is_open and gate.head:
+        resume(gate.head.execution)
+
+
+def _note_entry(gates: Gates, visit: Visit) -> None:
+    """Overwrite the note that another execution was the last in the stage: that one can no longer be retried."""
+    if gates.latest(visit.stage) not in (None, visit.execution):
+        _note_latest(visit.pipeline, visit.stage, visit.execution)
+
+
+def _note_latest(pipeline_name: str, stage: str, execution_id: str) -> None:
+    _put(pipeline_name, stage, "latest", {"execution": execution_id})
+
+
+def _release(variable: Variable, may_be_retried: bool) -> bool:
+    """Delete a lock or a ticket; False if it was deleted before."""
+    value = variable["value"]
+    if may_be_retried and value["kind"] == "lock":
+        _note_latest(value["pipeline"], value["stage"], value["execution"])
+    return delete_variable(variable)
 
 
 def _take_ticket(visit: Visit) -> Gates:
@@ -307,10 +353,7 @@ def _take_ticket(visit: Visit) -> Gates:
 
 def _lock(visit: Visit) -> bool:
     value = {"execution": visit.execution, "visit": visit.number}
-    if not _create(visit.pipeline, visit.stage, "lock", value, "lock"):
-        return False
-    _put(visit.pipeline, visit.stage, "latest", value)
-    return True
+    return _create(visit.pipeline, visit.stage, "lock", value, "lock")
 
 
 def _drop_tickets(gates: Gates, visit: Visit) -> None:

@@ -19,11 +19,23 @@ from prefect_codepipeline.engine.executions.gate import Visit
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.fact import Fact
-from prefect_codepipeline.model.record.facts import AnyFact, ProcessEnded, ProcessStarted, StopRequested
-from prefect_codepipeline.model.record.folding import fold
-from prefect_codepipeline.model.record.state import ExecutionState
+from prefect_codepipeline.model.record.facts import (
+    AnyFact,
+    ProcessEnded,
+    ProcessReplaced,
+    ProcessStarted,
+    StopRequested,
+)
+from prefect_codepipeline.model.record.folding import Folding
+from prefect_codepipeline.model.record.state import ExecutionState, StageState
 
 FactT = TypeVar("FactT", bound=Fact)
+# The keys of the facts by which others end what this process does: `StopRequested` and `ProcessReplaced`.
+STOPS = "stop-"
+
+
+class TakenOver(Abort):
+    """Another process runs the execution now. Ends this one, and leaves the flow run's state as it is."""
 
 
 class Execution:
@@ -56,7 +68,8 @@ class Execution:
         self.listeners: list[Callable[[Execution], None]] = []
         # The key of the override fact that ends the running rule, and the token that cancels the rule's work.
         self.overridable: tuple[str, CancellationToken] | None = None
-        self._facts = facts
+        self.passed: Visit | None = None  # the gate that it passed when it left the stage before
+        self._folding = Folding(record.execution_id, declaration, facts)
         self._state: ExecutionState | None = None
         self._lock = threading.Lock()
 
@@ -68,8 +81,7 @@ class Execution:
     def state(self) -> ExecutionState:
         """The fold of the facts that this process knows."""
         with self._lock:
-            if self._state is None:
-                self._state = fold(self.id, self.declaration, self._facts)
+            self._state = self._state or self._folding.state
             assert self._state, "an execution is pinned before its process is created"
             return self._state
 
@@ -77,7 +89,7 @@ class Execution:
     def facts(self) -> list[AnyFact]:
         """The facts that this process knows."""
         with self._lock:
-            return list(self._facts)
+            return self._folding.facts
 
     @cached_property
     def settings(self) -> PipelineSettings:
@@ -90,36 +102,42 @@ class Execution:
     def write(self, fact: FactT) -> FactT:
         """Write a fact; if its key exists already, take the existing fact instead."""
         written = self.record.write_or_read(fact)
-        with self._lock:
-            self._facts.append(written)  # type: ignore[arg-type]  # every Fact subclass is in AnyFact
-            self._state = None
-        for listener in self.listeners:
-            listener(self)
+        self._learn([written])  # type: ignore[list-item]  # every Fact subclass is in AnyFact
         return written
 
     def refresh(self) -> ExecutionState:
         """Read all facts again, since other processes write facts too, such as approval decisions."""
-        facts = self.record.read()
-        with self._lock:
-            self._facts, self._state = facts, None
+        self._learn(self.record.read())
         return self.state
 
     def look_for_stop(self) -> StopRequested | None:
-        """The stop request, if there is one: no more actions may start; `abandon` also cancels running actions."""
-        known = {fact.key for fact in self.facts}
-        found = self.record.read(f"stop-{self.state.epoch}-")
-        if new := [fact for fact in found if fact.key not in known]:
-            with self._lock:
-                self._facts += new
-                self._state = None
-            for listener in self.listeners:
-                listener(self)
+        """The stop request, if there is one: no more actions may start; `abandon` also cancels running actions.
+
+        The same request tells whether the execution is still this process's.
+
+        Raises:
+            TakenOver: another process has taken over the execution.
+        """
+        found = self.record.read(STOPS)
+        if any(isinstance(fact, ProcessReplaced) and fact.process >= self.process for fact in found):
+            self.cancellation.cancel()
+            raise TakenOver("another process has taken over this execution")
+        self._learn(found)
         stop = self.state.stop
         if stop and stop.how == "abandon":
             self.cancellation.cancel()
         if self.overridable and (self.cancellation.cancelled or self.record.get(self.overridable[0])):
             self.overridable[1].cancel()
         return stop
+
+    def _learn(self, facts: list[AnyFact]) -> None:
+        with self._lock:
+            is_new = any(self._folding.add(fact) for fact in facts)  # a list: all are added
+            if is_new:
+                self._state = None
+        if is_new:
+            for listener in self.listeners:
+                listener(self)
 
     def visit(self, stage_name: str) -> Visit:
         """The visit of this execution at the gate of a stage, for the current attempt of the stage."""
@@ -138,11 +156,10 @@ class Execution:
             is_rollback=is_rollback,
         )
 
-    def check_is_ours(self) -> None:
-        """Abort, without changing the flow run's state, if another process has taken over the execution."""
-        if self.record.get(f"process-{self.process + 1}") is not None:
-            self.cancellation.cancel()
-            raise Abort(f"process {self.process + 1} has taken over this execution")
+    def has_passed(self, stage: StageState) -> bool:
+        """Whether no gate is in front of the stage, or this process has passed it already."""
+        passed = self.passed and (self.passed.stage, self.passed.number)
+        return self.declaration.execution_mode == "PARALLEL" or passed == (stage.name, stage.attempt)
 
     def end_process(self) -> None:
         """Record that this process has ended."""
@@ -165,9 +182,14 @@ def set_current_execution(execution: Execution) -> None:
 def claim_process(
     record: RecordOf, known: list[AnyFact], run_count: int, host: str, pid: int
 ) -> ProcessStarted:
-    """Take over the execution: write the next free `process-<n>` fact, even if other processes try the same."""
+    """Take over the execution: write the next free `process-<n>` fact, even if other processes try the same.
+
+    The process before is told first, so that it has stopped or does so within a second.
+    """
     number = 1 + max((fact.process for fact in known if isinstance(fact, ProcessStarted)), default=0)
     while True:
+        if number > 1:
+            record.write(ProcessReplaced(at=utc_now(), process=number - 1))
         fact = ProcessStarted(at=utc_now(), process=number, run_count=run_count, host=host, pid=pid)
         if record.write(fact):
             return fact

@@ -1,4 +1,4 @@
-"""Check every second, while an execution runs, whether a stop was requested."""
+"""Check every second, while an execution runs, whether a stop was requested or another process has taken over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.engine.executions.process import Execution, TakenOver
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.prefect_api.runs import show_stopping
 
@@ -37,5 +37,7 @@ def _watch(execution: Execution, ended: threading.Event) -> None:
             if stop and not is_displayed and not execution.state.final:
                 is_displayed = True
                 show_stopping(execution.id, stop.summary)
+        except TakenOver:  # another process has taken over; the flow finds out too
+            return
         except CodePipelineError as error:
             _logger.warning("could not check whether a stop was requested; it will be tried again: %s", error)

@@ -18,7 +18,7 @@ from prefect_codepipeline.model.record.events import EventBuilder, StateChange
 from prefect_codepipeline.model.record.facts import AnyFact, ProcessEnded
 from prefect_codepipeline.prefect_api.client import call
 
-_PAUSE_SECONDS = 0.2  # one request sends the events of a burst of facts
+_PAUSE_SECONDS = 0.5  # one request sends the events of a burst of facts
 _DEFAULT_REGION = "us-east-1"
 _logger = logging.getLogger(__name__)
 

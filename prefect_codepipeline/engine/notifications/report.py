@@ -29,7 +29,7 @@ from prefect_codepipeline.model.views.page import execution_page
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.ui import run_url
 
-_PAUSE_SECONDS = 0.4  # each update costs the server more than a fact does
+_PAUSE_SECONDS = 1.0  # each update costs the server more than a fact does
 _logger = logging.getLogger(__name__)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 from prefect_codepipeline.model.definition.conditions import (
@@ -24,7 +25,7 @@ class RuleAsked(Fact):
     rule: str
     rule_execution_id: str
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"{_rule_key(self.condition, self.stage, self.rule, self.attempt)}-asked"
 
@@ -39,7 +40,7 @@ class RuleWaits(Fact):
     number: int
     wait: RuleWait
 
-    @property
+    @cached_property
     def key(self) -> str:
         key = _rule_key(self.condition, self.stage, self.wait.rule, self.attempt)
         return f"{key}-waits-{self.number}"
@@ -52,7 +53,7 @@ class RuleAnswered(Fact):
     attempt: int
     outcome: RuleOutcome
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"{_rule_key(self.condition, self.stage, self.outcome.rule, self.attempt)}-answered"
 
@@ -67,7 +68,7 @@ class ConditionEnded(Fact):
     status: ConditionStatus
     summary: str = ""
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"condition-{self.condition.lower()}-{slug(self.stage)}-{self.attempt}"
 
@@ -81,7 +82,7 @@ class OverrideRequested(Fact):
     attempt: int
     by: str
 
-    @property
+    @cached_property
     def key(self) -> str:
         return override_key(self.condition, self.stage, self.attempt)
 

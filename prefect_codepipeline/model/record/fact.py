@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cached_property
 
 from prefect_codepipeline.model.records import Record
 
@@ -12,6 +13,6 @@ class Fact(Record):
 
     at: datetime
 
-    @property
+    @cached_property
     def key(self) -> str:
         raise TypeError(f"{type(self).__name__} has no key")

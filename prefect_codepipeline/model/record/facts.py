@@ -7,6 +7,7 @@ once (a decision, an end, the start of an attempt) needs no lock: the second wri
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
@@ -66,7 +67,7 @@ class ExecutionPinned(Fact):
     rollback_stage: str | None = None
     inherited: Inherited = Inherited()
 
-    @property
+    @cached_property
     def key(self) -> str:
         return "execution"
 
@@ -80,7 +81,7 @@ class ProcessStarted(Fact):
     host: str
     pid: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"process-{self.process}"
 
@@ -91,7 +92,7 @@ class ProcessEnded(Fact):
     kind: Literal["process-ended"] = "process-ended"
     process: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"process-{self.process}-ended"
 
@@ -102,9 +103,23 @@ class ProcessLost(Fact):
     kind: Literal["process-lost"] = "process-lost"
     process: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"process-{self.process}-lost"
+
+
+class ProcessReplaced(Fact):
+    """The process must stop, because another one takes the execution over.
+
+    Its key begins as those of stop requests do, so that a running process learns about both with one request.
+    """
+
+    kind: Literal["process-replaced"] = "process-replaced"
+    process: int
+
+    @cached_property
+    def key(self) -> str:
+        return f"stop-process-{self.process}"
 
 
 class StageEntered(Fact):
@@ -112,7 +127,7 @@ class StageEntered(Fact):
     stage: str
     attempt: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"stage-{slug(self.stage)}-{self.attempt}-entered"
 
@@ -124,7 +139,7 @@ class StageFinished(Fact):
     status: StageExecutionStatus
     summary: str = ""
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"stage-{slug(self.stage)}-{self.attempt}-finished"
 
@@ -141,7 +156,7 @@ class ActionStarted(Fact):
     input_artifacts: list[str] = Field(default_factory=list)
     task_run_id: str | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"action-{slug(self.stage, self.action)}-{self.attempt}-started"
 
@@ -160,7 +175,7 @@ class ActionProgressed(Fact):
     external_execution_id: str | None = None
     external_execution_url: str | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"action-{slug(self.stage, self.action)}-{self.attempt}-progress-{self.number}"
 
@@ -181,7 +196,7 @@ class ActionFinished(Fact):
     output_artifacts: list[StoredArtifact] = Field(default_factory=list)
     source_revision: SourceRevision | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"action-{slug(self.stage, self.action)}-{self.attempt}-finished"
 
@@ -196,7 +211,7 @@ class ApprovalRequested(Fact):
     custom_data: str | None = None
     external_entity_link: str | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"approval-{slug(self.stage, self.action)}-{self.attempt}-requested"
 
@@ -210,7 +225,7 @@ class ApprovalDecided(Fact):
     by: str
     summary: str = ""
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"approval-{self.token}-decision"
 
@@ -222,7 +237,7 @@ class ApprovalVoted(Fact):
     token: str
     approver: Approver
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"approval-{self.token}-vote-{slug(self.approver.identity)}"
 
@@ -236,7 +251,7 @@ class ApprovalRefused(Fact):
     reason: str
     answer: str
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"approval-{self.token}-refused-{slug(self.answer)}"
 
@@ -251,7 +266,7 @@ class RetryRequested(Fact):
     by: str
     trigger: RetryTrigger = "ManualStageRetry"
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"retry-{self.epoch}"
 
@@ -269,7 +284,7 @@ class StopRequested(Fact):
     reason: str
     by: str
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"stop-{self.epoch}-{self.how}"
 
@@ -290,7 +305,7 @@ class ExecutionFinished(Fact):
     status: PipelineExecutionStatus
     summary: str
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"final-{self.epoch}"
 
@@ -303,7 +318,7 @@ class NotificationSent(Fact):
     channel: str
     message_id: str
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"notification-{slug(self.channel, self.subject)}"
 
@@ -313,6 +328,7 @@ AnyFact = Annotated[
     | ProcessStarted
     | ProcessEnded
     | ProcessLost
+    | ProcessReplaced
     | StageEntered
     | StageFinished
     | ActionStarted

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TypeAlias
 
 from prefect_codepipeline.model.definition.conditions import ConditionKind, condition_of
 from prefect_codepipeline.model.definition.declaration import (
@@ -29,6 +31,10 @@ from prefect_codepipeline.model.record.facts import (
     ApprovalVoted,
     ExecutionFinished,
     ExecutionPinned,
+    NotificationSent,
+    ProcessEnded,
+    ProcessLost,
+    ProcessReplaced,
     ProcessStarted,
     RetryRequested,
     StageEntered,
@@ -43,61 +49,184 @@ from prefect_codepipeline.model.record.state import (
     StageState,
 )
 
+_OfStage: TypeAlias = tuple[str, int]
+_OfAction: TypeAlias = tuple[str, str, int]
+_OfRule: TypeAlias = tuple[str, str, str, int]
+_OfCondition: TypeAlias = tuple[str, str, int]
+_FactOfStage: TypeAlias = (
+    StageEntered
+    | StageFinished
+    | ActionStarted
+    | ActionProgressed
+    | ActionFinished
+    | ApprovalRequested
+    | RuleAsked
+    | RuleWaits
+    | RuleAnswered
+    | ConditionEnded
+    | OverrideRequested
+)
+
 
 def fold(
-    execution_id: str, declaration: PipelineDeclaration, facts: Sequence[AnyFact]
+    execution_id: str, declaration: PipelineDeclaration, facts: Iterable[AnyFact]
 ) -> ExecutionState | None:
     """The state that follows from the facts of one execution; None if it has not started."""
-    pinned = next((fact for fact in facts if isinstance(fact, ExecutionPinned)), None)
-    if pinned is None:
-        return None
-    index = _Index(facts)
-    retries = [fact for fact in facts if isinstance(fact, RetryRequested)]
-    stops = tuple(f for f in facts if isinstance(f, StopRequested) and f.epoch == len(retries))
-    declared = [stage for stage in declaration.stages if pinned.rollback_stage in (None, stage.name)]
-    processes = [fact for fact in facts if isinstance(fact, ProcessStarted)]
-    final = next((f for f in facts if isinstance(f, ExecutionFinished) and f.epoch == len(retries)), None)
-    return ExecutionState(
-        execution_id=execution_id,
-        pinned=pinned,
-        stages=tuple(_fold_stage(stage, index, retries, bool(stops)) for stage in declared),
-        epoch=len(retries),
-        processes=len(processes),
-        last_run_count=max((process.run_count for process in processes), default=0),
-        final=final,
-        stops=stops,
-        started_at=pinned.at,
-        updated_at=max(fact.at for fact in facts),
-    )
+    return Folding(execution_id, declaration, facts).state
+
+
+class Folding:
+    """The facts of one execution so far, and their state. A fact costs as much as its stage, however many came before.
+
+    Args:
+        execution_id: the id of the execution.
+        declaration: the definition that it runs.
+        facts: the facts to begin with.
+    """
+
+    def __init__(
+        self, execution_id: str, declaration: PipelineDeclaration, facts: Iterable[AnyFact] = ()
+    ) -> None:
+        self._execution_id = execution_id
+        self._declaration = declaration
+        self._index = _Index()
+        self._facts: dict[str, AnyFact] = {}
+        self._stages: dict[str, StageState] = {}  # without those that a new fact has changed
+        for fact in facts:
+            self.add(fact)
+
+    def add(self, fact: AnyFact) -> bool:
+        """Take in a fact; False if there is one with its key already."""
+        if fact.key in self._facts:
+            return False
+        self._facts[fact.key] = fact
+        stage = self._index.add(fact)
+        if isinstance(fact, (RetryRequested, StopRequested)):  # they change the epoch, and so every stage
+            self._stages.clear()
+        elif stage:
+            self._stages.pop(stage, None)
+        return True
+
+    @property
+    def facts(self) -> list[AnyFact]:
+        """The facts in the order in which they were added."""
+        return list(self._facts.values())
+
+    @property
+    def state(self) -> ExecutionState | None:
+        """The state that follows from the facts; None if the execution has not started."""
+        index = self._index
+        if index.pinned is None:
+            return None
+        epoch = len(index.retries)
+        stops = tuple(stop for stop in index.stops if stop.epoch == epoch)
+        return ExecutionState(
+            execution_id=self._execution_id,
+            pinned=index.pinned,
+            stages=tuple(self._fold_stages(index.pinned.rollback_stage, bool(stops))),
+            epoch=epoch,
+            processes=len(index.processes),
+            last_run_count=max((process.run_count for process in index.processes), default=0),
+            final=index.finals.get(epoch),
+            stops=stops,
+            started_at=index.pinned.at,
+            updated_at=index.updated_at or index.pinned.at,
+        )
+
+    def _fold_stages(self, only: str | None, is_stopping: bool) -> Iterable[StageState]:
+        for stage in self._declaration.stages:
+            if only in (None, stage.name):
+                if stage.name not in self._stages:
+                    self._stages[stage.name] = _fold_stage(
+                        stage, self._index, self._index.retries, is_stopping
+                    )
+                yield self._stages[stage.name]
 
 
 class _Index:
     """The facts of one execution, indexed by their subject."""
 
-    def __init__(self, facts: Sequence[AnyFact]) -> None:
-        self.entered = {(f.stage, f.attempt): f for f in facts if isinstance(f, StageEntered)}
-        self.left = {(f.stage, f.attempt): f for f in facts if isinstance(f, StageFinished)}
-        self.started = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ActionStarted)}
-        progress = sorted((f for f in facts if isinstance(f, ActionProgressed)), key=lambda fact: fact.number)
-        self.progress = {(f.stage, f.action, f.attempt): f for f in progress}
-        self.finished = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ActionFinished)}
-        self.requests = {(f.stage, f.action, f.attempt): f for f in facts if isinstance(f, ApprovalRequested)}
-        self.asked = {(f.condition, f.stage, f.rule, f.attempt): f for f in facts if isinstance(f, RuleAsked)}
-        self.waits: dict[tuple[str, str, str, int], list[RuleWaits]] = {}
-        for wait in facts:
-            if isinstance(wait, RuleWaits):
-                key = (wait.condition, wait.stage, wait.wait.rule, wait.attempt)
-                self.waits.setdefault(key, []).append(wait)
-        self.answered = {
-            (f.condition, f.stage, f.outcome.rule, f.attempt): f for f in facts if isinstance(f, RuleAnswered)
-        }
-        self.ended = {(f.condition, f.stage, f.attempt): f for f in facts if isinstance(f, ConditionEnded)}
-        self.overrides = {
-            (f.condition, f.stage, f.attempt): f for f in facts if isinstance(f, OverrideRequested)
-        }
-        self.decisions = {f.token: f for f in facts if isinstance(f, ApprovalDecided)}
-        self.votes = [f for f in facts if isinstance(f, ApprovalVoted)]
-        self.refusals = [f for f in facts if isinstance(f, ApprovalRefused)]
+    def __init__(self) -> None:
+        self.pinned: ExecutionPinned | None = None
+        self.processes: list[ProcessStarted] = []
+        self.retries: list[RetryRequested] = []
+        self.stops: list[StopRequested] = []
+        self.finals: dict[int, ExecutionFinished] = {}
+        self.entered: dict[_OfStage, StageEntered] = {}
+        self.left: dict[_OfStage, StageFinished] = {}
+        self.started: dict[_OfAction, ActionStarted] = {}
+        self.progress: dict[_OfAction, ActionProgressed] = {}
+        self.finished: dict[_OfAction, ActionFinished] = {}
+        self.requests: dict[_OfAction, ApprovalRequested] = {}
+        self.asked: dict[_OfRule, RuleAsked] = {}
+        self.waits: dict[_OfRule, list[RuleWaits]] = {}
+        self.answered: dict[_OfRule, RuleAnswered] = {}
+        self.ended: dict[_OfCondition, ConditionEnded] = {}
+        self.overrides: dict[_OfCondition, OverrideRequested] = {}
+        self.decisions: dict[str, ApprovalDecided] = {}
+        self.votes: dict[str, list[ApprovalVoted]] = {}
+        self.refusals: dict[str, list[ApprovalRefused]] = {}
+        self.updated_at: datetime | None = None
+        self._stages: dict[str, str] = {}  # by the token of an approval
+
+    def add(self, fact: AnyFact) -> str | None:
+        """Add a fact; the name of the stage that it is about, if it is about one."""
+        self.updated_at = max(self.updated_at or fact.at, fact.at)
+        match fact:
+            case ExecutionPinned():
+                self.pinned = self.pinned or fact
+            case ProcessStarted():
+                self.processes.append(fact)
+            case RetryRequested():
+                self.retries.append(fact)
+            case StopRequested():
+                self.stops.append(fact)
+            case ExecutionFinished():
+                self.finals.setdefault(fact.epoch, fact)
+            case ApprovalDecided():
+                self.decisions[fact.token] = fact
+                return self._stages.get(fact.token)
+            case ApprovalVoted():
+                self.votes.setdefault(fact.token, []).append(fact)
+                return self._stages.get(fact.token)
+            case ApprovalRefused():
+                self.refusals.setdefault(fact.token, []).append(fact)
+                return self._stages.get(fact.token)
+            case ProcessEnded() | ProcessLost() | ProcessReplaced() | NotificationSent():
+                pass
+            case _:
+                self._add_of_stage(fact)
+                return fact.stage
+        return None
+
+    def _add_of_stage(self, fact: _FactOfStage) -> None:
+        match fact:
+            case StageEntered():
+                self.entered[fact.stage, fact.attempt] = fact
+            case StageFinished():
+                self.left[fact.stage, fact.attempt] = fact
+            case ActionStarted():
+                self.started[fact.stage, fact.action, fact.attempt] = fact
+            case ActionProgressed():
+                latest = self.progress.setdefault((fact.stage, fact.action, fact.attempt), fact)
+                if fact.number > latest.number:
+                    self.progress[fact.stage, fact.action, fact.attempt] = fact
+            case ActionFinished():
+                self.finished[fact.stage, fact.action, fact.attempt] = fact
+            case ApprovalRequested():
+                self.requests[fact.stage, fact.action, fact.attempt] = fact
+                self._stages[fact.token] = fact.stage
+            case RuleAsked():
+                self.asked[fact.condition, fact.stage, fact.rule, fact.attempt] = fact
+            case RuleWaits():
+                key = (fact.condition, fact.stage, fact.wait.rule, fact.attempt)
+                self.waits.setdefault(key, []).append(fact)
+            case RuleAnswered():
+                self.answered[fact.condition, fact.stage, fact.outcome.rule, fact.attempt] = fact
+            case ConditionEnded():
+                self.ended[fact.condition, fact.stage, fact.attempt] = fact
+            case OverrideRequested():
+                self.overrides[fact.condition, fact.stage, fact.attempt] = fact
 
 
 def _fold_stage(
@@ -158,7 +287,7 @@ def _fold_action(stage: str, action: ActionDeclaration, index: _Index, last: int
             request = index.requests.get(key)
             decision = index.decisions.get(request.token) if request else None
             progress = index.progress.get(key)
-            token = request.token if request else None
+            token = request.token if request else ""
             return ActionState(
                 action,
                 index.started[key],
@@ -166,7 +295,7 @@ def _fold_action(stage: str, action: ActionDeclaration, index: _Index, last: int
                 request,
                 decision,
                 progress,
-                tuple(vote for vote in index.votes if vote.token == token),
-                tuple(refusal for refusal in index.refusals if refusal.token == token),
+                tuple(index.votes.get(token, ())),
+                tuple(index.refusals.get(token, ())),
             )
     return ActionState(action)

@@ -136,6 +136,32 @@ def test_only_the_holder_gives_the_lock_back(pipeline_name: str) -> None:
     assert read_gates(pipeline_name).latest("Prod") == first.execution
 
 
+def test_who_was_the_last_in_a_stage_is_known_once_one_did_not_succeed_there(pipeline_name: str) -> None:
+    succeeds, fails, later = visit(pipeline_name), visit(pipeline_name), visit(pipeline_name)
+    enters(succeeds)
+    gate.leave(succeeds)
+    assert read_gates(pipeline_name).latest("Prod") is None
+    enters(fails)
+    gate.leave(fails, may_be_retried=True)
+    assert read_gates(pipeline_name).latest("Prod") == fails.execution
+
+    enters(later)
+    gate.leave(later)
+
+    assert read_gates(pipeline_name).latest("Prod") == later.execution, "it can no longer be retried"
+
+
+def test_who_took_the_lock_before_it_saw_that_another_waits_gives_it_back(pipeline_name: str) -> None:
+    inside, waits, late = (visit(pipeline_name, mode="QUEUED") for _ in range(3))
+    enters(inside)
+    assert not enters(waits)
+    gate.leave(inside)
+
+    assert not enters(late)
+    assert read_gates(pipeline_name).holder("Prod") is None
+    assert enters(waits)
+
+
 def test_names_that_look_alike_have_gates_of_their_own(pipeline_name: str) -> None:
     assert enters(visit(pipeline_name, stage="Prod.1"))
     assert enters(visit(pipeline_name, stage="Prod-1"))
