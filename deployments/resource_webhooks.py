@@ -11,6 +11,7 @@ from prefect_codepipeline.deployments.files.resource_kinds import WEBHOOK
 from prefect_codepipeline.engine.triggers.pipeline_webhooks import find_webhook, put_webhook
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
+from prefect_codepipeline.prefect_api.block_documents import field_problems
 
 
 def make_webhooks(resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -32,10 +33,7 @@ def _create(logical_id: str, properties: Mapping[str, Any]) -> str:
             return f"webhook {definition.name!r} exists"
         put_webhook(definition)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_input=False)
-        )
-        return f"kept as data: {wrong}"
+        return f"kept as data: {field_problems(error)}"
     except CodePipelineError as error:
         return f"kept as data: {error}"
     return f"created webhook {definition.name!r}; print its URL with: codepipeline webhook list"

@@ -27,6 +27,7 @@ def put_webhook(file: Path) -> int:
     from prefect_codepipeline.deployments.files.definition import read_file
     from prefect_codepipeline.engine.triggers.pipeline_webhooks import put_webhook
     from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
+    from prefect_codepipeline.prefect_api.block_documents import field_problems
 
     content: Any = read_file(file).content
     try:
@@ -35,10 +36,7 @@ def put_webhook(file: Path) -> int:
         )
     except ValidationError as error:
         # Without the input: it contains the secret.
-        wrong = "; ".join(
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_input=False)
-        )
-        raise CodePipelineError(f"{file}: {wrong}") from None
+        raise CodePipelineError(f"{file}: {field_problems(error)}") from None
     print_line(_url(put_webhook(definition)))
     return 0
 
