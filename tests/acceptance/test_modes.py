@@ -63,7 +63,7 @@ def test_queued_executions_enter_a_stage_one_after_another_in_the_order_of_their
     after = read_gates(world.name)
     assert after.holder("S1") is None
     assert after.tickets("S1") == []
-    assert after.latest("S1") == behind[-1]
+    assert after.latest("S1") is None, "nobody failed there"
 
 
 def test_a_newer_execution_supersedes_the_one_that_waits_but_not_the_one_inside(world: Any) -> None:
