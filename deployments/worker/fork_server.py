@@ -53,6 +53,7 @@ PRELOADED = (
     "websockets.asyncio.client",
     "anyio.streams.tls",
     "encodings.idna",
+    "rich._emoji_codes",
     "prefect_codepipeline.deployments.worker.execution",
     "prefect_codepipeline.flows.pipeline",
     "prefect_codepipeline.flows.reconcile",
@@ -115,12 +116,13 @@ def die_with_parent(number: signal.Signals, parent: int) -> None:
 
 
 def _preload() -> None:
+    environment = dict(os.environ)  # modules that are imported may change it
     from prefect_codepipeline.deployments.worker import prefect_engine
 
     for name in PRELOADED:
         if _exists(name):
             importlib.import_module(name)
-    prefect_engine.prepare_to_run_flows()
+    prefect_engine.prepare_to_run_flows(environment)
     gc.collect()
     gc.freeze()
 

@@ -18,15 +18,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
-import prefect
 from prefect import flow_engine
 from prefect._internal.control_listener import configure_from_env
 from prefect._internal.metrics import RunMetrics
 from prefect.client import orchestration
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.actions import FlowRunUpdate, StateCreate
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.client.schemas.responses import OrchestrationResult
 from prefect.context import refresh_global_settings_context
 from prefect.engine import _drive_run_flow_result, handle_engine_signals
 from prefect.flows import load_flow_from_entrypoint, load_flow_from_flow_run
@@ -34,6 +35,7 @@ from prefect.logging.configuration import setup_logging
 from prefect.logging.loggers import flow_run_logger
 from prefect.runner._hook_runner import HookRunner
 from prefect.settings import PREFECT_API_URL, PREFECT_PROFILES_PATH
+from prefect.states import Running
 
 # Runs that are shorter need neither heartbeats nor somebody who looks whether they were suspended in Prefect's UI.
 _SETTLED_SECONDS = 2.0
@@ -46,22 +48,31 @@ _original_heartbeats = _engine._send_heartbeats
 _original_observer = _engine.observe_flow_run_suspension
 
 
-def prepare_to_run_flows() -> None:
+def prepare_to_run_flows(environment: Mapping[str, str]) -> None:
     """Do in the fork server, for the environment that it was started with, what each of its forks needs."""
     began_in = Path.cwd()
     with tempfile.TemporaryDirectory() as empty:
         os.chdir(empty)
         _read_settings()
         os.chdir(began_in)
-    _prepared.update(environment=_shared(os.environ), profiles=_profiles())
+    _prepared.update(environment=_shared(environment), profiles=_profiles())
+    _warm_up()
     _client.ssl = _SharedTls
     _engine._send_heartbeats = _later_heartbeats
     _engine.observe_flow_run_suspension = _later_observer
-    if url := PREFECT_API_URL.value():
-        # The worker has asked the server for its version, and creating the first client imports and reads files.
-        key = _client._api_version_check_key(url, prefect.__version__)
+    if PREFECT_API_URL.value():
+        # The first client reads the certificates. The worker has compared its version with the server's.
+        client = get_client(sync_client=True)
+        key = _client._api_version_check_key(str(client.api_url), client.client_version())
         _client._cache_api_version_check(key)
-        get_client(sync_client=True)
+
+
+def _warm_up() -> None:
+    """Use once what would be built at its first use: most of Prefect's models."""
+    run = FlowRun(flow_id=uuid4(), state=Running())
+    FlowRun.model_validate_json(run.model_dump_json())
+    for model in (OrchestrationResult, FlowRunUpdate, StateCreate, TaskRun):
+        model.model_rebuild()
 
 
 _prepared: dict[str, Any] = {}
