@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -63,6 +64,12 @@ class OpenConfiguration(BaseJobConfiguration):
     """A job configuration that uses what the worker has read, and keeps the deployment's entry point."""
 
     _entrypoint: str | None = None
+
+    @staticmethod
+    @functools.cache
+    def _base_environment() -> dict[str, str]:
+        """As in Prefect, which writes all settings out for each run; a worker's settings do not change."""
+        return BaseJobConfiguration._base_environment()
 
     @classmethod
     async def resolve_for_flow_run(cls, flow_run: FlowRun, **more: Any) -> Self:
@@ -236,7 +243,7 @@ class OpenWorker(_Worker):
 
 def usual_environment() -> dict[str, str]:
     """The variables that Prefect adds to the worker's own for every flow run: its settings."""
-    return BaseJobConfiguration._base_environment()
+    return OpenConfiguration._base_environment()
 
 
 def usual_command(configuration: BaseJobConfiguration) -> str:
