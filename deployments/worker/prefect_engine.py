@@ -37,7 +37,7 @@ from prefect.runner._hook_runner import HookRunner
 from prefect.settings import PREFECT_API_URL, PREFECT_PROFILES_PATH
 from prefect.states import Running
 
-# Runs that are shorter need neither heartbeats nor somebody who looks whether they were suspended in Prefect's UI.
+# Runs that are shorter need neither heartbeats nor a look whether they were suspended in Prefect's UI.
 _SETTLED_SECONDS = 2.0
 # Prefect reads its settings from these files too, where a run starts.
 _SETTINGS_FILES = ("prefect.toml", "pyproject.toml", ".env")
