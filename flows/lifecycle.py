@@ -3,8 +3,11 @@
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any
+from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
@@ -12,6 +15,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 
 from prefect_codepipeline.actions.registry import providers
+from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import newest_version, read_definition_block
 from prefect_codepipeline.engine.executions.lookup import check_limit_before
@@ -58,12 +62,17 @@ def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> 
     assert context.flow_run, "a flow run context has a flow run"
     run = context.flow_run
     record = RecordOf(str(run.id))
-    facts = record.read()
+    facts, labelled = _read_both(record, run.labels.get("codepipeline.definition"))
     pinned = next((fact for fact in facts if isinstance(fact, ExecutionPinned)), None)
     if pinned is None:
-        pinned = record.write_or_read(_pin(run, variables, source_revisions))
+        definition_id, definition = labelled or _newest_definition(run)
+        labelled = str(definition_id), definition
+        pinned = record.write_or_read(_pin(run, *labelled, variables, source_revisions))
         facts = [pinned]
-    declaration = read_definition_block(pinned.definition_id).whole()
+    is_known = labelled and labelled[0] == pinned.definition_id
+    declaration = (
+        labelled[1] if labelled and is_known else read_definition_block(pinned.definition_id)
+    ).whole()
     process = claim_process(record, facts, run.run_count, socket.gethostname(), os.getpid())
     execution = Execution(
         record,
@@ -201,18 +210,36 @@ def _end_as_cancelled(execution: Execution) -> None:
 
 def _started(run: Any) -> str:
     """The start time of the run by the server's clock, the same for all of its processes."""
-    stored = flow_run(str(run.id)) or {}
-    return str(stored.get("start_time") or stored.get("expected_start_time") or "")
+    times = run.model_dump(mode="json", include={"start_time", "expected_start_time"})
+    return str(times["start_time"] or times["expected_start_time"] or "")
 
 
-def _pin(run: Any, variables: dict[str, str], source_revisions: dict[str, str]) -> ExecutionPinned:
+def _read_both(
+    record: RecordOf, definition_id: Any
+) -> tuple[list[AnyFact], tuple[str, PipelineDefinition] | None]:
+    """The record and, at the same time, the definition with that id."""
+    if not definition_id:
+        return record.read(), None
+    with ThreadPoolExecutor(1) as beside:
+        definition = beside.submit(copy_context().run, read_definition_block, definition_id)
+        facts = record.read()
+        return facts, (definition_id, definition.result())
+
+
+def _newest_definition(run: Any) -> tuple[UUID, PipelineDefinition]:
+    """For a run that was started in Prefect, not by this package."""
+    _, deployment = call("GET", f"/deployments/{run.deployment_id}")
+    return newest_version(deployment["name"], int(deployment["version"] or 1))
+
+
+def _pin(
+    run: Any,
+    definition_id: str,
+    definition: PipelineDefinition,
+    variables: dict[str, str],
+    source_revisions: dict[str, str],
+) -> ExecutionPinned:
     labels = run.labels
-    if definition_id := labels.get("codepipeline.definition"):
-        definition = read_definition_block(definition_id)
-    else:
-        _, deployment = call("GET", f"/deployments/{run.deployment_id}")
-        found_id, definition = newest_version(deployment["name"], int(deployment["version"] or 1))
-        definition_id = str(found_id)
     declaration = definition.masked()
     target, stage = labels.get("codepipeline.rollback-target"), labels.get("codepipeline.rollback-stage")
     is_limited = declaration.execution_mode != "SUPERSEDED" and run.deployment_id
@@ -224,7 +251,7 @@ def _pin(run: Any, variables: dict[str, str], source_revisions: dict[str, str]) 
         at=utc_now(),
         pipeline_name=definition.pipeline_name,
         pipeline_version=definition.version,
-        definition_id=str(definition_id),
+        definition_id=definition_id,
         settings_id=labels.get("codepipeline.settings"),
         variables={**defaults, **variables},
         source_revisions=source_revisions,

@@ -60,6 +60,8 @@ _TUNING = {
     "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
     "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    # This server has no tokens to give; without this, each client of each process asks for one.
+    "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
     "DO_NOT_TRACK": "1",
 }
 

@@ -30,13 +30,15 @@ _logger = get_logger("codepipeline.worker")
 class Launch:
     """How a run's process is started; `command` is None for Prefect's own engine.
 
-    `is_own`: the folder was created for this run and is removed after it.
+    `is_own`: the folder was created for this run and is removed after it. `entrypoint`: where the flow is, if the worker
+    knows that.
     """
 
     environment: dict[str, str]
     folder: str
     is_own: bool
     command: str | None = None
+    entrypoint: str | None = None
     superseded_since: float | None = None
 
     def outstays(self) -> bool:
@@ -95,11 +97,20 @@ class _Forked:
         self, flow_run: FlowRun, task_status: anyio.abc.TaskStatus[Handle] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         port, token = self._channel.register(flow_run.id)
-        control = {"PREFECT__CONTROL_PORT": str(port), "PREFECT__CONTROL_TOKEN": token}
-        environment = {**self._launch.environment, **control}
-        request = {"id": str(flow_run.id), "env": environment, "cwd": self._launch.folder}
-        own_command = {"command": self._launch.command} if self._launch.command else {}
-        async with self._fork_client.fork(**request, **own_command, own=self._launch.is_own) as child:
+        control = {
+            "PREFECT__CONTROL_PORT": str(port),
+            "PREFECT__CONTROL_TOKEN": token,
+            # The worker reports these ends and runs their hooks.
+            "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",
+        }
+        launch = self._launch
+        what = {"run": flow_run.model_dump_json(), "entrypoint": launch.entrypoint}
+        if launch.command:
+            what = {"command": launch.command}
+        environment = {**launch.environment, **control}
+        async with self._fork_client.fork(
+            env=environment, cwd=launch.folder, own=launch.is_own, **what
+        ) as child:
             process = ForeignProcess(child.pid)
             task_status.started(process.handle)
             process.returncode = await child.exit_code()

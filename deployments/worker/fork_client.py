@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from prefect_codepipeline.deployments.worker.fingerprint import fingerprint
+from prefect_codepipeline.deployments.worker.prefect_internals import usual_environment
 
 _MODULE = "prefect_codepipeline.deployments.worker.fork_server"
 Answers = asyncio.Queue[dict[str, Any] | None]
@@ -46,8 +47,10 @@ class ForkClient:
 
     @contextlib.asynccontextmanager
     async def fork(self, **request: Any) -> AsyncIterator[Child]:
-        """A child for the request. Raises `RuntimeError` if it cannot be forked."""
-        server = await self.ready()
+        """A child for the request, with the code of the last `ready`. Raises `RuntimeError` if it cannot be forked."""
+        server = self._current
+        if self.stopped or not server or not server.is_alive:
+            server = await self.ready()
         with server.asked(request) as answers:
             answer = await answers.get() or {"error": "the fork server has died"}
             if "error" in answer:
@@ -93,6 +96,7 @@ class _ForkServer:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", _MODULE, str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
+                env={**os.environ, **usual_environment()},
                 pass_fds=[theirs.fileno()],
             )
         if not await reader.readline():

@@ -1,7 +1,8 @@
 """The fork server: it has imported everything and forks a child for each flow run, which starts without imports.
 
-It receives requests as lines of JSON on a socket. `{"number", "id", "env", "cwd", "own"}` starts a run (with `"hooks"`:
-its hooks; with `"command"`: that program instead of Prefect's engine). The answers are `{"number", "pid"}` at once and `{"number", "exit"}` when the child has ended, or
+It receives requests as lines of JSON on a socket. `{"number", "env", "cwd", "own"}` starts a process: with `"run"` and
+`"entrypoint"` that flow run in Prefect's engine, with `"command"` that program instead, with `"id"` and `"hooks"` the
+run's hooks. The answers are `{"number", "pid"}` at once and `{"number", "exit"}` when the child has ended, or
 `{"number", "error"}`. After `{"retire"}` it accepts no more requests and ends with its last child. It has no threads
 and no event loop, because forking would not be safe. Its children end with it: on SIGTERM they get 3 s to clean up; if
 it is killed, the kernel kills them.
@@ -16,7 +17,6 @@ import importlib
 import importlib.util
 import json
 import os
-import runpy
 import selectors
 import shlex
 import shutil
@@ -50,10 +50,10 @@ PRELOADED = (
     "prefect.deployments.base",
     "prefect.deployments.steps.core",
     "prefect.utilities.visualization",
-    "prefect._internal.metrics",
     "websockets.asyncio.client",
     "anyio.streams.tls",
     "encodings.idna",
+    "rich._emoji_codes",
     "prefect_codepipeline.deployments.worker.execution",
     "prefect_codepipeline.flows.pipeline",
     "prefect_codepipeline.flows.reconcile",
@@ -116,13 +116,13 @@ def die_with_parent(number: signal.Signals, parent: int) -> None:
 
 
 def _preload() -> None:
-    from prefect_codepipeline.deployments.worker import prefect_internals
+    environment = dict(os.environ)  # modules that are imported may change it
+    from prefect_codepipeline.deployments.worker import prefect_engine
 
-    for name in (*PRELOADED, *prefect_internals.PRELOADED):
+    for name in PRELOADED:
         if _exists(name):
             importlib.import_module(name)
-    # Each child runs it as a program with `runpy`, so it must not be in `sys.modules`.
-    sys.modules.pop("prefect.engine", None)
+    prefect_engine.prepare_to_run_flows(environment)
     gc.collect()
     gc.freeze()
 
@@ -247,18 +247,13 @@ def _forget_signals() -> None:
 
 
 def _run(request: dict[str, Any]) -> None:
-    from prefect.context import refresh_global_settings_context
-    from prefect.logging.configuration import setup_logging
+    from prefect_codepipeline.deployments.worker import prefect_engine
 
-    refresh_global_settings_context()
-    setup_logging(incremental=False)
+    prefect_engine.settle_in()
     if "hooks" in request:
-        from prefect_codepipeline.deployments.worker.prefect_internals import run_hooks
-
-        run_hooks(request["id"], request["hooks"])
+        prefect_engine.run_hooks(request["id"], request["hooks"])
     else:
-        sys.argv = ["prefect.engine", request["id"]]
-        runpy.run_module("prefect.engine", run_name="__main__")
+        prefect_engine.run_flow_run(request["run"], request["entrypoint"])
 
 
 def _move_to(folder: str, environment: dict[str, str]) -> None:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import anyio
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State
-from prefect.flows import load_flow_from_flow_run
+from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
 from prefect.runner._cancellation_manager import CancellationManager
 from prefect.runner._flow_run_executor import FlowRunExecutor, FlowRunExecutorContext
-from prefect.runner._hook_runner import HookRunner
 from prefect.runner._process_manager import ProcessHandle, ProcessManager, create_isolated_termination_scope
 from prefect.runner._state_proposer import StateProposer
 from prefect.workers.base import BaseJobConfiguration, BaseWorker
@@ -29,13 +29,12 @@ from prefect_codepipeline.deployments.worker.attempts import may_be_crashed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import Self
 
     from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.objects import FlowRun
-    from prefect.client.schemas.responses import WorkerFlowRunResponse
+    from prefect.client.schemas.objects import Flow, FlowRun, State
+    from prefect.client.schemas.responses import DeploymentResponse, WorkerFlowRunResponse
 
-# Further modules that a run imports; the fork server leaves out what a later Prefect does not have.
-PRELOADED = ("prefect._internal.metrics",)
 _CANCEL_TRIES = 10
 _logger = get_logger("codepipeline.worker")
 
@@ -48,8 +47,82 @@ else:
     _Worker = object
 
 
+@dataclass
+class Known:
+    """What is read while Prefect is asked whether a run may start, and is not asked for again."""
+
+    deployment: DeploymentResponse | None
+    flow: Flow | None
+    prepared: Any
+
+
+# Of the run that is being submitted in this context.
+_known: ContextVar[Known | None] = ContextVar("prefect_codepipeline_known", default=None)
+
+
+class OpenConfiguration(BaseJobConfiguration):
+    """A job configuration that uses what the worker has read, and keeps the deployment's entry point."""
+
+    _entrypoint: str | None = None
+
+    @staticmethod
+    @functools.cache
+    def _base_environment() -> dict[str, str]:
+        """As in Prefect, which writes all settings out for each run; a worker's settings do not change."""
+        return BaseJobConfiguration._base_environment()
+
+    @classmethod
+    async def resolve_for_flow_run(cls, flow_run: FlowRun, **more: Any) -> Self:
+        """As in Prefect, which reads the deployment and the flow once more."""
+        known = _known.get()
+        if known is None or known.flow is None:
+            return await super().resolve_for_flow_run(flow_run, **more)
+        more["client"] = _Reading(more["client"], known.flow)
+        configuration = await super().resolve_for_flow_run(
+            flow_run, **{**more, "deployment": known.deployment}
+        )
+        configuration._entrypoint = _module_of(known.deployment)
+        return configuration
+
+    @property
+    def entrypoint(self) -> str | None:
+        """The module and the name of the flow, if nothing need be fetched before the flow is imported."""
+        return self._entrypoint
+
+
+class _Reading:
+    """A client that has read the flow already."""
+
+    def __init__(self, client: PrefectClient, flow: Flow) -> None:
+        self._client = client
+        self._flow = flow
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def read_flow(self, _flow_id: UUID) -> Flow:
+        return self._flow
+
+
+def _module_of(deployment: DeploymentResponse | None) -> str | None:
+    entrypoint = deployment.entrypoint if deployment and not deployment.pull_steps else None
+    return entrypoint if entrypoint and ":" not in entrypoint else None
+
+
 class OpenWorker(_Worker):
     """Private parts of Prefect's worker under public names; comes before `BaseWorker` in a worker's bases."""
+
+    async def prepare(self) -> Any:
+        """Called for each run beside the first requests; `run` gets its result from `prepared`."""
+
+    @property
+    def prepared(self) -> Any:
+        """What `prepare` returned for the run of this context; raises what it raised."""
+        known = _known.get()
+        assert known, "only a run that is being submitted is prepared"
+        if isinstance(known.prepared, Exception):
+            raise known.prepared
+        return known.prepared
 
     def may_start(self, flow_run: FlowRun) -> bool:
         """Whether a run that is scheduled may be started now."""
@@ -84,13 +157,77 @@ class OpenWorker(_Worker):
         return await super()._submit_scheduled_flow_runs(free)
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
-        """As in Prefect, but if the server does not answer, only the start of this run fails, not the worker."""
+        """As in Prefect, but if the server does not answer, only the start of this run fails, not the worker.
+
+        What a start needs to know is read while the server decides about the state Pending; what Prefect's UI shows
+        besides, the process and the worker of the run, is written while the process starts.
+        """
         try:
-            await super()._submit_run(flow_run)
+            if await self._claim(flow_run):
+                await self._start_claimed(flow_run)
+            else:
+                self._release_limit_slot(flow_run.id)
         except Exception:
             _logger.exception("could not start flow run '%s'", flow_run.id)
-            self._submitting_flow_run_ids.discard(flow_run.id)
             self._release_limit_slot(flow_run.id)
+        finally:
+            self._submitting_flow_run_ids.discard(flow_run.id)
+            if self._cancelling_observer is not None:
+                self._cancelling_observer.remove_in_flight_flow_run_id(flow_run.id)
+
+    async def _claim(self, flow_run: FlowRun) -> bool:
+        """Set the run Pending, which only one worker can, and keep what is read meanwhile in `_known`."""
+        answers: Any = await asyncio.gather(
+            self._propose_pending_state(flow_run),
+            self.prepare(),
+            self._deployment_of(flow_run),
+            self.client.read_flow(flow_run.flow_id),
+            return_exceptions=True,
+        )
+        is_ours, prepared, deployment, flow = answers
+        if isinstance(is_ours, BaseException):
+            raise is_ours
+        if isinstance(deployment, ObjectNotFound):
+            message = f"Deployment {flow_run.deployment_id} no longer exists, cancelled run."
+            await self._mark_flow_run_as_cancelled(flow_run, state_updates={"message": message})
+            return False
+        if isinstance(deployment, BaseException) or isinstance(flow, BaseException):
+            deployment = flow = None  # Prefect reads them again, and reports the crash if that fails too
+        _known.set(Known(deployment, flow, prepared))
+        return bool(is_ours)
+
+    async def _start_claimed(self, flow_run: FlowRun) -> None:
+        assert self._runs_task_group, "the worker has been set up"
+        pid = await self._runs_task_group.start(self._submit_run_and_capture_errors, flow_run)
+        if not pid or isinstance(pid, Exception):
+            self._release_limit_slot(flow_run.id)
+            return
+        logger = self.get_flow_run_logger(flow_run)
+        try:
+            await self.client.update_flow_run(flow_run.id, infrastructure_pid=str(pid))
+        except Exception:
+            logger.exception(
+                "The pid of flow run '%s' could not be stored; it cannot be cancelled.", flow_run.id
+            )
+        logger.info("Flow run '%s' submitted to infrastructure", flow_run.name)
+
+    async def _deployment_of(self, flow_run: FlowRun) -> DeploymentResponse | None:
+        return await self.client.read_deployment(flow_run.deployment_id) if flow_run.deployment_id else None
+
+    async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
+        """As in Prefect, but the run does not wait for it."""
+        self.start_soon(self._write_labels, super()._give_worker_labels_to_flow_run, flow_run_id)
+
+    async def _write_labels(
+        self, write: Callable[[UUID], Coroutine[Any, Any, None]], flow_run_id: UUID
+    ) -> None:
+        try:
+            await write(flow_run_id)
+        except Exception as error:  # they are for display
+            _logger.warning("could not label flow run '%s' with its worker: %r", flow_run_id, error)
+
+    async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
+        """Left out: this worker's processes start at once, and the run is Pending until they do."""
 
     def _release_limit_slot(self, flow_run_id: UUID) -> None:
         super()._release_limit_slot(flow_run_id)
@@ -102,6 +239,11 @@ class OpenWorker(_Worker):
         """As in Prefect, but never for a newer attempt: Prefect reports a crash twice, the second time seconds later."""
         if await may_be_crashed(client or self.client, flow_run):
             await super()._propose_crashed_state(flow_run, message, client)
+
+
+def usual_environment() -> dict[str, str]:
+    """The variables that Prefect adds to the worker's own for every flow run: its settings."""
+    return OpenConfiguration._base_environment()
 
 
 def usual_command(configuration: BaseJobConfiguration) -> str:
@@ -150,20 +292,6 @@ class ForeignProcess:
     def handle(self) -> Handle:
         """The process in the format of the process manager."""
         return ProcessHandle(self, create_isolated_termination_scope(self.pid))  # type: ignore[arg-type]
-
-
-def run_hooks(flow_run_id: str, state: str) -> None:
-    """Run the flow's hooks for a state (as JSON). Called in a separate process with the run's environment."""
-
-    async def run() -> None:
-        reached: State[Any] = State.model_validate_json(state)
-        async with get_client() as client:
-            flow_run = await client.read_flow_run(UUID(flow_run_id))
-        hooks = HookRunner(resolve_flow=load_flow_from_flow_run)
-        await hooks.run_crashed_hooks(flow_run, reached)
-        await hooks.run_cancellation_hooks(flow_run, reached)
-
-    asyncio.run(run())
 
 
 class _CarefulProposer(StateProposer):

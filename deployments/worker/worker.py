@@ -18,12 +18,16 @@ from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
 from prefect.exceptions import InfrastructureNotFound
 from prefect.logging import get_logger
-from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
+from prefect.workers.base import BaseVariables, BaseWorker, BaseWorkerResult
 from pydantic import Field
 
 from prefect_codepipeline.deployments.worker.execution import Executions, Launch
 from prefect_codepipeline.deployments.worker.fork_client import ForkClient
-from prefect_codepipeline.deployments.worker.prefect_internals import OpenWorker, usual_command
+from prefect_codepipeline.deployments.worker.prefect_internals import (
+    OpenConfiguration,
+    OpenWorker,
+    usual_command,
+)
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
@@ -40,7 +44,7 @@ _WAKING_EVENTS = [
 _GRACE_SECONDS = 3.0
 
 
-class WarmJobConfiguration(BaseJobConfiguration):
+class WarmJobConfiguration(OpenConfiguration):
     """The folder of a flow run's process; its environment is Prefect's field `env`."""
 
     working_dir: str | None = Field(default=None, description="The folder in which the flow run starts.")
@@ -106,6 +110,10 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
         async with self._polling:
             return await super().get_and_submit_flow_runs()
 
+    async def prepare(self) -> None:
+        """Look whether the fork server has the current code."""
+        await self._fork_client.ready()
+
     async def run(
         self,
         flow_run: FlowRun,
@@ -114,7 +122,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
     ) -> WarmWorkerResult:
         """Run one flow run until its process ends."""
         status = task_status or anyio.TASK_STATUS_IGNORED
-        await self._fork_client.ready()  # Prefect's executor would hide the reason of a failure
+        _ = self.prepared  # Prefect's executor would hide the reason of a failure
         launch = self._executions.launches[flow_run.id] = self._launch(flow_run, configuration)
         try:
             executor = self._executions.executor(flow_run)
@@ -145,7 +153,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
         folder = configuration.working_dir or tempfile.mkdtemp(prefix="codepipeline-flow-")
         usual = usual_command(configuration)
         command = configuration.command if configuration.command != usual else None
-        return Launch(given, folder, is_own=not configuration.working_dir, command=command)
+        return Launch(given, folder, not configuration.working_dir, command, configuration.entrypoint)
 
     async def _hear(self) -> None:
         """Wait for the events of Prefect that announce work."""

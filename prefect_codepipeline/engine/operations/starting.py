@@ -39,7 +39,7 @@ def start_pipeline_execution(
         ConcurrentPipelineExecutionsLimitExceededException: a QUEUED or PARALLEL pipeline has 50 executions in progress.
     """
     deployment = find_deployment(name)
-    _, definition = newest_version(name, int(deployment["version"] or 1))
+    definition_id, definition = newest_version(name, int(deployment["version"] or 1))
     declaration = definition.masked()
     check_start(declaration, variables, source_revisions)
     check_limit(name, declaration.execution_mode)
@@ -50,6 +50,7 @@ def start_pipeline_execution(
         idempotency_key=f"{name}/{client_request_token}" if client_request_token else str(uuid4()),
         labels={
             "codepipeline.started-by": started_by,
+            "codepipeline.definition": str(definition_id),
             **({"codepipeline.trigger-type": trigger_type} if trigger_type else {}),
         },
     )
