@@ -1,0 +1,217 @@
+"""Every request of one execution, the waits between them, the rows that it writes, and the processor time that it takes.
+
+    python benchmarks/trace.py [--repeat 3] [--no-table]
+
+The execution has 3 stages, 6 actions and one approval. It is started and approved with the command line and runs on the worker of
+a separate embedded set-up. A star marks the critical path: what the next step of the execution waited for. A second pipeline, the
+same without the approval, gives the numbers for the table of `make bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from bench_setup import command_line, declaration, leave, set_up
+from results import record
+from trace_lines import Request, of_execution, read_requests, summary, table, with_critical
+
+from prefect_codepipeline.deployments.local.postgresql import data_folder
+from prefect_codepipeline.deployments.local.state import read_state
+
+TICKS = os.sysconf("SC_CLK_TCK")
+EVENT_TABLES = {"events", "event_resources"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution and the requests that were sent from its start to the end of its process."""
+
+    start: float
+    end: float
+    requests: list[Request]
+
+
+@dataclass(frozen=True)
+class Traced:
+    """Executions, and what each of them takes: the rows by table, the processor time by process."""
+
+    runs: list[Run]
+    rows: dict[str, float]
+    kept: dict[str, float]
+    processor: dict[str, float]
+
+    @property
+    def rows_not_events(self) -> float:
+        return sum(count for name, count in self.rows.items() if name not in EVENT_TABLES)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeat", type=int, default=3, help="number of executions for the table of results")
+    parser.add_argument("--no-table", action="store_true", help="print the summary only")
+    arguments = parser.parse_args()
+    with set_up(trace=True) as home:
+        from prefect_codepipeline.deployments.create import deploy_pipeline
+
+        for name, with_approval in (("plain", False), ("approved", True)):
+            deploy_pipeline(declaration(name, with_approval=with_approval))
+            run(home, name)  # the first execution of a worker imports more
+        plain = trace(home, "plain", arguments.repeat)
+        approved = trace(home, "approved")
+    (ran,) = approved.runs
+    if not arguments.no_table:
+        print("\n".join(table(ran.requests, ran.start)), end="\n\n")
+    print("3 stages, 6 actions and one approval, from `start` to the end, `start` and `approve` included")
+    print("\n".join([*summary(ran.requests, ran.end - ran.start), "", *costs(approved)]))
+    record("requests", [len(of_execution(each.requests)) for each in plain.runs])
+    record("rows", [plain.rows_not_events])
+    leave()
+
+
+def trace(home: Path, name: str, count: int = 1) -> Traced:
+    """Run the pipeline that many times, one execution after another."""
+    before, processor = settled(home), processor_seconds(home)
+    runs = [run(home, name) for _ in range(count)]
+    used, after = processor_seconds(home), settled(home)
+    written = {table: (inserted - before[table][0]) / count for table, (inserted, _) in after.items()}
+    return Traced(
+        runs,
+        {table: rows for table, rows in written.items() if rows},
+        {table: (rows - before[table][1]) / count for table, (_, rows) in after.items()},
+        {part: (seconds - processor[part]) / count for part, seconds in used.items()},
+    )
+
+
+def run(home: Path, name: str) -> Run:
+    """Run one execution. The database is watched instead of the API, so that no request of this process is in the way."""
+    start = time.time()
+    execution_id = command_line("start", name).split()[-1]
+    if name == "approved":
+        wait_for_state(home, execution_id, "PAUSED")
+        command_line("approve", name, "--execution", execution_id)
+    end = wait_for_state(home, execution_id, "COMPLETED")
+    wait_until_idle(home)
+    return Run(start, end, with_critical(read_requests(home.parent / "trace", start, time.time()), end))
+
+
+def wait_until_idle(home: Path) -> None:
+    """Wait until the process of the flow run has ended; its worker forks it from one of its own children."""
+    worker, deadline = read_state(home)["worker"]["pid"], time.monotonic() + 60
+    while time.monotonic() < deadline:
+        tree = children_by_parent()
+        if not any(tree.get(child) for child in tree.get(worker, [])):
+            return
+        time.sleep(0.05)
+    raise SystemExit("the process of the execution did not end within a minute")
+
+
+def costs(traced: Traced) -> Iterator[str]:
+    yield f"{'rows':40} {'written':>8} {'kept':>8}"
+    for name, count in sorted(traced.rows.items(), key=lambda item: -item[1]):
+        yield f"{name:40} {count:8.0f} {traced.kept[name]:8.0f}"
+    events = sum(traced.rows.values()) - traced.rows_not_events
+    kept = sum(traced.kept[name] for name in traced.rows if name not in EVENT_TABLES)
+    yield f"{'not events':40} {traced.rows_not_events:8.0f} {kept:8.0f}"
+    yield f"{'events':40} {events:8.0f}"
+    yield ""
+    yield f"{'processor time of':40} {'seconds':>8}"
+    for part, seconds in traced.processor.items():
+        yield f"{part:40} {seconds:8.2f}"
+
+
+async def ask(home: Path, question: str, *values: Any) -> list[Any]:
+    connection = await asyncpg.connect(host=str(data_folder(home)), user="prefect", database="postgres")
+    try:
+        found: list[Any] = await connection.fetch(question, *values)
+        return found
+    finally:
+        await connection.close()
+
+
+def rows_by_table(home: Path) -> dict[str, tuple[int, int]]:
+    """The rows ever inserted into each table, and those that it has now."""
+    question = "select relname, n_tup_ins, n_live_tup from pg_stat_user_tables"
+    return {name: (inserted, live) for name, inserted, live in asyncio.run(ask(home, question))}
+
+
+def settled(home: Path) -> dict[str, tuple[int, int]]:
+    """The rows, once the processes of the execution have ended and the counters do not change any more.
+
+    PostgreSQL's processes report their counters with a delay of up to ten seconds when they are idle.
+    """
+    return unchanged(lambda: rows_by_table(home))
+
+
+def unchanged(look: Callable[[], Any], seconds: float = 11.0) -> Any:
+    seen, since = look(), time.monotonic()
+    while time.monotonic() - since < seconds:
+        time.sleep(0.5)
+        if (now := look()) != seen:
+            seen, since = now, time.monotonic()
+    return seen
+
+
+def wait_for_state(home: Path, execution_id: str, wanted: str, seconds: float = 120.0) -> float:
+    """Wait for that state of the flow run; the time at which the run entered it."""
+    question = "select state_type::text, state_timestamp from flow_run where id = $1::text::uuid"
+    deadline = time.monotonic() + seconds
+    while True:
+        (state, at), *_ = asyncio.run(ask(home, question, execution_id))
+        if state == wanted:
+            return float(at.timestamp())
+        if time.monotonic() > deadline or state in ("FAILED", "CRASHED", "CANCELLED"):
+            raise SystemExit(f"execution {execution_id} is {state} instead of {wanted}")
+        time.sleep(0.05)
+
+
+def processor_seconds(home: Path) -> dict[str, float]:
+    """The processor time of each part; that of flow processes is what the fork server's ended children have used."""
+    state = read_state(home)
+    tree = children_by_parent()
+    used = dict.fromkeys(("server", "worker", "flow process", "postgresql", "reconcile"), 0.0)
+    for part in ("server", "worker", "postgresql", "reconcile"):
+        used[part] = own_seconds(state[part]["pid"])[0]
+    for child in tree.get(state["worker"]["pid"], []):
+        own, ended = own_seconds(child)
+        used["worker"] += own
+        used["flow process"] += ended
+    used["postgresql"] = sum(
+        sum(own_seconds(pid)) if pid == state["postgresql"]["pid"] else own_seconds(pid)[0]
+        for pid in (state["postgresql"]["pid"], *tree.get(state["postgresql"]["pid"], []))
+    )
+    return used
+
+
+def own_seconds(pid: int) -> tuple[float, float]:
+    """The processor time of a process, and that of its children that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0, 0.0
+    user, system, children_user, children_system = (int(field) / TICKS for field in fields[11:15])
+    return user + system, children_user + children_system
+
+
+def children_by_parent() -> dict[int, list[int]]:
+    tree: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        tree.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    return tree
+
+
+if __name__ == "__main__":
+    main()
