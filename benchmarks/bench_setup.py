@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ PREFECT_VARIABLES = ("PREFECT_API_URL", "PREFECT_PROFILE")
 
 def prepare(home: str, trace: Path | None = None) -> None:
     """Set the environment of this process for an embedded set-up in that folder; `trace` gets a line for each request."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stops the set-up too
     sys.path[:0] = [str(TESTS / "plugin"), str(TESTS / "support")]
     paths = [str(HOOK)] if trace else []
     os.environ.update(
@@ -70,18 +72,29 @@ def command_line(*arguments: str) -> str:
     return done.stdout
 
 
+def until(condition: Callable[[], Any], seconds: float = DEADLINE_SECONDS, pause: float = 0.05) -> Any:
+    """Wait until the condition is true, and return its value."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"waited {seconds:g} s without effect for {condition}")
+        time.sleep(pause)
+    return answer
+
+
 def wait_for(execution_id: str, condition: Callable[[Any], Any], seconds: float = DEADLINE_SECONDS) -> Any:
     """The execution, as soon as the condition is true of it."""
     from prefect_codepipeline.engine.executions.lookup import read_execution
 
+    known = read_execution(execution_id)
     deadline = time.monotonic() + seconds
-    while not condition(known := read_execution(execution_id)):
+    while not condition(known):
         if time.monotonic() > deadline:
-            state = known.run["state"]
             raise SystemExit(
-                f"execution {execution_id} did not come that far in {seconds:g} s; its run is {state}"
+                f"execution {execution_id} did not come that far in {seconds:g} s; its run is {known.run['state']}"
             )
         time.sleep(0.05)
+        known = read_execution(execution_id)
     return known
 
 
@@ -104,8 +117,7 @@ def started(known: Any, name: str) -> float:
 def wait_until_gone(known: Any) -> None:
     """Wait until the process that suspended the execution has ended."""
     pid = next(fact.pid for fact in known.facts if fact.kind == "process-started")
-    while Path(f"/proc/{pid}").exists():
-        time.sleep(0.05)
+    until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def approval(name: str, run_order: int = 1) -> dict[str, Any]:

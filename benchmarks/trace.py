@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 from bench_setup import command_line, declaration, leave, set_up
+from processor import children_by_parent, processor_seconds
 from results import record
 from trace_lines import Request, of_execution, read_requests, summary, table, with_critical
 
 from prefect_codepipeline.deployments.local.postgresql import data_folder
 from prefect_codepipeline.deployments.local.state import read_state
 
-TICKS = os.sysconf("SC_CLK_TCK")
+REPORTED_SECONDS = 11.0
 EVENT_TABLES = {"events", "event_resources"}
 
 
@@ -80,9 +80,9 @@ def main() -> None:
 
 def trace(home: Path, name: str, count: int = 1) -> Traced:
     """Run the pipeline that many times, one execution after another."""
-    before, processor = settled(home), processor_seconds(home)
+    before, processor = rows_by_table(home), processor_seconds(home)
     runs = [run(home, name) for _ in range(count)]
-    used, after = processor_seconds(home), settled(home)
+    used, after = processor_seconds(home), rows_by_table(home)
     written = {table: (inserted - before[table][0]) / count for table, (inserted, _) in after.items()}
     return Traced(
         runs,
@@ -139,26 +139,13 @@ async def ask(home: Path, question: str, *values: Any) -> list[Any]:
 
 
 def rows_by_table(home: Path) -> dict[str, tuple[int, int]]:
-    """The rows ever inserted into each table, and those that it has now."""
-    question = "select relname, n_tup_ins, n_live_tup from pg_stat_user_tables"
-    return {name: (inserted, live) for name, inserted, live in asyncio.run(ask(home, question))}
+    """The rows ever inserted into each table, and those that have not been deleted since.
 
-
-def settled(home: Path) -> dict[str, tuple[int, int]]:
-    """The rows, once the processes of the execution have ended and the counters do not change any more.
-
-    PostgreSQL's processes report their counters with a delay of up to ten seconds when they are idle.
+    A process of PostgreSQL reports what it has counted ten seconds after it became idle at the latest.
     """
-    return unchanged(lambda: rows_by_table(home))
-
-
-def unchanged(look: Callable[[], Any], seconds: float = 11.0) -> Any:
-    seen, since = look(), time.monotonic()
-    while time.monotonic() - since < seconds:
-        time.sleep(0.5)
-        if (now := look()) != seen:
-            seen, since = now, time.monotonic()
-    return seen
+    time.sleep(REPORTED_SECONDS)
+    question = "select relname, n_tup_ins, n_tup_ins - n_tup_del from pg_stat_user_tables"
+    return {name: (inserted, kept) for name, inserted, kept in asyncio.run(ask(home, question))}
 
 
 def wait_for_state(home: Path, execution_id: str, wanted: str, seconds: float = 120.0) -> float:
@@ -172,45 +159,6 @@ def wait_for_state(home: Path, execution_id: str, wanted: str, seconds: float = 
         if time.monotonic() > deadline or state in ("FAILED", "CRASHED", "CANCELLED"):
             raise SystemExit(f"execution {execution_id} is {state} instead of {wanted}")
         time.sleep(0.05)
-
-
-def processor_seconds(home: Path) -> dict[str, float]:
-    """The processor time of each part; that of flow processes is what the fork server's ended children have used."""
-    state = read_state(home)
-    tree = children_by_parent()
-    used = dict.fromkeys(("server", "worker", "flow process", "postgresql", "reconcile"), 0.0)
-    for part in ("server", "worker", "postgresql", "reconcile"):
-        used[part] = own_seconds(state[part]["pid"])[0]
-    for child in tree.get(state["worker"]["pid"], []):
-        own, ended = own_seconds(child)
-        used["worker"] += own
-        used["flow process"] += ended
-    used["postgresql"] = sum(
-        sum(own_seconds(pid)) if pid == state["postgresql"]["pid"] else own_seconds(pid)[0]
-        for pid in (state["postgresql"]["pid"], *tree.get(state["postgresql"]["pid"], []))
-    )
-    return used
-
-
-def own_seconds(pid: int) -> tuple[float, float]:
-    """The processor time of a process, and that of its children that have ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0, 0.0
-    user, system, children_user, children_system = (int(field) / TICKS for field in fields[11:15])
-    return user + system, children_user + children_system
-
-
-def children_by_parent() -> dict[int, list[int]]:
-    tree: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        tree.setdefault(int(fields[1]), []).append(int(path.parent.name))
-    return tree
 
 
 if __name__ == "__main__":
