@@ -1,8 +1,8 @@
 """Webhooks under load: the response time for git hosts, and the handling of a burst.
 
-    python benchmarks/webhooks.py [--only PostgreSQL]
+    python benchmarks/webhooks.py [--sqlite]
 
-Three measurements for each database: 50 deliveries per second for 20 s, which are answered after they were stored in Prefect; 1,000
+Three measurements: 50 deliveries per second for 20 s, which are answered after they were stored in Prefect; 1,000
 deliveries at once for a PARALLEL pipeline, of which 50 executions may be in flight; and the time from the delivery of a push to the
 start of its source action, with the embedded worker. No executions run during the first two measurements, because the work pool of
 their pipelines has no worker.
@@ -62,7 +62,7 @@ def _measure(sqlite: bool) -> None:
             ).save(name)
             deploy_pipeline(declaration(name, mode), pool)
         post(url, "steady", "0" * 39 + "9")
-        print(f_steady(url), flush=True)
+        print(_steady(url), flush=True)
         print(_burst(url), flush=True)
         print(_start(url, repository), flush=True)
 
