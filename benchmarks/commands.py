@@ -16,7 +16,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from bench_setup import (
     set_up,
     wait_for,
 )
+from database import ask, check_is_postgresql
 from results import record
 
 
@@ -51,8 +51,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="codepipeline-bench-") as home:
         prepare(home)
         measure_up(arguments.repeat)
-    with set_up():
-        measure_readers(arguments.executions, arguments.repeat)
+    with set_up() as home:
+        check_is_postgresql(home)
+        measure_readers(home, arguments.executions, arguments.repeat)
         measure_approve(arguments.repeat)
     leave()
 
@@ -85,14 +86,15 @@ def measure_up(repeat: int) -> None:
     record("up-again", again)
 
 
-def measure_readers(count: int, repeat: int) -> None:
+def measure_readers(home: Path, count: int, repeat: int) -> None:
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
     from prefect_codepipeline.engine.executions.gate import read_gates
-    from prefect_codepipeline.engine.executions.lookup import latest_execution
+    from prefect_codepipeline.engine.executions.lookup import find_runs, latest_execution
 
     deploy_pipeline(declaration("many"))
-    copy(wait_for(start_pipeline_execution("many", {}, {}, "bench"), has_ended).id, count)
+    copy(home, wait_for(start_pipeline_execution("many", {}, {}, "bench"), has_ended).id, count)
     wait_for(start_pipeline_execution("many", {}, {}, "bench"), has_ended)
+    assert len(find_runs("many", limit=200)) == min(200, count + 2)
     bare = repeated(lambda: run([str(BIN / "prefect"), "flow-run", "ls"]), repeat)
     record("status", repeated(lambda: command_line("status", "many"), repeat))
     record("status", bare, "bare")
@@ -120,26 +122,32 @@ def measure_approve(repeat: int) -> None:
     record("approve", took)
 
 
-def copy(execution_id: str, count: int) -> None:
-    """Copy the flow run of an execution, with all its facts."""
-    from prefect_codepipeline.prefect_api.client import call, flow_run
-
-    run = flow_run(execution_id)
-    _, facts = call("POST", f"/flow_runs/{execution_id}/input/filter", {"prefix": "", "limit": 200})
-    assert run
-    assert facts
-
-    def copy_once(_: int) -> None:
-        body: dict[str, Any] = {"parameters": run["parameters"], "tags": run["tags"]}
-        _, created = call("POST", f"/deployments/{run['deployment_id']}/create_flow_run", body)
-        for fact in facts:
-            kept = {name: fact[name] for name in ("key", "value", "sender")}
-            call("POST", f"/flow_runs/{created['id']}/input", kept)
-        state = {"type": "COMPLETED", "name": "Succeeded"}
-        call("POST", f"/flow_runs/{created['id']}/set_state", {"state": state, "force": True})
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(copy_once, range(count)))
+def copy(home: Path, execution_id: str, count: int) -> None:
+    """Copy the flow run of an execution, with its state and all its facts, in the database."""
+    ask(
+        home,
+        "create table copies as select gen_random_uuid() run, gen_random_uuid() state from generate_series(1, $1::int)",
+        count,
+    )
+    changes = {
+        "flow_run": "'id', copies.run, 'state_id', null, 'idempotency_key', copies.run",
+        "flow_run_state": "'id', copies.state, 'flow_run_id', copies.run",
+        "flow_run_input": "'id', gen_random_uuid(), 'flow_run_id', copies.run",
+    }
+    which = {
+        "flow_run": "id = $1::text::uuid",
+        "flow_run_state": "id = (select state_id from flow_run where id = $1::text::uuid)",
+        "flow_run_input": "flow_run_id = $1::text::uuid",
+    }
+    for table, changed in changes.items():
+        ask(
+            home,
+            f"insert into {table} select (jsonb_populate_record(null::{table}, "
+            f"to_jsonb(original) || jsonb_build_object({changed}))).* "
+            f"from (select * from {table} where {which[table]}) original, copies",
+            execution_id,
+        )
+    ask(home, "update flow_run set state_id = copies.state from copies where flow_run.id = copies.run")
 
 
 def run(command: Sequence[str], environment: dict[str, str] | None = None) -> None:

@@ -10,21 +10,22 @@ from prefect_codepipeline.deployments.local.state import read_state
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
+PARTS = ("server", "worker", "flow process", "postgresql", "reconcile")
+
+
 def processor_seconds(home: Path) -> dict[str, float]:
-    """The processor time of each part; that of flow processes is what the fork server's ended children have used."""
-    state = read_state(home)
-    tree = children_by_parent()
-    used = dict.fromkeys(("server", "worker", "flow process", "postgresql", "reconcile"), 0.0)
-    for part in ("server", "worker", "postgresql", "reconcile"):
-        used[part] = own_seconds(state[part]["pid"])[0]
-    for child in tree.get(state["worker"]["pid"], []):
-        own, ended = own_seconds(child)
+    """The processor time of each part so far; the worker has the fork server, and flow processes are the children of that."""
+    state, tree, used = read_state(home), children_by_parent(), dict.fromkeys(PARTS, 0.0)
+    pids = {part: state[part]["pid"] for part in PARTS if state.get(part)}
+    for part, pid in pids.items():
+        used[part] = own_seconds(pid)[0]
+    for fork_server in tree.get(pids["worker"], []):
+        own, ended = own_seconds(fork_server)
         used["worker"] += own
-        used["flow process"] += ended
-    used["postgresql"] = sum(
-        sum(own_seconds(pid)) if pid == state["postgresql"]["pid"] else own_seconds(pid)[0]
-        for pid in (state["postgresql"]["pid"], *tree.get(state["postgresql"]["pid"], []))
-    )
+        used["flow process"] += ended + sum(own_seconds(pid)[0] for pid in tree.get(fork_server, []))
+    if database := pids.get("postgresql"):
+        used["postgresql"] += own_seconds(database)[1]
+        used["postgresql"] += sum(own_seconds(pid)[0] for pid in tree.get(database, []))
     return used
 
 

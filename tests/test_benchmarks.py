@@ -185,7 +185,7 @@ def test_every_benchmark_exists_and_prints_its_help() -> None:
     for name in names:
         text = (BENCHMARKS / f"{name}.py").read_text()
         assert f"python benchmarks/{name}.py" in text
-    shared = {"bench_setup", "processor", "results", "run_all", "trace_lines"}
+    shared = {"bench_setup", "database", "processor", "results", "run_all", "trace_lines"}
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == {*names, *shared}
 
 
