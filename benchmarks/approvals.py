@@ -9,15 +9,13 @@ are suspended and approved one after another, with the embedded server, its work
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
-from throughput import TESTS, set_up
+from bench_setup import leave, set_up
 
 NAME = "releases"
 
@@ -28,24 +26,21 @@ def main() -> None:
     )
     parser.add_argument("--approvals", type=int, default=20)
     count = parser.parse_args().approvals
-    sys.path[:0] = [str(TESTS / "plugin"), str(TESTS / "support")]
-    from slack_server import SlackServer
-
-    slack = SlackServer()
     with set_up():
+        from slack_server import SlackServer
+
         from prefect_codepipeline.deployments.local import embedded
 
         url = embedded.up(gateway=True).gateway_url
         assert url
+        slack = SlackServer()
         _prepare(slack)
         for title, took in _measure(f"{url}/slack/interactions", slack, count).items():
             took.sort()
             print(
                 f"{title:45} median {1000 * statistics.median(took):5.0f} ms, slowest {1000 * took[-1]:5.0f} ms"
             )
-    # Do not wait for Prefect's client, which tries for minutes to send events to the stopped server.
-    sys.stdout.flush()
-    os._exit(0)
+    leave()
 
 
 def _measure(url: str, slack: Any, count: int) -> dict[str, list[float]]:

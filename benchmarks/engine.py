@@ -1,6 +1,6 @@
 """The overhead of the engine, compared with the same work as a hand-written Prefect flow in the same run.
 
-    python benchmarks/engine.py [--repeat 5]
+    python benchmarks/engine.py [--repeat 3]
 
 The actions do nothing, so that only the engine is measured: the seconds for one more stage, for one more action, from the start
 to the first action, and from an approval to the next action, all on the embedded server.
@@ -9,81 +9,96 @@ to the first action, and from an approval to the next action, all on the embedde
 from __future__ import annotations
 
 import argparse
-import os
+import contextlib
+import io
 import statistics
-import sys
+import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PLUGIN = Path(__file__).resolve().parent.parent / "tests" / "plugin"
+from bench_setup import (
+    BIN,
+    DEADLINE_SECONDS,
+    action,
+    approval,
+    has_ended,
+    is_open,
+    leave,
+    pipeline,
+    set_up,
+    started,
+    until,
+    wait_for,
+    wait_until_gone,
+)
+from results import record
+
+STAGES, ACTIONS = 6, 20
+BARE_FLOW = """
+import pathlib, time
+from prefect import flow, task
+
+@task
+def first(place: str):
+    pathlib.Path(place).write_text(str(time.time()))
+
+@flow
+def bare(place: str):
+    first(place)
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeat", type=int, default=5, help="number of runs; medians are printed")
+    parser.add_argument("--repeat", type=int, default=3, help="number of runs; medians are printed")
     repeat = parser.parse_args().repeat
-    with tempfile.TemporaryDirectory(prefix="codepipeline-bench-") as home:
-        sys.path.insert(0, str(PLUGIN))
-        os.environ.update(
-            PYTHONPATH=os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")])),
-            PREFECT_CODEPIPELINE_HOME=home,
-            PREFECT_CODEPIPELINE_ARTIFACTS=f"{home}/artifacts",
-            PREFECT_LOGGING_LEVEL="ERROR",
-        )
-        for name in ("PREFECT_API_URL", "PREFECT_PROFILE"):
-            os.environ.pop(name, None)
-        from prefect_codepipeline.deployments.local import api_url, embedded
-
-        running = embedded.up()
-        api_url.point_at(running.api_url)
-        try:
-            _measure(repeat)
-        finally:
-            embedded.down()
+    with set_up():
+        measure_steps(repeat)
+        measure_latencies(repeat)
+        record("start", measure_bare_start(repeat), "bare")
+    leave()
 
 
-def _measure(repeat: int) -> None:
+def measure_steps(repeat: int) -> None:
     ours, bare, ungated = [], [], []
     for _ in range(repeat):  # in turn, so that the load of the machine is the same for all
-        ours.append(_run_pipeline("SUPERSEDED"))
-        bare.append(_run_bare())
-        ungated.append(_run_pipeline("PARALLEL"))
-    print(f"{'seconds, medians of ' + str(repeat):42} {'this':>8} {'bare':>8} {'more':>8}")
-    for row, name in enumerate(("one stage of one action", "one action, one after another")):
-        this, that = (statistics.median(run[row] for run in runs) for runs in (ours, bare))
-        print(f"{name:42} {this:8.3f} {that:8.3f} {this - that:+8.3f}")
+        ours.append(run_pipeline("SUPERSEDED"))
+        bare.append(run_bare())
+        ungated.append(run_pipeline("PARALLEL"))
+    for row, key in enumerate(("stage", "action")):
+        record(key, [run[row] for run in ours])
+        record(key, [run[row] for run in bare], "bare")
     gated, free = (statistics.median(run[0] for run in runs) for runs in (ours, ungated))
-    print(f"{'the gate of a stage, without waiting':42} {gated - free:8.3f}")
-    start, resume = _latencies(repeat)
-    print(f"{'start to first action, by the worker':42} {start:8.3f}")
-    print(f"{'approval to next action, by the worker':42} {resume:8.3f}")
+    print(f"the gate of a stage, without waiting, takes {gated - free:.3f} s of it")
 
 
-STAGES, ACTIONS = 6, 20
-
-
-def _run_pipeline(mode: str) -> tuple[float, float]:
+def run_pipeline(mode: str) -> tuple[float, float]:
     """The seconds per stage and per action, from the times of the facts."""
     from prefect_codepipeline.deployments.local.foreground import create_run, run_here
     from prefect_codepipeline.engine.executions.lookup import read_execution
 
-    declaration = _declaration(f"bench-{mode.lower()}", STAGES, ACTIONS)
-    declaration = declaration.model_copy(update={"execution_mode": mode})
-    flow_run = create_run(declaration, {}, {}, "bench")
+    flow_run = create_run(many(f"bench-{mode.lower()}", mode), {}, {}, "bench")
     run_here(flow_run)
     state = read_execution(str(flow_run.id)).state
     assert state, "it ran"
     entered = [stage.entered.at.timestamp() for stage in state.stages[1:] if stage.entered]
-    last = [action.started.at.timestamp() for action in state.stages[-1].actions if action.started]
+    last = [each.started.at.timestamp() for each in state.stages[-1].actions if each.started]
     return (entered[-1] - entered[0]) / (len(entered) - 1), (last[-1] - last[0]) / (len(last) - 1)
 
 
-def _run_bare() -> tuple[float, float]:
+def many(name: str, mode: str) -> Any:
+    """A pipeline of stages of one action, the last of them with many actions, one after another."""
+    stages = {f"S{number}": [action("A")] for number in range(1, STAGES - 1)}
+    last = [action(f"A{order}", order) for order in range(1, ACTIONS + 1)]
+    return pipeline(name, {"S0": [action("A", category="Source")], **stages, "Last": last}, mode)
+
+
+def run_bare() -> tuple[float, float]:
+    """The same with Prefect alone: a subflow for each stage, a task for each action."""
     from prefect import flow, task
 
     stages: list[float] = []
@@ -110,90 +125,55 @@ def _run_bare() -> tuple[float, float]:
     return (stages[-1] - stages[1]) / (STAGES - 2), (actions[-1] - actions[0]) / (ACTIONS - 1)
 
 
-def _latencies(repeat: int) -> tuple[float, float]:
+def measure_latencies(repeat: int) -> None:
+    """By the worker: from the start to the first action, and from the approval to the next action."""
     from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
     from prefect_codepipeline.engine.approvals.decision import open_approval, put_approval_result
 
-    deploy_pipeline(_declaration("bench-latency", 2, 1, approval=True))
+    source, release = [action("First", category="Source")], [approval("Approve"), action("After", 2)]
+    deploy_pipeline(pipeline("bench-latency", {"Source": source, "Release": release}))
     starts, resumes = [], []
     for _ in range(repeat + 1):
         created = time.time()
         execution_id = start_pipeline_execution("bench-latency", {}, {}, "bench")
-        known = _wait(
-            execution_id,
-            lambda known: bool(known.state and known.state.open_approvals and known.is_suspended),
-        )
-        starts.append(_started(known, "A1") - created)
-        _wait_until_gone(
-            known
-        )  # a person does not approve while the process that sent the request still ends
+        known = wait_for(execution_id, is_open)
+        starts.append(started(known, "First") - created)
+        # A person does not approve while the process that sent the request still ends.
+        wait_until_gone(known)
         approved = time.time()
         put_approval_result(execution_id, open_approval(known.state).token, "Approved", "bench")
-        known = _wait(
-            execution_id, lambda known: known.status == "Succeeded" and known.run["state_type"] == "COMPLETED"
-        )
-        resumes.append(_started(known, "After") - approved)
-    return statistics.median(starts[1:]), statistics.median(resumes[1:])
+        resumes.append(started(wait_for(execution_id, has_ended), "After") - approved)
+    record("start", starts[1:])
+    record("resume", resumes[1:])
 
 
-def _wait_until_gone(known: Any) -> None:
-    pid = next(fact.pid for fact in known.facts if fact.kind == "process-started")
-    while Path(f"/proc/{pid}").exists():
-        time.sleep(0.05)
+def measure_bare_start(repeat: int) -> list[float]:
+    """From the creation of a run of a bare flow to its first task, by a process worker of Prefect."""
+    from prefect import flow
+    from prefect.client.schemas.actions import WorkPoolCreate
 
+    from prefect_codepipeline.prefect_api.client import client
 
-def _started(known: Any, name: str) -> float:
-    action = next(action for _, action in known.state.actions if action.name == name)
-    return float(action.started.at.timestamp())
-
-
-def _wait(execution_id: str, condition: Callable[[Any], bool]) -> Any:
-    from prefect_codepipeline.engine.executions.lookup import read_execution
-
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        known = read_execution(execution_id)
-        if condition(known):
-            return known
-        time.sleep(0.05)
-    raise SystemExit(
-        f"execution {execution_id} did not reach the expected state within a minute: {known.run['state']}"
-    )
-
-
-def _declaration(name: str, stages: int, actions: int, approval: bool = False) -> Any:
-    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-
-    def action(
-        name: str, run_order: int, category: str, owner: str = "Custom", provider: str = "Scripted"
-    ) -> Any:
-        kind = {"category": category, "owner": owner, "provider": provider, "version": "1"}
-        return {"name": name, "runOrder": run_order, "actionTypeId": kind}
-
-    declared = [
-        {
-            "name": f"S{number}",
-            "actions": [
-                action(f"A{order}", order, "Source" if number == 0 else "Test")
-                for order in range(1, (actions if number == stages - 1 else 1) + 1)
-            ],
-        }
-        for number in range(stages)
-    ]
-    if approval:
-        declared[-1]["actions"] = [
-            action("Approve", 1, "Approval", "AWS", "Manual"),
-            action("After", 2, "Test"),
-        ]
-    return PipelineDeclaration.model_validate(
-        {
-            "name": name,
-            "roleArn": "arn:aws:iam::111122223333:role/pipeline",
-            "artifactStore": {"type": "S3", "location": "bench"},
-            "pipelineType": "V2",
-            "stages": declared,
-        }
-    )
+    took = []
+    with tempfile.TemporaryDirectory(prefix="codepipeline-bench-") as temporary:
+        folder = Path(temporary)
+        (folder / "bare.py").write_text(BARE_FLOW)
+        client().create_work_pool(WorkPoolCreate(name="bare", type="process"))
+        bare: Any = flow.from_source(str(folder), "bare.py:bare")
+        with contextlib.redirect_stdout(io.StringIO()):
+            deployment = bare.deploy("bare", work_pool_name="bare", print_next_steps=False)
+        command = [BIN / "prefect", "worker", "start", "--pool", "bare", "--type", "process"]
+        worker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            for number in range(repeat + 1):
+                place, created = folder / str(number), time.time()
+                client().create_flow_run_from_deployment(deployment, parameters={"place": str(place)})
+                until(lambda place=place: place.exists() and place.read_text(), DEADLINE_SECONDS)
+                took.append(float(place.read_text()) - created)
+        finally:
+            worker.terminate()
+            worker.wait(timeout=60)
+    return took[1:]
 
 
 if __name__ == "__main__":

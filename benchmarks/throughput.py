@@ -1,28 +1,29 @@
-"""Many executions at once: 100 of a pipeline of 3 stages and 6 actions, on PostgreSQL and on SQLite.
+"""Many executions at once: 20 starts at the same moment, and 100 executions of a pipeline of 3 stages and 6 actions.
 
-    python benchmarks/throughput.py [--executions 100]
+    python benchmarks/throughput.py [--executions 100] [--repeat 3] [--sqlite]
 
-All executions are started within a minute, with the function behind `codepipeline start`. Printed are the time until the last one
-has ended, their final statuses, and the number of errors in the server's log.
+The executions are started with the function behind `codepipeline start`, in 4 QUEUED pipelines, so that executions also wait for one
+another. Measured are the time until all are started, the slowest request that the server had meanwhile, the time until the last
+execution has ended, and the processor time of all parts of the set-up. All executions must succeed, and the server's log must have
+no errors. With `--sqlite` they run on SQLite, without an entry in the table.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-TESTS = Path(__file__).resolve().parent.parent / "tests"
-PIPELINES = 4
+from bench_setup import declaration, leave, set_up, until
+from processor import processor_seconds
+from results import record
+from trace_lines import read_requests
+
+PIPELINES, BURST = 4, 20
+LONGEST_SECONDS = 1800.0
+NAMES = [f"bench-{number}" for number in range(PIPELINES)]
 
 
 def main() -> None:
@@ -30,101 +31,87 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--executions", type=int, default=100)
-    parser.add_argument("--only", choices=("SQLite", "PostgreSQL"))
+    parser.add_argument("--repeat", type=int, default=3, help="how often 20 are started at once")
+    parser.add_argument("--sqlite", action="store_true")
     arguments = parser.parse_args()
-    count, only = arguments.executions, arguments.only
-    sys.path[:0] = [str(TESTS / "plugin"), str(TESTS / "support")]
-
-    if only is None:
-        print(f"{count} executions of 3 stages and 6 actions, in {PIPELINES} QUEUED pipelines", flush=True)
-        for database in ("PostgreSQL", "SQLite"):
-            # In a separate process, because Prefect's client keeps using its first server.
-            command = [sys.executable, __file__, "--executions", str(count), "--only", database]
-            subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    else:
-        _measure(only, count)
-    # Do not wait for Prefect's client, which tries for minutes to send events to the stopped server.
-    sys.stdout.flush()
-    os._exit(0)
+    if not arguments.sqlite:
+        with set_up(trace=True) as home:
+            deploy()
+            measure_bursts(home, arguments.repeat)
+    # Without the trace, which would take processor time.
+    with set_up(sqlite=arguments.sqlite) as home:
+        deploy()
+        measure_crowd(home, arguments.executions, arguments.sqlite)
+    leave()
 
 
-def _measure(database: str, count: int) -> None:
-    from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
-    from prefect_codepipeline.engine.executions.lookup import read_execution
+def deploy() -> None:
+    from prefect_codepipeline.deployments.create import deploy_pipeline
 
-    with set_up(sqlite=database == "SQLite") as home:
-        names = [f"bench-{number}" for number in range(PIPELINES)]
-        for name in names:
-            deploy_pipeline(declaration(name))
-        start = time.monotonic()
-        with ThreadPoolExecutor(4) as pool:
-            ids = list(
-                pool.map(
-                    lambda n: start_pipeline_execution(names[n % PIPELINES], {}, {}, "bench"), range(count)
-                )
-            )
-        started = time.monotonic() - start
-        ends: Counter[str] = Counter()
-        waiting = set(ids)
-        while waiting and time.monotonic() - start < 1800:
-            for execution_id in list(waiting):
-                known = read_execution(execution_id)
-                if known.state and known.state.final:
-                    waiting.discard(execution_id)
-                    ends[known.state.final.status] += 1
-            time.sleep(1)
-        took = time.monotonic() - start
-        log = (home / "logs" / "server.log").read_text(errors="replace")
-        locked, errors = log.count("database is locked"), log.count("ERROR")
-        print(
-            f"{database:12} started in {started:5.1f} s, ended after {took:6.1f} s ({60 * count / took:5.1f} per minute): "
-            f"{dict(ends)}, {len(waiting)} never ended; server: {locked} x database is locked, {errors} errors",
-            flush=True,
-        )
+    for name in NAMES:
+        deploy_pipeline(declaration(name))
 
 
-@contextlib.contextmanager
-def set_up(sqlite: bool = False) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="codepipeline-bench-") as home:
-        plugin = str(TESTS / "plugin")
-        os.environ.update(
-            PYTHONPATH=os.pathsep.join(filter(None, [plugin, os.environ.get("PYTHONPATH")])),
-            PREFECT_CODEPIPELINE_HOME=home,
-            PREFECT_CODEPIPELINE_ARTIFACTS=f"{home}/artifacts",
-            PREFECT_LOGGING_LEVEL="ERROR",
-        )
-        for name in ("PREFECT_API_URL", "PREFECT_PROFILE"):
-            os.environ.pop(name, None)
-        from prefect_codepipeline.deployments.local import api_url, embedded
-
-        api_url.point_at(embedded.up(sqlite=sqlite).api_url)
-        try:
-            yield Path(home)
-        finally:
-            embedded.down()
+def measure_bursts(home: Path, repeat: int) -> None:
+    took, slowest = [], []
+    for _ in range(repeat + 1):
+        start = time.time()
+        ids = start_all(BURST, BURST)
+        end = time.time()
+        took.append(end - start)
+        requests = read_requests(home.parent / "trace", start, end)
+        slowest.append(max(each.served for each in requests))
+        wait_for_all(ids)
+    record("burst", took[1:])
+    record("slowest", slowest[1:])
 
 
-def declaration(name: str) -> Any:
-    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-
-    def action(name: str, category: str = "Test") -> dict[str, Any]:
-        kind = {"category": category, "owner": "Custom", "provider": "Scripted", "version": "1"}
-        return {"name": name, "actionTypeId": kind}
-
-    return PipelineDeclaration.model_validate(
-        {
-            "name": name,
-            "roleArn": "arn:aws:iam::111122223333:role/pipeline",
-            "artifactStore": {"type": "S3", "location": "bench"},
-            "pipelineType": "V2",
-            "executionMode": "QUEUED",
-            "stages": [
-                {"name": "Source", "actions": [action("Src", "Source")]},
-                {"name": "Build", "actions": [action("A"), action("B"), action("C")]},
-                {"name": "Deploy", "actions": [action("D"), action("E")]},
-            ],
-        }
+def measure_crowd(home: Path, count: int, sqlite: bool) -> None:
+    wait_for_all(start_all(PIPELINES, PIPELINES))  # the first execution of a worker imports more
+    processor, start = processor_seconds(home), time.monotonic()
+    ids = start_all(count, 4)
+    started = time.monotonic() - start
+    ends = wait_for_all(ids)
+    took = time.monotonic() - start
+    used = {part: seconds - processor[part] for part, seconds in processor_seconds(home).items()}
+    errors = (home / "logs" / "server.log").read_text(errors="replace").count("ERROR")
+    print(
+        f"{count} executions, started in {started:.1f} s, ended after {took:.1f} s: {dict(ends)}; "
+        f"{errors} errors in the server's log; processor time, s: "
+        + ", ".join(f"{part} {seconds:.1f}" for part, seconds in used.items()),
+        flush=True,
     )
+    if ends != {"Succeeded": count} or errors:
+        raise SystemExit("executions failed, or the server's log has errors")
+    if not sqlite and count == 100:
+        record("crowd", [took])
+        record("crowd-processor", [sum(used.values()) / count])
+
+
+def start_all(count: int, at_once: int) -> list[str]:
+    """The ids of that many executions, in turn of the pipelines."""
+    from prefect_codepipeline.deployments.create import start_pipeline_execution
+
+    with ThreadPoolExecutor(at_once) as pool:
+        starts = (
+            pool.submit(start_pipeline_execution, NAMES[number % PIPELINES], {}, {}, "bench")
+            for number in range(count)
+        )
+        return [each.result() for each in list(starts)]
+
+
+def wait_for_all(ids: list[str]) -> Counter[str]:
+    """How often which status is the final one, once all have ended."""
+    from prefect_codepipeline.prefect_api.client import call_all
+
+    body = {
+        "flow_runs": {
+            "id": {"any_": ids},
+            "state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}},
+        }
+    }
+    until(lambda: len(call_all("/flow_runs/filter", body)) == len(ids), LONGEST_SECONDS, pause=1.0)
+    return Counter(run["state_name"] for run in call_all("/flow_runs/filter", body))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Webhooks under load: the response time for git hosts, and the handling of a burst.
 
-    python benchmarks/webhooks.py [--only PostgreSQL]
+    python benchmarks/webhooks.py [--sqlite]
 
-Three measurements for each database: 50 deliveries per second for 20 s, which are answered after they were stored in Prefect; 1,000
+Three measurements: 50 deliveries per second for 20 s, which are answered after they were stored in Prefect; 1,000
 deliveries at once for a PARALLEL pipeline, of which 50 executions may be in flight; and the time from the delivery of a push to the
 start of its source action, with the embedded worker. No executions run during the first two measurements, because the work pool of
 their pipelines has no worker.
@@ -15,7 +15,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from throughput import TESTS, set_up
+from bench_setup import leave, set_up
 
 SECRET = "secret-of-the-benchmark"
 RATE, SECONDS, BURST = 50, 20, 1000
@@ -34,23 +33,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=("SQLite", "PostgreSQL"))
-    only = parser.parse_args().only
-    sys.path[:0] = [str(TESTS / "plugin"), str(TESTS / "support")]
-
-    if only is None:
-        for database in ("PostgreSQL", "SQLite"):
-            command = [sys.executable, __file__, "--only", database]
-            subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    else:
-        _measure(only)
-    sys.stdout.flush()
-    os._exit(0)
+    parser.add_argument("--sqlite", action="store_true", help="with SQLite instead of PostgreSQL")
+    _measure(parser.parse_args().sqlite)
+    leave()
 
 
-def _measure(database: str) -> None:
+def _measure(sqlite: bool) -> None:
     os.environ["PREFECT_CODEPIPELINE_POLL_SECONDS"] = "0"
-    with set_up(sqlite=database == "SQLite") as home:
+    with set_up(sqlite=sqlite) as home:
         from prefect.client.schemas.actions import WorkPoolCreate
         from pydantic import SecretStr
 
@@ -72,9 +62,9 @@ def _measure(database: str) -> None:
             ).save(name)
             deploy_pipeline(declaration(name, mode), pool)
         post(url, "steady", "0" * 39 + "9")
-        print(f"{database:10}  {_steady(url)}", flush=True)
-        print(f"{database:10}  {_burst(url)}", flush=True)
-        print(f"{database:10}  {_start(url, repository)}", flush=True)
+        print(_steady(url), flush=True)
+        print(_burst(url), flush=True)
+        print(_start(url, repository), flush=True)
 
 
 def _steady(url: str) -> str:

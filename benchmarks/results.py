@@ -1,0 +1,132 @@
+"""The table of results: what is measured, which aim it has, and how it prints.
+
+Each benchmark prints its own results, and appends them to the file that the variable CODEPIPELINE_BENCH_RESULTS names, from which
+`run_all.py` prints one table at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+FILE = "CODEPIPELINE_BENCH_RESULTS"
+COLUMNS = {"this": "this project", "bare": "bare Prefect", "buildbot": "Buildbot"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `aim` is a text, since some aims depend on another column."""
+
+    title: str
+    aim: str
+    digits: int = 2
+
+
+ROWS = {
+    "start": Row("start to first action, s", "0.3, and 1.2 x Buildbot", 3),
+    "resume": Row("approval to next action, s", "0.5", 3),
+    "action": Row("one more action, s", "bare + 0.03, below Buildbot", 3),
+    "stage": Row("one more stage, gate included, s", "0.2", 3),
+    "requests": Row("requests of an execution (3 stages, 6 actions)", "90", 0),
+    "rows": Row("rows of an execution that are not events", "80", 0),
+    "late": Row("1,000 actions in 50 stages: last 100 / first 100", "1.2"),
+    "long": Row("1,000 actions in 50 stages: s per action", "", 3),
+    "burst": Row("20 starts at once: until all are started, s", "3", 1),
+    "slowest": Row("20 starts at once: slowest request, s", "1.5"),
+    "crowd": Row("100 executions at once: until all have ended, s", "60", 0),
+    "crowd-processor": Row("100 executions at once: processor time of each, s", ""),
+    "status": Row("codepipeline status, s", "0.4"),
+    "list": Row("codepipeline list, s", "0.4"),
+    "approve": Row("codepipeline approve, s", "0.4"),
+    "up": Row("codepipeline up, new, s", "8", 1),
+    "up-again": Row("codepipeline up, again, s", "4", 1),
+    "make-run": Row("make run APPROVE=1, new environment, s", "30", 0),
+}
+
+
+def record(key: str, values: Sequence[float], column: str = "this") -> None:
+    """Print a result, and keep it for the table. The values are those of the repeats."""
+    row = ROWS[key]
+    print(f"{row.title:52} {COLUMNS[column]:13} {cell(values, row.digits)}", flush=True)
+    if path := os.environ.get(FILE):
+        with open(path, "a") as file:
+            file.write(json.dumps({"key": key, "column": column, "values": list(values)}) + "\n")
+
+
+def cell(values: Sequence[float], digits: int) -> str:
+    """The median, and the smallest and the largest value if there are several."""
+    if not values:
+        return ""
+    median = f"{statistics.median(values):.{digits}f}"
+    if len(values) == 1:
+        return median
+    return f"{median} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def read_results(path: Path) -> dict[tuple[str, str], list[float]]:
+    """The values by row and column; a row that was measured twice has the values of both."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for line in path.read_text().splitlines():
+        result = json.loads(line)
+        found.setdefault((result["key"], result["column"]), []).extend(result["values"])
+    return found
+
+
+def table(results: dict[tuple[str, str], list[float]]) -> Iterator[str]:
+    """The table as Markdown, with the columns aligned."""
+    head = ["what", "aim", *COLUMNS.values()]
+    lines = [
+        [row.title, row.aim, *(cell(results.get((key, column), []), row.digits) for column in COLUMNS)]
+        for key, row in ROWS.items()
+    ]
+    widths = [max(len(line[at]) for line in [head, *lines]) for at in range(len(head))]
+    yield aligned(head, widths)
+    yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    for line in lines:
+        yield aligned(line, widths)
+
+
+def aligned(line: Iterable[str], widths: Iterable[int]) -> str:
+    return "| " + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) + " |"
+
+
+def machine(folder: Path | None = None) -> str:
+    """What the results depend on: processors, disk, versions, load and date."""
+    now = datetime.now(timezone.utc)
+    load = os.getloadavg()[0]
+    return (
+        f"{os.cpu_count()} x {processor_model()}, load {load:.1f}; a sync of 8 KiB to the disk takes "
+        f"{1000 * sync_seconds(folder):.1f} ms; Python {platform.python_version()}, Prefect {version('prefect')}; "
+        f"{now:%Y-%m-%d %H:%M} UTC"
+    )
+
+
+def processor_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def sync_seconds(folder: Path | None = None, rounds: int = 20) -> float:
+    """The median time of a write of 8 KiB that is safe on the disk, which each commit of a database waits for."""
+    took = []
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range(rounds):
+            start = time.perf_counter()
+            file.write(b"x" * 8192)
+            file.flush()
+            os.fsync(file.fileno())
+            took.append(time.perf_counter() - start)
+    return statistics.median(took)
