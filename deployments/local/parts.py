@@ -25,10 +25,12 @@ def spawn(
     environment: Mapping[str, str],
     *,
     dies_with_parent: bool = False,
+    waits: bool = False,
     **options: Any,
 ) -> subprocess.Popen[bytes]:
     """Start a part as the leader of a session of its own, with `<home>/logs/<part>.log` as its output.
 
+    With `waits`, its standard input is a pipe to this process; otherwise it is empty.
     `options` go to `subprocess.Popen`: another folder, another user.
 
     Raises:
@@ -50,7 +52,7 @@ def spawn(
         with path.open("wb") as log:
             return subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if waits else subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=options.pop("cwd", home),
@@ -70,10 +72,11 @@ def spawn_python(
     environment: Mapping[str, str],
     *,
     dies_with_parent: bool = False,
+    waits: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a part that is a Python program, with the Python that runs this one."""
     command = [sys.executable, *arguments]
-    return spawn(home, part, command, environment, dies_with_parent=dies_with_parent)
+    return spawn(home, part, command, environment, dies_with_parent=dies_with_parent, waits=waits)
 
 
 def log_file(home: Path, part: str) -> Path:
