@@ -24,7 +24,7 @@ from prefect_codepipeline.deployments.local.parts import (
     identity,
     is_alive,
     log_file,
-    log_tail,
+    log_reason,
     spawn_python,
     stop,
 )
@@ -110,6 +110,30 @@ def down() -> None:
             stop(state.pop(part, None))
         stop(state.pop("postgresql", None), postgresql.STOP_SIGNAL)
         write_state(home, state)
+
+
+def repair() -> list[str]:
+    """Start the database and the server again if they have died, unless a command does it; what was done, as sentences.
+
+    Raises:
+        PrefectUnavailable: a part did not start.
+    """
+    home = home_folder()
+    with locked(home, waits=False) as is_ours:
+        state = read_state(home) if is_ours else {}
+        if state.get("database") not in ("postgresql", "sqlite") or "server" not in state:
+            return []  # another process is at it, or the set-up was stopped, or the user's database is not known here
+        dead = [part for part in ("postgresql", "server") if part in state and not is_alive(state[part])]
+        if "server" in dead:
+            if not is_free(state["port"]["number"]):
+                raise PrefectUnavailable(
+                    f"Prefect's server has died, and another program listens on its port {state['port']['number']}: "
+                    "`codepipeline up` starts it on another one"
+                )
+            _start_server(home, state)
+        elif dead:
+            _start_database(home, state)
+        return [f"{part} had died and was started again" for part in dead]
 
 
 def find() -> Embedded | None:
@@ -319,8 +343,8 @@ def _runs(state: State, port: int) -> bool:
 def _wait_until_healthy(home: Path, api_url: str, server: subprocess.Popen[bytes]) -> None:
     if answers_within(START_SECONDS, lambda: is_healthy(api_url), lambda: server.poll() is None):
         return
-    tail = log_tail(home, "server")
+    reason = log_reason(home, "server")
     stop(identity(server.pid))
     raise PrefectUnavailable(
-        f"Prefect's server did not start; the end of {log_file(home, 'server')}:\n{tail}"
+        f"Prefect's server did not start; its log is {log_file(home, 'server')}:\n{reason}"
     )

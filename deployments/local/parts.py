@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,8 @@ from prefect_codepipeline.deployments.worker.fork_server import die_with_parent
 from prefect_codepipeline.errors import PrefectUnavailable
 
 STOP_SECONDS = 10.0
+# Less than PostgreSQL needs for its next segment of the log.
+_FULL_BYTES = 20_000_000
 
 
 def spawn(
@@ -90,6 +94,16 @@ def log_tail(home: Path, part: str, characters: int = 2000) -> str:
         return log_file(home, part).read_text(errors="replace").strip()[-characters:]
     except OSError as error:
         return f"({error})"
+
+
+def log_reason(home: Path, part: str) -> str:
+    """Why a part has ended, by its log: the error at the end of a traceback, else the last lines; and a full disk."""
+    tail = log_tail(home, part)
+    errors = re.findall(r"^[\w.]+(?:Error|Exception|Exit)\w*: .*", tail, re.MULTILINE)
+    reason = errors[-1] if errors else tail.replace("Traceback (most recent call last):", "")
+    free = shutil.disk_usage(home).free
+    full = f"(the disk of {home} is full: {free // 1_000_000} MB free)" if free < _FULL_BYTES else ""
+    return "\n".join(filter(None, [reason.strip(), full])) or "(its log is empty)"
 
 
 def identity(pid: int) -> dict[str, int]:

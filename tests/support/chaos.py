@@ -130,9 +130,9 @@ def crowd(set_up: SetUp, count: int, mode: str) -> str:
 
 def _kill_one(set_up: SetUp, chance: random.Random) -> str:
     state = set_up.state
-    parts = {state[part]["pid"]: part for part in ("server", "worker", "reconcile")}
+    parts = {state[part]["pid"]: part for part in ("postgresql", "server", "worker", "reconcile")}
     running = [pid for pid in set_up.processes() if pid not in parts]
-    who = chance.choice(["server", "worker", "flow", "flow"])
+    who = chance.choice(["postgresql", "server", "worker", "flow", "flow"])
     pid = (
         chance.choice(running)
         if who == "flow" and running
