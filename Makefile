@@ -3,6 +3,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
+# Without compiled modules, which are kept in .venv, each command and each server compiles all of Prefect again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup run stop test lint bench chaos fuzz docs lock clean
 help:  ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -78,6 +78,10 @@ class PrefectUnavailable(CodePipelineError):
     """Prefect's API did not answer, or refused the request."""
 
 
+class AnswerUnconfirmed(PrefectUnavailable):
+    """Prefect did not answer while an approver's answer was written: it may be recorded, or not."""
+
+
 class PipelineServiceError(CodePipelineError):
     """An error of AWS CodePipeline's API; the subclasses have the names that AWS uses."""
 

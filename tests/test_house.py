@@ -38,6 +38,7 @@ BESIDE_ROOMS = {
     "prefect_codepipeline/gateway/openapi.py": "describes all rooms",
     "prefect_codepipeline/gateway/rate.py": "before every room",
     "prefect_codepipeline/gateway/serve.py": "runs the app",
+    "prefect_codepipeline/gateway/threads.py": "pages and Slack use it",
     "tasks/action.py": "a task, as every module here",
     "tasks/approval.py": "a task, as every module here",
     "tasks/rule.py": "a task, as every module here",

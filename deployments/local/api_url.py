@@ -6,14 +6,17 @@ import os
 import sys
 from pathlib import Path
 
+# The files of the current folder that Prefect reads, and what is in one that may name an API.
+_SETTINGS_FILES = {"prefect.toml": "api", "pyproject.toml": "tool.prefect", ".env": "prefect_api"}
+
 
 def configured_api_url() -> str | None:
     """The API that the user has configured, by `PREFECT_API_URL` or an active Prefect profile."""
     if url := os.environ.get("PREFECT_API_URL"):
         return url
     profiles = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect") / "profiles.toml"
-    places = (profiles, *map(Path, ("prefect.toml", "pyproject.toml", ".env")))
-    if not os.environ.get("PREFECT_PROFILE") and not any(_mentions_api_url(place) for place in places):
+    places = ((profiles, "api"), *((Path(name), text) for name, text in _SETTINGS_FILES.items()))
+    if not os.environ.get("PREFECT_PROFILE") and not any(_mentions(*place) for place in places):
         return None  # without importing Prefect, which takes two seconds
     from prefect.settings import PREFECT_API_URL
 
@@ -36,8 +39,8 @@ def no_proxy() -> str:
     return ",".join(dict.fromkeys([*filter(None, before.split(",")), "127.0.0.1", "localhost"]))
 
 
-def _mentions_api_url(file: Path) -> bool:
+def _mentions(file: Path, text: str) -> bool:
     try:
-        return "api" in file.read_text(errors="replace").lower()
+        return text in file.read_text(errors="replace").lower()
     except OSError:
         return False

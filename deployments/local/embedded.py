@@ -24,7 +24,7 @@ from prefect_codepipeline.deployments.local.parts import (
     identity,
     is_alive,
     log_file,
-    log_tail,
+    log_reason,
     spawn_python,
     stop,
 )
@@ -51,6 +51,7 @@ from prefect_codepipeline.errors import PrefectUnavailable
 DATABASE_VARIABLE = "PREFECT_CODEPIPELINE_DATABASE_URL"
 POOL = "codepipeline"
 GATEWAY_PORT = 4290
+_MODULES = "prefect_codepipeline.deployments.local"
 START_SECONDS = 120.0
 # How long a live server may be unresponsive before it is treated as hung.
 BUSY_SECONDS = 60.0
@@ -93,15 +94,11 @@ def up(limit: int | None = None, gateway: bool | None = None, sqlite: bool = Fal
     with locked(home):
         state = read_state(home)
         state["database"] = _choose_database(home, state, sqlite)
-        _start_database(home, state)
-        port = _start_server(home, state)
-        running = _embedded(home, port, state["database"])
-        _make_pool(home, running.api_url)
         state["limit"] = limit or state.get("limit") or max(4, 2 * (os.cpu_count() or 2))
-        worker = ["-m", "prefect", "worker", "start", "--pool", POOL, "--type", POOL]
-        _start(home, state, "worker", [*worker, "--limit", str(state["limit"])], running.api_url)
-        loop = ["-m", "prefect_codepipeline.deployments.local.reconcile_loop"]
-        _start(home, state, "reconcile", loop, running.api_url)
+        running = _start_server(home, state)
+        _make_pool(home, running.api_url)
+        _start_worker(home, state, running.api_url)
+        _start(home, state, "reconcile", ["-m", f"{_MODULES}.reconcile_loop"], running.api_url)
         url = _start_or_stop_gateway(home, state, running.api_url, gateway)
         return replace(running, gateway_url=url)
 
@@ -115,6 +112,30 @@ def down() -> None:
             stop(state.pop(part, None))
         stop(state.pop("postgresql", None), postgresql.STOP_SIGNAL)
         write_state(home, state)
+
+
+def repair() -> list[str]:
+    """Start the database and the server again if they have died, unless a command does it; what was done, as sentences.
+
+    Raises:
+        PrefectUnavailable: a part did not start.
+    """
+    home = home_folder()
+    with locked(home, waits=False) as is_ours:
+        state = read_state(home) if is_ours else {}
+        if state.get("database") not in ("postgresql", "sqlite") or "server" not in state:
+            return []  # another process is at it, or the set-up was stopped, or the user's database is not known here
+        dead = [part for part in ("postgresql", "server") if part in state and not is_alive(state[part])]
+        if "server" in dead:
+            if not is_free(state["port"]["number"]):
+                raise PrefectUnavailable(
+                    f"Prefect's server has died, and another program listens on its port {state['port']['number']}: "
+                    "`codepipeline up` starts it on another one"
+                )
+            _start_server(home, state)
+        elif dead:
+            _start_database(home, state)
+        return [f"{part} had died and was started again" for part in dead]
 
 
 def find() -> Embedded | None:
@@ -137,12 +158,13 @@ def private() -> Iterator[str]:
     started: list[tuple[subprocess.Popen[bytes], signal.Signals]] = []
     try:
         database = _choose_database(home, {}, sqlite=False)
-        if database == "postgresql":
-            process = postgresql.start_database(home, _programs(), temporary=True)
-            started.append((process, postgresql.STOP_SIGNAL))
         port = free_port()
         server = _spawn_server(home, port, database, dies_with_parent=True)
         started.append((server, signal.SIGTERM))
+        if database == "postgresql":
+            process = postgresql.start_database(home, _programs(), temporary=True)
+            started.insert(0, (process, postgresql.STOP_SIGNAL))
+        _release(server)
         _wait_until_healthy(home, _url(port), server)
         os.environ["PREFECT_HOME"] = str(home / "prefect")
         yield _url(port)
@@ -193,18 +215,43 @@ def _start_database(home: Path, state: State) -> None:
     write_state(home, state)
 
 
-def _start_server(home: Path, state: State) -> int:
+def _start_server(home: Path, state: State) -> Embedded:
+    """Have the database and the server run. A new server is imported while the database starts, a worker meanwhile too."""
     port: int = state.get("port", {}).get("number", 0)
     if port and _runs(state, port):
-        return port
+        _start_database(home, state)
+        return _embedded(home, port, state["database"])
     stop(state.get("server"))
     port = port if port and is_free(port) else free_port()
     server = _spawn_server(home, port, state["database"])
-    state["port"] = {"number": port}
-    state["server"] = identity(server.pid)
-    write_state(home, state)
-    _wait_until_healthy(home, _url(port), server)
-    return port
+    is_new_worker = False
+    try:
+        state["port"] = {"number": port}
+        state["server"] = identity(server.pid)
+        write_state(home, state)
+        _start_database(home, state)
+        _release(server)
+        is_new_worker = _start_worker(home, state, _url(port))
+        _wait_until_healthy(home, _url(port), server)
+    except BaseException:
+        stop(state["server"])
+        if is_new_worker:
+            stop(state["worker"])
+        raise
+    return _embedded(home, port, state["database"])
+
+
+def _release(server: subprocess.Popen[bytes]) -> None:
+    """Let a server that waits for its database go on."""
+    assert server.stdin, "it was started with a pipe"
+    with contextlib.suppress(BrokenPipeError), server.stdin as waits:  # one that has ended is found out later
+        waits.write(b"\n")
+
+
+def _start_worker(home: Path, state: State, api_url: str) -> bool:
+    return _start(
+        home, state, "worker", ["-m", f"{_MODULES}.worker_process", POOL, str(state["limit"])], api_url
+    )
 
 
 def _spawn_server(
@@ -215,39 +262,37 @@ def _spawn_server(
         environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = postgresql.database_url(home)
     elif database == "url":
         environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = os.environ[DATABASE_VARIABLE]
-    command = ["-m", "prefect_codepipeline.deployments.local.server_process", str(port)]
-    return spawn_python(home, "server", command, environment, dies_with_parent=dies_with_parent)
+    command = ["-m", f"{_MODULES}.server_process", str(port)]
+    return spawn_python(home, "server", command, environment, dies_with_parent=dies_with_parent, waits=True)
 
 
 def _make_pool(home: Path, api_url: str) -> None:
     """Create the work pool; over HTTP, so that nothing of Prefect need be imported here."""
     if request_json(f"{api_url}/work_pools/{POOL}") is not None:
         return
-    from prefect_codepipeline.deployments.worker.worker import CodePipelineWorker
-
-    body = {
-        "name": POOL,
-        "type": POOL,
-        "base_job_template": CodePipelineWorker.get_default_base_job_template(),
-    }
-    created = request_json(f"{api_url}/work_pools/", body)
+    # A worker that finds a pool without a template stores the one of its type.
+    created = request_json(f"{api_url}/work_pools/", {"name": POOL, "type": POOL})
     if created is None and request_json(f"{api_url}/work_pools/{POOL}") is None:
         raise PrefectUnavailable(
             f"the work pool {POOL!r} could not be created at {api_url}; see {log_file(home, 'server')}"
         )
 
 
-def _start(home: Path, state: State, part: str, arguments: list[str], api_url: str) -> None:
-    """Start a part, unless it runs already: the same code, with the same arguments, against the same server."""
+def _start(home: Path, state: State, part: str, arguments: list[str], api_url: str) -> bool:
+    """Start a part, unless it runs already: the same code, with the same arguments, against the same server.
+
+    Returns whether it was started.
+    """
     started_as = [fingerprint(), api_url, *arguments]
     if is_alive(state.get(part)) and state.get(f"{part}-started-as") == started_as:
-        return
+        return False
     stop(state.get(part))
     environment = {**_environment(home, api_url), "PREFECT_API_URL": api_url}
     process = spawn_python(home, part, arguments, environment)
     state[part] = identity(process.pid)
     state[f"{part}-started-as"] = started_as
     write_state(home, state)
+    return True
 
 
 def _start_or_stop_gateway(home: Path, state: State, api_url: str, is_wanted: bool | None) -> str | None:
@@ -300,8 +345,8 @@ def _runs(state: State, port: int) -> bool:
 def _wait_until_healthy(home: Path, api_url: str, server: subprocess.Popen[bytes]) -> None:
     if answers_within(START_SECONDS, lambda: is_healthy(api_url), lambda: server.poll() is None):
         return
-    tail = log_tail(home, "server")
+    reason = log_reason(home, "server")
     stop(identity(server.pid))
     raise PrefectUnavailable(
-        f"Prefect's server did not start; the end of {log_file(home, 'server')}:\n{tail}"
+        f"Prefect's server did not start; its log is {log_file(home, 'server')}:\n{reason}"
     )

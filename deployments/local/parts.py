@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,8 @@ from prefect_codepipeline.deployments.worker.fork_server import die_with_parent
 from prefect_codepipeline.errors import PrefectUnavailable
 
 STOP_SECONDS = 10.0
+# Less than PostgreSQL needs for its next segment of the log.
+_FULL_BYTES = 20_000_000
 
 
 def spawn(
@@ -25,10 +29,12 @@ def spawn(
     environment: Mapping[str, str],
     *,
     dies_with_parent: bool = False,
+    waits: bool = False,
     **options: Any,
 ) -> subprocess.Popen[bytes]:
     """Start a part as the leader of a session of its own, with `<home>/logs/<part>.log` as its output.
 
+    With `waits`, its standard input is a pipe to this process; otherwise it is empty.
     `options` go to `subprocess.Popen`: another folder, another user.
 
     Raises:
@@ -50,7 +56,7 @@ def spawn(
         with path.open("wb") as log:
             return subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if waits else subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=options.pop("cwd", home),
@@ -70,10 +76,11 @@ def spawn_python(
     environment: Mapping[str, str],
     *,
     dies_with_parent: bool = False,
+    waits: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a part that is a Python program, with the Python that runs this one."""
     command = [sys.executable, *arguments]
-    return spawn(home, part, command, environment, dies_with_parent=dies_with_parent)
+    return spawn(home, part, command, environment, dies_with_parent=dies_with_parent, waits=waits)
 
 
 def log_file(home: Path, part: str) -> Path:
@@ -87,6 +94,16 @@ def log_tail(home: Path, part: str, characters: int = 2000) -> str:
         return log_file(home, part).read_text(errors="replace").strip()[-characters:]
     except OSError as error:
         return f"({error})"
+
+
+def log_reason(home: Path, part: str) -> str:
+    """Why a part has ended, by its log: the error at the end of a traceback, else the last lines; and a full disk."""
+    tail = log_tail(home, part)
+    errors = re.findall(r"^[\w.]+(?:Error|Exception|Exit)\w*: .*", tail, re.MULTILINE)
+    reason = errors[-1] if errors else tail.replace("Traceback (most recent call last):", "")
+    free = shutil.disk_usage(home).free
+    full = f"(the disk of {home} is full: {free // 1_000_000} MB free)" if free < _FULL_BYTES else ""
+    return "\n".join(filter(None, [reason.strip(), full])) or "(its log is empty)"
 
 
 def identity(pid: int) -> dict[str, int]:

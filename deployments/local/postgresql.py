@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect_codepipeline.deployments.local.parts import identity, log_tail, spawn, stop
+from prefect_codepipeline.deployments.local.parts import identity, log_reason, spawn, stop
 from prefect_codepipeline.deployments.local.state import HOME_VARIABLE
 from prefect_codepipeline.errors import PrefectUnavailable
 
@@ -98,6 +98,7 @@ def start_database(home: Path, programs: Programs, *, temporary: bool = False) -
     command = [str(user.programs / "postgres"), "-D", user.path(data), "-k", user.path(data)]
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]
+    _wait_for_the_end_of_a_killed_one(data)
     process = spawn(
         home, _PART, command, _environment(home), dies_with_parent=temporary, cwd=data, **user.options
     )
@@ -235,6 +236,25 @@ def _check_version(data: Path, programs: Programs) -> None:
     )
 
 
+def _wait_for_the_end_of_a_killed_one(data: Path) -> None:
+    """If PostgreSQL's first process was killed, the others end by themselves; until then no new one starts."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and _is_left_behind(data):
+        time.sleep(0.05)
+
+
+def _is_left_behind(data: Path) -> bool:
+    """Whether processes of the database run in its folder, but not the first one."""
+    running = set()
+    for place in Path("/proc").glob("[0-9]*/cwd"):  # nothing on macOS
+        with contextlib.suppress(OSError):
+            if place.readlink() == data.resolve():
+                running.add(place.parent.name)
+    with contextlib.suppress(OSError):
+        return bool(running) and (data / "postmaster.pid").read_text().split("\n")[0] not in running
+    return False
+
+
 def _wait_until_ready(home: Path, process: subprocess.Popen[bytes]) -> None:
     """PostgreSQL writes "ready" into its lock file when it takes connections; after a crash it recovers first."""
     lock = data_folder(home) / "postmaster.pid"
@@ -246,7 +266,7 @@ def _wait_until_ready(home: Path, process: subprocess.Popen[bytes]) -> None:
                 return
         time.sleep(0.02)
     stop(identity(process.pid), STOP_SIGNAL)
-    raise PrefectUnavailable(_failed("started", data_folder(home), log_tail(home, _PART)))
+    raise PrefectUnavailable(_failed("started", data_folder(home), log_reason(home, _PART)))
 
 
 def _failed(verb: str, data: Path, reason: str) -> str:

@@ -1,4 +1,7 @@
-"""`python -m prefect_codepipeline.deployments.local.reconcile_loop`: reconcile and poll at intervals until SIGTERM."""
+"""`python -m prefect_codepipeline.deployments.local.reconcile_loop`: reconcile and poll at intervals until SIGTERM.
+
+It also starts the database and the server of the embedded set-up again if they have died.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import threading
 import time
 
 from prefect_codepipeline.actions.commands.containers import remove_orphaned_containers
+from prefect_codepipeline.deployments.local.embedded import repair
 from prefect_codepipeline.engine.triggers.polling import EVERY_SECONDS, poll_once
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.flows.reconcile import Memory, reconcile_once
@@ -16,6 +20,8 @@ from prefect_codepipeline.flows.reconcile import Memory, reconcile_once
 SECONDS_VARIABLE = "PREFECT_CODEPIPELINE_RECONCILE_SECONDS"
 DEFAULT_SECONDS = 5.0
 SWEEP_SECONDS = 60.0
+REPAIR_SECONDS = 2.0
+LONGEST_PAUSE_SECONDS = 60.0
 _logger = logging.getLogger("codepipeline.reconcile")
 
 
@@ -25,7 +31,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     stop = threading.Event()
-    # In its own thread: a slow repository must not delay the reconciliation.
+    # In threads of their own: a server that has died delays no repair, and a slow repository no reconciliation.
+    threading.Thread(target=_repair, args=(stop,), name="codepipeline-repair", daemon=True).start()
     threading.Thread(target=_poll, args=(stop,), name="codepipeline-poll", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -44,6 +51,19 @@ def main() -> None:
             _logger.warning("%s", error)
         except Exception:  # one bad execution must not end the loop
             _logger.exception("reconcile failed unexpectedly; it will run again")
+
+
+def _repair(stop: threading.Event) -> None:
+    """Look after the database and the server; after each attempt that fails, twice as long is waited."""
+    pause = REPAIR_SECONDS
+    while not stop.wait(pause):
+        try:
+            for sentence in repair():
+                _logger.warning("%s", sentence)
+            pause = REPAIR_SECONDS
+        except CodePipelineError as error:
+            _logger.warning("%s", error)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 def _poll(stop: threading.Event) -> None:

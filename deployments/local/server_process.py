@@ -1,5 +1,8 @@
 """`python -m prefect_codepipeline.deployments.local.server_process PORT`: `prefect server start` with shorter pauses.
 
+It imports Prefect, then waits for a line on its standard input: until then the database is started. Without the line,
+because the starter has failed or died, it ends.
+
 The objects that a Prefect server has created at its start are permanent. Under load, the garbage collector would scan
 all of them every few seconds, and the server would not answer for a third of a second.
 """
@@ -20,6 +23,8 @@ def main() -> None:
     """Run the server on that port of this machine, until SIGTERM or SIGINT."""
     port = sys.argv[1]
     threading.Thread(target=_freeze_objects_after_start, args=(port,), daemon=True).start()
+    sys.dont_write_bytecode = False  # compiling all of Prefect at each start takes seconds
+    import prefect.server.api.server  # noqa: F401  # what `prefect server start` imports
     from prefect.cli import app
     from prefect.settings import get_current_settings
 
@@ -29,6 +34,8 @@ def main() -> None:
 
         take_turns()
 
+    if not sys.stdin.readline():
+        sys.exit("the database was not started")
     sys.argv[1:] = ["server", "start", "--host", "127.0.0.1", "--port", port]
     app()
 

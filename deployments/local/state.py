@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -17,6 +18,15 @@ from prefect_codepipeline.errors import PrefectUnavailable
 HOME_VARIABLE = "PREFECT_CODEPIPELINE_HOME"
 
 State = dict[str, Any]
+_PROCESS = {"pid": int, "started": int}
+# What has which shape.
+_SHAPES: dict[str, Any] = {
+    "database": str,
+    "limit": int,
+    "port": {"number": int},
+    "gateway-kept": {"runs": bool, "port": int},
+    **dict.fromkeys(("postgresql", "server", "worker", "reconcile", "gateway"), _PROCESS),
+}
 
 
 def home_folder(create: bool = True) -> Path:
@@ -38,8 +48,10 @@ def home_folder(create: bool = True) -> Path:
 
 
 @contextlib.contextmanager
-def locked(home: Path) -> Iterator[None]:
+def locked(home: Path, *, waits: bool = True) -> Iterator[bool]:
     """Hold the set-up's lock: two commands that start it at once take turns, and the second finds it running.
+
+    Without `waits`, the block is entered at once, with False if another process has the lock.
 
     Raises:
         PrefectUnavailable: the lock file cannot be written.
@@ -49,17 +61,43 @@ def locked(home: Path) -> Iterator[None]:
     except OSError as error:
         raise PrefectUnavailable(_unusable(home, error)) from error
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def read_state(home: Path) -> State:
-    """What was remembered; empty for a new set-up, or when the file is damaged."""
+    """What was remembered; empty for a new set-up.
+
+    Raises:
+        PrefectUnavailable: the file cannot be read, or is damaged. Nothing is started then: parts may still run.
+    """
+    file = home / "state.json"
     try:
-        state: State = json.loads((home / "state.json").read_text())
-    except (OSError, ValueError):
+        state = json.loads(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError as error:
+        raise PrefectUnavailable(f"{file} cannot be read: {error.strerror}; make it readable") from error
+    except ValueError:
+        state = None
+    if not isinstance(state, dict) or not all(_is_valid(*each) for each in state.items()):
+        raise PrefectUnavailable(
+            f"{file}, in which the embedded set-up keeps its processes, is damaged; end the processes of the set-up that "
+            f"still run (they have {home} in their command or environment), remove the file, and start the set-up with "
+            "`codepipeline up`: all data is kept"
+        )
     return state
+
+
+def _is_valid(name: str, value: Any) -> bool:
+    shape = _SHAPES.get(name, list if name.endswith("-started-as") else None)
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(type(value.get(key)) is kind for key, kind in shape.items())
+    return shape is None or isinstance(value, shape)
 
 
 def write_state(home: Path, state: State) -> None:
@@ -70,14 +108,18 @@ def write_state(home: Path, state: State) -> None:
     """
     part = home / "state.json.part"
     try:
-        part.write_text(json.dumps(state))
+        with part.open("w") as file:
+            file.write(json.dumps(state))
+            file.flush()
+            os.fsync(file.fileno())  # after a loss of power there is the old file or the new one
         os.replace(part, home / "state.json")
     except OSError as error:
         raise PrefectUnavailable(_unusable(home, error)) from error
 
 
 def _unusable(home: Path, error: OSError) -> str:
+    remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
     return (
         f"the folder of the embedded set-up, {home}, cannot be written: {error.strerror or error}; "
-        f"make it writable, or name another with {HOME_VARIABLE}"
+        f"{remedy}, or name another with {HOME_VARIABLE}"
     )

@@ -18,6 +18,7 @@ from prefect_codepipeline.gateway.approvals import page as approvals
 from prefect_codepipeline.gateway.guard import Guard, Limits
 from prefect_codepipeline.gateway.rate import RateLimit
 from prefect_codepipeline.gateway.slack import requests as slack
+from prefect_codepipeline.gateway.threads import provide_threads
 from prefect_codepipeline.gateway.webhooks.deliverer import Deliverer
 from prefect_codepipeline.gateway.webhooks.requests import LARGEST_PAYLOAD, Webhooks
 
@@ -62,7 +63,8 @@ def create_app(parts: Sequence[Part] = (), limits: Mapping[str, Limits] | None =
     ]
 
     @asynccontextmanager
-    async def running(_: Starlette) -> AsyncIterator[None]:
+    async def running(app: Starlette) -> AsyncIterator[None]:
+        provide_threads(app)
         for part in (deliverer, *parts):
             part.start()
         yield

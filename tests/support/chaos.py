@@ -22,6 +22,8 @@ from gateway_storm import gateway_storm
 from set_up import SetUp
 
 DEADLINE_SECONDS = 300.0
+# What is killed in each round, in an order of the round's own.
+_VICTIMS = ("postgresql", "server", "worker", "flow", "flow")
 
 
 def pipeline(name: str, folder: Path, *stages: list[dict[str, Any]], mode: str = "SUPERSEDED") -> Path:
@@ -70,11 +72,13 @@ def storm(set_up: SetUp, kills: int, seed: int) -> str:
     ]
     set_up.cli("deploy", str(pipeline("storm", folder, work, release)))
     victims: Counter[str] = Counter()
+    order: list[str] = []
     for number in range(kills):
+        order = order or chance.sample(_VICTIMS, len(_VICTIMS))
         if number % 3 == 0:
             set_up.cli("start", "storm")
         time.sleep(chance.uniform(0.3, 3.0))  # a random moment
-        victims[_kill_one(set_up, chance)] += 1
+        victims[_kill_one(set_up, order.pop(), chance)] += 1
         set_up.cli("up")
         if chance.random() < 0.5:
             set_up.cli("approve", "storm", "-m", "go", check=False)
@@ -111,7 +115,7 @@ def crowd(set_up: SetUp, count: int, mode: str) -> str:
         DEADLINE_SECONDS,
     )
     took = time.monotonic() - start
-    facts = {each: set_up.facts(each) for each in ids}
+    facts = set_up.facts(ids)
     ends = Counter(execution["status"] for execution in set_up.executions(name))
     assert sum(ends.values()) == count
     if mode != "PARALLEL":
@@ -128,11 +132,10 @@ def crowd(set_up: SetUp, count: int, mode: str) -> str:
     return f"{mode}: {count} executions of 3 stages in {took:.0f} s: {dict(ends)}"
 
 
-def _kill_one(set_up: SetUp, chance: random.Random) -> str:
+def _kill_one(set_up: SetUp, who: str, chance: random.Random) -> str:
     state = set_up.state
-    parts = {state[part]["pid"]: part for part in ("server", "worker", "reconcile")}
-    running = [pid for pid in set_up.processes() if pid not in parts]
-    who = chance.choice(["server", "worker", "flow", "flow"])
+    parts = {state[part]["pid"]: part for part in ("postgresql", "server", "worker", "reconcile")}
+    running = [pid for pid in set_up.processes() if pid not in parts and not _is_of_database(pid)]
     pid = (
         chance.choice(running)
         if who == "flow" and running
@@ -145,6 +148,13 @@ def _kill_one(set_up: SetUp, chance: random.Random) -> str:
     return parts.get(pid, "flow")
 
 
+def _is_of_database(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == "postgres"
+    except OSError:
+        return False
+
+
 def _have_ended(set_up: SetUp) -> bool:
     executions = set_up.executions("storm")
     if any(execution["status"] in ("InProgress", "Stopping") for execution in executions):
@@ -155,9 +165,7 @@ def _have_ended(set_up: SetUp) -> bool:
 
 def _check_facts(set_up: SetUp, executions: list[dict[str, Any]]) -> None:
     lines = Counter((set_up.folder / "trace").read_text().splitlines())
-    for execution in executions:
-        execution_id = execution["pipelineExecutionId"]
-        facts = set_up.facts(execution_id)
+    for execution_id, facts in set_up.facts([each["pipelineExecutionId"] for each in executions]).items():
         started = Counter(f"{f['stage']}/{f['action']}" for f in facts if f["kind"] == "action-started")
         finished = Counter(
             f"{f['stage']}/{f['action']}"

@@ -58,13 +58,13 @@ class SetUp:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def facts(self, execution_id: str) -> list[dict[str, Any]]:
-        """The facts of an execution as JSON."""
-        found: list[dict[str, Any]] = json.loads(
+    def facts(self, execution_ids: list[str]) -> dict[str, list[dict[str, Any]]]:
+        """The facts of executions as JSON, by execution."""
+        found: dict[str, list[dict[str, Any]]] = json.loads(
             self.python(
                 "from prefect_codepipeline.engine.executions.record import RecordOf\n"
-                f"facts = RecordOf({execution_id!r}).read()\n"
-                "print(json.dumps([fact.model_dump(mode='json') for fact in facts]))"
+                f"read = {{each: RecordOf(each).read() for each in {execution_ids!r}}}\n"
+                "print(json.dumps({each: [fact.model_dump(mode='json') for fact in facts] for each, facts in read.items()}))"
             )
         )
         return found

@@ -10,6 +10,7 @@ from prefect_codepipeline.engine.executions.lookup import KnownExecution, read_e
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.errors import (
     ActionNotFoundException,
+    AnswerUnconfirmed,
     ApprovalAlreadyCompletedException,
     ApprovalNotAllowed,
     InvalidApprovalTokenException,
@@ -57,6 +58,8 @@ def put_approval_result(
         ApprovalNotAllowed: the policy does not accept this answer; the message gives the reason.
         ApprovalAlreadyCompletedException: the approval is decided already; the message names the approver and the
             decision.
+        AnswerUnconfirmed: Prefect did not answer when the answer was written; it may be recorded, or not.
+        PrefectUnavailable: Prefect did not answer before; nothing is recorded.
     """
     if len(summary) > SUMMARY_LENGTH:
         raise ValidationException(f"the comment has {len(summary)} characters; the limit is {SUMMARY_LENGTH}")
@@ -71,10 +74,26 @@ def put_approval_result(
         if verdict.kind == "refused":
             raise ApprovalNotAllowed(verdict.reason)
         if status == "Approved" and policy.quorum > 1:
-            vote = ApprovalVoted(at=utc_now(), token=token, approver=approver)
-            RecordOf(execution_id).write_or_read(vote)
-            return settle_votes(execution_id, token, policy, summary) or vote
+            return _vote(
+                execution_id, ApprovalVoted(at=utc_now(), token=token, approver=approver), policy, summary
+            )
     return _decide(execution_id, token, status, approver.label, summary)
+
+
+def _vote(
+    execution_id: str, vote: ApprovalVoted, policy: ApprovalPolicy, summary: str
+) -> ApprovalDecided | ApprovalVoted:
+    try:
+        RecordOf(execution_id).write_or_read(vote)
+    except PrefectUnavailable as error:
+        raise _unconfirmed(execution_id, "vote", error) from error
+    try:
+        return settle_votes(execution_id, vote.token, policy, summary) or vote
+    except PrefectUnavailable as error:
+        _logger.warning(
+            "execution %s: the vote is recorded; reconcile will count the votes: %s", execution_id, error
+        )
+        return vote
 
 
 def settle_votes(
@@ -149,14 +168,33 @@ def _decide(
     summary: str,
 ) -> ApprovalDecided:
     fact = ApprovalDecided(at=utc_now(), token=token, status=status, by=by, summary=summary)
-    record = RecordOf(execution_id)
-    is_first = record.write(fact)
-    decided = fact if is_first else record.get(fact.key)
-    assert isinstance(decided, ApprovalDecided), f"key {fact.key!r} holds {decided!r}"
-    if not is_first:  # the first one resumes the execution, and reconcile does if that failed
+    try:
+        decided = RecordOf(execution_id).write_or_read(fact)
+    except PrefectUnavailable as error:
+        decided = _read_back(execution_id, fact, error)
+    # The time and the approver distinguish our fact from that of another.
+    if decided != fact:  # the first one resumes the execution, and reconcile does if that failed
         raise ApprovalAlreadyCompletedException(f"{decided.by} has decided already: {decided.status}")
     _wake(execution_id, decided)
     return decided
+
+
+def _read_back(execution_id: str, fact: ApprovalDecided, cause: PrefectUnavailable) -> ApprovalDecided:
+    """The decision that is recorded after a write without a response."""
+    try:
+        recorded = RecordOf(execution_id).get(fact.key)
+    except PrefectUnavailable:
+        recorded = None
+    if not isinstance(recorded, ApprovalDecided):  # the server may still execute the write
+        raise _unconfirmed(execution_id, f"answer {fact.status!r}", cause) from cause
+    return recorded
+
+
+def _unconfirmed(execution_id: str, what: str, cause: PrefectUnavailable) -> AnswerUnconfirmed:
+    return AnswerUnconfirmed(
+        f"Prefect did not confirm the {what} for execution {execution_id}: it may be recorded, or not; "
+        f"look at the execution before you answer again ({cause})"
+    )
 
 
 def _wake(execution_id: str, decided: ApprovalDecided) -> None:

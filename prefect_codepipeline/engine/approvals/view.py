@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from prefect_codepipeline.engine.approvals.decision import approval_policy, find_approval
@@ -26,6 +27,9 @@ from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 
 # How many executions are searched for the last approved one; each costs two requests.
 _SEARCH_LIMIT = 15
+# Many people open the pages of a pipeline's approvals at once, after a message in Slack.
+_KEPT_SECONDS = 5.0
+_kept: dict[str, tuple[float, list[ExecutionState]]] = {}
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,24 @@ def changes_of(view: ApprovalView) -> list[Change]:
 
 def _last_approved(view: ApprovalView) -> ExecutionState | None:
     request = view.request
-    for run in find_runs(view.state.pinned.pipeline_name, limit=_SEARCH_LIMIT):
-        if run["id"] == view.known.id or not run["run_count"]:
-            continue
-        state = known_execution(run).state
-        stage = next((s for s in state.stages if s.name == request.stage), None) if state else None
+    for state in _latest(view.state.pinned.pipeline_name):
+        stage = next((s for s in state.stages if s.name == request.stage), None)
         action = next((a for a in stage.actions if a.name == request.action), None) if stage else None
-        is_earlier = state and state.started_at < view.state.started_at
+        is_earlier = state.started_at < view.state.started_at
         if is_earlier and action and action.decision and action.decision.status == "Approved":
             return state
     return None
+
+
+def _latest(pipeline_name: str) -> list[ExecutionState]:
+    """The latest executions of a pipeline that have started, the last one first; some seconds old at most."""
+    now = time.monotonic()
+    at, states = _kept.get(pipeline_name, (-_KEPT_SECONDS, []))
+    if now - at < _KEPT_SECONDS:
+        return states
+    runs = (run for run in find_runs(pipeline_name, limit=_SEARCH_LIMIT) if run["run_count"])
+    states = [state for run in runs if (state := known_execution(run).state)]
+    for name in [name for name, (at, _) in list(_kept.items()) if now - at >= _KEPT_SECONDS]:
+        _kept.pop(name, None)
+    _kept[pipeline_name] = (now, states)
+    return states

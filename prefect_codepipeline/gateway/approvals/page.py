@@ -15,7 +15,6 @@ from urllib.parse import parse_qs
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.background import BackgroundTask
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -31,6 +30,7 @@ from prefect_codepipeline.engine.approvals.links import check, form_token, is_fo
 from prefect_codepipeline.engine.approvals.view import ApprovalView, changes_of, view_approval
 from prefect_codepipeline.engine.notifications.approval_messages import show_decision
 from prefect_codepipeline.errors import (
+    AnswerUnconfirmed,
     ApprovalAlreadyCompletedException,
     ApprovalNotAllowed,
     CodePipelineError,
@@ -38,6 +38,7 @@ from prefect_codepipeline.errors import (
     MissingBlock,
     PrefectUnavailable,
 )
+from prefect_codepipeline.gateway.threads import PAGES, UPDATES, in_thread
 from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.approver import Approver
 from prefect_codepipeline.model.web_links import web_link
@@ -59,6 +60,14 @@ _pages = Environment(
     lstrip_blocks=True,
 )
 _pages.filters["web_link"] = web_link
+_NOT_SHOWN = "Prefect does not answer at the moment. Open the link again in a minute: it shows whether an answer was recorded."
+_NOT_RECORDED = (
+    "Prefect does not answer at the moment. Your answer was not recorded. Open the link again in a minute."
+)
+_UNCONFIRMED = (
+    "Prefect did not confirm your answer: it may be recorded, or not. Open the link again in a minute: it shows whether an "
+    "answer was recorded."
+)
 _STYLE = (_FOLDER / "page.css").read_text(encoding="utf-8")
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _POLICY = (
@@ -69,7 +78,9 @@ _POLICY = (
 
 async def show(request: Request) -> Response:
     """Display the approval, or its result."""
-    return await run_in_threadpool(_with_error_pages, _show, request, request.path_params["link"])
+    return await in_thread(
+        request, PAGES, _with_error_pages, _NOT_SHOWN, _show, request, request.path_params["link"]
+    )
 
 
 async def decide(request: Request) -> Response:
@@ -78,7 +89,9 @@ async def decide(request: Request) -> Response:
     if not length.isdecimal() or int(length) > LARGEST_FORM:
         return _page("message.html", 413, title="The answer is too long", text="No decision was recorded.")
     form = _form_of(await request.body())
-    return await run_in_threadpool(_with_error_pages, _decide, request, request.path_params["link"], form)
+    return await in_thread(
+        request, PAGES, _with_error_pages, _NOT_RECORDED, _decide, request, request.path_params["link"], form
+    )
 
 
 ROUTES = [
@@ -87,8 +100,8 @@ ROUTES = [
 ]
 
 
-def _with_error_pages(answer: Any, *arguments: Any) -> Response:
-    """The response, or a page that explains the error."""
+def _with_error_pages(away: str, answer: Any, *arguments: Any) -> Response:
+    """The response, or a page that explains the error; `away` is what Prefect's silence means for the request."""
     try:
         with within(PREFECT_SECONDS):
             return cast(Response, answer(*arguments))
@@ -99,7 +112,7 @@ def _with_error_pages(answer: Any, *arguments: Any) -> Response:
             error, PrefectUnavailable
         )  # its text quotes the requested URL, which is not for the log
         _logger.error("approval page not served: %s", "Prefect's API does not answer" if is_away else error)
-        text = "Prefect does not answer at the moment. Open the link again in a minute: it shows whether an answer was recorded."
+        text = _UNCONFIRMED if isinstance(error, AnswerUnconfirmed) else away
         return _page("message.html", 503, title="Temporarily not available", text=text)
 
 
@@ -135,10 +148,14 @@ def _decide(request: Request, link: str, form: dict[str, str]) -> Response:
         refusal, status = str(error), 410
     if status == 303:
         # Relative, because a proxy may add a path prefix. A redirect, so that a reload does not send the form again.
-        update = BackgroundTask(show_decision, target.execution_id, target.token)
+        update = BackgroundTask(in_thread, request, UPDATES, show_decision, target.execution_id, target.token)
         return RedirectResponse(link, 303, background=update)
-    view = view_approval(target.execution_id, target.token)
-    return _approval_page(request, gateway, target, view, status, f"Your answer was not accepted: {refusal}.")
+    text = f"Your answer was not accepted: {refusal}."
+    try:
+        view = view_approval(target.execution_id, target.token)
+        return _approval_page(request, gateway, target, view, status, text)
+    except PrefectUnavailable:  # the reason is known nevertheless
+        return _page("message.html", status, title="Your answer was not accepted", text=text)
 
 
 def _approval_page(

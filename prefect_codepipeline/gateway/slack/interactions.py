@@ -17,7 +17,12 @@ from prefect_codepipeline.engine.approvals.view import view_approval
 from prefect_codepipeline.engine.executions.lookup import KnownExecution
 from prefect_codepipeline.engine.notifications.approval_messages import channels_of, show_decision
 from prefect_codepipeline.engine.notifications.slack_failures import read_failure
-from prefect_codepipeline.errors import CodePipelineError, InvalidApprovalTokenException
+from prefect_codepipeline.errors import (
+    AnswerUnconfirmed,
+    CodePipelineError,
+    InvalidApprovalTokenException,
+    PrefectUnavailable,
+)
 from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.approver import Approver
@@ -90,13 +95,26 @@ def _submitted(submitted: Submitted, channels: list[SlackChannel]) -> Reply:
         approver = _approver(submitted.user, _own(view.known, channels), view.policy)
         written = put_approval_result(target.execution_id, target.token, submitted.answer, approver, comment)
     except CodePipelineError as error:
-        notice = _notice("Answer not accepted", f"{error}.")
-        return Reply(notice.payload, _message_update(target))
+        title, text = _refusal(error)
+        return Reply(_notice(title, text).payload, _message_update(target))
     _logger.info("execution %s: %s in Slack", target.execution_id, submitted.answer)
     if isinstance(written, ApprovalVoted):
         notice = _notice("Your approval counts", "More approvals of other people are needed.")
         return Reply(notice.payload, _message_update(target))
     return Reply({"response_action": "clear"}, _message_update(target))
+
+
+def _refusal(error: CodePipelineError) -> tuple[str, str]:
+    """The title and text of the notice: not accepted, not recorded, or not known."""
+    if isinstance(error, AnswerUnconfirmed):
+        text = (
+            "Prefect did not confirm your answer: it may be recorded, or not. The message shows the decision as soon as there "
+            "is one. Answer again if it still has its buttons in a minute."
+        )
+        return "Answer not confirmed", text
+    if isinstance(error, PrefectUnavailable):
+        return "No decision recorded", "Prefect does not answer at the moment. Answer again in a minute."
+    return "Answer not accepted", f"{error}."
 
 
 def _approver(user: SlackUser, channel: SlackChannel, policy: ApprovalPolicy) -> Approver:

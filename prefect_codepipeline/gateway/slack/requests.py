@@ -12,7 +12,6 @@ from urllib.parse import parse_qs
 
 from slack_sdk.signature import SignatureVerifier
 from starlette.background import BackgroundTask
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -21,6 +20,7 @@ from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.engine.notifications.slack_channels import all_slack_channels
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.gateway.slack.interactions import handle
+from prefect_codepipeline.gateway.threads import SLACK, UPDATES, in_thread
 from prefect_codepipeline.prefect_api.client import within
 
 LARGEST_INTERACTION = 256_000
@@ -38,21 +38,21 @@ async def interact(request: Request) -> Response:
     headers = {
         name: request.headers.get(name, "") for name in ("x-slack-request-timestamp", "x-slack-signature")
     }
-    return await run_in_threadpool(_respond, body, headers)
+    return await in_thread(request, SLACK, _respond, request, body, headers)
 
 
 ROUTES = [Route("/slack/interactions", interact, methods=["POST"])]
 
 
-def _respond(body: bytes, headers: dict[str, str]) -> Response:
+def _respond(request: Request, body: bytes, headers: dict[str, str]) -> Response:
     try:
         with within(PREFECT_SECONDS):
-            return _interact(body, headers)
+            return _interact(request, body, headers)
     except PrefectUnavailable:
         return PlainTextResponse("Prefect does not answer.\n", 503)
 
 
-def _interact(body: bytes, headers: dict[str, str]) -> Response:
+def _interact(request: Request, body: bytes, headers: dict[str, str]) -> Response:
     channels = [channel for channel in all_slack_channels() if _is_signed_by(channel, body, headers)]
     if not channels:
         _logger.warning("refused a request whose signature is not Slack's or is older than five minutes")
@@ -61,7 +61,7 @@ def _interact(body: bytes, headers: dict[str, str]) -> Response:
     if payload is None:
         return PlainTextResponse("The payload is missing.\n", 400)
     reply = handle(payload, channels)
-    afterwards = BackgroundTask(reply.afterwards) if reply.afterwards else None
+    afterwards = BackgroundTask(in_thread, request, UPDATES, reply.afterwards) if reply.afterwards else None
     if reply.payload is None:
         return PlainTextResponse("", background=afterwards)
     return JSONResponse(reply.payload, background=afterwards)

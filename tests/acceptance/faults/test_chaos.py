@@ -7,11 +7,9 @@ from chaos import crowd, storm
 from set_up import SetUp
 
 pytestmark = pytest.mark.live
+SEED = 3  # kills PostgreSQL, the worker and a flow
 
 
-def test_nothing_is_lost_or_done_twice_or_left_behind_by_kills(set_up: SetUp) -> None:
-    storm(set_up, kills=3, seed=7)
-
-
-def test_a_crowd_passes_the_gates_one_at_a_time(set_up: SetUp) -> None:
+def test_a_crowd_passes_one_at_a_time_and_kills_lose_or_repeat_or_leave_nothing(set_up: SetUp) -> None:
     crowd(set_up, 5, "QUEUED")
+    assert "postgresql" in storm(set_up, kills=3, seed=SEED)

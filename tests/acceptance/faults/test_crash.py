@@ -136,8 +136,12 @@ def test_the_set_up_runs_on_sqlite_and_keeps_to_it(set_up: SetUp) -> None:
 
 
 def test_a_set_up_on_postgresql_does_not_leave_its_data_for_sqlite(set_up: SetUp) -> None:
-    set_up.cli("up")
-    set_up.cli("down")
+    programs = postgresql.find_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not available on this platform")
+    set_up.home.mkdir()
+    database = postgresql.start_database(set_up.home, programs)
+    stop(identity(database.pid), postgresql.STOP_SIGNAL)
 
     done = set_up.run("up", "--sqlite")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
@@ -197,3 +199,116 @@ def test_the_url_of_a_folder_with_a_long_path_is_short(home: Path) -> None:
     url = postgresql.database_url(home / ("x" * 120))
 
     assert url == "postgresql+asyncpg://prefect@/postgres?host=%2Fproc%2Fself%2Fcwd%2Fpostgresql"
+
+
+def test_after_the_kill_of_its_first_process_it_starts_again_at_once(
+    home: Path, database: subprocess.Popen[bytes]
+) -> None:
+    ask(home, "create table kept (value int)", "insert into kept values (7)")
+    busy = "select pg_sleep(1)"  # such a process notices the end of the first one only after its query
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask, home, busy)
+        until(lambda: ask(home, f"select count(*) from pg_stat_activity where query = '{busy}'") == 1)
+        database.kill()
+        database.wait()
+
+        again = postgresql.start_database(home, PROGRAMS)
+        asking.exception()
+    try:
+        assert ask(home, "select value from kept") == 7
+    finally:
+        stop(identity(again.pid), postgresql.STOP_SIGNAL)
+
+
+@pytest.fixture
+def small_disk(home: Path) -> Iterator[Path]:
+    """A disk of a few megabytes, in the folder of the set-up."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    disk = home / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=90m", "tmpfs", str(disk)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take all space of a disk."""
+    filler = disk / "filler"
+    with filler.open("wb") as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1 << 16))
+            file.flush()
+    return filler
+
+
+def test_a_disk_that_is_full_at_the_first_start_is_named_and_nothing_is_left_half_done(
+    small_disk: Path,
+) -> None:
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(70_000_000))
+
+    with pytest.raises(PrefectUnavailable, match=r"could not be created:\n(.|\n)*No space left on device"):
+        postgresql.start_database(small_disk, PROGRAMS)
+
+    assert not postgresql.data_folder(small_disk).exists()
+    filler.unlink()
+    process = postgresql.start_database(small_disk, PROGRAMS)
+    try:
+        assert ask(small_disk, "select 1") == 1
+    finally:
+        stop(identity(process.pid), postgresql.STOP_SIGNAL)
+
+
+def test_a_disk_that_becomes_full_loses_nothing_that_was_committed(small_disk: Path) -> None:
+    process = postgresql.start_database(small_disk, PROGRAMS)
+    try:
+        ask(small_disk, "create table kept (value text)", "insert into kept values ('first')")
+        filler = fill(small_disk)
+        with pytest.raises((asyncpg.PostgresError, OSError)):
+            ask(
+                small_disk,
+                *["insert into kept select repeat(md5(random()::text), 100) from generate_series(1, 9000)"]
+                * 9,
+            )
+        filler.unlink()
+        if process.poll() is not None:  # it could not write its log of changes, and ended
+            process = postgresql.start_database(small_disk, PROGRAMS)
+        until(lambda: answers(small_disk))
+
+        assert ask(small_disk, "select count(*) from kept where value = 'first'") == 1
+        assert ask(small_disk, "insert into kept values ('last') returning value") == "last"
+    finally:
+        stop(identity(process.pid), postgresql.STOP_SIGNAL)
+
+
+def answers(home: Path) -> bool:
+    try:
+        return ask(home, "select 1") == 1
+    except (asyncpg.PostgresError, OSError):
+        return False
+
+
+def test_a_disk_that_is_full_before_a_start_is_named(small_disk: Path) -> None:
+    process = postgresql.start_database(small_disk, PROGRAMS)
+    stop(identity(process.pid), postgresql.STOP_SIGNAL)
+    fill(small_disk)
+
+    with pytest.raises(PrefectUnavailable, match=r"the disk of .* is full|No space left on device"):
+        postgresql.start_database(small_disk, PROGRAMS)
+
+
+def test_a_socket_that_another_program_has_is_named(home: Path) -> None:
+    process = postgresql.start_database(home, PROGRAMS)
+    stop(identity(process.pid), postgresql.STOP_SIGNAL)
+    (postgresql.data_folder(home) / ".s.PGSQL.5432").mkdir()
+
+    with pytest.raises(PrefectUnavailable, match=r"could not be started:\n(.|\n)*\.s\.PGSQL\.5432"):
+        postgresql.start_database(home, PROGRAMS)

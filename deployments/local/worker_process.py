@@ -1,0 +1,35 @@
+"""`python -m prefect_codepipeline.deployments.local.worker_process POOL LIMIT`: `prefect worker start`, for that work pool.
+
+It is started together with the server: it imports Prefect while the server starts, then waits for the work pool.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from prefect_codepipeline.deployments.local.probes import request_json
+
+_START_SECONDS = 120.0
+
+
+def main() -> None:
+    """Run the worker until SIGTERM or SIGINT."""
+    pool, limit = sys.argv[1:]
+    from prefect.cli import app
+
+    import prefect_codepipeline.deployments.worker.worker  # noqa: F401  # the worker that Prefect imports
+
+    url = f"{os.environ['PREFECT_API_URL']}/work_pools/{pool}"
+    until = time.monotonic() + _START_SECONDS
+    while request_json(url) is None:
+        if time.monotonic() > until:
+            sys.exit(f"the work pool {pool!r} was not found within {_START_SECONDS:g} s at {url}")
+        time.sleep(0.1)
+    sys.argv[1:] = ["worker", "start", "--pool", pool, "--type", pool, "--limit", limit]
+    app()
+
+
+if __name__ == "__main__":
+    main()
