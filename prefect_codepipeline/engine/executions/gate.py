@@ -288,7 +288,7 @@ def set_transition(
 
 
 def _enter_at_once(visit: Visit) -> Gates | None:
-    """Enter if the stage is free, its transitions are enabled and nobody waits. The gates from inside, or None.
+    """Enter if the stage is free, its transitions are enabled and no execution waits. The gates from inside, or None.
 
     The lock is taken before the gates are read: one request less than the other way round, and an execution that takes a
     ticket in the meantime is seen. It goes first.

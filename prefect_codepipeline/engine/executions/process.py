@@ -184,7 +184,7 @@ def claim_process(
 ) -> ProcessStarted:
     """Take over the execution: write the next free `process-<n>` fact, even if other processes try the same.
 
-    The process before is told first, so that it has stopped or does so within a second.
+    The process before is asked to stop first, and does so within a second.
     """
     number = 1 + max((fact.process for fact in known if isinstance(fact, ProcessStarted)), default=0)
     while True:
