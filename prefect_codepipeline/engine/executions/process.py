@@ -132,10 +132,10 @@ class Execution:
 
     def _learn(self, facts: list[AnyFact]) -> None:
         with self._lock:
-            is_new = any(self._folding.add(fact) for fact in facts)  # a list: all are added
-            if is_new:
+            new = [fact for fact in facts if self._folding.add(fact)]
+            if new:
                 self._state = None
-        if is_new:
+        if new:
             for listener in self.listeners:
                 listener(self)
 
