@@ -241,10 +241,11 @@ def _wait_for_the_end_of_a_killed_one(data: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and _is_left_behind(data):
         time.sleep(0.05)
-    lock = data / "postmaster.pid"
-    with contextlib.suppress(OSError, ValueError):
-        if is_zombie(int(lock.read_text().split("\n")[0])):  # which PostgreSQL would take for a running one
-            lock.unlink()
+    for lock in (data / "postmaster.pid", data / f"{_SOCKET}.lock"):
+        with contextlib.suppress(OSError, ValueError):
+            # PostgreSQL would take it for a running one. In a container, often nothing asks for its exit code.
+            if is_zombie(int(lock.read_text().split("\n")[0])):
+                lock.unlink()
 
 
 def _is_left_behind(data: Path) -> bool:

@@ -211,7 +211,9 @@ def test_after_the_kill_of_its_first_process_it_starts_again_at_once(
         until(lambda: ask(home, f"select count(*) from pg_stat_activity where query = '{busy}'") == 1)
         known = identity(database.pid)
         database.kill()
-        until(lambda: not is_alive(known))  # it is a zombie now, which PostgreSQL would take for a running one
+        until(
+            lambda: not is_alive(known)
+        )  # it is a zombie now, which PostgreSQL would take for a running one
 
         again = postgresql.start_database(home, PROGRAMS)
         asking.exception()
