@@ -61,6 +61,8 @@ _TUNING = {
     "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
     "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    # What the server responds until a database that has died is started again; Prefect's own clients then ask again.
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
     "DO_NOT_TRACK": "1",
 }
 
