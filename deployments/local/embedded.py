@@ -63,6 +63,8 @@ _TUNING = {
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
     # This server has no tokens to give; without this, each client of each process asks for one.
     "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+    # What the server responds until a database that has died is started again; Prefect's own clients then ask again.
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
     "DO_NOT_TRACK": "1",
 }
 

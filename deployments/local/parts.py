@@ -116,6 +116,14 @@ def is_alive(identity: dict[str, int] | None) -> bool:
     return bool(identity) and identity is not None and _start_time(identity["pid"]) == identity["started"]
 
 
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended, but its parent has not asked for its exit code yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
+
+
 def stop(identity: dict[str, int] | None, number: signal.Signals = signal.SIGTERM) -> None:
     """End a process and the session it leads: `number` first, SIGKILL when it is still there 10 s later."""
     if identity is None or not is_alive(identity):

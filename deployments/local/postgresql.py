@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect_codepipeline.deployments.local.parts import identity, log_reason, spawn, stop
+from prefect_codepipeline.deployments.local.parts import identity, is_zombie, log_reason, spawn, stop
 from prefect_codepipeline.deployments.local.state import HOME_VARIABLE
 from prefect_codepipeline.errors import PrefectUnavailable
 
@@ -241,6 +241,11 @@ def _wait_for_the_end_of_a_killed_one(data: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and _is_left_behind(data):
         time.sleep(0.05)
+    for lock in (data / "postmaster.pid", data / f"{_SOCKET}.lock"):
+        with contextlib.suppress(OSError, ValueError):
+            # PostgreSQL would take it for a running one. In a container, often nothing asks for its exit code.
+            if is_zombie(int(lock.read_text().split("\n")[0])):
+                lock.unlink()
 
 
 def _is_left_behind(data: Path) -> bool:

@@ -29,7 +29,7 @@ from prefect_codepipeline.prefect_api.internals import http_client_of
 PAGE = 200  # the largest page of Prefect's API
 BUSY_SECONDS = 20.0
 AWAY_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_AWAY_SECONDS") or 90.0)
-_BUSY = {429, 502, 503}
+_BUSY = {429, 500, 502, 503}  # 500: the server has lost its database, until that is started again
 _TIMEOUTS = ("connect", "read", "write", "pool")
 _most_seconds: ContextVar[float | None] = ContextVar("most_seconds", default=None)
 

@@ -209,11 +209,15 @@ def test_after_the_kill_of_its_first_process_it_starts_again_at_once(
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(ask, home, busy)
         until(lambda: ask(home, f"select count(*) from pg_stat_activity where query = '{busy}'") == 1)
+        known = identity(database.pid)
         database.kill()
-        database.wait()
+        until(
+            lambda: not is_alive(known)
+        )  # it is a zombie now, which PostgreSQL would take for a running one
 
         again = postgresql.start_database(home, PROGRAMS)
         asking.exception()
+        database.wait()
     try:
         assert ask(home, "select value from kept") == 7
     finally:
