@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
     from prefect.client.orchestration import SyncPrefectClient
-
-AnyBlock = TypeVar("AnyBlock", bound="Block")
 
 
 def save_anonymously(block: Block) -> UUID:

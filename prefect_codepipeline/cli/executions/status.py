@@ -68,8 +68,8 @@ def executions(name: PipelineName, *, limit: int = 20, json: AsJson = False) -> 
         Maximum number of executions, up to 200.
     """
     connect()
-    from prefect_codepipeline.deployments.create import list_deployments
     from prefect_codepipeline.engine.executions.lookup import find_runs, known_execution
+    from prefect_codepipeline.engine.operations.starting import list_deployments
     from prefect_codepipeline.errors import PipelineNotFoundException
 
     found = [known_execution(run) for run in find_runs(name, limit=min(max(limit, 1), 200))]
