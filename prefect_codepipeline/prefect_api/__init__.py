@@ -2,9 +2,13 @@
 
 import sys
 
-# httpx contains a command line, whose libraries take most of its import. Importing None fails, and httpx does without it.
+# Half of the import of httpx is libraries for its command line and for HTTP/2. Importing None fails, and httpx does
+# without them, as it does where they are not installed. With HTTP/2 switched on, httpx imports its library later.
 if "httpx" not in sys.modules:
-    sys.modules["httpx._main"] = None  # type: ignore[assignment]
+    _left_out = [name for name in ("httpx._main", "h2") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(_left_out))  # type: ignore[arg-type]
+    import httpcore  # noqa: F401
     import httpx  # noqa: F401
 
-    del sys.modules["httpx._main"]
+    for _name in _left_out:
+        del sys.modules[_name]
