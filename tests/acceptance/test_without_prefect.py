@@ -38,13 +38,14 @@ def test_commands_import_no_prefect(world: Any) -> None:
     work = [world.action("Work", FailUnless=go)]
     first = world.start(world.declare([world.action("Ok", category="Approval")], work))
 
+    world.suspended(first)
     _look_at_it(world, first)
     _disable_and_enable(world)
-    world.suspended(first)
     assert f"approve {world.name} S1 Ok" in run("status", world.name)
     run("approval-link", world.name, code=1)  # there is no gateway
     assert "approved: action 'Ok'" in run("approve", world.name, "S1", "Ok", "-m", "good")
-    assert "there is no go" in run("logs", world.name, "--follow")
+    assert run("logs", world.name, "--follow")
+    assert "there is no go" in run("status", world.name)
     assert status_of(world, first) == "Failed"
     go.touch()
     run("retry", world.name, "S2")

@@ -265,7 +265,8 @@ def test_a_server_with_a_password_and_csrf_protection(monkeypatch: pytest.Monkey
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "ana:secret")
     monkeypatch.setenv("PREFECT_SERVER_CSRF_PROTECTION_ENABLED", "true")
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "ana:secret")  # the server asks itself
-    with embedded.private() as url, temporary_settings({PREFECT_API_URL: url}):
+    wrong = {PREFECT_API_AUTH_STRING: "ana:wrong"}
+    with embedded.private() as url, temporary_settings({PREFECT_API_URL: url, **wrong}):
         with pytest.raises(
             PrefectUnavailable, match="GET /variables/name/x: Prefect's API responded with 401"
         ):
