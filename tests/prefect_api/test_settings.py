@@ -27,7 +27,9 @@ from prefect.settings import (
     temporary_settings,
 )
 from prefect.settings.models.root import Settings
+from waiting import until
 
+from prefect_codepipeline.deployments.local.probes import free_port, is_healthy
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.prefect_api import settings
 from prefect_codepipeline.prefect_api.client import call
@@ -258,15 +260,31 @@ def test_settings_are_those_that_prefect_reads(
     assert read_without_prefect() == settings._converted(Settings())
 
 
-@pytest.mark.live
-def test_a_server_with_a_password_and_csrf_protection(monkeypatch: pytest.MonkeyPatch) -> None:
-    from prefect_codepipeline.deployments.local import embedded
+@pytest.fixture
+def guarded_server(tmp_path: Path) -> Iterator[str]:
+    """The API's URL of a Prefect server with a password and CSRF protection."""
+    port = free_port()
+    guards = {
+        "PREFECT_SERVER_API_AUTH_STRING": "ana:secret",
+        "PREFECT_API_AUTH_STRING": "ana:secret",  # it sends requests to itself
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_HOME": str(tmp_path),
+    }
+    kept = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    command = [sys.executable, "-m", "prefect_codepipeline.deployments.local.server_process", str(port)]
+    process = subprocess.Popen(command, env={**kept, **guards}, stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}/api"
+    try:
+        until(lambda: is_healthy(url), 120)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
 
-    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "ana:secret")
-    monkeypatch.setenv("PREFECT_SERVER_CSRF_PROTECTION_ENABLED", "true")
-    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "ana:secret")  # the server asks itself
-    wrong = {PREFECT_API_AUTH_STRING: "ana:wrong"}
-    with embedded.private() as url, temporary_settings({PREFECT_API_URL: url, **wrong}):
+
+@pytest.mark.live
+def test_a_server_with_a_password_and_csrf_protection(guarded_server: str) -> None:
+    with temporary_settings({PREFECT_API_URL: guarded_server}):
         with pytest.raises(
             PrefectUnavailable, match="GET /variables/name/x: Prefect's API responded with 401"
         ):
