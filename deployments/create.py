@@ -15,11 +15,12 @@ from prefect_codepipeline.engine.executions.definitions import (
     newest_version,
     read_definition_block,
 )
-from prefect_codepipeline.engine.executions.lookup import TAG, find_runs, known_execution
+from prefect_codepipeline.engine.executions.lookup import find_runs, known_execution
 from prefect_codepipeline.engine.operations.projection import DEFAULT_WORK_POOL, project
 from prefect_codepipeline.engine.operations.starting import (
     check_start,
     find_deployment,
+    list_deployments,
     start_pipeline_execution,
 )
 from prefect_codepipeline.engine.operations.stopping import cancel_for_update
@@ -29,7 +30,7 @@ from prefect_codepipeline.errors import (
     ValidationException,
 )
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.prefect_api.client import call_all, client
+from prefect_codepipeline.prefect_api.client import client
 
 # The functions that start executions are in `tasks`, because schedules use them too; they are re-exported here.
 __all__ = [
@@ -111,12 +112,6 @@ def check_work_pool(work_pool: str) -> WorkPool:
             f"work pool {work_pool!r} does not exist at {client().api_url}; create it with "
             f"`prefect work-pool create {work_pool} --type codepipeline`, or run `codepipeline up`"
         ) from None
-
-
-def list_deployments() -> list[dict[str, Any]]:
-    """Every deployed pipeline by name: `name`, `version`, `updated`."""
-    found = call_all("/deployments/filter", {"deployments": {"tags": {"all_": [TAG]}}, "sort": "NAME_ASC"})
-    return [{key: item[key] for key in ("name", "version", "updated")} for item in found]
 
 
 def _claim(declaration: PipelineDeclaration) -> Deployed:

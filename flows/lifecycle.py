@@ -15,7 +15,6 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 
 from prefect_codepipeline.actions.registry import providers
-from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import newest_version, read_definition_block
 from prefect_codepipeline.engine.executions.lookup import check_limit_before
@@ -44,6 +43,7 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.model.record.state import StageState
 from prefect_codepipeline.model.records import ErrorDetails
+from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.leases import holding_lease
 from prefect_codepipeline.prefect_api.runs import ended_state
@@ -216,7 +216,7 @@ def _started(run: Any) -> str:
 
 def _read_both(
     record: RecordOf, definition_id: Any
-) -> tuple[list[AnyFact], tuple[str, PipelineDefinition] | None]:
+) -> tuple[list[AnyFact], tuple[str, StoredDefinition] | None]:
     """The record and, at the same time, the definition with that id."""
     if not definition_id:
         return record.read(), None
@@ -226,7 +226,7 @@ def _read_both(
         return facts, (definition_id, definition.result())
 
 
-def _newest_definition(run: Any) -> tuple[UUID, PipelineDefinition]:
+def _newest_definition(run: Any) -> tuple[UUID, StoredDefinition]:
     """For a run that was started in Prefect, not by this package."""
     _, deployment = call("GET", f"/deployments/{run.deployment_id}")
     return newest_version(deployment["name"], int(deployment["version"] or 1))
@@ -235,7 +235,7 @@ def _newest_definition(run: Any) -> tuple[UUID, PipelineDefinition]:
 def _pin(
     run: Any,
     definition_id: str,
-    definition: PipelineDefinition,
+    definition: StoredDefinition,
     variables: dict[str, str],
     source_revisions: dict[str, str],
 ) -> ExecutionPinned:

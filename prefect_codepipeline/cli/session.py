@@ -23,12 +23,13 @@ def connect() -> str:
     Raises:
         PrefectUnavailable: neither exists; the message says how to start one.
     """
-    from prefect_codepipeline.deployments.local import embedded
     from prefect_codepipeline.deployments.local.api_url import configured_api_url
 
     if url := configured_api_url():
         use(url)
         return url
+    from prefect_codepipeline.deployments.local import embedded
+
     if found := embedded.find():
         use(found.api_url)
         return found.api_url

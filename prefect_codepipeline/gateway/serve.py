@@ -12,6 +12,7 @@ from prefect_codepipeline.engine.approvals.links import GATEWAY_BLOCK, load_gate
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.gateway.slack.socket_mode import SocketModes
+from prefect_codepipeline.model.stored.gateway import StoredGateway
 from prefect_codepipeline.prefect_api.block_documents import create_block, save_block
 
 # Further requests are refused instead of waiting.
@@ -21,7 +22,7 @@ _QUIET = ("httpx", "httpcore", "slack_sdk", "uvicorn.access")
 
 def prepare_gateway(
     url: str | None, fallback_url: str | None = None, *, has_new_key: bool = False
-) -> Gateway:
+) -> StoredGateway:
     """The gateway's block. Creates it with a new key if it does not exist, and updates its URL if one is passed.
 
     Args:
@@ -46,7 +47,7 @@ def prepare_gateway(
     return gateway
 
 
-def _keys(known: Gateway | None, has_new_key: bool) -> dict[str, SecretStr | None]:
+def _keys(known: StoredGateway | None, has_new_key: bool) -> dict[str, SecretStr | None]:
     if known is None:
         return {}
     if has_new_key:

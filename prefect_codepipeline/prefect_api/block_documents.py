@@ -6,30 +6,30 @@ may quote a secret. Here a missing block is None, and a block that cannot be use
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from uuid import UUID
 
-from prefect.exceptions import ObjectAlreadyExists
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from prefect_codepipeline.errors import MissingBlock
+from prefect_codepipeline.model.stored.content import BlockContent
 from prefect_codepipeline.prefect_api.client import call, call_all, path_segment
-from prefect_codepipeline.prefect_api.internals import AnyBlock
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
 
 # A block document as Prefect's API returns it: `id`, `name`, `data` and more.
 Document: TypeAlias = dict[str, Any]
-# The class of a block, or the slug of its type.
-Kind: TypeAlias = "type[Block] | str"
+# The class of a block or of its content, or the slug of its type.
+Kind: TypeAlias = type[BaseModel] | str
+AnyBlock = TypeVar("AnyBlock", bound=BaseModel)
 
 
 def find_block(kind: type[AnyBlock], *names: str, command: str | None = None) -> AnyBlock | None:
     """The first of these blocks that exists, with its secrets, or None.
 
     Args:
-        kind: the class of the block.
+        kind: the class of the block, or that of its content, which needs no Prefect.
         names: the possible names, the preferred name first.
         command: what replaces a block that cannot be used, for the message.
 
@@ -110,15 +110,15 @@ def block_of(kind: type[AnyBlock], document: Document, command: str | None = Non
         replace = f", or replace it with: {command}" if command else ""
         # An unnamed block has a name that Prefect made.
         raise MissingBlock(
-            f"{kind.__name__} block {document['name']!r} cannot be used: {field_problems(error)}; "
+            f"{_name(kind)} block {document['name']!r} cannot be used: {field_problems(error)}; "
             f"correct it in Prefect's UI{replace}"
         ) from None
 
 
-def missing_block(kind: type[Block], *names: str, command: str) -> MissingBlock:
+def missing_block(kind: type[BaseModel], *names: str, command: str) -> MissingBlock:
     """The error for a block that does not exist under any of these names."""
     known = " or ".join(map(repr, names))
-    return MissingBlock(f"there is no {kind.__name__} block {known}; create it with: {command}")
+    return MissingBlock(f"there is no {_name(kind)} block {known}; create it with: {command}")
 
 
 def field_problems(error: ValidationError) -> str:
@@ -139,6 +139,8 @@ def create_block(block: Block, name: str) -> UUID | None:
     Raises:
         ValueError: Prefect does not allow the name.
     """
+    from prefect.exceptions import ObjectAlreadyExists
+
     try:
         return cast(UUID, block.save(name))
     except ValueError as error:
@@ -166,4 +168,12 @@ def _all_of(kind: Kind) -> dict[str, Any]:
 
 
 def _slug(kind: Kind) -> str:
-    return kind if isinstance(kind, str) else kind.get_block_type_slug()
+    if isinstance(kind, str):
+        return kind
+    if issubclass(kind, BlockContent):
+        return kind.block_slug
+    return cast("type[Block]", kind).get_block_type_slug()
+
+
+def _name(kind: type[BaseModel]) -> str:
+    return kind.block_name if issubclass(kind, BlockContent) else kind.__name__

@@ -8,28 +8,34 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.exceptions import PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL
 
 from prefect_codepipeline.errors import PrefectUnavailable
+from prefect_codepipeline.prefect_api.connection import TIMEOUT, CsrfToken, http_client
 from prefect_codepipeline.prefect_api.internals import http_client_of
+from prefect_codepipeline.prefect_api.settings import ApiSettings, api_settings
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 PAGE = 200  # the largest page of Prefect's API
 BUSY_SECONDS = 20.0
 AWAY_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_AWAY_SECONDS") or 90.0)
-_BUSY = {429, 500, 502, 503}  # 500: the server has lost its database, until that is started again
+# Prefect's client waits that many times as long: it sends each request up to six times.
+_TIMES = 6
+_BUSY = {408, 429, 500, 502, 503}  # 500: the server has lost its database, until that is started again
 _TIMEOUTS = ("connect", "read", "write", "pool")
 _most_seconds: ContextVar[float | None] = ContextVar("most_seconds", default=None)
 
@@ -45,15 +51,21 @@ def within(seconds: float) -> Iterator[None]:
 
 
 class _PatientTransport(httpx.BaseTransport):
-    """Repeats a request while the server is busy or restarting, each for a limited time."""
+    """Repeats a request while the server is busy or restarting, each for a limited time.
 
-    def __init__(self, transport: httpx.BaseTransport) -> None:
+    `times` multiplies the limits, those for a server that is away once it has responded.
+    """
+
+    def __init__(self, transport: httpx.BaseTransport, times: int) -> None:
         self._transport = transport
+        self._times = times
+        self._has_responded = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         most = _most_seconds.get()
         if most is None:
-            return self._send(request, BUSY_SECONDS, AWAY_SECONDS)
+            away_seconds = AWAY_SECONDS * (self._times if self._has_responded else 1)
+            return self._send(request, BUSY_SECONDS * self._times, away_seconds)
         request.extensions = {**request.extensions, "timeout": dict.fromkeys(_TIMEOUTS, most)}
         try:
             response = self._send(request, most, most)
@@ -62,7 +74,7 @@ class _PatientTransport(httpx.BaseTransport):
             raise _unavailable(error) from error
         if response.status_code in _BUSY:
             response.close()
-            raise PrefectUnavailable(f"Prefect's API at {PREFECT_API_URL.value()} is busy; try again later")
+            raise PrefectUnavailable(f"Prefect's API at {api_url()} is busy; try again later")
         return response
 
     def _send(self, request: httpx.Request, busy_seconds: float, away_seconds: float) -> httpx.Response:
@@ -76,6 +88,7 @@ class _PatientTransport(httpx.BaseTransport):
                     raise
                 time.sleep(0.5)
                 continue
+            self._has_responded = True
             if response.status_code not in _BUSY or time.monotonic() > busy_until:
                 return response
             response.close()
@@ -85,22 +98,49 @@ class _PatientTransport(httpx.BaseTransport):
         self._transport.close()
 
 
-_clients: dict[tuple[int, str | None], SyncPrefectClient] = {}
+def _make_patient(http: httpx.Client, times: int) -> None:
+    http._transport = _PatientTransport(http._transport, times)
+    for pattern, transport in http._mounts.items():
+        http._mounts[pattern] = transport and _PatientTransport(transport, times)
+
+
+# Of this process and, with other ids, of those that it was forked from.
+_connections: dict[tuple[int, ApiSettings], tuple[httpx.Client, CsrfToken | None]] = {}
+_prefect_clients: dict[tuple[int, ApiSettings], SyncPrefectClient] = {}
 _creating = threading.Lock()
 
 
 def client() -> SyncPrefectClient:
-    """The only client of this process, recreated after a fork or a change of `PREFECT_API_URL`."""
-    key = (os.getpid(), PREFECT_API_URL.value())
+    """Prefect's own client, for what needs Prefect's objects; one for each process and its settings."""
+    from prefect.client.orchestration import get_client
+
+    key = (os.getpid(), api_settings())
     with _creating:
-        if key not in _clients:
-            created = get_client(sync_client=True, httpx_settings={"timeout": 30.0})
-            http = http_client_of(created)
-            http._transport = _PatientTransport(http._transport)
-            for pattern, transport in http._mounts.items():
-                http._mounts[pattern] = transport and _PatientTransport(transport)
-            _clients[key] = created.__enter__()
-    return _clients[key]
+        if key not in _prefect_clients:
+            created = get_client(sync_client=True, httpx_settings={"timeout": TIMEOUT})
+            _make_patient(http_client_of(created), times=1)  # it repeats requests itself
+            _prefect_clients[key] = created.__enter__()
+    return _prefect_clients[key]
+
+
+def api_url() -> str:
+    """The URL of the API that `call` sends requests to. Raises `PrefectUnavailable` if none is configured."""
+    if url := api_settings().url:
+        return url
+    if "prefect.context" in sys.modules:  # Prefect starts a server for this process
+        return str(client().api_url)
+    raise PrefectUnavailable(
+        "no Prefect server is configured; start one with `codepipeline up`, or set PREFECT_API_URL to your own"
+    )
+
+
+def request(method: str, path: str, json: Any = None) -> httpx.Response:
+    """Send one request; the response, whatever its status. Raises `PrefectUnavailable` if there is none in time."""
+    http, csrf_token = _connection()
+    try:
+        return csrf_token.send(method, path, json) if csrf_token else http.request(method, path, json=json)
+    except httpx.HTTPError as error:
+        raise _unavailable(error) from error
 
 
 def call(method: str, path: str, json: Any = None, *, expected: tuple[int, ...] = ()) -> tuple[int, Any]:
@@ -115,24 +155,33 @@ def call(method: str, path: str, json: Any = None, *, expected: tuple[int, ...] 
     Raises:
         PrefectUnavailable: no response in time, or another error; names the request and the response.
     """
-    try:
-        response = client()._client.request(method, path, json=json)
-    except PrefectHTTPStatusError as error:
-        response = error.response
-        if response.status_code not in expected:
-            raise PrefectUnavailable(
-                f"{method} {path}: Prefect's API responded with {response.status_code}: {response.text[:500]}"
-            ) from error
-    except httpx.HTTPError as error:
-        raise _unavailable(error) from error
+    response = request(method, path, json)
+    if response.status_code >= 400 and response.status_code not in expected:
+        raise PrefectUnavailable(
+            f"{method} {path}: Prefect's API responded with {response.status_code}: {response.text[:500]}"
+        )
     is_json = response.headers.get("content-type", "").startswith("application/json")
     return response.status_code, response.json() if is_json and response.content else response.text
 
 
+def _connection() -> tuple[httpx.Client, CsrfToken | None]:
+    settings = api_settings()
+    key = (os.getpid(), settings)
+    if found := _connections.get(key):
+        return found
+    url = api_url()
+    with _creating:
+        if key not in _connections:
+            http = http_client(replace(settings, url=url))
+            _make_patient(http, _TIMES)
+            has_csrf = settings.csrf_support and not settings.is_cloud
+            _connections[key] = (http, CsrfToken(http) if has_csrf else None)
+    return _connections[key]
+
+
 def _unavailable(error: Exception) -> PrefectUnavailable:
     return PrefectUnavailable(
-        f"Prefect's API at {PREFECT_API_URL.value()} did not answer ({type(error).__name__}: {error}); "
-        "is the server running?"
+        f"Prefect's API at {api_url()} did not answer ({type(error).__name__}: {error}); is the server running?"
     )
 
 

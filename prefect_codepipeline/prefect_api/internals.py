@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect.client.schemas.objects import FlowRun, State
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from prefect import Flow
     from prefect.blocks.core import Block
     from prefect.client.orchestration import SyncPrefectClient
-
-AnyBlock = TypeVar("AnyBlock", bound="Block")
 
 
 def save_anonymously(block: Block) -> UUID:

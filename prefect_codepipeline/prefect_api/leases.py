@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
 from prefect_codepipeline.errors import PrefectUnavailable
-from prefect_codepipeline.prefect_api.client import client, moment
+from prefect_codepipeline.prefect_api.client import moment, request
 from prefect_codepipeline.prefect_api.variables import (
     Variable,
     create_variable,
@@ -92,7 +92,7 @@ def _is_fresh(lease: Variable, now: datetime) -> bool:
 
 def server_time() -> datetime:
     """The time of Prefect's server, which sets the timestamps of the leases."""
-    response = client()._client.get("/health")
+    response = request("GET", "/health")
     date = response.headers.get("date")
     return parsedate_to_datetime(date) if date else datetime.now(timezone.utc)
 

@@ -1,4 +1,4 @@
-"""Prefect's flow runs and task runs: the current one of this process, and others by their id."""
+"""The flow run and task run that this process runs, and the states in which they end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 from prefect.exceptions import MissingContextError
-from prefect.states import Cancelled, Completed, Failed, Running, Scheduled
-
-from prefect_codepipeline.prefect_api.client import client
+from prefect.states import Cancelled, Completed, Failed
 
 AnyLogger = logging.Logger | logging.LoggerAdapter[Any]
 RunState = State[Any]
@@ -41,18 +39,3 @@ def ended_state(status: str, message: str) -> RunState:
     if status == "Failed":
         return Failed(message=message)
     return Cancelled(name=status, message=message)
-
-
-def end_run(execution_id: str, status: str, message: str) -> None:
-    """Give a run, whatever its state, the state of an execution that ended with this status."""
-    client().set_flow_run_state(UUID(execution_id), ended_state(status, message), force=True)
-
-
-def schedule_again(execution_id: str) -> None:
-    """Schedule a flow run that has ended, so that it starts again."""
-    client().set_flow_run_state(UUID(execution_id), Scheduled(name="AwaitingRetry"))
-
-
-def show_stopping(execution_id: str, why: str) -> None:
-    """Display that a run is stopping. Only the name of its state changes; it runs until it ends itself."""
-    client().set_flow_run_state(UUID(execution_id), Running(name="Stopping", message=why))

@@ -11,16 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import uuid4
 
-from prefect.client.schemas.objects import State, StateDetails, StateType
-from prefect.client.schemas.responses import SetStateStatus
-from prefect.exceptions import Abort, Pause
-from prefect.input.run_input import Keyset, keyset_from_base_key
-from prefect.states import Suspended
+from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.flow_runs import set_state, was_accepted
 
-from prefect_codepipeline.prefect_api.client import call, client
+if TYPE_CHECKING:
+    from prefect.input.run_input import Keyset
 
 
 @dataclass(frozen=True)
@@ -58,14 +56,18 @@ def suspend(
         Pause: always, after the run is suspended.
         Abort: Prefect refused to suspend the run, because it was cancelled or ended meanwhile.
     """
+    # `codepipeline approve` imports this module without Prefect.
+    from prefect.exceptions import Abort, Pause
+    from prefect.input.run_input import keyset_from_base_key
+    from prefect.states import Suspended
+
     # If a key was used before, Prefect treats the pause as finished.
     key = f"{form.subject}-{uuid4().hex[:8]}" if form else uuid4().hex
     keyset = keyset_from_base_key(f"suspended-{key}") if form else None
-    details = StateDetails(pause_reschedule=True, pause_key=key, run_input_keyset=keyset)
-    state: State[Any] = State(type=StateType.PAUSED, name="Suspended", message=message, state_details=details)
-    result = client().set_flow_run_state(UUID(execution_id), state)
-    if result.status != SetStateStatus.ACCEPT:
-        raise Abort(f"the run could not be suspended: {getattr(result.details, 'reason', result.status)}")
+    details = {"pause_reschedule": True, "pause_key": key, "run_input_keyset": keyset}
+    result = set_state(execution_id, "PAUSED", "Suspended", message, details)
+    if not was_accepted(result):
+        raise Abort(f"the run could not be suspended: {result['details'].get('reason') or result['status']}")
     if form and keyset:
         _write_form(execution_id, keyset, form)
     wake = check_again()
@@ -82,7 +84,7 @@ def resume(execution_id: str, answer: dict[str, Any] | None = None) -> bool:
         {"run_input": answer} if answer else {},
         expected=(404, 409),
     )
-    return status < 400 and result["status"] == SetStateStatus.ACCEPT.value
+    return status < 400 and was_accepted(result)
 
 
 def restore_form(run: dict[str, Any], form: Form) -> bool:

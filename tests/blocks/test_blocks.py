@@ -13,9 +13,10 @@ from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.blocks.git_poll_state import GitPollState
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
-from prefect_codepipeline.blocks.pipeline_settings import ActionOverride, PipelineSettings
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
+from prefect_codepipeline.model.definition.action_settings import ActionOverride
 
 
 class _Suite(BlockStandardTestSuite):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+PACKAGE = "prefect_codepipeline"
 HELLO = ROOT / "examples" / "hello" / "pipeline.json"
 
 
@@ -60,6 +62,19 @@ def test_help_lists_every_verb_and_imports_no_prefect() -> None:
     for verb in (*verbs, "connection", "slack", "secret"):
         assert verb in done.stdout
     code = "import sys; from prefect_codepipeline.cli import app; sys.exit('prefect' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_commands_that_ask_about_executions_import_no_prefect() -> None:
+    """Also what they import when they are called; tests/acceptance/test_without_prefect.py runs them."""
+    names = {f"{PACKAGE}.cli.triggers.schedule"}
+    for verb in ("approve", "logs", "release", "start", "status", "tree", "watch"):
+        tree = ast.parse((ROOT / PACKAGE / "cli" / "executions" / f"{verb}.py").read_text())
+        names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    imports = "\n".join(f"import {name}" for name in sorted(names) if name.startswith(PACKAGE))
+    code = f"{imports}\nimport sys; sys.exit('prefect' in sys.modules)"
+
+    assert len(names) > 20
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

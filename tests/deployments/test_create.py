@@ -119,7 +119,7 @@ def test_secrets_are_kept_apart_and_shown_masked(name: str) -> None:
 
 
 def _block(name: str) -> str:
-    from prefect_codepipeline.blocks.pipeline_definition import document_name
+    from prefect_codepipeline.model.stored.definition import document_name
 
     return document_name(name, 1)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_codepipeline.actions.work import CancellationToken, InputTree
-from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.conditions import RuleOutcome, RuleWait
 from prefect_codepipeline.model.definition.declaration import RuleDeclaration
 from prefect_codepipeline.tasks.rule import RulePlace, RuleQuestion, run_rule

@@ -9,8 +9,8 @@ from pydantic import Field, SecretStr
 from prefect_codepipeline.actions.git.source import find_named_connection, with_token
 from prefect_codepipeline.actions.registry import ActionConfiguration
 from prefect_codepipeline.blocks.git_connection import GitConnection
-from prefect_codepipeline.blocks.pipeline_definition import MASK
 from prefect_codepipeline.errors import ActionFailed, MissingBlock
+from prefect_codepipeline.model.stored.definition import MASK
 
 CODECOMMIT_URL_TEMPLATE = "https://git-codecommit.us-east-1.amazonaws.com/v1/repos/{RepositoryName}"
 

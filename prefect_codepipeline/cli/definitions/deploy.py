@@ -113,7 +113,7 @@ def delete(name: PipelineName) -> int:
 def list_pipelines(*, json: AsJson = False) -> int:
     """List the deployed pipelines."""
     connect()
-    from prefect_codepipeline.deployments.create import list_deployments
+    from prefect_codepipeline.engine.operations.starting import list_deployments
 
     pipelines = list_deployments()
     if json:

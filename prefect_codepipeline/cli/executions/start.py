@@ -28,7 +28,7 @@ def start(
     connect()
     from prefect_codepipeline.cli.executions.watch import exit_code
     from prefect_codepipeline.cli.executions.watch import watch as watch_execution
-    from prefect_codepipeline.deployments.create import start_pipeline_execution
+    from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
     from prefect_codepipeline.prefect_api.ui import run_url
 
     execution_id = start_pipeline_execution(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from prefect_codepipeline.cli.output import print_json
@@ -30,13 +29,14 @@ def status(
         progress_line,
         revision_lines,
     )
-    from prefect_codepipeline.cli.executions.watch import watch as watch_execution
     from prefect_codepipeline.engine.executions.gate import read_gates
     from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
     from prefect_codepipeline.prefect_api.ui import run_url
 
     known = read_execution(execution) if execution else latest_execution(name)
     if watch:
+        from prefect_codepipeline.cli.executions.watch import watch as watch_execution
+
         known = watch_execution(known.id, ask=False)
     if json:
         print_json(as_json(known))
@@ -68,8 +68,10 @@ def executions(name: PipelineName, *, limit: int = 20, json: AsJson = False) -> 
         Maximum number of executions, up to 200.
     """
     connect()
-    from prefect_codepipeline.deployments.create import list_deployments
+    from rich.table import Table
+
     from prefect_codepipeline.engine.executions.lookup import find_runs, known_execution
+    from prefect_codepipeline.engine.operations.starting import list_deployments
     from prefect_codepipeline.errors import PipelineNotFoundException
 
     found = [known_execution(run) for run in find_runs(name, limit=min(max(limit, 1), 200))]

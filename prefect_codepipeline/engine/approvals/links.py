@@ -12,9 +12,9 @@ from datetime import datetime
 
 from itsdangerous import BadSignature, Signer
 
-from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.errors import InvalidApprovalTokenException
 from prefect_codepipeline.model.approvals.target import ApprovalTarget, Purpose, pack, unpack
+from prefect_codepipeline.model.stored.gateway import StoredGateway
 from prefect_codepipeline.prefect_api.block_documents import find_block
 
 GATEWAY_BLOCK = "default"
@@ -24,22 +24,22 @@ LONGEST = 600
 _NOT_OURS = "this link was not created by this gateway, or a part of it is missing"
 
 
-def load_gateway() -> Gateway | None:
+def load_gateway() -> StoredGateway | None:
     """The gateway's block, or None if there is none.
 
     Raises:
         MissingBlock: the block exists and its values are invalid.
         PrefectUnavailable: the API does not respond.
     """
-    return find_block(Gateway, GATEWAY_BLOCK)
+    return find_block(StoredGateway, GATEWAY_BLOCK)
 
 
-def sign(gateway: Gateway, target: ApprovalTarget, purpose: Purpose) -> str:
+def sign(gateway: StoredGateway, target: ApprovalTarget, purpose: Purpose) -> str:
     """The target as a signed text for URLs and messages, which cannot be forged without the gateway's key."""
     return _signer(gateway, purpose).sign(_encode(pack(target))).decode()
 
 
-def check(gateway: Gateway, text: str, *purposes: Purpose) -> ApprovalTarget:
+def check(gateway: StoredGateway, text: str, *purposes: Purpose) -> ApprovalTarget:
     """The target of a signed text. Signatures are compared in constant time.
 
     Args:
@@ -61,7 +61,7 @@ def check(gateway: Gateway, text: str, *purposes: Purpose) -> ApprovalTarget:
 
 
 def approval_link(
-    gateway: Gateway, execution_id: str, token: str, expires_at: datetime, recipient: str = ""
+    gateway: StoredGateway, execution_id: str, token: str, expires_at: datetime, recipient: str = ""
 ) -> str | None:
     """The URL of the page that decides an approval, or None if the gateway's own URL is not known.
 
@@ -79,7 +79,7 @@ def approval_link(
     return f"{gateway.url}{APPROVALS_PATH}{signed}"
 
 
-def _signer(gateway: Gateway, purpose: Purpose) -> Signer:
+def _signer(gateway: StoredGateway, purpose: Purpose) -> Signer:
     current, former = gateway.link_key, gateway.former_link_key
     keys = [key.get_secret_value() for key in (former, current) if key]  # the last one signs
     return Signer(keys, salt=f"codepipeline/{purpose}", key_derivation="hmac", digest_method=hashlib.sha256)
@@ -107,12 +107,12 @@ def _decode(text: bytes) -> bytes:
         raise ValueError(str(error)) from None
 
 
-def form_token(gateway: Gateway, nonce: str, link: str) -> str:
+def form_token(gateway: StoredGateway, nonce: str, link: str) -> str:
     """The token in a form of the link's page; it is valid only together with the cookie that holds `nonce`."""
     return _signer(gateway, "form").get_signature(f"{nonce}:{link}").decode()
 
 
-def is_form_token(gateway: Gateway, given: str, nonce: str, link: str) -> bool:
+def is_form_token(gateway: StoredGateway, given: str, nonce: str, link: str) -> bool:
     """Whether `form_token` created the given token for this nonce and link; compared in constant time."""
     signer = _signer(gateway, "form")
     is_plain = bool(nonce) and len(given) <= LONGEST and given.isascii()

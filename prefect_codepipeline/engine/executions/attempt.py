@@ -15,12 +15,12 @@ from pydantic import BaseModel, ValidationError
 from prefect_codepipeline.actions.artifacts.storing import fetch_tree
 from prefect_codepipeline.actions.type_registry import Provider
 from prefect_codepipeline.actions.work import InputTree
-from prefect_codepipeline.blocks.pipeline_definition import MASK
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, CodePipelineError
 from prefect_codepipeline.model.definition.conditions import RuleOutcome
 from prefect_codepipeline.model.record.facts import ActionFinished
 from prefect_codepipeline.model.records import ErrorDetails
+from prefect_codepipeline.model.stored.definition import MASK
 from prefect_codepipeline.model.validation import problems_of
 from prefect_codepipeline.prefect_api.runs import AnyLogger, RunState, ended_state
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from prefect_codepipeline.actions.registry import providers
-from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition, document_name
-from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.errors import PipelineNotFoundException
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.stored.definition import StoredDefinition, document_name
+from prefect_codepipeline.model.stored.settings import StoredSettings
 from prefect_codepipeline.prefect_api.block_documents import (
     block_of,
     create_block,
@@ -23,6 +22,9 @@ from prefect_codepipeline.prefect_api.block_documents import (
 )
 from prefect_codepipeline.prefect_api.client import PAGE
 from prefect_codepipeline.prefect_api.internals import save_anonymously
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 
 
 def claim_version(declaration: PipelineDeclaration) -> UUID | None:
@@ -35,29 +37,29 @@ def keep_unnamed(declaration: PipelineDeclaration) -> UUID:
     return save_anonymously(_block(declaration))
 
 
-def read_definition_block(definition_id: str | UUID) -> PipelineDefinition:
+def read_definition_block(definition_id: str | UUID) -> StoredDefinition:
     """The definition with that block id. Raises `PipelineNotFoundException`."""
-    found = find_block_by_id(PipelineDefinition, definition_id)
+    found = find_block_by_id(StoredDefinition, definition_id)
     if found is None:
         raise PipelineNotFoundException(f"the definition {definition_id} was deleted from Prefect")
     return found
 
 
-def find_version(pipeline_name: str, version: int) -> tuple[UUID, PipelineDefinition] | None:
+def find_version(pipeline_name: str, version: int) -> tuple[UUID, StoredDefinition] | None:
     """One version of a pipeline and its block's id, or None if there is none."""
-    document = find_document(PipelineDefinition, document_name(pipeline_name, version))
-    return (UUID(document["id"]), block_of(PipelineDefinition, document)) if document else None
+    document = find_document(StoredDefinition, document_name(pipeline_name, version))
+    return (UUID(document["id"]), block_of(StoredDefinition, document)) if document else None
 
 
 def pipeline_names() -> list[str]:
     """The names of all pipelines that have a definition."""
-    firsts = list_documents(PipelineDefinition, {"like_": "-v1"})
+    firsts = list_documents(StoredDefinition, {"like_": "-v1"})
     return sorted({document["data"]["pipeline_name"] for document in firsts})
 
 
 def definition_documents(pipeline_name: str) -> list[dict[str, Any]]:
     """The block documents of all versions of a pipeline, as returned by Prefect's API."""
-    found = list_documents(PipelineDefinition, {"like_": f"{slug(pipeline_name)}-v"})
+    found = list_documents(StoredDefinition, {"like_": f"{slug(pipeline_name)}-v"})
     versions = re.compile(re.escape(slug(pipeline_name)) + r"-v\d+")
     return [document for document in found if versions.fullmatch(document["name"])]
 
@@ -65,11 +67,11 @@ def definition_documents(pipeline_name: str) -> list[dict[str, Any]]:
 def updated_since(versions: Mapping[str, int]) -> list[str]:
     """The names of the pipelines that have a newer definition than the given version."""
     following = {document_name(name, version + 1): name for name, version in versions.items()}
-    found = list_documents(PipelineDefinition, {"any_": sorted(following)}) if following else []
+    found = list_documents(StoredDefinition, {"any_": sorted(following)}) if following else []
     return sorted(following[document["name"]] for document in found)
 
 
-def newest_version(pipeline_name: str, at_least: int = 1) -> tuple[UUID, PipelineDefinition]:
+def newest_version(pipeline_name: str, at_least: int = 1) -> tuple[UUID, StoredDefinition]:
     """The newest version of a pipeline and its block's id.
 
     Args:
@@ -89,30 +91,34 @@ def newest_version(pipeline_name: str, at_least: int = 1) -> tuple[UUID, Pipelin
     return newest
 
 
-def read_definitions(versions: Mapping[str, int]) -> list[PipelineDefinition]:
+def read_definitions(versions: Mapping[str, int]) -> list[StoredDefinition]:
     """The given versions of pipelines, secrets included; `versions` is by pipeline name. Takes only a few requests."""
     names = [document_name(name, version) for name, version in sorted(versions.items())]
-    found: dict[str, PipelineDefinition] = {}
+    found: dict[str, StoredDefinition] = {}
     for start in range(0, len(names), PAGE):
         wanted = {"any_": names[start : start + PAGE]}
-        for document in list_documents(PipelineDefinition, wanted, with_secrets=True):
-            found[document["name"]] = block_of(PipelineDefinition, document)
+        for document in list_documents(StoredDefinition, wanted, with_secrets=True):
+            found[document["name"]] = block_of(StoredDefinition, document)
     return [found[name] for name in names if name in found]
 
 
-def settings_of(pipeline_name: str, settings_id: str | None = None) -> PipelineSettings:
+def settings_of(pipeline_name: str, settings_id: str | None = None) -> StoredSettings:
     """The block with that id if one is given, else the pipeline's own block, else `default`, else default values.
 
     Raises:
         MissingBlock: the block is invalid; the message names the fields.
     """
     if settings_id:
-        found = find_block_by_id(PipelineSettings, settings_id)
+        found = find_block_by_id(StoredSettings, settings_id)
     else:
-        found = find_block(PipelineSettings, slug(pipeline_name), "default")
-    return found or PipelineSettings()
+        found = find_block(StoredSettings, slug(pipeline_name), "default")
+    return found or StoredSettings()
 
 
 def _block(declaration: PipelineDeclaration) -> PipelineDefinition:
+    # Both import Prefect, which reading a definition does without.
+    from prefect_codepipeline.actions.registry import providers
+    from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
+
     secret_keys = {str(kind): provider.secrets for kind, provider in providers().items()}
     return PipelineDefinition.of(declaration, secret_keys)

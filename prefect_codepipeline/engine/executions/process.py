@@ -13,7 +13,6 @@ from prefect.exceptions import Abort
 from prefect_codepipeline.actions.artifacts.storing import load_artifact_store
 from prefect_codepipeline.actions.work import CancellationToken
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.engine.executions.definitions import settings_of
 from prefect_codepipeline.engine.executions.gate import Visit
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
@@ -28,6 +27,7 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.model.record.folding import Folding
 from prefect_codepipeline.model.record.state import ExecutionState, StageState
+from prefect_codepipeline.model.stored.settings import StoredSettings
 
 FactT = TypeVar("FactT", bound=Fact)
 # The keys of the facts by which others end what this process does: `StopRequested` and `ProcessReplaced`.
@@ -92,7 +92,7 @@ class Execution:
             return self._folding.facts
 
     @cached_property
-    def settings(self) -> PipelineSettings:
+    def settings(self) -> StoredSettings:
         return settings_of(self.declaration.name, self.state.pinned.settings_id)
 
     @cached_property

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from prefect_codepipeline.engine.executions.process import Execution, TakenOver
 from prefect_codepipeline.errors import CodePipelineError
-from prefect_codepipeline.prefect_api.runs import show_stopping
+from prefect_codepipeline.prefect_api.flow_runs import show_stopping
 
 CHECK_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_STOP_SECONDS") or 1.0)
 _logger = logging.getLogger(__name__)

@@ -21,7 +21,6 @@ from pydantic import SecretStr
 
 from prefect_codepipeline import __version__
 from prefect_codepipeline.blocks.event_webhook import EventWebhook, key_of
-from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.engine.executions.follower import Follower
 from prefect_codepipeline.engine.executions.pause import read_retry_after
 from prefect_codepipeline.engine.executions.process import Execution
@@ -34,6 +33,7 @@ from prefect_codepipeline.model.definition.declaration import PipelineDeclaratio
 from prefect_codepipeline.model.record.events import StateChange
 from prefect_codepipeline.model.record.facts import AnyFact, NotificationSent
 from prefect_codepipeline.model.record.notification_rules import NotificationRule
+from prefect_codepipeline.model.stored.settings import StoredSettings
 from prefect_codepipeline.prefect_api.block_documents import load_block
 from prefect_codepipeline.prefect_api.runs import AnyLogger, run_logger
 
@@ -207,7 +207,7 @@ class EventSender(Outbox[StateChange, Answer]):
 
 
 def senders_of(
-    settings: PipelineSettings,
+    settings: StoredSettings,
     declaration: PipelineDeclaration,
     facts: Sequence[AnyFact],
     write: Write,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from prefect_codepipeline.blocks.gateway import Gateway
-from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.engine.approvals.links import load_gateway
 from prefect_codepipeline.engine.executions.definitions import read_definition_block, settings_of
@@ -25,6 +23,8 @@ from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned, NotificationSent
 from prefect_codepipeline.model.record.state import ExecutionState
+from prefect_codepipeline.model.stored.gateway import StoredGateway
+from prefect_codepipeline.model.stored.settings import StoredSettings
 from prefect_codepipeline.model.views.page import execution_page
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.ui import run_url
@@ -63,7 +63,7 @@ class Reporter(Follower):
 
 
 def notifiers_of(
-    settings: PipelineSettings, facts: list[AnyFact], on_posted: Callable[[NotificationSent], object]
+    settings: StoredSettings, facts: list[AnyFact], on_posted: Callable[[NotificationSent], object]
 ) -> list[Notifier]:
     """One notifier for each Slack channel in the settings; for a channel that cannot be used, a warning is logged."""
     channels = {name: (_channel(name), wants) for name, wants in wants_of(settings).items()}
@@ -112,7 +112,7 @@ def _channel(name: str) -> SlackChannel | None:
     return channel
 
 
-def _gateway() -> Gateway | None:
+def _gateway() -> StoredGateway | None:
     """The gateway through which approvals can be decided from Slack, or None."""
     try:
         return load_gateway()

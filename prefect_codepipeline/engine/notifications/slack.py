@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.notifications.outbox import Outbox
@@ -23,6 +22,7 @@ from prefect_codepipeline.model.approvals.standing import sentence_of, standing_
 from prefect_codepipeline.model.record.events import StateChange
 from prefect_codepipeline.model.record.facts import AnyFact, NotificationSent
 from prefect_codepipeline.model.record.state import ExecutionState
+from prefect_codepipeline.model.stored.gateway import StoredGateway
 from prefect_codepipeline.model.views.slack_message import (
     Message,
     approval_reply,
@@ -67,7 +67,7 @@ class Notifier(Outbox[tuple[str, Message], Sent]):
         channel: SlackChannel,
         facts: list[AnyFact],
         on_posted: Callable[[NotificationSent], object],
-        gateway: Gateway | None = None,
+        gateway: StoredGateway | None = None,
         wants: Wants = EVERYTHING,
     ) -> None:
         super().__init__("codepipeline-slack", _logger)
@@ -239,7 +239,7 @@ class Notifier(Outbox[tuple[str, Message], Sent]):
 
 
 def _approvals_of(
-    state: ExecutionState, run_url: str | None, channel: SlackChannel, gateway: Gateway | None
+    state: ExecutionState, run_url: str | None, channel: SlackChannel, gateway: StoredGateway | None
 ) -> dict[str, Message]:
     replies = {}
     for _, action in state.actions:

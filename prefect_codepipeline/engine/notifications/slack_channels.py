@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import shlex
 
-from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.engine.approvals.links import approval_link, sign
 from prefect_codepipeline.errors import MissingBlock
 from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.record.facts import ApprovalRequested
 from prefect_codepipeline.model.record.state import ExecutionState
+from prefect_codepipeline.model.stored.gateway import StoredGateway
 from prefect_codepipeline.model.views.slack_message import Ways
 from prefect_codepipeline.prefect_api.block_documents import block_of, find_block, list_documents
 
@@ -44,7 +44,7 @@ def _command(name: str) -> str:
 
 
 def ways_to_decide(
-    state: ExecutionState, request: ApprovalRequested, channel: SlackChannel, gateway: Gateway | None
+    state: ExecutionState, request: ApprovalRequested, channel: SlackChannel, gateway: StoredGateway | None
 ) -> Ways:
     """The ways in which the readers of a channel can decide an approval."""
     if gateway is None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.model.record.events import StateChange
 from prefect_codepipeline.model.record.notification_rules import (
     NotificationRule,
     channels_of_approvals,
     is_of_approval,
 )
+from prefect_codepipeline.model.stored.settings import StoredSettings
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Wants:
 EVERYTHING = Wants()
 
 
-def wants_of(settings: PipelineSettings) -> dict[str, Wants]:
+def wants_of(settings: StoredSettings) -> dict[str, Wants]:
     """What each channel of a pipeline receives, by the name of its block; the default channel comes first."""
     rules = [rule for rule in settings.notifications if rule.slack_channel]
     names = [settings.slack_channel, *(rule.slack_channel for rule in rules)]

@@ -23,7 +23,7 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.model.record.state import ConditionState, ExecutionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.prefect_api.runs import end_run
+from prefect_codepipeline.prefect_api.flow_runs import end_run
 
 # The user who cancels or retries in Prefect, which does not say who it was.
 PREFECT_USER = "Prefect UI or API"

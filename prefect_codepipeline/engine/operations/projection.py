@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.engine.executions.definitions import (
     newest_version,
     pipeline_names,
@@ -21,6 +20,7 @@ from prefect_codepipeline.engine.executions.definitions import (
 from prefect_codepipeline.engine.executions.lookup import TAG, find_runs, pipeline_tag
 from prefect_codepipeline.engine.operations.schedules import wanted_schedules
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.prefect_api.block_documents import count_blocks
 from prefect_codepipeline.prefect_api.client import call, call_all, client
 
@@ -55,12 +55,12 @@ def project(declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL
 def count_of_everything() -> str:
     """A text that changes when a definition or a deployment is created or deleted; two short requests."""
     _, deployments = call("POST", "/deployments/count", _DEPLOYMENTS)
-    return f"{count_blocks(PipelineDefinition)} {deployments}"
+    return f"{count_blocks(StoredDefinition)} {deployments}"
 
 
 def deployed_definitions(
-    known: Mapping[tuple[str, int], PipelineDefinition] | None = None,
-) -> list[PipelineDefinition]:
+    known: Mapping[tuple[str, int], StoredDefinition] | None = None,
+) -> list[StoredDefinition]:
     """The definitions of all deployed pipelines in their deployed versions, by name, with secrets.
 
     Args:

@@ -19,7 +19,7 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.model.definition.declaration import RetryMode
 from prefect_codepipeline.model.record.facts import ProcessStarted, RetryRequested
 from prefect_codepipeline.model.record.state import ExecutionState, StageState
-from prefect_codepipeline.prefect_api.runs import schedule_again
+from prefect_codepipeline.prefect_api.flow_runs import schedule_again
 
 
 def retry_stage_execution(

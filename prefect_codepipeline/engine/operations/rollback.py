@@ -5,8 +5,6 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-rollback.html
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.lookup import (
@@ -24,7 +22,7 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.model.record.artifacts import Inherited
 from prefect_codepipeline.model.record.facts import TriggerType
 from prefect_codepipeline.model.record.state import ExecutionState
-from prefect_codepipeline.prefect_api.client import client
+from prefect_codepipeline.prefect_api.flow_runs import create_flow_run
 
 _PAGE = 50
 
@@ -87,19 +85,18 @@ def start_rollback(
     """Create the execution of a rollback; its id. The same idempotency key creates only one."""
     state = target.state
     assert state, "the target of a rollback has started"
-    run = client().create_flow_run_from_deployment(
-        UUID(str(target.run["deployment_id"])),
-        parameters={"variables": state.pinned.variables, "source_revisions": {}},
-        idempotency_key=idempotency_key,
-        labels={
+    return create_flow_run(
+        target.run["deployment_id"],
+        {"variables": state.pinned.variables, "source_revisions": {}},
+        {
             "codepipeline.started-by": detail,
             "codepipeline.trigger-type": trigger_type,
             "codepipeline.definition": state.pinned.definition_id,
             "codepipeline.rollback-target": target.id,
             "codepipeline.rollback-stage": stage_name,
         },
+        idempotency_key,
     )
-    return str(run.id)
 
 
 def latest_success(pipeline_name: str, stage_name: str, version: int, not_this: str) -> KnownExecution | None:

@@ -7,11 +7,7 @@ created in Prefect's UI has no variable; it exists only as long as the deploymen
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
-
-from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from typing import TYPE_CHECKING, Any
 
 from prefect_codepipeline.errors import ValidationException
 from prefect_codepipeline.model.names import slug
@@ -24,6 +20,11 @@ from prefect_codepipeline.prefect_api.variables import (
     read_variable,
     variables_with_tags,
 )
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
 _TAG = "codepipeline-schedule"
 
@@ -90,6 +91,8 @@ def wanted_schedules(pipeline_name: str, there: list[dict[str, Any]]) -> list[De
         pipeline_name: the pipeline.
         there: the deployment's current schedules; a paused one stays paused.
     """
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+
     own = {schedule.rule: schedule for schedule in schedules_of(pipeline_name)}
     active = {each["slug"]: bool(each["active"]) for each in there}
     others = [
@@ -135,6 +138,9 @@ def _copy_to_deployment(deployment: dict[str, Any], schedule: Schedule) -> None:
 
 
 def _as_prefect_schedule(schedule: Schedule, active: bool = True) -> DeploymentScheduleCreate:
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+
     read = read_expression(schedule.expression)
     converted: CronSchedule | IntervalSchedule
     if isinstance(read, Cron):

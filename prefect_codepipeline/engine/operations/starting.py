@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from prefect_codepipeline.engine.executions.definitions import newest_version
-from prefect_codepipeline.engine.executions.lookup import check_limit
+from prefect_codepipeline.engine.executions.lookup import TAG, check_limit
 from prefect_codepipeline.engine.operations.projection import FLOW_NAME, source_actions
 from prefect_codepipeline.errors import PipelineNotFoundException, ValidationException
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import TriggerType
-from prefect_codepipeline.prefect_api.client import call, client
+from prefect_codepipeline.prefect_api.client import api_url, call, call_all
+from prefect_codepipeline.prefect_api.flow_runs import create_flow_run
 
 
 def start_pipeline_execution(
@@ -43,18 +44,17 @@ def start_pipeline_execution(
     declaration = definition.masked()
     check_start(declaration, variables, source_revisions)
     check_limit(name, declaration.execution_mode)
-    run = client().create_flow_run_from_deployment(
-        UUID(deployment["id"]),
-        parameters={"variables": dict(variables), "source_revisions": dict(source_revisions)},
-        # All pipelines are deployments of one flow, and Prefect's keys are unique for each flow.
-        idempotency_key=f"{name}/{client_request_token}" if client_request_token else str(uuid4()),
-        labels={
+    return create_flow_run(
+        deployment["id"],
+        {"variables": dict(variables), "source_revisions": dict(source_revisions)},
+        {
             "codepipeline.started-by": started_by,
             "codepipeline.definition": str(definition_id),
             **({"codepipeline.trigger-type": trigger_type} if trigger_type else {}),
         },
+        # All pipelines are deployments of one flow, and Prefect's keys are unique for each flow.
+        f"{name}/{client_request_token}" if client_request_token else str(uuid4()),
     )
-    return str(run.id)
 
 
 def check_start(
@@ -74,10 +74,16 @@ def find_deployment(name: str) -> dict[str, Any]:
     status, body = call("GET", f"/deployments/name/{FLOW_NAME}/{name}", expected=(404,))
     if status == 404:
         raise PipelineNotFoundException(
-            f"there is no pipeline {name!r} at {client().api_url}; deploy one with: codepipeline deploy FILE"
+            f"there is no pipeline {name!r} at {api_url()}; deploy one with: codepipeline deploy FILE"
         )
     deployment: dict[str, Any] = body
     return deployment
+
+
+def list_deployments() -> list[dict[str, Any]]:
+    """Every deployed pipeline by name: `name`, `version`, `updated`."""
+    found = call_all("/deployments/filter", {"deployments": {"tags": {"all_": [TAG]}}, "sort": "NAME_ASC"})
+    return [{key: item[key] for key in ("name", "version", "updated")} for item in found]
 
 
 def _mistakes_in_variables(declaration: PipelineDeclaration, given: Mapping[str, str]) -> Iterator[str]:

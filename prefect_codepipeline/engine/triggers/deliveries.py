@@ -12,7 +12,6 @@ from prefect_codepipeline.actions.git.changed_files import Look, complete
 from prefect_codepipeline.actions.git.places import Connections
 from prefect_codepipeline.actions.git.source import find_named_connection
 from prefect_codepipeline.blocks.git_connection import GitConnection, kind_of_host
-from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.record import utc_now
@@ -25,6 +24,7 @@ from prefect_codepipeline.engine.triggers.webhook_signatures import check_sender
 from prefect_codepipeline.errors import ActionFailed, MissingBlock, PipelineNotFoundException, WebhookRefused
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.payloads import Delivery, PayloadError, host_of, read_payload
+from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.model.triggers.git_event import GitEvent, GitHost
 from prefect_codepipeline.model.triggers.matching import CODECOMMIT, Decision, GitPlace, git_places
 from prefect_codepipeline.model.triggers.webhook_delivery import (
@@ -53,9 +53,9 @@ class Endpoint:
 class Definitions:
     """The definitions of deployed pipelines. A version never changes, so each is read only once."""
 
-    known: dict[tuple[str, int], PipelineDefinition] = field(default_factory=dict)
+    known: dict[tuple[str, int], StoredDefinition] = field(default_factory=dict)
 
-    def read(self) -> list[PipelineDefinition]:
+    def read(self) -> list[StoredDefinition]:
         """The current definition of every deployed pipeline."""
         found = deployed_definitions(self.known)
         self.known = {(each.pipeline_name, each.version): each for each in found}
@@ -209,7 +209,7 @@ def _trigger_all(taken: TakenDelivery, definitions: Definitions) -> list[EventRe
 class _Reader:
     """A pipeline that reads repositories through the connections of a delivery."""
 
-    definition: PipelineDefinition
+    definition: StoredDefinition
     places: tuple[GitPlace, ...]
 
     def of(self, event: GitEvent) -> list[GitPlace]:
@@ -226,7 +226,7 @@ def _is_of(place: GitPlace, event: GitEvent) -> bool:
 
 
 def _readers(
-    taken: TakenDelivery, definitions: list[PipelineDefinition], known: Connections
+    taken: TakenDelivery, definitions: list[StoredDefinition], known: Connections
 ) -> Iterator[_Reader]:
     for definition in definitions:
         # The endpoint of a pipeline starts only that pipeline.

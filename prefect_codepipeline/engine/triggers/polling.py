@@ -24,10 +24,10 @@ from prefect_codepipeline.actions.git.failures import failure_of
 from prefect_codepipeline.actions.git.places import Connections
 from prefect_codepipeline.actions.git.process import Access, GitError, git_processes
 from prefect_codepipeline.blocks.git_poll_state import GitPollState
-from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.engine.operations.projection import deployed_definitions
 from prefect_codepipeline.engine.triggers.triggering import Triggered, trigger
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 from prefect_codepipeline.model.triggers.matching import GitPlace, git_places, is_polled
 from prefect_codepipeline.prefect_api.block_documents import field_problems, find_block, save_block
@@ -46,7 +46,7 @@ _CLAIM = "codepipeline-poll-"
 class Reader:
     """A pipeline that reads a repository, with the places of the source actions that read it."""
 
-    definition: PipelineDefinition
+    definition: StoredDefinition
     places: tuple[GitPlace, ...]
 
 

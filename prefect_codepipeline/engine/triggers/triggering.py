@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
 from prefect_codepipeline.errors import (
     ConcurrentPipelineExecutionsLimitExceededException,
     PipelineNotFoundException,
     ValidationException,
 )
+from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 from prefect_codepipeline.model.triggers.matching import Decision, Way, decide
 
@@ -45,7 +45,7 @@ class Triggered:
 
 
 def trigger(
-    definition: PipelineDefinition,
+    definition: StoredDefinition,
     event: GitEvent,
     way: Way,
     token: str,

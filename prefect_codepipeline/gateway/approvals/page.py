@@ -19,7 +19,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.engine.approvals.decision import (
     SUMMARY_LENGTH,
     Answer,
@@ -41,6 +40,7 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.gateway.threads import PAGES, UPDATES, in_thread
 from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.approver import Approver
+from prefect_codepipeline.model.stored.gateway import StoredGateway
 from prefect_codepipeline.model.web_links import web_link
 from prefect_codepipeline.prefect_api.client import within
 
@@ -160,7 +160,7 @@ def _decide(request: Request, link: str, form: dict[str, str]) -> Response:
 
 def _approval_page(
     request: Request,
-    gateway: Gateway,
+    gateway: StoredGateway,
     target: ApprovalTarget,
     view: ApprovalView,
     status: int,
@@ -190,13 +190,13 @@ def _approval_page(
     return response
 
 
-def _is_from_our_page(request: Request, gateway: Gateway, link: str, form: dict[str, str]) -> bool:
+def _is_from_our_page(request: Request, gateway: StoredGateway, link: str, form: dict[str, str]) -> bool:
     is_ours = is_form_token(gateway, form.get("form_token", ""), request.cookies.get(_COOKIE, ""), link)
     # Browsers without this header are protected by the form token and the cookie.
     return is_ours and request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
 
 
-def _gateway() -> Gateway:
+def _gateway() -> StoredGateway:
     gateway = load_gateway()
     if gateway is None:
         raise MissingBlock("the gateway's block was deleted; restart the gateway")

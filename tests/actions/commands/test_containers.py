@@ -20,8 +20,8 @@ from prefect_codepipeline.actions.commands.containers import (
 from prefect_codepipeline.actions.commands.processes import Script
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import InputTree
-from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 
 IMAGE = "localhost/bb:latest"

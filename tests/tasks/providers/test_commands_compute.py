@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from prefect_codepipeline.actions.registry import ActionContext, get_provider
 from prefect_codepipeline.actions.work import InputTree, OutputTree
-from prefect_codepipeline.blocks.pipeline_settings import ActionSettings
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration, ActionTypeId
 
 TYPE = {"category": "Compute", "owner": "AWS", "provider": "Commands", "version": "1"}

@@ -1,0 +1,57 @@
+"""Settings that a pipeline definition has no key for: where actions run, and which blocks they use."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from prefect_codepipeline.model.approvals.policy import AWS_POLICY, EVERYWHERE, ApprovalPolicy
+from prefect_codepipeline.model.definition.action_settings import ActionOverride, ActionSettings
+from prefect_codepipeline.model.record.notification_rules import NotificationRule
+from prefect_codepipeline.model.stored.content import BlockContent
+
+
+class StoredSettings(BlockContent):
+    """Where the actions of a pipeline run, where its artifacts are stored, and where it sends notifications."""
+
+    block_name: ClassVar[str] = "PipelineSettings"
+    block_slug: ClassVar[str] = "pipeline-settings"
+
+    defaults: ActionSettings = Field(
+        default_factory=ActionSettings, description="The settings for every action of the pipeline."
+    )
+    overrides: dict[str, ActionOverride] = Field(
+        default_factory=dict,
+        description="Different settings for a stage ('Build') or an action ('Build/Test'); those of the action take precedence.",
+    )
+    artifact_store: str | None = Field(
+        None,
+        description="Name of the ArtifactStore block; if empty, the block 'default', else a local folder.",
+    )
+    slack_channel: str | None = Field(
+        None, description="Name of the SlackChannel block for notifications; no notifications if empty."
+    )
+    notifications: list[NotificationRule] = Field(
+        default_factory=list,
+        description="Which events are sent to which Slack channel or URL, in addition to those for `slack_channel`.",
+    )
+
+    approvals: dict[str, ApprovalPolicy] = Field(
+        default_factory=dict,
+        description="Who may approve, for an action ('Prod/Ok'), a stage ('Prod') or everywhere ('*'). Only the most "
+        "specific policy counts. Without a policy, AWS's rules apply.",
+    )
+
+    def approval_policy(self, stage_name: str, action_name: str) -> ApprovalPolicy:
+        """The policy of one approval: that of its action, else its stage, else the pipeline, else AWS's."""
+        names = (f"{stage_name}/{action_name}", stage_name, EVERYWHERE)
+        return next((self.approvals[name] for name in names if name in self.approvals), AWS_POLICY)
+
+    def for_action(self, stage_name: str, action_name: str) -> ActionSettings:
+        """The settings of one action: the defaults, changed by its stage's override, then by its own."""
+        changes: dict[str, object] = {}
+        for name in (stage_name, f"{stage_name}/{action_name}"):
+            if override := self.overrides.get(name):
+                changes |= override.model_dump(exclude_none=True)
+        return self.defaults.model_copy(update=changes)
