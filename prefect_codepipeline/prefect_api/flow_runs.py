@@ -14,7 +14,9 @@ def create_flow_run(
     deployment_id: str, parameters: dict[str, Any], labels: dict[str, str], idempotency_key: str | None
 ) -> str:
     """Create a run of a deployment, to start now; its id. The same idempotency key creates only one."""
-    body = {"parameters": parameters, "labels": labels, "idempotency_key": idempotency_key}
+    # Without one of the caller's, a key of its own: a request that is sent again must not start the pipeline twice.
+    key = idempotency_key or str(uuid4())
+    body = {"parameters": parameters, "labels": labels, "idempotency_key": key}
     return str(call("POST", f"/deployments/{deployment_id}/create_flow_run", body)[1]["id"])
 
 
