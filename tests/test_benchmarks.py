@@ -180,6 +180,14 @@ def test_later_actions_are_compared_with_earlier_ones() -> None:
     assert benchmark("scale").lateness(starts) == pytest.approx(2.0)
 
 
+def test_the_longest_pipeline_is_within_the_limits() -> None:
+    from prefect_codepipeline.model.validation import validate
+
+    declared = benchmark("scale").many(50)
+    assert sum(len(stage.actions) for stage in declared.stages) == 1000
+    assert [problem for problem in validate(declared) if problem.severity == "error"] == []
+
+
 def test_every_benchmark_exists_and_prints_its_help() -> None:
     names = list(benchmark("run_all").BENCHMARKS)
     for name in names:
