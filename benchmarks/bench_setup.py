@@ -19,6 +19,7 @@ HOOK = Path(__file__).resolve().parent / "trace_hook"
 BIN = Path(sys.executable).parent
 DEADLINE_SECONDS = 180.0
 
+PYTHON_PATH = os.environ.get("PYTHONPATH")
 PREFECT_VARIABLES = ("PREFECT_API_URL", "PREFECT_PROFILE")
 
 
@@ -28,15 +29,14 @@ def prepare(home: str, trace: Path | None = None) -> None:
     sys.path[:0] = [str(TESTS / "plugin"), str(TESTS / "support")]
     paths = [str(HOOK)] if trace else []
     os.environ.update(
-        PYTHONPATH=os.pathsep.join(
-            filter(None, [*paths, str(TESTS / "plugin"), os.environ.get("PYTHONPATH")])
-        ),
+        PYTHONPATH=os.pathsep.join(filter(None, [*paths, str(TESTS / "plugin"), PYTHON_PATH])),
         PREFECT_CODEPIPELINE_HOME=f"{home}/set-up",
         PREFECT_CODEPIPELINE_ARTIFACTS=f"{home}/artifacts",
         PREFECT_LOGGING_LEVEL="ERROR",
     )
     for name in PREFECT_VARIABLES:
         os.environ.pop(name, None)
+    os.environ.pop("CODEPIPELINE_TRACE", None)  # of a set-up before
     if trace:
         trace.mkdir()
         os.environ["CODEPIPELINE_TRACE"] = str(trace)

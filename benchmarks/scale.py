@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from itertools import pairwise
+from typing import Any
 
 from bench_setup import action, leave, pipeline, set_up, until
 from results import record
@@ -38,12 +39,7 @@ def run(stages: int) -> list[float]:
     from prefect_codepipeline.engine.executions.lookup import read_execution
     from prefect_codepipeline.prefect_api.client import flow_run
 
-    def stage(number: int) -> list[dict[str, object]]:
-        category = "Source" if number == 0 else "Test"
-        orders = range(ACTIONS) if number else range(1)
-        return [action(f"A{order}", order + 1, category) for order in orders]
-
-    deploy_pipeline(pipeline("long", {f"S{number}": stage(number) for number in range(stages + 1)}))
+    deploy_pipeline(many(stages))
     execution_id = start_pipeline_execution("long", {}, {}, "bench")
     # Its facts are read once, at the end: reading thousands of them again and again would delay the server.
     ended = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -52,7 +48,16 @@ def run(stages: int) -> list[float]:
     assert state, "it ran"
     if state.status != "Succeeded":
         raise SystemExit(f"the execution ended as {state.status}")
-    return sorted(each.started.at.timestamp() for _, each in state.actions if each.started)[1:]
+    return sorted(each.started.at.timestamp() for _, each in state.actions if each.started)
+
+
+def many(stages: int) -> Any:
+    """The pipeline: stages of 20 actions, one after another."""
+
+    def stage(number: int) -> list[dict[str, Any]]:
+        return [action(f"A{order}", order, "Test" if number else "Source") for order in range(1, ACTIONS + 1)]
+
+    return pipeline("long", {f"S{number}": stage(number) for number in range(stages)})
 
 
 def lateness(starts: list[float]) -> float:

@@ -81,6 +81,21 @@ def at_least(found: list[Any], count: int) -> list[Any] | None:
     return found if len(found) >= count else None
 
 
+def test_a_set_up_after_a_traced_one_is_not_traced(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib, sys, bench_setup\n"
+        "bench_setup.prepare(sys.argv[1], pathlib.Path(sys.argv[1]) / 'trace')\n"
+        "assert 'trace_hook' in os.environ['PYTHONPATH']\n"
+        "bench_setup.prepare(sys.argv[1])\n"
+        "print(os.environ['PYTHONPATH'], 'CODEPIPELINE_TRACE' in os.environ)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS)}
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    paths = os.pathsep.join([str(ROOT / "tests" / "plugin"), str(BENCHMARKS)])
+    assert done.stdout.strip() == f"{paths} False"
+
+
 # Who, in which thread, what, when it began (ms), and whether the execution waited for it.
 SEQUENCE = [
     ("worker", "MainThread", "POST /work_pools/codepipeline/get_scheduled_flow_runs", 0, False),
@@ -178,6 +193,14 @@ def test_later_actions_are_compared_with_earlier_ones() -> None:
     for number in range(400):
         starts.append(starts[-1] + (0.1 if number < 200 else 0.2))
     assert benchmark("scale").lateness(starts) == pytest.approx(2.0)
+
+
+def test_the_longest_pipeline_is_within_the_limits() -> None:
+    from prefect_codepipeline.model.validation import validate
+
+    declared = benchmark("scale").many(50)
+    assert sum(len(stage.actions) for stage in declared.stages) == 1000
+    assert [problem for problem in validate(declared) if problem.severity == "error"] == []
 
 
 def test_every_benchmark_exists_and_prints_its_help() -> None:
