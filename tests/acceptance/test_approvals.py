@@ -124,7 +124,7 @@ def test_decided_at_the_command_line(world: Any, waiting: Any, verb: str, status
     assert "from the terminal" in known.state.stage("S1").action("Ok").summary
 
 
-def test_the_first_decision_counts_and_the_second_is_told_so(world: Any, waiting: Any) -> None:
+def test_the_first_decision_counts_and_the_second_learns_so(world: Any, waiting: Any) -> None:
     token = open_approval(waiting.state).token
     put_approval_result(waiting.id, token, "Rejected", "first")
 
@@ -212,7 +212,7 @@ def test_an_approval_beside_other_actions_is_asked_for_at_once_and_awaited_after
     assert world.ran() == ["Source/Src", "S1/Work", "S1/After"]
 
 
-def test_an_approval_keeps_its_stage_and_a_retry_asks_anew(world: Any) -> None:
+def test_an_approval_keeps_its_stage_and_a_retry_asks_again(world: Any) -> None:
     approval = {**world.action("Ok", 1, "Approval"), "timeoutInMinutes": 30}
     first = world.start(world.declare([approval], executionMode="QUEUED"))
     asked = open_approval(world.suspended(first).state)

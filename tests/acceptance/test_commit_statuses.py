@@ -115,7 +115,7 @@ def test_a_token_that_may_not_is_said_in_the_runs_log_and_holds_nothing_up(
     assert f"'{CONNECTION}'" in said[0]
 
 
-def test_a_host_that_was_away_is_told_the_end(world: Any, declare: Any, host: GitHostServer) -> None:
+def test_a_host_that_was_away_gets_the_end(world: Any, declare: Any, host: GitHostServer) -> None:
     host.refuse(2, 503)
 
     known = world.ended(world.start(declare([world.action("Test")])))

@@ -277,7 +277,7 @@ def test_the_last_word_of_a_process_that_was_lost_is_no_second_death(world: Any)
 
 
 @pytest.mark.parametrize("state", [Pending(), Crashed()], ids=lambda state: state.name)
-def test_a_run_whose_worker_died_before_it_began_is_taken_anew(world: Any, state: Any) -> None:
+def test_a_run_whose_worker_died_before_it_began_is_taken_again(world: Any, state: Any) -> None:
     deploy_pipeline(world.declare([world.action("Work")]))
     deployment_id = UUID(find_deployment(world.name)["id"])
     run = client().create_flow_run_from_deployment(deployment_id, parameters={}, state=state)

@@ -191,7 +191,7 @@ def _form_token(page: httpx.Response) -> str:
     return found[1]
 
 
-def test_of_twenty_people_at_buttons_and_links_one_decides_and_all_are_told_who(
+def test_of_twenty_people_at_buttons_and_links_one_decides_and_all_learn_who(
     world: Any, slack: Any, gateway: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -396,7 +396,7 @@ def test_a_browser_on_a_phone_decides_by_the_buttons_and_not_by_enter(
     assert world.ended(known.id).status == "Succeeded"
 
 
-def test_a_gateway_that_is_killed_loses_nothing_and_its_log_tells_no_secret(
+def test_a_gateway_that_is_killed_loses_nothing_and_its_log_has_no_secret(
     world: Any, slack_server: Any, tmp_path: Path
 ) -> None:
     configure(world, slack_server, {"*": ApprovalPolicy(quorum=2)})
@@ -448,7 +448,7 @@ def test_a_gateway_that_is_killed_loses_nothing_and_its_log_tells_no_secret(
     assert "Traceback" not in text
 
 
-def test_up_starts_the_gateway_when_it_is_told_to_and_ends_it(prefect_server: str) -> None:
+def test_up_starts_the_gateway_when_it_is_asked_to_and_ends_it(prefect_server: str) -> None:
     from prefect_codepipeline.deployments.local import embedded
 
     url = embedded.up(gateway=True).gateway_url

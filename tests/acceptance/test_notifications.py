@@ -89,7 +89,7 @@ def test_rules_send_approvals_failures_and_events_their_own_ways(
     assert slack_server.problems == event_receiver.problems == []
 
 
-def test_what_ends_an_execution_from_outside_is_told(
+def test_what_ends_an_execution_from_outside_is_reported(
     world: Any, slack_server: Any, event_receiver: Any
 ) -> None:
     configure(world, slack_server, event_receiver)

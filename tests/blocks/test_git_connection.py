@@ -75,7 +75,7 @@ def test_a_name_cannot_leave_its_place(template, repository):
         GitConnection(url_template=template).repository_url(repository)
 
 
-def test_an_owner_that_is_asked_for_and_missing_is_told():
+def test_an_owner_that_is_asked_for_and_missing_is_reported():
     connection = GitConnection(url_template="https://example.com/{Owner}/{Repo}")
 
     with pytest.raises(ValueError, match="'app' has no owner, but"):

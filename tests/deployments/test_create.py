@@ -79,7 +79,7 @@ def test_a_pipeline_is_created_updated_and_left_alone(name: str) -> None:
     assert first[1].masked().stages[1].actions[0].commands == ["make"]
 
 
-def test_a_deployment_that_is_missing_or_old_is_made_anew_by_reconcile(name: str) -> None:
+def test_a_deployment_that_is_missing_or_old_is_created_again_by_reconcile(name: str) -> None:
     memory: Memory = {}
     old = f"{name}.old"
     deploy_pipeline(declare(name))
@@ -124,7 +124,7 @@ def _block(name: str) -> str:
     return document_name(name, 1)
 
 
-def test_of_two_who_deploy_at_once_one_wins_and_the_other_is_told(name: str) -> None:
+def test_of_two_who_deploy_at_once_one_wins_and_the_other_learns_so(name: str) -> None:
     deploy_pipeline(declare(name))
 
     def attempt(number: int) -> str:

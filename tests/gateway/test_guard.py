@@ -38,7 +38,7 @@ def guarded(rate: RateLimit, largest: int = 100) -> Starlette:
     return Starlette(routes=[Route("/x/{secret}", _echo, methods=["POST"])], middleware=[guard])
 
 
-def test_a_source_that_asks_too_often_is_told_when_to_come_back() -> None:
+def test_a_source_that_asks_too_often_learns_when_to_come_back() -> None:
     app = guarded(RateLimit(2, 0.1, clock=lambda: 0.0))
 
     answers = [ask(app, "POST", "/x/1") for _ in range(3)]

@@ -107,7 +107,7 @@ def test_histories_with_nothing_in_common_are_compared_whole(repository: Any) ->
     assert read(repository, replace(push(head, before), branch="other")).changed_files == ("a",)
 
 
-def test_a_commit_that_is_not_there_is_told(repository: Any) -> None:
+def test_a_commit_that_is_not_there_is_reported(repository: Any) -> None:
     repository.commit(a="1")
 
     with pytest.raises(ActionFailed, match="is not a commit, tag or branch") as failure:
@@ -122,7 +122,7 @@ def test_more_files_than_are_looked_at_are_cut(repository: Any, monkeypatch: pyt
     assert read(repository, push(head, base)).changed_files == ("b", "c")
 
 
-def test_a_look_that_runs_out_of_time_is_told(repository: Any) -> None:
+def test_a_look_that_runs_out_of_time_is_reported(repository: Any) -> None:
     head = repository.commit(a="1")
     access = Access(str(repository.path), "")
 

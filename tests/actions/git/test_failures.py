@@ -116,5 +116,5 @@ def test_each_complaint_is_one_sentence_with_a_code(text, code, sentence):
         ("fatal: couldn't find remote ref refs/heads/x", False),
     ],
 )
-def test_damage_is_told_from_what_the_remote_says(text, expected):
+def test_damage_is_recognized_by_what_the_remote_says(text, expected):
     assert damaged(text) is expected

@@ -312,7 +312,7 @@ def test_a_repository_that_the_host_does_not_have(git_host, make_source_context)
     assert failure.value.code == "ConfigurationError"
 
 
-def test_git_is_told_of_when_it_is_missing(repository, make_source_context, monkeypatch, tmp_path):
+def test_git_is_reported_when_it_is_missing(repository, make_source_context, monkeypatch, tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/env").symlink_to(shutil.which("env"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
@@ -339,7 +339,9 @@ def test_the_token_opens_the_repository_and_shows_nowhere(
 
 
 @pytest.mark.parametrize("token", [None, "wr0ng-t0ken"])
-def test_refused_access_is_told_without_the_token(token, repository, git_host, make_source_context, caplog):
+def test_refused_access_is_reported_without_the_token(
+    token, repository, git_host, make_source_context, caplog
+):
     git_host.token = TOKEN
     caplog.set_level(logging.DEBUG)
 
@@ -453,7 +455,7 @@ def test_a_local_repository_of_somebody_else_is_read(repository, make_source_con
         pytest.param(lambda mirror: _remove(mirror, 5), id="half of the objects gone"),
     ],
 )
-def test_a_damaged_mirror_is_made_anew(damage, repository, git_cache, make_source_context):
+def test_a_damaged_mirror_is_created_again(damage, repository, git_cache, make_source_context):
     for number in range(3):
         repository.commit(f"Change {number}", **{f"{number}.txt": f"{number}\n"})
     read(make_source_context(), repository.path)

@@ -65,7 +65,7 @@ def test_a_missing_name_names_the_command_that_makes_it(name, prefect_server):
         find_connection(name)
 
 
-def test_two_connections_of_one_arn_are_told(save):
+def test_two_connections_of_one_arn_are_reported(save):
     save("one", url_template="/srv/{Repo}", connection_arn=ARN)
     save("two", url_template="/srv/{Repo}", connection_arn=ARN)
 

@@ -103,7 +103,7 @@ def test_commands_have_their_shell_too(pipeline: str) -> None:
     assert (done.returncode, done.stdout.splitlines()) == (0, ["hello", "Code"])
 
 
-def test_a_person_at_a_terminal_is_told_why_it_failed(pipeline: str) -> None:
+def test_a_person_at_a_terminal_learns_why_it_failed(pipeline: str) -> None:
     typed = talk([pipeline, "Build"], "echo $((40 + 2))", "42")
 
     assert "Work/Build of execution" in typed

@@ -226,7 +226,7 @@ def test_a_parameter_without_value_is_asked_for_by_its_name() -> None:
     assert asked == ["Secret (parameter, String: the token)"]
 
 
-def test_what_is_made_tells_where_it_came_from() -> None:
+def test_what_is_made_says_where_it_came_from() -> None:
     _, template = evaluate("[!Ref AWS::NoValue, !If [IsProd, {a: 1}, {b: 2}]]")
 
     assert template.origins["[0].b"] == "Value[1].Fn::If[2].b"

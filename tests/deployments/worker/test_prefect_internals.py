@@ -161,7 +161,7 @@ def test_what_is_read_of_the_worker_is_there(name: str) -> None:
     assert f"self.{name}" in source, f"BaseWorker has no {name} any more: {WORKER_FIELDS[name]}"
 
 
-def test_a_configuration_tells_its_usual_command() -> None:
+def test_a_configuration_knows_its_usual_command() -> None:
     command = BaseJobConfiguration._base_flow_run_command()
     assert command.endswith("prefect flow-run execute"), (
         "BaseJobConfiguration._base_flow_run_command tells another command: every run would be started by it, "

@@ -31,7 +31,7 @@ def decision(by: str) -> ApprovalDecided:
     return ApprovalDecided(at=NOW, token="t", status="Approved", by=by)
 
 
-def test_the_first_write_of_a_key_wins_and_the_second_is_told(record: RecordOf) -> None:
+def test_the_first_write_of_a_key_wins_and_the_second_learns_so(record: RecordOf) -> None:
     assert record.write(decision("first"))
     assert not record.write(decision("second"))
     assert record.get("approval-t-decision") == decision("first")

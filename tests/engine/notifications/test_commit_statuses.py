@@ -1,4 +1,4 @@
-"""Hosts are told the newest of an execution, in their own way, by a token that goes nowhere else."""
+"""Hosts are sent the newest of an execution, in their own way, by a token that goes nowhere else."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def standing(
     return state
 
 
-class Told:
+class Reports:
     """The status sender of one pipeline, and its warnings."""
 
     def __init__(self, declaration: PipelineDeclaration, caplog: pytest.LogCaptureFixture) -> None:
@@ -135,10 +135,10 @@ class Told:
 
 
 @pytest.fixture
-def teller(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Told]:
+def sender(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Reports]:
     monkeypatch.setattr(pause, "FIRST_SECONDS", 0.3)
     caplog.set_level(logging.DEBUG)
-    return lambda connection, **more: Told(declare(connection, **more), caplog)
+    return lambda connection, **more: Reports(declare(connection, **more), caplog)
 
 
 @pytest.mark.parametrize(
@@ -150,66 +150,66 @@ def teller(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) ->
         ("bitbucket", "acme/site", ["INPROGRESS", "SUCCESSFUL"]),
     ],
 )
-def test_each_host_is_told_in_its_own_way(
-    save: Any, teller: Any, host: GitHostServer, kind: str, repository: str, states: list[str]
+def test_each_host_is_asked_in_its_own_way(
+    save: Any, sender: Any, host: GitHostServer, kind: str, repository: str, states: list[str]
 ) -> None:
-    told = teller(save(kind))
+    reports = sender(save(kind))
     named = repository.replace("%2F", "/")
 
-    told.says(repository=named)
-    told.says("Succeeded", repository=named)
-    told.ends()
+    reports.says(repository=named)
+    reports.says("Succeeded", repository=named)
+    reports.ends()
 
     assert [(k, r, c, b["state"]) for k, r, c, b in host.statuses] == [
         (kind, repository, COMMIT, state) for state in states
     ]
     assert host.problems == []
-    assert told.warnings == []
+    assert reports.warnings == []
     assert RUN_URL in str(host.statuses[-1])
 
 
-def test_bitbuckets_app_password_goes_with_its_user(save: Any, teller: Any, host: GitHostServer) -> None:
-    told = teller(save("bitbucket", username=USERNAME))
+def test_bitbuckets_app_password_goes_with_its_user(save: Any, sender: Any, host: GitHostServer) -> None:
+    reports = sender(save("bitbucket", username=USERNAME))
 
-    told.says()
+    reports.says()
 
     assert [body["state"] for *_, body in host.statuses] == ["INPROGRESS"]
 
 
-def test_what_is_told_already_is_not_told_again(save: Any, teller: Any, host: GitHostServer) -> None:
-    told = teller(save("github"))
+def test_a_status_that_was_sent_is_not_sent_again(save: Any, sender: Any, host: GitHostServer) -> None:
+    reports = sender(save("github"))
 
     for _ in range(3):
-        told.says()
-    told.ends()
+        reports.says()
+    reports.ends()
 
     assert len(host.statuses) == 1
 
 
-def test_gitlabs_refusal_of_a_state_it_has_is_no_trouble(save: Any, teller: Any, host: GitHostServer) -> None:
+def test_gitlabs_refusal_of_a_state_it_has_is_no_trouble(save: Any, sender: Any, host: GitHostServer) -> None:
     name = save("gitlab")
     for _ in range(2):  # as two processes of one execution
-        told = teller(name)
-        told.says()
-        told.ends()
+        reports = sender(name)
+        reports.says()
+        reports.ends()
 
-    assert told.warnings == []
+    assert reports.warnings == []
     assert len(host.statuses) == 1
     assert host.attempts == 2
 
 
 @pytest.mark.parametrize("code", [401, 403, 404])
 def test_a_token_that_may_not_is_said_once(
-    save: Any, teller: Any, host: GitHostServer, code: int, caplog: Any
+    save: Any, sender: Any, host: GitHostServer, code: int, caplog: Any
 ) -> None:
     host.refuse(10, code)
-    told = teller(save("github"))
+    reports = sender(save("github"))
 
-    told.says()
-    told.says("Succeeded")
-    told.ends()
+    reports.says()
+    reports.says("Succeeded")
+    reports.ends()
 
-    (warning,) = told.warnings
+    (warning,) = reports.warnings
     assert "'statuses-github'" in warning
     assert "Commit statuses: Read and write" in warning
     assert host.attempts == 1
@@ -225,41 +225,41 @@ def test_a_token_that_may_not_is_said_once(
     ],
 )
 def test_what_passes_is_tried_again_and_the_newest_wins(
-    save: Any, teller: Any, host: GitHostServer, code: int, headers: dict[str, str]
+    save: Any, sender: Any, host: GitHostServer, code: int, headers: dict[str, str]
 ) -> None:
     host.refuse(2, code, **headers)
-    told = teller(save("github"))
+    reports = sender(save("github"))
 
-    told.says()
-    told.says("Failed")
-    told.ends()
+    reports.says()
+    reports.says("Failed")
+    reports.ends()
 
     assert [body["state"] for *_, body in host.statuses] == ["failure"]
-    assert len(told.warnings) == 1
+    assert len(reports.warnings) == 1
 
 
 def test_a_host_that_stays_away_holds_nobody_up(
-    save: Any, teller: Any, host: GitHostServer, caplog: Any
+    save: Any, sender: Any, host: GitHostServer, caplog: Any
 ) -> None:
     host.stop()
-    told = teller(save("github"))
+    reports = sender(save("github"))
 
-    told.says()
+    reports.says()
 
-    assert told.ends(seconds=0.5) < 1.5
+    assert reports.ends(seconds=0.5) < 1.5
     assert TOKEN not in caplog.text
 
 
-def test_the_token_does_not_follow_a_redirect(save: Any, teller: Any, host: GitHostServer) -> None:
+def test_the_token_does_not_follow_a_redirect(save: Any, sender: Any, host: GitHostServer) -> None:
     host.refuse(1, 307, Location=f"{host.address}/elsewhere")
-    told = teller(save("github"))
+    reports = sender(save("github"))
 
-    told.says()
-    told.ends()
+    reports.says()
+    reports.ends()
 
     assert host.elsewhere == []
     assert host.attempts == 1
-    assert "redirects are not followed" in told.warnings[0]
+    assert "redirects are not followed" in reports.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -273,24 +273,24 @@ def test_the_token_does_not_follow_a_redirect(save: Any, teller: Any, host: GitH
         pytest.param({"api_url": None, "url_template": "/srv/github/{Repo}"}, id="a local repository"),
     ],
 )
-def test_nobody_is_told(save: Any, teller: Any, host: GitHostServer, fields: dict[str, Any]) -> None:
-    told = teller(save("github", **fields))
+def test_no_status_is_sent(save: Any, sender: Any, host: GitHostServer, fields: dict[str, Any]) -> None:
+    reports = sender(save("github", **fields))
 
-    told.says()
-    told.ends()
+    reports.says()
+    reports.ends()
 
     assert host.attempts == 0
-    assert told.warnings == []
+    assert reports.warnings == []
 
 
-def test_a_token_that_fits_no_header_is_not_quoted(save: Any, teller: Any, caplog: Any) -> None:
-    told = teller(save("github", token=f"{TOKEN}\nX: y"))
+def test_a_token_that_fits_no_header_is_not_quoted(save: Any, sender: Any, caplog: Any) -> None:
+    reports = sender(save("github", token=f"{TOKEN}\nX: y"))
 
-    told.says()
-    told.ends(0.2)
+    reports.says()
+    reports.ends(0.2)
 
     assert TOKEN not in caplog.text
-    assert "'statuses-github'" in told.warnings[0]
+    assert "'statuses-github'" in reports.warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_events_arrive_in_order_as_eventbridge_writes_them_and_signed(
     assert event_receiver.requests[0].headers["host"] == f"127.0.0.1:{event_receiver.port}"
 
 
-def test_only_what_the_rules_name_is_told(event_receiver: Any, sender: Any) -> None:
+def test_only_what_the_rules_name_is_sent(event_receiver: Any, sender: Any) -> None:
     rule = NotificationRule(event_types=("codepipeline-pipeline-stage-execution-*",), event_webhook="audit")
     tell(sender(rule=rule), EVENTS)
 
@@ -202,7 +202,7 @@ def test_redirects_are_not_followed(event_receiver: Any, sender: Any, caplog: An
     assert "redirects are not followed" in caplog.text
 
 
-def test_a_receiver_that_is_away_is_told_when_it_is_back(event_receiver: Any, sender: Any) -> None:
+def test_a_receiver_that_is_away_gets_its_events_when_it_is_back(event_receiver: Any, sender: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     one = sender(url=f"http://127.0.0.1:{port}/")
@@ -231,7 +231,7 @@ def test_a_slow_receiver_holds_nobody_longer_than_the_flush(
     assert "6 events could not be sent in time" in caplog.text
 
 
-def test_what_is_left_when_a_process_leaves_the_next_one_tells(
+def test_what_is_left_when_a_process_leaves_the_next_one_sends(
     event_receiver: Any, sender: Any, caplog: Any
 ) -> None:
     record: list[NotificationSent] = []
@@ -247,7 +247,7 @@ def test_what_is_left_when_a_process_leaves_the_next_one_tells(
     assert "in time" not in caplog.text
 
 
-def test_after_a_kill_the_next_process_tells_again_with_the_same_ids(
+def test_after_a_kill_the_next_process_sends_again_with_the_same_ids(
     event_receiver: Any, sender: Any
 ) -> None:
     record: list[NotificationSent] = []

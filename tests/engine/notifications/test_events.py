@@ -115,15 +115,15 @@ def names(events: list[dict[str, Any]]) -> list[str]:
 @pytest.fixture(scope="module")
 def ids(prefect_server: str) -> dict[str, str]:
     """Executions by what became of them. All are told first: the server takes 5 s to write events down."""
-    tellers = {
+    senders = {
         "two processes": _two_processes,
         "killed": _killed,
         "from outside": _from_outside,
         "no server": _no_server,
     }
-    executions = {name: str(uuid4()) for name in tellers}
-    for name, teller in tellers.items():
-        teller(executions[name])
+    executions = {name: str(uuid4()) for name in senders}
+    for name, sender in senders.items():
+        sender(executions[name])
     return {**executions, "followed": _followed()}
 
 
@@ -171,7 +171,7 @@ def _followed() -> str:
     return execution.id
 
 
-def test_each_process_tells_what_happened_since_the_last_one_left(ids: dict[str, str]) -> None:
+def test_each_process_sends_what_happened_since_the_last_one_left(ids: dict[str, str]) -> None:
     events = received(ids["two processes"], 8)
 
     assert names(events) == FIRST + SECOND
@@ -186,11 +186,11 @@ def test_each_process_tells_what_happened_since_the_last_one_left(ids: dict[str,
     }
 
 
-def test_after_a_kill_the_next_process_tells_again_and_the_server_keeps_one(ids: dict[str, str]) -> None:
+def test_after_a_kill_the_next_process_sends_again_and_the_server_keeps_one(ids: dict[str, str]) -> None:
     assert names(received(ids["killed"], 8)) == FIRST + SECOND
 
 
-def test_what_no_process_tells_is_told_from_outside(ids: dict[str, str]) -> None:
+def test_what_no_process_sends_is_sent_from_outside(ids: dict[str, str]) -> None:
     assert names(received(ids["from outside"], 5)) == SECOND
 
 

@@ -128,7 +128,7 @@ def test_each_channel_gets_the_events_of_its_rule(channels: Any) -> None:
     assert told.slack.problems == []
 
 
-def test_an_event_is_told_once_whoever_tells(channels: Any) -> None:
+def test_an_event_is_sent_once_whichever_process_sends_it(channels: Any) -> None:
     told = channels({"C0OPS": [f"{ID}stage-execution-*"]})
     told.tell(WAITING)
     told.tell(WAITING)
@@ -208,7 +208,7 @@ def test_text_from_outside_mentions_nobody(channels: Any) -> None:
     assert "planted-secret" not in str(told.slack.history)
 
 
-def test_events_that_came_while_slack_was_away_are_told_by_the_next_process(channels: Any) -> None:
+def test_events_that_came_while_slack_was_away_are_sent_by_the_next_process(channels: Any) -> None:
     told = channels({"C0OPS": [f"{ID}stage-execution-*"]})
     told.slack.refuse(1, 429, "ratelimited", **{"Retry-After": "60"})
     told.tell(WAITING)

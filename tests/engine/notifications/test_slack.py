@@ -274,7 +274,7 @@ def test_an_approval_that_was_decided_while_slack_was_away_is_not_asked_for(
     assert [method for method, _ in slack.history] == ["chat.postMessage"]
 
 
-def test_a_failure_that_was_retried_while_slack_was_away_is_still_told(
+def test_a_failure_that_was_retried_while_slack_was_away_is_still_reported(
     slack: Any, channel: SlackChannel, wait_for: Any
 ) -> None:
     slack.away = True
@@ -478,7 +478,7 @@ CLOSED = {
 
 
 @pytest.mark.parametrize("how", CLOSED)
-def test_the_reply_that_asked_tells_what_became_of_it_once(slack: Any, notify: Any, how: str) -> None:
+def test_the_reply_that_asked_says_what_became_of_it_once(slack: Any, notify: Any, how: str) -> None:
     asked = notify(WAITING)
     approval = next(fact for fact in asked if fact.subject == "approval:t1")
 
@@ -496,7 +496,7 @@ def test_the_reply_that_asked_tells_what_became_of_it_once(slack: Any, notify: A
     assert len(edits) == 1
 
 
-def test_what_was_never_asked_in_slack_is_not_told_there_as_decided(
+def test_what_was_never_asked_in_slack_is_not_shown_there_as_decided(
     slack: Any, notify: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     posted = notify(CLOSED["decided"])

@@ -229,7 +229,7 @@ def test_what_is_older_than_a_month_is_kept_no_longer(site: Site) -> None:
     drop_old(now + timedelta(days=100))
 
 
-def test_who_asks_for_pull_requests_is_told_when_nobody_tells_of_them(site: Site) -> None:
+def test_who_asks_for_pull_requests_learns_when_no_webhook_reports_them(site: Site) -> None:
     name = site.deploy(pullRequest=[{"events": ["OPEN"]}])
     declaration = newest_version(name)[1].masked()
 
@@ -376,7 +376,7 @@ def test_what_a_gateway_left_behind_is_dealt_with_by_the_next(
     assert site.starts(name) == [("WebhookV2", site.name, COMMIT)]
 
 
-def test_while_prefect_is_away_the_host_is_told_so_and_nothing_that_was_taken_is_lost(site: Site) -> None:
+def test_while_prefect_is_away_the_host_learns_so_and_nothing_that_was_taken_is_lost(site: Site) -> None:
     name = site.deploy()
     server = json.loads((Path(os.environ["PREFECT_CODEPIPELINE_HOME"]) / "state.json").read_text())["server"][
         "pid"

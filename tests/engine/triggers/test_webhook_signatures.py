@@ -68,7 +68,7 @@ def test_who_knows_the_secret_is_let_in(host: Any, headers: dict[str, str]) -> N
         ("git", {}, "has no signature"),
     ],
 )  # fmt: skip
-def test_others_are_refused_and_no_secret_is_told(host: Any, headers: dict[str, str], message: str) -> None:
+def test_others_are_refused_and_no_secret_is_shown(host: Any, headers: dict[str, str], message: str) -> None:
     with pytest.raises(WebhookRefused, match=message) as caught:
         check_sender(host, GITHUBS, headers, BODY)
 

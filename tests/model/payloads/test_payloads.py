@@ -142,7 +142,7 @@ def test_a_merge_request_on_gitlab(name: str, event: Any, merged: bool) -> None:
     assert (found.commit, found.base, found.changed_files) == (B, None, None)
 
 
-def test_one_request_of_bitbucket_tells_of_several_pushes() -> None:
+def test_one_request_of_bitbucket_reports_several_pushes() -> None:
     branch, tag = read("bitbucket-push", "repo:push").events
 
     assert (branch.branch, branch.commit, branch.base, branch.changed_files) == ("main", B, A, None)
@@ -161,7 +161,7 @@ def test_a_pull_request_on_bitbucket_names_its_commit_by_twelve_digits() -> None
     assert (merged.event, merged.merged) == ("CLOSED", True)
 
 
-def test_gitea_is_told_by_its_own_headers_though_it_sends_githubs_too() -> None:
+def test_gitea_is_recognized_by_its_own_headers_though_it_sends_githubs_too() -> None:
     event = only("gitea-push", "push")
 
     assert (event.host, event.server, event.delivery) == ("gitea", "git.example.com", "d1")

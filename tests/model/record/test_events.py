@@ -302,7 +302,7 @@ def test_facts_added_one_by_one_give_the_same_events() -> None:
     )
 
 
-def test_a_fact_of_a_clock_that_goes_slow_is_told_after_those_written_before() -> None:
+def test_a_fact_of_a_clock_that_goes_slow_is_published_after_those_written_before() -> None:
     known = facts("pin\nenter Deploy\nstop")
     known[2] = known[2].model_copy(update={"at": NOW})
 
@@ -326,7 +326,7 @@ def test_the_detail_of_a_pipeline_event() -> None:
     }
 
 
-def test_why_it_was_stopped_is_told() -> None:
+def test_why_it_was_stopped_is_reported() -> None:
     stopping = events_of("e1", DECLARATION, facts("pin\nstop"))[-1]
 
     assert stopping.detail["stop-execution-comments"] == "wrong branch"
@@ -410,7 +410,7 @@ def test_the_whole_event_of_a_failed_action_is_as_eventbridge_delivers_it() -> N
     }
 
 
-def test_artifacts_that_are_not_in_s3_are_told_by_their_name() -> None:
+def test_artifacts_that_are_not_in_s3_are_named() -> None:
     known = facts(SOURCE)
     known[4] = known[4].model_copy(update={"output_artifacts": [APP]})
 
@@ -422,7 +422,7 @@ def test_artifacts_that_are_not_in_s3_are_told_by_their_name() -> None:
     assert ended.detail["execution-result"] == {}
 
 
-def test_configurations_are_told_to_nobody() -> None:
+def test_configurations_are_published_nowhere() -> None:
     changes = events_of("e1", DECLARATION, facts(SOURCE + "enter Deploy\nstart Deploy/Web"))
 
     assert "s3cr3t" not in repr(changes)

@@ -195,7 +195,7 @@ def test_a_link_that_is_none_is_left_out() -> None:
         ),
     ],
 )  # fmt: skip
-def test_which_commits_are_told(state: ExecutionState, commits: dict[str, str]) -> None:
+def test_which_commits_are_reported(state: ExecutionState, commits: dict[str, str]) -> None:
     assert commits_to_report(state) == commits
 
 
@@ -230,7 +230,7 @@ def test_each_host_has_its_words(kind: HostKind, words: list[str]) -> None:
     assert [body_of(kind, CommitStatus("c", state, "d"))["state"] for state in states] == words
 
 
-def test_gitlab_is_told_that_it_runs_only_once() -> None:
+def test_gitlab_learns_that_it_runs_only_once() -> None:
     first, second = (body_of("gitlab", CommitStatus("c", "pending", text)) for text in ("one", "two"))
 
     assert first == second

@@ -154,7 +154,7 @@ def test_exit_0_ends_the_session_and_the_log_says_what_was_not_run(make_context,
     ]
 
 
-def test_output_variables_come_from_the_shell_and_missing_ones_are_told(make_context, records):
+def test_output_variables_come_from_the_shell_and_missing_ones_are_reported(make_context, records):
     result = run(
         make_context("export VERSION=1.2.3", "NOTES='a\nb\n'", outputVariables=["VERSION", "NOTES", "GONE"])
     )

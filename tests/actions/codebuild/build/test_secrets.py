@@ -122,7 +122,7 @@ def test_secrets_of_aws_are_read_whole_by_key_by_stage_and_by_version(aws):
         (secret("a:b:c:d:e"), "variable 'V': 'a:b:c:d:e' is not of the form", "ConfigurationError"),
     ],
 )
-def test_what_aws_does_not_have_is_told(aws, wanted, message, code):
+def test_what_aws_does_not_have_is_reported(aws, wanted, message, code):
     client = aws("secretsmanager")
     for name, value in {"plain": {"SecretString": "text"}, "bytes": {"SecretBinary": b"\xff\x00"}}.items():
         if not client.list_secrets(Filters=[{"Key": "name", "Values": [name]}])["SecretList"]:
@@ -188,7 +188,7 @@ def test_the_worker_s_environment_serves(monkeypatch):
         (secret("prod/db::AWSPREVIOUS"), "requests a version"),
     ],
 )
-def test_what_the_environment_does_not_have_is_told(monkeypatch, wanted, message):
+def test_what_the_environment_does_not_have_is_reported(monkeypatch, wanted, message):
     monkeypatch.setenv("CODEBUILD_SECRET_PROD_DB", '{"user": "ada"}')
 
     with pytest.raises(ActionFailed, match=message) as failed:
@@ -233,7 +233,7 @@ def test_blocks_and_variables_of_prefect_serve(prefect_server):
         (secret("no/where"), "there is no Secret block 'no-where'; create it"),
     ],
 )
-def test_what_prefect_does_not_have_is_told(prefect_server, wanted, message):
+def test_what_prefect_does_not_have_is_reported(prefect_server, wanted, message):
     with pytest.raises(ActionFailed, match=message) as failed:
         resolve_secrets([wanted], PREFECT)
     assert failed.value.code == "ConfigurationError"

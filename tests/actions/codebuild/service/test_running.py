@@ -141,7 +141,7 @@ def test_moto_runs_a_build_and_nothing_is_left_in_the_bucket(aws, make_context, 
     assert keys(aws) == []
 
 
-def test_a_project_that_is_not_there_is_told(aws, make_context, source):
+def test_a_project_that_is_not_there_is_reported(aws, make_context, source):
     with pytest.raises(
         ActionFailed, match="no CodeBuild project 'nobody' in us-east-1; correct ProjectName"
     ) as failed:
@@ -237,7 +237,7 @@ def test_inputs_go_up_overrides_are_asked_for_and_outputs_come_back(
     assert keys(aws) == []
 
 
-def test_the_log_and_the_phases_are_told_as_they_come(codebuild, make_context, source, caplog):
+def test_the_log_and_the_phases_are_shown_as_they_come(codebuild, make_context, source, caplog):
     caplog.set_level(logging.INFO)
     states = iter(
         [
@@ -366,7 +366,7 @@ def test_a_service_that_fails_for_a_while_is_asked_again(codebuild, make_context
     assert f"Could not read the state of build {ID}, will retry" in caplog.text
 
 
-def test_who_may_not_start_a_build_is_told(codebuild, make_context, source):
+def test_who_may_not_start_a_build_is_reported(codebuild, make_context, source):
     del codebuild.answers["StartBuild"]
 
     with pytest.raises(
