@@ -16,7 +16,7 @@ from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.record.facts import StageExecutionStatus
 from prefect_codepipeline.model.record.state import StageState
 from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.prefect_api.internals import run_as
+from prefect_codepipeline.prefect_api.subflow_engine import run_as
 from prefect_codepipeline.tasks.action import run_action
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ SEAM = (
     "deployments/worker/prefect_internals.py",
     "deployments/worker/prefect_engine.py",
     "prefect_codepipeline/prefect_api/internals.py",
+    "prefect_codepipeline/prefect_api/subflow_engine.py",
 )
 
 # Module, name, its parameters (None: a class whose constructor is not called here), and what breaks without it.
@@ -175,6 +177,22 @@ def test_a_configuration_takes_what_the_worker_has_read() -> None:
     source = inspect.getsource(BaseJobConfiguration)
     assert "client.read_flow(" in source, "the flow of each run is read twice"
     assert "self._base_environment()" in source, "all of Prefect's settings are written out for each run"
+
+
+def test_a_subflow_that_runs_already_is_taken_by_the_engine() -> None:
+    from prefect import flow_engine
+
+    initialize = inspect.getsource(flow_engine.FlowRunEngine.initialize_run)
+    assert "self.flow_run = self.create_flow_run(self.client)" in initialize, (
+        "each stage costs a request more"
+    )
+    assert "self.begin_run()" in inspect.getsource(flow_engine.FlowRunEngine.start), (
+        "each stage costs a request more"
+    )
+    names = re.findall(r"engine\.(\w+)", inspect.getsource(flow_engine.run_flow_sync))
+    assert names == ["start", "is_running", "run_context", "call_flow_fn", "state", "result"], (
+        "Prefect runs a flow in another way; `run_as` must do so too"
+    )
 
 
 def test_a_block_can_be_saved_without_a_name() -> None:
