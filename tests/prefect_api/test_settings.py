@@ -272,7 +272,12 @@ def guarded_server(tmp_path: Path) -> Iterator[str]:
     }
     kept = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     command = [sys.executable, "-m", "prefect_codepipeline.deployments.local.server_process", str(port)]
-    process = subprocess.Popen(command, env={**kept, **guards}, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env={**kept, **guards}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    assert process.stdin
+    process.stdin.write("the database is there\n")
+    process.stdin.close()
     url = f"http://127.0.0.1:{port}/api"
     try:
         until(lambda: is_healthy(url), 120)
