@@ -17,6 +17,7 @@ from prefect.exceptions import TerminationSignal
 from prefect_codepipeline.actions.registry import providers
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import newest_version, read_definition_block
+from prefect_codepipeline.engine.executions.gate_state import Visit
 from prefect_codepipeline.engine.executions.lookup import check_limit_before
 from prefect_codepipeline.engine.executions.process import Execution, claim_process, set_current_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
@@ -82,6 +83,8 @@ def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> 
         can_suspend=run.deployment_id is not None,
         started=_started(run),
     )
+    if process.process > 1 and f"process-{process.process - 1}-ended" not in {fact.key for fact in facts}:
+        execution.refresh()  # the process before may have written facts until it was replaced
     _repair_after_earlier_process(execution, facts, run.run_count)
     set_current_execution(execution)
     # The lease is taken first and released last: without it reconcile treats this process as dead. Next comes the watch
@@ -108,7 +111,7 @@ def enter_stage(execution: Execution, stage_name: str) -> bool:
     stage = execution.state.stage(stage_name)
     if stage.entered:
         return True
-    if execution.look_for_stop():
+    if execution.state.stop:  # looked for after the last group, and again before the first one of this stage
         return False
     if not execution.has_passed(stage) and not _pass_gate(execution, stage_name):
         return False
@@ -132,7 +135,7 @@ def _pass_gate(execution: Execution, stage_name: str) -> bool:
     return entered
 
 
-def _is_wait_over(execution: Execution, visit: gate.Visit) -> bool:
+def _is_wait_over(execution: Execution, visit: Visit) -> bool:
     """Whether the run, just suspended, must be resumed at once. It enters after that: a suspended run must not hold a lock."""
     current = gate.read_gates(visit.pipeline).gate(visit)
     return (
@@ -143,7 +146,7 @@ def _is_wait_over(execution: Execution, visit: gate.Visit) -> bool:
     )
 
 
-def _reason_to_wait(visit: gate.Visit) -> str:
+def _reason_to_wait(visit: Visit) -> str:
     gates = gate.read_gates(visit.pipeline)
     where = f"to enter stage {visit.stage!r}"
     inbound = gates.transition(visit.stage, "Inbound")

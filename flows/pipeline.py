@@ -105,7 +105,7 @@ def run_segment(execution: Execution, stage_name: str, segment: Segment) -> tupl
     stage = execution.state.stage(stage_name)
     members = (*segment.approvals, *chain(*segment.groups))
     if not all(stage.action(action.name).status == "Succeeded" for action in members):
-        if execution.state.stop:
+        if execution.look_for_stop():
             abandon_approvals(execution, stage_name)
             return outcome_of(execution, stage_name, members)
         for approval in segment.approvals:

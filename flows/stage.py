@@ -9,7 +9,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from prefect_codepipeline.engine.executions.process import Execution, current_execution
+from prefect_codepipeline.engine.executions.process import Execution, OutcomeUnknown, current_execution
 from prefect_codepipeline.model.definition.execution_modes import MAX_PARALLEL_ACTIONS
 from prefect_codepipeline.model.definition.plan import Group, Segment, cut_into_segments
 from prefect_codepipeline.model.names import slug
@@ -57,7 +57,11 @@ def run_subflow(
 
 
 def outcome_of(execution: Execution, stage_name: str, group: Group) -> tuple[StageExecutionStatus, str]:
-    """The status that a group of actions gives its stage, and the reason. A stop request takes precedence."""
+    """The status that a group of actions gives its stage, and the reason. A stop request takes precedence.
+
+    Raises:
+        OutcomeUnknown: an action has neither succeeded nor ended otherwise, because its facts could not be written.
+    """
     state = execution.state.stage(stage_name)
     actions = [state.action(action.name) for action in group]
     if stop := execution.state.stop:
@@ -68,6 +72,9 @@ def outcome_of(execution: Execution, stage_name: str, group: Group) -> tuple[Sta
     for action in actions:
         if action.status == "Abandoned":
             return "Stopped", f"action {action.name!r} of stage {stage_name!r} was abandoned"
+    for action in actions:
+        if action.status != "Succeeded":
+            raise OutcomeUnknown(f"the end of action {action.name!r} of stage {stage_name!r} is not recorded")
     return "Succeeded", ""
 
 

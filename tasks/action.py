@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from uuid import uuid4
 
 from prefect import task
@@ -31,7 +31,7 @@ from prefect_codepipeline.engine.executions.attempt import (
     reason_of,
     task_state_of,
 )
-from prefect_codepipeline.engine.executions.process import Execution, TakenOver, current_execution
+from prefect_codepipeline.engine.executions.process import Execution, current_execution
 from prefect_codepipeline.engine.executions.progress import ProgressReport
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
@@ -102,7 +102,7 @@ def _attempt(
         # An action whose variables cannot be resolved fails, and every failed action needs a started fact.
         started = execution.write(_start_fact(resolved, identity))
     if started.action_execution_id != identity["action_execution_id"]:
-        raise TakenOver("another process has started this action")
+        _end_what_another_process_started(execution, identity, started)
     configuration = configuration_of(provider, f"action {action.name!r}", resolved.configuration)
     get_run_logger().info("Action %r of stage %r started", action.name, stage.name)
     context = make_context(execution, stage.name, resolved, identity["action_execution_id"], scratch)
@@ -114,6 +114,17 @@ def _attempt(
         )
     context.check()
     return _success(result, _store_outputs(execution, resolved, result))
+
+
+def _end_what_another_process_started(
+    execution: Execution, identity: dict[str, Any], started: ActionStarted
+) -> NoReturn:
+    """Raise `TakenOver` if that process is the next one; the end of an interrupted action if it is an earlier one."""
+    execution.look_for_stop()
+    identity["action_execution_id"] = started.action_execution_id
+    raise ActionFailed(
+        "another process started it; what it had done by then is not known", code="InternalError"
+    )
 
 
 def _identity(stage: StageState, known: ActionState) -> dict[str, Any]:

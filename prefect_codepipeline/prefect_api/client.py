@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 PAGE = 200  # the largest page of Prefect's API
 BUSY_SECONDS = 20.0
 AWAY_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_AWAY_SECONDS") or 90.0)
-# Prefect's client waits that many times as long: it sends each request up to six times.
-_TIMES = 6
+# An execution waits that many times as long as a command: its work must not be lost when the server is restarted.
+_EXECUTION_TIMES = 6
 _BUSY = {408, 429, 500, 502, 503}  # 500: the server has lost its database, until that is started again
 _TIMEOUTS = ("connect", "read", "write", "pool")
 _most_seconds: ContextVar[float | None] = ContextVar("most_seconds", default=None)
@@ -173,7 +173,7 @@ def _connection() -> tuple[httpx.Client, CsrfToken | None]:
     with _creating:
         if key not in _connections:
             http = http_client(replace(settings, url=url))
-            _make_patient(http, _TIMES)
+            _make_patient(http, _EXECUTION_TIMES if "prefect.context" in sys.modules else 1)
             has_csrf = settings.csrf_support and not settings.is_cloud
             _connections[key] = (http, CsrfToken(http) if has_csrf else None)
     return _connections[key]

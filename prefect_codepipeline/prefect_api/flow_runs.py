@@ -45,7 +45,14 @@ def set_state(
     answer: dict[str, Any] = call(
         "POST", f"/flow_runs/{flow_run_id}/set_state", {"state": state, "force": force}
     )[1]
+    if answer["status"] == "REJECT" and _transition_of(answer) == identity["transition_id"]:
+        answer["status"] = "ACCEPT"  # the request was sent again, and had been accepted the first time
     return answer
+
+
+def _transition_of(answer: dict[str, Any]) -> str | None:
+    details = (answer.get("state") or {}).get("state_details") or {}
+    return details.get("transition_id")
 
 
 def was_accepted(answer: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from prefect_codepipeline.deployments.create import deploy_pipeline, find_deploy
 from prefect_codepipeline.engine.approvals.decision import put_approval_result
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.gate_state import Visit
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.engine.operations.overriding import override_stage_condition
 from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
@@ -96,9 +97,9 @@ def final(status: Any = "Failed") -> ExecutionFinished:
     return ExecutionFinished(at=utc_now(), epoch=0, status=status, summary="why")
 
 
-def holds(name: str, execution_id: str, stage_name: str = "S1") -> gate.Visit:
+def holds(name: str, execution_id: str, stage_name: str = "S1") -> Visit:
     """Have an execution enter a stage."""
-    visit = gate.Visit(name, stage_name, "Source", "SUPERSEDED", execution_id, 1, "1")
+    visit = Visit(name, stage_name, "Source", "SUPERSEDED", execution_id, 1, "1")
     assert gate.try_enter(visit) == (True, None)
     return visit
 

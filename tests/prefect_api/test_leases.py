@@ -11,6 +11,7 @@ from prefect import flow
 from prefect.states import Failed, Running
 
 from prefect_codepipeline.engine.executions import gate
+from prefect_codepipeline.engine.executions.gate_state import Visit
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.prefect_api import leases
 from prefect_codepipeline.prefect_api.client import call, client
@@ -24,11 +25,11 @@ def nothing() -> None:
     """Only its runs are wanted."""
 
 
-def visit(pipeline_name: str) -> gate.Visit:
+def visit(pipeline_name: str) -> Visit:
     """An execution whose process has begun: it holds a lease, which nobody will renew."""
     run = str(client().create_flow_run(nothing, state=Running()).id)
     call("POST", "/variables/", {"name": f"codepipeline-lease-{run}", "value": 1, "tags": ["codepipeline"]})
-    return gate.Visit(pipeline_name, "Prod", None, "QUEUED", run, 1, run)
+    return Visit(pipeline_name, "Prod", None, "QUEUED", run, 1, run)
 
 
 def test_reconcile_frees_locks_tickets_and_leases_of_the_dead_and_of_nobody_else(prefect_server: str) -> None:

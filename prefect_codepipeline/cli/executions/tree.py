@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from rich.text import Text
 from rich.tree import Tree
 
-from prefect_codepipeline.engine.executions.gate import Gates, TransitionType
+from prefect_codepipeline.engine.executions.gate_state import Gates, TransitionType
 from prefect_codepipeline.model.record.state import ActionState, ConditionState, ExecutionState, StageState
 from prefect_codepipeline.model.views.page import symbol
 

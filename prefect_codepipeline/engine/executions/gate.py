@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
+from prefect_codepipeline.engine.executions.gate_state import Gates, TransitionType, Visit
 from prefect_codepipeline.engine.executions.record import RecordOf
-from prefect_codepipeline.model.definition.declaration import ExecutionMode
-from prefect_codepipeline.model.definition.execution_modes import Gate, Ticket
+from prefect_codepipeline.model.definition.execution_modes import Gate
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.prefect_api.client import flow_run
 from prefect_codepipeline.prefect_api.leases import is_stale, server_time
@@ -27,123 +27,8 @@ from prefect_codepipeline.prefect_api.variables import (
     variables_with_tags,
 )
 
-TransitionType = Literal["Inbound", "Outbound"]
 _TAG = "codepipeline-gate"
 _TIDY_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Visit:
-    """One execution in front of one stage.
-
-    `previous_stage` is the stage whose outbound transition must be enabled too; `number` is the attempt of the stage.
-    """
-
-    pipeline: str
-    stage: str
-    previous_stage: str | None
-    mode: ExecutionMode
-    execution: str
-    number: int
-    started: str
-    is_rollback: bool = False
-
-
-@dataclass(frozen=True)
-class Transition:
-    """The state of a transition, as `GetPipelineState` returns it."""
-
-    enabled: bool
-    changed_by: str
-    changed_at: datetime
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Gates:
-    """The gates of a pipeline at one moment."""
-
-    variables: list[Variable] = field(default_factory=list)
-
-    def gate(self, visit: Visit) -> Gate:
-        """The gate as the execution of a visit sees it."""
-        return Gate(
-            visit.mode,
-            self.holder(visit.stage),
-            self.lets_pass(visit.stage, visit.previous_stage),
-            tuple(self.tickets(visit.stage)),
-        )
-
-    def awaited(self, stage: str) -> Gate | None:
-        """The gate as the waiting executions see it, or None if no execution waits at the stage."""
-        waiting = self._of("ticket", stage)
-        if not waiting:
-            return None
-        value = waiting[-1]["value"]
-        return Gate(
-            value["mode"],
-            self.holder(stage),
-            self.lets_pass(stage, value["previous_stage"]),
-            tuple(self.tickets(stage)),
-        )
-
-    def holder(self, stage: str) -> str | None:
-        """The id of the execution that holds the stage's lock."""
-        lock = self.lock(stage)
-        return str(lock["value"]["execution"]) if lock else None
-
-    def lock(self, stage: str) -> Variable | None:
-        return next(iter(self._of("lock", stage)), None)
-
-    def tickets(self, stage: str) -> list[Ticket]:
-        """The executions that wait at the stage, in the order of arrival."""
-        arrived = sorted(
-            self._of("ticket", stage), key=lambda variable: (variable["created"], variable["id"])
-        )
-        latest: dict[str, Ticket] = {}
-        for variable in arrived:
-            value = variable["value"]
-            latest.pop(value["execution"], None)
-            latest[value["execution"]] = Ticket(
-                value["execution"], value["visit"], value["started"], value["is_rollback"]
-            )
-        return list(latest.values())
-
-    def transition(self, stage: str, kind: TransitionType) -> Transition | None:
-        """The transition as it was last set, or None if it was never set; it is enabled then."""
-        found = next(iter(self._of(kind.lower(), stage)), None)
-        if found is None:
-            return None
-        value = found["value"]
-        at = datetime.fromisoformat(value["at"])
-        return Transition(value["enabled"], value["by"], at, value["reason"])
-
-    def latest(self, stage: str) -> str | None:
-        """The id of the execution that entered the stage last; None if none has failed there yet, so that none is noted."""
-        found = next(iter(self._of("latest", stage)), None)
-        return str(found["value"]["execution"]) if found else None
-
-    def of_execution(self, execution_id: str) -> list[Variable]:
-        """The locks and tickets of one execution."""
-        return [
-            variable
-            for variable in self.variables
-            if variable["value"]["kind"] in ("lock", "ticket")
-            and variable["value"].get("execution") == execution_id
-        ]
-
-    @property
-    def stages(self) -> list[str]:
-        return sorted({variable["value"]["stage"] for variable in self.variables})
-
-    def lets_pass(self, stage: str, previous_stage: str | None) -> bool:
-        inbound = self.transition(stage, "Inbound")
-        outbound = self.transition(previous_stage, "Outbound") if previous_stage else None
-        return (inbound is None or inbound.enabled) and (outbound is None or outbound.enabled)
-
-    def _of(self, kind: str, stage: str) -> list[Variable]:
-        wanted = (kind, stage)
-        return [v for v in self.variables if (v["value"]["kind"], v["value"]["stage"]) == wanted]
 
 
 def read_gates(pipeline_name: str) -> Gates:
@@ -170,8 +55,11 @@ def _take_turn(visit: Visit) -> tuple[bool, str | None]:
     """Enter if it is this execution's turn; it waits with a ticket otherwise."""
     gates = read_gates(visit.pipeline)
     if gates.holder(visit.stage) == visit.execution:
-        _drop_tickets(gates, visit)
-        return True, None
+        if _was_let_in(gates, visit):
+            _note_entry(gates, visit)
+            _drop_tickets(gates, visit)
+            return True, None
+        gates = _give_back(gates, visit)
     gate = gates.gate(visit)
     if not any((t.execution, t.visit) == (visit.execution, visit.number) for t in gate.tickets):
         gates = _take_ticket(visit)
@@ -301,11 +189,31 @@ def _enter_at_once(visit: Visit) -> Gates | None:
         _note_entry(gates, visit)
         _drop_tickets(gates, visit)
         return gates
+    _give_back(gates, visit)
+    return None
+
+
+def _was_let_in(gates: Gates, visit: Visit) -> bool:
+    """Whether the lock that the execution holds lets it in. Its process may have died, or not seen the answer, before
+    it looked at the gates (`_enter_at_once`); a lock of an earlier attempt was kept for this one.
+    """
+    lock = gates.lock(visit.stage)
+    assert lock, "the caller has seen it"
+    if lock["value"]["visit"] < visit.number:
+        return True
+    free = replace(gates.gate(visit), holder=None)
+    came_before = gates.waiting_since(visit.stage, lock["created"])
+    return free.is_open and (not came_before or free.may_enter(visit.execution))
+
+
+def _give_back(gates: Gates, visit: Visit) -> Gates:
+    """Delete the lock of the execution, and resume the one that waits first: it may have found the stage locked."""
     lock = gates.lock(visit.stage)
     if lock and lock["value"]["execution"] == visit.execution:
         delete_variable(lock)
-        _resume_head(gates, visit.stage)  # it may have found the stage locked, and waits
-    return None
+    gates = read_gates(visit.pipeline)
+    _resume_head(gates, visit.stage)
+    return gates
 
 
 def _resume_head(gates: Gates, stage: str) -> None:
@@ -318,18 +226,15 @@ def _resume_head(gates: Gates, stage: str) -> None:
 def _note_entry(gates: Gates, visit: Visit) -> None:
     """Overwrite the note that another execution was the last in the stage: that one can no longer be retried."""
     if gates.latest(visit.stage) not in (None, visit.execution):
-        _note_latest(visit.pipeline, visit.stage, visit.execution)
-
-
-def _note_latest(pipeline_name: str, stage: str, execution_id: str) -> None:
-    _put(pipeline_name, stage, "latest", {"execution": execution_id})
+        _put(visit.pipeline, visit.stage, "latest", {"execution": visit.execution})
 
 
 def _release(variable: Variable, may_be_retried: bool) -> bool:
     """Delete a lock or a ticket; False if it was deleted before."""
     value = variable["value"]
     if may_be_retried and value["kind"] == "lock":
-        _note_latest(value["pipeline"], value["stage"], value["execution"])
+        # A note that is there is of this execution, or of a later one.
+        _create(value["pipeline"], value["stage"], "latest", {"execution": value["execution"]}, "latest")
     return delete_variable(variable)
 
 

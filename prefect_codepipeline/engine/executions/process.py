@@ -14,7 +14,7 @@ from prefect_codepipeline.actions.artifacts.storing import load_artifact_store
 from prefect_codepipeline.actions.work import CancellationToken
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.engine.executions.definitions import settings_of
-from prefect_codepipeline.engine.executions.gate import Visit
+from prefect_codepipeline.engine.executions.gate_state import Visit
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.fact import Fact
@@ -36,6 +36,10 @@ STOPS = "stop-"
 
 class TakenOver(Abort):
     """Another process runs the execution now. Ends this one, and leaves the flow run's state as it is."""
+
+
+class OutcomeUnknown(BaseException):
+    """What happened cannot be learned from the facts. Ends the process as a crash, and reconcile resumes the execution."""
 
 
 class Execution:

@@ -9,7 +9,7 @@ import re
 
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import newest_version
-from prefect_codepipeline.engine.executions.gate import TransitionType
+from prefect_codepipeline.engine.executions.gate_state import TransitionType
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import StageNotFoundException, ValidationException
 

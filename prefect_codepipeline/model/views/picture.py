@@ -13,7 +13,10 @@ _COLOURS = {
     "waiting": "#d97706",
     "Succeeded": "#1f9d55",
     "Failed": "#d64545",
+    "Stopping": "#d97706",
     "Stopped": "#6b7280",
+    "Cancelled": "#6b7280",
+    "Skipped": "#6b7280",
     "Abandoned": "#6b7280",
 }
 _WIDTH, _GAP, _ROW, _HEAD, _PAD = 190, 34, 24, 34, 10

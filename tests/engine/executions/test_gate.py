@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,7 +14,8 @@ from prefect import flow
 from prefect.states import Completed, Running
 
 from prefect_codepipeline.engine.executions import gate
-from prefect_codepipeline.engine.executions.gate import Visit, read_gates
+from prefect_codepipeline.engine.executions.gate import read_gates
+from prefect_codepipeline.engine.executions.gate_state import Visit
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.model.record.facts import ProcessEnded, ProcessStarted
 from prefect_codepipeline.prefect_api.client import client
@@ -198,3 +200,101 @@ def test_a_retry_is_a_new_visit_at_the_end_of_the_line(pipeline_name: str) -> No
     assert not enters(again)
     assert enters(second)
     assert [ticket.visit for ticket in read_gates(pipeline_name).tickets("Prod")] == [2]
+
+
+class Killed(BaseException):
+    """In place of kill -9."""
+
+
+def dies_before_it_looks(one: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process dies when it has taken the lock and not yet looked at the gates."""
+
+    def die(_: str) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gate, "read_gates", die)
+        with pytest.raises(Killed):
+            gate.try_enter(one)
+
+
+def test_a_lock_that_was_taken_unseen_leads_through_no_disabled_transition(
+    pipeline_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = visit(pipeline_name)
+    gate.set_transition(
+        pipeline_name, "Prod", "Inbound", enabled=False, reason="freeze", by="ana", at=utc_now()
+    )
+
+    dies_before_it_looks(one, monkeypatch)
+
+    assert not enters(one)
+    assert read_gates(pipeline_name).holder("Prod") is None
+
+
+def test_a_lock_that_was_taken_unseen_overtakes_no_execution(
+    pipeline_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, waits, one, behind = (visit(pipeline_name, mode="QUEUED") for _ in range(4))
+    enters(inside)
+    assert not enters(waits)
+    gate.leave(inside)
+
+    dies_before_it_looks(one, monkeypatch)
+
+    assert not enters(one)
+    assert enters(waits)
+    gate.leave(waits)
+    dies_before_it_looks(one, monkeypatch)
+    assert not enters(behind)
+    assert enters(one), "it was there before the other"
+
+
+def test_what_was_read_before_does_not_bring_back_who_was_the_last_in_a_stage(
+    pipeline_name: str,
+) -> None:
+    dead, later = visit(pipeline_name), visit(pipeline_name)
+    enters(dead)
+    RecordOf(dead.execution).write(ProcessStarted(at=utc_now(), process=1, run_count=1, host="h", pid=1))
+    RecordOf(dead.execution).write(ProcessEnded(at=utc_now(), process=1))
+    client().set_flow_run_state(UUID(dead.execution), Completed(), force=True)
+    read_before = read_gates(pipeline_name)
+    assert gate.tidy(pipeline_name)
+    enters(later)
+
+    gate.tidy(pipeline_name, read_before)
+
+    assert read_gates(pipeline_name).latest("Prod") == later.execution
+
+
+def test_who_enters_after_a_death_is_noted_too(pipeline_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails, later = visit(pipeline_name), visit(pipeline_name)
+    enters(fails)
+    gate.leave(fails, may_be_retried=True)
+
+    dies_before_it_looks(later, monkeypatch)
+
+    assert enters(later)
+    assert read_gates(pipeline_name).latest("Prod") == later.execution
+
+
+def test_a_transition_that_is_enabled_while_the_lock_is_given_back_wakes_the_first(
+    pipeline_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, late = (visit(pipeline_name, mode="QUEUED") for _ in range(2))
+    change = partial(gate.set_transition, pipeline_name, "Prod", "Inbound", by="ana", at=utc_now())
+    change(enabled=False, reason="freeze")
+    assert not enters(waits)
+    resumed: list[str] = []
+    monkeypatch.setattr(gate, "resume", lambda execution: resumed.append(execution) or True)
+    delete = gate.delete_variable
+
+    def enabled_meanwhile(variable: dict[str, Any]) -> bool:
+        change(enabled=True, reason="")
+        gate.wake_waiting(pipeline_name)
+        return delete(variable)
+
+    monkeypatch.setattr(gate, "delete_variable", enabled_meanwhile)
+
+    assert not enters(late)
+    assert waits.execution in resumed

@@ -1,6 +1,7 @@
 """How the facts of an execution fold into the states that CodePipeline shows."""
 
 from datetime import datetime, timedelta, timezone
+from typing import get_args
 
 import pytest
 
@@ -17,6 +18,7 @@ from prefect_codepipeline.model.record.facts import (
     ProcessStarted,
     RetryRequested,
     StageEntered,
+    StageExecutionStatus,
     StageFinished,
     StopRequested,
     parse_fact,
@@ -284,6 +286,17 @@ def test_the_page_shows_text_from_outside_as_text(declaration):
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert r"\|" in page
+
+
+@pytest.mark.parametrize("status", [*get_args(StageExecutionStatus), None])
+def test_the_picture_has_a_colour_for_each_status_of_a_stage(declaration, status):
+    facts = [PINNED, StageEntered(at=NOW, stage="Source", attempt=1)]
+    if status == "Stopping":
+        facts.append(StopRequested(at=NOW, epoch=0, how="stop", reason="", by="ana"))
+    elif status not in (None, "InProgress"):
+        facts.append(StageFinished(at=NOW, stage="Source", attempt=1, status=status))
+
+    assert f">{status or ''}</text>" in draw_execution(fold("x", declaration, facts if status else [PINNED]))
 
 
 def test_the_picture_is_well_formed_and_names_every_stage_and_action(declaration):
