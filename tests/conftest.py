@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["git_repositories"]  # of tests/support
+pytest_plugins = ["git_repositories", "world"]  # of tests/support
 PLUGIN = Path(__file__).parent / "plugin"
 
 
@@ -28,6 +28,9 @@ def pytest_configure(config: pytest.Config) -> None:
 LONG = (
     "test_chaos.py",
     "test_crash.py",
+    "test_crowd.py",
+    "test_database.py",
+    "test_gateway_crowd.py",
     "test_tutorial.py",
     "test_worker.py",
     "test_hello.py",

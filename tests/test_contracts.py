@@ -27,6 +27,7 @@ def test_a_provider_names_its_page_and_refuses_unknown_keys_and_has_a_test(provi
     tests = [
         *(ROOT / "tests" / "tasks" / "providers").glob(f"test_{stem}*.py"),
         *ROOT.glob("tests/acceptance/*.py"),
+        *ROOT.glob("tests/flows/*.py"),
     ]
     assert any(stem in path.stem or provider.action_type.provider in path.read_text() for path in tests)
     assert str(provider.action_type) in (ROOT / "docs" / "providers.md").read_text()

@@ -66,7 +66,7 @@ def test_help_lists_every_verb_and_imports_no_prefect() -> None:
 
 
 def test_commands_that_ask_about_executions_import_no_prefect() -> None:
-    """Also what they import when they are called; tests/acceptance/test_without_prefect.py runs them."""
+    """Also what they import when they are called; tests/cli/test_without_prefect.py runs them."""
     names = {f"{PACKAGE}.cli.triggers.schedule"}
     for verb in ("approve", "logs", "release", "start", "status", "tree", "watch"):
         tree = ast.parse((ROOT / PACKAGE / "cli" / "executions" / f"{verb}.py").read_text())

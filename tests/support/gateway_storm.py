@@ -93,7 +93,7 @@ class _Repeating(ABC):
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.wait(REST_SECONDS):
+        while not self._ended.wait(REST_SECONDS):
             try:
                 self._do(f"http://127.0.0.1:{self._set_up.state['gateway-kept']['port']}")
             except httpx.HTTPError:  # the gateway does not run, or was killed during the request
@@ -163,7 +163,7 @@ class _Decisions(_Repeating):
             if page.is_success and decision in page.text:
                 self.made[execution_id] = decision
                 self._left.pop(0)
-                self._over.wait(1)
+                self._ended.wait(1)
 
 
 def _prepare(set_up: SetUp) -> None:

@@ -15,9 +15,9 @@ from prefect_codepipeline.cli.session import connect, console
 from prefect_codepipeline.errors import ActionNotFoundException
 
 if TYPE_CHECKING:
+    from prefect_codepipeline.cli.executions.shell_environment import ActionEnvironment
     from prefect_codepipeline.engine.executions.lookup import KnownExecution
     from prefect_codepipeline.model.record.state import ActionState, StageState
-    from prefect_codepipeline.tasks.shell import ActionEnvironment
 
 
 def shell(name: PipelineName, action: str, *, execution: ExecutionId = None) -> int:
@@ -32,8 +32,8 @@ def shell(name: PipelineName, action: str, *, execution: ExecutionId = None) -> 
         A Commands or CodeBuild action that has run.
     """
     connect()
+    from prefect_codepipeline.cli.executions.shell_environment import environment_of
     from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
-    from prefect_codepipeline.tasks.shell import environment_of
 
     known = read_execution(execution) if execution else latest_execution(name)
     stage, found = _find(known, action)

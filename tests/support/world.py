@@ -1,4 +1,4 @@
-"""What acceptance tests say: declare a pipeline, start it, wait until something holds."""
+"""What tests of executions say: declare a pipeline, start it, wait until something holds."""
 
 from __future__ import annotations
 
