@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_codepipeline.actions.registry import get_provider
-from prefect_codepipeline.engine.executions.attempt import configuration_of
+from prefect_codepipeline.engine.executions.attempt import configuration_of, failure
 from prefect_codepipeline.engine.executions.process import current_execution
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import ActionFailed
@@ -42,15 +42,11 @@ def request_approval(stage_name: str, action_name: str) -> State[Any]:
         configuration = _configuration(resolved)
     except ActionFailed as error:
         execution.write(_started(identity, action_execution_id, known.action))
-        details = ErrorDetails(code=error.code, message=str(error))
-        finished = ActionFinished(
-            **identity,
-            at=utc_now(),
-            action_execution_id=action_execution_id,
-            status="Failed",
-            error_details=details,
+        execution.write(
+            ActionFinished(
+                **identity, at=utc_now(), action_execution_id=action_execution_id, **failure(error)
+            )
         )
-        execution.write(finished)
         return Failed(message=str(error))
     execution.write(_started(identity, action_execution_id, resolved))
     minutes = known.action.timeout_in_minutes or timeout_in_minutes(known.action.action_type_id)
