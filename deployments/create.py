@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prefect.client.schemas.objects import WorkPool
-from prefect.exceptions import ObjectNotFound
 
 from prefect_codepipeline.deployments.checking.runnable import Runnable
 from prefect_codepipeline.engine.executions.definitions import (
@@ -30,7 +29,7 @@ from prefect_codepipeline.errors import (
     ValidationException,
 )
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.prefect_api.client import client
+from prefect_codepipeline.prefect_api.client import api_url, find_named
 
 # The functions that start executions are in `tasks`, because schedules use them too; they are re-exported here.
 __all__ = [
@@ -105,13 +104,13 @@ def _cancel_older(deployed: Deployed, by: str) -> Iterator[str]:
 
 def check_work_pool(work_pool: str) -> WorkPool:
     """The work pool of that name. Raises `ValidationException`, whose message says how to create it."""
-    try:
-        return client().read_work_pool(work_pool)
-    except ObjectNotFound:
+    found = find_named("/work_pools", work_pool)
+    if found is None:
         raise ValidationException(
-            f"work pool {work_pool!r} does not exist at {client().api_url}; create it with "
+            f"work pool {work_pool!r} does not exist at {api_url()}; create it with "
             f"`prefect work-pool create {work_pool} --type codepipeline`, or run `codepipeline up`"
-        ) from None
+        )
+    return WorkPool.model_validate(found)
 
 
 def _claim(declaration: PipelineDeclaration) -> Deployed:

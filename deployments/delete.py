@@ -7,11 +7,11 @@ from typing import Any
 from prefect_codepipeline.engine.executions.definitions import definition_documents
 from prefect_codepipeline.engine.executions.gate import read_gates
 from prefect_codepipeline.engine.executions.lookup import find_in_flight
-from prefect_codepipeline.engine.operations.projection import FLOW_NAME
+from prefect_codepipeline.engine.operations.projection import DEPLOYMENTS_BY_NAME
 from prefect_codepipeline.engine.operations.schedules import schedule_variables
 from prefect_codepipeline.errors import PipelineNotFoundException, ValidationException
 from prefect_codepipeline.prefect_api.block_documents import delete_document
-from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.client import call, find_named
 from prefect_codepipeline.prefect_api.variables import delete_variable
 
 
@@ -25,8 +25,8 @@ def delete_pipeline(name: str) -> int:
         ValidationException: executions are in flight, which need the definition.
     """
     documents = definition_documents(name)
-    status, deployment = call("GET", f"/deployments/name/{FLOW_NAME}/{name}", expected=(404,))
-    if not documents and status == 404:
+    deployment = find_named(DEPLOYMENTS_BY_NAME, name)
+    if not documents and deployment is None:
         raise PipelineNotFoundException(
             f"pipeline {name!r} does not exist; list the deployed pipelines with `codepipeline list`"
         )
@@ -34,7 +34,7 @@ def delete_pipeline(name: str) -> int:
     # Oldest version first: without it, reconcile does not recreate the deployment during the deletion.
     for document in sorted(documents, key=_version):
         delete_document(document["id"])
-    if status != 404:
+    if deployment:
         call("DELETE", f"/deployments/{deployment['id']}", expected=(404,))
     for variable in [*read_gates(name).variables, *schedule_variables(name)]:
         delete_variable(variable)

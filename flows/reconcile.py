@@ -30,7 +30,7 @@ from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
 from prefect_codepipeline.flows.approval import form_of
 from prefect_codepipeline.model.record.facts import ApprovalRequested, ProcessLost, ProcessStarted
 from prefect_codepipeline.model.record.state import ActionState
-from prefect_codepipeline.prefect_api.client import call, client, moment
+from prefect_codepipeline.prefect_api.client import call, client, find_named, moment
 from prefect_codepipeline.prefect_api.leases import (
     STALE_SECONDS,
     Leases,
@@ -248,8 +248,8 @@ def _reschedule(run: dict[str, Any], now: datetime, leased: Collection[str]) -> 
 
 
 def _starts_at_once(work_pool_name: str | None) -> bool:
-    status, pool = call("GET", f"/work_pools/{work_pool_name}", expected=(404,))
-    return status == 200 and pool["type"] == "codepipeline"
+    pool = find_named("/work_pools", work_pool_name or "")
+    return pool is not None and pool["type"] == "codepipeline"
 
 
 def _is_orphaned(run: dict[str, Any], now: datetime, leased: Collection[str]) -> bool:

@@ -21,6 +21,7 @@ BESIDE_ROOMS = {
     "prefect_codepipeline/model/names.py": "every room makes names for Prefect",
     "prefect_codepipeline/model/problem.py": "definitions, buildspecs and files all have problems",
     "prefect_codepipeline/model/records.py": "what all records have in common",
+    "prefect_codepipeline/model/printable.py": "the terminal, pages and messages show texts of strangers",
     "prefect_codepipeline/model/web_addresses.py": "no subject of the model: which addresses are private",
     "prefect_codepipeline/model/web_links.py": "views and pages show links of others",
     "prefect_codepipeline/actions/catalog.py": "which types there are, found without importing any",

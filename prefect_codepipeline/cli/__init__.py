@@ -8,6 +8,7 @@ import sys
 from cyclopts import App
 
 from prefect_codepipeline import __version__
+from prefect_codepipeline.cli.output import without_control
 from prefect_codepipeline.errors import CodePipelineError
 
 # Each command with its help, so that `--help` does not import every command.
@@ -185,7 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(arguments, result_action="return_value")
     except CodePipelineError as error:
-        print(f"codepipeline: {error}", file=sys.stderr)
+        print(f"codepipeline: {without_control(str(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("codepipeline: interrupted", file=sys.stderr)

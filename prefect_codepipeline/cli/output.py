@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from typing import Any, Literal
+
+from prefect_codepipeline.model.printable import printable
 
 Style = Literal["bold", "dim", "red", "yellow", "green"]
 
 _CODES: dict[Style, int] = {"bold": 1, "dim": 2, "red": 31, "yellow": 33, "green": 32}
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def print_json(value: Any) -> None:
@@ -20,17 +20,19 @@ def print_json(value: Any) -> None:
 
 
 def print_line(*parts: str | tuple[str, Style]) -> None:
-    """Print a line, with styles on a terminal. Control characters are replaced: the text may come from a file."""
+    """Print a line, with styles on a terminal. Characters that are not visible are replaced."""
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     texts = [(part, None) if isinstance(part, str) else part for part in parts]
     line = "".join(
-        f"\x1b[{_CODES[style]}m{_without_control(text)}\x1b[0m"
+        f"\x1b[{_CODES[style]}m{without_control(text)}\x1b[0m"
         if style and coloured
-        else _without_control(text)
+        else without_control(text)
         for text, style in texts
     )
     sys.stdout.write(f"{line}\n")
 
 
-def _without_control(text: str) -> str:
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+def without_control(text: str) -> str:
+    """The text for a terminal; characters that are not visible are replaced."""
+    # A carriage return would overwrite the line.
+    return printable(text.replace("\r", "\0"), kept="\n\t", instead="\N{REPLACEMENT CHARACTER}")

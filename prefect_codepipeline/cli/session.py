@@ -7,14 +7,26 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
+from prefect_codepipeline.model.printable import printable
+
 
 # A pipe has no width: text cut to a terminal's width would be lost for the reading program.
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
+class _Console(Console):
+    """A console for texts of strangers: what is not visible is left out, so that no text can control the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else printable(segment.text, kept="\n\t")
+            yield segment._replace(text=text)
+
+
+console = _Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
 
 
 def connect() -> str:

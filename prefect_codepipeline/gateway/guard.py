@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from starlette.responses import PlainTextResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prefect_codepipeline.gateway.rate import RateLimit
@@ -26,6 +27,10 @@ _HEADERS = {
     "x-frame-options": "DENY",
     "x-robots-tag": "noindex, nofollow",
 }
+
+
+# What nginx logs for a client that hung up.
+_CLIENT_CLOSED = 499
 
 
 class TooLarge(Exception):  # noqa: N818  # answered with 413, not an error of the service
@@ -94,6 +99,9 @@ class Guard:
             return
         try:
             await self._app(scope, _limited(receive, limits.largest_body), send)
+        except ClientDisconnect:
+            # The client hung up in the middle of its request. This response is only for the log: it reaches no client.
+            await Response(status_code=_CLIENT_CLOSED)(scope, receive, send)
         except TooLarge:
             await PlainTextResponse("The request is too large.\n", 413)(scope, receive, send)
 

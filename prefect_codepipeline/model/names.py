@@ -18,7 +18,7 @@ def slug(*names: str) -> str:
         'prod-1-e3b65dcf'
     """
     readable = re.sub(r"[^a-z0-9]+", "-", "-".join(names).lower()).strip("-")[:40].rstrip("-")
-    digest = hashlib.sha256("\x00".join(names).encode()).hexdigest()[:8]
+    digest = hashlib.sha256("\x00".join(names).encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{readable}-{digest}" if readable else digest
 
 

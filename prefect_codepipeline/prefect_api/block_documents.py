@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from prefect_codepipeline.errors import MissingBlock
 from prefect_codepipeline.model.stored.content import BlockContent
-from prefect_codepipeline.prefect_api.client import call, call_all, path_segment
+from prefect_codepipeline.prefect_api.client import call, call_all, find_named
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
@@ -65,12 +65,8 @@ def find_block_by_id(kind: type[AnyBlock], block_id: str | UUID) -> AnyBlock | N
 
 def find_document(kind: Kind, name: str) -> Document | None:
     """The document of a block, with its secrets, or None. Raises `PrefectUnavailable`."""
-    segment = path_segment(name)
-    if segment is None:
-        return None
-    path = f"/block_types/slug/{_slug(kind)}/block_documents/name/{segment}?include_secrets=true"
-    status, document = call("GET", path, expected=(404, 422))
-    return document if status == 200 else None
+    path = f"/block_types/slug/{_slug(kind)}/block_documents/name"
+    return find_named(path, name, "?include_secrets=true")
 
 
 def list_documents(

@@ -208,6 +208,21 @@ def path_segment(name: str) -> str | None:
     return quote(name, safe="") if is_possible else None
 
 
+def find_named(path: str, name: str, query: str = "") -> dict[str, Any] | None:
+    """What Prefect knows under a name or id, or None. Raises `PrefectUnavailable`.
+
+    Args:
+        path: of the API, without the name: `/work_pools`.
+        name: any text from a user or another service; see `path_segment`.
+        query: of the request, with its question mark.
+    """
+    segment = path_segment(name)
+    if segment is None:
+        return None
+    status, found = call("GET", f"{path}/{segment}{query}", expected=(404, 422))
+    return found if status == 200 else None
+
+
 def moment(text: str) -> datetime:
     """The time in a text of the API."""
     return datetime.fromisoformat(text)
@@ -215,5 +230,4 @@ def moment(text: str) -> datetime:
 
 def flow_run(flow_run_id: str | UUID) -> dict[str, Any] | None:
     """The flow run as the API returns it, or None if it does not exist."""
-    status, body = call("GET", f"/flow_runs/{flow_run_id}", expected=(404,))
-    return body if status == 200 else None
+    return find_named("/flow_runs", str(flow_run_id))

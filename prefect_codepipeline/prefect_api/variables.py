@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from prefect_codepipeline.prefect_api.client import call, call_all, path_segment
+from prefect_codepipeline.prefect_api.client import call, call_all, find_named, path_segment
 
 # A variable as Prefect's API returns it: `id`, `name`, `value`, `tags`, `created`, `updated`.
 Variable: TypeAlias = dict[str, Any]
@@ -46,11 +46,7 @@ def update_variable(variable_id: str, value: Any) -> bool:
 
 def read_variable(name: str) -> Variable | None:
     """The variable of that name, or None."""
-    segment = path_segment(name)
-    if segment is None:
-        return None
-    status, variable = call("GET", f"/variables/name/{segment}", expected=(404, 422))
-    return variable if status == 200 else None
+    return find_named("/variables/name", name)
 
 
 def variables_with_prefix(prefix: str) -> list[Variable]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from serving import serving
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from waiting import until
 
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.gateway.guard import Guard, Limits
@@ -105,3 +108,28 @@ def assert_guarded(answer: httpx.Response) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["x-frame-options"] == "DENY"
     assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "path", ["/webhooks/github", "/webhooks/github/token", "/approvals/link", "/slack/interactions"]
+)
+def test_a_client_that_hangs_up_in_the_middle_is_no_error(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server's log has the request, and no traceback."""
+    caplog.set_level(logging.INFO)
+    with serving(create_app()) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            head = f"POST {path} HTTP/1.1\r\nHost: gateway\r\nContent-Length: 1000\r\n\r\n"
+            connection.sendall(head.encode() + b"half")
+        until(lambda: [each for each in caplog.messages if each.startswith("POST")])
+        assert httpx.get(f"{url}/health").status_code == 200
+
+    (line,) = [each for each in caplog.messages if each.startswith("POST")]
+    assert " 499 " in line
+    assert [
+        each.getMessage()
+        for each in caplog.records
+        if each.exc_info or (each.name == "uvicorn.error" and each.levelno >= logging.WARNING)
+    ] == []

@@ -50,7 +50,7 @@ class TreeRules:
 
     def admit(self, member: Member) -> None:
         """Add a member. Raises `UnfitTreeError` if it does not fit into the tree after the members before it."""
-        name = _encode_name(member.name)
+        name = check_name(member.name)
         if name <= self._last:
             raise UnfitTreeError(f"{member.name!r} appears twice or out of order")
         self._last = name
@@ -165,12 +165,17 @@ def _number(field: bytes) -> int:
         raise UnfitTreeError(f"the size {field!r} in a header of the archive is not a number") from None
 
 
-def _encode_name(name: str) -> bytes:
-    parts = name.split("/")
-    if "\0" in name or not {"", ".", ".."}.isdisjoint(parts):
+def check_name(name: str) -> bytes:
+    """The encoded name. Raises `UnfitTreeError` for one that is too long or too deep, or leads out of the tree.
+
+    Paths are built from a name only after this check: a long name has very many parents.
+    """
+    if len(name) > MAX_NAME_BYTES:
+        raise UnfitTreeError(f"the name {name[:100]!r}… is longer than {MAX_NAME_BYTES} bytes")
+    if name.count("/") >= MAX_DEPTH:
+        raise UnfitTreeError(f"{name[:100]!r}… is more than {MAX_DEPTH} folders deep")
+    if "\0" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
         raise UnfitTreeError(f"the name {name!r} leads out of the tree, or is not a valid name")
-    if len(parts) > MAX_DEPTH:
-        raise UnfitTreeError(f"{name!r} is more than {MAX_DEPTH} folders deep")
     try:
         raw = name.encode()
     except UnicodeEncodeError:

@@ -10,6 +10,8 @@ import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
 
+from prefect_codepipeline.actions.artifacts.archive_member import MAX_DEPTH, MAX_NAME_BYTES
+
 
 class UnfitMemberError(ValueError):
     """A member of an archive cannot be written below the directory; says why."""
@@ -29,7 +31,8 @@ def extract_member(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, dir
         _make_room(place, for_folder=True)
         place.mkdir(exist_ok=True)
         return
-    if not (member.isreg() or member.issym() or member.islnk()):
+    # A sparse file of a few bytes can fill the disk.
+    if member.issparse() or not (member.isreg() or member.issym() or member.islnk()):
         raise UnfitMemberError("it is not a file, a folder or a link")
     _make_room(place)
     if member.issym():
@@ -56,6 +59,10 @@ def link_member(member: tarfile.TarInfo, name: str, target: str, directory: Path
 
 def _place(name: str, directory: Path) -> Path:
     """The path of a name. Its parent folders are created; none of them may be a link."""
+    if len(name) > MAX_NAME_BYTES or name.count("/") >= MAX_DEPTH:
+        raise UnfitMemberError(
+            f"its name has more than {MAX_NAME_BYTES} bytes, or it is more than {MAX_DEPTH} folders deep"
+        )
     path = PurePosixPath(name)
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
         raise UnfitMemberError("its name is empty, invalid, or points outside the directory")

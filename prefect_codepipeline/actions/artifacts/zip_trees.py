@@ -9,11 +9,23 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import _EndRecData  # type: ignore[attr-defined]  # finds the same end as `ZipFile` does
 
-from prefect_codepipeline.actions.artifacts.archive_member import Kind, Member, TreeRules, UnfitTreeError
+from prefect_codepipeline.actions.artifacts.archive_member import (
+    Kind,
+    Member,
+    TreeRules,
+    UnfitTreeError,
+    check_name,
+)
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 
 _LONGEST_TARGET = 4096
+# A ZIP of few bytes can imply very many folders with long names.
+_MOST_NAME_BYTES = 100_000_000
+_ENTRY = zipfile.stringCentralDir  # type: ignore[attr-defined]
+_ECD_SIZE, _ECD_LOCATION, _ZIP64_END_BYTES = 5, 9, 76
+_CHUNK = 1 << 20
 
 
 def zip_tree(directory: Path, archive: Path) -> None:
@@ -43,8 +55,10 @@ def unzip_tree(archive: Path, destination: Path) -> None:
         OSError: `destination` could not be written.
     """
     try:
+        store = ArtifactStore(url=str(destination.absolute()))
+        _check_count(archive, store.max_tree_files)
         with zipfile.ZipFile(archive) as packed:
-            for member, info in _checked(packed, destination):
+            for member, info in _checked(packed, store):
                 _extract(packed, member, info, destination / member.name)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UnfitTreeError(f"it is not a readable ZIP archive: {error}") from error
@@ -55,20 +69,42 @@ def _below(directory: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in sorted([*folders, *files]))
 
 
-def _checked(packed: zipfile.ZipFile, destination: Path) -> list[tuple[Member, zipfile.ZipInfo | None]]:
+def _check_count(archive: Path, most: int) -> None:
+    """Count the entries before `ZipFile` makes an object of each. Their number in the archive's end may be a lie."""
+    with archive.open("rb") as file:
+        end = _EndRecData(file)
+        if end is None:
+            return  # `ZipFile` says that it is not an archive
+        file.seek(max(0, end[_ECD_LOCATION] - end[_ECD_SIZE] - _ZIP64_END_BYTES))
+        count, last = 0, b""
+        while chunk := file.read(_CHUNK):
+            count += (last + chunk).count(_ENTRY)
+            last = chunk[1 - len(_ENTRY) :]
+    if count > most:
+        raise UnfitTreeError(f"the archive has {count} entries; the limit is {most}")
+
+
+def _checked(packed: zipfile.ZipFile, store: ArtifactStore) -> list[tuple[Member, zipfile.ZipInfo | None]]:
     """The checked members in the order of their names, including folders that the archive only implies."""
     members: dict[str, tuple[Member, zipfile.ZipInfo | None]] = {}
+    room = _MOST_NAME_BYTES
     for info in packed.infolist():
         name = info.filename.rstrip("/").removeprefix("./")
         if not name or name == ".":
             continue
+        check_name(name)
         for folder in _parents(name):
-            members.setdefault(folder, (Member(folder, "folder"), None))
+            if folder not in members:
+                members[folder] = (Member(folder, "folder"), None)
+                room -= len(folder)
+        room -= len(name)
+        if room < 0 or len(members) > store.max_tree_files:
+            raise UnfitTreeError("the archive has too many files and folders, or too long names")
         if name in members and not (info.is_dir() and members[name][0].kind == "folder"):
             raise UnfitTreeError(f"the archive contains {name!r} twice")
         members[name] = (_member(packed, info, name), info)
     ordered = sorted(members.values(), key=lambda each: os.fsencode(each[0].name))
-    rules = TreeRules(ArtifactStore(url=str(destination.absolute())))
+    rules = TreeRules(store)
     for member, _ in ordered:
         rules.admit(member)
     return ordered

@@ -83,7 +83,7 @@ def _replace(archive: IO[bytes], directory: Path, warn: Callable[[str], None]) -
                 else:
                     extract_member(tar, member, name, directory)
             except UnfitMemberError as error:
-                warn(f"{name} is not copied back from the container: {error}")
+                warn(f"{name[:200]} is not copied back from the container: {error}")
     _make_accessible(directory)
 
 

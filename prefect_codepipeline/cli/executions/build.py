@@ -48,7 +48,8 @@ def build(
     source:
         The source directory. The build gets a copy of it.
     env:
-        NAME=VALUE of an environment variable; overrides the buildspec's. May be repeated.
+        NAME=VALUE of an environment variable; overrides the buildspec's. May be repeated. Names that start with
+        CODEBUILD_ are reserved.
     env_file:
         A file with one NAME=VALUE per line.
     artifacts:
@@ -150,7 +151,15 @@ def _variables(given: list[str], file: Path | None) -> dict[str, str]:
         except (OSError, UnicodeDecodeError) as error:
             raise CodePipelineError(f"--env-file {file} cannot be read: {error}") from None
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return {**pairs(lines, "--env-file"), **pairs(given, "--env")}
+    found = {}
+    for option, values in (("--env-file", pairs(lines, "--env-file")), ("--env", pairs(given, "--env"))):
+        if reserved := sorted(name for name in values if name.startswith("CODEBUILD_")):
+            raise CodePipelineError(
+                f"{option} {', '.join(reserved)}: names that start with CODEBUILD_ are reserved for the variables that "
+                "CodeBuild sets, and the build would ignore the value; choose another name"
+            )
+        found.update(values)
+    return found
 
 
 def _logger() -> logging.Logger:

@@ -20,6 +20,7 @@ from prefect_codepipeline.errors import (
 )
 from prefect_codepipeline.model.approvals.policy import ApprovalPolicy, is_fulfilled, judge
 from prefect_codepipeline.model.approver import Approver
+from prefect_codepipeline.model.printable import printable
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
     ApprovalDecided,
@@ -137,8 +138,7 @@ def approval_policy(state: ExecutionState, action: ActionState) -> ApprovalPolic
 
 def as_comment(text: str) -> str:
     """Make a user's text safe to store: without control characters and without surrounding space."""
-    lines = text.replace("\r\n", "\n")
-    return "".join(character for character in lines if character.isprintable() or character == "\n").strip()
+    return printable(text.replace("\r\n", "\n"), kept="\n").strip()
 
 
 def find_approval(known: KnownExecution, token: str) -> ActionState | None:

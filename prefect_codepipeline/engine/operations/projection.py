@@ -22,9 +22,10 @@ from prefect_codepipeline.engine.operations.schedules import wanted_schedules
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.prefect_api.block_documents import count_blocks
-from prefect_codepipeline.prefect_api.client import call, call_all, client
+from prefect_codepipeline.prefect_api.client import call, call_all, client, find_named
 
 FLOW_NAME = "pipeline"
+DEPLOYMENTS_BY_NAME = f"/deployments/name/{FLOW_NAME}"
 ENTRYPOINT = "prefect_codepipeline.flows.pipeline.pipeline"
 DEFAULT_WORK_POOL = "codepipeline"
 _DEPLOYMENTS = {"deployments": {"tags": {"all_": [TAG]}}, "flows": {"name": {"any_": [FLOW_NAME]}}}
@@ -34,7 +35,7 @@ _logger = logging.getLogger(__name__)
 def project(declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL) -> UUID:
     """Create the deployment `pipeline/<name>`, or update it to the definition; the deployment's id."""
     flow_id = client().create_flow_from_name(FLOW_NAME)
-    status, there = call("GET", f"/deployments/name/{FLOW_NAME}/{declaration.name}", expected=(404,))
+    there = find_named(DEPLOYMENTS_BY_NAME, declaration.name)
     deployment_id = client().create_deployment(
         flow_id=flow_id,
         name=declaration.name,
@@ -47,7 +48,7 @@ def project(declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL
         parameter_openapi_schema=parameter_schema(declaration),
         enforce_parameter_schema=True,
         # Prefect deletes schedules that are not listed here.
-        schedules=wanted_schedules(declaration.name, there["schedules"] if status == 200 else []),
+        schedules=wanted_schedules(declaration.name, there["schedules"] if there else []),
     )
     return UUID(str(deployment_id))
 
@@ -85,8 +86,8 @@ def project_missing() -> list[str]:
         if _project_newest(name, 1, _last_work_pool(name)):
             done.append(f"pipeline {name!r}: recreated its deployment, which was missing")
     for name in updated_since(versions):
-        _, deployment = call("GET", f"/deployments/name/{FLOW_NAME}/{name}")
-        if _project_newest(name, versions[name], deployment["work_pool_name"]):
+        deployment = find_named(DEPLOYMENTS_BY_NAME, name)
+        if deployment and _project_newest(name, versions[name], deployment["work_pool_name"]):
             done.append(f"pipeline {name!r}: recreated its deployment, which was older than its definition")
     return done
 
@@ -94,7 +95,7 @@ def project_missing() -> list[str]:
 def _project_newest(name: str, at_least: int, work_pool: str | None) -> bool:
     """False if the work pool does not exist either: then a user has to choose one."""
     work_pool = work_pool or DEFAULT_WORK_POOL
-    if call("GET", f"/work_pools/{work_pool}", expected=(404,))[0] == 404:
+    if find_named("/work_pools", work_pool) is None:
         _logger.warning(
             "pipeline %r has no deployment, and its work pool %r does not exist; deploy the pipeline again",
             name,

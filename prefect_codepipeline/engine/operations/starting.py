@@ -8,11 +8,11 @@ from uuid import uuid4
 
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.lookup import TAG, check_limit
-from prefect_codepipeline.engine.operations.projection import FLOW_NAME, source_actions
+from prefect_codepipeline.engine.operations.projection import DEPLOYMENTS_BY_NAME, source_actions
 from prefect_codepipeline.errors import PipelineNotFoundException, ValidationException
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import TriggerType
-from prefect_codepipeline.prefect_api.client import api_url, call, call_all
+from prefect_codepipeline.prefect_api.client import api_url, call_all, find_named
 from prefect_codepipeline.prefect_api.flow_runs import create_flow_run
 
 
@@ -71,12 +71,11 @@ def check_start(
 
 def find_deployment(name: str) -> dict[str, Any]:
     """The deployment of a pipeline. Raises `PipelineNotFoundException`."""
-    status, body = call("GET", f"/deployments/name/{FLOW_NAME}/{name}", expected=(404,))
-    if status == 404:
+    deployment = find_named(DEPLOYMENTS_BY_NAME, name)
+    if deployment is None:
         raise PipelineNotFoundException(
             f"there is no pipeline {name!r} at {api_url()}; deploy one with: codepipeline deploy FILE"
         )
-    deployment: dict[str, Any] = body
     return deployment
 
 

@@ -92,8 +92,10 @@ def read_delivery(
     if not received.events:
         return received
     delivery = received.events[0].delivery[:255]
+    # All these connections have the same secret: the sender knows it.
+    secret = (endpoint.connections[connections[0]].webhook_secret or SecretStr("")).get_secret_value()
     return TakenDelivery(
-        key=delivery_key(endpoint.name, delivery, body),
+        key=delivery_key(secret, delivery, body),
         at=at,
         endpoint=endpoint.name,
         connections=connections,
@@ -101,7 +103,7 @@ def read_delivery(
         events=tuple(shortened(event) for event in received.events),
         # The signature does not cover the host's delivery id. With the body alone, a replayed request has the same
         # token and starts nothing.
-        token=delivery_key(endpoint.name, "", body),
+        token=delivery_key(secret, "", body),
     )
 
 
@@ -121,9 +123,10 @@ def read_webhook(
     action = target_action(pipeline.masked(), definition)
     if ignored := why_not(definition.filters, body, action.configuration):
         return ignored
+    key = delivery_key(f"V1 webhook {definition.name}", "", body)
     return TakenDelivery(
-        key=delivery_key(definition.name, "", body),
-        token=delivery_key(definition.name, "", body),
+        key=key,
+        token=key,
         at=at,
         endpoint=f"{definition.target_pipeline}/{definition.target_action}",
         connections=(),

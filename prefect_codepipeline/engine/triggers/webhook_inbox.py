@@ -38,6 +38,13 @@ def take(delivery: TakenDelivery) -> bool:
     return _write(delivery.at, _WAITING + delivery.key, delivery)
 
 
+def waiting_as(delivery: TakenDelivery) -> TakenDelivery | None:
+    """The waiting delivery with the same key, which may have come to another endpoint; None if it is processed."""
+    path = f"/flow_runs/{_day(delivery.at)}/input/{_WAITING}{delivery.key}"
+    status, value = call("GET", path, expected=(404,))
+    return _parsed(TakenDelivery, value) if status == 200 else None
+
+
 def waiting(except_keys: Collection[str] = ()) -> list[TakenDelivery]:
     """The deliveries of the last days that were not processed, in order of arrival, without `except_keys`."""
     found = [

@@ -40,6 +40,7 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.gateway.threads import PAGES, UPDATES, in_thread
 from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.approver import Approver
+from prefect_codepipeline.model.printable import printable
 from prefect_codepipeline.model.stored.gateway import StoredGateway
 from prefect_codepipeline.model.web_links import web_link
 from prefect_codepipeline.prefect_api.client import within
@@ -58,6 +59,7 @@ _pages = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+    finalize=lambda value: printable(value, kept="\n\t") if type(value) is str else value,
 )
 _pages.filters["web_link"] = web_link
 _NOT_SHOWN = "Prefect does not answer at the moment. Open the link again in a minute: it shows whether an answer was recorded."

@@ -131,7 +131,8 @@ class Deliverer:
 
     def _try(self, taken: TakenDelivery) -> None:
         before = result_of(taken)
-        if before and not before.is_refused:
+        # A refused one is tried again, but not at another endpoint, where it would start other pipelines.
+        if before and not (before.is_refused and before.endpoint == taken.endpoint):
             _logger.info("webhooks: delivery %s was processed before", taken.key)
             drop(taken)
             return

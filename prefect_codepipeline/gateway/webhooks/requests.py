@@ -29,7 +29,7 @@ from prefect_codepipeline.engine.triggers.deliveries import (
     read_webhook,
 )
 from prefect_codepipeline.engine.triggers.pipeline_webhooks import find_webhook
-from prefect_codepipeline.engine.triggers.webhook_inbox import take
+from prefect_codepipeline.engine.triggers.webhook_inbox import take, waiting_as
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable, WebhookRefused
 from prefect_codepipeline.gateway.webhooks.deliverer import Deliverer
 from prefect_codepipeline.model.payloads import PayloadError
@@ -129,8 +129,10 @@ class Webhooks:
 
     def _store(self, delivery: TakenDelivery) -> Response:
         is_new = take(delivery)
-        # Also if it is not new: it may be an unfinished delivery of a gateway that has ended.
-        self._deliverer.add(delivery)
+        # Also if it is not new: it may be an unfinished delivery of a gateway that has ended. The first one counts:
+        # the same request at another endpoint would start other pipelines.
+        if stored := delivery if is_new else waiting_as(delivery):
+            self._deliverer.add(stored)
         return JSONResponse({"delivery": delivery.key, "events": len(delivery.events), "isNew": is_new}, 202)
 
     def _endpoint(self, name: str) -> Endpoint | None:

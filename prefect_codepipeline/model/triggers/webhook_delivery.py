@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
@@ -94,10 +95,19 @@ class FinishedDelivery(BaseModel):
         return any(result.refusal for result in self.results)
 
 
-def delivery_key(endpoint: str, delivery: str, body: bytes) -> str:
-    """The key that identifies a request: from the host's delivery id if there is one, otherwise from the content."""
+def delivery_key(secret: str, delivery: str, body: bytes) -> str:
+    """The key that identifies a request: from the host's delivery id if there is one, otherwise from the content.
+
+    The address of the request is not part of it: the signature does not cover the address, so a request that is
+    repeated to another endpoint with the same secret is the same request.
+
+    Args:
+        secret: with which the sender proved who it is, or a name that only this sender's requests have.
+        delivery: the host's delivery id, or an empty text.
+        body: of the request.
+    """
     identity = delivery.encode("utf-8", "surrogatepass") if delivery else hashlib.sha256(body).digest()
-    return hashlib.sha256(endpoint.encode() + b"\n" + identity).hexdigest()[:40]
+    return hmac.new(secret.encode("utf-8", "surrogatepass"), identity, hashlib.sha256).hexdigest()[:40]
 
 
 def shortened(event: GitEvent, files: int = 200) -> GitEvent:

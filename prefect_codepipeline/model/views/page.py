@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from datetime import datetime
 
+from prefect_codepipeline.model.printable import printable
 from prefect_codepipeline.model.record.artifacts import SourceRevision
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState, StageState
 from prefect_codepipeline.model.views.picture import draw_execution
@@ -24,16 +25,12 @@ _SYMBOLS = {
     "Errored": "✖",
     "Overridden": "↷",
 }
-_ESCAPED = {character: f"\\{character}" for character in "\\`*_[]|#"} | {"<": "&lt;", ">": "&gt;", "\n": " "}
+_ESCAPED = {character: f"\\{character}" for character in "\\`*_[]|#"} | {"<": "&lt;", ">": "&gt;"}
 
 
 def plain(text: str) -> str:
     """External text, escaped for markdown and HTML, on one line."""
-    return "".join(
-        _ESCAPED.get(character, character)
-        for character in text
-        if character.isprintable() or character == "\n"
-    )
+    return "".join(_ESCAPED.get(character, character) for character in printable(text))
 
 
 def symbol(status: str | None, waits: bool = False) -> str:

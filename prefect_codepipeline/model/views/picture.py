@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from prefect_codepipeline.model.definition.plan import run_order_groups
+from prefect_codepipeline.model.printable import printable
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState, StageState
 
 _COLOURS = {
@@ -92,4 +93,5 @@ def _height(stage: StageState) -> int:
 
 def cut(text: str, length: int) -> str:
     """The text escaped for SVG, shortened to `length` characters."""
+    text = printable(text)
     return escape(text if len(text) <= length else f"{text[: length - 1]}…")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from prefect_codepipeline.model.printable import printable
 from prefect_codepipeline.model.web_links import SLACK_TOKEN, web_link
 
 _LINK_URL = 2000
@@ -39,8 +40,7 @@ def link_to(url: str | None, label: str) -> str | None:
 
 def _clean(text: str) -> str:
     text = _COLOURS.sub("", text).replace("\r\n", "\n")
-    spaced = (" " if c.isspace() and c not in "\n\t" else c for c in text)
-    return SLACK_TOKEN.sub("[token]", "".join(c for c in spaced if c.isprintable() or c in "\n\t"))
+    return SLACK_TOKEN.sub("[token]", printable(text, kept="\n\t"))
 
 
 def _escaped(text: str) -> str:

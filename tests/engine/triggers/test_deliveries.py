@@ -214,6 +214,22 @@ def test_the_endpoint_of_a_pipeline_starts_that_one_alone(site: Site) -> None:
     assert site.starts(other) == []
 
 
+def test_an_overheard_delivery_starts_no_other_pipeline_at_another_endpoint(site: Site) -> None:
+    name, other = site.deploy(), site.deploy()
+    sent = site.send(site.push(), f"/webhooks/{name}", X_GitHub_Delivery="overheard")
+    site.result(sent)
+
+    again = site.send(site.push(), f"/webhooks/{other}", X_GitHub_Delivery="overheard")
+    also = site.send(site.push(), X_GitHub_Delivery="overheard")
+
+    assert again.json()["delivery"] == also.json()["delivery"] == sent.json()["delivery"]
+    site.result(again)
+    assert len(site.starts(name)) == 1
+    assert site.starts(other) == []
+    site.result(site.send(site.push(), f"/webhooks/{other}", X_GitHub_Delivery="the host's own"))
+    assert len(site.starts(other)) == 1, "the host sends each endpoint a delivery of its own"
+
+
 def test_what_is_older_than_a_month_is_kept_no_longer(site: Site) -> None:
     now = datetime(2020, 5, 31, 12, tzinfo=timezone.utc)
     days = [now - timedelta(days=days) for days in (31, 30, 0)]

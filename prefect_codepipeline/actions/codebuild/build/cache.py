@@ -228,7 +228,7 @@ class BuildCache:
                 extract_member(tar, member, name, folders[folder])
                 count += 1
             except (UnfitMemberError, OSError) as error:
-                self.warn(f"cache: {name} could not be restored: {error}")
+                self.warn(f"cache: {name[:200]} could not be restored: {error}")
         return count
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.errors import ActionFailed, PrefectUnavailable
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.client import call, find_named
 
 LEASE_SECONDS = 60.0
 _RENEW_SECONDS = 15.0
@@ -51,12 +51,11 @@ def turn_of(project_name: str, limit: int, queued_minutes: int, context: ActionC
 
 
 def _set_limit(name: str, limit: int) -> None:
-    path = f"/v2/concurrency_limits/{name}"
-    status, known = call("GET", path, expected=(404,))
-    if status == 404:
-        status, _ = call("POST", "/v2/concurrency_limits/", {"name": name, "limit": limit}, expected=(409,))
+    known = find_named("/v2/concurrency_limits", name)
+    if known is None:
+        call("POST", "/v2/concurrency_limits/", {"name": name, "limit": limit}, expected=(409,))
     elif known["limit"] != limit:
-        call("PATCH", path, {"limit": limit}, expected=(404,))
+        call("PATCH", f"/v2/concurrency_limits/{name}", {"limit": limit}, expected=(404,))
 
 
 def _wait(name: str, project_name: str, queued_minutes: int, context: ActionContext) -> str:
