@@ -17,6 +17,7 @@ SAYS_NOTHING = {"utils", "util", "helpers", "common", "base", "misc"}
 # Modules that stand beside rooms, each with its reason.
 BESIDE_ROOMS = {
     "prefect_codepipeline/errors.py": "below everything",
+    "prefect_codepipeline/private_files.py": "the embedded set-up and the artifact stores create folders",
     "prefect_codepipeline/model/approver.py": "facts and approvals both name who answers",
     "prefect_codepipeline/model/names.py": "every room makes names for Prefect",
     "prefect_codepipeline/model/problem.py": "definitions, buildspecs and files all have problems",

@@ -16,6 +16,7 @@ from typing import Any
 
 from prefect_codepipeline.deployments.worker.fork_server import die_with_parent
 from prefect_codepipeline.errors import PrefectUnavailable
+from prefect_codepipeline.private_files import make_private, private_opener
 
 STOP_SECONDS = 10.0
 # Less than PostgreSQL needs for its next segment of the log.
@@ -50,10 +51,10 @@ def spawn(
 
     path = log_file(home, part)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         if path.exists():  # the log of the process before says why that one ended
             path.replace(path.with_suffix(".log.1"))
-        with path.open("wb") as log:
+        with open(path, "wb", opener=private_opener) as log:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE if waits else subprocess.DEVNULL,

@@ -14,6 +14,7 @@ from typing import Any
 import platformdirs
 
 from prefect_codepipeline.errors import PrefectUnavailable
+from prefect_codepipeline.private_files import make_private, private_opener
 
 HOME_VARIABLE = "PREFECT_CODEPIPELINE_HOME"
 
@@ -40,8 +41,8 @@ def home_folder(create: bool = True) -> Path:
     ).absolute()
     if create:
         try:
-            (home / "logs").mkdir(parents=True, exist_ok=True)
-            (home / "prefect").mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(home / "logs")
+            make_private(home / "prefect")
         except OSError as error:
             raise PrefectUnavailable(_unusable(home, error)) from error
     return home
@@ -108,7 +109,7 @@ def write_state(home: Path, state: State) -> None:
     """
     part = home / "state.json.part"
     try:
-        with part.open("w") as file:
+        with open(part, "w", opener=private_opener) as file:
             file.write(json.dumps(state))
             file.flush()
             os.fsync(file.fileno())  # after a loss of power there is the old file or the new one

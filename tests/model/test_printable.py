@@ -12,7 +12,7 @@ from prefect_codepipeline.cli.session import console
 from prefect_codepipeline.engine.approvals.decision import as_comment
 from prefect_codepipeline.gateway.approvals.page import _pages
 from prefect_codepipeline.model.printable import printable
-from prefect_codepipeline.model.views import page, picture, slack_text
+from prefect_codepipeline.model.views import commit_status, page, picture, slack_text
 
 HIDDEN = [
     chr(number) for number in range(0x110000) if unicodedata.category(chr(number)) in ("Cc", "Cf", "Cs")
@@ -34,6 +34,7 @@ def test_nothing_that_is_hidden_is_shown(capsys: pytest.CaptureFixture[str]) -> 
     assert leaked(shown) == set()
     assert leaked(page.plain(TEXT)) == set()
     assert leaked(slack_text.defuse(TEXT, len(TEXT))) == set()
+    assert leaked(commit_status._shorten(TEXT)) == set()
     assert leaked(as_comment(TEXT)) == set()
     assert leaked(picture.cut(TEXT, len(TEXT))) == set()
     assert leaked(_pages.from_string("{{ text }}").render(text=TEXT)) == set()

@@ -22,6 +22,7 @@ from platformdirs import user_cache_path
 
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.private_files import make_private
 
 Result = TypeVar("Result")
 # EFBIG: the process has a limit on the size of files.
@@ -46,7 +47,7 @@ def work_folder(store: ArtifactStore) -> Path:
 def work_file(store: ArtifactStore) -> Iterator[Path]:
     """A temporary file for an archive, removed afterwards; also removes stale files of killed processes."""
     folder = work_folder(store)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder, store.folder)
     _drop_stale(folder)
     path = folder / f"{_PART}{uuid4().hex}"
     try:
@@ -69,7 +70,7 @@ def keep(store: ArtifactStore, archive: Path, digest: str) -> None:
             _request(store, lambda: filesystem.put_file(str(archive), path, **options))
         return
     target = store.folder / _key(digest)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_private(target.parent, store.folder)
     archive.chmod(stat.S_IMODE(archive.stat().st_mode) & ~0o222)
     os.replace(archive, target)
 
@@ -87,7 +88,7 @@ def keep_file(store: ArtifactStore, source: Path, key: str) -> None:
         _request(store, lambda: filesystem.put_file(str(source), path, **options))
         return
     target = store.folder / key
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_private(target.parent, store.folder)
     with work_file(store) as copy:
         shutil.copyfile(source, copy)
         os.replace(copy, target)

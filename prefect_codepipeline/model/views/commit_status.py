@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
+from prefect_codepipeline.model.printable import printable
 from prefect_codepipeline.model.record.facts import PipelineExecutionStatus
 from prefect_codepipeline.model.record.state import ExecutionState, StageState
 from prefect_codepipeline.model.web_links import web_link
@@ -167,6 +168,6 @@ def _count_done(stage: StageState) -> int:
 
 
 def _shorten(text: str) -> str:
-    clean = _CONTROL.sub(" ", text).strip()
+    clean = printable(_CONTROL.sub(" ", text)).strip()
     clean = clean[:1].upper() + clean[1:]
     return clean if len(clean) <= DESCRIPTION_LENGTH else clean[: DESCRIPTION_LENGTH - 1] + "…"
