@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -54,8 +53,8 @@ def try_enter(visit: Visit) -> tuple[bool, str | None]:
 def _take_turn(visit: Visit) -> tuple[bool, str | None]:
     """Enter if it is this execution's turn; it waits with a ticket otherwise."""
     gates = read_gates(visit.pipeline)
-    if gates.holder(visit.stage) == visit.execution:
-        if _was_let_in(gates, visit):
+    if lock := gates.own_lock(visit):
+        if _was_let_in(gates, visit, lock):
             _note_entry(gates, visit)
             _drop_tickets(gates, visit)
             return True, None
@@ -114,8 +113,7 @@ def leave(visit: Visit, following: Visit | None = None, *, may_be_retried: bool 
     if following and gates is None:
         entered, _ = _take_turn(following)
     gates = gates or read_gates(visit.pipeline)
-    lock = gates.lock(visit.stage)
-    if lock and lock["value"]["execution"] == visit.execution:
+    if lock := gates.own_lock(visit):
         _release(lock, may_be_retried)
     # An execution that arrives from now on reads the gate itself and finds it free; it needs no resume.
     _resume_head(gates, visit.stage)
@@ -184,7 +182,7 @@ def _enter_at_once(visit: Visit) -> Gates | None:
     if not _lock(visit):
         return None
     gates = read_gates(visit.pipeline)
-    free = replace(gates.gate(visit), holder=None)
+    free = gates.gate_if_free(visit)
     if free == Gate(visit.mode) or free.may_enter(visit.execution):
         _note_entry(gates, visit)
         _drop_tickets(gates, visit)
@@ -193,23 +191,20 @@ def _enter_at_once(visit: Visit) -> Gates | None:
     return None
 
 
-def _was_let_in(gates: Gates, visit: Visit) -> bool:
+def _was_let_in(gates: Gates, visit: Visit, lock: Variable) -> bool:
     """Whether the lock that the execution holds lets it in. Its process may have died, or not seen the answer, before
     it looked at the gates (`_enter_at_once`); a lock of an earlier attempt was kept for this one.
     """
-    lock = gates.lock(visit.stage)
-    assert lock, "the caller has seen it"
     if lock["value"]["visit"] < visit.number:
         return True
-    free = replace(gates.gate(visit), holder=None)
+    free = gates.gate_if_free(visit)
     came_before = gates.waiting_since(visit.stage, lock["created"])
     return free.is_open and (not came_before or free.may_enter(visit.execution))
 
 
 def _give_back(gates: Gates, visit: Visit) -> Gates:
     """Delete the lock of the execution, and resume the one that waits first: it may have found the stage locked."""
-    lock = gates.lock(visit.stage)
-    if lock and lock["value"]["execution"] == visit.execution:
+    if lock := gates.own_lock(visit):
         delete_variable(lock)
     gates = read_gates(visit.pipeline)
     _resume_head(gates, visit.stage)

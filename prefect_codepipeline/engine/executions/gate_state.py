@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -75,6 +75,15 @@ class Gates:
 
     def lock(self, stage: str) -> Variable | None:
         return next(iter(self._of("lock", stage)), None)
+
+    def own_lock(self, visit: Visit) -> Variable | None:
+        """The lock of the visit's stage if the visit's execution holds it."""
+        lock = self.lock(visit.stage)
+        return lock if lock and lock["value"]["execution"] == visit.execution else None
+
+    def gate_if_free(self, visit: Visit) -> Gate:
+        """The gate as it would be if the stage were not locked."""
+        return replace(self.gate(visit), holder=None)
 
     def tickets(self, stage: str) -> list[Ticket]:
         """The executions that wait at the stage, in the order of arrival."""
