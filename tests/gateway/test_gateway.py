@@ -24,7 +24,6 @@ from browser import browsing
 from prefect.blocks.core import Block
 from prefect.states import Cancelling
 from pydantic import SecretStr
-from serving import serving
 from waiting import until
 
 from prefect_codepipeline.blocks.git_connection import GitConnection
@@ -37,7 +36,6 @@ from prefect_codepipeline.engine.executions.lookup import read_execution
 from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
 from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 from prefect_codepipeline.flows.reconcile import reconcile_once
-from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.gateway.serve import prepare_gateway
 from prefect_codepipeline.gateway.slack.socket_mode import SocketModes
 from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
@@ -47,14 +45,6 @@ from prefect_codepipeline.prefect_api.leases import server_time
 
 pytestmark = pytest.mark.live
 PEOPLE = 20
-
-
-@pytest.fixture
-def gateway(prefect_server: str) -> Iterator[str]:
-    """A gateway that serves on loopback; its address."""
-    with serving(create_app()) as url:
-        prepare_gateway(url)
-        yield url
 
 
 @pytest.fixture

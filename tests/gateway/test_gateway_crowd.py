@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import httpx
 import pytest
 from prefect.blocks.core import Block
-from serving import serving
 from slack_server import signed
 
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
@@ -19,21 +17,12 @@ from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.deployments.files.settings import save_settings
 from prefect_codepipeline.engine.approvals.links import approval_link, load_gateway, sign
 from prefect_codepipeline.engine.executions.lookup import read_execution
-from prefect_codepipeline.gateway.app import create_app
-from prefect_codepipeline.gateway.serve import prepare_gateway
 from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.record.facts import ApprovalRequested
 from prefect_codepipeline.model.views.slack_message import APPROVE
 
 pytestmark = pytest.mark.live
 APPROVALS = 30
-
-
-@pytest.fixture
-def gateway(prefect_server: str) -> Iterator[str]:
-    with serving(create_app()) as url:
-        prepare_gateway(url)
-        yield url
 
 
 def test_of_sixty_answers_to_thirty_approvals_each_is_answered_with_the_truth(
