@@ -23,7 +23,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from bench_setup import leave, set_up
+from bench_setup import action, leave, pipeline, set_up
 
 SECRET = "secret-of-the-benchmark"
 RATE, SECONDS, BURST = 50, 20, 1000
@@ -193,33 +193,12 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def declaration(name: str, mode: str) -> Any:
-    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-
-    def kind(category: str, owner: str, provider: str) -> dict[str, str]:
-        return {"category": category, "owner": owner, "provider": provider, "version": "1"}
-
     source = {
-        "name": "Src",
-        "actionTypeId": kind("Source", "AWS", "CodeStarSourceConnection"),
+        **action("Src", 1, "Source", "AWS", "CodeStarSourceConnection"),
         "configuration": {"ConnectionArn": name, "FullRepositoryId": "acme/app", "BranchName": "main"},
         "outputArtifacts": [{"name": "Source"}],
     }
-    return PipelineDeclaration.model_validate(
-        {
-            "name": name,
-            "roleArn": "arn:aws:iam::111122223333:role/pipeline",
-            "artifactStore": {"type": "S3", "location": "bench"},
-            "pipelineType": "V2",
-            "executionMode": mode,
-            "stages": [
-                {"name": "Source", "actions": [source]},
-                {
-                    "name": "Test",
-                    "actions": [{"name": "Test", "actionTypeId": kind("Test", "Custom", "Scripted")}],
-                },
-            ],
-        }
-    )
+    return pipeline(name, {"Source": [source], "Test": [action("Test")]}, mode)
 
 
 if __name__ == "__main__":
