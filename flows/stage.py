@@ -15,7 +15,7 @@ from prefect_codepipeline.model.definition.plan import Group, Segment, cut_into_
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.record.facts import StageExecutionStatus
 from prefect_codepipeline.model.record.state import StageState
-from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.client import api_url, call
 from prefect_codepipeline.prefect_api.subflow_engine import run_as
 from prefect_codepipeline.tasks.action import run_action
 
@@ -111,7 +111,7 @@ def _create_run(
     }
     _, task_run = call("POST", "/task_runs/", tracking)
     run = {
-        "flow_id": _flow_id(subflow.name),
+        "flow_id": _flow_id(subflow.name, api_url()),
         "name": name,
         "parameters": parameters,
         "parent_task_run_id": task_run["id"],
@@ -124,6 +124,6 @@ def _create_run(
 
 
 @cache
-def _flow_id(name: str) -> str:
+def _flow_id(name: str, _server: str) -> str:
     _, found = call("POST", "/flows/", {"name": name})
     return str(found["id"])
