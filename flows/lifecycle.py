@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
-from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
@@ -32,7 +31,6 @@ from prefect_codepipeline.engine.operations.rollback import inherited_from
 from prefect_codepipeline.engine.operations.schedules import rule_of
 from prefect_codepipeline.model.record.artifacts import Inherited
 from prefect_codepipeline.model.record.facts import (
-    ActionFinished,
     AnyFact,
     ExecutionPinned,
     ProcessLost,
@@ -66,18 +64,15 @@ def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> 
     facts, labelled = _read_both(record, run.labels.get("codepipeline.definition"))
     pinned = next((fact for fact in facts if isinstance(fact, ExecutionPinned)), None)
     if pinned is None:
-        definition_id, definition = labelled or _newest_definition(run)
-        labelled = str(definition_id), definition
+        labelled = labelled or _newest_definition(run)
         pinned = record.write_or_read(_pin(run, *labelled, variables, source_revisions))
         facts = [pinned]
-    is_known = labelled and labelled[0] == pinned.definition_id
-    declaration = (
-        labelled[1] if labelled and is_known else read_definition_block(pinned.definition_id)
-    ).whole()
+    is_pinned = labelled is not None and labelled[0] == pinned.definition_id
+    definition = labelled[1] if labelled and is_pinned else read_definition_block(pinned.definition_id)
     process = claim_process(record, facts, run.run_count, socket.gethostname(), os.getpid())
     execution = Execution(
         record,
-        declaration,
+        definition.whole(),
         [*facts, process],
         process.process,
         can_suspend=run.deployment_id is not None,
@@ -229,10 +224,11 @@ def _read_both(
         return facts, (definition_id, definition.result())
 
 
-def _newest_definition(run: Any) -> tuple[UUID, StoredDefinition]:
+def _newest_definition(run: Any) -> tuple[str, StoredDefinition]:
     """For a run that was started in Prefect, not by this package."""
     _, deployment = call("GET", f"/deployments/{run.deployment_id}")
-    return newest_version(deployment["name"], int(deployment["version"] or 1))
+    found_id, definition = newest_version(deployment["name"], int(deployment["version"] or 1))
+    return str(found_id), definition
 
 
 def _pin(
@@ -272,21 +268,12 @@ def _pin(
 
 def _repair_after_earlier_process(execution: Execution, known: list[AnyFact], run_count: int) -> None:
     """Fail the actions that the last process ran when it died, and record a retry that was asked for in Prefect's UI."""
-    for stage, action in execution.state.actions:
+    for _, action in execution.state.actions:
         provider = providers().get(action.action.action_type_id)
         if action.status == "InProgress" and not (provider and provider.restartable):
             assert action.started, "what is in progress was started"
-            execution.write(
-                ActionFinished(
-                    at=utc_now(),
-                    stage=stage.name,
-                    action=action.name,
-                    attempt=action.started.attempt,
-                    action_execution_id=action.started.action_execution_id,
-                    status="Failed",
-                    error_details=ErrorDetails(code="InternalError", message=WORKER_DIED),
-                )
-            )
+            details = ErrorDetails(code="InternalError", message=WORKER_DIED)
+            execution.write(action.started.finished(utc_now(), "Failed", error_details=details))
     if _is_retried_in_prefect(known, run_count):
         write_retry(execution.record, execution.state, PREFECT_USER)
         execution.refresh()

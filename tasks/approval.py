@@ -106,15 +106,7 @@ def _started(identity: dict[str, Any], action_execution_id: str, action: ActionD
 
 def _abandoned(started: ActionStarted, why: str) -> ActionFinished:
     """A waiting approval does no work, so a stop does not wait for it."""
-    return ActionFinished(
-        at=utc_now(),
-        stage=started.stage,
-        action=started.action,
-        attempt=started.attempt,
-        action_execution_id=started.action_execution_id,
-        status="Abandoned",
-        summary=why,
-    )
+    return started.finished(utc_now(), "Abandoned", summary=why)
 
 
 def _finished(started: ActionStarted, decision: ApprovalDecided) -> ActionFinished:
@@ -126,13 +118,9 @@ def _finished(started: ActionStarted, decision: ApprovalDecided) -> ActionFinish
         else f"{decision.status.lower()} by {decision.by}{said}"
     )
     code = "Timeout" if decision.status == "Expired" else "JobFailed"
-    return ActionFinished(
-        at=utc_now(),
-        stage=started.stage,
-        action=started.action,
-        attempt=started.attempt,
-        action_execution_id=started.action_execution_id,
-        status="Succeeded" if approved else "Failed",
+    return started.finished(
+        utc_now(),
+        "Succeeded" if approved else "Failed",
         summary=message,
         error_details=None if approved else ErrorDetails(code=code, message=message),
         last_updated_by=decision.by,

@@ -15,7 +15,7 @@ from prefect_codepipeline.engine.notifications.events import send_remaining_even
 from prefect_codepipeline.engine.notifications.report import publish_final_state
 from prefect_codepipeline.model.record.condition_facts import ConditionEnded, RuleAnswered
 from prefect_codepipeline.model.record.facts import (
-    ActionFinished,
+    ActionExecutionStatus,
     ExecutionFinished,
     PipelineExecutionStatus,
     StageFinished,
@@ -124,21 +124,12 @@ def end_record(state: ExecutionState, way: Way, by: str = "") -> ExecutionFinish
 
 def _end_open_actions(record: RecordOf, state: ExecutionState, way: Way) -> None:
     is_failure = way.status == "Failed"
-    for stage, action in state.actions:
+    status: ActionExecutionStatus = "Failed" if is_failure else "Abandoned"
+    details = ErrorDetails(code="JobFailed", message=way.sentence) if is_failure else None
+    for _, action in state.actions:
         if action.status == "InProgress" and action.started:
             record.write(
-                ActionFinished(
-                    at=utc_now(),
-                    stage=stage.name,
-                    action=action.name,
-                    attempt=action.started.attempt,
-                    action_execution_id=action.started.action_execution_id,
-                    status="Failed" if is_failure else "Abandoned",
-                    summary=way.sentence,
-                    error_details=ErrorDetails(code="JobFailed", message=way.sentence)
-                    if is_failure
-                    else None,
-                )
+                action.started.finished(utc_now(), status, summary=way.sentence, error_details=details)
             )
 
 

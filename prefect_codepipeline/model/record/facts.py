@@ -160,6 +160,18 @@ class ActionStarted(Fact):
     def key(self) -> str:
         return f"action-{slug(self.stage, self.action)}-{self.attempt}-started"
 
+    def finished(self, at: datetime, status: ActionExecutionStatus, **more: Any) -> ActionFinished:
+        """The end of this action execution; `more` are further fields of `ActionFinished`."""
+        return ActionFinished(
+            at=at,
+            stage=self.stage,
+            action=self.action,
+            attempt=self.attempt,
+            action_execution_id=self.action_execution_id,
+            status=status,
+            **more,
+        )
+
 
 class ActionProgressed(Fact):
     """The progress that a running action reports; the fact with the highest `number` is the current one."""
