@@ -44,7 +44,7 @@ _VERBS = {
             "definitions.deploy:delete",
             "Delete a pipeline.\n\nIts executions stay visible in Prefect.",
         ),
-        "list": ("definitions.deploy:list_pipelines", "List the deployed pipelines."),
+        "list": ("definitions.deploy:list_pipelines", "List the deployed pipelines, with their state."),
     },
     "Executions": {
         "run": (
@@ -52,7 +52,7 @@ _VERBS = {
             "Run a pipeline on this machine, in the foreground.\n\nExits with 0 only if it succeeds.",
         ),
         "start": ("executions.start:start", "Start an execution of a deployed pipeline."),
-        "status": ("executions.status:status", "Show the status of an execution."),
+        "status": ("executions.status:status", "Show the state of a pipeline, or of one execution."),
         "executions": ("executions.status:executions", "List the executions of a pipeline."),
         "logs": ("executions.logs:logs", "Print the log of an execution, or of one action."),
         "shell": (

@@ -29,6 +29,11 @@ class _Console(Console):
 console = _Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
 
 
+def print_whole(view: RenderableType) -> None:
+    """Print a tree or a table whose texts are wrapped at the width of the terminal, never cut off."""
+    console.print(view, soft_wrap=False)
+
+
 def connect() -> str:
     """Point this process at a Prefect server: the configured one, else the embedded one. Returns the API URL.
 

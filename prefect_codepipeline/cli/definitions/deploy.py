@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.table import Table
 from rich.text import Text
 
 from prefect_codepipeline.cli.output import print_json
 from prefect_codepipeline.cli.parameters import AsJson, PipelineName
-from prefect_codepipeline.cli.session import connect, console, pairs, who
+from prefect_codepipeline.cli.session import connect, console, pairs, print_whole, who
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
@@ -111,22 +110,15 @@ def delete(name: PipelineName) -> int:
 
 
 def list_pipelines(*, json: AsJson = False) -> int:
-    """List the deployed pipelines."""
+    """List the deployed pipelines: state, stages, revision and open approvals of each."""
     connect()
-    from prefect_codepipeline.engine.operations.starting import list_deployments
+    from prefect_codepipeline.cli.executions.as_json import pipeline_as_json
+    from prefect_codepipeline.cli.executions.pipeline_view import pipelines_view
+    from prefect_codepipeline.engine.operations.pipeline_state import read_pipeline_states
 
-    pipelines = list_deployments()
+    pipelines = read_pipeline_states()
     if json:
-        print_json(pipelines)
-        return 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("Name", "Version", "Updated"):
-        table.add_column(column)
-    for pipeline in pipelines:
-        table.add_row(*_row(pipeline))
-    console.print(table)
+        print_json([pipeline_as_json(pipeline) for pipeline in pipelines])
+    else:
+        print_whole(pipelines_view(pipelines))
     return 0
-
-
-def _row(pipeline: dict[str, Any]) -> list[str]:
-    return [pipeline["name"], str(pipeline["version"]), str(pipeline["updated"])]

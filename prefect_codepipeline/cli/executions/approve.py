@@ -81,10 +81,10 @@ def _open(
     name: str, stage: str | None, action: str | None, execution: str | None
 ) -> tuple[str, ApprovalRequested]:
     from prefect_codepipeline.engine.approvals.decision import open_approval
-    from prefect_codepipeline.engine.executions.lookup import read_execution, waiting_execution
+    from prefect_codepipeline.engine.executions.lookup import find_execution, waiting_execution
     from prefect_codepipeline.errors import ValidationException
 
-    known = read_execution(execution) if execution else waiting_execution(name)
+    known = find_execution(name, execution) if execution else waiting_execution(name)
     if known.state is None:
         raise ValidationException(f"execution {known.id} of pipeline {name!r} has not started")
     return known.id, open_approval(known.state, stage, action)

@@ -28,9 +28,9 @@ def logs(
         Continue until the execution ends.
     """
     connect()
-    from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
+    from prefect_codepipeline.engine.executions.lookup import find_execution, read_execution
 
-    known = read_execution(execution) if execution else latest_execution(name)
+    known = find_execution(name, execution)
     if action and known.state and action not in (names := [a.name for _, a in known.state.actions]):
         raise ActionNotFoundException(
             f"pipeline {name!r} has no action {action!r}; it has: {', '.join(names)}"

@@ -28,7 +28,7 @@ def stop(
     connect()
     from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
 
-    execution_id = execution or _latest(name)
+    execution_id = _id(name, execution)
     stop_pipeline_execution(
         name, execution_id, abandon=abandon, reason=message or "stopped at the command line", by=who()
     )
@@ -50,7 +50,7 @@ def retry(
     connect()
     from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
 
-    execution_id = execution or _latest(name)
+    execution_id = _id(name, execution)
     mode: Literal["FAILED_ACTIONS", "ALL_ACTIONS"] = "ALL_ACTIONS" if all_actions else "FAILED_ACTIONS"
     retry_stage_execution(name, stage, execution_id, mode, who())
     console.print(Text(f"{name}: stage {stage} of execution {execution_id} is being retried"))
@@ -68,7 +68,7 @@ def rollback(name: PipelineName, stage: StageName, *, to: str) -> int:
     connect()
     from prefect_codepipeline.engine.operations.rollback import rollback_stage
 
-    console.print(Text(rollback_stage(name, stage, to, who())))
+    console.print(Text(rollback_stage(name, stage, _id(name, to), who())))
     return 0
 
 
@@ -87,10 +87,10 @@ def override(
         The condition to override. By default ON_SUCCESS if an action of the stage has started, else BEFORE_ENTRY.
     """
     connect()
-    from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
+    from prefect_codepipeline.engine.executions.lookup import find_execution
     from prefect_codepipeline.engine.operations.overriding import override_stage_condition
 
-    known = read_execution(execution) if execution else latest_execution(name)
+    known = find_execution(name, execution)
     if condition is None:
         stages = known.state.stages if known.state else ()
         has_started = any(action.started for each in stages if each.name == stage for action in each.actions)
@@ -140,7 +140,8 @@ def enable_transition(name: PipelineName, stage: StageName, *, outbound: bool = 
     return 0
 
 
-def _latest(name: str) -> str:
-    from prefect_codepipeline.engine.executions.lookup import latest_execution
+def _id(name: str, execution: str | None) -> str:
+    """The whole id of an execution of the pipeline, from the beginning of its id; by default of the latest one."""
+    from prefect_codepipeline.engine.executions.lookup import find_execution
 
-    return latest_execution(name).id
+    return find_execution(name, execution).id

@@ -39,4 +39,4 @@ def start(
         return 0
     console.print(Text(f"{name}: execution {execution_id}"))
     console.print(Text(f"in Prefect's UI: {run_url(execution_id)}"))
-    return exit_code(watch_execution(execution_id, approve=approve))
+    return exit_code(watch_execution(execution_id, name, approve=approve))

@@ -13,7 +13,7 @@ from prefect_codepipeline.actions.git.places import Connections
 from prefect_codepipeline.actions.git.source import find_named_connection
 from prefect_codepipeline.blocks.git_connection import GitConnection, kind_of_host
 from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
-from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.definitions import find_newest_version, newest_version
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.operations.projection import deployed_definitions
 from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
@@ -21,7 +21,7 @@ from prefect_codepipeline.engine.triggers.pipeline_webhooks import target_action
 from prefect_codepipeline.engine.triggers.triggering import REFUSALS, trigger
 from prefect_codepipeline.engine.triggers.webhook_filters import why_not
 from prefect_codepipeline.engine.triggers.webhook_signatures import check_sender, check_webhook
-from prefect_codepipeline.errors import ActionFailed, MissingBlock, PipelineNotFoundException, WebhookRefused
+from prefect_codepipeline.errors import ActionFailed, MissingBlock, WebhookRefused
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.payloads import Delivery, PayloadError, host_of, read_payload
 from prefect_codepipeline.model.stored.definition import StoredDefinition
@@ -266,12 +266,11 @@ def _why_not(decision: Decision) -> str:
 
 def _connections_of(pipeline: str) -> dict[str, GitConnection]:
     """The connections of a pipeline's sources, by block name."""
-    try:
-        _, definition = newest_version(pipeline)
-    except PipelineNotFoundException:
+    found = find_newest_version(pipeline)
+    if found is None:
         return {}
     known = Connections()
-    names = {known.name(place) for place in git_places(definition.masked())} - {None}
+    names = {known.name(place) for place in git_places(found[1].masked())} - {None}
     return {name: find_named_connection(name) for name in sorted(filter(None, names))}
 
 

@@ -1,0 +1,100 @@
+"""The state of a pipeline: its stages with their latest executions, its gates, and the executions that wait.
+
+https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_GetPipelineState.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from prefect_codepipeline.engine.executions import gate
+from prefect_codepipeline.engine.executions.definitions import find_version, unknown_pipeline
+from prefect_codepipeline.engine.executions.gate_state import Gates
+from prefect_codepipeline.engine.executions.lookup import KnownExecution, find_runs, known_executions
+from prefect_codepipeline.engine.operations.projection import DEPLOYMENTS_BY_NAME
+from prefect_codepipeline.engine.operations.starting import list_deployments
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.record.state import ActionState, ExecutionState, StageState
+from prefect_codepipeline.model.views.pipeline_stages import StageNow, stages_now
+from prefect_codepipeline.prefect_api.client import find_named
+from prefect_codepipeline.prefect_api.together import together
+
+# How many executions are read at once, first few, since most pipelines need one; and how far back at most.
+_FIRST, _MORE, _MOST = 3, 12, 60
+
+
+@dataclass(frozen=True)
+class PipelineState:
+    """A pipeline as it is now. `executions` are those that were read, latest first, also those that have not started."""
+
+    name: str
+    declaration: PipelineDeclaration
+    updated: str = ""
+    gates: Gates = field(default_factory=Gates)
+    executions: list[KnownExecution] = field(default_factory=list)
+
+    @property
+    def stages(self) -> list[StageNow]:
+        """The stages with their latest executions."""
+        return stages_now([stage.name for stage in self.declaration.stages], self.started)
+
+    @property
+    def started(self) -> list[ExecutionState]:
+        return [known.state for known in self.executions if known.state]
+
+    @property
+    def latest(self) -> KnownExecution | None:
+        """The execution that started last."""
+        return next(iter(self.executions), None)
+
+    @property
+    def open_approvals(self) -> list[tuple[ExecutionState, StageState, ActionState]]:
+        """The approvals that wait, with their executions."""
+        return [(state, *each) for state in self.started if not state.final for each in state.open_approvals]
+
+
+def read_pipeline_state(name: str) -> PipelineState:
+    """The state of one deployed pipeline. Raises `PipelineNotFoundException`."""
+    deployment = find_named(DEPLOYMENTS_BY_NAME, name)
+    state = _read(deployment) if deployment else None
+    if state is None:
+        raise unknown_pipeline(name)
+    return state
+
+
+def read_pipeline_states() -> list[PipelineState]:
+    """The states of all deployed pipelines, by name."""
+    states = together([partial(_read, deployment) for deployment in list_deployments()])
+    return [state for state in states if state]
+
+
+def _read(deployment: dict[str, Any]) -> PipelineState | None:
+    """The state of the pipeline; None if it is being deleted."""
+    name, version = str(deployment["name"]), int(deployment["version"] or 1)
+    parts: list[Callable[[], Any]] = [
+        partial(find_version, name, version),
+        partial(gate.read_gates, name),
+        partial(find_runs, name, limit=_FIRST),
+        partial(find_runs, name, state_types=["PAUSED", "RUNNING"], limit=_MORE),
+    ]
+    found, gates, runs, active = together(parts)
+    if found is None:
+        return None
+    executions = known_executions(_once([*runs, *active]))
+    state = PipelineState(name, found[1].masked(), str(deployment["updated"]), gates, executions)
+    offset = len(runs)
+    while runs and offset < _MOST and not all(stage.is_known for stage in state.stages):
+        runs = find_runs(name, limit=_MORE, offset=offset)
+        offset += len(runs)
+        known = {each.id for each in state.executions}
+        more = known_executions([run for run in runs if run["id"] not in known])
+        state = replace(state, executions=[*state.executions, *more])
+    return state
+
+
+def _once(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    by_id = {run["id"]: run for run in runs}
+    return sorted(by_id.values(), key=lambda run: str(run["expected_start_time"]), reverse=True)
