@@ -104,10 +104,10 @@ def executions(name: PipelineName, *, limit: int = 20, json: AsJson = False) -> 
     from prefect_codepipeline.cli.executions.as_json import execution_as_json
     from prefect_codepipeline.cli.executions.pipeline_view import time_text
     from prefect_codepipeline.engine.executions.definitions import first_created, unknown_pipeline
-    from prefect_codepipeline.engine.executions.lookup import find_runs, known_executions
+    from prefect_codepipeline.engine.executions.lookup import due, find_runs, known_executions
     from prefect_codepipeline.model.views.pipeline_stages import revisions
 
-    found = known_executions(find_runs(name, limit=min(max(limit, 1), 200)))
+    found = known_executions(due(find_runs(name, limit=min(max(limit, 1), 200))))
     if not found and first_created(name) is None:
         raise unknown_pipeline(name)
     if json:

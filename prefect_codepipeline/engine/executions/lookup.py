@@ -21,7 +21,7 @@ from prefect_codepipeline.errors import (
 )
 from prefect_codepipeline.model.definition.declaration import ExecutionMode, PipelineDeclaration
 from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
-from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned
+from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned, StopRequested
 from prefect_codepipeline.model.record.folding import fold
 from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.prefect_api.client import PAGE, call, call_all, flow_run
@@ -62,7 +62,8 @@ class KnownExecution:
         """The status in AWS's words; if Prefect ended the run without a final fact, derived from Prefect's state."""
         if self.state and (self.state.final or self.run["state_type"] not in _ENDED_EARLY):
             return self.state.status
-        return _ENDED_EARLY.get(self.run["state_type"], "InProgress")
+        is_stopping = any(isinstance(fact, StopRequested) for fact in self.facts)
+        return _ENDED_EARLY.get(self.run["state_type"], "Stopping" if is_stopping else "InProgress")
 
     @property
     def summary(self) -> str:
@@ -108,6 +109,15 @@ def find_runs(
     _, found = call("POST", "/flow_runs/filter", body)
     runs: list[dict[str, Any]] = found
     return runs
+
+
+def due(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs without those that a schedule created for later, which are not executions yet."""
+    return [
+        run
+        for run in runs
+        if run["state_type"] not in ("SCHEDULED", "PENDING") or run["run_count"] or not run["auto_scheduled"]
+    ]
 
 
 def find_all_runs(
@@ -282,11 +292,9 @@ def latest_execution(pipeline_name: str) -> KnownExecution:
     Raises:
         PipelineNotFoundException: there is no such pipeline, or it has no execution; the message says which.
     """
-    # A run that a schedule created for later is not an execution yet.
-    for run in find_runs(pipeline_name, limit=20):
-        if run["state_type"] not in ("SCHEDULED", "PENDING") or run["run_count"] or not run["auto_scheduled"]:
-            for known in known_executions([run]):
-                return known
+    for run in due(find_runs(pipeline_name, limit=20)):
+        for known in known_executions([run]):
+            return known
     if first_created(pipeline_name) is None:
         raise unknown_pipeline(pipeline_name)
     raise PipelineNotFoundException(

@@ -13,7 +13,7 @@ from typing import Any
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import find_version, unknown_pipeline
 from prefect_codepipeline.engine.executions.gate_state import Gates
-from prefect_codepipeline.engine.executions.lookup import KnownExecution, find_runs, known_executions
+from prefect_codepipeline.engine.executions.lookup import KnownExecution, due, find_runs, known_executions
 from prefect_codepipeline.engine.operations.projection import DEPLOYMENTS_BY_NAME
 from prefect_codepipeline.engine.operations.starting import list_deployments
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
@@ -83,14 +83,14 @@ def _read(deployment: dict[str, Any]) -> PipelineState | None:
     found, gates, runs, active = together(parts)
     if found is None:
         return None
-    executions = known_executions(_once([*runs, *active]))
+    executions = known_executions(_once(due([*runs, *active])))
     state = PipelineState(name, found[1].masked(), str(deployment["updated"]), gates, executions)
     offset = len(runs)
     while runs and offset < _MOST and not all(stage.is_known for stage in state.stages):
         runs = find_runs(name, limit=_MORE, offset=offset)
         offset += len(runs)
         known = {each.id for each in state.executions}
-        more = known_executions([run for run in runs if run["id"] not in known])
+        more = known_executions([run for run in due(runs) if run["id"] not in known])
         state = replace(state, executions=[*state.executions, *more])
     return state
 
