@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 PipelineName = Annotated[str, Parameter(help="Name of the pipeline.")]
+BlockName = Annotated[str, Parameter(help="Name of the block.")]
 StageName = Annotated[str, Parameter(help="Name of the stage.")]
 ExecutionId = Annotated[
     str | None, Parameter(help="The execution's id or its beginning; the latest execution by default.")

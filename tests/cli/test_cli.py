@@ -233,11 +233,17 @@ def test_deploy_start_status_logs_executions(prefect_server: str, tmp_path: Path
     assert watched.returncode == 0, watched.stderr
     assert "Check/Unit: Succeeded (as ordered)" in watched.stdout
     assert "✔ Unit" in status.stdout
-    assert "2 of 2 stages done, 0 still to run" in status.stdout
-    assert "Src: 000000000000 the <b>first</b> commit" in status.stdout
+    execution = as_json["executions"][0]
+    assert "000000000000 the <b>first</b> commit  StartPipelineExecution " in status.stdout
     assert as_json["status"] == "Succeeded"
-    assert as_json["stages"][1]["actions"][0]["status"] == "Succeeded"
-    assert as_json["pipelineExecutionId"] in executions.stdout
+    assert [each["actionStates"][0]["status"] for each in as_json["stageStates"]] == [
+        "Succeeded",
+        "Succeeded",
+    ]
+    assert execution["pipelineExecutionId"] in executions.stdout
+    one = cli("status", name, "--execution", execution["pipelineExecutionId"]).stdout
+    assert "2 of 2 stages done, 0 still to run" in one
+    assert "Src: 000000000000 the <b>first</b> commit" in one
     log = _until(lambda: cli("logs", name, "Unit").stdout, "Action 'Unit' of stage 'Check' Succeeded")
     assert "Src" not in log
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.text import Text
 
-from prefect_codepipeline.cli.output import print_json
+from prefect_codepipeline.cli.output import answer, print_json, print_line, without_control
 from prefect_codepipeline.cli.parameters import AsJson, PipelineName
 from prefect_codepipeline.cli.session import connect, console, pairs, print_whole, who
 from prefect_codepipeline.errors import CodePipelineError
@@ -99,14 +100,35 @@ def _print_result(deployed: Deployed, created: list[str]) -> None:
         )
 
 
-def delete(name: PipelineName) -> int:
-    """Delete a pipeline: all versions of its definition, its deployment and its gates. Its executions stay visible."""
-    connect()
-    from prefect_codepipeline.deployments.delete import delete_pipeline
+def delete(
+    name: PipelineName, *, yes: Annotated[bool, Parameter(negative=())] = False, json: AsJson = False
+) -> int:
+    """Delete a pipeline: all versions of its definition, its deployment and its gates. Its executions stay visible.
 
+    Parameters
+    ----------
+    yes:
+        Delete it without asking.
+    """
+    connect()
+    from prefect_codepipeline.deployments.delete import check_deletable, delete_pipeline
+
+    check_deletable(name)
+    if not yes and not _confirmed(name):
+        print_line(f"{name}: not deleted")
+        return 1
     versions = delete_pipeline(name)
-    console.print(Text(f"{name}: deleted, {versions} version{'s' if versions != 1 else ''}"))
+    said = f"{name}: deleted, {versions} version{'s' if versions != 1 else ''}"
+    answer(json, {"name": name, "versions": versions}, said)
     return 0
+
+
+def _confirmed(name: str) -> bool:
+    """Ask the user. Raises `CodePipelineError` if no user is at a terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise CodePipelineError(f"pipeline {name!r} was not deleted: confirm with --yes")
+    question = f"Delete pipeline {name!r} with all its versions? [y/N] "
+    return input(without_control(question)).strip().lower() in ("y", "yes")
 
 
 def list_pipelines(*, json: AsJson = False) -> int:
