@@ -20,6 +20,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
+def print_json_line(value: Any) -> None:
+    """Print JSON on one line, for programs that read lines."""
+    sys.stdout.write(json.dumps(value, default=str) + "\n")
+
+
 def print_line(*parts: str | tuple[str, Style]) -> None:
     """Print a line, with styles on a terminal. Characters that are not visible are replaced."""
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")

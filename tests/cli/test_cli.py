@@ -170,9 +170,10 @@ def test_blocks_are_made_at_the_command_line_and_secrets_are_not_shown(prefect_s
     )
     shown = {
         "name": name,
-        "url": "https://git.example.com/{FullRepositoryId}.git",
-        "arn": arn,
-        "webhook": False,
+        "url_template": "https://git.example.com/{FullRepositoryId}.git",
+        "token": "(set)",
+        "connection_arn": arn,
+        "commit_statuses": True,
     }
     assert shown in json.loads(listed.stdout)
     assert "planted-secret" not in "".join(

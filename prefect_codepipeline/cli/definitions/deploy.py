@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,7 @@ from prefect_codepipeline.cli.session import connect, console, pairs, print_whol
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
+    from prefect_codepipeline.deployments.checking.runnable import Runnable
     from prefect_codepipeline.deployments.create import Deployed
 
 
@@ -23,6 +26,7 @@ def deploy(
     pool: str = "codepipeline",
     start: bool = False,
     variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    json: AsJson = False,
 ) -> int:
     """Create or update pipelines. Deploys nothing if one of the files has errors.
 
@@ -43,13 +47,12 @@ def deploy(
 
     if not files:
         raise CodePipelineError("deploy takes one or more files")
+    console.stderr = json  # the sentences, so that the output is JSON only
     checked = [read_runnable(file) for file in files]
     declarations = [runnable.declaration for runnable in checked]
     settings = [read_settings_beside(*each) for each in zip(files, declarations, strict=True)]
     beside = [read_beside(file) for file in files]
-    for file, runnable in zip(files, checked, strict=True):
-        for problem in runnable.warnings:
-            console.print(Text(f"{file}: warning: {problem}", "yellow"))
+    _print_warnings(files, checked)
     connect()
     from prefect_codepipeline.actions.git.places import triggers_without_webhook
     from prefect_codepipeline.deployments.create import deploy_pipeline
@@ -59,6 +62,7 @@ def deploy(
     from prefect_codepipeline.deployments.resource_transitions import disable_declared
     from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
 
+    results = []
     for runnable, own_settings, own_beside in zip(checked, settings, beside, strict=True):
         if own_settings:
             save_settings(runnable.declaration.name, own_settings)
@@ -72,18 +76,27 @@ def deploy(
             console.print(
                 Text(f"  the inbound transition of stage {stage} is disabled, as declared in the template")
             )
-        if start:
-            _start(deployed, variable)
-        else:
+        execution_id = _start(deployed, variable) if start else None
+        if execution_id is None:
             console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
+        results.append({**asdict(deployed), "pipelineExecutionId": execution_id})
+    if json:
+        print_json(results)
     return 0
 
 
-def _start(deployed: Deployed, variable: list[str]) -> None:
+def _print_warnings(files: Sequence[Path], checked: Sequence[Runnable]) -> None:
+    for file, runnable in zip(files, checked, strict=True):
+        for problem in runnable.warnings:
+            console.print(Text(f"{file}: warning: {problem}", "yellow"))
+
+
+def _start(deployed: Deployed, variable: list[str]) -> str:
     from prefect_codepipeline.deployments.create import start_pipeline_execution
 
     execution_id = start_pipeline_execution(deployed.name, pairs(variable, "--variable"), {}, who())
     console.print(Text(f"  started: {execution_id}"))
+    return execution_id
 
 
 def _print_result(deployed: Deployed, created: list[str]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.text import Text
 
+from prefect_codepipeline.cli.output import print_json_line
 from prefect_codepipeline.cli.parameters import ExecutionId, PipelineName
 from prefect_codepipeline.cli.session import connect, console
 from prefect_codepipeline.errors import ActionNotFoundException
@@ -16,7 +18,12 @@ _ENDED = ("COMPLETED", "FAILED", "CANCELLED")
 
 
 def logs(
-    name: PipelineName, action: str | None = None, *, follow: bool = False, execution: ExecutionId = None
+    name: PipelineName,
+    action: str | None = None,
+    *,
+    follow: bool = False,
+    execution: ExecutionId = None,
+    json: Annotated[bool, Parameter(help="Print each line as JSON.")] = False,
 ) -> int:
     """Print the log of an execution, or of one action.
 
@@ -38,19 +45,22 @@ def logs(
     offset = 0
     while True:
         ended = read_execution(known.id).run["state_type"] in _ENDED
-        offset += _print_from(known.id, action, offset)
+        offset += _print_from(known.id, action, offset, json)
         if not follow or ended:
             return 0
         time.sleep(0.5)
 
 
-def _print_from(execution_id: str, action: str | None, offset: int) -> int:
+def _print_from(execution_id: str, action: str | None, offset: int, json: bool) -> int:
     from prefect_codepipeline.engine.executions.lookup import log_page
 
     printed = 0
     while page := log_page(execution_id, action, offset + printed, _PAGE):
         for line in page:
-            console.print(_line(line))
+            if json:
+                print_json_line({key: line[key] for key in ("timestamp", "level", "message")})
+            else:
+                console.print(_line(line))
         printed += len(page)
         if len(page) < _PAGE:
             break
