@@ -73,9 +73,7 @@ def deploy(
         for sentence in triggers_without_webhook(runnable.declaration):
             console.print(Text(f"  warning: {sentence}", "yellow"))
         for stage in disable_declared(deployed, own_beside.properties, who()):
-            console.print(
-                Text(f"  the inbound transition of stage {stage} is disabled, as declared in the template")
-            )
+            console.print(Text(f"  the inbound transition of stage {stage} is disabled, as the template says"))
         execution_id = _start(deployed, variable) if start else None
         if execution_id is None:
             console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
