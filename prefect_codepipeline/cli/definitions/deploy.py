@@ -73,7 +73,9 @@ def deploy(
         for sentence in triggers_without_webhook(runnable.declaration):
             console.print(Text(f"  warning: {sentence}", "yellow"))
         for stage in disable_declared(deployed, own_beside.properties, who()):
-            console.print(Text(f"  the inbound transition of stage {stage} is disabled, as the template says"))
+            console.print(
+                Text(f"  the inbound transition of stage {stage} is disabled, as the template says")
+            )
         execution_id = _start(deployed, variable) if start else None
         if execution_id is None:
             console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
@@ -152,6 +154,8 @@ def list_pipelines(*, json: AsJson = False) -> int:
     pipelines = read_pipeline_states()
     if json:
         print_json([pipeline_as_json(pipeline) for pipeline in pipelines])
+    elif not pipelines:
+        print_line("there are no pipelines; deploy one with: codepipeline deploy FILE")
     else:
         print_whole(pipelines_view(pipelines))
     return 0

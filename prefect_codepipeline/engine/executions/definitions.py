@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -69,6 +70,32 @@ def first_created(pipeline_name: str) -> datetime | None:
     """When the pipeline was created, by the server's clock; None if it does not exist."""
     document = find_document(StoredDefinition, document_name(pipeline_name, 1))
     return moment(document["created"]) if document else None
+
+
+@dataclass(frozen=True)
+class DeployedVersion:
+    """A version of a pipeline, its block's id, and when the pipeline was created, by the server's clock."""
+
+    definition_id: str
+    definition: StoredDefinition
+    first_created: datetime
+
+
+def find_versions(versions: Mapping[str, int]) -> dict[str, DeployedVersion]:
+    """These versions of pipelines, by pipeline name, without those that do not exist; few requests."""
+    wanted = {(name, number) for name, version in versions.items() for number in (1, version)}
+    names = sorted({document_name(*each) for each in wanted})
+    found: dict[str, dict[str, Any]] = {}
+    for start in range(0, len(names), PAGE):
+        page = {"any_": names[start : start + PAGE]}
+        documents = list_documents(StoredDefinition, page, with_secrets=True)
+        found |= {document["name"]: document for document in documents}
+    return {
+        name: DeployedVersion(newest["id"], block_of(StoredDefinition, newest), moment(first["created"]))
+        for name, version in versions.items()
+        if (first := found.get(document_name(name, 1)))
+        and (newest := found.get(document_name(name, version)))
+    }
 
 
 def find_version(pipeline_name: str, version: int) -> tuple[UUID, StoredDefinition] | None:

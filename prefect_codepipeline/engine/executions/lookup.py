@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -24,6 +25,7 @@ from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS
 from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned, StopRequested
 from prefect_codepipeline.model.record.folding import fold
 from prefect_codepipeline.model.record.state import ExecutionState
+from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.prefect_api.client import PAGE, call, call_all, flow_run
 from prefect_codepipeline.prefect_api.together import together
 
@@ -89,6 +91,7 @@ def find_runs(
     state_types: list[str] | None = None,
     limit: int = 50,
     offset: int = 0,
+    since: datetime | None = None,
 ) -> list[dict[str, Any]]:
     """Flow runs of pipelines, latest first, as returned by Prefect's API; without runs that are scheduled for later.
 
@@ -97,12 +100,15 @@ def find_runs(
         state_types: only runs in these Prefect state types; None means any.
         limit: the maximum number of runs, up to 200.
         offset: the number of runs to skip.
+        since: when the pipeline was created, if the caller knows it.
     """
     wanted = _wanted_runs(pipeline_name, state_types)
     # Prefect creates the runs of a schedule long before they start. The margin allows for differing clocks.
     soon = datetime.now(timezone.utc) + _CLOCKS_DIFFER
     wanted["flow_runs"]["expected_start_time"] = {"before_": soon.isoformat()}
-    if pipeline_name and (since := first_created(pipeline_name)):
+    if since is None and pipeline_name:
+        since = first_created(pipeline_name)
+    if since:
         # The clocks of the database and of the server may differ a little. `known_executions` excludes the rest.
         wanted["flow_runs"]["expected_start_time"]["after_"] = (since - _CLOCKS_OF_SERVER).isoformat()
     body = {**wanted, "limit": limit, "offset": offset}
@@ -213,14 +219,22 @@ def known_execution(run: dict[str, Any]) -> KnownExecution:
     return _known(run, facts, definition.masked() if definition else None)
 
 
-def known_executions(runs: list[dict[str, Any]]) -> list[KnownExecution]:
-    """Executions from their flow runs, read together; without those whose definition was deleted with its pipeline."""
+def known_executions(
+    runs: list[dict[str, Any]], known: Mapping[str, StoredDefinition] | None = None
+) -> list[KnownExecution]:
+    """Executions from their flow runs, read together; without those whose definition was deleted with its pipeline.
+
+    Args:
+        runs: the flow runs.
+        known: definitions that were read before, by the ids of their blocks.
+    """
     records = together([RecordOf(str(run["id"])).read for run in runs])
     wanted = [
         _definition_id(facts) or run["labels"].get(_DEFINITION)
         for run, facts in zip(runs, records, strict=True)
     ]
-    found = read_definition_blocks({wanted_id for wanted_id in wanted if wanted_id})
+    known = known or {}
+    found = {**known, **read_definition_blocks({str(each) for each in wanted if each} - known.keys())}
     masked = {definition_id: definition.masked() for definition_id, definition in found.items()}
     return [
         _known(run, facts, masked.get(str(definition_id)))

@@ -5,13 +5,17 @@ https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_GetPipelineStat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from prefect_codepipeline.engine.executions import gate
-from prefect_codepipeline.engine.executions.definitions import find_version, unknown_pipeline
+from prefect_codepipeline.engine.executions.definitions import (
+    DeployedVersion,
+    find_versions,
+    unknown_pipeline,
+)
 from prefect_codepipeline.engine.executions.gate_state import Gates
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, due, find_runs, known_executions
 from prefect_codepipeline.engine.operations.projection import DEPLOYMENTS_BY_NAME
@@ -59,38 +63,52 @@ class PipelineState:
 def read_pipeline_state(name: str) -> PipelineState:
     """The state of one deployed pipeline. Raises `PipelineNotFoundException`."""
     deployment = find_named(DEPLOYMENTS_BY_NAME, name)
-    state = _read(deployment) if deployment else None
-    if state is None:
+    states = _read([deployment], lambda: {name: gate.read_gates(name)}) if deployment else []
+    if not states:
         raise unknown_pipeline(name)
-    return state
+    return states[0]
 
 
 def read_pipeline_states() -> list[PipelineState]:
     """The states of all deployed pipelines, by name."""
-    states = together([partial(_read, deployment) for deployment in list_deployments()])
-    return [state for state in states if state]
+    return _read(list_deployments(), gate.read_all_gates)
 
 
-def _read(deployment: dict[str, Any]) -> PipelineState | None:
-    """The state of the pipeline; None if it is being deleted."""
-    name, version = str(deployment["name"]), int(deployment["version"] or 1)
-    parts: list[Callable[[], Any]] = [
-        partial(find_version, name, version),
-        partial(gate.read_gates, name),
-        partial(find_runs, name, limit=_FIRST),
-        partial(find_runs, name, state_types=["PAUSED", "RUNNING"], limit=_MORE),
-    ]
-    found, gates, runs, active = together(parts)
-    if found is None:
-        return None
-    executions = known_executions(_once(due([*runs, *active])))
-    state = PipelineState(name, found[1].masked(), str(deployment["updated"]), gates, executions)
+def _read(
+    deployments: list[dict[str, Any]], read_gates: Callable[[], Mapping[str, Gates]]
+) -> list[PipelineState]:
+    """The states of pipelines from their deployments, without those that are being deleted."""
+    versions = {str(each["name"]): int(each["version"] or 1) for each in deployments}
+    parts: list[Callable[[], Any]] = [partial(find_versions, versions), read_gates]
+    found, gates = together(parts)
+    return together(
+        [
+            partial(_read_one, each, found[each["name"]], gates.get(each["name"], Gates()))
+            for each in deployments
+            if each["name"] in found
+        ]
+    )
+
+
+def _read_one(deployment: dict[str, Any], version: DeployedVersion, gates: Gates) -> PipelineState:
+    runs_of = partial(find_runs, str(deployment["name"]), since=version.first_created)
+    definitions = {version.definition_id: version.definition}
+    runs, active = together(
+        [partial(runs_of, limit=_FIRST), partial(runs_of, state_types=["PAUSED", "RUNNING"], limit=_MORE)]
+    )
+    state = PipelineState(
+        str(deployment["name"]),
+        version.definition.masked(),
+        str(deployment["updated"]),
+        gates,
+        known_executions(_once(due([*runs, *active])), definitions),
+    )
     offset = len(runs)
     while runs and offset < _MOST and not all(stage.is_known for stage in state.stages):
-        runs = find_runs(name, limit=_MORE, offset=offset)
+        runs = runs_of(limit=_MORE, offset=offset)
         offset += len(runs)
         known = {each.id for each in state.executions}
-        more = known_executions([run for run in due(runs) if run["id"] not in known])
+        more = known_executions([run for run in due(runs) if run["id"] not in known], definitions)
         state = replace(state, executions=[*state.executions, *more])
     return state
 
