@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,10 +72,7 @@ def deploy(
         _print_result(deployed, [*created, *more])
         for sentence in triggers_without_webhook(runnable.declaration):
             console.print(Text(f"  warning: {sentence}", "yellow"))
-        for stage in disable_declared(deployed, own_beside.properties, who()):
-            console.print(
-                Text(f"  the inbound transition of stage {stage} is disabled, as the template says")
-            )
+        _print_disabled(disable_declared(deployed, own_beside.properties, who()))
         execution_id = _start(deployed, variable) if start else None
         if execution_id is None:
             console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
@@ -89,6 +86,13 @@ def _print_warnings(files: Sequence[Path], checked: Sequence[Runnable]) -> None:
     for file, runnable in zip(files, checked, strict=True):
         for problem in runnable.warnings:
             console.print(Text(f"{file}: warning: {problem}", "yellow"))
+
+
+def _print_disabled(stages: Iterable[str]) -> None:
+    for stage in stages:
+        console.print(
+            Text(f"  the inbound transition of stage {stage} is disabled, as declared in the template")
+        )
 
 
 def _start(deployed: Deployed, variable: list[str]) -> str:
