@@ -74,11 +74,11 @@ def first_created(pipeline_name: str) -> datetime | None:
 
 @dataclass(frozen=True)
 class DeployedVersion:
-    """A version of a pipeline, its block's id, and when the pipeline was created, by the server's clock."""
+    """A version of a pipeline, its block's id, and when the pipeline was created; None if its first version is missing."""
 
     definition_id: str
     definition: StoredDefinition
-    first_created: datetime
+    first_created: datetime | None
 
 
 def find_versions(versions: Mapping[str, int]) -> dict[str, DeployedVersion]:
@@ -91,11 +91,15 @@ def find_versions(versions: Mapping[str, int]) -> dict[str, DeployedVersion]:
         documents = list_documents(StoredDefinition, page, with_secrets=True)
         found |= {document["name"]: document for document in documents}
     return {
-        name: DeployedVersion(newest["id"], block_of(StoredDefinition, newest), moment(first["created"]))
+        name: DeployedVersion(newest["id"], block_of(StoredDefinition, newest), _created(found, name))
         for name, version in versions.items()
-        if (first := found.get(document_name(name, 1)))
-        and (newest := found.get(document_name(name, version)))
+        if (newest := found.get(document_name(name, version)))
     }
+
+
+def _created(documents: Mapping[str, dict[str, Any]], pipeline_name: str) -> datetime | None:
+    first = documents.get(document_name(pipeline_name, 1))
+    return moment(first["created"]) if first else None
 
 
 def find_version(pipeline_name: str, version: int) -> tuple[UUID, StoredDefinition] | None:

@@ -230,7 +230,7 @@ def known_executions(
     """
     records = together([RecordOf(str(run["id"])).read for run in runs])
     wanted = [
-        _definition_id(facts) or run["labels"].get(_DEFINITION)
+        _definition_id(facts) or (run.get("labels") or {}).get(_DEFINITION)
         for run, facts in zip(runs, records, strict=True)
     ]
     known = known or {}
