@@ -68,8 +68,20 @@ def test_help_lists_every_verb_and_imports_no_prefect() -> None:
 def test_commands_that_ask_about_executions_import_no_prefect() -> None:
     """Also what they import when they are called; tests/cli/test_without_prefect.py runs them."""
     names = {f"{PACKAGE}.cli.triggers.schedule"}
-    for verb in ("approve", "logs", "release", "start", "status", "tree", "watch"):
-        tree = ast.parse((ROOT / PACKAGE / "cli" / "executions" / f"{verb}.py").read_text())
+    verbs = (
+        "approve",
+        "as_json",
+        "logs",
+        "open_",
+        "pipeline_view",
+        "release",
+        "start",
+        "status",
+        "tree",
+        "watch",
+    )
+    for path in [*(f"executions/{verb}" for verb in verbs), "setup/kept_blocks"]:
+        tree = ast.parse((ROOT / PACKAGE / "cli" / f"{path}.py").read_text())
         names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
     imports = "\n".join(f"import {name}" for name in sorted(names) if name.startswith(PACKAGE))
     code = f"{imports}\nimport sys; sys.exit('prefect' in sys.modules)"
