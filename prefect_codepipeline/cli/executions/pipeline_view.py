@@ -76,6 +76,7 @@ def _what_next(pipeline: PipelineState) -> Iterator[Text]:
     for known in pipeline.executions:
         if known.state is None and (known.status == "InProgress" or known == pipeline.latest):
             yield unstarted_line(known)
+    yield from map(Text, _elsewhere(pipeline))
     latest = pipeline.latest
     if latest is None:
         yield Text(f"start it with: codepipeline start {pipeline.name}", "dim")
@@ -90,6 +91,16 @@ def _what_next(pipeline: PipelineState) -> Iterator[Text]:
         yield Text(f"retry with: {retry_command(known)}", "yellow")
     if url := run_url(latest.id):
         yield Text(f"latest execution in Prefect's UI: {url}", "dim")
+
+
+def _elsewhere(pipeline: PipelineState) -> Iterator[str]:
+    """One line for each execution in progress that the tree does not show: in PARALLEL mode a stage may have several."""
+    shown = {now.execution.execution_id for now in pipeline.stages if now.execution}
+    shown |= {ticket.execution for now in pipeline.stages for ticket in pipeline.gates.tickets(now.name)}
+    for state in pipeline.started:
+        inside = [stage.name for stage in state.stages if stage.entered and not stage.finished]
+        if not state.final and state.execution_id not in shown and inside:
+            yield f"execution {short(state.execution_id)} is in stage {inside[-1]} too"
 
 
 def _retryable(pipeline: PipelineState) -> list[KnownExecution]:

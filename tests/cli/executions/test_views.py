@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from prefect_codepipeline.cli.executions.pipeline_view import pipeline_view, pipelines_view
 from prefect_codepipeline.cli.executions.tree import execution_view
 from prefect_codepipeline.cli.executions.watch import _ANSWERS, _Bottom
 from prefect_codepipeline.engine.executions.gate_state import Gates
 from prefect_codepipeline.engine.executions.lookup import KnownExecution
+from prefect_codepipeline.engine.operations.pipeline_state import PipelineState
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
@@ -125,6 +127,46 @@ def test_a_live_view_that_is_too_long_keeps_its_end() -> None:
     assert len(shown) == 19
     assert shown[0] == "…"
     assert shown[1:] == printed(view)[-18:]
+
+
+def variable(kind: str, stage: str, **value: Any) -> dict[str, Any]:
+    created = NOON.isoformat()
+    return {"id": f"{kind}-{stage}", "created": created, "value": {"kind": kind, "stage": stage, **value}}
+
+
+def pipeline(version: int = 1, *variables: dict[str, Any]) -> PipelineState:
+    newest = declaration(2).model_copy(update={"version": version})
+    return PipelineState("shop", newest, "", Gates(list(variables)), [failed()])
+
+
+def test_a_pipeline_shows_what_waits_and_why() -> None:
+    closed = variable(
+        "inbound", "S2", enabled=False, by="ben", at=NOON.isoformat(), reason="freeze until Monday"
+    )
+    ticket = variable(
+        "ticket", "S2", mode="SUPERSEDED", previous_stage="S1", execution=f"ffff{ID}", visit=1,
+        started="", is_rollback=False,
+    )  # fmt: skip
+    lines = printed(pipeline_view(pipeline(1, closed, ticket)), width=300)
+
+    text = "\n".join(lines)
+    assert "inbound transition disabled by ben since 2026-01-02 12:00 UTC: freeze until Monday" in text
+    assert "execution ffff0123 waits for the transition" in text
+    assert [line for line in lines if "S2" in line and "no execution yet" in line]
+    assert "retry with: codepipeline retry shop S1 --execution 01234567" in lines
+
+
+def test_a_pipeline_that_has_changed_offers_no_retry() -> None:
+    lines = printed(pipeline_view(pipeline(2)), width=300)
+
+    assert [line for line in lines if line.startswith("retry with")] == []
+
+
+def test_the_list_has_a_line_for_each_pipeline() -> None:
+    heads, line = printed(pipelines_view([pipeline()]), width=200)
+
+    assert heads.split() == ["Name", "Version", "State", "Stages", "Revision", "Approvals"]
+    assert line.split() == ["shop", "1", "Failed", "✖", "S1", "·", "S2"]
 
 
 def test_an_approval_at_a_prompt_takes_y_and_n() -> None:
