@@ -96,7 +96,9 @@ class _Bottom:
         self._view = view
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        lines = console.render_lines(self._view, options.update(height=None), pad=False, new_lines=True)
+        lines = console.render_lines(
+            self._view, options.update(height=None, no_wrap=False, overflow="fold"), pad=False, new_lines=True
+        )
         room = console.size.height - 1
         if len(lines) > room:
             yield Text("…", "dim")

@@ -80,9 +80,9 @@ def failed(stages: int = 2, *, deployed: bool = True, by_action: bool = True) ->
     return KnownExecution(run, facts, fold(ID, declaration(stages), facts), "SUPERSEDED")
 
 
-def printed(view: RenderableType, width: int = 60, height: int = 25) -> list[str]:
+def printed(view: RenderableType, width: int = 60, height: int = 25, soft_wrap: bool = False) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=False, highlight=False)
-    console.print(view, soft_wrap=False)
+    console.print(view, soft_wrap=soft_wrap)
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
@@ -91,8 +91,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
 
 
-def test_the_reason_is_never_cut_off() -> None:
-    lines = printed(execution_view("shop", failed(), Gates()))
+@pytest.mark.parametrize("live", [False, True])
+def test_the_reason_is_never_cut_off(live: bool) -> None:
+    view = execution_view("shop", failed(), Gates())
+    # Rich prints a live view with the options of the console, which does not wrap.
+    lines = printed(_Bottom(view), height=100, soft_wrap=True) if live else printed(view)
 
     words = " ".join(line.strip("│├└─ ") for line in lines).split()
     assert [word for word in words if word.startswith("word")] == [f"word{number}" for number in range(60)]
