@@ -249,7 +249,7 @@ def test_deploy_start_status_logs_executions(prefect_server: str, tmp_path: Path
     execution = as_json["executions"][0]
     assert "000000000000 the <b>first</b> commit  StartPipelineExecution " in status.stdout
     assert as_json["status"] == "Succeeded"
-    assert [each["actionStates"][0]["status"] for each in as_json["stageStates"]] == [
+    assert [each["actionStates"][0]["latestExecution"]["status"] for each in as_json["stageStates"]] == [
         "Succeeded",
         "Succeeded",
     ]

@@ -67,7 +67,7 @@ def _stage_now_as_json(now: StageNow, gates: Gates) -> Json:
         ],
         "inboundTransitionState": _transition(gates, now.name, "Inbound"),
         "outboundTransitionState": _transition(gates, now.name, "Outbound"),
-        "actionStates": [_action(action) for action in stage.actions] if stage else [],
+        "actionStates": [_action_now(action) for action in stage.actions] if stage else [],
         "conditionStates": [_condition(each) for each in stage.conditions] if stage else [],
     }
 
@@ -194,6 +194,10 @@ def _action(action: ActionState) -> Json:
         "token": action.request.token if action.request and action.is_waiting_for_approval else None,
         "outputVariables": finished.output_variables if finished else {},
     }
+
+
+def _action_now(action: ActionState) -> Json:
+    return {"actionName": action.name, "latestExecution": _action(action) if action.started else None}
 
 
 def _time(moment: datetime | None) -> str | None:
