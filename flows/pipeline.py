@@ -107,6 +107,10 @@ def run_segment(execution: Execution, stage_name: str, segment: Segment) -> tupl
     if not all(stage.action(action.name).status == "Succeeded" for action in members):
         if execution.look_for_stop():
             abandon_approvals(execution, stage_name)
+            if any(stage.action(action.name).status == "InProgress" for action in chain(*segment.groups)):
+                run_segment_flow(
+                    execution, stage, segment
+                )  # continued from an earlier process, so that it ends
             return outcome_of(execution, stage_name, members)
         for approval in segment.approvals:
             if not stage.action(approval.name).request:

@@ -26,6 +26,8 @@ def segment_flow(stage_name: str, attempt: int, segment: int) -> State[Any]:
     execution = current_execution()
     state = execution.state.stage(stage_name)
     for group in cut_into_segments(state.stage)[segment - 1].groups:
+        if all(state.action(action.name).status == "Succeeded" for action in group):
+            continue
         _run_actions(execution, state, group)
         execution.look_for_stop()  # one that was requested by now keeps the next group, or stage, from starting
         outcome, message = outcome_of(execution, stage_name, group)
@@ -79,21 +81,26 @@ def outcome_of(execution: Execution, stage_name: str, group: Group) -> tuple[Sta
 
 
 def _run_actions(execution: Execution, state: StageState, group: Group) -> None:
-    """Run the actions of a group that have not succeeded yet, each as a task in a thread."""
+    """Run the actions of a group that have not succeeded yet, each as a task in a thread.
+
+    After a stop request nothing starts, but what an earlier process started is continued, so that it ends properly.
+    """
+    stop = execution.state.stop
+    may_run = ("InProgress",) if stop else ("InProgress", "Failed", "Abandoned", None)
     try:
         futures = [
             run_action.with_options(name=action.name, task_run_name=action.name).submit(
                 state.name, action.name
             )
             for action in group
-            if state.action(action.name).status != "Succeeded"
+            if state.action(action.name).status in may_run
         ]
         for future in futures:
             future.wait()
     except BaseException:
-        # The threads of the actions do not get the signal that ended this wait. Cancelling the token ends them, so that
-        # the task runner does not block when it is closed.
-        execution.cancellation.cancel()
+        # The threads of the actions do not get the signal that ended this wait. This ends them, so that the task runner
+        # does not block when it is closed.
+        execution.interrupt()
         raise
 
 

@@ -56,6 +56,13 @@ def attempting(logger: AnyLogger, unexpected: str) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def worker_died() -> ActionFailed:
+    """The failure of work that was interrupted, and that must not be started again."""
+    return ActionFailed(
+        "the worker died while it ran; what it had done by then is not known", code="InternalError"
+    )
+
+
 def failure(error: ActionFailed) -> dict[str, Any]:
     """The fields of a failed action or rule."""
     return {
