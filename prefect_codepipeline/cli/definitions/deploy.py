@@ -11,16 +11,20 @@ from rich.text import Text
 
 from prefect_codepipeline.cli.output import print_json
 from prefect_codepipeline.cli.parameters import AsJson, PipelineName
-from prefect_codepipeline.cli.session import connect, console, pairs, who
+from prefect_codepipeline.cli.session import connect, console, job_variables, pairs, who
 from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.prefect_api.deployments import Place
 
 if TYPE_CHECKING:
+    from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
     from prefect_codepipeline.deployments.create import Deployed
 
 
 def deploy(
     *files: Path,
-    pool: str = "codepipeline",
+    pool: str | None = None,
+    queue: str | None = None,
+    job_variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
     start: bool = False,
     variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
 ) -> int:
@@ -31,7 +35,13 @@ def deploy(
     files:
         Definitions in JSON or YAML. NAME.settings.yaml and NAME.resources.yaml beside them are deployed too.
     pool:
-        The Prefect work pool whose workers run the executions.
+        The Prefect work pool whose workers run the executions. By default that of the settings, else the one that the
+        pipeline is in; `codepipeline` for a new pipeline.
+    queue:
+        The work queue of the pool. By default that of the settings, else the one that the pipeline is in.
+    job_variable:
+        KEY=VALUE of a job variable, such as image=IMAGE; VALUE may be JSON, and null removes it. May be repeated; other
+        job variables stay.
     start:
         Start an execution of each pipeline.
     variable:
@@ -50,6 +60,7 @@ def deploy(
     for file, runnable in zip(files, checked, strict=True):
         for problem in runnable.warnings:
             console.print(Text(f"{file}: warning: {problem}", "yellow"))
+    given = Place(pool, queue, job_variables(job_variable))
     connect()
     from prefect_codepipeline.actions.git.places import triggers_without_webhook
     from prefect_codepipeline.deployments.create import deploy_pipeline
@@ -63,7 +74,10 @@ def deploy(
         if own_settings:
             save_settings(runnable.declaration.name, own_settings)
         created = make_blocks(own_beside.resources)
-        deployed = deploy_pipeline(runnable, pool, who())
+        place = given.or_else(_place(own_settings)) if own_settings else given
+        deployed = deploy_pipeline(
+            runnable, place.work_pool, who(), work_queue=place.work_queue, job_variables=place.job_variables
+        )
         more = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
         _print_result(deployed, [*created, *more])
         for sentence in triggers_without_webhook(runnable.declaration):
@@ -79,6 +93,10 @@ def deploy(
     return 0
 
 
+def _place(settings: PipelineSettings) -> Place:
+    return Place(settings.work_pool, settings.work_queue, settings.job_variables)
+
+
 def _start(deployed: Deployed, variable: list[str]) -> None:
     from prefect_codepipeline.deployments.create import start_pipeline_execution
 
@@ -88,9 +106,10 @@ def _start(deployed: Deployed, variable: list[str]) -> None:
 
 def _print_result(deployed: Deployed, created: list[str]) -> None:
     """Print what a deploy changed, and the blocks that it created."""
-    what = "created" if deployed.created else "updated" if deployed.changes else "unchanged"
+    is_updated = deployed.changes or deployed.moved
+    what = "created" if deployed.created else "updated" if is_updated else "unchanged"
     console.print(Text(f"{deployed.name}: {what}, version {deployed.version}"))
-    for change in deployed.changes if not deployed.created else []:
+    for change in [*deployed.changes, *deployed.moved] if not deployed.created else []:
         console.print(Text(f"  {change}"))
     for sentence in created:
         console.print(Text(f"  {sentence}"))
