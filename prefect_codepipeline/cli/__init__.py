@@ -86,6 +86,10 @@ _VERBS = {
             "setup.up:down",
             "Stop what `codepipeline up` started.\n\nExecutions that wait for an approval continue after the next `up`.",
         ),
+        "setup": (
+            "setup.server:setup",
+            "Create what pipelines need on a Prefect server of your own.\n\nMay be repeated.",
+        ),
         "gateway": ("setup.gateway:gateway", "Serve approval links, Slack buttons and webhooks."),
     },
 }
