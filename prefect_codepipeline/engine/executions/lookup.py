@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from prefect_codepipeline.engine.executions.definitions import read_definition_block
+from prefect_codepipeline.engine.executions.definitions import pinned_declaration
 from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.errors import (
     ConcurrentPipelineExecutionsLimitExceededException,
@@ -171,7 +171,7 @@ def known_execution(run: dict[str, Any]) -> KnownExecution:
     pinned = next((fact for fact in facts if isinstance(fact, ExecutionPinned)), None)
     if pinned is None:
         return KnownExecution(run, facts, None)
-    declaration = read_definition_block(pinned.definition_id).masked()
+    declaration = pinned_declaration(pinned.definition_id)
     return KnownExecution(run, facts, fold(str(run["id"]), declaration, facts))
 
 

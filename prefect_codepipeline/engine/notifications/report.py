@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.engine.approvals.links import load_gateway
-from prefect_codepipeline.engine.executions.definitions import read_definition_block, settings_of
+from prefect_codepipeline.engine.executions.definitions import pinned_declaration, settings_of
 from prefect_codepipeline.engine.executions.follower import Follower
 from prefect_codepipeline.engine.executions.lookup import read_execution
 from prefect_codepipeline.engine.executions.process import Execution
@@ -81,7 +81,7 @@ def publish_final_state(execution_id: str) -> None:
             return
         pinned = known.state.pinned
         settings = settings_of(pinned.pipeline_name, pinned.settings_id)
-        declaration = read_definition_block(pinned.definition_id).masked()
+        declaration = pinned_declaration(pinned.definition_id)
         facts = list(known.facts)
         events = History(execution_id, declaration).of(facts)
         senders = senders_of(settings, declaration, facts, RecordOf(execution_id).write)
