@@ -1,5 +1,6 @@
 """The process that runs an execution: take it over, pass the gates of its stages, record how it ended."""
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.leases import holding_lease
-from prefect_codepipeline.prefect_api.runs import ended_state
+from prefect_codepipeline.prefect_api.runs import ended_state, keep_raised_ends_out_of_logs
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 
 # How long an execution waits at a gate in its process. After that it is suspended, and needs no process.
@@ -56,6 +57,7 @@ WORKER_DIED = "the worker died while it ran; what it had done by then is not kno
 @contextmanager
 def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> Iterator[Execution]:
     """Make this process the one that runs the execution, and repair what an earlier process left unfinished."""
+    keep_raised_ends_out_of_logs()
     context = FlowRunContext.get()
     assert context, "only the pipeline flow takes an execution over"
     assert context.flow_run, "a flow run context has a flow run"
@@ -195,6 +197,8 @@ def finish_execution(execution: Execution) -> State[Any]:
     # An execution that succeeded has left each of its stages.
     if execution.declaration.execution_mode != "PARALLEL" and final.status != "Succeeded":
         gate.leave_all(execution.declaration.name, execution.id)
+    level = {"Succeeded": logging.INFO, "Failed": logging.ERROR}.get(final.status, logging.WARNING)
+    get_run_logger().log(level, "Execution %s: %s", final.status, final.summary)
     return ended_state(final.status, final.summary)
 
 

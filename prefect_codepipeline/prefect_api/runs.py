@@ -9,7 +9,7 @@ from uuid import UUID
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
-from prefect.exceptions import MissingContextError
+from prefect.exceptions import CancelledRun, FailedRun, MissingContextError
 from prefect.states import Cancelled, Completed, Failed
 
 AnyLogger = logging.Logger | logging.LoggerAdapter[Any]
@@ -22,6 +22,23 @@ def run_logger(otherwise: AnyLogger) -> AnyLogger:
         return get_run_logger()
     except MissingContextError:
         return otherwise
+
+
+class _NoRaisedEnds(logging.Filter):
+    """Leaves out that a run returned a state that is no success: Prefect raises that as an exception, with a traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = record.exc_info[0] if record.exc_info else None
+        return not (kind and issubclass(kind, FailedRun | CancelledRun))
+
+
+_no_raised_ends = _NoRaisedEnds()
+
+
+def keep_raised_ends_out_of_logs() -> None:
+    """Of an execution that ends without success its own sentence is logged, and not the traceback of Prefect's engine."""
+    for name in ("prefect.flow_runs", "prefect.engine"):
+        logging.getLogger(name).addFilter(_no_raised_ends)
 
 
 def ids_of_task_run() -> dict[str, UUID | None]:

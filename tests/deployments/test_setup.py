@@ -185,5 +185,5 @@ def test_where_a_pipeline_runs_is_a_setting_and_an_option(world: Any, pool: str)
     assert f"work pool: {pool} -> codepipeline" in said
     assert "job variables changed: env, working_dir" in said
     assert [recreated[key] for key in PLACE] == [settings[key] for key in PLACE]
-    refused = world.cli("deploy", str(file), "--job-variable", "env=5")
+    refused = world.cli("deploy", str(file), "--pool", "codepipeline", "--job-variable", "env=5")
     assert (refused.returncode, "Error creating deployment" in refused.stderr) == (1, True)

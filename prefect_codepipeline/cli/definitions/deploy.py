@@ -17,6 +17,7 @@ from prefect_codepipeline.prefect_api.deployments import Place
 
 if TYPE_CHECKING:
     from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+    from prefect_codepipeline.deployments.checking.runnable import Runnable
     from prefect_codepipeline.deployments.create import Deployed
 
 
@@ -35,13 +36,11 @@ def deploy(
     files:
         Definitions in JSON or YAML. NAME.settings.yaml and NAME.resources.yaml beside them are deployed too.
     pool:
-        The Prefect work pool whose workers run the executions. By default that of the settings, else the one that the
-        pipeline is in; `codepipeline` for a new pipeline.
+        The work pool whose workers run the executions; by default as in the settings, else as it is, else `codepipeline`.
     queue:
-        The work queue of the pool. By default that of the settings, else the one that the pipeline is in.
+        The work queue of that pool; by default as in the settings, else as it is.
     job_variable:
-        KEY=VALUE of a job variable, such as image=IMAGE; VALUE may be JSON, and null removes it. May be repeated; other
-        job variables stay.
+        KEY=VALUE of a job variable; VALUE may be JSON, and null removes it. May be repeated; the others stay.
     start:
         Start an execution of each pipeline.
     variable:
@@ -58,34 +57,25 @@ def deploy(
     settings = [read_settings_beside(*each) for each in zip(files, declarations, strict=True)]
     beside = [read_beside(file) for file in files]
     for file, runnable in zip(files, checked, strict=True):
-        for problem in runnable.warnings:
-            console.print(Text(f"{file}: warning: {problem}", "yellow"))
+        _print_warnings(file, runnable)
     given = Place(pool, queue, job_variables(job_variable))
     connect()
     from prefect_codepipeline.actions.git.places import triggers_without_webhook
-    from prefect_codepipeline.deployments.create import deploy_pipeline
-    from prefect_codepipeline.deployments.files.settings import save_settings
     from prefect_codepipeline.deployments.resource_blocks import make_blocks
     from prefect_codepipeline.deployments.resource_schedules import add_declared
     from prefect_codepipeline.deployments.resource_transitions import disable_declared
     from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
 
     for runnable, own_settings, own_beside in zip(checked, settings, beside, strict=True):
-        if own_settings:
-            save_settings(runnable.declaration.name, own_settings)
         created = make_blocks(own_beside.resources)
-        place = given.or_else(_place(own_settings)) if own_settings else given
-        deployed = deploy_pipeline(
-            runnable, place.work_pool, who(), work_queue=place.work_queue, job_variables=place.job_variables
-        )
+        deployed = _deploy(runnable, own_settings, given)
         more = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
         _print_result(deployed, [*created, *more])
         for sentence in triggers_without_webhook(runnable.declaration):
             console.print(Text(f"  warning: {sentence}", "yellow"))
         for stage in disable_declared(deployed, own_beside.properties, who()):
-            console.print(
-                Text(f"  the inbound transition of stage {stage} is disabled, as declared in the template")
-            )
+            sentence = f"the inbound transition of stage {stage} is disabled, as declared in the template"
+            console.print(Text(f"  {sentence}"))
         if start:
             _start(deployed, variable)
         else:
@@ -93,8 +83,23 @@ def deploy(
     return 0
 
 
-def _place(settings: PipelineSettings) -> Place:
-    return Place(settings.work_pool, settings.work_queue, settings.job_variables)
+def _print_warnings(file: Path, runnable: Runnable) -> None:
+    for problem in runnable.warnings:
+        console.print(Text(f"{file}: warning: {problem}", "yellow"))
+
+
+def _deploy(runnable: Runnable, settings: PipelineSettings | None, given: Place) -> Deployed:
+    """Save the settings and deploy. Options take precedence over settings, and those over what is there."""
+    from prefect_codepipeline.deployments.create import deploy_pipeline
+    from prefect_codepipeline.deployments.files.settings import save_settings
+
+    place = given
+    if settings:
+        save_settings(runnable.declaration.name, settings)
+        place = given.or_else(Place(settings.work_pool, settings.work_queue, settings.job_variables))
+    return deploy_pipeline(
+        runnable, place.work_pool, who(), work_queue=place.work_queue, job_variables=place.job_variables
+    )
 
 
 def _start(deployed: Deployed, variable: list[str]) -> None:

@@ -218,7 +218,7 @@ def log_page(execution_id: str, action_name: str | None, offset: int, limit: int
     if action_name:
         wanted = {
             "flow_run_id": {"any_": flow_run_ids},
-            "name": {"any_": [action_name, f"{action_name}: request"]},
+            "name": {"any_": [action_name]},
         }
         _, tasks = call("POST", "/task_runs/filter", {"task_runs": wanted, "limit": 200})
         logs["task_run_id"] = {"any_": [task["id"] for task in tasks]}
