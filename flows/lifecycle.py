@@ -46,7 +46,7 @@ from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.leases import holding_lease
-from prefect_codepipeline.prefect_api.runs import ended_state, keep_raised_ends_out_of_logs
+from prefect_codepipeline.prefect_api.runs import ended_state, log_returned_ends_once
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 
 # How long an execution waits at a gate in its process. After that it is suspended, and needs no process.
@@ -57,7 +57,7 @@ WORKER_DIED = "the worker died while it ran; what it had done by then is not kno
 @contextmanager
 def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> Iterator[Execution]:
     """Make this process the one that runs the execution, and repair what an earlier process left unfinished."""
-    keep_raised_ends_out_of_logs()
+    log_returned_ends_once()
     context = FlowRunContext.get()
     assert context, "only the pipeline flow takes an execution over"
     assert context.flow_run, "a flow run context has a flow run"

@@ -12,7 +12,7 @@ from prefect.states import Cancelled, Completed, Failed, Pending
 from prefect.task_engine import run_task_sync
 
 from prefect_codepipeline.actions.registry import get_provider
-from prefect_codepipeline.engine.executions.attempt import configuration_of, failure
+from prefect_codepipeline.engine.executions.attempt import configuration_of, failure, log_end
 from prefect_codepipeline.engine.executions.process import Execution, current_execution
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.executions.task_runs import APPROVAL_KEY, approval_task_run_id
@@ -100,9 +100,10 @@ def conclude_approval(stage_name: str, action_name: str) -> State[Any]:
     if known.decision is None:
         stop = execution.state.stop
         assert stop, "an approval is concluded after it was decided, or because the execution is stopped"
-        execution.write(_abandoned(known.started, stop.summary))
+        log_end(get_run_logger(), execution.write(_abandoned(known.started, stop.summary)))
         return Cancelled(name="Abandoned", message=stop.reason)
     finished = execution.write(known.finished or _finished(known.started, known.decision))
+    log_end(get_run_logger(), finished)
     message = finished.error_details.message if finished.error_details else finished.summary
     if finished.status == "Succeeded":
         return Completed(name="Approved", message=message)

@@ -24,21 +24,26 @@ def run_logger(otherwise: AnyLogger) -> AnyLogger:
         return otherwise
 
 
-class _NoRaisedEnds(logging.Filter):
-    """Leaves out that a run returned a state that is no success: Prefect raises that as an exception, with a traceback."""
+class _NoReturnedEnds(logging.Filter):
+    """Leaves out what Prefect's engine logs about a run that returned a state that is no success.
+
+    It raises the state of a flow run as an exception, and logs that of a task run with an exception that is none.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        kind = record.exc_info[0] if record.exc_info else None
-        return not (kind and issubclass(kind, FailedRun | CancelledRun))
+        if not record.exc_info:
+            return True
+        kind = record.exc_info[0]
+        return kind is not None and not issubclass(kind, FailedRun | CancelledRun)
 
 
-_no_raised_ends = _NoRaisedEnds()
+_no_returned_ends = _NoReturnedEnds()
 
 
-def keep_raised_ends_out_of_logs() -> None:
-    """Of an execution that ends without success its own sentence is logged, and not the traceback of Prefect's engine."""
-    for name in ("prefect.flow_runs", "prefect.engine"):
-        logging.getLogger(name).addFilter(_no_raised_ends)
+def log_returned_ends_once() -> None:
+    """Leave to the execution's own sentences why it ended without success; Prefect's engine adds tracebacks of itself."""
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
+        logging.getLogger(name).addFilter(_no_returned_ends)
 
 
 def ids_of_task_run() -> dict[str, UUID | None]:
