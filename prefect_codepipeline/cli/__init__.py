@@ -205,6 +205,11 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if os.environ.get("CODEPIPELINE_DEBUG"):
             raise
+        if getattr(getattr(error, "response", None), "status_code", None) == 401 and _is_prefects(error):
+            from prefect_codepipeline.prefect_api.client import unauthorized
+
+            print(f"codepipeline: {unauthorized()}", file=sys.stderr)
+            sys.exit(1)
         print(
             f"codepipeline: internal error (a bug in this program): {type(error).__name__}: {error}\n"
             "Please report it with the traceback that CODEPIPELINE_DEBUG=1 prints.",
@@ -212,6 +217,10 @@ def main(arguments: list[str] | None = None) -> None:
         )
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_prefects(error: Exception) -> bool:
+    return type(error).__module__.startswith("prefect.")
 
 
 def _keep_prefects_notices_out() -> None:

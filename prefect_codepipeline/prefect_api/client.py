@@ -91,7 +91,7 @@ class _PatientTransport(httpx.BaseTransport):
             self._has_responded = True
             if response.status_code == 401:
                 response.close()
-                raise PrefectUnavailable(_unauthorized())
+                raise PrefectUnavailable(unauthorized())
             if response.status_code not in _BUSY or time.monotonic() > busy_until:
                 return response
             response.close()
@@ -101,8 +101,8 @@ class _PatientTransport(httpx.BaseTransport):
         self._transport.close()
 
 
-def _unauthorized() -> str:
-    """What to do about a request without valid credentials. Raised here, so that Prefect's own client says it too."""
+def unauthorized() -> str:
+    """What to do about a response with the status 401. Prefect's asynchronous client raises it as an error of its own."""
     settings = api_settings()
     name, what = (
         ("PREFECT_API_KEY", "a key of Prefect Cloud")

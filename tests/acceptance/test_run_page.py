@@ -51,6 +51,14 @@ def test_an_approval_is_one_run_that_waits_and_stages_to_come_are_pending(world:
     }
     until(lambda: {key: task_runs(id_).get(key) for key in waiting} == waiting, 30)
 
+    timeline = [node[1] for node in call("GET", f"/flow_runs/{id_}/graph-v2")[1]["nodes"]]
+    assert {node["label"]: node["state_type"] for node in timeline} == {
+        "Source": "COMPLETED",
+        "Ok": "PAUSED",
+        "S2": "PENDING",
+        "Last": "PENDING",
+    }
+
     world.cli("approve", world.name, "S1", "Ok")
     world.wait(id_, lambda known: known.is_suspended and known.state.open_approvals[0][1].name == "Last")
     world.cli("reject", world.name, "S3", "Last", "-m", REASON)
