@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +88,8 @@ def test_an_approval_is_one_run_that_waits_and_stages_to_come_are_pending(world:
 
 
 def test_what_an_execution_does_not_reach_does_not_stay_pending(world: Any) -> None:
+    log_file = Path(os.environ["PREFECT_CODEPIPELINE_HOME"]) / "logs" / "worker.log"
+    before = log_file.stat().st_size
     stages = [[world.action("Bad", FailUnless="/nowhere", Until=world.folder / "go")], [world.action("Ship")]]
     id_ = world.start(world.declare(*stages))
     until(lambda: task_runs(id_).get("S2") == [("PENDING", "Pending")], 60)
@@ -93,6 +97,10 @@ def test_what_an_execution_does_not_reach_does_not_stay_pending(world: Any) -> N
     world.ended(id_)
 
     until(lambda: task_runs(id_).get("S2") == [("CANCELLED", "NotReached")], 30)
+    logged = log_file.read_bytes()[before:].decode()
+    assert "Traceback" not in logged
+    assert "NoneType: None" not in logged
+    assert "exited with" not in logged
 
 
 def test_a_stage_whose_condition_was_not_met_is_shown_as_failed(world: Any) -> None:

@@ -54,7 +54,7 @@ class Reporter(Follower):
                 # An execution that ends at once has nothing still to come.
                 if is_first and not state.final:
                     show_stages_to_come(state)
-                if state.final and any(not stage.finished for stage in state.stages):
+                if state.final and _has_left_out(state):
                     end_what_is_pending(state)
                 is_first = False
             except CodePipelineError as error:
@@ -68,6 +68,11 @@ class Reporter(Follower):
         except CodePipelineError as error:
             _logger.warning("no messages are sent to Slack: %s", error)
             return []
+
+
+def _has_left_out(state: ExecutionState) -> bool:
+    """Whether an execution that has ended did not run every stage."""
+    return state.status != "Succeeded" or any(stage.status == "Skipped" for stage in state.stages)
 
 
 def notifiers_of(
