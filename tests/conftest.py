@@ -79,7 +79,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from prefect_codepipeline.deployments.local import api_url, embedded
 
     running = embedded.up(limit=4)
-    api_url.point_at(running.api_url)
+    api_url.point_at(running.api_url, running.profiles)
     yield running.api_url
     embedded.down()
 

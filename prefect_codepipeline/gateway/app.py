@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from prefect_codepipeline.deployments.local.access import proof
+from prefect_codepipeline.deployments.local.api_url import embedded_secret
 from prefect_codepipeline.gateway import openapi
 from prefect_codepipeline.gateway.approvals import page as approvals
 from prefect_codepipeline.gateway.guard import Guard, Limits
@@ -77,6 +79,12 @@ def create_app(parts: Sequence[Part] = (), limits: Mapping[str, Limits] | None =
     return app
 
 
-def _health(_: Request) -> Response:
-    """Answer `ok`. The process has no other state that could be unhealthy."""
+def _health(request: Request) -> Response:
+    """Answer `ok`. The process has no other state that could be unhealthy.
+
+    The embedded set-up asks with a nonce, to know its own gateway from another program on the same port.
+    """
+    nonce, secret = request.query_params.get("nonce"), embedded_secret()
+    if nonce and secret:
+        return PlainTextResponse(proof(secret, "gateway", nonce))
     return PlainTextResponse("ok\n")
