@@ -124,7 +124,7 @@ def down() -> None:
 
 
 def repair() -> list[str]:
-    """Start what has died again, unless a command does it: database, server, gateway. What was done, as sentences.
+    """Start the database and the server again if they have died, unless a command does it; what was done, as sentences.
 
     Raises:
         PrefectUnavailable: a part did not start.
@@ -134,8 +134,7 @@ def repair() -> list[str]:
         state = read_state(home) if is_ours else {}
         if state.get("database") not in ("postgresql", "sqlite") or "server" not in state:
             return []  # another process is at it, or the set-up was stopped, or the user's database is not known here
-        parts = ("postgresql", "server", "gateway")
-        dead = [part for part in parts if part in state and not is_alive(state[part])]
+        dead = [part for part in ("postgresql", "server") if part in state and not is_alive(state[part])]
         if "server" in dead:
             check_server_port(home, state["port"]["number"])
             if auth_string(home) is None:
@@ -146,8 +145,6 @@ def repair() -> list[str]:
             start_server(home, state)
         elif "postgresql" in dead:
             start_database(home, state)
-        if "gateway" in dead:
-            start_gateway(home, state)
         return [f"{part} had died and was started again" for part in dead]
 
 

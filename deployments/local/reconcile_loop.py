@@ -13,7 +13,7 @@ import time
 
 from prefect_codepipeline.actions.commands.containers import remove_orphaned_containers
 from prefect_codepipeline.deployments.local.embedded import repair
-from prefect_codepipeline.deployments.local.gateway_address import withdraw_address
+from prefect_codepipeline.deployments.local.gateway_watch import repair_gateway
 from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
 from prefect_codepipeline.engine.triggers.polling import EVERY_SECONDS, poll_once
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
@@ -61,9 +61,7 @@ def _repair(stop: threading.Event) -> None:
     pause = REPAIR_SECONDS
     while not stop.wait(pause):
         try:
-            if sentence := withdraw_address():
-                _logger.warning("%s", sentence)
-            for sentence in repair():
+            for sentence in (*repair(), *repair_gateway()):
                 _logger.warning("%s", sentence)
             pause = REPAIR_SECONDS
         except CodePipelineError as error:

@@ -54,6 +54,10 @@ _TUNING = {
 }
 
 
+class PortTaken(PrefectUnavailable):
+    """Another program listens on the port of a part."""
+
+
 def start_server(home: Path, state: State, wanted_port: int | None = None) -> None:
     """Have the database and the server run. A new server is imported while the database starts, a worker meanwhile too.
 
@@ -85,14 +89,14 @@ def start_server(home: Path, state: State, wanted_port: int | None = None) -> No
 
 
 def check_server_port(home: Path, port: int) -> None:
-    """Raise `PrefectUnavailable` if another program has the server's port.
+    """Raise `PortTaken` if another program has the server's port.
 
     The worker and commands may have sent it the secret, so the next server gets another one.
     """
     if is_free(port):
         return
     forget_secret(home)
-    raise PrefectUnavailable(
+    raise PortTaken(
         f"Prefect's server cannot start: {owner_of(port)} listens on its port {port}; end that program and run "
         "`codepipeline up`, or choose another port with `codepipeline up --port PORT` (earlier links to the UI do not "
         "work then)"
@@ -197,7 +201,7 @@ def _first_gateway_port() -> int:
 
 def _check_gateway_port(port: int) -> None:
     if not is_free(port):
-        raise PrefectUnavailable(
+        raise PortTaken(
             f"the gateway cannot start: {owner_of(port)} listens on its port {port}; end that program and run "
             "`codepipeline up`, or choose another port with `codepipeline up --gateway-port PORT`; approval links that "
             "were sent before lead to that program, so do not open them"
