@@ -136,7 +136,7 @@ def repair() -> list[str]:
             return []  # another process is at it, or the set-up was stopped, or the user's database is not known here
         dead = [part for part in ("postgresql", "server") if part in state and not is_alive(state[part])]
         if "server" in dead:
-            check_server_port(home, state["port"]["number"])
+            check_server_port(home, state, state["port"]["number"])
             if auth_string(home) is None:
                 raise PrefectUnavailable(
                     "Prefect's server has died, and another program had its port: `codepipeline up` starts the server with "

@@ -68,9 +68,11 @@ def start_server(home: Path, state: State, wanted_port: int | None = None) -> No
     if wanted_port in (None, port) and runs(home, state):
         start_database(home, state)
         return
+    if wanted_port not in (None, port):
+        check_server_port(home, state, wanted_port)
     stop(state.get("server"))
     port = wanted_port or port or free_port()
-    check_server_port(home, port)
+    check_server_port(home, state, port)
     server = spawn_server(home, port, state["database"])
     is_new_worker = False
     try:
@@ -88,14 +90,16 @@ def start_server(home: Path, state: State, wanted_port: int | None = None) -> No
         raise
 
 
-def check_server_port(home: Path, port: int) -> None:
+def check_server_port(home: Path, state: State, port: int) -> None:
     """Raise `PortTaken` if another program has the server's port.
 
-    The worker and commands may have sent it the secret, so the next server gets another one.
+    If it was the server's port before, the worker and commands may have sent the secret to that program: the next server
+    gets another one.
     """
     if is_free(port):
         return
-    forget_secret(home)
+    if port == state.get("port", {}).get("number"):
+        forget_secret(home)
     raise PortTaken(
         f"Prefect's server cannot start: {owner_of(port)} listens on its port {port}; end that program and run "
         "`codepipeline up`, or choose another port with `codepipeline up --port PORT` (earlier links to the UI do not "
@@ -178,10 +182,10 @@ def start_gateway(home: Path, state: State, wanted_port: int | None = None) -> s
     """
     kept = state["gateway-kept"]
     if wanted_port not in (None, kept["port"]) or not is_alive(state.get("gateway")):
+        port = wanted_port or kept["port"] or _first_gateway_port()
+        _check_gateway_port(port)
         stop(state.get("gateway"))
-        kept["port"] = wanted_port or kept["port"] or _first_gateway_port()
-        write_state(home, state)
-        _check_gateway_port(kept["port"])
+        kept["port"] = port
     # Not given as --url: a public address that was given before stays.
     program = "from prefect_codepipeline.cli import main; main()"
     _start_part(home, state, "gateway", ["-c", program, "gateway", "--port", str(kept["port"])])
