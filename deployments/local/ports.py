@@ -34,6 +34,19 @@ def is_free(port: int) -> bool:
         return True
 
 
+def has_listener(port: int) -> bool:
+    """Whether a server listens on that port of 127.0.0.1; an outgoing connection may also have it for a while."""
+    with socket.socket() as connection:
+        connection.settimeout(1)
+        try:
+            connection.connect(("127.0.0.1", port))
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return True
+        return True
+
+
 def owner_of(port: int) -> str:
     """Who listens on the port, as far as this system tells: `python3 (process 42)`, `a process of user ana`."""
     for inode, user in _listeners(port):

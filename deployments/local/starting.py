@@ -26,7 +26,7 @@ from prefect_codepipeline.deployments.local.parts import (
     spawn_python,
     stop,
 )
-from prefect_codepipeline.deployments.local.ports import free_port, is_free, owner_of
+from prefect_codepipeline.deployments.local.ports import free_port, has_listener, is_free, owner_of
 from prefect_codepipeline.deployments.local.probes import answers_within, is_healthy, is_ours, request_json
 from prefect_codepipeline.deployments.local.state import State, write_state
 from prefect_codepipeline.deployments.worker.fingerprint import fingerprint
@@ -98,7 +98,7 @@ def check_server_port(home: Path, state: State, port: int) -> None:
     """
     if is_free(port):
         return
-    if port == state.get("port", {}).get("number"):
+    if port == state.get("port", {}).get("number") and has_listener(port):
         forget_secret(home)
     raise PortTaken(
         f"Prefect's server cannot start: {owner_of(port)} listens on its port {port}; end that program and run "

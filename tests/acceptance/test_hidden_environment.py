@@ -34,7 +34,8 @@ def test_a_build_on_the_host_finds_no_variable_of_the_worker_and_no_secret_of_th
     secret = running and auth_string(running.home)
     assert secret
     save_settings(world.name, PipelineSettings(defaults=ActionSettings(run_on="host")))
-    result = tmp_path / "result"
+    result, script = tmp_path / "result", tmp_path / "search.sh"
+    script.write_text(_SEARCH)
     halves = {
         **{"SERVER_1": secret[:30], "SERVER_2": secret[30:]},
         **{"WORKER_1": PLANTED[:9], "WORKER_2": PLANTED[9:]},
@@ -45,7 +46,7 @@ def test_a_build_on_the_host_finds_no_variable_of_the_worker_and_no_secret_of_th
         "name": "Search",
         "runOrder": 2,
         "actionTypeId": {"category": "Compute", "owner": "AWS", "provider": "Commands", "version": "1"},
-        "commands": [_SEARCH],
+        "commands": [f"sh {script}"],
         "inputArtifacts": [{"name": "Package"}],
         "environmentVariables": [{"name": name, "value": value} for name, value in halves.items()],
     }
