@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from prefect_codepipeline.deployments.local.access import auth_string, profiles_file
-from prefect_codepipeline.deployments.local.state import home_folder
+from prefect_codepipeline.deployments.local.state import home_folder, read_state
 from prefect_codepipeline.prefect_api.settings import api_settings, forget_files
 
 PROFILES_VARIABLE = "PREFECT_PROFILES_PATH"
@@ -16,8 +16,16 @@ PROFILES_VARIABLE = "PREFECT_PROFILES_PATH"
 def configured_api_url() -> str | None:
     """The API that the user has configured, by `PREFECT_API_URL` or an active profile; None for the embedded one."""
     if url := os.environ.get("PREFECT_API_URL"):
-        return url
+        return None if _lacks_secret(url) else url
     return None if _has_embedded_profile() else api_settings().url
+
+
+def _lacks_secret(url: str) -> bool:
+    """Whether a shell names the embedded server without its secret, as it did for servers of earlier versions."""
+    if not url.startswith("http://127.0.0.1:") or _has_embedded_profile() or api_settings().auth_string:
+        return False
+    port = read_state(home_folder(create=False)).get("port", {}).get("number")
+    return url == f"http://127.0.0.1:{port}/api"
 
 
 def embedded_secret() -> str | None:
