@@ -15,9 +15,9 @@ class OwnPages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check and serve one request."""
-        if scope["type"] == "http" and scope["method"] == "POST":
-            if Request(scope).headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-                refusal = PlainTextResponse("Pages of other sites may not send this.\n", 403)
-                await refusal(scope, receive, send)
-                return
+        is_post = scope["type"] == "http" and scope["method"] == "POST"
+        if is_post and Request(scope).headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            refusal = PlainTextResponse("Pages of other sites may not send this.\n", 403)
+            await refusal(scope, receive, send)
+            return
         await self._app(scope, receive, send)
