@@ -38,6 +38,7 @@ BESIDE_ROOMS = {
     "prefect_codepipeline/gateway/app.py": "which path leads to which room",
     "prefect_codepipeline/gateway/guard.py": "before every room",
     "prefect_codepipeline/gateway/openapi.py": "describes all rooms",
+    "prefect_codepipeline/gateway/own_pages.py": "before every room",
     "prefect_codepipeline/gateway/rate.py": "before every room",
     "prefect_codepipeline/gateway/serve.py": "runs the app",
     "prefect_codepipeline/gateway/threads.py": "pages and Slack use it",

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
+from pathlib import Path
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -45,7 +46,7 @@ def connect() -> str:
     from prefect_codepipeline.deployments.local import embedded
 
     if found := embedded.find():
-        use(found.api_url)
+        use(found.api_url, found.profiles)
         return found.api_url
     raise PrefectUnavailable(
         "no Prefect server is available: start the embedded one with `codepipeline up`, "
@@ -53,14 +54,17 @@ def connect() -> str:
     )
 
 
-def use(api_url: str) -> None:
-    """Point this process at a Prefect API, and keep Prefect's own log lines off the terminal."""
+def use(api_url: str, profiles: Path | None = None) -> None:
+    """Point this process at a Prefect API, and keep Prefect's own log lines off the terminal.
+
+    `profiles` is the file with the secret of an embedded server.
+    """
     from prefect_codepipeline.deployments.local.api_url import point_at
 
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
     # At the end of the process, EventsWorker logs how many events it still sends. This does not help users.
     logging.getLogger("EventsWorker").setLevel(logging.ERROR)
-    point_at(api_url)
+    point_at(api_url, profiles)
 
 
 def pairs(arguments: Sequence[str], option: str) -> dict[str, str]:

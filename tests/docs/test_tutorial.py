@@ -39,7 +39,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
     def run(command: str) -> str:
         # `codepipeline up` prints an `export` line for `prefect`, which the reader of the tutorial runs.
-        line = re.search(r"(export PREFECT_API_URL=\S+)", environment.get("UP", ""))
+        line = re.search(r"(export PREFECT_PROFILES_PATH=\S+)", environment.get("UP", ""))
         if line and command.startswith("prefect"):
             command = f"{line[1]}\n{command}"
         done = subprocess.run(

@@ -29,7 +29,8 @@ from prefect.settings import (
 from prefect.settings.models.root import Settings
 from waiting import until
 
-from prefect_codepipeline.deployments.local.probes import free_port, is_healthy
+from prefect_codepipeline.deployments.local.ports import free_port
+from prefect_codepipeline.deployments.local.probes import is_healthy
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.prefect_api import settings
 from prefect_codepipeline.prefect_api.client import call
