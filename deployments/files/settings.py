@@ -36,6 +36,7 @@ def read_settings_beside(definition: Path, declaration: PipelineDeclaration) -> 
         "slack_channel",
         "notifications",
         "approvals",
+        "pull_requests_of_forks",
     }
     if not isinstance(content, dict) or content.keys() - fields:
         raise UnreadableDefinition(

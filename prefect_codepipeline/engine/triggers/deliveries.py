@@ -18,7 +18,7 @@ from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.operations.projection import deployed_definitions
 from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
 from prefect_codepipeline.engine.triggers.pipeline_webhooks import target_action
-from prefect_codepipeline.engine.triggers.triggering import REFUSALS, trigger
+from prefect_codepipeline.engine.triggers.triggering import REFUSALS, Triggered, trigger
 from prefect_codepipeline.engine.triggers.webhook_filters import why_not
 from prefect_codepipeline.engine.triggers.webhook_signatures import check_sender, check_webhook
 from prefect_codepipeline.errors import ActionFailed, MissingBlock, PipelineNotFoundException, WebhookRefused
@@ -30,6 +30,7 @@ from prefect_codepipeline.model.triggers.matching import CODECOMMIT, Decision, G
 from prefect_codepipeline.model.triggers.webhook_delivery import (
     EventResult,
     FinishedDelivery,
+    HeldStart,
     TakenDelivery,
     delivery_key,
     shortened,
@@ -251,17 +252,35 @@ def _trigger(reader: _Reader, event: GitEvent, token: str, known: Connections) -
         reader.definition, event, "webhook", token, complete_event, [place.action.name for place in places]
     )
     reason = "" if done.decision.starts else _why_not(done.decision)
+    held = done.decision.held and done.decision.may_be_allowed
     return EventResult(
         event=str(done.event),
         pipeline=done.pipeline,
         execution_id=done.execution_id,
         refusal=done.refusal[:_MOST_TEXT],
         reason=reason[:_MOST_TEXT],
+        held=_held(done, token) if held else None,
+    )
+
+
+def _held(done: Triggered, token: str) -> HeldStart:
+    assert done.decision.trigger_type is not None
+    return HeldStart(
+        source_revisions=done.decision.source_revisions,
+        trigger_type=done.decision.trigger_type,
+        trigger_detail=done.decision.trigger_detail,
+        token=token,
+        author=done.event.author,
+        url=done.event.url,
     )
 
 
 def _why_not(decision: Decision) -> str:
-    return "; ".join(dict.fromkeys(each.reason for each in decision.considered)) or "no filter matches"
+    return (
+        decision.held
+        or "; ".join(dict.fromkeys(each.reason for each in decision.considered))
+        or "no filter matches"
+    )
 
 
 def _connections_of(pipeline: str) -> dict[str, GitConnection]:

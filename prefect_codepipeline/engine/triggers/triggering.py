@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from prefect_codepipeline.engine.executions.definitions import settings_of
 from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
 from prefect_codepipeline.errors import (
     ConcurrentPipelineExecutionsLimitExceededException,
@@ -64,14 +65,16 @@ def trigger(
 
     Raises:
         ActionFailed: from `complete`.
+        MissingBlock: the pipeline's settings, which say what a pull request of a fork does, are invalid.
         PrefectUnavailable: Prefect does not respond; calling again with the same token is safe.
     """
     declaration = definition.masked()
-    decision = decide(declaration, event, way, actions)
-    is_short = decision.starts and len(event.commit) < _FULL_ID
+    forks = settings_of(declaration.name).pull_requests_of_forks if event.fork else "never"
+    decision = decide(declaration, event, way, actions, forks)
+    is_short = decision.trigger_type is not None and len(event.commit) < _FULL_ID
     if is_short or (not decision.starts and decision.needs_changed_files):
         event = complete(event)
-        decision = decide(declaration, event, way, actions)
+        decision = decide(declaration, event, way, actions, forks)
     if not decision.starts:
         return Triggered(declaration.name, event, decision)
     try:

@@ -65,11 +65,16 @@ def result_of(delivery: TakenDelivery) -> FinishedDelivery | None:
 
 def finish(delivery: TakenDelivery, finished: FinishedDelivery) -> None:
     """Store the result of a delivery, replacing that of an earlier attempt, and remove it from the waiting ones."""
-    key = _FINISHED + delivery.key
-    if not _write(delivery.at, key, finished):
-        call("DELETE", f"/flow_runs/{_day(delivery.at)}/input/{key}", expected=(404,))
-        _write(delivery.at, key, finished)
+    replace_result(finished)
     drop(delivery)
+
+
+def replace_result(finished: FinishedDelivery) -> None:
+    """Store the result of a delivery, replacing an earlier one."""
+    key = _FINISHED + finished.key
+    if not _write(finished.at, key, finished):
+        call("DELETE", f"/flow_runs/{_day(finished.at)}/input/{key}", expected=(404,))
+        _write(finished.at, key, finished)
 
 
 def drop(delivery: TakenDelivery) -> None:

@@ -10,6 +10,7 @@ from prefect_codepipeline.model.approvals.policy import AWS_POLICY, EVERYWHERE, 
 from prefect_codepipeline.model.definition.action_settings import ActionOverride, ActionSettings
 from prefect_codepipeline.model.record.notification_rules import NotificationRule
 from prefect_codepipeline.model.stored.content import BlockContent
+from prefect_codepipeline.model.triggers.matching import Forks
 
 
 class StoredSettings(BlockContent):
@@ -35,6 +36,12 @@ class StoredSettings(BlockContent):
     notifications: list[NotificationRule] = Field(
         default_factory=list,
         description="Which events are sent to which Slack channel or URL, in addition to those for `slack_channel`.",
+    )
+
+    pull_requests_of_forks: Forks = Field(
+        "never",
+        description="What a pull request of a fork does, whose author may be anybody: 'never' starts nothing, 'ask' waits "
+        "for `codepipeline trigger allow`, 'always' starts with the pipeline's secrets.",
     )
 
     approvals: dict[str, ApprovalPolicy] = Field(

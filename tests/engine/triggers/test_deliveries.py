@@ -21,13 +21,17 @@ from waiting import until
 
 from prefect_codepipeline.actions.git.places import triggers_without_webhook
 from prefect_codepipeline.blocks.git_connection import GitConnection
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.cli import app
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
+from prefect_codepipeline.deployments.files.settings import save_settings
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.lookup import find_runs
 from prefect_codepipeline.engine.triggers.polling import find_watched
 from prefect_codepipeline.engine.triggers.webhook_inbox import drop_old, finished, take, waiting
 from prefect_codepipeline.engine.triggers.webhook_signatures import sign
+from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
@@ -182,13 +186,67 @@ def test_a_push_starts_each_pipeline_that_asks_for_it_with_the_pushed_commit(sit
     ("event", "file"), [("OPEN", "opened"), ("UPDATED", "synchronize"), ("CLOSED", "closed")]
 )
 def test_a_pull_request_starts_what_asks_for_it(site: Site, event: str, file: str) -> None:
-    body = json.loads((DATA / f"github-pr-{file}.json").read_text())
-    body["repository"]["full_name"] = site.repository
+    body = _pull_request(site, file, of=site.repository)
     name = site.deploy(pullRequest=[{"events": [event]}])
 
     site.result(site.send(body, X_GitHub_Event="pull_request"))
 
     assert site.starts(name) == [("WebhookV2", site.name, body["pull_request"]["head"]["sha"])]
+
+
+def _pull_request(site: Site, file: str, of: str | None) -> dict[str, Any]:
+    """A pull request as GitHub sends it, from the repository `of`; None: that repository was deleted."""
+    body: dict[str, Any] = json.loads((DATA / f"github-pr-{file}.json").read_text())
+    body["repository"]["full_name"] = body["pull_request"]["base"]["repo"]["full_name"] = site.repository
+    body["pull_request"]["head"]["repo"] = {"full_name": of} if of else None
+    return body
+
+
+def test_a_pull_request_of_a_fork_starts_nothing_until_a_person_allows_it(
+    site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never, asks, always = (site.deploy(pullRequest=[{"events": ["OPEN"]}]) for _ in range(3))
+    save_settings(asks, PipelineSettings(pull_requests_of_forks="ask"))
+    save_settings(always, PipelineSettings(pull_requests_of_forks="always"))
+    body = _pull_request(site, "opened", of="evil/site")
+    commit = body["pull_request"]["head"]["sha"]
+
+    answer = site.send(body, X_GitHub_Event="pull_request")
+    said = {each.split(": ")[1].split(" ")[0]: each for each in site.result(answer)}
+
+    assert all(f"of the fork evil/site to 'master' of {site.repository}" in each for each in said.values())
+    assert site.starts(never) == site.starts(asks) == []
+    assert "does not start: a pull request of the fork evil/site starts nothing" in said[never]
+    assert f"{asks} waits: " in said[asks]
+    assert site.starts(always) == [("WebhookV2", site.name, commit)]
+
+    delivery = answer.json()["delivery"][:12]
+    listed = _cli(capsys, "trigger", "list", "--limit", "1000")
+    assert f"allows it: codepipeline trigger allow {delivery}" in listed
+    with pytest.raises(CodePipelineError, match="repeat the command with --yes"):
+        _cli(capsys, "trigger", "allow", delivery)
+    assert site.starts(asks) == []
+    shown = _cli(capsys, "trigger", "allow", delivery, "--yes")
+    assert "of the fork evil/site" in shown
+    assert f"Src reads {commit}" in shown
+    assert "author Codertocat" in shown
+    assert site.starts(asks) == [("WebhookV2", site.name, commit)]
+    assert ", allowed by " in next(
+        each for each in _cli(capsys, "trigger", "list").splitlines() if asks in each
+    )
+    with pytest.raises(CodePipelineError, match=f"no start waits under '{delivery}'"):
+        _cli(capsys, "trigger", "allow", delivery, "--yes")
+    gone = site.result(site.send(_pull_request(site, "opened", of=None), X_GitHub_Event="pull_request"))
+    assert any("a pull request of a repository that is not known starts nothing" in each for each in gone), (
+        "a fork that was deleted"
+    )
+    assert site.starts(never) == []
+
+
+def _cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    app(list(arguments), result_action="return_value")
+    return capsys.readouterr().out
 
 
 def test_the_same_delivery_starts_nothing_twice_whatever_id_it_bears(site: Site) -> None:

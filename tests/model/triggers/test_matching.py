@@ -24,7 +24,7 @@ def tag(name: str) -> GitEvent:
 
 
 def pull_request(event: Any, target: str, *files: str) -> GitEvent:
-    request = PullRequest(event, 7, "feature", target)
+    request = PullRequest(event, 7, "feature", target, source_repository="acme/shop")
     return GitEvent("github", "acme/shop", NEW, pull_request=request, base=OLD, changed_files=files or None)
 
 
