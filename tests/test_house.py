@@ -36,6 +36,7 @@ BESIDE_ROOMS = {
     "prefect_codepipeline/cli/parameters.py": "many verbs have the same parameters",
     "prefect_codepipeline/cli/session.py": "every verb talks to a server",
     "prefect_codepipeline/gateway/app.py": "which path leads to which room",
+    "prefect_codepipeline/gateway/connections.py": "before every room",
     "prefect_codepipeline/gateway/guard.py": "before every room",
     "prefect_codepipeline/gateway/openapi.py": "describes all rooms",
     "prefect_codepipeline/gateway/rate.py": "before every room",
