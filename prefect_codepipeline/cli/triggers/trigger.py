@@ -75,7 +75,7 @@ def try_event(
 
 
 def list_deliveries(*, limit: int = 20, json: AsJson = False) -> int:
-    """List the recent webhook deliveries of git hosts, and their results.
+    """List the recent webhook deliveries and the pushes found by polling, and their results.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def list_deliveries(*, limit: int = 20, json: AsJson = False) -> int:
                 (f"{result}{how}", "yellow" if result.is_held else style),
             )
     if not waiting_now and not done:
-        print_line("no webhook deliveries in the last days")
+        print_line("no webhook deliveries and no polled pushes in the last days")
     return 0
 
 

@@ -18,7 +18,7 @@ from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.operations.projection import deployed_definitions
 from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
 from prefect_codepipeline.engine.triggers.pipeline_webhooks import target_action
-from prefect_codepipeline.engine.triggers.triggering import REFUSALS, Triggered, trigger
+from prefect_codepipeline.engine.triggers.triggering import MOST_TEXT, REFUSALS, event_result, trigger
 from prefect_codepipeline.engine.triggers.webhook_filters import why_not
 from prefect_codepipeline.engine.triggers.webhook_signatures import check_sender, check_webhook
 from prefect_codepipeline.errors import ActionFailed, MissingBlock, PipelineNotFoundException, WebhookRefused
@@ -26,20 +26,18 @@ from prefect_codepipeline.model.definition.declaration import PipelineDeclaratio
 from prefect_codepipeline.model.payloads import Delivery, PayloadError, host_of, read_payload
 from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.model.triggers.git_event import GitEvent, GitHost
-from prefect_codepipeline.model.triggers.matching import CODECOMMIT, Decision, GitPlace, git_places
+from prefect_codepipeline.model.triggers.matching import CODECOMMIT, GitPlace, git_places
 from prefect_codepipeline.model.triggers.webhook_delivery import (
+    MOST_RESULTS,
     EventResult,
     FinishedDelivery,
-    HeldStart,
     TakenDelivery,
     delivery_key,
     shortened,
 )
 
-MOST_RESULTS = 1000
 _FULL_ID = 40
 _READ_SECONDS = 600.0
-_MOST_TEXT = 500
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ def abandon_delivery(taken: TakenDelivery, reason: str) -> FinishedDelivery:
     """The result of a delivery that could not be processed."""
     events = [str(event) for event in taken.events] or [f"webhook {taken.webhook}"]
     return _finish(
-        taken, [EventResult(event=each, pipeline="", refusal=reason[:_MOST_TEXT]) for each in events]
+        taken, [EventResult(event=each, pipeline="", refusal=reason[:MOST_TEXT]) for each in events]
     )
 
 
@@ -176,7 +174,7 @@ def _start(taken: TakenDelivery) -> EventResult:
     try:
         execution_id = start_pipeline_execution(pipeline, {}, revisions, taken.webhook, token, "Webhook")
     except REFUSALS as error:
-        return EventResult(event=what, pipeline=pipeline, refusal=str(error)[:_MOST_TEXT])
+        return EventResult(event=what, pipeline=pipeline, refusal=str(error)[:MOST_TEXT])
     return EventResult(event=what, pipeline=pipeline, execution_id=execution_id)
 
 
@@ -251,36 +249,7 @@ def _trigger(reader: _Reader, event: GitEvent, token: str, known: Connections) -
     done = trigger(
         reader.definition, event, "webhook", token, complete_event, [place.action.name for place in places]
     )
-    reason = "" if done.decision.starts else _why_not(done.decision)
-    held = done.decision.held and done.decision.may_be_allowed
-    return EventResult(
-        event=str(done.event),
-        pipeline=done.pipeline,
-        execution_id=done.execution_id,
-        refusal=done.refusal[:_MOST_TEXT],
-        reason=reason[:_MOST_TEXT],
-        held=_held(done, token) if held else None,
-    )
-
-
-def _held(done: Triggered, token: str) -> HeldStart:
-    assert done.decision.trigger_type is not None
-    return HeldStart(
-        source_revisions=done.decision.source_revisions,
-        trigger_type=done.decision.trigger_type,
-        trigger_detail=done.decision.trigger_detail,
-        token=token,
-        author=done.event.author,
-        url=done.event.url,
-    )
-
-
-def _why_not(decision: Decision) -> str:
-    return (
-        decision.held
-        or "; ".join(dict.fromkeys(each.reason for each in decision.considered))
-        or "no filter matches"
-    )
+    return event_result(done, token)
 
 
 def _connections_of(pipeline: str) -> dict[str, GitConnection]:

@@ -145,7 +145,7 @@ def _day(at: datetime) -> str:
         return _days[key]
 
 
-_MESSAGE = "This run stores the webhooks of one day; `codepipeline trigger list` displays them."
+_MESSAGE = "This run stores the webhooks and the polled pushes of one day; `codepipeline trigger list` displays them."
 
 
 def _forget() -> None:

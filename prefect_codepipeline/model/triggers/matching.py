@@ -77,7 +77,7 @@ class Decision:
         considered: the answers of all filters and detections in the order of the definition; the first match starts.
         source_revisions: the commit for each source action that matched, by name; others use the head of their branch.
         trigger_type: AWS's trigger type, or None if nothing starts.
-        trigger_detail: the connection for an event of a connection, otherwise the source action.
+        trigger_detail: of a poll the branch or tag, with the commit; of a webhook the connection, or the source action.
         held: why a matching event starts nothing yet, because its code is of a fork; empty for all others.
         may_be_allowed: whether a person may still start an event that is held.
     """
@@ -140,7 +140,7 @@ def decide(
         tuple(considered),
         {place.action.name: event.commit for place in chosen},
         _trigger_type(chosen[0], way),
-        (chosen[0].connection or chosen[0].action.name)[:1024],
+        _trigger_detail(chosen[0], event, way),
         _HELD.format(event.fork) if event.fork and forks == "ask" else "",
         forks == "ask",
     )
@@ -193,11 +193,18 @@ def git_place(action: ActionDeclaration) -> GitPlace | None:
 
 
 def _trigger_type(place: GitPlace, way: Way) -> TriggerType:
-    if place.provider == CONNECTION:
-        return "WebhookV2"
     if way == "poll":
         return "PollForSourceChanges"
+    if place.provider == CONNECTION:
+        return "WebhookV2"
     return "Webhook" if place.provider == GITHUB else "CloudWatchEvent"
+
+
+def _trigger_detail(place: GitPlace, event: GitEvent, way: Way) -> str:
+    if way == "poll":  # no host has reported it, so the connection says nothing about it
+        name = f"tag {event.tag}" if event.tag is not None else f"branch {event.branch}"
+        return f"{name[:1000]} at {event.commit[:12]}"
+    return (place.connection or place.action.name)[:1024]
 
 
 def _other_repository(declaration: PipelineDeclaration, place: GitPlace, event: GitEvent) -> Considered:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from prefect_codepipeline.model.record.facts import TriggerType
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 
+MOST_RESULTS = 1000
 _MOST_TEXT = 300
 
 
@@ -106,7 +107,7 @@ class EventResult(BaseModel):
 
 
 class FinishedDelivery(BaseModel):
-    """A delivery that was processed."""
+    """A delivery that was processed, or a push that polling found; its `endpoint` is then `polling`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -115,7 +116,7 @@ class FinishedDelivery(BaseModel):
     finished_at: datetime
     endpoint: str
     delivery: str = ""
-    results: Annotated[tuple[EventResult, ...], Field(max_length=1000)]
+    results: Annotated[tuple[EventResult, ...], Field(max_length=MOST_RESULTS)]
 
     @property
     def is_refused(self) -> bool:

@@ -413,6 +413,19 @@ def test_our_own_form_needs_no_git_host(site: Site) -> None:
     assert site.starts(name) == [("WebhookV2", site.name, COMMIT)]
 
 
+def test_an_annotated_tag_in_our_own_form_is_its_commit(site: Site, repository: Any) -> None:
+    name = site.deploy(push=[{"tags": {"includes": ["v*"]}}])
+    repository.git("tag", "-a", "v1", "-m", "The first")
+    event = {"repository": site.repository, "commit": repository.git("rev-parse", "v1"), "tag": "v1"}
+    token = {"X-Codepipeline-Token": SECRET.get_secret_value()}
+
+    (said,) = site.result(httpx.post(f"{site.url}/webhooks/{site.name}", json=event, headers=token))
+
+    commit = repository.git("rev-parse", "HEAD")
+    assert said.startswith(f"push of tag 'v1' of {site.repository} at {commit[:12]}: {name} started")
+    assert site.starts(name) == [("WebhookV2", site.name, commit)]
+
+
 def test_a_ping_is_answered_and_kept_nowhere(site: Site) -> None:
     body = (DATA / "github-ping.json").read_bytes()
 
