@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 
@@ -20,6 +20,7 @@ from prefect_codepipeline.engine.operations.starting import start_pipeline_execu
 from prefect_codepipeline.engine.triggers.pipeline_webhooks import target_action
 from prefect_codepipeline.engine.triggers.triggering import MOST_TEXT, REFUSALS, event_result, trigger
 from prefect_codepipeline.engine.triggers.webhook_filters import why_not
+from prefect_codepipeline.engine.triggers.webhook_inbox import DAYS, first_with_content, result_of
 from prefect_codepipeline.engine.triggers.webhook_signatures import check_sender, check_webhook
 from prefect_codepipeline.errors import ActionFailed, MissingBlock, PipelineNotFoundException, WebhookRefused
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
@@ -36,6 +37,8 @@ from prefect_codepipeline.model.triggers.webhook_delivery import (
     shortened,
 )
 
+# A host sends one event to all endpoints of a repository within this time.
+SPREAD = timedelta(minutes=10)
 _FULL_ID = 40
 _READ_SECONDS = 600.0
 
@@ -143,6 +146,35 @@ def process_delivery(taken: TakenDelivery, definitions: Definitions) -> Finished
     """
     results = [_start(taken)] if taken.webhook else _trigger_all(taken, definitions)
     return _finish(taken, results)
+
+
+def why_repeated(taken: TakenDelivery) -> str:
+    """Why a delivery is one that was overheard and is sent again, as a sentence; empty if it is not.
+
+    The signature covers the content alone: neither the delivery's id nor the endpoint. A host sends the same content to
+    all endpoints of a repository at the same time; what comes later than that was sent before, under any id.
+
+    Raises:
+        PrefectUnavailable: the API does not answer.
+    """
+    if taken.webhook:  # starts one pipeline, and the same content never starts it twice
+        return ""
+    first = first_with_content(taken)
+    if taken.at - first.at <= SPREAD:
+        return ""
+    result = result_of(first)
+    is_in_work = result is None and taken.at - first.at <= timedelta(days=DAYS)
+    if is_in_work or (result and result.is_refused and first.endpoint == taken.endpoint):
+        return ""
+    return (
+        f"the same content was received at {first.at:%Y-%m-%d %H:%M} UTC by /webhooks/{first.endpoint}; it starts "
+        "nothing once more"
+    )
+
+
+def skip_delivery(taken: TakenDelivery, reason: str) -> FinishedDelivery:
+    """The result of a delivery that starts nothing."""
+    return _finish(taken, [EventResult(event=str(each), reason=reason) for each in taken.events])
 
 
 def abandon_delivery(taken: TakenDelivery, reason: str) -> FinishedDelivery:

@@ -50,6 +50,16 @@ class TakenDelivery(BaseModel):
         return ", ".join(dict.fromkeys(event.repository.casefold() for event in self.events))
 
 
+class FirstDelivery(BaseModel):
+    """The first delivery with a content."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    at: datetime
+    endpoint: str
+
+
 class HeldStart(BaseModel):
     """A start that waits for a person, because its code is of a fork; all that is needed to start it.
 
@@ -71,7 +81,7 @@ class EventResult(BaseModel):
 
     Attributes:
         event: the event as text.
-        pipeline: None if no pipeline reads the repository.
+        pipeline: None if no pipeline reads the repository, or the whole delivery starts nothing.
         execution_id: the id of the execution that was started.
         refusal: why no execution was started although the event matched.
         reason: why the event does not start an execution.
@@ -94,6 +104,8 @@ class EventResult(BaseModel):
         return self.held is not None and not self.execution_id
 
     def __str__(self) -> str:
+        if not self.pipeline and (reason := self.refusal or self.reason):
+            return f"{self.event}: nothing was started: {reason}"
         if self.pipeline is None:
             return f"{self.event}: no pipeline reads this repository"
         if self.execution_id:

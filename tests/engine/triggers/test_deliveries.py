@@ -28,8 +28,17 @@ from prefect_codepipeline.deployments.delete import delete_pipeline
 from prefect_codepipeline.deployments.files.settings import save_settings
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.lookup import find_runs
+from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.triggers.deliveries import (
+    Definitions,
+    abandon_delivery,
+    find_endpoint,
+    process_delivery,
+    read_delivery,
+    why_repeated,
+)
 from prefect_codepipeline.engine.triggers.polling import find_watched
-from prefect_codepipeline.engine.triggers.webhook_inbox import drop_old, finished, take, waiting
+from prefect_codepipeline.engine.triggers.webhook_inbox import drop_old, finish, finished, take, waiting
 from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.app import create_app
@@ -55,6 +64,7 @@ class Site:
         self.repository = f"acme/{self.name}"
         self.pool = f"nobody-{uuid4().hex[:8]}"
         self.pipelines: list[str] = []
+        self.began = utc_now()
         GitConnection(url_template=str(repository), webhook_secret=SECRET, host_kind=host).save(self.name)
         client().create_work_pool(WorkPoolCreate(name=self.pool, type="process"))
 
@@ -286,6 +296,54 @@ def test_an_overheard_delivery_starts_no_other_pipeline_at_another_endpoint(site
     assert site.starts(other) == []
     site.result(site.send(site.push(), f"/webhooks/{other}", X_GitHub_Delivery="the host's own"))
     assert len(site.starts(other)) == 1, "the host sends each endpoint a delivery of its own"
+
+
+def test_an_overheard_delivery_starts_nothing_a_day_later_under_another_id(site: Site) -> None:
+    name = site.deploy()
+    first = _take(site, name, "overheard")
+    assert [each.pipeline for each in process_delivery(first, Definitions()).results] == [name]
+    finish(first, process_delivery(first, Definitions()))
+    other = site.deploy()
+
+    day = timedelta(days=1)
+    for replayed in (
+        _take(site, other, "of the attacker", later=day),
+        _take(site, site.name, "overheard", later=day),
+        _take(site, site.name, "after the end of the month", later=28 * day),
+    ):
+        assert f"by /webhooks/{name}; it starts nothing once more" in why_repeated(replayed)
+    at_once = _take(site, other, "the host's own", later=timedelta(minutes=1))
+    assert why_repeated(at_once) == "", "the host sends it to both endpoints"
+    again = _take(site, name, "again", later=day, after="b" * 40)
+    assert why_repeated(again) == "", "another push"
+
+
+def test_what_was_refused_can_be_sent_again_a_day_later(site: Site) -> None:
+    name = site.deploy()
+    first = _take(site, name, "one")
+    assert why_repeated(first) == ""
+    finish(first, abandon_delivery(first, "the host does not answer"))
+
+    assert why_repeated(_take(site, name, "one", later=timedelta(days=1))) == ""
+    assert why_repeated(_take(site, site.name, "one", later=timedelta(days=1)))
+
+
+def _take(
+    site: Site, endpoint: str, delivery: str, later: timedelta = timedelta(), after: str = COMMIT
+) -> TakenDelivery:
+    """A push as it comes in at that endpoint, that long after the test began."""
+    body = json.dumps(site.push(after=after)).encode()
+    headers = {
+        "X-GitHub-Event": "push",
+        "X-GitHub-Delivery": delivery,
+        "X-Hub-Signature-256": sign(SECRET, body),
+    }
+    found = find_endpoint(endpoint)
+    assert found
+    taken = read_delivery(found, headers, body, site.began + later)
+    assert isinstance(taken, TakenDelivery)
+    why_repeated(taken)
+    return taken
 
 
 def test_what_is_older_than_a_month_is_kept_no_longer(site: Site) -> None:
