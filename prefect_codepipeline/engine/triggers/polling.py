@@ -29,6 +29,7 @@ from prefect_codepipeline.engine.operations.projection import deployed_definitio
 from prefect_codepipeline.engine.triggers.triggering import Triggered, event_result, trigger
 from prefect_codepipeline.engine.triggers.webhook_inbox import drop_old, replace_result
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.printable import printable
 from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 from prefect_codepipeline.model.triggers.matching import GitPlace, git_places, is_polled
@@ -172,7 +173,9 @@ def _poll(watched: Watched, name: str) -> list[str]:
         try:
             sentences += _trigger_pipelines(watched, seen, change)
         except ActionFailed as error:
-            sentences.append(f"polling {access.url}: {change.reference}: {error}; it will be tried again")
+            sentences.append(
+                f"polling {access.url}: {printable(change.reference)}: {error}; it will be tried again"
+            )
             # The next poll finds the change again.
             _restore(now, change)
     if now != seen.references and _is_current(name, seen.generation):

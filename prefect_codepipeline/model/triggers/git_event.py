@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prefect_codepipeline.model.definition.declaration import PullRequestEvent
+from prefect_codepipeline.model.printable import printable
 
 GitHost = Literal["github", "gitlab", "bitbucket", "gitea", "plain", "git"]
 
@@ -71,7 +72,7 @@ class GitEvent:
     delivery: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what} of {self.repository} at {self.commit[:12]}"
+        return printable(f"{self.what} of {self.repository} at {self.commit[:12]}")
 
     @property
     def fork(self) -> str:
@@ -85,7 +86,7 @@ class GitEvent:
         source = self.pull_request.source_repository
         if source is None:
             return "a repository that is not known"
-        return "" if source.casefold() == self.repository.casefold() else f"the fork {source}"
+        return "" if source.casefold() == self.repository.casefold() else printable(f"the fork {source}")
 
     @property
     def what(self) -> str:
