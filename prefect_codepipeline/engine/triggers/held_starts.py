@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
+from prefect_codepipeline.engine.executions.definitions import settings_of
+from prefect_codepipeline.engine.notifications.slack_channels import load_slack_channel
 from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
 from prefect_codepipeline.engine.triggers.webhook_inbox import finished, replace_result
 from prefect_codepipeline.errors import ValidationException
 from prefect_codepipeline.model.triggers.webhook_delivery import EventResult, FinishedDelivery, HeldStart
+from prefect_codepipeline.model.views.slack_text import defuse, link_to
 
 ID_LENGTH = 12
 _EVERYTHING = 100_000
+_logger = logging.getLogger("codepipeline.gateway")
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,34 @@ def find_held(delivery_id: str, pipeline: str | None = None) -> list[Held]:
             f"{what} waits under {delivery_id!r}; `codepipeline trigger list` shows what waits, of the last days"
         )
     return found
+
+
+def announce(finished: FinishedDelivery) -> None:
+    """Tell the pipelines' Slack channels what waits. A message that cannot be sent is only a warning."""
+    for result in finished.results:
+        if result.is_held:
+            try:
+                _announce(finished.key, result)
+            except Exception as error:  # the text of an error of Slack's client may quote the request
+                _logger.warning(
+                    "pipeline %r: Slack was not told what waits: %s; `codepipeline trigger list` shows it",
+                    result.pipeline,
+                    type(error).__name__,
+                )
+
+
+def _announce(key: str, result: EventResult) -> None:
+    name = settings_of(result.pipeline or "").slack_channel
+    channel = load_slack_channel(name) if name else None
+    if channel is None or result.held is None:
+        return
+    page = link_to(result.held.url, "Read its code")
+    how = f"`codepipeline trigger allow {key[:ID_LENGTH]}`"
+    channel.post(
+        f"*{defuse(result.pipeline or '')}* waits: {defuse(result.event)}, by {defuse(result.held.author) or 'an unknown author'}. "
+        f"{page or 'Read its code'}, then allow this commit with {how}",
+        [],
+    )
 
 
 def allow(held: Held, allowed_by: str) -> str:

@@ -17,6 +17,7 @@ from prefect_codepipeline.engine.triggers.deliveries import (
     skip_delivery,
     why_repeated,
 )
+from prefect_codepipeline.engine.triggers.held_starts import announce
 from prefect_codepipeline.engine.triggers.webhook_inbox import drop, drop_old, finish, result_of, waiting
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
@@ -147,6 +148,7 @@ class Deliverer:
         finish(taken, done)
         for result in done.results:
             _logger.info("webhooks: %s", result)
+        announce(done)
 
 
 def _error_text(error: CodePipelineError) -> str:

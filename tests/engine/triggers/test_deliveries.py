@@ -22,6 +22,7 @@ from waiting import until
 from prefect_codepipeline.actions.git.places import triggers_without_webhook
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.cli import app
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
@@ -213,10 +214,11 @@ def _pull_request(site: Site, file: str, of: str | None) -> dict[str, Any]:
 
 
 def test_a_pull_request_of_a_fork_starts_nothing_until_a_person_allows_it(
-    site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    site: Site, slack_server: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     never, asks, always = (site.deploy(pullRequest=[{"events": ["OPEN"]}]) for _ in range(3))
-    save_settings(asks, PipelineSettings(pull_requests_of_forks="ask"))
+    SlackChannel(bot_token=slack_server.token, channel="C0TEST", api_url=slack_server.url).save(site.name)
+    save_settings(asks, PipelineSettings(pull_requests_of_forks="ask", slack_channel=site.name))
     save_settings(always, PipelineSettings(pull_requests_of_forks="always"))
     body = _pull_request(site, "opened", of="evil/site")
     commit = body["pull_request"]["head"]["sha"]
@@ -231,6 +233,11 @@ def test_a_pull_request_of_a_fork_starts_nothing_until_a_person_allows_it(
     assert site.starts(always) == [("WebhookV2", site.name, commit)]
 
     delivery = answer.json()["delivery"][:12]
+    (told,) = until(lambda: list(slack_server.messages.values()))
+    assert f"of the fork evil/site to 'master' of {site.repository}" in told["text"]
+    assert ", by Codertocat. " in told["text"]
+    assert f"`codepipeline trigger allow {delivery}`" in told["text"]
+    SlackChannel.delete(site.name)
     listed = _cli(capsys, "trigger", "list", "--limit", "1000")
     assert f"allows it: codepipeline trigger allow {delivery}" in listed
     with pytest.raises(CodePipelineError, match="repeat the command with --yes"):
