@@ -39,6 +39,7 @@ def read_settings_beside(definition: Path, declaration: PipelineDeclaration) -> 
         "work_pool",
         "work_queue",
         "job_variables",
+        "pull_requests_of_forks",
     }
     if not isinstance(content, dict) or content.keys() - fields:
         raise UnreadableDefinition(

@@ -116,7 +116,14 @@ _FAMILIES = {
                 "triggers.trigger:try_event",
                 "Show which filters an event matches, and why.\n\nStarts nothing. Exits with 1 if it would start nothing.",
             ),
-            "list": ("triggers.trigger:list_deliveries", "List the webhook deliveries and their results."),
+            "list": (
+                "triggers.trigger:list_deliveries",
+                "List webhook deliveries and polled pushes, and their results.",
+            ),
+            "allow": (
+                "triggers.trigger:allow_fork",
+                "Start a pipeline with the code of a fork.\n\nAsks first, and shows the fork, the commit and its author.",
+            ),
         },
     ),
     "webhook": (

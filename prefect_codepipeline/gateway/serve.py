@@ -12,13 +12,12 @@ from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.engine.approvals.links import GATEWAY_BLOCK, load_gateway
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.app import create_app
+from prefect_codepipeline.gateway.connections import serving_options
 from prefect_codepipeline.gateway.slack.socket_mode import SocketModes
 from prefect_codepipeline.model.stored.gateway import StoredGateway
 from prefect_codepipeline.prefect_api.block_documents import create_block, save_block
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-# Further requests are refused instead of waiting.
-_AT_ONCE = 500
 _QUIET = ("httpx", "httpcore", "slack_sdk", "uvicorn.access")
 
 
@@ -83,7 +82,6 @@ def serve(host: str, port: int, trusted_proxies: str) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
-        forwarded_allow_ips=trusted_proxies,
-        limit_concurrency=_AT_ONCE,
         timeout_graceful_shutdown=10,
+        **serving_options(trusted_proxies),
     )

@@ -34,6 +34,7 @@ from prefect_codepipeline.blocks.git_connection import (
     host_and_path,
 )
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.printable import without_controls
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 2.0
@@ -111,7 +112,7 @@ class Access:
         """The text without the token in any encoding, and without terminal control sequences."""
         for secret in self._spellings():
             text = text.replace(secret, "****")
-        return re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[^\S\n ]|[\x00-\x09\x0b-\x1f\x7f-\x9f]", "", text)
+        return without_controls(re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[^\S\n ]", "", text), "")
 
     def _spellings(self) -> Iterator[str]:
         if self.token and (token := self.token.get_secret_value()):

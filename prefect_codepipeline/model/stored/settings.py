@@ -10,6 +10,7 @@ from prefect_codepipeline.model.approvals.policy import AWS_POLICY, EVERYWHERE, 
 from prefect_codepipeline.model.definition.action_settings import ActionOverride, ActionSettings
 from prefect_codepipeline.model.record.notification_rules import NotificationRule
 from prefect_codepipeline.model.stored.content import BlockContent
+from prefect_codepipeline.model.triggers.matching import Forks
 
 
 class StoredSettings(BlockContent):
@@ -48,6 +49,12 @@ class StoredSettings(BlockContent):
         default_factory=dict,
         description="Job variables of the deployment, such as `image`; applied by `codepipeline deploy`. null removes one.",
     )
+    pull_requests_of_forks: Forks = Field(
+        "never",
+        description="What a pull request of a fork does, whose author may be anybody: 'never' starts nothing, 'ask' waits "
+        "for `codepipeline trigger allow`, 'always' starts with the pipeline's secrets.",
+    )
+
     approvals: dict[str, ApprovalPolicy] = Field(
         default_factory=dict,
         description="Who may approve, for an action ('Prod/Ok'), a stage ('Prod') or everywhere ('*'). Only the most "
