@@ -1,5 +1,6 @@
 """The process that runs an execution: take it over, pass the gates of its stages, record how it ended."""
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from prefect.exceptions import TerminationSignal
 
 from prefect_codepipeline.actions.registry import providers
 from prefect_codepipeline.engine.executions import gate
+from prefect_codepipeline.engine.executions.attempt import failure, worker_died
 from prefect_codepipeline.engine.executions.definitions import newest_version, read_definition_block
 from prefect_codepipeline.engine.executions.gate_state import Visit
 from prefect_codepipeline.engine.executions.lookup import check_limit_before
@@ -41,21 +43,20 @@ from prefect_codepipeline.model.record.facts import (
     StageFinished,
 )
 from prefect_codepipeline.model.record.state import StageState
-from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.leases import holding_lease
-from prefect_codepipeline.prefect_api.runs import ended_state
+from prefect_codepipeline.prefect_api.runs import ended_state, log_returned_ends_once
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 
 # How long an execution waits at a gate in its process. After that it is suspended, and needs no process.
 IN_PROCESS_WAIT_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_WAIT_SECONDS") or 30.0)
-WORKER_DIED = "the worker died while it ran; what it had done by then is not known"
 
 
 @contextmanager
 def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> Iterator[Execution]:
     """Make this process the one that runs the execution, and repair what an earlier process left unfinished."""
+    log_returned_ends_once()
     context = FlowRunContext.get()
     assert context, "only the pipeline flow takes an execution over"
     assert context.flow_run, "a flow run context has a flow run"
@@ -195,6 +196,8 @@ def finish_execution(execution: Execution) -> State[Any]:
     # An execution that succeeded has left each of its stages.
     if execution.declaration.execution_mode != "PARALLEL" and final.status != "Succeeded":
         gate.leave_all(execution.declaration.name, execution.id)
+    level = {"Succeeded": logging.INFO, "Failed": logging.ERROR}.get(final.status, logging.WARNING)
+    get_run_logger().log(level, "Execution %s: %s", final.status, final.summary)
     return ended_state(final.status, final.summary)
 
 
@@ -267,13 +270,15 @@ def _pin(
 
 
 def _repair_after_earlier_process(execution: Execution, known: list[AnyFact], run_count: int) -> None:
-    """Fail the actions that the last process ran when it died, and record a retry that was asked for in Prefect's UI."""
+    """Fail the actions that the last process ran when it died, and record a retry that was asked for in Prefect's UI.
+
+    An action that may run again decides about that itself, in `tasks.action`.
+    """
     for _, action in execution.state.actions:
         provider = providers().get(action.action.action_type_id)
         if action.status == "InProgress" and not (provider and provider.restartable):
             assert action.started, "what is in progress was started"
-            details = ErrorDetails(code="InternalError", message=WORKER_DIED)
-            execution.write(action.started.finished(utc_now(), "Failed", error_details=details))
+            execution.write(action.started.finished(utc_now(), **failure(worker_died())))
     if _is_retried_in_prefect(known, run_count):
         write_retry(execution.record, execution.state, PREFECT_USER)
         execution.refresh()

@@ -40,6 +40,10 @@ class ActionAbandoned(CodePipelineError):
     """The action ended early because its execution was stopped or cancelled."""
 
 
+class ActionInterrupted(ActionAbandoned):
+    """The process that runs the action must end, and another one continues the execution."""
+
+
 class UnresolvedVariable(ActionFailed):
     """A `#{namespace.key}` does not exist when the action starts."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
@@ -18,6 +20,7 @@ from prefect_codepipeline.actions.artifacts.storing import store_tree
 from prefect_codepipeline.actions.registry import (
     ActionContext,
     ActionResult,
+    Earlier,
     get_provider,
     providers,
 )
@@ -28,20 +31,21 @@ from prefect_codepipeline.engine.executions.attempt import (
     displayed_configuration,
     failure,
     fetch_input,
-    reason_of,
+    log_end,
     task_state_of,
+    worker_died,
 )
-from prefect_codepipeline.engine.executions.process import Execution, current_execution
+from prefect_codepipeline.engine.executions.keeping import Keeper
+from prefect_codepipeline.engine.executions.process import Execution, OutcomeUnknown, current_execution
 from prefect_codepipeline.engine.executions.progress import ProgressReport
 from prefect_codepipeline.engine.executions.record import utc_now
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.definition.variables import resolve_action
 from prefect_codepipeline.model.record.artifacts import StoredArtifact
 from prefect_codepipeline.model.record.facts import ActionFinished, ActionStarted
 from prefect_codepipeline.model.record.state import ActionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.prefect_api.client import flow_run
 
 MAX_OUTPUT_VARIABLES_BYTES = 122_880
 
@@ -67,21 +71,23 @@ def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionF
     try:
         with attempting(get_run_logger(), unexpected) as scratch:
             outcome = _attempt(execution, stage, known, identity, scratch)
+    except ActionInterrupted:
+        outcome = _interruption(execution, known)
     except ActionAbandoned as error:
-        outcome = _interruption(execution, error)
+        outcome = {"status": "Abandoned", "summary": str(error)}
     except ActionFailed as error:
         outcome = failure(error)
     finished = ActionFinished(**identity, at=utc_now(), **outcome)
-    _log_end(finished)
+    log_end(get_run_logger(), finished)
     return finished
 
 
-def _interruption(execution: Execution, error: ActionAbandoned) -> dict[str, Any]:
-    """Abandoned if a user cancelled or stopped the execution; failed if its worker was shut down, as after a crash."""
-    run = flow_run(execution.id)
-    is_cancelled = run is not None and run["state_type"] in ("CANCELLING", "CANCELLED")
-    if is_cancelled or execution.look_for_stop() or not execution.can_suspend:
-        return {"status": "Abandoned", "summary": str(error)}
+def _interruption(execution: Execution, known: ActionState) -> dict[str, Any]:
+    """Failed, as after a crash. Raises if the next process continues the action, or already does."""
+    execution.look_for_stop()
+    provider = providers().get(known.action.action_type_id)
+    if provider and provider.restartable:
+        raise OutcomeUnknown("the worker was shut down; the next process continues the action")
     details = ErrorDetails(code="InternalError", message="the worker was shut down while the action ran")
     return {"status": "Failed", "error_details": details}
 
@@ -105,15 +111,31 @@ def _attempt(
         _end_what_another_process_started(execution, identity, started)
     configuration = configuration_of(provider, f"action {action.name!r}", resolved.configuration)
     get_run_logger().info("Action %r of stage %r started", action.name, stage.name)
-    context = make_context(execution, stage.name, resolved, identity["action_execution_id"], scratch)
-    with ProgressReport(
-        execution.write, known.progress.number if known.progress else 0, **identity
-    ) as report:
-        result = provider.run(
-            configuration, replace(context, logger=get_run_logger(), report_progress=report)
+    context = make_context(
+        execution, stage.name, resolved, identity["action_execution_id"], scratch, started.at
+    )
+    reported = known.progress.number if known.progress else 0
+    with (
+        closing(Keeper(execution.write, known.kept, identity)) as keep,
+        ProgressReport(execution.write, reported, **identity) as report,
+    ):
+        context = replace(
+            context, logger=get_run_logger(), report_progress=report, keep=keep, earlier=_earlier(known)
         )
+        if known.started and not provider.may_restart(configuration, context):
+            raise worker_died()
+        result = provider.run(configuration, context)
     context.check()
     return _success(result, _store_outputs(execution, resolved, result))
+
+
+def _earlier(known: ActionState) -> Earlier | None:
+    if not known.started:
+        return None
+    if not known.kept:
+        return Earlier(known.started.at)
+    kept = known.kept
+    return Earlier(known.started.at, kept.external_execution_id, kept.external_execution_url, kept.state)
 
 
 def _end_what_another_process_started(
@@ -191,17 +213,13 @@ def _success(result: ActionResult, artifacts: list[StoredArtifact]) -> dict[str,
     }
 
 
-def _log_end(finished: ActionFinished) -> None:
-    reason = reason_of(finished)
-    why = f": {reason}" if reason else ""
-    level = "info" if finished.status == "Succeeded" else "error"
-    getattr(get_run_logger(), level)(
-        "Action %r of stage %r %s%s", finished.action, finished.stage, finished.status, why
-    )
-
-
 def make_context(
-    execution: Execution, stage_name: str, action: ActionDeclaration, action_execution_id: str, scratch: Path
+    execution: Execution,
+    stage_name: str,
+    action: ActionDeclaration,
+    action_execution_id: str,
+    scratch: Path,
+    started_at: datetime | None = None,
 ) -> ActionContext:
     """Fetch the input artifacts of an action and build the context for its provider.
 
@@ -211,6 +229,7 @@ def make_context(
         action: the action, with its variables resolved.
         action_execution_id: the id of this attempt.
         scratch: an empty directory for the input artifacts and the provider's files.
+        started_at: when the attempt was started, maybe by an earlier process; the time limit counts from then.
 
     Raises:
         ActionFailed: an input artifact cannot be fetched; with code `ConfigurationError`, it was never produced.
@@ -227,6 +246,7 @@ def make_context(
         )
         for artifact in action.input_artifacts
     )
+    seconds_ago = max(0.0, (utc_now() - started_at).total_seconds()) if started_at else 0.0
     (scratch / "scratch").mkdir(parents=True, exist_ok=True)
     return ActionContext(
         pipeline_name=execution.declaration.name,
@@ -235,7 +255,7 @@ def make_context(
         action=action,
         action_execution_id=action_execution_id,
         scratch=scratch / "scratch",
-        deadline=time.monotonic() + 60 * provider.timeout_in_minutes,
+        deadline=time.monotonic() + 60 * provider.timeout_in_minutes - seconds_ago,
         input_artifacts=tuple(inputs),
         settings=execution.settings.for_action(stage_name, action.name),
         source_revision_override=execution.state.pinned.source_revisions.get(action.name),

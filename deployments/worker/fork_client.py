@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from prefect_codepipeline.deployments.worker.fingerprint import fingerprint
+from prefect_codepipeline.deployments.worker.hidden_environment import visible_environment
 from prefect_codepipeline.deployments.worker.prefect_internals import usual_environment
 
 _MODULE = "prefect_codepipeline.deployments.worker.fork_server"
@@ -96,9 +97,11 @@ class _ForkServer:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", _MODULE, str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
-                env={**os.environ, **usual_environment()},
+                env=visible_environment(),
                 pass_fds=[theirs.fileno()],
             )
+        # Not as its environment, which a build can read.
+        self._writer.write(json.dumps({**os.environ, **usual_environment()}).encode() + b"\n")
         if not await reader.readline():
             await self._process.wait()
             raise RuntimeError("the fork server did not start; see the worker's log")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ __all__ = (
     "ActionProvider",
     "ActionResult",
     "CancellationToken",
+    "Earlier",
     "InputTree",
     "OutputTree",
     "TimedWork",
@@ -60,6 +62,20 @@ def _no_progress(
     """Ignore progress; the default."""
 
 
+def _keep_nothing(external_id: str | None = None, url: str | None = None, **state: str) -> None:
+    """Keep nothing; the default, where no execution has a record."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What earlier processes of the same action execution left: when the first one started, and what they kept."""
+
+    started_at: datetime
+    external_id: str | None = None
+    url: str | None = None
+    state: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class ActionContext(TimedWork):
     """Everything that a provider gets about its action and execution.
@@ -67,6 +83,10 @@ class ActionContext(TimedWork):
     The variables in `action` are resolved. `scratch` is an empty directory that is deleted after the action.
     `deadline` is in `time.monotonic()` seconds. `source_revision_override` is None if the user set none.
     `store` contains the pipeline's artifacts.
+
+    `keep(external_id, url, name="text", ...)` returns when the values are safe: a later process of the same action
+    execution finds them in `earlier`. What is left out keeps its last value. It raises `ActionFailed` with code
+    `InternalError` for more than 1,000 calls or more than 16 KiB. `earlier` is None in the first process.
     """
 
     pipeline_name: str
@@ -84,6 +104,8 @@ class ActionContext(TimedWork):
         default_factory=lambda: logging.getLogger(__name__)
     )
     report_progress: Callable[..., None] = _no_progress
+    keep: Callable[..., None] = _keep_nothing
+    earlier: Earlier | None = None
     store: ArtifactStore | None = None
 
     @property
@@ -104,15 +126,23 @@ class ActionResult:
 
 
 ProviderFunction = Callable[[Any, ActionContext], ActionResult]
+# Whether the action may run again after a crash; of what earlier processes kept, `context.earlier` tells.
+Restartable = bool | Callable[[Any, ActionContext], bool]
 
 
 @dataclass(frozen=True)
 class ActionProvider(Provider):
-    """The provider of one action type. `restartable`: the action may safely run again after a crash."""
+    """The provider of one action type. `restartable`: whether the action may safely run again after a crash."""
 
     action_type: ActionTypeId
     outputs: tuple[int, int]
-    restartable: bool
+    restartable: Restartable
+
+    def may_restart(self, configuration: Any, context: ActionContext) -> bool:
+        """Whether this action may run again after the process that ran it has died."""
+        if callable(self.restartable):
+            return self.restartable(configuration, context)
+        return self.restartable
 
 
 _registry = TypeRegistry[ActionTypeId, ActionProvider](
@@ -132,13 +162,14 @@ def action_provider(
     owner: ActionOwner = "AWS",
     version: str = "1",
     timeout_in_minutes: int | None = None,
-    restartable: bool = False,
+    restartable: Restartable = False,
     secrets: Sequence[str] = (),
 ) -> Callable[[ProviderFunction], ProviderFunction]:
     """Register the decorated function as the provider of an action type.
 
     Its first parameter must be annotated with a subclass of `ActionConfiguration`. `inputs` and `outputs` are the
     smallest and the largest number of artifacts. `timeout_in_minutes` is by default AWS's timeout for the type.
+    `restartable` may be a function of the configuration and the context.
     `secrets` are configuration keys whose values are never displayed.
 
     Raises:

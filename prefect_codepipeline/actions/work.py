@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, MissingBlock
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted, MissingBlock
 from prefect_codepipeline.model.record.artifacts import ArtifactFormat
 
 _Found = TypeVar("_Found")
@@ -26,13 +26,25 @@ def required(find: Callable[[], _Found]) -> _Found:
 
 
 class CancellationToken:
-    """Set once when the execution is cancelled; ends every wait of a provider."""
+    """Set once when the execution is cancelled, or this process must leave it; ends every wait of a provider."""
 
     def __init__(self) -> None:
         self._fired = threading.Event()
+        self._left = False
 
     def cancel(self) -> None:
+        """The execution was cancelled or stopped: end its work."""
         self._fired.set()
+
+    def leave(self) -> None:
+        """This process must end, and another one continues the execution: leave work on other systems alone."""
+        if not self._fired.is_set():
+            self._left = True
+            self._fired.set()
+
+    @property
+    def left(self) -> bool:
+        return self._left
 
     @property
     def cancelled(self) -> bool:
@@ -82,9 +94,11 @@ class TimedWork(ABC):
         """Raise if the work must end.
 
         Raises:
-            ActionAbandoned: the execution was cancelled.
+            ActionAbandoned: the execution was cancelled; as `ActionInterrupted`, only this process ends.
             ActionFailed: with code `Timeout`, the deadline has passed.
         """
+        if self.cancellation.left:
+            raise ActionInterrupted(f"{self.what} was interrupted: the process that ran it had to end")
         if self.cancellation.cancelled:
             raise ActionAbandoned(f"{self.what} was abandoned: its execution was cancelled")
         if self.remaining_seconds <= 0:

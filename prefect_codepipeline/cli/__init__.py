@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import warnings
 
 from cyclopts import App
 
@@ -88,6 +90,10 @@ _VERBS = {
             "Stop what `codepipeline up` started.\n\nExecutions that wait for an approval continue after the next `up`.",
         ),
         "completion": ("setup.completion:completion", "Print a completion script for a shell."),
+        "setup": (
+            "setup.server:setup",
+            "Create what pipelines need on a Prefect server of your own.\n\nMay be repeated.",
+        ),
         "gateway": ("setup.gateway:gateway", "Serve approval links, Slack buttons and webhooks."),
     },
 }
@@ -112,7 +118,14 @@ _FAMILIES = {
                 "triggers.trigger:try_event",
                 "Show which filters an event matches, and why.\n\nStarts nothing. Exits with 1 if it would start nothing.",
             ),
-            "list": ("triggers.trigger:list_deliveries", "List the webhook deliveries and their results."),
+            "list": (
+                "triggers.trigger:list_deliveries",
+                "List webhook deliveries and polled pushes, and their results.",
+            ),
+            "allow": (
+                "triggers.trigger:allow_fork",
+                "Start a pipeline with the code of a fork.\n\nAsks first, and shows the fork, the commit and its author.",
+            ),
         },
     ),
     "webhook": (
@@ -202,6 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     A user's mistake ends in one message. Any other error is reported as a bug of this program.
     """
+    _keep_prefects_notices_out()
     try:
         code = app(arguments, result_action="return_value")
     except CodePipelineError as error:
@@ -217,6 +231,11 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if os.environ.get("CODEPIPELINE_DEBUG"):
             raise
+        if getattr(getattr(error, "response", None), "status_code", None) == 401 and _is_prefects(error):
+            from prefect_codepipeline.prefect_api.client import unauthorized
+
+            print(f"codepipeline: {unauthorized()}", file=sys.stderr)
+            sys.exit(1)
         print(
             f"codepipeline: internal error (a bug in this program): {type(error).__name__}: {error}\n"
             "Please report it with the traceback that CODEPIPELINE_DEBUG=1 prints.",
@@ -224,3 +243,16 @@ def main(arguments: list[str] | None = None) -> None:
         )
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_prefects(error: Exception) -> bool:
+    return type(error).__module__.startswith("prefect.")
+
+
+def _keep_prefects_notices_out() -> None:
+    """Of what Prefect prints while it is imported: that it collects usage data, and that it could not create its folder."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    if home := os.environ.get("PREFECT_HOME"):
+        with contextlib.suppress(OSError):  # Prefect does not create the folders above it
+            os.makedirs(home, mode=0o700, exist_ok=True)
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")

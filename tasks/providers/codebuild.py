@@ -10,7 +10,9 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from prefect_codepipeline.actions.codebuild.project.finding import find_project
 from prefect_codepipeline.actions.codebuild.project.project_build import run_project_build
+from prefect_codepipeline.actions.codebuild.service.running import can_find_again
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
@@ -55,8 +57,15 @@ class CodeBuildConfiguration(ProjectConfiguration):
     service_role_arn_override: str | None = None
 
 
-@action_provider(category="Build", provider="CodeBuild", inputs=(1, 5), outputs=(0, 5))
-@action_provider(category="Test", provider="CodeBuild", inputs=(1, 5), outputs=(0, 5))
+def _is_in_aws(configuration: CodeBuildConfiguration, context: ActionContext) -> bool:
+    """A build in AWS outlives the worker that started it, and can be found again; a build on the worker dies with it."""
+    return can_find_again(find_project(configuration.project_name), context)
+
+
+@action_provider(
+    category="Build", provider="CodeBuild", inputs=(1, 5), outputs=(0, 5), restartable=_is_in_aws
+)
+@action_provider(category="Test", provider="CodeBuild", inputs=(1, 5), outputs=(0, 5), restartable=_is_in_aws)
 def run_codebuild(configuration: CodeBuildConfiguration, context: ActionContext) -> ActionResult:
     """Run the build and wait for its end."""
     if configuration.service_role_arn_override:

@@ -29,6 +29,7 @@ WITHOUT_JSON = {
     "down",
     "gateway",
     "completion",
+    "setup",
 }
 BLOCKS = ("connection", "slack", "secret", "event-webhook", "webhook", "schedule")
 

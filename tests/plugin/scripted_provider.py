@@ -1,4 +1,4 @@
-"""`Source/Custom/Scripted/1`, `Test/Custom/Scripted/1` and `…/Impatient/1`: actions ordered about by their own configuration."""
+"""`Source/Custom/Scripted/1`, `Test/Custom/Scripted/1`, `…/Impatient/1` and `…/Remote/1`: actions with an order of their own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefect_codepipeline.actions.registry import (
     action_provider,
 )
 from prefect_codepipeline.actions.work import OutputTree
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
 from prefect_codepipeline.model.record.artifacts import SourceRevision
 
 
@@ -61,6 +61,54 @@ def test(configuration: ScriptedConfiguration, context: ActionContext) -> Action
 def run_out_of_time(configuration: ScriptedConfiguration, context: ActionContext) -> ActionResult:
     """Behave as ordered, though there is no time."""
     return _behave(configuration, context)
+
+
+class RemoteConfiguration(ActionConfiguration):
+    """Work in another system: the folder `work`. The file `may-keep` is waited for after the start, then `done`."""
+
+    work: Path
+
+
+@action_provider(
+    category="Test",
+    owner="Custom",
+    provider="Remote",
+    inputs=(0, 0),
+    outputs=(0, 0),
+    restartable=lambda _, context: bool(context.earlier and context.earlier.external_id),
+)
+def follow(configuration: RemoteConfiguration, context: ActionContext) -> ActionResult:
+    """Start the work or find it again, and wait for its end. An abandoned action stops it."""
+    work = configuration.work
+    if context.earlier is None:
+        _say(work / "calls", "start")
+        _wait_for(work / "may-keep", context)
+        context.keep("job-1", "https://example.com/job-1", place="here")
+    try:
+        _wait_for(work / "done", context)
+    except ActionInterrupted:
+        raise
+    except ActionAbandoned:
+        _say(work / "calls", "stop")
+        raise
+    earlier = context.earlier
+    return ActionResult(
+        output_variables={
+            "Found": f"{earlier.external_id} {earlier.url} {earlier.state}" if earlier else "",
+            "SecondsLeft": str(context.remaining_seconds),
+        }
+    )
+
+
+def _say(file: Path, what: str) -> None:
+    with file.open("a") as log:
+        log.write(f"{what}\n")
+
+
+def _wait_for(file: Path, context: ActionContext) -> None:
+    while not file.exists():
+        context.check()
+        context.cancellation.wait(0.02)
 
 
 def _behave(configuration: ScriptedConfiguration, context: ActionContext) -> ActionResult:

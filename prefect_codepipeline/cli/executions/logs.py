@@ -14,6 +14,8 @@ from prefect_codepipeline.cli.session import connect, console
 from prefect_codepipeline.errors import ActionNotFoundException
 
 _PAGE = 200
+# Prefect's engine repeats the end of each run, after the sentence that says why.
+_PREFECTS_OWN = "Finished in state "
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED")
 
 
@@ -57,6 +59,8 @@ def _print_from(execution_id: str, action: str | None, offset: int, json: bool) 
     printed = 0
     while page := log_page(execution_id, action, offset + printed, _PAGE):
         for line in page:
+            if line["message"].startswith(_PREFECTS_OWN):
+                continue
             if json:
                 print_json_line({key: line[key] for key in ("timestamp", "level", "message")})
             else:

@@ -30,7 +30,19 @@ def open_page(name: PipelineName, *, execution: str | None = None, json: AsJson 
         url = deployment_url(find_deployment(name)["id"])
     if url is None:
         raise CodePipelineError("the URL of Prefect's UI is not known; set PREFECT_UI_URL")
-    answer(json, {"url": url}, url)
+    sign_in = _sign_in_url(url)
+    lines = [f"if it asks for a password, sign in with: {sign_in}  (works for 10 minutes)"] if sign_in else []
+    answer(json, {"url": url, "signInUrl": sign_in}, url, *lines)
+    # Without the ticket of the other URL: other users of this machine can see the arguments of the browser.
     if sys.stdout.isatty() and not json:
         webbrowser.open(url)
     return 0
+
+
+def _sign_in_url(url: str) -> str | None:
+    """The URL that signs a browser in and opens the page, if it is one of the embedded server."""
+    from prefect_codepipeline.deployments.local import embedded
+    from prefect_codepipeline.deployments.local.api_url import configured_api_url
+
+    running = None if configured_api_url() else embedded.find()
+    return running.sign_in_url(url.removeprefix(running.ui_url)) if running else None

@@ -31,13 +31,15 @@ def run(
     """
     from prefect_codepipeline.deployments.checking.files import read_runnable
     from prefect_codepipeline.deployments.files.settings import read_settings_beside
+    from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
 
+    hide_environment()
     variables = pairs(variable, "--variable")
     revisions = pairs(source_revision, "--source-revision")
     runnable = read_runnable(file)
     settings = read_settings_beside(file, runnable.declaration)
-    with _server() as api_url:
-        use(api_url)
+    with _server() as server:
+        use(*server)
         from prefect_codepipeline.deployments.local.foreground import create_run
         from prefect_codepipeline.prefect_api.ui import run_url
 
@@ -47,14 +49,14 @@ def run(
         return _run_and_display(flow_run, runnable.declaration.name, approve)
 
 
-def _server() -> AbstractContextManager[str]:
+def _server() -> AbstractContextManager[tuple[str, Path | None]]:
     from prefect_codepipeline.deployments.local import embedded
     from prefect_codepipeline.deployments.local.api_url import configured_api_url
 
     if url := configured_api_url():
-        return nullcontext(url)
+        return nullcontext((url, None))
     if found := embedded.find():
-        return nullcontext(found.api_url)
+        return nullcontext((found.api_url, found.profiles))
     console.print(Text("starting a private Prefect server for this run …", "dim"))
     return embedded.private()
 

@@ -90,14 +90,18 @@ def _code(known: KnownExecution | None) -> int:
     return 1 if known and known.status not in ("Succeeded", "InProgress", "Stopping") else 0
 
 
-def executions(name: PipelineName, *, limit: int = 20, json: AsJson = False) -> int:
+def executions(name: PipelineName, *, limit: int = 20, page: int = 1, json: AsJson = False) -> int:
     """List the executions of a pipeline, latest first.
 
     Parameters
     ----------
     limit:
         Maximum number of executions, up to 200.
+    page:
+        2 for the executions after the first `limit`, and so on.
     """
+    limit = min(max(limit, 1), 200)
+    before = limit * (max(page, 1) - 1)
     connect()
     from rich.table import Table
 
@@ -107,8 +111,9 @@ def executions(name: PipelineName, *, limit: int = 20, json: AsJson = False) -> 
     from prefect_codepipeline.engine.executions.lookup import due, find_runs, known_executions
     from prefect_codepipeline.model.views.pipeline_stages import revisions
 
-    found = known_executions(due(find_runs(name, limit=min(max(limit, 1), 200))))
-    if not found and first_created(name) is None:
+    runs = find_runs(name, limit=limit, offset=before)
+    found = known_executions(due(runs))
+    if not found and not before and first_created(name) is None:
         raise unknown_pipeline(name)
     if json:
         print_json([execution_as_json(execution) for execution in found])
@@ -124,4 +129,7 @@ def executions(name: PipelineName, *, limit: int = 20, json: AsJson = False) -> 
         else:
             table.add_row(execution.id, execution.status, "not started", "", "")
     console.print(table)
+    if len(runs) == limit and find_runs(name, limit=1, offset=before + limit):
+        options = f"--limit {limit} " if limit != 20 else ""
+        console.print(Text(f"earlier ones: codepipeline executions {name} {options}--page {page + 1}", "dim"))
     return 0

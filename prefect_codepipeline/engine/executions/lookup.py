@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect_codepipeline.engine.executions.definitions import (
     first_created,
-    read_definition_block,
+    pinned_declaration,
     read_definition_blocks,
     unknown_pipeline,
 )
@@ -31,7 +31,7 @@ from prefect_codepipeline.prefect_api.together import together
 
 TAG = "codepipeline"
 _CLOCKS_DIFFER = timedelta(minutes=5)
-_CLOCKS_OF_SERVER = timedelta(seconds=10)
+CLOCKS_OF_SERVER = timedelta(seconds=10)
 _DEFINITION = "codepipeline.definition"  # the label of a flow run with the id of its definition
 SHORT_ID = 8  # how much of an id is displayed
 _LENGTH_OF_ID = 36
@@ -110,7 +110,7 @@ def find_runs(
         since = first_created(pipeline_name)
     if since:
         # The clocks of the database and of the server may differ a little. `known_executions` excludes the rest.
-        wanted["flow_runs"]["expected_start_time"]["after_"] = (since - _CLOCKS_OF_SERVER).isoformat()
+        wanted["flow_runs"]["expected_start_time"]["after_"] = (since - CLOCKS_OF_SERVER).isoformat()
     body = {**wanted, "limit": limit, "offset": offset}
     _, found = call("POST", "/flow_runs/filter", body)
     runs: list[dict[str, Any]] = found
@@ -215,8 +215,7 @@ def known_execution(run: dict[str, Any]) -> KnownExecution:
     """An execution from its flow run. Raises `PipelineNotFoundException` if its pipeline was deleted."""
     facts = RecordOf(str(run["id"])).read()
     definition_id = _definition_id(facts)
-    definition = read_definition_block(definition_id) if definition_id else None
-    return _known(run, facts, definition.masked() if definition else None)
+    return _known(run, facts, pinned_declaration(definition_id) if definition_id else None)
 
 
 def known_executions(
@@ -344,7 +343,7 @@ def log_page(execution_id: str, action_name: str | None, offset: int, limit: int
     if action_name:
         wanted = {
             "flow_run_id": {"any_": flow_run_ids},
-            "name": {"any_": [action_name, f"{action_name}: request"]},
+            "name": {"any_": [action_name]},
         }
         _, tasks = call("POST", "/task_runs/filter", {"task_runs": wanted, "limit": 200})
         logs["task_run_id"] = {"any_": [task["id"] for task in tasks]}

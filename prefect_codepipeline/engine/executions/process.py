@@ -16,6 +16,7 @@ from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.engine.executions.definitions import settings_of
 from prefect_codepipeline.engine.executions.gate_state import Visit
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
+from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.fact import Fact
 from prefect_codepipeline.model.record.facts import (
@@ -28,6 +29,7 @@ from prefect_codepipeline.model.record.facts import (
 from prefect_codepipeline.model.record.folding import Folding
 from prefect_codepipeline.model.record.state import ExecutionState, StageState
 from prefect_codepipeline.model.stored.settings import StoredSettings
+from prefect_codepipeline.prefect_api.client import flow_run
 
 FactT = TypeVar("FactT", bound=Fact)
 # The keys of the facts by which others end what this process does: `StopRequested` and `ProcessReplaced`.
@@ -124,7 +126,7 @@ class Execution:
         """
         found = self.record.read(STOPS)
         if any(isinstance(fact, ProcessReplaced) and fact.process >= self.process for fact in found):
-            self.cancellation.cancel()
+            self.cancellation.leave()
             raise TakenOver("another process has taken over this execution")
         self._learn(found)
         stop = self.state.stop
@@ -133,6 +135,18 @@ class Execution:
         if self.overridable and (self.cancellation.cancelled or self.record.get(self.overridable[0])):
             self.overridable[1].cancel()
         return stop
+
+    def interrupt(self) -> None:
+        """End the running actions, since this process must end: as abandoned only if the execution was ended by a user."""
+        try:
+            run = flow_run(self.id)
+            is_ended = bool(run and run["state_type"] in ("CANCELLING", "CANCELLED")) or bool(self.state.stop)
+        except PrefectUnavailable:
+            is_ended = False
+        if is_ended or not self.can_suspend:
+            self.cancellation.cancel()
+        else:
+            self.cancellation.leave()
 
     def _learn(self, facts: list[AnyFact]) -> None:
         with self._lock:

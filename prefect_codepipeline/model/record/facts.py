@@ -192,6 +192,24 @@ class ActionProgressed(Fact):
         return f"action-{slug(self.stage, self.action)}-{self.attempt}-progress-{self.number}"
 
 
+class ActionKept(Fact):
+    """What a later process needs to find the work of an action again; the fact with the highest `number` has all of it."""
+
+    kind: Literal["action-kept"] = "action-kept"
+    stage: str
+    action: str
+    attempt: int
+    action_execution_id: str
+    number: int
+    external_execution_id: str | None = None
+    external_execution_url: str | None = None
+    state: dict[str, str] = Field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> str:
+        return f"action-{slug(self.stage, self.action)}-{self.attempt}-kept-{self.number}"
+
+
 class ActionFinished(Fact):
     kind: Literal["action-finished"] = "action-finished"
     stage: str
@@ -345,6 +363,7 @@ AnyFact = Annotated[
     | StageFinished
     | ActionStarted
     | ActionProgressed
+    | ActionKept
     | ActionFinished
     | ApprovalRequested
     | ApprovalDecided

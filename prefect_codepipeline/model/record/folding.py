@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from prefect_codepipeline.model.definition.conditions import ConditionKind, condition_of
 from prefect_codepipeline.model.definition.declaration import (
@@ -22,6 +22,7 @@ from prefect_codepipeline.model.record.condition_facts import (
 )
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
+    ActionKept,
     ActionProgressed,
     ActionStarted,
     AnyFact,
@@ -53,11 +54,13 @@ _OfStage: TypeAlias = tuple[str, int]
 _OfAction: TypeAlias = tuple[str, str, int]
 _OfRule: TypeAlias = tuple[str, str, str, int]
 _OfCondition: TypeAlias = tuple[str, str, int]
+_Numbered = TypeVar("_Numbered", ActionProgressed, ActionKept)
 _FactOfStage: TypeAlias = (
     StageEntered
     | StageFinished
     | ActionStarted
     | ActionProgressed
+    | ActionKept
     | ActionFinished
     | ApprovalRequested
     | RuleAsked
@@ -173,6 +176,7 @@ class _Index:
         self.left: dict[_OfStage, StageFinished] = {}
         self.started: dict[_OfAction, ActionStarted] = {}
         self.progress: dict[_OfAction, ActionProgressed] = {}
+        self.kept: dict[_OfAction, ActionKept] = {}
         self.finished: dict[_OfAction, ActionFinished] = {}
         self.requests: dict[_OfAction, ApprovalRequested] = {}
         self.asked: dict[_OfRule, RuleAsked] = {}
@@ -225,9 +229,9 @@ class _Index:
             case ActionStarted():
                 self.started[fact.stage, fact.action, fact.attempt] = fact
             case ActionProgressed():
-                latest = self.progress.setdefault((fact.stage, fact.action, fact.attempt), fact)
-                if fact.number > latest.number:
-                    self.progress[fact.stage, fact.action, fact.attempt] = fact
+                _keep_latest(self.progress, fact)
+            case ActionKept():
+                _keep_latest(self.kept, fact)
             case ActionFinished():
                 self.finished[fact.stage, fact.action, fact.attempt] = fact
             case ApprovalRequested():
@@ -244,6 +248,12 @@ class _Index:
                 self.ended[fact.condition, fact.stage, fact.attempt] = fact
             case OverrideRequested():
                 self.overrides[fact.condition, fact.stage, fact.attempt] = fact
+
+
+def _keep_latest(known: dict[_OfAction, _Numbered], fact: _Numbered) -> None:
+    latest = known.setdefault((fact.stage, fact.action, fact.attempt), fact)
+    if fact.number > latest.number:
+        known[fact.stage, fact.action, fact.attempt] = fact
 
 
 def _fold_stage(
@@ -314,5 +324,6 @@ def _fold_action(stage: str, action: ActionDeclaration, index: _Index, last: int
                 progress,
                 tuple(index.votes.get(token, ())),
                 tuple(index.refusals.get(token, ())),
+                index.kept.get(key),
             )
     return ActionState(action)

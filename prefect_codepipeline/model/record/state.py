@@ -30,6 +30,7 @@ from prefect_codepipeline.model.record.condition_facts import ConditionEnded, Ov
 from prefect_codepipeline.model.record.facts import (
     ActionExecutionStatus,
     ActionFinished,
+    ActionKept,
     ActionProgressed,
     ActionStarted,
     ApprovalDecided,
@@ -60,6 +61,7 @@ class ActionState:
     progress: ActionProgressed | None = None
     votes: tuple[ApprovalVoted, ...] = ()
     refusals: tuple[ApprovalRefused, ...] = ()
+    kept: ActionKept | None = None
 
     @property
     def name(self) -> str:
@@ -98,14 +100,18 @@ class ActionState:
     @property
     def external_execution_id(self) -> str | None:
         """The id of the work in the external system, as soon as it is known."""
-        known = self.finished and self.finished.external_execution_id
-        return known or (self.progress.external_execution_id if self.progress else None)
+        said = (self.finished, self.kept, self.progress)
+        return next(
+            (each.external_execution_id for each in said if each and each.external_execution_id), None
+        )
 
     @property
     def external_execution_url(self) -> str | None:
         """The page of the work in the external system, as soon as it is known."""
-        known = self.finished and self.finished.external_execution_url
-        return known or (self.progress.external_execution_url if self.progress else None)
+        said = (self.finished, self.kept, self.progress)
+        return next(
+            (each.external_execution_url for each in said if each and each.external_execution_url), None
+        )
 
 
 @dataclass(frozen=True)

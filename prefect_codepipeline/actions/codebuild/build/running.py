@@ -323,7 +323,7 @@ def _matches(pattern: str, message: str) -> bool:
     re.compile(pattern)
     try:
         command = [sys.executable, "-I", "-S", "-c", _MATCH, pattern]
-        return subprocess.run(command, input=message.encode(), timeout=_MATCH_SECONDS).returncode == 0
+        return subprocess.run(command, input=message.encode(), env={}, timeout=_MATCH_SECONDS).returncode == 0
     except subprocess.TimeoutExpired:
         return False
 

@@ -10,7 +10,7 @@ from typing import Any
 from prefect_codepipeline.actions.aws.client import translated
 from prefect_codepipeline.actions.codebuild.service.clients import Clients
 from prefect_codepipeline.actions.registry import ActionContext
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, ActionInterrupted
 
 POLL_SECONDS = 5.0
 SETTLE_SECONDS = 2.0
@@ -50,7 +50,10 @@ class Watch:
 
 
 def follow(watch: Watch) -> None:
-    """Poll the build until it has ended; on cancellation, timeout or a permanent error, stop the build."""
+    """Poll the build until it has ended; on cancellation, timeout or a permanent error, stop the build.
+
+    The build continues if only this process must end.
+    """
     unanswered = 0
     try:
         while True:
@@ -69,6 +72,8 @@ def follow(watch: Watch) -> None:
                 _look_once_more(watch)
                 return
             watch.context.cancellation.wait(min(POLL_SECONDS, max(watch.context.remaining_seconds, 0.0)))
+    except ActionInterrupted:
+        raise
     except ActionFailed as error:
         _stop(watch)
         raise ActionFailed(

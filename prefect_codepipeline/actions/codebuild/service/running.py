@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuildBatch.ht
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from datetime import datetime, timedelta, timezone
 
 from prefect_codepipeline.actions.aws.client import translated
 from prefect_codepipeline.actions.codebuild.service.clients import Clients
@@ -19,6 +19,9 @@ from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
+
+# For five minutes AWS answers the same idempotency token with the build that it started. A margin for the clocks is left.
+_TOKEN_LIFETIME = timedelta(minutes=4)
 
 
 def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: ActionContext) -> ActionResult:
@@ -33,12 +36,12 @@ def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: Act
             or AWS refused or did not answer (`PermissionError`, `ConfigurationError`, `SystemUnavailable`); the
             error has the id and the URL of the build if the build was started.
         ActionAbandoned: the execution was cancelled; the build is stopped.
+        ActionInterrupted: only this process ends; the build continues, and the next process follows it.
     """
     clients = Clients(project, project.aws_region or context.action.region)
     place = _place(project, context)
     try:
-        request = build_request(clients, project, build, context, place)
-        watch = _start(clients, request, build, context)
+        watch = _find_again(clients, build, context) or _start(clients, project, build, context, place)
         follow(watch)
         _refuse_failure(watch)
         return ActionResult(
@@ -49,8 +52,25 @@ def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: Act
             external_execution_url=watch.url,
         )
     finally:
-        if place:
+        if place and not context.cancellation.left:
             clear(clients.s3, place)
+
+
+def can_find_again(project: CodeBuildProject | None, context: ActionContext) -> bool:
+    """Whether the build that an earlier process started, or was about to start, is found and not started twice."""
+    if project is None or project.where != "aws" or context.earlier is None:
+        return False
+    age = datetime.now(timezone.utc) - context.earlier.started_at
+    return bool(context.earlier.external_id) or age < _TOKEN_LIFETIME
+
+
+def _find_again(clients: Clients, build: WantedBuild, context: ActionContext) -> Watch | None:
+    """The build that an earlier process started. Its log is read from the beginning again."""
+    if context.earlier is None or context.earlier.external_id is None:
+        return None
+    watch = Watch(clients, context.earlier.external_id, build.batch, context)
+    context.logger.info("Following build %s, which an earlier process started", watch.id)
+    return watch
 
 
 def _place(project: CodeBuildProject, context: ActionContext) -> Place | None:
@@ -61,7 +81,14 @@ def _place(project: CodeBuildProject, context: ActionContext) -> Place | None:
     return Place(bucket, f"{folder}/")
 
 
-def _start(clients: Clients, request: dict[str, Any], build: WantedBuild, context: ActionContext) -> Watch:
+def _start(
+    clients: Clients,
+    project: CodeBuildProject,
+    build: WantedBuild,
+    context: ActionContext,
+    place: Place | None,
+) -> Watch:
+    request = build_request(clients, project, build, context, place)
     name = request["projectName"]
     with translated(f"starting a build of CodeBuild project {name!r}"):
         if build.batch:
@@ -69,6 +96,7 @@ def _start(clients: Clients, request: dict[str, Any], build: WantedBuild, contex
         else:
             state = clients.codebuild.start_build(**request)["build"]
     watch = Watch(clients, state["id"], build.batch, context, state)
+    context.keep(watch.id, watch.url)
     context.logger.info("Started build %s: %s", watch.id, watch.url)
     return watch
 

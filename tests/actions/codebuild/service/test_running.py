@@ -8,6 +8,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ import pytest
 from codebuild_server import CodeBuildServer, RefusalError
 
 from prefect_codepipeline.actions.codebuild.service import following
-from prefect_codepipeline.actions.codebuild.service.running import run_in_codebuild
+from prefect_codepipeline.actions.codebuild.service.running import can_find_again, run_in_codebuild
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
-from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.registry import ActionContext, Earlier
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, ProjectVariable
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 
 ID = "shop:0f1e"
@@ -451,3 +452,61 @@ def test_a_batch_is_watched_build_by_build(codebuild, aws, make_context, source,
     assert "[linux] hello" in caplog.text
     assert "[arm] hello" in caplog.text
     assert "/projects/shop/batch/shop%3Ab1/" in str(result.external_execution_url)
+
+
+def test_a_build_that_an_earlier_process_started_is_followed_and_not_started_again(
+    codebuild, aws, make_context, source
+):
+    earlier = Earlier(datetime.now(timezone.utc) - timedelta(hours=1), ID, PAGE)
+    place = {"Bucket": "exchange", "Key": "a1/out/Out.zip"}
+    aws("s3").put_object(**place, Body=zipped(app="built"))
+    project = CodeBuildProject(where="aws", aws_location="s3://exchange")
+
+    result = run_in_codebuild(project, WantedBuild("shop", [source], ["Out"]), make_context(earlier=earlier))
+
+    assert not codebuild.asked("StartBuild")
+    assert codebuild.asked("BatchGetBuilds")[0] == {"ids": [ID]}
+    assert (result.output_artifacts["Out"].directory / "app").read_text() == "built"
+
+
+def test_the_id_of_a_build_is_kept_before_anything_else_is_asked(codebuild, make_context, source):
+    kept: list[tuple[Any, ...]] = []
+    context = make_context(keep=lambda *values: kept.append((*values, codebuild.asked("BatchGetBuilds"))))
+
+    run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), context)
+
+    assert kept == [(ID, PAGE, [])]
+
+
+def test_a_build_continues_when_only_its_worker_ends(codebuild, aws, make_context, source):
+    context = make_context()
+
+    def running(_: Any) -> dict[str, Any]:
+        threading.Timer(0.05, context.cancellation.leave).start()
+        return {"builds": [BUILD]}
+
+    codebuild.answers["BatchGetBuilds"] = running
+    project = CodeBuildProject(where="aws", aws_location="s3://exchange")
+
+    with pytest.raises(ActionInterrupted):
+        run_in_codebuild(project, WantedBuild("shop", [source]), context)
+
+    assert not codebuild.asked("StopBuild")
+    assert keys(aws) == ["a1/in/Source.zip"]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "external_id", "where", "found"),
+    [
+        (600, ID, "aws", True),
+        (1, None, "aws", True),  # AWS still knows the token of the start
+        (5, None, "aws", False),
+        (1, ID, "host", False),
+    ],
+)
+def test_a_build_is_found_again_by_its_id_or_the_token_of_its_start(
+    make_context, minutes, external_id, where, found
+):
+    earlier = Earlier(datetime.now(timezone.utc) - timedelta(minutes=minutes), external_id)
+
+    assert can_find_again(CodeBuildProject(where=where), make_context(earlier=earlier)) is found
