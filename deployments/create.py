@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import WorkPool
 from prefect_codepipeline.deployments.checking.runnable import Runnable
 from prefect_codepipeline.engine.executions.definitions import (
     claim_version,
-    newest_version,
+    find_newest_version,
     pinned_declaration,
     settings_of,
 )
@@ -26,7 +26,6 @@ from prefect_codepipeline.engine.operations.starting import (
 from prefect_codepipeline.engine.operations.stopping import cancel_for_update
 from prefect_codepipeline.errors import (
     ConcurrentModificationException,
-    PipelineNotFoundException,
     ValidationException,
 )
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
@@ -138,10 +137,10 @@ def check_work_pool(work_pool: str) -> WorkPool:
 
 
 def _claim(declaration: PipelineDeclaration) -> Deployed:
-    try:
-        _, newest = newest_version(declaration.name)
-    except PipelineNotFoundException:
+    found = find_newest_version(declaration.name)
+    if found is None:
         return _claimed(declaration, 1, ["created"])
+    newest = found[1]
     # Compared including secrets, so that a new token is a change too.
     changes = list(
         _differences(newest.whole().to_wire(), {**declaration.to_wire(), "version": newest.version})

@@ -67,7 +67,7 @@ def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> 
     if pinned is None:
         labelled = labelled or _newest_definition(run)
         pinned = record.write_or_read(_pin(run, *labelled, variables, source_revisions))
-        facts = [pinned]
+        facts = [pinned, *facts]  # it may have been stopped before it began
     is_pinned = labelled is not None and labelled[0] == pinned.definition_id
     definition = labelled[1] if labelled and is_pinned else read_definition_block(pinned.definition_id)
     process = claim_process(record, facts, run.run_count, socket.gethostname(), os.getpid())

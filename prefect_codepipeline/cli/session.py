@@ -9,8 +9,8 @@ import os
 import socket
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -30,6 +30,11 @@ class _Console(Console):
 
 
 console = _Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
+
+
+def print_whole(view: RenderableType) -> None:
+    """Print a tree or a table whose texts are wrapped at the width of the terminal, never cut off."""
+    console.print(view, soft_wrap=False)
 
 
 def connect() -> str:

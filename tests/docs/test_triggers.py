@@ -18,9 +18,9 @@ from pydantic import SecretStr
 from serving import serving
 
 from prefect_codepipeline.cli.setup.blocks import add_connection
-from prefect_codepipeline.cli.triggers.connection_webhook import set_webhook
+from prefect_codepipeline.cli.triggers.connection_pushes import set_pushes
 from prefect_codepipeline.cli.triggers.trigger import list_deliveries
-from prefect_codepipeline.cli.triggers.webhook import put_webhook
+from prefect_codepipeline.cli.triggers.webhook import add_webhook
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
 from prefect_codepipeline.engine.executions.lookup import find_runs
@@ -121,10 +121,10 @@ def test_the_page_leads_from_a_connection_to_a_running_trigger(
         add_connection(name, url="https://github.com/{FullRepositoryId}.git")
         deploy_pipeline(PipelineDeclaration.model_validate(_pipeline(name)), name)
         capsys.readouterr()
-        set_webhook(name)
+        set_pushes(name)
         printed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[:2])
         secret = printed["Secret"].split()[0]
-        put_webhook(tmp_path / "webhook.json")
+        add_webhook(tmp_path / "webhook.json")
         put_url = capsys.readouterr().out.strip()
 
         assert printed["URL"] == f"{url}/webhooks/{name}"
@@ -145,7 +145,7 @@ def test_the_page_leads_from_a_connection_to_a_running_trigger(
     deliveries = capsys.readouterr().out
     what = f"push to branch 'main' of acme/site at {plain['commit'][:12]}"
     assert f"{name}  {what}: {name} started, execution " in deliveries
-    set_webhook(name, off=True)
+    set_pushes(name, off=True)
     assert find_endpoint(name) is None
     for run in find_runs(name):
         client().delete_flow_run(run["id"])

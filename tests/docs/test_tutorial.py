@@ -92,7 +92,9 @@ def commands(text: str) -> list[str]:
 
 
 def status(shell: Shell) -> list[dict[str, object]]:
-    stages: list[dict[str, object]] = json.loads(shell("codepipeline status site --json"))["stages"]
+    stages: list[dict[str, object]] = json.loads(shell("codepipeline status site --json"))["executions"][0][
+        "stages"
+    ]
     return stages
 
 

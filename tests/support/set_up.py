@@ -99,8 +99,9 @@ class SetUp:
         self.wait(lambda: not self.processes())
 
     def status(self, name: str) -> dict[str, Any]:
-        status: dict[str, Any] = json.loads(self.cli("status", name, "--json"))
-        return status
+        """The latest execution of the pipeline."""
+        latest: dict[str, Any] = json.loads(self.cli("status", name, "--json"))["executions"][0]
+        return latest
 
     def executions(self, name: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.cli("executions", name, "--limit", "200", "--json"))

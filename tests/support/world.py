@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -151,6 +152,12 @@ class World:
             **more,
         }
         return subprocess.run(command, **options)
+
+    def json(self, *arguments: str) -> Any:
+        """What a command prints with --json."""
+        done = self.cli(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
 
 @pytest.fixture

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.table import Table
 from rich.text import Text
 
-from prefect_codepipeline.cli.output import print_json
+from prefect_codepipeline.cli.output import answer, print_json, print_line, without_control
 from prefect_codepipeline.cli.parameters import AsJson, PipelineName
-from prefect_codepipeline.cli.session import connect, console, job_variables, pairs, who
+from prefect_codepipeline.cli.session import connect, console, job_variables, pairs, print_whole, who
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.prefect_api.deployments import Place
 
@@ -28,6 +30,7 @@ def deploy(
     job_variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
     start: bool = False,
     variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    json: AsJson = False,
 ) -> int:
     """Create or update pipelines. Deploys nothing if one of the files has errors.
 
@@ -52,12 +55,12 @@ def deploy(
 
     if not files:
         raise CodePipelineError("deploy takes one or more files")
+    console.stderr = json  # the sentences, so that the output is JSON only
     checked = [read_runnable(file) for file in files]
     declarations = [runnable.declaration for runnable in checked]
     settings = [read_settings_beside(*each) for each in zip(files, declarations, strict=True)]
     beside = [read_beside(file) for file in files]
-    for file, runnable in zip(files, checked, strict=True):
-        _print_warnings(file, runnable)
+    _print_warnings(files, checked)
     given = Place(pool, queue, job_variables(job_variable))
     connect()
     from prefect_codepipeline.actions.git.places import triggers_without_webhook
@@ -66,6 +69,7 @@ def deploy(
     from prefect_codepipeline.deployments.resource_transitions import disable_declared
     from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
 
+    results = []
     for runnable, own_settings, own_beside in zip(checked, settings, beside, strict=True):
         created = make_blocks(own_beside.resources)
         deployed = _deploy(runnable, own_settings, given)
@@ -73,19 +77,20 @@ def deploy(
         _print_result(deployed, [*created, *more])
         for sentence in triggers_without_webhook(runnable.declaration):
             console.print(Text(f"  warning: {sentence}", "yellow"))
-        for stage in disable_declared(deployed, own_beside.properties, who()):
-            sentence = f"the inbound transition of stage {stage} is disabled, as declared in the template"
-            console.print(Text(f"  {sentence}"))
-        if start:
-            _start(deployed, variable)
-        else:
+        _print_disabled(disable_declared(deployed, own_beside.properties, who()))
+        execution_id = _start(deployed, variable) if start else None
+        if execution_id is None:
             console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
+        results.append({**asdict(deployed), "pipelineExecutionId": execution_id})
+    if json:
+        print_json(results)
     return 0
 
 
-def _print_warnings(file: Path, runnable: Runnable) -> None:
-    for problem in runnable.warnings:
-        console.print(Text(f"{file}: warning: {problem}", "yellow"))
+def _print_warnings(files: Sequence[Path], checked: Sequence[Runnable]) -> None:
+    for file, runnable in zip(files, checked, strict=True):
+        for problem in runnable.warnings:
+            console.print(Text(f"{file}: warning: {problem}", "yellow"))
 
 
 def _deploy(runnable: Runnable, settings: PipelineSettings | None, given: Place) -> Deployed:
@@ -102,11 +107,19 @@ def _deploy(runnable: Runnable, settings: PipelineSettings | None, given: Place)
     )
 
 
-def _start(deployed: Deployed, variable: list[str]) -> None:
+def _print_disabled(stages: Iterable[str]) -> None:
+    for stage in stages:
+        console.print(
+            Text(f"  the inbound transition of stage {stage} is disabled, as declared in the template")
+        )
+
+
+def _start(deployed: Deployed, variable: list[str]) -> str:
     from prefect_codepipeline.deployments.create import start_pipeline_execution
 
     execution_id = start_pipeline_execution(deployed.name, pairs(variable, "--variable"), {}, who())
     console.print(Text(f"  started: {execution_id}"))
+    return execution_id
 
 
 def _print_result(deployed: Deployed, created: list[str]) -> None:
@@ -124,33 +137,49 @@ def _print_result(deployed: Deployed, created: list[str]) -> None:
         )
 
 
-def delete(name: PipelineName) -> int:
-    """Delete a pipeline: all versions of its definition, its deployment and its gates. Its executions stay visible."""
-    connect()
-    from prefect_codepipeline.deployments.delete import delete_pipeline
+def delete(
+    name: PipelineName, *, yes: Annotated[bool, Parameter(negative=())] = False, json: AsJson = False
+) -> int:
+    """Delete a pipeline: all versions of its definition, its deployment and its gates. Its executions stay visible.
 
+    Parameters
+    ----------
+    yes:
+        Delete it without asking.
+    """
+    connect()
+    from prefect_codepipeline.deployments.delete import check_deletable, delete_pipeline
+
+    check_deletable(name)
+    if not yes and not _confirmed(name):
+        print_line(f"{name}: not deleted")
+        return 1
     versions = delete_pipeline(name)
-    console.print(Text(f"{name}: deleted, {versions} version{'s' if versions != 1 else ''}"))
+    said = f"{name}: deleted, {versions} version{'s' if versions != 1 else ''}"
+    answer(json, {"name": name, "versions": versions}, said)
     return 0
+
+
+def _confirmed(name: str) -> bool:
+    """Ask the user. Raises `CodePipelineError` if no user is at a terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise CodePipelineError(f"pipeline {name!r} was not deleted: confirm with --yes")
+    question = f"Delete pipeline {name!r} with all its versions? [y/N] "
+    return input(without_control(question)).strip().lower() in ("y", "yes")
 
 
 def list_pipelines(*, json: AsJson = False) -> int:
-    """List the deployed pipelines."""
+    """List the deployed pipelines: state, stages, revision and open approvals of each."""
     connect()
-    from prefect_codepipeline.engine.operations.starting import list_deployments
+    from prefect_codepipeline.cli.executions.as_json import pipeline_as_json
+    from prefect_codepipeline.cli.executions.pipeline_view import pipelines_view
+    from prefect_codepipeline.engine.operations.pipeline_state import read_pipeline_states
 
-    pipelines = list_deployments()
+    pipelines = read_pipeline_states()
     if json:
-        print_json(pipelines)
-        return 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("Name", "Version", "Updated"):
-        table.add_column(column)
-    for pipeline in pipelines:
-        table.add_row(*_row(pipeline))
-    console.print(table)
+        print_json([pipeline_as_json(pipeline) for pipeline in pipelines])
+    elif not pipelines:
+        print_line("there are no pipelines; deploy one with: codepipeline deploy FILE")
+    else:
+        print_whole(pipelines_view(pipelines))
     return 0
-
-
-def _row(pipeline: dict[str, Any]) -> list[str]:
-    return [pipeline["name"], str(pipeline["version"]), str(pipeline["updated"])]

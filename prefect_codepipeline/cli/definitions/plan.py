@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefect_codepipeline.cli.definitions.named import FileOrName, deployed_declaration, file_of
 from prefect_codepipeline.cli.output import Style, print_json, print_line
 from prefect_codepipeline.cli.parameters import AsJson, Variables
 from prefect_codepipeline.cli.session import connect, pairs
@@ -24,35 +25,32 @@ Line = tuple[str | tuple[str, Style], ...]
 
 
 def plan(
-    file: Path,
+    name: FileOrName,
     *,
     variable: Variables = [],  # noqa: B006
     json: AsJson = False,
 ) -> int:
     """Show what an execution would do and what is missing. Changes nothing. Exits with 1 if it could not run.
 
-    Parameters
-    ----------
-    file:
-        A definition in JSON or YAML. NAME.settings.yaml and NAME.resources.yaml beside it are read too.
+    NAME.settings.yaml and NAME.resources.yaml beside a file are read too.
     """
     from prefect_codepipeline.deployments.checking import plan as planning
     from prefect_codepipeline.deployments.checking.files import check_wire
-    from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
-    from prefect_codepipeline.deployments.files.resources import read_beside
+    from prefect_codepipeline.deployments.files.resources import Beside, read_beside
     from prefect_codepipeline.model.validation import declare_or_problems
     from prefect_codepipeline.model.validation.lenient import declare_anyway
 
-    written = pipeline_in(read_file(file))
-    declaration, _ = declare_or_problems(written.wire)
-    declaration = declaration or declare_anyway(written.wire)
+    file = file_of(name)
+    wire = _wire(name, file)
+    declaration, _ = declare_or_problems(wire)
+    declaration = declaration or declare_anyway(wire)
     given = pairs(variable, "--variable")
     _check_names(given, declaration)
     where, store = _where(file, declaration)
-    beside = read_beside(file)
+    beside = read_beside(file) if file else Beside()
     planned = planning.plan(declaration, given, where, beside, _blocks(), store)
     waiting = {path for missing in beside.missing.values() for path in missing.paths}
-    problems = [problem for problem in check_wire(written.wire) if problem.path not in waiting]
+    problems = [problem for problem in check_wire(wire) if problem.path not in waiting]
     errors = [problem for problem in problems if problem.severity == "error"]
     if json:
         print_json({**asdict(planned), "problems": [vars(problem) for problem in problems]})
@@ -65,6 +63,15 @@ def plan(
     return 1 if is_incomplete or any(need.state == "missing" for need in _needs(planned)) else 0
 
 
+def _wire(name: str, file: Path | None) -> Any:
+    """The definition as it is written, or as it was deployed."""
+    if file is None:
+        return deployed_declaration(name).to_wire()
+    from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
+
+    return pipeline_in(read_file(file)).wire
+
+
 def _check_names(given: dict[str, str], declaration: PipelineDeclaration) -> None:
     known = {each.name for each in declaration.variables or []}
     for name in given.keys() - known:
@@ -72,12 +79,14 @@ def _check_names(given: dict[str, str], declaration: PipelineDeclaration) -> Non
         raise CodePipelineError(f"the pipeline has no variable {name!r}" + (f"; {hint}" if hint else ""))
 
 
-def _where(file: Path, declaration: PipelineDeclaration) -> tuple[dict[tuple[str, str], str], str]:
+def _where(file: Path | None, declaration: PipelineDeclaration) -> tuple[dict[tuple[str, str], str], str]:
     """Where each action's commands would run, and the name of the artifact store block."""
-    from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
     from prefect_codepipeline.deployments.files.settings import read_settings_beside
+    from prefect_codepipeline.engine.executions.definitions import settings_of
+    from prefect_codepipeline.model.stored.settings import StoredSettings
 
-    settings = read_settings_beside(file, declaration) or PipelineSettings()
+    written = read_settings_beside(file, declaration) if file else settings_of(declaration.name)
+    settings: StoredSettings = written or StoredSettings()
     found = {}
     for stage in declaration.stages:
         for action in stage.actions:

@@ -46,7 +46,7 @@ def run(
         flow_run = create_run(runnable, variables, revisions, who(), settings)
         console.print(Text(f"{runnable.declaration.name}: execution {flow_run.id}"))
         console.print(Text(f"in Prefect's UI: {run_url(str(flow_run.id))}"))
-        return _run_and_display(flow_run, approve)
+        return _run_and_display(flow_run, runnable.declaration.name, approve)
 
 
 def _server() -> AbstractContextManager[tuple[str, Path | None]]:
@@ -61,7 +61,7 @@ def _server() -> AbstractContextManager[tuple[str, Path | None]]:
     return embedded.private()
 
 
-def _run_and_display(flow_run: Any, approve: bool) -> int:
+def _run_and_display(flow_run: Any, name: str, approve: bool) -> int:
     """Run the flow in the main thread, which receives signals; display the tree from another thread."""
     from prefect_codepipeline.cli.executions.watch import exit_code, watch
     from prefect_codepipeline.deployments.local.foreground import run_here
@@ -69,7 +69,7 @@ def _run_and_display(flow_run: Any, approve: bool) -> int:
 
     has_ended = threading.Event()
     display = threading.Thread(
-        target=lambda: watch(str(flow_run.id), approve=approve, is_over=has_ended.is_set), daemon=True
+        target=lambda: watch(str(flow_run.id), name, approve=approve, is_over=has_ended.is_set), daemon=True
     )
     display.start()
     try:

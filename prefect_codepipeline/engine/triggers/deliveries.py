@@ -13,7 +13,7 @@ from prefect_codepipeline.actions.git.places import Connections
 from prefect_codepipeline.actions.git.source import find_named_connection
 from prefect_codepipeline.blocks.git_connection import GitConnection, kind_of_host
 from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
-from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.definitions import find_newest_version, newest_version
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.operations.projection import deployed_definitions
 from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
@@ -22,7 +22,7 @@ from prefect_codepipeline.engine.triggers.triggering import MOST_TEXT, REFUSALS,
 from prefect_codepipeline.engine.triggers.webhook_filters import why_not
 from prefect_codepipeline.engine.triggers.webhook_inbox import DAYS, first_with_content, result_of
 from prefect_codepipeline.engine.triggers.webhook_signatures import check_sender, check_webhook
-from prefect_codepipeline.errors import ActionFailed, MissingBlock, PipelineNotFoundException, WebhookRefused
+from prefect_codepipeline.errors import ActionFailed, MissingBlock, WebhookRefused
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.payloads import Delivery, PayloadError, host_of, read_payload
 from prefect_codepipeline.model.stored.definition import StoredDefinition
@@ -286,12 +286,11 @@ def _trigger(reader: _Reader, event: GitEvent, token: str, known: Connections) -
 
 def _connections_of(pipeline: str) -> dict[str, GitConnection]:
     """The connections of a pipeline's sources, by block name."""
-    try:
-        _, definition = newest_version(pipeline)
-    except PipelineNotFoundException:
+    found = find_newest_version(pipeline)
+    if found is None:
         return {}
     known = Connections()
-    names = {known.name(place) for place in git_places(definition.masked())} - {None}
+    names = {known.name(place) for place in git_places(found[1].masked())} - {None}
     return {name: find_named_connection(name) for name in sorted(filter(None, names))}
 
 

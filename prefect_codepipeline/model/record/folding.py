@@ -78,6 +78,23 @@ def fold(
     return Folding(execution_id, declaration, facts).state
 
 
+def stage_attempts(state: ExecutionState, facts: Iterable[AnyFact]) -> dict[str, list[StageState]]:
+    """Every attempt of each stage, the current one last, by the stage's name."""
+    index = _Index()
+    for fact in facts:
+        index.add(fact)
+    return {
+        current.name: [
+            *(
+                _fold_stage(current.stage, index, current.retries[:n], False)
+                for n in range(len(current.retries))
+            ),
+            current,
+        ]
+        for current in state.stages
+    }
+
+
 class Folding:
     """The facts of one execution so far, and their state. A fact costs as much as its stage, however many came before.
 

@@ -375,7 +375,7 @@ def test_who_asks_for_pull_requests_learns_when_no_webhook_reports_them(site: Si
     assert triggers_without_webhook(declaration) == []
     GitConnection(url_template="https://github.com/{FullRepositoryId}.git").save(site.name, overwrite=True)
     (said,) = triggers_without_webhook(declaration)
-    assert f"codepipeline connection webhook {site.name}" in said
+    assert f"codepipeline connection pushes {site.name}" in said
 
 
 def test_changed_files_are_read_from_git_where_the_host_does_not_list_them(
