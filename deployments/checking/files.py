@@ -14,8 +14,10 @@ from prefect_codepipeline.deployments.checking.buildspecs import (
     is_something_else,
     looks_like_buildspec,
 )
+from prefect_codepipeline.deployments.checking.needed import needed_values, problems_of_needed
 from prefect_codepipeline.deployments.checking.runnable import Runnable, check_runnable
-from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
+from prefect_codepipeline.deployments.files.definition import WrittenPipeline, pipeline_in, read_file
+from prefect_codepipeline.deployments.files.resources import beside_path, read_beside
 from prefect_codepipeline.documents.document import Document, Place
 from prefect_codepipeline.documents.reading import MAX_BYTES
 from prefect_codepipeline.errors import UnreadableDefinition
@@ -110,6 +112,7 @@ def read_runnable(path: Path) -> Runnable:
     declaration, problems = declare_or_problems(written.wire, check_runnable)
     if declaration is not None:
         problems = check_runnable(declaration)
+    problems = _with_needed(problems, written)
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors or declaration is None:
         placed = [_placed(problem, written.place_of(problem.path)) for problem in errors]
@@ -125,22 +128,20 @@ def check_wire(wire: Any, check: Check = check_runnable) -> list[Problem]:
 
 def _of_definition(document: Document, check: Check) -> Iterator[Problem]:
     written = pipeline_in(document)
-    missing = _missing_beside(Path(document.name))
-    for problem in check_wire(written.wire, check):
-        if name := missing.get(problem.path):
-            problem = replace(
-                problem, hint=f"import it again with --parameter {name}=VALUE, or write the value here"
-            )
+    for problem in _with_needed(check_wire(written.wire, check), written):
         yield _placed(problem, written.place_of(problem.path))
 
 
-def _missing_beside(definition: Path) -> dict[str, str]:
-    """The names of the missing values of an imported definition, by path."""
-    if not definition.with_name(f"{definition.stem}.resources.yaml").is_file():
-        return {}
-    from prefect_codepipeline.deployments.files.resources import read_beside
-
-    return {path: name for name, missing in read_beside(definition).missing.items() for path in missing.paths}
+def _with_needed(problems: list[Problem], written: WrittenPipeline) -> list[Problem]:
+    """The problems, with an error for each needed value of an imported definition that is unknown."""
+    definition = Path(written.document.name)
+    if not beside_path(definition).is_file():
+        return problems
+    beside = read_beside(definition)
+    needed = needed_values(written.wire, beside)
+    unknown = list(problems_of_needed(needed, definition, beside))
+    explained = {problem.path for problem in unknown}
+    return [*(problem for problem in problems if problem.path not in explained), *unknown]
 
 
 def _of_template(document: Document, check: Check, region: str | None) -> Iterator[Problem]:

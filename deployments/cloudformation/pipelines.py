@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefect_codepipeline.deployments.cloudformation.known_values import KEPT_ATTRIBUTES
+from prefect_codepipeline.deployments.cloudformation.not_used import put_placeholders
 from prefect_codepipeline.deployments.cloudformation.template import (
     Missing,
     Resource,
@@ -19,7 +20,7 @@ from prefect_codepipeline.deployments.cloudformation.template import (
 )
 from prefect_codepipeline.deployments.cloudformation.unknown import as_text, names_in, with_placeholders
 from prefect_codepipeline.deployments.files.definition import WrittenPipeline, pipeline_in, with_numbers
-from prefect_codepipeline.deployments.files.resources import MissingValue
+from prefect_codepipeline.deployments.files.resources import Beside, MissingValue
 from prefect_codepipeline.documents.document import Document, Place
 from prefect_codepipeline.errors import UnreadableDefinition
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
@@ -57,6 +58,8 @@ class ImportedPipeline:
         resources: the additional resources by logical id: `{"Type": ..., "Properties": {...}}`, with `Attributes`
             for those whose blocks need a value of `Ref` or `Fn::GetAtt`.
         missing: the unknown values, with their paths in `wire` and in the resources.
+        placeholders: for the path of each value that is unknown and not used here, the text that its placeholder
+            in `wire` replaces.
     """
 
     wire: dict[str, Any]
@@ -66,6 +69,13 @@ class ImportedPipeline:
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     missing: dict[str, MissingValue] = field(default_factory=dict)
     logical_id: str = ""
+    placeholders: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def beside(self) -> Beside:
+        """The content of the resources file of the pipeline."""
+        imported = {"template": self.document.name}
+        return Beside(self.extras, self.missing, self.resources, self.placeholders, imported)
 
     @property
     def name(self) -> str:
@@ -211,6 +221,7 @@ def _pipeline(
     extras = {key: _each_text(properties.pop(key), key, text_at) for key in EXTRAS if key in properties}
     spelled = _Spelling(found.origins)
     wire = with_numbers(_each_text(spelled.pipeline(properties), "", text_at))
+    placeholders = put_placeholders(wire, {path for paths in waiting.values() for path in paths})
     own = [each.resource for each in beside if _belongs(each.resource, found.resource, wire)]
     resources = {
         each.logical_id: {
@@ -225,7 +236,14 @@ def _pipeline(
         for name, paths in waiting.items()
     }
     return ImportedPipeline(
-        wire, template.document, spelled.origins, extras, resources, missing, found.resource.logical_id
+        wire,
+        template.document,
+        spelled.origins,
+        extras,
+        resources,
+        missing,
+        found.resource.logical_id,
+        placeholders,
     )
 
 

@@ -12,7 +12,7 @@ import yaml
 from prefect_codepipeline.deployments.files.definition import read_file
 from prefect_codepipeline.errors import UnreadableDefinition
 
-_SECTIONS = ("properties", "missing", "resources")
+_SECTIONS = ("imported", "properties", "placeholders", "missing", "resources")
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,26 @@ class MissingValue:
 
 @dataclass(frozen=True)
 class Beside:
-    """The content of a resources file; everything is empty if the file does not exist."""
+    """The content of a resources file; everything is empty if the file does not exist.
+
+    Args:
+        properties: CloudFormation properties of the pipeline that a declaration does not have.
+        missing: the unknown values by name.
+        resources: the additional resources by logical id.
+        placeholders: for the path of each placeholder in the definition, the text that it replaces.
+        imported: the `template` of the import, and the names of its `parameters`.
+    """
 
     properties: Mapping[str, Any] = field(default_factory=dict)
     missing: Mapping[str, MissingValue] = field(default_factory=dict)
     resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    placeholders: Mapping[str, str] = field(default_factory=dict)
+    imported: Mapping[str, Any] = field(default_factory=dict)
+
+
+def beside_path(definition: Path) -> Path:
+    """The path of the resources file of a definition."""
+    return definition.with_name(f"{definition.stem}.resources.yaml")
 
 
 def read_beside(definition: Path) -> Beside:
@@ -38,7 +53,7 @@ def read_beside(definition: Path) -> Beside:
     Raises:
         UnreadableDefinition: the file is not YAML, or has other content; names file and place.
     """
-    path = definition.with_name(f"{definition.stem}.resources.yaml")
+    path = beside_path(definition)
     if not path.is_file():
         return Beside()
     document = read_file(path)
@@ -58,7 +73,8 @@ def read_beside(definition: Path) -> Beside:
                 line=line,
             )
     missing = {name: _missing(each) for name, each in sections["missing"].items()}
-    return Beside(sections["properties"], missing, sections["resources"])
+    placeholders = {path: str(text) for path, text in sections["placeholders"].items()}
+    return Beside(sections["properties"], missing, sections["resources"], placeholders, sections["imported"])
 
 
 def _missing(each: Any) -> MissingValue:

@@ -14,11 +14,18 @@ from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.validation import Problem, nearest
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.deployments.checking.plan import Blocks, Need, Plan, PlannedAction, PlannedStage
+    from prefect_codepipeline.deployments.checking.blocks_needed import Blocks, Need
+    from prefect_codepipeline.deployments.checking.plan import Plan, PlannedAction, PlannedStage
+    from prefect_codepipeline.deployments.checking.readiness import Lack
     from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
 _KINDS = ("git-connection", "secret", "artifact-store", "codebuild-project")
-_COLOURS: dict[str, Style] = {"present": "green", "missing": "red", "unknown": "yellow"}
+_COLOURS: dict[str, Style] = {
+    "present": "green",
+    "created by deploy": "green",
+    "missing": "red",
+    "unknown": "yellow",
+}
 _LONGEST = 100
 Line = tuple[str | tuple[str, Style], ...]
 
@@ -38,6 +45,8 @@ def plan(
     """
     from prefect_codepipeline.deployments.checking import plan as planning
     from prefect_codepipeline.deployments.checking.files import check_wire
+    from prefect_codepipeline.deployments.checking.needed import needed_values
+    from prefect_codepipeline.deployments.checking.readiness import lacks_of
     from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
     from prefect_codepipeline.deployments.files.resources import read_beside
     from prefect_codepipeline.model.validation import declare_or_problems
@@ -50,19 +59,20 @@ def plan(
     _check_names(given, declaration)
     where, store = _where(file, declaration)
     beside = read_beside(file)
-    planned = planning.plan(declaration, given, where, beside, _blocks(), store)
-    waiting = {path for missing in beside.missing.values() for path in missing.paths}
+    needed = needed_values(written.wire, beside)
+    blocks = _blocks()
+    planned = planning.plan(declaration, given, where, beside, blocks, store, needed)
+    waiting = {path for value in needed for path in value.paths}
     problems = [problem for problem in check_wire(written.wire) if problem.path not in waiting]
     errors = [problem for problem in problems if problem.severity == "error"]
+    lacks = list(lacks_of(planned, needed, errors, file, beside))
     if json:
-        print_json({**asdict(planned), "problems": [vars(problem) for problem in problems]})
+        found = {"problems": [vars(problem) for problem in problems], "lacks": [vars(lack) for lack in lacks]}
+        print_json({**asdict(planned), **found})
     else:
-        for line in _lines(planned, errors):
+        for line in (*_lines(planned, errors), _last_line(lacks, is_checked=blocks is not None)):
             print_line(*line)
-    # A missing value that only an additional resource needs does not prevent an execution.
-    own = any(not path.startswith("resources.") for path in waiting)
-    is_incomplete = own or errors or any(each.source == "missing" for each in planned.variables)
-    return 1 if is_incomplete or any(need.state == "missing" for need in _needs(planned)) else 0
+    return 1 if lacks else 0
 
 
 def _check_names(given: dict[str, str], declaration: PipelineDeclaration) -> None:
@@ -100,12 +110,10 @@ def _blocks() -> Blocks | None:
         return None
 
 
-def _needs(planned: Plan) -> Iterator[Need]:
-    yield from planned.needs
-    for stage in planned.stages:
-        for step in stage.steps:
-            for action in step.actions:
-                yield from action.needs
+def _last_line(lacks: list[Lack], is_checked: bool) -> Line:
+    if lacks:
+        return ((f"missing: {'; '.join(map(str, lacks))}", "red"),)
+    return (("ready" if is_checked else "ready; blocks are not checked without a Prefect server", "green"),)
 
 
 def _lines(planned: Plan, errors: list[Problem]) -> Iterator[Line]:
@@ -123,8 +131,11 @@ def _lines(planned: Plan, errors: list[Problem]) -> Iterator[Line]:
     if planned.resources:
         yield (("Additional resources", "bold"),)
         yield from ((f"  {sentence}",) for sentence in planned.resources)
+    if planned.placeholders:
+        yield (("Placeholders, for values that are not used here", "bold"),)
+        yield from ((f"  {path}",) for path in planned.placeholders)
     if planned.missing:
-        yield (("Missing values; import again with --parameter NAME=VALUE", "red"),)
+        yield (("Unknown values", "red"),)
         yield from ((f"  {name}: {_short(paths)}",) for name, paths in planned.missing.items())
     if errors:
         yield (("Errors that prevent an execution", "red"),)

@@ -7,22 +7,29 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import yaml
 
+from prefect_codepipeline.deployments.checking.files import read_runnable
+from prefect_codepipeline.deployments.checking.needed import needed_values
 from prefect_codepipeline.deployments.cloudformation.export import as_template
 from prefect_codepipeline.deployments.cloudformation.pipelines import (
     Imported,
     ImportedPipeline,
     import_document,
 )
+from prefect_codepipeline.deployments.cloudformation.writing import write_imported
 from prefect_codepipeline.deployments.files.definition import read_file
 from prefect_codepipeline.deployments.files.resources import as_yaml
 from prefect_codepipeline.documents.reading import parse_document
+from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.model.validation import Problem, validate
 
+Found = TypeVar("Found")
 DATA = Path(__file__).parents[2] / "data"
 FILES = [
     path
@@ -31,8 +38,10 @@ FILES = [
 ]
 if CORPUS := os.environ.get("CODEPIPELINE_CORPUS"):
     FILES = [path for kind in ("cfn", "json") for path in (Path(CORPUS) / kind).iterdir()]
+# Values that nothing here uses.
+NOT_USED = re.compile(r"(^|actions\[\d+\]\.)roleArn|^artifactStore|NotificationArn|OAuthToken")
 # What AWS would refuse: the end of the file's name, then each problem's path and a part of its message.
-REFUSED = {
+REFUSED: dict[str, list[tuple[str, str]]] = {
     # The role's ARN has no account, and the second stage has a source.
     "bad~resources~codepipeline~stages_second_stage.yaml": [
         ("roleArn", "regular expression"),
@@ -118,6 +127,26 @@ def test_a_real_file_comes_back_the_same_from_each_format(path: Path) -> None:
             assert again.wire == pipeline.wire
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_real_file_deploys_as_imported_or_says_what_it_lacks(path: Path, tmp_path: Path) -> None:
+    """Only a provider that does not exist yet, a mistake, or a value that an action here needs prevents it."""
+    for pipeline in import_document(read_file(path)).pipelines:
+        definition, *_ = write_imported(pipeline, tmp_path, replace=True)
+        needed = needed_values(pipeline.wire, pipeline.beside)
+        unknown = {place for value in needed for place in value.paths if not place.startswith("resources.")}
+        wrong = {place for place, _ in _of(REFUSED, path, [])}
+
+        try:
+            read_runnable(definition)
+        except InvalidDefinition as error:
+            found = {problem.path for problem in error.problems if problem.rule != "not-available"}
+        else:
+            found = set()
+        found.discard("artifactStores")  # of several regions, which are not available yet either
+        assert unknown <= found <= unknown | wrong
+        assert not [place for place in unknown if NOT_USED.search(place)]
+
+
 def test_what_is_given_is_enough_to_complete_a_pipeline() -> None:
     path = next(path for path in FILES if path.name.startswith("aws-samples+eks-workshop"))
     missing = import_document(read_file(path)).pipelines[0].missing
@@ -157,7 +186,7 @@ def test_the_selection_says_where_each_file_comes_from() -> None:
         assert path.name == "README.md" or f"`{path.name}`" in text
 
 
-def _of(table: dict[str, object], path: Path, default: object) -> object:
+def _of(table: dict[str, Found], path: Path, default: Found) -> Found:
     return next((value for end, value in table.items() if path.name.endswith(end)), default)
 
 
