@@ -5,8 +5,9 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resou
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +75,7 @@ class ImportedPipeline:
     @property
     def beside(self) -> Beside:
         """The content of the resources file of the pipeline."""
-        imported = {"template": self.document.name}
+        imported = {"template": self.document.name, "logicalId": self.logical_id}
         return Beside(self.extras, self.missing, self.resources, self.placeholders, imported)
 
     @property
@@ -231,10 +232,9 @@ def _pipeline(
         }
         for each in own
     }
-    missing = {
-        name: MissingValue(reasons[name].what if name in reasons else "", tuple(paths))
-        for name, paths in waiting.items()
-    }
+    missing = {name: _value_of(reasons, name, paths) for name, paths in waiting.items()}
+    for name in _names_in_functions(reasons, waiting):
+        missing.setdefault(name, _value_of(reasons, name, []))
     return ImportedPipeline(
         wire,
         template.document,
@@ -245,6 +245,23 @@ def _pipeline(
         found.resource.logical_id,
         placeholders,
     )
+
+
+def _value_of(reasons: Mapping[str, Missing], name: str, paths: list[str]) -> MissingValue:
+    reason = reasons.get(name, Missing(name, ""))
+    return MissingValue(reason.what, tuple(paths), reason.function, reason.parameter)
+
+
+def _names_in_functions(reasons: Mapping[str, Missing], names: Iterable[str]) -> Iterator[str]:
+    """The unknown values in the arguments of the functions that give these values."""
+    waiting, seen = list(names), set(names)
+    while waiting:
+        reason = reasons.get(waiting.pop())
+        for name in _PLACEHOLDER.findall(json.dumps(reason.function)) if reason else ():
+            if name in reasons and name not in seen:
+                seen.add(name)
+                waiting.append(name)
+                yield name
 
 
 def _kept(resource: Resource, template: Template) -> dict[str, Any]:

@@ -68,9 +68,7 @@ def _written(beside: Beside, imported: ImportedPipeline) -> str:
         "imported": {key: value for key, value in beside.imported.items() if value},
         "properties": dict(beside.properties),
         "placeholders": dict(beside.placeholders),
-        "missing": {
-            name: {"what": each.what, "paths": list(each.paths)} for name, each in beside.missing.items()
-        },
+        "missing": {name: each.as_data() for name, each in beside.missing.items()},
         "resources": dict(beside.resources),
     }
     head = _HEAD.format(name=imported.name, source=Path(imported.document.name).name)

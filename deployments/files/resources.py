@@ -17,10 +17,28 @@ _SECTIONS = ("imported", "properties", "placeholders", "missing", "resources")
 
 @dataclass(frozen=True)
 class MissingValue:
-    """An unknown value, and the paths that use it."""
+    """An unknown value, and the paths that use it.
+
+    Args:
+        what: what it is, for people.
+        paths: the places in the definition, or `resources.ID…`; empty if only the function of another value uses it.
+        function: the function of CloudFormation that gives it, with `${NAME}` for the unknown values of its argument.
+        parameter: the declaration of the template's parameter.
+    """
 
     what: str
     paths: tuple[str, ...]
+    function: Any = None
+    parameter: Mapping[str, Any] | None = None
+
+    def as_data(self) -> dict[str, Any]:
+        """The value in the format of the resources file."""
+        found: dict[str, Any] = {"what": self.what, "paths": list(self.paths)}
+        if self.function is not None:
+            found["function"] = self.function
+        if self.parameter is not None:
+            found["parameter"] = dict(self.parameter)
+        return found
 
 
 @dataclass(frozen=True)
@@ -79,8 +97,13 @@ def read_beside(definition: Path) -> Beside:
 
 def _missing(each: Any) -> MissingValue:
     each = each if isinstance(each, dict) else {}
-    paths = each.get("paths")
-    return MissingValue(str(each.get("what", "")), tuple(paths) if isinstance(paths, list) else ())
+    paths, parameter, function = each.get("paths"), each.get("parameter"), each.get("function")
+    return MissingValue(
+        str(each.get("what", "")),
+        tuple(map(str, paths)) if isinstance(paths, list) else (),
+        function if isinstance(function, dict) and len(function) == 1 else None,
+        parameter if isinstance(parameter, dict) else None,
+    )
 
 
 def as_yaml(content: Any) -> str:

@@ -36,7 +36,8 @@ def export(name: str, *, format: Literal["json", "yaml", "cloudformation"] = "js
     elif format == "yaml":
         text = as_yaml({"pipeline": wire})
     else:
-        text = as_yaml(as_template(wire, "Pipeline", beside.properties, beside.resources, beside.missing))
+        logical_id = str(beside.imported.get("logicalId") or "Pipeline")
+        text = as_yaml(as_template(wire, logical_id, beside.properties, beside.resources, beside.missing))
     sys.stdout.write(text)
     return 0
 

@@ -129,7 +129,7 @@ def test_import_of_what_comes_by_standard_input_lists_what_is_missing(tmp_path: 
     assert beside["properties"] == {"RestartExecutionOnUpdate": "true"}
     assert beside["placeholders"] == {"roleArn": "${Role.Arn}"}
     assert beside["missing"]["Role.Arn"]["paths"] == ["roleArn"]
-    assert beside["imported"] == {"template": "standard input"}
+    assert beside["imported"] == {"template": "standard input", "logicalId": "Release"}
     assert set(beside["resources"]) == {"Hub", "Code", "Other"}
 
 
@@ -249,11 +249,15 @@ def test_plan_refuses_a_variable_that_is_not_there(tmp_path: Path) -> None:
 def test_export_of_a_file_brings_what_lies_beside_it(tmp_path: Path, here: Here) -> None:
     done = here("export", str(imported(tmp_path, HUB)), "--format", "cloudformation")
 
-    resources = yaml.safe_load(done.stdout)["Resources"]
-    assert resources["Pipeline"]["Properties"]["RoleArn"] == {"Fn::Sub": "${Role.Arn}"}
+    template = yaml.safe_load(done.stdout)
+    resources = template["Resources"]
+    assert resources["Release"]["Properties"]["RoleArn"] == {"Ref": "RoleArn"}
+    assert template["Parameters"] == {
+        "RoleArn": {"Type": "String", "Description": "attribute Arn of AWS::IAM::Role"}
+    }
     assert resources["Hub"]["Properties"]["ConnectionName"] == "hub"
     (tmp_path / "again.yaml").write_text(done.stdout)
-    assert here("import", "again.yaml", "--out", "again").returncode == 1  # there is no Role now
+    assert here("import", "again.yaml", "--out", "again").returncode == 0
     assert (tmp_path / "again" / "shop-import.json").read_bytes() == (
         tmp_path / "shop-import.json"
     ).read_bytes()

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ import yaml
 from prefect_codepipeline.deployments.checking.files import read_runnable
 from prefect_codepipeline.deployments.checking.needed import needed_values
 from prefect_codepipeline.deployments.cloudformation.export import as_template
+from prefect_codepipeline.deployments.cloudformation.not_used import with_originals
 from prefect_codepipeline.deployments.cloudformation.pipelines import (
     Imported,
     ImportedPipeline,
@@ -113,18 +115,36 @@ def test_a_real_file_is_imported_and_what_is_wrong_is_what_aws_would_refuse(path
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_real_file_comes_back_the_same_from_each_format(path: Path) -> None:
     for pipeline in import_document(read_file(path)).pipelines:
-        missing = [name for name in pipeline.missing if not name.startswith("resolve:")]
-        template = as_template(
-            pipeline.wire, pipeline.logical_id or "Pipeline", pipeline.extras, pipeline.resources, missing
-        )
+        template = exported(pipeline)
         for text in (json.dumps(template), as_yaml(template)):
             (again,) = import_document(parse_document(text, "again")).pipelines
             # CloudFormation counts versions by itself.
-            assert again.wire == {key: value for key, value in pipeline.wire.items() if key != "version"}
-            assert (again.extras, again.resources) == (pipeline.extras, pipeline.resources)
+            wire = {key: value for key, value in pipeline.wire.items() if key != "version"}
+            assert renamed(again.wire) == renamed(wire)
+            assert renamed([again.extras, resources(again)]) == renamed(
+                [pipeline.extras, resources(pipeline)]
+            )
+            assert exported(again) == template
         for text in (json.dumps({"pipeline": pipeline.wire}), as_yaml({"pipeline": pipeline.wire})):
             (again,) = import_document(parse_document(text, "again")).pipelines
             assert again.wire == pipeline.wire
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_an_exported_template_is_one_that_cloudformation_accepts(path: Path) -> None:
+    """What AWS would refuse in it, it would refuse in the original; no unknown value became a text."""
+    for pipeline in import_document(read_file(path)).pipelines:
+        template = exported(pipeline)
+        again = import_document(parse_document(as_yaml(template), "again"))
+
+        assert [problem for problem in again.problems if problem.severity == "error"] == []
+        (imported,) = again.pipelines
+        assert [problem.path for problem in _errors(imported)] == [
+            where for where, _ in _of(REFUSED, path, [])
+        ]
+        for text in texts(template["Resources"]):
+            assert not {name for name in re.findall(r"\$\{([^{}]*)\}", text) if name in pipeline.missing}
+        assert "not-used-here" not in json.dumps(template)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -184,6 +204,39 @@ def test_the_selection_says_where_each_file_comes_from() -> None:
 
     for path in (DATA / "templates").iterdir():
         assert path.name == "README.md" or f"`{path.name}`" in text
+
+
+def exported(pipeline: ImportedPipeline) -> dict[str, Any]:
+    wire = with_originals(pipeline.wire, pipeline.placeholders)
+    logical_id = pipeline.logical_id or "Pipeline"
+    return as_template(wire, logical_id, pipeline.extras, pipeline.resources, pipeline.missing)
+
+
+def resources(pipeline: ImportedPipeline) -> dict[str, Any]:
+    """The resources without the attributes that an import adds."""
+    return {
+        name: {key: value for key, value in resource.items() if key != "Attributes"}
+        for name, resource in pipeline.resources.items()
+    }
+
+
+def renamed(part: Any) -> str:
+    """The part with only letters and digits in names of unknown values, as parameters have them."""
+    text = json.dumps(part)
+    return re.sub(r"\$\{([^{}]*)\}", lambda match: "${" + re.sub(r"[^A-Za-z0-9]", "", match[1]) + "}", text)
+
+
+def texts(part: Any) -> Iterator[str]:
+    """Every text outside of functions."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if not key.startswith("Fn::"):
+                yield from texts(value)
+    elif isinstance(part, list):
+        for item in part:
+            yield from texts(item)
+    elif isinstance(part, str):
+        yield part
 
 
 def _of(table: dict[str, Found], path: Path, default: Found) -> Found:
