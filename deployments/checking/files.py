@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect_codepipeline.deployments.checking.buildspecs import (
     check_buildspec,
     has_buildspec_name,
     is_something_else,
     looks_like_buildspec,
+)
+from prefect_codepipeline.deployments.checking.inline_buildspecs import (
+    problems_beside,
+    problems_of_project,
 )
 from prefect_codepipeline.deployments.checking.needed import needed_values, problems_of_needed
 from prefect_codepipeline.deployments.checking.runnable import Runnable, check_runnable
@@ -24,6 +28,9 @@ from prefect_codepipeline.errors import UnreadableDefinition
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.model.validation import Problem, declare_or_problems
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.deployments.cloudformation.pipelines import ImportedPipeline
 
 Check = Callable[[PipelineDeclaration], list[Problem]]
 Kind = Literal["pipeline", "buildspec"]
@@ -70,10 +77,10 @@ def check_files(
         kind: the kind of the files, and of the files to search for in folders. None: buildspecs are recognized by name.
     """
     for path in paths:
-        if path.is_dir():
-            yield from (check_file(found, check, region, kind) for found in _files_below(path, kind))
-        else:
-            yield check_file(path, check, region, kind)
+        for found in _files_below(path, kind) if path.is_dir() else [path]:
+            yield check_file(found, check, region, kind)
+            if kind != "buildspec":
+                yield from _checked_beside(found)
 
 
 def check_file(
@@ -101,6 +108,19 @@ def _checked_buildspec(document: Document) -> CheckedFile:
     )
 
 
+def _checked_beside(definition: Path) -> Iterator[CheckedFile]:
+    """The resources file of a definition, if its buildspecs have problems."""
+    path = beside_path(definition)
+    if not path.is_file():
+        return
+    try:
+        problems, document = problems_beside(pipeline_in(read_file(definition)).wire, path)
+    except UnreadableDefinition:
+        return  # reported with the definition
+    if problems:
+        yield CheckedFile(str(path), tuple(problems), tuple(document.lines))
+
+
 def read_runnable(path: Path) -> Runnable:
     """The definition in a file, checked to be runnable.
 
@@ -117,7 +137,16 @@ def read_runnable(path: Path) -> Runnable:
     if errors or declaration is None:
         placed = [_placed(problem, written.place_of(problem.path)) for problem in errors]
         raise InvalidDefinition(sorted(placed, key=lambda problem: problem.line), str(path))
+    _check_beside(written.wire, beside_path(path))
     return Runnable(declaration, tuple(problems))
+
+
+def _check_beside(wire: dict[str, Any], path: Path) -> None:
+    """Check the buildspecs of the pipeline's projects. Raises `InvalidDefinition`."""
+    if path.is_file():
+        problems, _ = problems_beside(wire, path)
+        if errors := [problem for problem in problems if problem.severity == "error"]:
+            raise InvalidDefinition(errors, str(path))
 
 
 def check_wire(wire: Any, check: Check = check_runnable) -> list[Problem]:
@@ -152,9 +181,14 @@ def _of_template(document: Document, check: Check, region: str | None) -> Iterat
     for problem in imported.problems:
         if problem.path:
             yield _placed(problem, document.place_of(problem.path))
+    projects: dict[str, tuple[Mapping[str, Any], ImportedPipeline]] = {}
     for pipeline in imported.pipelines:
         for problem in pipeline.problems(check):
             yield _placed(problem, pipeline.place_of(problem.path))
+        projects |= {name: (each, pipeline) for name, each in pipeline.resources.items()}
+    for logical_id, (resource, pipeline) in projects.items():
+        base = f"Resources.{logical_id}.Properties"
+        yield from problems_of_project(resource, base, document, pipeline.missing)
 
 
 def _placed(problem: Problem, place: Place) -> Problem:

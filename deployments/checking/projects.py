@@ -11,7 +11,7 @@ PROJECT = "AWS::CodeBuild::Project"
 def projects_in_use(
     wire: Mapping[str, Any], resources: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Mapping[str, Any]]:
-    """The project resources whose names stand as `ProjectName` in a definition, by logical id."""
+    """The project resources whose buildspecs the actions and rules of a definition use, by logical id."""
     names = set(project_names(wire))
     return {
         logical_id: resource
@@ -28,11 +28,12 @@ def project_name(resource: Mapping[str, Any]) -> str:
 
 
 def project_names(part: Any) -> Iterator[str]:
-    """Every `ProjectName` below a part of a definition, of actions and of rules."""
+    """Every `ProjectName` below a part of a definition, of actions and of rules that use the project's buildspec."""
     if isinstance(part, dict):
         configuration = part.get("configuration")
-        if isinstance(configuration, dict) and isinstance(configuration.get("ProjectName"), str):
-            yield configuration["ProjectName"]
+        if isinstance(configuration, dict) and "BuildspecOverride" not in configuration:
+            name = configuration.get("ProjectName")
+            yield from [name] if isinstance(name, str) else []
         for value in part.values():
             yield from project_names(value)
     elif isinstance(part, list):

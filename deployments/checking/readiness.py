@@ -37,7 +37,7 @@ def lacks_of(
     )
     yield from (Lack(f"{kind}, which this version does not have") for kind in kinds)
     if others := [problem for problem in errors if not _is_later(problem)]:
-        count = "1 error" if len(others) == 1 else f"{len(others)} errors"
+        count = "error" if len(others) == 1 else f"{len(others)} errors"
         yield Lack(f"a definition without the {count} above", f"codepipeline validate {_quoted(definition)}")
     for variable in planned.variables:
         if variable.source == "missing":

@@ -17,7 +17,7 @@ _OF_ACTION = {
     "Source/ThirdParty/GitHub": ("OAuthToken",),
     "Test/AWS/CodeBuild": ("ServiceRoleArnOverride",),
 }
-_OF_RULE = {"CodeBuild": ("ServiceRoleArnOverride",), "Commands": _NETWORK}
+_OF_RULE = {"Commands": _NETWORK}
 # With this instead of a token, the token of the connection is used.
 _NO_TOKEN = {"OAuthToken": MASK}
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from prefect_codepipeline.deployments.files.definition import read_file
+from prefect_codepipeline.documents.document import Document
 from prefect_codepipeline.errors import UnreadableDefinition
 
 _SECTIONS = ("imported", "properties", "placeholders", "missing", "resources")
@@ -74,8 +75,12 @@ def read_beside(definition: Path) -> Beside:
     path = beside_path(definition)
     if not path.is_file():
         return Beside()
-    document = read_file(path)
-    content = document.content
+    return read_resources(read_file(path))
+
+
+def read_resources(document: Document) -> Beside:
+    """The content of a resources file. Raises as `read_beside`."""
+    path, content = document.name, document.content
     if not isinstance(content, dict) or content.keys() - set(_SECTIONS):
         raise UnreadableDefinition(f"{path}: expected a mapping with only the keys {', '.join(_SECTIONS)}")
     sections = {name: content.get(name) or {} for name in _SECTIONS}

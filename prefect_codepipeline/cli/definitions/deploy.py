@@ -52,17 +52,22 @@ def deploy(
             console.print(Text(f"{file}: warning: {problem}", "yellow"))
     connect()
     from prefect_codepipeline.actions.git.places import triggers_without_webhook
+    from prefect_codepipeline.deployments.checking.inline_buildspecs import PROJECT, problems_of_blocks
     from prefect_codepipeline.deployments.create import deploy_pipeline
     from prefect_codepipeline.deployments.files.settings import save_settings
     from prefect_codepipeline.deployments.resource_blocks import make_blocks
     from prefect_codepipeline.deployments.resource_schedules import add_declared
     from prefect_codepipeline.deployments.resource_transitions import disable_declared
     from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
+    from prefect_codepipeline.prefect_api.block_documents import fields_by_name
 
     for runnable, own_settings, own_beside in zip(checked, settings, beside, strict=True):
         if own_settings:
             save_settings(runnable.declaration.name, own_settings)
         created = make_blocks(own_beside.resources)
+        blocks = {PROJECT: fields_by_name(PROJECT)}
+        for problem in problems_of_blocks(runnable.declaration.to_wire(), blocks):
+            console.print(Text(f"  warning: {problem}", "yellow"))
         deployed = deploy_pipeline(runnable, pool, who())
         more = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
         _print_result(deployed, [*created, *more])

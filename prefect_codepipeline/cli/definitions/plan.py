@@ -45,10 +45,11 @@ def plan(
     """
     from prefect_codepipeline.deployments.checking import plan as planning
     from prefect_codepipeline.deployments.checking.files import check_wire
+    from prefect_codepipeline.deployments.checking.inline_buildspecs import problems_of_used
     from prefect_codepipeline.deployments.checking.needed import needed_values
     from prefect_codepipeline.deployments.checking.readiness import lacks_of
     from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
-    from prefect_codepipeline.deployments.files.resources import read_beside
+    from prefect_codepipeline.deployments.files.resources import beside_path, read_beside
     from prefect_codepipeline.model.validation import declare_or_problems
     from prefect_codepipeline.model.validation.lenient import declare_anyway
 
@@ -64,6 +65,7 @@ def plan(
     planned = planning.plan(declaration, given, where, beside, blocks, store, needed)
     waiting = {path for value in needed for path in value.paths}
     problems = [problem for problem in check_wire(written.wire) if problem.path not in waiting]
+    problems += problems_of_used(written.wire, beside_path(file), blocks or {})
     errors = [problem for problem in problems if problem.severity == "error"]
     lacks = list(lacks_of(planned, needed, errors, file, beside))
     if json:
