@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,9 @@ from prefect_codepipeline.cli.session import connect, console, pairs, who
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
+    from prefect_codepipeline.deployments.checking.runnable import Runnable
     from prefect_codepipeline.deployments.create import Deployed
+    from prefect_codepipeline.deployments.files.resources import Beside
 
 
 def deploy(
@@ -47,31 +50,30 @@ def deploy(
     declarations = [runnable.declaration for runnable in checked]
     settings = [read_settings_beside(*each) for each in zip(files, declarations, strict=True)]
     beside = [read_beside(file) for file in files]
-    for file, runnable in zip(files, checked, strict=True):
-        for problem in runnable.warnings:
-            console.print(Text(f"{file}: warning: {problem}", "yellow"))
+    for file, runnable, own_beside in zip(files, checked, beside, strict=True):
+        for sentence in _warnings(file, runnable, own_beside):
+            console.print(Text(f"{file}: warning: {sentence}", "yellow"))
     connect()
     from prefect_codepipeline.actions.git.places import triggers_without_webhook
-    from prefect_codepipeline.deployments.checking.inline_buildspecs import PROJECT, problems_of_blocks
     from prefect_codepipeline.deployments.create import deploy_pipeline
     from prefect_codepipeline.deployments.files.settings import save_settings
-    from prefect_codepipeline.deployments.resource_blocks import make_blocks
+    from prefect_codepipeline.deployments.resource_blocks import make_blocks, problems_of_project_blocks
     from prefect_codepipeline.deployments.resource_schedules import add_declared
     from prefect_codepipeline.deployments.resource_transitions import disable_declared
     from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
-    from prefect_codepipeline.prefect_api.block_documents import fields_by_name
 
     for runnable, own_settings, own_beside in zip(checked, settings, beside, strict=True):
         if own_settings:
             save_settings(runnable.declaration.name, own_settings)
         created = make_blocks(own_beside.resources)
-        blocks = {PROJECT: fields_by_name(PROJECT)}
-        for problem in problems_of_blocks(runnable.declaration.to_wire(), blocks):
-            console.print(Text(f"  warning: {problem}", "yellow"))
         deployed = deploy_pipeline(runnable, pool, who())
         more = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
         _print_result(deployed, [*created, *more])
-        for sentence in triggers_without_webhook(runnable.declaration):
+        warnings = (
+            *triggers_without_webhook(runnable.declaration),
+            *problems_of_project_blocks(runnable.declaration),
+        )
+        for sentence in warnings:
             console.print(Text(f"  warning: {sentence}", "yellow"))
         for stage in disable_declared(deployed, own_beside.properties, who()):
             console.print(
@@ -82,6 +84,16 @@ def deploy(
         else:
             console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
     return 0
+
+
+def _warnings(file: Path, runnable: Runnable, beside: Beside) -> Iterator[str]:
+    """What will fail or surprise when the pipeline runs."""
+    from prefect_codepipeline.deployments.checking.needed import import_command, needed_values
+
+    yield from map(str, runnable.warnings)
+    for value in needed_values(runnable.declaration.to_wire(), beside):
+        command = import_command(file, beside, [value.name])
+        yield f"{value.paths[0]} needs the value of {value.name}: {command}"
 
 
 def _start(deployed: Deployed, variable: list[str]) -> None:
