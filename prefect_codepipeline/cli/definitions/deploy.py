@@ -54,10 +54,9 @@ def deploy(
         for sentence in _warnings(file, runnable, own_beside):
             console.print(Text(f"{file}: warning: {sentence}", "yellow"))
     connect()
-    from prefect_codepipeline.actions.git.places import triggers_without_webhook
     from prefect_codepipeline.deployments.create import deploy_pipeline
     from prefect_codepipeline.deployments.files.settings import save_settings
-    from prefect_codepipeline.deployments.resource_blocks import make_blocks, problems_of_project_blocks
+    from prefect_codepipeline.deployments.resource_blocks import make_blocks
     from prefect_codepipeline.deployments.resource_schedules import add_declared
     from prefect_codepipeline.deployments.resource_transitions import disable_declared
     from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
@@ -69,12 +68,7 @@ def deploy(
         deployed = deploy_pipeline(runnable, pool, who())
         more = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
         _print_result(deployed, [*created, *more])
-        warnings = (
-            *triggers_without_webhook(runnable.declaration),
-            *problems_of_project_blocks(runnable.declaration),
-        )
-        for sentence in warnings:
-            console.print(Text(f"  warning: {sentence}", "yellow"))
+        _print_later_warnings(runnable)
         for stage in disable_declared(deployed, own_beside.properties, who()):
             console.print(
                 Text(f"  the inbound transition of stage {stage} is disabled, as declared in the template")
@@ -94,6 +88,16 @@ def _warnings(file: Path, runnable: Runnable, beside: Beside) -> Iterator[str]:
     for value in needed_values(runnable.declaration.to_wire(), beside):
         command = import_command(file, beside, [value.name])
         yield f"{value.paths[0]} needs the value of {value.name}: {command}"
+
+
+def _print_later_warnings(runnable: Runnable) -> None:
+    """Print the warnings that need the server's blocks."""
+    from prefect_codepipeline.actions.git.places import triggers_without_webhook
+    from prefect_codepipeline.deployments.resource_blocks import problems_of_project_blocks
+
+    declaration = runnable.declaration
+    for sentence in (*triggers_without_webhook(declaration), *problems_of_project_blocks(declaration)):
+        console.print(Text(f"  warning: {sentence}", "yellow"))
 
 
 def _start(deployed: Deployed, variable: list[str]) -> None:
