@@ -20,7 +20,12 @@ from prefect_codepipeline.deployments.checking.inline_buildspecs import (
 )
 from prefect_codepipeline.deployments.checking.needed import needed_values, problems_of_needed
 from prefect_codepipeline.deployments.checking.runnable import Runnable, check_runnable
-from prefect_codepipeline.deployments.files.definition import WrittenPipeline, pipeline_in, read_file
+from prefect_codepipeline.deployments.files.definition import (
+    WrittenPipeline,
+    pipeline_in,
+    read_file,
+    what_it_is,
+)
 from prefect_codepipeline.deployments.files.resources import beside_path, read_beside
 from prefect_codepipeline.documents.document import Document, Place
 from prefect_codepipeline.documents.reading import MAX_BYTES
@@ -46,7 +51,7 @@ _BUILDSPEC_TEXT = re.compile(rb"\b(?:phases|batch)\b|\A(?:\xff\xfe|\xfe\xff)")
 class CheckedFile:
     """A file with its problems. `unreadable` is the reason why the file could not be checked, else empty.
 
-    `outcome` describes what CodeBuild would do with a buildspec.
+    `outcome` describes what CodeBuild would do with a buildspec, or what a file without a pipeline is.
     """
 
     name: str
@@ -87,6 +92,7 @@ def check_file(
     path: Path, check: Check = check_runnable, region: str | None = None, kind: Kind | None = None
 ) -> CheckedFile:
     """Check one file: a definition, a CloudFormation template or a buildspec."""
+    outcome = ""
     try:
         document = read_file(path)
         if _is_buildspec(path, document, kind):
@@ -94,9 +100,12 @@ def check_file(
         is_template = _is_template(document)
         found = _of_template(document, check, region) if is_template else _of_definition(document, check)
         problems = sorted(found, key=lambda problem: (problem.line, problem.column))
+        if is_template and not _contains_pipeline(document):
+            outcome = f"this is {what_it_is(document.content)}"
     except UnreadableDefinition as error:
         return CheckedFile(str(path), unreadable=str(error), line=error.line or 0, column=error.column or 0)
-    return CheckedFile(str(path), tuple(problems), tuple(document.lines) if problems else ())
+    lines = tuple(document.lines) if problems else ()
+    return CheckedFile(str(path), tuple(problems), lines, outcome=outcome)
 
 
 def _checked_buildspec(document: Document) -> CheckedFile:

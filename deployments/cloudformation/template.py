@@ -106,6 +106,7 @@ class Template:
         self.mappings = self._section("Mappings")
         self.conditions = self._section("Conditions")
         self.resources = self._section("Resources")
+        self._check_types()
 
     # --- queries ---
 
@@ -235,6 +236,13 @@ class Template:
             self.problem(name, f"Template format error: [/{name}] must be an object")
             return {}
         return with_loops(self, section, name)
+
+    def _check_types(self) -> None:
+        for logical_id, resource in self.resources.items():
+            has_type = isinstance(resource, dict) and isinstance(resource.get("Type"), str)
+            if not has_type and not logical_id.startswith("Fn::"):
+                path = f"Resources.{logical_id}"
+                self.problem(path, f"Template format error: [/Resources/{logical_id}] has no Type")
 
     def _is_created(self, logical_id: str, resource: dict[str, Any]) -> bool:
         name = resource.get("Condition")

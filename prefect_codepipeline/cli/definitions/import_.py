@@ -44,6 +44,7 @@ def import_pipelines(
     from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
     from prefect_codepipeline.deployments.cloudformation.sources import documents_at
     from prefect_codepipeline.deployments.cloudformation.writing import write_imported
+    from prefect_codepipeline.deployments.files.definition import what_it_is
 
     given = pairs(parameter, "--parameter")
     ask = _ask if sys.stdin.isatty() and str(file) != "-" else None
@@ -55,14 +56,15 @@ def import_pipelines(
         )
     failed = False
     for imported in found:
+        if not imported.pipelines:
+            what = what_it_is(imported.document.content)
+            print_line((f"{imported.document.name}: this is {what}; nothing is written", "yellow"))
         failed |= _print_problems(imported.problems, imported.document.name, imported.document.place_of)
         for pipeline in imported.pipelines:
             files = write_imported(pipeline, out, force, given)
             _print_summary(pipeline, files)
             failed |= _print_problems(_problems_of(pipeline), imported.document.name, pipeline.place_of)
             _print_missing(pipeline)
-    if not names:
-        print_line((f"{file}: contains no pipeline", "yellow"))
     return 1 if failed or not names else 0
 
 

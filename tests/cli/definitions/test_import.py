@@ -151,6 +151,15 @@ def test_files_that_are_there_are_replaced_on_demand_only(tmp_path: Path, here: 
         pytest.param(["."], "contains no *.template.json", id="a folder of something else"),
         pytest.param(["broken.yaml"], "broken.yaml, line 2, column 1: not YAML", id="broken"),
         pytest.param(["t.yaml", "--parameter", "Repo"], "--parameter takes NAME=VALUE", id="no value"),
+        pytest.param(
+            ["parameters.yaml"],
+            "parameters.yaml: this is a CloudFormation template without Resources",
+            id="no resources",
+        ),
+        pytest.param(["build.yaml"], "build.yaml: this is a buildspec", id="a buildspec"),
+        pytest.param(
+            ["other.yaml"], "neither a pipeline nor a template: it has the keys services", id="something else"
+        ),
     ],
 )
 def test_import_says_what_it_cannot_read(
@@ -158,11 +167,29 @@ def test_import_says_what_it_cannot_read(
 ) -> None:
     (tmp_path / "broken.yaml").write_text("a: [b, c")
     (tmp_path / "t.yaml").write_text(TEMPLATE)
-    done = here("import", *arguments)
+    (tmp_path / "parameters.yaml").write_text("Parameters: {A: {Type: String}}")
+    (tmp_path / "build.yaml").write_text("{version: 0.2, phases: {build: {commands: [make]}}}")
+    (tmp_path / "other.yaml").write_text("services: {a: {image: b}}")
+    done = here("import", *arguments, "--out", "out")
 
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_template_without_a_pipeline_says_what_it_is_and_nothing_is_written(
+    tmp_path: Path, here: Here
+) -> None:
+    (tmp_path / "t.yaml").write_text("Resources: {Store: {Type: AWS::S3::Bucket}, Odd: {Properties: {}}}")
+    sentence = "t.yaml: this is a CloudFormation template without AWS::CodePipeline::Pipeline: it has AWS::S3::Bucket"
+
+    done = here("import", "t.yaml", "--out", "out")
+    assert (done.returncode, (tmp_path / "out").exists()) == (1, False)
+    assert f"{sentence}; nothing is written" in done.stdout
+    assert "Resources.Odd: Template format error: [/Resources/Odd] has no Type" in done.stdout
+
+    assert sentence in here("validate", "t.yaml").stdout
 
 
 def test_import_shows_what_aws_would_refuse_with_its_line(tmp_path: Path, here: Here) -> None:
