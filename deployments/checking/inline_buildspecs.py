@@ -36,7 +36,7 @@ def problems_of_used(wire: Mapping[str, Any], resources_file: Path, blocks: Bloc
     """
     found = list(problems_of_blocks(wire, blocks))
     if resources_file.is_file():
-        beside, _ = problems_beside(wire, resources_file, _names_with_block(wire, blocks))
+        beside, _ = problems_beside(wire, resources_file, names_with_block(wire, blocks))
         found += [
             replace(problem, path=f"{resources_file}:{problem.line}: {problem.path}") for problem in beside
         ]
@@ -45,7 +45,7 @@ def problems_of_used(wire: Mapping[str, Any], resources_file: Path, blocks: Bloc
 
 def problems_of_blocks(wire: Mapping[str, Any], blocks: Blocks) -> Iterator[Problem]:
     """The problems of the buildspecs in the blocks of a pipeline's projects."""
-    for block in dict.fromkeys(_names_with_block(wire, blocks).values()):
+    for block in dict.fromkeys(names_with_block(wire, blocks).values()):
         text = blocks[PROJECT][block].get("buildspec")
         yield from _problems_of_text(text, f"block {PROJECT}/{block}: buildspec")
 
@@ -140,7 +140,7 @@ def _place(document: Document, path: str, text: Any, inner: Place) -> Place:
     return key
 
 
-def _names_with_block(wire: Mapping[str, Any], blocks: Blocks) -> dict[str, str]:
+def names_with_block(wire: Mapping[str, Any], blocks: Blocks) -> dict[str, str]:
     """The block of each project that a pipeline uses, for those that have one."""
     existing = blocks.get(PROJECT, {})
     found = {}

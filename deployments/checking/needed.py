@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect_codepipeline.deployments.checking.projects import projects_in_use
+from prefect_codepipeline.deployments.checking.projects import project_name, projects_in_use
 from prefect_codepipeline.deployments.files.resources import Beside
 from prefect_codepipeline.model.problem import Problem
 
@@ -22,16 +22,48 @@ class NeededValue:
     paths: tuple[str, ...]
 
 
-def needed_values(wire: Mapping[str, Any], beside: Beside) -> list[NeededValue]:
+def needed_values(
+    wire: Mapping[str, Any], beside: Beside, without: Collection[str] = ()
+) -> list[NeededValue]:
     """The unknown values that actions of a pipeline need.
 
     A value that the user has written into the file since the import is not unknown any more. Of the resources, only
     the buildspecs of the pipeline's projects need their values: all others are created without them.
+
+    Args:
+        wire: the definition.
+        beside: its resources file.
+        without: the names of projects that have a block already, which is not changed.
     """
-    texts = dict(_texts(wire, ""))
+    return _unknown_in(
+        dict(_texts(wire, "")) | _of_projects(wire, beside, without, "Source.BuildSpec"), beside
+    )
+
+
+def values_of_variables(
+    wire: Mapping[str, Any], beside: Beside, without: Collection[str] = ()
+) -> list[NeededValue]:
+    """The unknown values in the environment variables of a pipeline's projects, which the builds do not get.
+
+    The arguments are those of `needed_values`.
+    """
+    return _unknown_in(_of_projects(wire, beside, without, "Environment.EnvironmentVariables"), beside)
+
+
+def _of_projects(
+    wire: Mapping[str, Any], beside: Beside, without: Collection[str], key: str
+) -> dict[str, str]:
+    """The texts at a key of each project that a pipeline uses, by their paths."""
+    outer, inner = key.split(".")
+    texts: dict[str, str] = {}
     for logical_id, resource in projects_in_use(wire, beside.resources).items():
-        source = _object(_object(resource.get("Properties")).get("Source"))
-        texts |= dict(_texts(source.get("BuildSpec"), f"resources.{logical_id}.Source.BuildSpec"))
+        if project_name(resource) not in without:
+            part = _object(_object(resource.get("Properties")).get(outer)).get(inner)
+            texts |= dict(_texts(part, f"resources.{logical_id}.{key}"))
+    return texts
+
+
+def _unknown_in(texts: Mapping[str, str], beside: Beside) -> list[NeededValue]:
     found = []
     for name, missing in beside.missing.items():
         written = "{{" + name + "}}" if name.startswith("resolve:") else "${" + name + "}"

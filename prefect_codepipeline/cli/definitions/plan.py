@@ -45,8 +45,12 @@ def plan(
     """
     from prefect_codepipeline.deployments.checking import plan as planning
     from prefect_codepipeline.deployments.checking.files import check_wire
-    from prefect_codepipeline.deployments.checking.inline_buildspecs import problems_of_used
-    from prefect_codepipeline.deployments.checking.needed import needed_values
+    from prefect_codepipeline.deployments.checking.inline_buildspecs import names_with_block, problems_of_used
+    from prefect_codepipeline.deployments.checking.needed import (
+        import_command,
+        needed_values,
+        values_of_variables,
+    )
     from prefect_codepipeline.deployments.checking.readiness import lacks_of
     from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
     from prefect_codepipeline.deployments.files.resources import beside_path, read_beside
@@ -60,8 +64,9 @@ def plan(
     _check_names(given, declaration)
     where, store = _where(file, declaration)
     beside = read_beside(file)
-    needed = needed_values(written.wire, beside)
     blocks = _blocks()
+    present = names_with_block(written.wire, blocks or {})
+    needed = needed_values(written.wire, beside, present)
     planned = planning.plan(declaration, given, where, beside, blocks, store, needed)
     waiting = {path for value in needed for path in value.paths}
     problems = [problem for problem in check_wire(written.wire) if problem.path not in waiting]
@@ -72,7 +77,11 @@ def plan(
         found = {"problems": [vars(problem) for problem in problems], "lacks": [vars(lack) for lack in lacks]}
         print_json({**asdict(planned), **found})
     else:
-        for line in (*_lines(planned, errors), _last_line(lacks, is_checked=blocks is not None)):
+        lacking = [value.name for value in values_of_variables(written.wire, beside, present)]
+        notes = ["blocks are not checked without a Prefect server"] if blocks is None else []
+        if lacking:
+            notes.append(f"builds lack variables: {import_command(file, beside, lacking)}")
+        for line in (*_lines(planned, errors), _last_line(lacks, notes)):
             print_line(*line)
     return 1 if lacks else 0
 
@@ -112,10 +121,10 @@ def _blocks() -> Blocks | None:
         return None
 
 
-def _last_line(lacks: list[Lack], is_checked: bool) -> Line:
+def _last_line(lacks: list[Lack], notes: list[str]) -> Line:
     if lacks:
         return ((f"missing: {'; '.join(map(str, lacks))}", "red"),)
-    return (("ready" if is_checked else "ready; blocks are not checked without a Prefect server", "green"),)
+    return (("; ".join(["ready", *notes]), "green"),)
 
 
 def _lines(planned: Plan, errors: list[Problem]) -> Iterator[Line]:

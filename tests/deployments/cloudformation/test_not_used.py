@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.deployments.checking.needed import needed_values
+from prefect_codepipeline.deployments.checking.needed import NeededValue, needed_values, values_of_variables
 from prefect_codepipeline.deployments.checking.runnable import check_runnable
 from prefect_codepipeline.deployments.cloudformation.not_used import with_originals
 from prefect_codepipeline.deployments.cloudformation.pipelines import ImportedPipeline, import_document
+from prefect_codepipeline.deployments.files.resources import Beside, MissingValue
 from prefect_codepipeline.documents.reading import parse_document
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.definition.placeholders import name_in_placeholder, placeholder
@@ -158,3 +159,21 @@ def test_a_buildspec_of_a_used_project_needs_its_values() -> None:
     assert "Bucket" not in [value.name for value in needed_values(pipeline.wire, beside)]
     action["configuration"] = {"ProjectName": "site"}
     assert "Bucket" in [value.name for value in needed_values(pipeline.wire, beside)]
+    # A block that exists is not changed, so the template's buildspec is not used.
+    assert "Bucket" not in [value.name for value in needed_values(pipeline.wire, beside, {"site"})]
+
+
+def test_an_unknown_environment_variable_is_told_and_not_needed() -> None:
+    variables = [{"Name": "STORE", "Value": "s3://${Store}"}, {"Name": "MODE", "Value": "fast"}]
+    project = {
+        "Type": "AWS::CodeBuild::Project",
+        "Properties": {"Name": "site", "Environment": {"EnvironmentVariables": variables}},
+    }
+    place = "resources.Site.Environment.EnvironmentVariables[0].Value"
+    wire = {"stages": [{"actions": [{"configuration": {"ProjectName": "site"}}]}]}
+    beside = Beside({}, {"Store": MissingValue("a bucket", (place,))}, {"Site": project})
+
+    assert needed_values(wire, beside) == []
+    assert values_of_variables(wire, beside) == [NeededValue("Store", "a bucket", (place,))]
+    assert values_of_variables({"stages": []}, beside) == []
+    assert values_of_variables(wire, beside, {"site"}) == []
