@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
     from prefect_codepipeline.deployments.checking.runnable import Runnable
     from prefect_codepipeline.deployments.create import Deployed
+    from prefect_codepipeline.deployments.files.resources import Beside
 
 
 def deploy(
@@ -60,10 +61,11 @@ def deploy(
     declarations = [runnable.declaration for runnable in checked]
     settings = [read_settings_beside(*each) for each in zip(files, declarations, strict=True)]
     beside = [read_beside(file) for file in files]
-    _print_warnings(files, checked)
+    for file, runnable, own_beside in zip(files, checked, beside, strict=True):
+        for sentence in _warnings(file, runnable, own_beside):
+            console.print(Text(f"{file}: warning: {sentence}", "yellow"))
     given = Place(pool, queue, job_variables(job_variable))
     connect()
-    from prefect_codepipeline.actions.git.places import triggers_without_webhook
     from prefect_codepipeline.deployments.resource_blocks import make_blocks
     from prefect_codepipeline.deployments.resource_schedules import add_declared
     from prefect_codepipeline.deployments.resource_transitions import disable_declared
@@ -75,8 +77,7 @@ def deploy(
         deployed = _deploy(runnable, own_settings, given)
         more = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
         _print_result(deployed, [*created, *more])
-        for sentence in triggers_without_webhook(runnable.declaration):
-            console.print(Text(f"  warning: {sentence}", "yellow"))
+        _print_later_warnings(runnable)
         _print_disabled(disable_declared(deployed, own_beside.properties, who()))
         execution_id = _start(deployed, variable) if start else None
         if execution_id is None:
@@ -87,10 +88,24 @@ def deploy(
     return 0
 
 
-def _print_warnings(files: Sequence[Path], checked: Sequence[Runnable]) -> None:
-    for file, runnable in zip(files, checked, strict=True):
-        for problem in runnable.warnings:
-            console.print(Text(f"{file}: warning: {problem}", "yellow"))
+def _warnings(file: Path, runnable: Runnable, beside: Beside) -> Iterator[str]:
+    """What will fail or surprise when the pipeline runs."""
+    from prefect_codepipeline.deployments.checking.needed import import_command, needed_values
+
+    yield from map(str, runnable.warnings)
+    for value in needed_values(runnable.declaration.to_wire(), beside):
+        command = import_command(file, beside, [value.name])
+        yield f"{value.paths[0]} needs the value of {value.name}: {command}"
+
+
+def _print_later_warnings(runnable: Runnable) -> None:
+    """Print the warnings that need the server's blocks."""
+    from prefect_codepipeline.actions.git.places import triggers_without_webhook
+    from prefect_codepipeline.deployments.resource_blocks import problems_of_project_blocks
+
+    declaration = runnable.declaration
+    for sentence in (*triggers_without_webhook(declaration), *problems_of_project_blocks(declaration)):
+        console.print(Text(f"  warning: {sentence}", "yellow"))
 
 
 def _deploy(runnable: Runnable, settings: PipelineSettings | None, given: Place) -> Deployed:
