@@ -29,7 +29,7 @@ from prefect_codepipeline.model.record.facts import ApprovalDecided, ApprovalRef
 from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 from prefect_codepipeline.model.views.page import plain, revision_text
 from prefect_codepipeline.prefect_api.suspension import Form, Wake, answers, suspend
-from prefect_codepipeline.tasks.approval import conclude_approval
+from prefect_codepipeline.tasks.approval import conclude_approval, run_as_one
 
 POLL_SECONDS = 0.5
 # Prefect's Resume button accepts an answer and does not report the user.
@@ -65,7 +65,7 @@ def wait_for_approval(execution: Execution, stage_name: str, action_name: str) -
         if not known.decision:
             known = _read_decision(execution, stage_name, action_name)
         if known.decision or execution.look_for_stop():
-            _conclude(stage_name, action_name)
+            run_as_one(conclude_approval, execution, stage_name, action_name)
         elif execution.can_suspend:
             _suspend(execution, stage_name, known)
         else:
@@ -77,13 +77,7 @@ def abandon_approvals(execution: Execution, stage_name: str) -> None:
     """End the open approvals of an execution that is being stopped."""
     for action in execution.state.stage(stage_name).actions:
         if action.request and not action.finished:
-            _conclude(stage_name, action.name)
-
-
-def _conclude(stage_name: str, action_name: str) -> None:
-    conclude_approval.with_options(name=action_name, task_run_name=action_name)(
-        stage_name, action_name, return_state=True
-    )
+            run_as_one(conclude_approval, execution, stage_name, action.name)
 
 
 def _read_decision(execution: Execution, stage_name: str, action_name: str) -> ActionState:

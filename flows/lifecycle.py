@@ -1,5 +1,6 @@
 """The process that runs an execution: take it over, pass the gates of its stages, record how it ended."""
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ from prefect_codepipeline.model.record.state import StageState
 from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.leases import holding_lease
-from prefect_codepipeline.prefect_api.runs import ended_state
+from prefect_codepipeline.prefect_api.runs import ended_state, log_returned_ends_once
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 
 # How long an execution waits at a gate in its process. After that it is suspended, and needs no process.
@@ -55,6 +56,7 @@ IN_PROCESS_WAIT_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_WAIT_SECOND
 @contextmanager
 def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> Iterator[Execution]:
     """Make this process the one that runs the execution, and repair what an earlier process left unfinished."""
+    log_returned_ends_once()
     context = FlowRunContext.get()
     assert context, "only the pipeline flow takes an execution over"
     assert context.flow_run, "a flow run context has a flow run"
@@ -194,6 +196,8 @@ def finish_execution(execution: Execution) -> State[Any]:
     # An execution that succeeded has left each of its stages.
     if execution.declaration.execution_mode != "PARALLEL" and final.status != "Succeeded":
         gate.leave_all(execution.declaration.name, execution.id)
+    level = {"Succeeded": logging.INFO, "Failed": logging.ERROR}.get(final.status, logging.WARNING)
+    get_run_logger().log(level, "Execution %s: %s", final.status, final.summary)
     return ended_state(final.status, final.summary)
 
 

@@ -30,10 +30,10 @@ from prefect_codepipeline.flows.lifecycle import (
     leave_stage,
     taking_over,
 )
-from prefect_codepipeline.flows.stage import outcome_of, run_segment_flow
+from prefect_codepipeline.flows.stage import outcome_of, run_segment_flow, show_as_failed
 from prefect_codepipeline.model.definition.plan import Segment, cut_into_segments
 from prefect_codepipeline.model.record.facts import StageExecutionStatus
-from prefect_codepipeline.tasks.approval import request_approval
+from prefect_codepipeline.tasks.approval import request_approval, run_as_one
 
 
 @flow(name="pipeline", persist_result=False)
@@ -94,7 +94,10 @@ def do_work(execution: Execution, stage_name: str) -> tuple[StageExecutionStatus
         status, summary = run_segment(execution, stage_name, segment)
         if status != "Succeeded":
             return status, summary
-    return check_condition(execution, stage_name, "onSuccess")
+    status, summary = check_condition(execution, stage_name, "onSuccess")
+    if status == "Failed":
+        show_as_failed(execution, stage_name, summary)
+    return status, summary
 
 
 def run_segment(execution: Execution, stage_name: str, segment: Segment) -> tuple[StageExecutionStatus, str]:
@@ -114,9 +117,7 @@ def run_segment(execution: Execution, stage_name: str, segment: Segment) -> tupl
             return outcome_of(execution, stage_name, members)
         for approval in segment.approvals:
             if not stage.action(approval.name).request:
-                request_approval.with_options(name=approval.name, task_run_name=f"{approval.name}: request")(
-                    stage_name, approval.name, return_state=True
-                )
+                run_as_one(request_approval, execution, stage_name, approval.name)
         if not all(stage.action(action.name).status == "Succeeded" for action in chain(*segment.groups)):
             run_segment_flow(execution, stage, segment)
         for approval in segment.approvals:

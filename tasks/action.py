@@ -31,7 +31,7 @@ from prefect_codepipeline.engine.executions.attempt import (
     displayed_configuration,
     failure,
     fetch_input,
-    reason_of,
+    log_end,
     task_state_of,
     worker_died,
 )
@@ -78,7 +78,7 @@ def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionF
     except ActionFailed as error:
         outcome = failure(error)
     finished = ActionFinished(**identity, at=utc_now(), **outcome)
-    _log_end(finished)
+    log_end(get_run_logger(), finished)
     return finished
 
 
@@ -211,15 +211,6 @@ def _success(result: ActionResult, artifacts: list[StoredArtifact]) -> dict[str,
         "output_artifacts": artifacts,
         "source_revision": result.source_revision,
     }
-
-
-def _log_end(finished: ActionFinished) -> None:
-    reason = reason_of(finished)
-    why = f": {reason}" if reason else ""
-    level = "info" if finished.status == "Succeeded" else "error"
-    getattr(get_run_logger(), level)(
-        "Action %r of stage %r %s%s", finished.action, finished.stage, finished.status, why
-    )
 
 
 def make_context(

@@ -47,6 +47,7 @@ BESIDE_ROOMS = {
     "deployments/collection.py": "loaded by Prefect through its entry point",
     "deployments/create.py": "a verb over all rooms",
     "deployments/delete.py": "a verb over all rooms",
+    "deployments/setup.py": "a verb over all rooms",
     "deployments/resource_blocks.py": "a verb over all rooms",
     "deployments/resource_schedules.py": "a verb over all rooms",
     "deployments/resource_transitions.py": "a verb over all rooms",

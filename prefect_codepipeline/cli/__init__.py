@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import warnings
 
 from cyclopts import App
 
@@ -85,6 +87,10 @@ _VERBS = {
         "down": (
             "setup.up:down",
             "Stop what `codepipeline up` started.\n\nExecutions that wait for an approval continue after the next `up`.",
+        ),
+        "setup": (
+            "setup.server:setup",
+            "Create what pipelines need on a Prefect server of your own.\n\nMay be repeated.",
         ),
         "gateway": ("setup.gateway:gateway", "Serve approval links, Slack buttons and webhooks."),
     },
@@ -183,6 +189,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     A user's mistake ends in one message. Any other error is reported as a bug of this program.
     """
+    _keep_prefects_notices_out()
     try:
         code = app(arguments, result_action="return_value")
     except CodePipelineError as error:
@@ -205,3 +212,12 @@ def main(arguments: list[str] | None = None) -> None:
         )
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _keep_prefects_notices_out() -> None:
+    """Of what Prefect prints while it is imported: that it collects usage data, and that it could not create its folder."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    if home := os.environ.get("PREFECT_HOME"):
+        with contextlib.suppress(OSError):  # Prefect does not create the folders above it
+            os.makedirs(home, mode=0o700, exist_ok=True)
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import getpass
+import json
 import logging
 import os
 import socket
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -71,6 +73,17 @@ def pairs(arguments: Sequence[str], option: str) -> dict[str, str]:
         if key in found:
             raise CodePipelineError(f"{option} {key} is given twice")
         found[key] = value
+    return found
+
+
+def job_variables(arguments: Sequence[str]) -> dict[str, Any]:
+    """`["K=V", ...]` as Prefect's job variables: a value that is JSON is read as JSON."""
+    found: dict[str, Any] = {}
+    for key, text in pairs(arguments, "--job-variable").items():
+        try:
+            found[key] = json.loads(text)
+        except ValueError:
+            found[key] = text
     return found
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
-from prefect.exceptions import MissingContextError
+from prefect.exceptions import CancelledRun, FailedRun, MissingContextError
 from prefect.states import Cancelled, Completed, Failed
 
 AnyLogger = logging.Logger | logging.LoggerAdapter[Any]
@@ -22,6 +22,28 @@ def run_logger(otherwise: AnyLogger) -> AnyLogger:
         return get_run_logger()
     except MissingContextError:
         return otherwise
+
+
+class _NoReturnedEnds(logging.Filter):
+    """Leaves out what Prefect's engine logs about a run that returned a state that is no success.
+
+    It raises the state of a flow run as an exception, and logs that of a task run with an exception that is none.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.exc_info:
+            return True
+        kind = record.exc_info[0]
+        return kind is not None and not issubclass(kind, FailedRun | CancelledRun)
+
+
+_no_returned_ends = _NoReturnedEnds()
+
+
+def log_returned_ends_once() -> None:
+    """Leave to the execution's own sentences why it ended without success; Prefect's engine adds tracebacks of itself."""
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
+        logging.getLogger(name).addFilter(_no_returned_ends)
 
 
 def ids_of_task_run() -> dict[str, UUID | None]:

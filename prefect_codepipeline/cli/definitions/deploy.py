@@ -11,16 +11,21 @@ from rich.text import Text
 
 from prefect_codepipeline.cli.output import print_json
 from prefect_codepipeline.cli.parameters import AsJson, PipelineName
-from prefect_codepipeline.cli.session import connect, console, pairs, who
+from prefect_codepipeline.cli.session import connect, console, job_variables, pairs, who
 from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.prefect_api.deployments import Place
 
 if TYPE_CHECKING:
+    from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+    from prefect_codepipeline.deployments.checking.runnable import Runnable
     from prefect_codepipeline.deployments.create import Deployed
 
 
 def deploy(
     *files: Path,
-    pool: str = "codepipeline",
+    pool: str | None = None,
+    queue: str | None = None,
+    job_variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
     start: bool = False,
     variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
 ) -> int:
@@ -31,7 +36,11 @@ def deploy(
     files:
         Definitions in JSON or YAML. NAME.settings.yaml and NAME.resources.yaml beside them are deployed too.
     pool:
-        The Prefect work pool whose workers run the executions.
+        The work pool whose workers run the executions; by default as in the settings, else as it is, else `codepipeline`.
+    queue:
+        The work queue of that pool; by default as in the settings, else as it is.
+    job_variable:
+        KEY=VALUE of a job variable; VALUE may be JSON, and null removes it. May be repeated; the others stay.
     start:
         Start an execution of each pipeline.
     variable:
@@ -48,35 +57,49 @@ def deploy(
     settings = [read_settings_beside(*each) for each in zip(files, declarations, strict=True)]
     beside = [read_beside(file) for file in files]
     for file, runnable in zip(files, checked, strict=True):
-        for problem in runnable.warnings:
-            console.print(Text(f"{file}: warning: {problem}", "yellow"))
+        _print_warnings(file, runnable)
+    given = Place(pool, queue, job_variables(job_variable))
     connect()
     from prefect_codepipeline.actions.git.places import triggers_without_webhook
-    from prefect_codepipeline.deployments.create import deploy_pipeline
-    from prefect_codepipeline.deployments.files.settings import save_settings
     from prefect_codepipeline.deployments.resource_blocks import make_blocks
     from prefect_codepipeline.deployments.resource_schedules import add_declared
     from prefect_codepipeline.deployments.resource_transitions import disable_declared
     from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
 
     for runnable, own_settings, own_beside in zip(checked, settings, beside, strict=True):
-        if own_settings:
-            save_settings(runnable.declaration.name, own_settings)
         created = make_blocks(own_beside.resources)
-        deployed = deploy_pipeline(runnable, pool, who())
+        deployed = _deploy(runnable, own_settings, given)
         more = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
         _print_result(deployed, [*created, *more])
         for sentence in triggers_without_webhook(runnable.declaration):
             console.print(Text(f"  warning: {sentence}", "yellow"))
         for stage in disable_declared(deployed, own_beside.properties, who()):
-            console.print(
-                Text(f"  the inbound transition of stage {stage} is disabled, as declared in the template")
-            )
+            sentence = f"the inbound transition of stage {stage} is disabled, as declared in the template"
+            console.print(Text(f"  {sentence}"))
         if start:
             _start(deployed, variable)
         else:
             console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
     return 0
+
+
+def _print_warnings(file: Path, runnable: Runnable) -> None:
+    for problem in runnable.warnings:
+        console.print(Text(f"{file}: warning: {problem}", "yellow"))
+
+
+def _deploy(runnable: Runnable, settings: PipelineSettings | None, given: Place) -> Deployed:
+    """Save the settings and deploy. Options take precedence over settings, and those over what is there."""
+    from prefect_codepipeline.deployments.create import deploy_pipeline
+    from prefect_codepipeline.deployments.files.settings import save_settings
+
+    place = given
+    if settings:
+        save_settings(runnable.declaration.name, settings)
+        place = given.or_else(Place(settings.work_pool, settings.work_queue, settings.job_variables))
+    return deploy_pipeline(
+        runnable, place.work_pool, who(), work_queue=place.work_queue, job_variables=place.job_variables
+    )
 
 
 def _start(deployed: Deployed, variable: list[str]) -> None:
@@ -88,9 +111,10 @@ def _start(deployed: Deployed, variable: list[str]) -> None:
 
 def _print_result(deployed: Deployed, created: list[str]) -> None:
     """Print what a deploy changed, and the blocks that it created."""
-    what = "created" if deployed.created else "updated" if deployed.changes else "unchanged"
+    is_updated = deployed.changes or deployed.moved
+    what = "created" if deployed.created else "updated" if is_updated else "unchanged"
     console.print(Text(f"{deployed.name}: {what}, version {deployed.version}"))
-    for change in deployed.changes if not deployed.created else []:
+    for change in [*deployed.changes, *deployed.moved] if not deployed.created else []:
         console.print(Text(f"  {change}"))
     for sentence in created:
         console.print(Text(f"  {sentence}"))

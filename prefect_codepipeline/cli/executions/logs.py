@@ -12,6 +12,8 @@ from prefect_codepipeline.cli.session import connect, console
 from prefect_codepipeline.errors import ActionNotFoundException
 
 _PAGE = 200
+# Prefect's engine repeats the end of each run, after the sentence that says why.
+_PREFECTS_OWN = "Finished in state "
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED")
 
 
@@ -50,7 +52,8 @@ def _print_from(execution_id: str, action: str | None, offset: int) -> int:
     printed = 0
     while page := log_page(execution_id, action, offset + printed, _PAGE):
         for line in page:
-            console.print(_line(line))
+            if not line["message"].startswith(_PREFECTS_OWN):
+                console.print(_line(line))
         printed += len(page)
         if len(page) < _PAGE:
             break

@@ -59,14 +59,18 @@ def status(
     return 0
 
 
-def executions(name: PipelineName, *, limit: int = 20, json: AsJson = False) -> int:
+def executions(name: PipelineName, *, limit: int = 20, page: int = 1, json: AsJson = False) -> int:
     """List the executions of a pipeline, latest first.
 
     Parameters
     ----------
     limit:
         Maximum number of executions, up to 200.
+    page:
+        2 for the executions after the first `limit`, and so on.
     """
+    limit = min(max(limit, 1), 200)
+    before = limit * (max(page, 1) - 1)
     connect()
     from rich.table import Table
 
@@ -74,8 +78,8 @@ def executions(name: PipelineName, *, limit: int = 20, json: AsJson = False) -> 
     from prefect_codepipeline.engine.operations.starting import list_deployments
     from prefect_codepipeline.errors import PipelineNotFoundException
 
-    found = [known_execution(run) for run in find_runs(name, limit=min(max(limit, 1), 200))]
-    if not found and name not in {pipeline["name"] for pipeline in list_deployments()}:
+    found = [known_execution(run) for run in find_runs(name, limit=limit, offset=before)]
+    if not found and not before and name not in {pipeline["name"] for pipeline in list_deployments()}:
         raise PipelineNotFoundException(f"pipeline {name!r} does not exist; see: codepipeline list")
     if json:
         print_json([as_json(execution) for execution in found])
@@ -96,6 +100,9 @@ def executions(name: PipelineName, *, limit: int = 20, json: AsJson = False) -> 
                 f"{pinned.trigger_type} {pinned.trigger_detail}", Text(first),
             )  # fmt: skip
     console.print(table)
+    if len(found) == limit and find_runs(name, limit=1, offset=before + limit):
+        options = f"--limit {limit} " if limit != 20 else ""
+        console.print(Text(f"earlier ones: codepipeline executions {name} {options}--page {page + 1}", "dim"))
     return 0
 
 

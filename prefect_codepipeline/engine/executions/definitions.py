@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -43,6 +44,20 @@ def read_definition_block(definition_id: str | UUID) -> StoredDefinition:
     if found is None:
         raise PipelineNotFoundException(f"the definition {definition_id} was deleted from Prefect")
     return found
+
+
+def pinned_declaration(definition_id: str | UUID) -> PipelineDeclaration:
+    """The declaration with that block id, its secrets masked; read once, because a version never changes.
+
+    Raises:
+        PipelineNotFoundException: it was deleted before it was read.
+    """
+    return _pinned_declaration(str(definition_id))
+
+
+@lru_cache(maxsize=100)
+def _pinned_declaration(definition_id: str) -> PipelineDeclaration:
+    return read_definition_block(definition_id).masked()
 
 
 def find_version(pipeline_name: str, version: int) -> tuple[UUID, StoredDefinition] | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from prefect_codepipeline.engine.executions.definitions import read_definition_block
+from prefect_codepipeline.engine.executions.definitions import pinned_declaration
 from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.errors import (
     ConcurrentPipelineExecutionsLimitExceededException,
@@ -171,7 +171,7 @@ def known_execution(run: dict[str, Any]) -> KnownExecution:
     pinned = next((fact for fact in facts if isinstance(fact, ExecutionPinned)), None)
     if pinned is None:
         return KnownExecution(run, facts, None)
-    declaration = read_definition_block(pinned.definition_id).masked()
+    declaration = pinned_declaration(pinned.definition_id)
     return KnownExecution(run, facts, fold(str(run["id"]), declaration, facts))
 
 
@@ -218,7 +218,7 @@ def log_page(execution_id: str, action_name: str | None, offset: int, limit: int
     if action_name:
         wanted = {
             "flow_run_id": {"any_": flow_run_ids},
-            "name": {"any_": [action_name, f"{action_name}: request"]},
+            "name": {"any_": [action_name]},
         }
         _, tasks = call("POST", "/task_runs/filter", {"task_runs": wanted, "limit": 200})
         logs["task_run_id"] = {"any_": [task["id"] for task in tasks]}

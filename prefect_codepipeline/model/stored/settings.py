@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -37,6 +37,17 @@ class StoredSettings(BlockContent):
         description="Which events are sent to which Slack channel or URL, in addition to those for `slack_channel`.",
     )
 
+    work_pool: str | None = Field(
+        None,
+        description="The Prefect work pool whose workers run the executions; applied by `codepipeline deploy`.",
+    )
+    work_queue: str | None = Field(
+        None, description="The work queue of that pool; applied by `codepipeline deploy`."
+    )
+    job_variables: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Job variables of the deployment, such as `image`; applied by `codepipeline deploy`. null removes one.",
+    )
     approvals: dict[str, ApprovalPolicy] = Field(
         default_factory=dict,
         description="Who may approve, for an action ('Prod/Ok'), a stage ('Prod') or everywhere ('*'). Only the most "
