@@ -19,7 +19,7 @@ from prefect_codepipeline.tasks.action import run_action
 
 # A wait shorter than this is done in the process: a suspension and a resumption cost more.
 IN_PROCESS_SECONDS = 5.0
-# How often a process looks whether a wait is over, and how often an action is called again at most.
+# How often a process looks whether a wait has ended, and how often an action is called again at most.
 LOOK_SECONDS = 1.0
 
 
@@ -85,7 +85,7 @@ def what_is_waited_for(state: ExecutionState) -> str:
 def _to_call(
     execution: Execution, stage_name: str, group: Group, called: dict[str, int]
 ) -> Iterator[ActionState]:
-    """The actions that have not been called yet, and those whose wait is over."""
+    """The actions that have not been called yet, and those whose wait has ended."""
     keys, now = {fact.key for fact in execution.facts}, utc_now()
     for action in _states(execution, stage_name, group):
         if action.waits and not action.finished:

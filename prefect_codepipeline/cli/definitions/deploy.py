@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,35 +50,15 @@ def deploy(
     variable:
         NAME=VALUE of a pipeline variable for the executions that --start starts; may be repeated.
     """
-    from prefect_codepipeline.deployments.checking.files import read_runnable
-    from prefect_codepipeline.deployments.files.resources import read_beside
-    from prefect_codepipeline.deployments.files.settings import read_settings_beside
-
     if not files:
         raise CodePipelineError("deploy takes one or more files")
     console.stderr = json  # the sentences, so that the output is JSON only
-    checked = [read_runnable(file) for file in files]
-    declarations = [runnable.declaration for runnable in checked]
-    settings = [read_settings_beside(*each) for each in zip(files, declarations, strict=True)]
-    beside = [read_beside(file) for file in files]
-    for file, runnable, own_beside in zip(files, checked, beside, strict=True):
-        for sentence in _warnings(file, runnable, own_beside):
-            console.print(Text(f"{file}: warning: {sentence}", "yellow"))
+    read = [_read(file) for file in files]
     given = Place(pool, queue, job_variables(job_variable))
     connect()
-    from prefect_codepipeline.deployments.resource_blocks import make_blocks
-    from prefect_codepipeline.deployments.resource_schedules import add_declared
-    from prefect_codepipeline.deployments.resource_transitions import disable_declared
-    from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
-
     results = []
-    for runnable, own_settings, own_beside in zip(checked, settings, beside, strict=True):
-        created = make_blocks(own_beside.resources)
-        deployed = _deploy(runnable, own_settings, given)
-        more = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
-        _print_result(deployed, [*created, *more])
-        _print_later_warnings(runnable)
-        _print_disabled(disable_declared(deployed, own_beside.properties, who()))
+    for each in read:
+        deployed = _deploy(each, given)
         execution_id = _start(deployed, variable) if start else None
         if execution_id is None:
             console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
@@ -86,6 +66,44 @@ def deploy(
     if json:
         print_json(results)
     return 0
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A definition that can run, and the contents of the files beside it."""
+
+    runnable: Runnable
+    settings: PipelineSettings | None
+    beside: Beside
+
+
+def _read(file: Path) -> _Read:
+    """Read a definition and the files beside it, and print the warnings about them."""
+    from prefect_codepipeline.deployments.checking.files import read_runnable
+    from prefect_codepipeline.deployments.files.resources import read_beside
+    from prefect_codepipeline.deployments.files.settings import read_settings_beside
+
+    runnable = read_runnable(file)
+    read = _Read(runnable, read_settings_beside(file, runnable.declaration), read_beside(file))
+    for sentence in _warnings(file, runnable, read.beside):
+        console.print(Text(f"{file}: warning: {sentence}", "yellow"))
+    return read
+
+
+def _deploy(read: _Read, given: Place) -> Deployed:
+    """Create or update a pipeline and everything beside it, and print what was done."""
+    from prefect_codepipeline.deployments.resource_blocks import make_blocks
+    from prefect_codepipeline.deployments.resource_schedules import add_declared
+    from prefect_codepipeline.deployments.resource_transitions import disable_declared
+    from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
+
+    created = make_blocks(read.beside.resources)
+    deployed = _deploy_definition(read, given)
+    more = make_webhooks(read.beside.resources) + add_declared(deployed.name, read.beside.resources)
+    _print_result(deployed, [*created, *more])
+    _print_later_warnings(read.runnable)
+    _print_disabled(disable_declared(deployed, read.beside.properties, who()))
+    return deployed
 
 
 def _warnings(file: Path, runnable: Runnable, beside: Beside) -> Iterator[str]:
@@ -108,17 +126,17 @@ def _print_later_warnings(runnable: Runnable) -> None:
         console.print(Text(f"  warning: {sentence}", "yellow"))
 
 
-def _deploy(runnable: Runnable, settings: PipelineSettings | None, given: Place) -> Deployed:
+def _deploy_definition(read: _Read, given: Place) -> Deployed:
     """Save the settings and deploy. Options take precedence over settings, and those over what is there."""
     from prefect_codepipeline.deployments.create import deploy_pipeline
     from prefect_codepipeline.deployments.files.settings import save_settings
 
-    place = given
+    place, settings = given, read.settings
     if settings:
-        save_settings(runnable.declaration.name, settings)
+        save_settings(read.runnable.declaration.name, settings)
         place = given.or_else(Place(settings.work_pool, settings.work_queue, settings.job_variables))
     return deploy_pipeline(
-        runnable, place.work_pool, who(), work_queue=place.work_queue, job_variables=place.job_variables
+        read.runnable, place.work_pool, who(), work_queue=place.work_queue, job_variables=place.job_variables
     )
 
 

@@ -49,5 +49,5 @@ class ActionWaits(Fact):
         return f"action-{slug(self.stage, self.action)}-{self.attempt}-waits-{self.number}"
 
     def is_due(self, now: datetime, keys: Collection[str]) -> bool:
-        """Whether the wait is over, at a time and with the facts that have these keys."""
+        """Whether the wait has ended, at a time and with the facts that have these keys."""
         return bool((self.until and now >= self.until) or (self.fact and self.fact in keys))
