@@ -276,7 +276,7 @@ def _repair_after_earlier_process(execution: Execution, known: list[AnyFact], ru
     """
     for _, action in execution.state.actions:
         provider = providers().get(action.action.action_type_id)
-        if action.status == "InProgress" and not (provider and provider.restartable):
+        if action.status == "InProgress" and not (provider and provider.restartable) and not action.waits:
             assert action.started, "what is in progress was started"
             execution.write(action.started.finished(utc_now(), **failure(worker_died())))
     if _is_retried_in_prefect(known, run_count):

@@ -1,21 +1,18 @@
 """The tasks of a manual approval: request it, and end its action after the decision."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-from prefect import Task, get_run_logger, task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, StateType, TaskRun
-from prefect.context import TaskRunContext
-from prefect.states import Cancelled, Completed, Failed, Pending
-from prefect.task_engine import run_task_sync
+from prefect.client.schemas.objects import State, StateType
+from prefect.states import Cancelled, Completed, Failed
 
 from prefect_codepipeline.actions.registry import get_provider
 from prefect_codepipeline.engine.executions.attempt import configuration_of, failure, log_end
-from prefect_codepipeline.engine.executions.process import Execution, current_execution
+from prefect_codepipeline.engine.executions.process import current_execution
 from prefect_codepipeline.engine.executions.record import utc_now
-from prefect_codepipeline.engine.executions.task_runs import APPROVAL_KEY, approval_task_run_id
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.definition.timeouts import timeout_in_minutes
@@ -27,27 +24,8 @@ from prefect_codepipeline.model.record.facts import (
     ApprovalRequested,
 )
 from prefect_codepipeline.model.records import ErrorDetails
+from prefect_codepipeline.prefect_api.runs import count_from
 from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
-
-
-def run_as_one(
-    step: Task[[str, str], State[Any]], execution: Execution, stage_name: str, action_name: str
-) -> None:
-    """Run `request_approval` or `conclude_approval` as the one task run of the approval, which waits in between."""
-    stage = execution.state.stage(stage_name)
-    run_id = approval_task_run_id(execution.id, stage, action_name)
-    task_run = TaskRun(
-        id=run_id,
-        flow_run_id=UUID(execution.id),
-        task_key=APPROVAL_KEY,
-        dynamic_key=str(run_id),
-        name=action_name,
-        state=Pending(),
-    )
-    parameters = {"stage_name": stage_name, "action_name": action_name}
-    run_task_sync(
-        step.with_options(name=action_name), task_run=task_run, parameters=parameters, return_type="state"
-    )
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -96,7 +74,7 @@ def conclude_approval(stage_name: str, action_name: str) -> State[Any]:
     execution = current_execution()
     known = execution.state.stage(stage_name).action(action_name)
     assert known.started, "an approval is concluded after it was requested"
-    _count_from(known.started.at)
+    count_from(known.started.at)
     if known.decision is None:
         stop = execution.state.stop
         assert stop, "an approval is concluded after it was decided, or because the execution is stopped"
@@ -155,10 +133,3 @@ def _finished(started: ActionStarted, decision: ApprovalDecided) -> ActionFinish
 def _waiting(request: ApprovalRequested) -> State[Any]:
     message = f"open until {request.expires_at:%Y-%m-%d %H:%M} UTC"
     return State(type=StateType.PAUSED, name="AwaitingApproval", message=message)
-
-
-def _count_from(requested_at: datetime) -> None:
-    """Have the task run begin with the request: Prefect's engine takes each of the two steps for the start."""
-    context = TaskRunContext.get()
-    if context:
-        context.task_run.start_time = requested_at  # type: ignore[assignment]  # as Prefect's own models have it

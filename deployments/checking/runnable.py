@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from prefect_codepipeline.actions.catalog import built_in_action_types, has_plugins
+from prefect_codepipeline.deployments.checking.inline_buildspecs import problems_of_override
 from prefect_codepipeline.deployments.checking.requirements import Provided
 from prefect_codepipeline.deployments.checking.runnable_rules import check_rule
 from prefect_codepipeline.model.definition.action_types import find_action_type
@@ -67,7 +68,6 @@ def check_rules(declaration: PipelineDeclaration, *, region: str | None = None) 
 
 def _check_supported(declaration: PipelineDeclaration) -> Iterator[Problem]:
     """Features that AWS has but this version does not support, and the requirements of providers."""
-    yield from _not_available(declaration)
     for stage_index, stage in enumerate(declaration.stages):
         for action_index, action in enumerate(stage.actions):
             yield from _check_action(action, f"stages[{stage_index}].actions[{action_index}]")
@@ -82,15 +82,12 @@ def _check_conditions(stage: StageDeclaration, path: str) -> Iterator[Problem]:
             yield from check_rule(rule, f"{path}.{kind}.conditions[0].rules[{index}]")
 
 
-def _not_available(declaration: PipelineDeclaration) -> Iterator[Problem]:
-    if declaration.artifact_stores and len(declaration.artifact_stores) > 1:
-        yield Problem("artifactStores", f"more than one region {_LATER}", rule="not-available")
-
-
 def _check_action(action: ActionDeclaration, path: str) -> Iterator[Problem]:
     kind = action.action_type_id
     if kind not in built_in_action_types():
         yield from _check_plugin(action, path)
+    if kind.provider == "CodeBuild" and kind.owner == "AWS":
+        yield from problems_of_override(action.configuration, path)
 
 
 def _check_plugin(action: ActionDeclaration, path: str) -> Iterator[Problem]:

@@ -89,11 +89,11 @@ _VERBS = {
             "setup.up:down",
             "Stop what `codepipeline up` started.\n\nExecutions that wait for an approval continue after the next `up`.",
         ),
-        "completion": ("setup.completion:completion", "Print a completion script for a shell."),
         "setup": (
             "setup.server:setup",
             "Create what pipelines need on a Prefect server of your own.\n\nMay be repeated.",
         ),
+        "completion": ("setup.completion:completion", "Print a completion script for a shell."),
         "gateway": ("setup.gateway:gateway", "Serve approval links, Slack buttons and webhooks."),
     },
 }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,23 +50,15 @@ def deploy(
     variable:
         NAME=VALUE of a pipeline variable for the executions that --start starts; may be repeated.
     """
-    from prefect_codepipeline.deployments.checking.files import read_runnable
-    from prefect_codepipeline.deployments.files.resources import read_beside
-    from prefect_codepipeline.deployments.files.settings import read_settings_beside
-
     if not files:
         raise CodePipelineError("deploy takes one or more files")
     console.stderr = json  # the sentences, so that the output is JSON only
-    checked = [read_runnable(file) for file in files]
-    declarations = [runnable.declaration for runnable in checked]
-    settings = [read_settings_beside(*each) for each in zip(files, declarations, strict=True)]
-    beside = [read_beside(file) for file in files]
-    _print_warnings(files, checked)
+    read = [_read(file) for file in files]
     given = Place(pool, queue, job_variables(job_variable))
     connect()
     results = []
-    for each in zip(checked, settings, beside, strict=True):
-        deployed = _deploy_all_of(*each, given)
+    for each in read:
+        deployed = _deploy(each, given)
         execution_id = _start(deployed, variable) if start else None
         if execution_id is None:
             console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
@@ -76,46 +68,83 @@ def deploy(
     return 0
 
 
-def _deploy_all_of(
-    runnable: Runnable, settings: PipelineSettings | None, beside: Beside, given: Place
-) -> Deployed:
-    """Deploy a pipeline with its settings and resources, and print what changed."""
-    from prefect_codepipeline.actions.git.places import triggers_without_webhook
+@dataclass(frozen=True)
+class _Read:
+    """A definition that can run, and the contents of the files beside it."""
+
+    runnable: Runnable
+    settings: PipelineSettings | None
+    beside: Beside
+
+
+def _read(file: Path) -> _Read:
+    """Read a definition and the files beside it, and print the warnings about them."""
+    from prefect_codepipeline.deployments.checking.files import read_runnable
+    from prefect_codepipeline.deployments.files.resources import read_beside
+    from prefect_codepipeline.deployments.files.settings import read_settings_beside
+
+    runnable = read_runnable(file)
+    read = _Read(runnable, read_settings_beside(file, runnable.declaration), read_beside(file))
+    for sentence in _warnings(file, runnable, read.beside):
+        console.print(Text(f"{file}: warning: {sentence}", "yellow"))
+    return read
+
+
+def _deploy(read: _Read, given: Place) -> Deployed:
+    """Create or update a pipeline and everything beside it, and print what was done."""
     from prefect_codepipeline.deployments.resource_blocks import make_blocks
     from prefect_codepipeline.deployments.resource_schedules import add_declared
     from prefect_codepipeline.deployments.resource_transitions import disable_declared
     from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
 
-    created = make_blocks(beside.resources)
-    deployed = _deploy(runnable, settings, given)
-    more = make_webhooks(beside.resources) + add_declared(deployed.name, beside.resources)
+    created = make_blocks(read.beside.resources)
+    deployed = _deploy_definition(read, given)
+    more = make_webhooks(read.beside.resources) + add_declared(deployed.name, read.beside.resources)
     _print_result(deployed, [*created, *more])
-    for sentence in triggers_without_webhook(runnable.declaration):
-        console.print(Text(f"  warning: {sentence}", "yellow"))
-    for stage in disable_declared(deployed, beside.properties, who()):
-        sentence = f"the inbound transition of stage {stage} is disabled, as declared in the template"
-        console.print(Text(f"  {sentence}"))
+    _print_later_warnings(read.runnable)
+    _print_disabled(disable_declared(deployed, read.beside.properties, who()))
     return deployed
 
 
-def _print_warnings(files: Sequence[Path], checked: Sequence[Runnable]) -> None:
-    for file, runnable in zip(files, checked, strict=True):
-        for problem in runnable.warnings:
-            console.print(Text(f"{file}: warning: {problem}", "yellow"))
+def _warnings(file: Path, runnable: Runnable, beside: Beside) -> Iterator[str]:
+    """What will fail or surprise when the pipeline runs."""
+    from prefect_codepipeline.deployments.checking.needed import import_command, needed_values
+
+    yield from map(str, runnable.warnings)
+    for value in needed_values(runnable.declaration.to_wire(), beside):
+        command = import_command(file, beside, [value.name])
+        yield f"{value.paths[0]} needs the value of {value.name}: {command}"
 
 
-def _deploy(runnable: Runnable, settings: PipelineSettings | None, given: Place) -> Deployed:
+def _print_later_warnings(runnable: Runnable) -> None:
+    """Print the warnings that need the server's blocks."""
+    from prefect_codepipeline.actions.git.places import triggers_without_webhook
+    from prefect_codepipeline.deployments.resource_blocks import problems_of_project_blocks
+
+    declaration = runnable.declaration
+    for sentence in (*triggers_without_webhook(declaration), *problems_of_project_blocks(declaration)):
+        console.print(Text(f"  warning: {sentence}", "yellow"))
+
+
+def _deploy_definition(read: _Read, given: Place) -> Deployed:
     """Save the settings and deploy. Options take precedence over settings, and those over what is there."""
     from prefect_codepipeline.deployments.create import deploy_pipeline
     from prefect_codepipeline.deployments.files.settings import save_settings
 
-    place = given
+    place, settings = given, read.settings
     if settings:
-        save_settings(runnable.declaration.name, settings)
+        save_settings(read.runnable.declaration.name, settings)
         place = given.or_else(Place(settings.work_pool, settings.work_queue, settings.job_variables))
     return deploy_pipeline(
-        runnable, place.work_pool, who(), work_queue=place.work_queue, job_variables=place.job_variables
+        read.runnable, place.work_pool, who(), work_queue=place.work_queue, job_variables=place.job_variables
     )
+
+
+def _print_disabled(stages: Iterable[str]) -> None:
+    for stage in stages:
+        console.print(
+            Text(f"  the inbound transition of stage {stage} is disabled, as declared in the template")
+        )
 
 
 def _start(deployed: Deployed, variable: list[str]) -> str:

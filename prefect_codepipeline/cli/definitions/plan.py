@@ -15,11 +15,19 @@ from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.validation import Problem, nearest
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.deployments.checking.plan import Blocks, Need, Plan, PlannedAction, PlannedStage
-    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+    from prefect_codepipeline.deployments.checking.blocks_needed import Blocks, Need
+    from prefect_codepipeline.deployments.checking.plan import Plan, PlannedAction, PlannedStage
+    from prefect_codepipeline.deployments.checking.readiness import Lack
+    from prefect_codepipeline.model.definition.action_settings import ActionSettings
+    from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
 
 _KINDS = ("git-connection", "secret", "artifact-store", "codebuild-project")
-_COLOURS: dict[str, Style] = {"present": "green", "missing": "red", "unknown": "yellow"}
+_COLOURS: dict[str, Style] = {
+    "present": "green",
+    "created by deploy": "green",
+    "missing": "red",
+    "unknown": "yellow",
+}
 _LONGEST = 100
 Line = tuple[str | tuple[str, Style], ...]
 
@@ -36,7 +44,14 @@ def plan(
     """
     from prefect_codepipeline.deployments.checking import plan as planning
     from prefect_codepipeline.deployments.checking.files import check_wire
-    from prefect_codepipeline.deployments.files.resources import Beside, read_beside
+    from prefect_codepipeline.deployments.checking.inline_buildspecs import names_with_block, problems_of_used
+    from prefect_codepipeline.deployments.checking.needed import (
+        import_command,
+        needed_values,
+        values_of_variables,
+    )
+    from prefect_codepipeline.deployments.checking.readiness import lacks_of
+    from prefect_codepipeline.deployments.files.resources import Beside, beside_path, read_beside
     from prefect_codepipeline.model.validation import declare_or_problems
     from prefect_codepipeline.model.validation.lenient import declare_anyway
 
@@ -48,19 +63,27 @@ def plan(
     _check_names(given, declaration)
     where, store = _where(file, declaration)
     beside = read_beside(file) if file else Beside()
-    planned = planning.plan(declaration, given, where, beside, _blocks(), store)
-    waiting = {path for missing in beside.missing.values() for path in missing.paths}
+    place = file or Path(f"{name}.json")  # for the commands that are proposed
+    blocks = _blocks()
+    present = names_with_block(wire, blocks or {})
+    needed = needed_values(wire, beside, present)
+    planned = planning.plan(declaration, given, where, beside, blocks, store, needed)
+    waiting = {path for value in needed for path in value.paths}
     problems = [problem for problem in check_wire(wire) if problem.path not in waiting]
+    problems += problems_of_used(wire, beside_path(place), blocks or {})
     errors = [problem for problem in problems if problem.severity == "error"]
+    lacks = list(lacks_of(planned, needed, errors, place, beside))
     if json:
-        print_json({**asdict(planned), "problems": [vars(problem) for problem in problems]})
+        found = {"problems": [vars(problem) for problem in problems], "lacks": [vars(lack) for lack in lacks]}
+        print_json({**asdict(planned), **found})
     else:
-        for line in _lines(planned, errors):
+        lacking = [value.name for value in values_of_variables(wire, beside, present)]
+        notes = ["blocks are not checked without a Prefect server"] if blocks is None else []
+        if lacking:
+            notes.append(f"builds lack variables: {import_command(place, beside, lacking)}")
+        for line in (*_lines(planned, errors), _last_line(lacks, notes)):
             print_line(*line)
-    # A missing value that only an additional resource needs does not prevent an execution.
-    own = any(not path.startswith("resources.") for path in waiting)
-    is_incomplete = own or errors or any(each.source == "missing" for each in planned.variables)
-    return 1 if is_incomplete or any(need.state == "missing" for need in _needs(planned)) else 0
+    return 1 if lacks else 0
 
 
 def _wire(name: str, file: Path | None) -> Any:
@@ -91,11 +114,18 @@ def _where(file: Path | None, declaration: PipelineDeclaration) -> tuple[dict[tu
     for stage in declaration.stages:
         for action in stage.actions:
             own = settings.for_action(stage.name, action.name)
-            on_host = "on the worker's host"
-            found[stage.name, action.name] = (
-                on_host if own.run_on == "host" else f"in a container of {own.image}"
-            )
+            found[stage.name, action.name] = _place(action, own)
     return found, settings.artifact_store or ""
+
+
+def _place(action: ActionDeclaration, settings: ActionSettings) -> str:
+    """Where an action runs; the region of an action counts only for services of AWS."""
+    kind = action.action_type_id
+    if kind.owner == "AWS" and kind.category in ("Deploy", "Invoke"):
+        region = action.region or settings.aws.region
+        return f"in AWS, in region {region}" if region else "in AWS, in the worker's region"
+    place = "on the worker's host" if settings.run_on == "host" else f"in a container of {settings.image}"
+    return f"{place}, not in {action.region}" if action.region else place
 
 
 def _blocks() -> Blocks | None:
@@ -109,12 +139,10 @@ def _blocks() -> Blocks | None:
         return None
 
 
-def _needs(planned: Plan) -> Iterator[Need]:
-    yield from planned.needs
-    for stage in planned.stages:
-        for step in stage.steps:
-            for action in step.actions:
-                yield from action.needs
+def _last_line(lacks: list[Lack], notes: list[str]) -> Line:
+    if lacks:
+        return ((f"missing: {'; '.join(map(str, lacks))}", "red"),)
+    return (("; ".join(["ready", *notes]), "green"),)
 
 
 def _lines(planned: Plan, errors: list[Problem]) -> Iterator[Line]:
@@ -132,8 +160,11 @@ def _lines(planned: Plan, errors: list[Problem]) -> Iterator[Line]:
     if planned.resources:
         yield (("Additional resources", "bold"),)
         yield from ((f"  {sentence}",) for sentence in planned.resources)
+    if planned.placeholders:
+        yield (("Placeholders, for values that are not used here", "bold"),)
+        yield from ((f"  {path}",) for path in planned.placeholders)
     if planned.missing:
-        yield (("Missing values; import again with --parameter NAME=VALUE", "red"),)
+        yield (("Unknown values", "red"),)
         yield from ((f"  {name}: {_short(paths)}",) for name, paths in planned.missing.items())
     if errors:
         yield (("Errors that prevent an execution", "red"),)

@@ -53,6 +53,20 @@ def read_definition_block(definition_id: str | UUID) -> StoredDefinition:
     return found
 
 
+def pinned_declaration(definition_id: str | UUID) -> PipelineDeclaration:
+    """The declaration with that block id, its secrets masked; read once, because a version never changes.
+
+    Raises:
+        PipelineNotFoundException: it was deleted before it was read.
+    """
+    return _pinned_declaration(str(definition_id))
+
+
+@lru_cache(maxsize=100)
+def _pinned_declaration(definition_id: str) -> PipelineDeclaration:
+    return read_definition_block(definition_id).masked()
+
+
 def read_definition_blocks(definition_ids: Collection[str]) -> dict[str, StoredDefinition]:
     """The definitions that exist among these block ids, by id; one request."""
     if not definition_ids:
@@ -101,20 +115,6 @@ def find_versions(versions: Mapping[str, int]) -> dict[str, DeployedVersion]:
 def _created(documents: Mapping[str, dict[str, Any]], pipeline_name: str) -> datetime | None:
     first = documents.get(document_name(pipeline_name, 1))
     return moment(first["created"]) if first else None
-
-
-def pinned_declaration(definition_id: str | UUID) -> PipelineDeclaration:
-    """The declaration with that block id, its secrets masked; read once, because a version never changes.
-
-    Raises:
-        PipelineNotFoundException: it was deleted before it was read.
-    """
-    return _pinned_declaration(str(definition_id))
-
-
-@lru_cache(maxsize=100)
-def _pinned_declaration(definition_id: str) -> PipelineDeclaration:
-    return read_definition_block(definition_id).masked()
 
 
 def find_version(pipeline_name: str, version: int) -> tuple[UUID, StoredDefinition] | None:

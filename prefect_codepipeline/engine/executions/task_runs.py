@@ -14,7 +14,7 @@ from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.record.state import ExecutionState, StageState
 from prefect_codepipeline.prefect_api.client import call
 
-STAGE_KEY, APPROVAL_KEY = "stage", "approval"
+STAGE_KEY, ACTION_KEY, APPROVAL_KEY = "stage", "action", "approval"
 
 
 def segment_key(stage: StageState, segment: int) -> str:
@@ -27,8 +27,8 @@ def attempt_name(stage: StageState) -> str:
     return stage.name if stage.attempt == 1 else f"{stage.name} #{stage.attempt}"
 
 
-def approval_task_run_id(execution_id: str, stage: StageState, action_name: str) -> UUID:
-    """The id of the one task run that an approval has in the current attempt of its stage."""
+def action_task_run_id(execution_id: str, stage: StageState, action_name: str) -> UUID:
+    """The id of the one task run that an action has in the current attempt of its stage."""
     return uuid5(NAMESPACE_URL, f"{execution_id}/{stage.name}/{action_name}/{stage.attempt}")
 
 
@@ -70,6 +70,6 @@ def _first_runs(execution_id: str, stage: StageState) -> Iterator[dict[str, Any]
         yield tracking_run(execution_id, segment_key(stage, first.number), attempt_name(stage))
         return
     for action in first.approvals:
-        run_id = str(approval_task_run_id(execution_id, stage, action.name))
+        run_id = str(action_task_run_id(execution_id, stage, action.name))
         keys = {"id": run_id, "task_key": APPROVAL_KEY, "dynamic_key": run_id}
         yield {**tracking_run(execution_id, "", action.name), **keys}

@@ -36,6 +36,7 @@ from prefect_codepipeline.prefect_api.together import together
 
 # How many executions are read at once, first few, since most pipelines need one; and how far back at most.
 _FIRST, _MORE, _MOST = 3, 12, 60
+_RECENT_OF_ALL = 50  # a page of all pipelines' runs: Prefect takes long for large pages
 _ACTIVE = ["PAUSED", "RUNNING"]
 _EVER = datetime(2000, 1, 1, tzinfo=timezone.utc)
 
@@ -95,14 +96,15 @@ def _read(
         read_gates: reads their gates.
     """
     versions = {str(each["name"]): int(each["version"] or 1) for each in deployments}
+    page = _MORE if name else _RECENT_OF_ALL
     parts: list[Callable[[], Any]] = [
         partial(find_versions, versions),
         read_gates,
-        partial(find_runs, name, limit=_MORE if name else PAGE, since=_EVER),
+        partial(find_runs, name, limit=page, since=_EVER),
         partial(find_runs, name, state_types=_ACTIVE, limit=PAGE, since=_EVER),
     ]
     found, gates, recent, active = together(parts)
-    is_whole = len(recent) < (_MORE if name else PAGE)
+    is_whole = len(recent) < page
     return together(
         [
             partial(
