@@ -55,7 +55,7 @@ def test_an_approval_is_one_run_that_waits_and_stages_to_come_are_pending(world:
 
     timeline = [node[1] for node in call("GET", f"/flow_runs/{id_}/graph-v2")[1]["nodes"]]
     assert {node["label"]: node["state_type"] for node in timeline} == {
-        "Source": "COMPLETED",
+        "stage / Source": "COMPLETED",
         "Ok": "PAUSED",
         "S2": "PENDING",
         "Last": "PENDING",

@@ -116,6 +116,18 @@ def test_setup_corrects_what_prefect_deploy_wrote_and_keeps_what_users_changed(p
         set_up(name, "docker", {})
 
 
+def test_the_embedded_set_up_needs_no_setup(world: Any) -> None:
+    own = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
+
+    embedded = world.cli("setup", "--pool", "not-made", env=own)
+    other = world.cli("setup", "--pool", f"own-{uuid4().hex[:8]}", "--type", "process")
+
+    assert (embedded.returncode, embedded.stdout.startswith("nothing to do")) == (0, True), embedded.stderr
+    assert call("GET", "/work_pools/not-made", expected=(404,))[0] == 404
+    assert "created, type process" in other.stdout
+    assert "prefect worker start --pool own-" in other.stdout.splitlines()[-1]
+
+
 def test_reconcile_does_not_wait_behind_executions(world: Any, tmp_path: Path) -> None:
     """The session's worker has a limit of 4."""
     set_up("codepipeline", None, {})

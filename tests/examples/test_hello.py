@@ -50,6 +50,10 @@ def test_the_example_goes_from_a_commit_to_production(tmp_path: Path) -> None:
         if os.access(path, os.R_OK) and str(tmp_path / ".run").encode() in _read(path)
     ]
     assert left == []
+    said = done.stdout + done.stderr
+    said += "".join(path.read_text() for path in (tmp_path / ".run" / "set-up" / "logs").glob("*.log*"))
+    noise = ("warning", "traceback", "database is locked", "failed to create", "usage data", "nonetype")
+    assert [each for each in noise if each in said.lower()] == []
 
 
 def _read(path: Path) -> bytes:
