@@ -16,6 +16,7 @@ import pytest
 from prefect.deployments import run_deployment
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 
+from prefect_codepipeline.deployments.local import embedded
 from prefect_codepipeline.flows.reconcile import reconcile
 from prefect_codepipeline.prefect_api.ui import run_url
 
@@ -122,8 +123,10 @@ def test_prefects_ui_shows_the_suspended_run(world: Any, tmp_path: Path) -> None
         pytest.skip("there is no Chromium on this machine; `make test FULL=1` installs it where it can")
     stage = [world.action("Ok", 1, "Approval")]
     known = world.suspended(world.start(world.declare(stage)))
-    url = run_url(known.id)
+    url, running = run_url(known.id), embedded.find()
     assert url
+    assert running
+    url = running.sign_in_url(url.removeprefix(running.ui_url))
 
     done = subprocess.run(
         [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
