@@ -96,16 +96,15 @@ def _made(folder: Path) -> Path:
 
 def _fork_servers() -> list[int]:
     """The fork server of this session's worker."""
-    home = f"PREFECT_CODEPIPELINE_HOME={os.environ['PREFECT_CODEPIPELINE_HOME']}".encode()
+    home = f"codepipeline_home={os.environ['PREFECT_CODEPIPELINE_HOME']}".encode()
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             command = (path / "cmdline").read_bytes().split(b"\0")
-            ours = home in (path / "environ").read_bytes().split(b"\0")
             parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if ours and b"prefect_codepipeline.deployments.worker.fork_server" in command:
+        if home in command and b"prefect_codepipeline.deployments.worker.fork_server" in command:
             found.append((int(path.name), parent))
     # A flow run that was forked from it has the same command line.
     pids = {pid for pid, _ in found}
