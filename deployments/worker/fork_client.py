@@ -95,7 +95,7 @@ class _ForkServer:
         with theirs:
             reader, self._writer = await asyncio.open_unix_connection(sock=ours)
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", _MODULE, str(theirs.fileno())),
+                *(sys.executable, *_options(), "-m", _MODULE, str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 env=visible_environment(),
                 pass_fds=[theirs.fileno()],
@@ -148,3 +148,12 @@ class _ForkServer:
         self._writer.close()
         for asker in self._asked.values():
             asker.put_nowait(None)
+
+
+def _options() -> list[str]:
+    """The options `-X` of this process: by one of them, people find the processes of an embedded set-up."""
+    return [
+        part
+        for name, value in sys._xoptions.items()
+        for part in ("-X", name if value is True else f"{name}={value}")
+    ]

@@ -26,9 +26,7 @@ def hide_environment() -> None:
     """Hide it, before this process starts any other. The variables in `os.environ` stay."""
     if sys.platform != "linux":
         return
-    variables = dict(os.environ)
-    os.environ.clear()  # the C library's pointers into the old block
-    os.environ.update(variables)
+    os.environ.update(dict(os.environ))  # the C library copies each variable out of the old block
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     begin, end = int(fields[_BEGIN]), int(fields[_END])
     if begin < end:

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from set_up import texts_of
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = "prefect_codepipeline"
@@ -293,7 +294,7 @@ def test_run_brings_its_own_server_and_takes_it_down(tmp_path: Path) -> None:
     }
     path = tmp_path / "here.json"
     path.write_text(json.dumps(pipeline))
-    environment = {**nowhere(tmp_path), "RUN_MARK": str(tmp_path)}
+    environment = {**nowhere(tmp_path), "TMPDIR": str(tmp_path)}
 
     done = cli("run", str(path), "--variable", f"File={tmp_path}/no", "--approve", env=environment)
 
@@ -301,15 +302,5 @@ def test_run_brings_its_own_server_and_takes_it_down(tmp_path: Path) -> None:
     assert "Prod/Ok: Succeeded" in done.stdout
     assert "Failed: action 'Ship' of stage 'Prod' failed: there is no no" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    assert _marked(f"RUN_MARK={tmp_path}") == []
-
-
-def _marked(mark: str) -> list[str]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark.encode() in path.read_bytes().split(b"\0"):
-                found.append(path.parent.name)
-        except OSError:
-            continue
-    return found
+    processes = map(int, filter(str.isdecimal, os.listdir("/proc")))
+    assert [each for each in processes if any(str(tmp_path) in text for text in texts_of(each))] == []
