@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prefect_codepipeline.deployments.checking.runnable import Runnable
     from prefect_codepipeline.deployments.create import Deployed
     from prefect_codepipeline.deployments.files.resources import Beside
+    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
 
 def deploy(
@@ -122,7 +123,12 @@ def _print_later_warnings(runnable: Runnable) -> None:
     from prefect_codepipeline.deployments.resource_blocks import problems_of_project_blocks
 
     declaration = runnable.declaration
-    for sentence in (*triggers_without_webhook(declaration), *problems_of_project_blocks(declaration)):
+    sentences = (
+        *triggers_without_webhook(declaration),
+        *problems_of_project_blocks(declaration),
+        *_roles(declaration),
+    )
+    for sentence in sentences:
         console.print(Text(f"  warning: {sentence}", "yellow"))
 
 
@@ -153,6 +159,17 @@ def _start(deployed: Deployed, variable: list[str]) -> str:
     execution_id = start_pipeline_execution(deployed.name, pairs(variable, "--variable"), {}, who())
     console.print(Text(f"  started: {execution_id}"))
     return execution_id
+
+
+def _roles(declaration: PipelineDeclaration) -> list[str]:
+    """The roles of actions that the pipeline's settings leave unused."""
+    from prefect_codepipeline.deployments.checking.accounts import unused_roles
+    from prefect_codepipeline.engine.executions.definitions import settings_of
+    from prefect_codepipeline.model.stored.settings import StoredSettings
+
+    if not any(unused_roles(declaration, StoredSettings())):
+        return []  # no action has a role: the settings need not be read
+    return list(unused_roles(declaration, settings_of(declaration.name)))
 
 
 def _print_result(deployed: Deployed, created: list[str]) -> None:
