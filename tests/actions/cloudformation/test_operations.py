@@ -596,7 +596,7 @@ def test_a_change_set_that_an_earlier_process_made_is_found_by_its_description(c
 def test_a_change_set_that_somebody_deletes_in_between_is_said(change_sets, run):
     change_sets.answers["DescribeChangeSet"] = in_turn([NOT_THERE])
 
-    with pytest.raises(ActionFailed, match="was deleted before it was complete, not by this action$"):
+    with pytest.raises(ActionFailed, match=r"was deleted before it was complete, not by this action$"):
         run("CHANGE_SET_REPLACE")
 
 
