@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,6 +95,7 @@ def plan(
     beside: Beside,
     blocks: Blocks | None,
     store: str = "",
+    credentials: Sequence[str] = (),
 ) -> Plan:
     """Return what an execution of a pipeline would do.
 
@@ -105,6 +106,7 @@ def plan(
         beside: the resources file of an imported pipeline.
         blocks: the blocks on the server; None without a server.
         store: the name of the ArtifactStore block; empty for the default.
+        credentials: the names of the AwsCredentials blocks of actions that use AWS.
     """
     planner = _Planner(declaration, given, where, blocks)
     return Plan(
@@ -113,7 +115,7 @@ def plan(
         declaration.execution_mode,
         planner.variables,
         [planner.stage(stage) for stage in declaration.stages],
-        list(_store(store, blocks)),
+        [*_store(store, blocks), *(_by_name("aws-credentials", (name,), blocks) for name in credentials)],
         list(_resources(beside, blocks)),
         {name: ", ".join(missing.paths) for name, missing in beside.missing.items()},
     )

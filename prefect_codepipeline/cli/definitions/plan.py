@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from prefect_codepipeline.deployments.checking.plan import Blocks, Need, Plan, PlannedAction, PlannedStage
     from prefect_codepipeline.model.definition.action_settings import ActionSettings
     from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
+    from prefect_codepipeline.model.stored.settings import StoredSettings
 
-_KINDS = ("git-connection", "secret", "artifact-store", "codebuild-project")
+_KINDS = ("git-connection", "secret", "artifact-store", "codebuild-project", "aws-credentials")
 _COLOURS: dict[str, Style] = {"present": "green", "missing": "red", "unknown": "yellow"}
 _LONGEST = 100
 Line = tuple[str | tuple[str, Style], ...]
@@ -37,10 +38,13 @@ def plan(
     file:
         A definition in JSON or YAML. NAME.settings.yaml and NAME.resources.yaml beside it are read too.
     """
+    from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
     from prefect_codepipeline.deployments.checking import plan as planning
+    from prefect_codepipeline.deployments.checking.accounts import credentials_of
     from prefect_codepipeline.deployments.checking.files import check_wire
     from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
     from prefect_codepipeline.deployments.files.resources import read_beside
+    from prefect_codepipeline.deployments.files.settings import read_settings_beside
     from prefect_codepipeline.model.validation import declare_or_problems
     from prefect_codepipeline.model.validation.lenient import declare_anyway
 
@@ -49,9 +53,17 @@ def plan(
     declaration = declaration or declare_anyway(written.wire)
     given = pairs(variable, "--variable")
     _check_names(given, declaration)
-    where, store = _where(file, declaration)
+    settings = read_settings_beside(file, declaration) or PipelineSettings()
     beside = read_beside(file)
-    planned = planning.plan(declaration, given, where, beside, _blocks(), store)
+    planned = planning.plan(
+        declaration,
+        given,
+        _where(declaration, settings),
+        beside,
+        _blocks(),
+        settings.artifact_store or "",
+        credentials_of(declaration, settings),
+    )
     waiting = {path for missing in beside.missing.values() for path in missing.paths}
     problems = [problem for problem in check_wire(written.wire) if problem.path not in waiting]
     errors = [problem for problem in problems if problem.severity == "error"]
@@ -73,18 +85,13 @@ def _check_names(given: dict[str, str], declaration: PipelineDeclaration) -> Non
         raise CodePipelineError(f"the pipeline has no variable {name!r}" + (f"; {hint}" if hint else ""))
 
 
-def _where(file: Path, declaration: PipelineDeclaration) -> tuple[dict[tuple[str, str], str], str]:
-    """Where each action's commands would run, and the name of the artifact store block."""
-    from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
-    from prefect_codepipeline.deployments.files.settings import read_settings_beside
-
-    settings = read_settings_beside(file, declaration) or PipelineSettings()
-    found = {}
-    for stage in declaration.stages:
-        for action in stage.actions:
-            own = settings.for_action(stage.name, action.name)
-            found[stage.name, action.name] = _place(action, own)
-    return found, settings.artifact_store or ""
+def _where(declaration: PipelineDeclaration, settings: StoredSettings) -> dict[tuple[str, str], str]:
+    """Where each action runs."""
+    return {
+        (stage.name, action.name): _place(action, settings.for_action(stage.name, action.name))
+        for stage in declaration.stages
+        for action in stage.actions
+    }
 
 
 def _place(action: ActionDeclaration, settings: ActionSettings) -> str:
