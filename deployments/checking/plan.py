@@ -102,6 +102,7 @@ def plan(
     blocks: Blocks | None,
     store: str = "",
     needed: Sequence[NeededValue] = (),
+    credentials: Sequence[str] = (),
 ) -> Plan:
     """Return what an execution of a pipeline would do.
 
@@ -113,6 +114,7 @@ def plan(
         blocks: the blocks on the server; None without a server.
         store: the name of the ArtifactStore block; empty for the default.
         needed: the unknown values that the pipeline needs.
+        credentials: the names of the AwsCredentials blocks of actions that use AWS.
     """
     planner = _Planner(declaration, given, where, blocks, blocks_of_deploy(beside))
     return Plan(
@@ -121,7 +123,7 @@ def plan(
         declaration.execution_mode,
         planner.variables,
         [planner.stage(stage) for stage in declaration.stages],
-        list(_store(store, blocks)),
+        [*_store(store, blocks), *(need_by_name("aws-credentials", (name,), blocks) for name in credentials)],
         list(_resources(beside, blocks)),
         {value.name: ", ".join(value.paths) for value in needed},
         list(beside.placeholders),

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from prefect_codepipeline.deployments.checking.blocks_needed import Blocks, Need
     from prefect_codepipeline.deployments.checking.plan import Plan, PlannedAction, PlannedStage
     from prefect_codepipeline.deployments.checking.readiness import Lack
+    from prefect_codepipeline.deployments.files.resources import Beside
     from prefect_codepipeline.model.definition.action_settings import ActionSettings
     from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
+    from prefect_codepipeline.model.stored.settings import StoredSettings
 
-_KINDS = ("git-connection", "secret", "artifact-store", "codebuild-project")
+_KINDS = ("git-connection", "secret", "artifact-store", "codebuild-project", "aws-credentials")
 _COLOURS: dict[str, Style] = {
     "present": "green",
     "created by deploy": "green",
@@ -43,13 +45,10 @@ def plan(
     NAME.settings.yaml and NAME.resources.yaml beside a file are read too.
     """
     from prefect_codepipeline.deployments.checking import plan as planning
+    from prefect_codepipeline.deployments.checking.accounts import credentials_of
     from prefect_codepipeline.deployments.checking.files import check_wire
     from prefect_codepipeline.deployments.checking.inline_buildspecs import names_with_block, problems_of_used
-    from prefect_codepipeline.deployments.checking.needed import (
-        import_command,
-        needed_values,
-        values_of_variables,
-    )
+    from prefect_codepipeline.deployments.checking.needed import needed_values, values_of_variables
     from prefect_codepipeline.deployments.checking.readiness import lacks_of
     from prefect_codepipeline.deployments.files.resources import Beside, beside_path, read_beside
     from prefect_codepipeline.model.validation import declare_or_problems
@@ -61,13 +60,22 @@ def plan(
     declaration = declaration or declare_anyway(wire)
     given = pairs(variable, "--variable")
     _check_names(given, declaration)
-    where, store = _where(file, declaration)
+    settings = _settings(file, declaration)
     beside = read_beside(file) if file else Beside()
     place = file or Path(f"{name}.json")  # for the commands that are proposed
     blocks = _blocks()
     present = names_with_block(wire, blocks or {})
     needed = needed_values(wire, beside, present)
-    planned = planning.plan(declaration, given, where, beside, blocks, store, needed)
+    planned = planning.plan(
+        declaration,
+        given,
+        _where(declaration, settings),
+        beside,
+        blocks,
+        settings.artifact_store or "",
+        needed,
+        credentials_of(declaration, settings),
+    )
     waiting = {path for value in needed for path in value.paths}
     problems = [problem for problem in check_wire(wire) if problem.path not in waiting]
     problems += problems_of_used(wire, beside_path(place), blocks or {})
@@ -78,12 +86,20 @@ def plan(
         print_json({**asdict(planned), **found})
     else:
         lacking = [value.name for value in values_of_variables(wire, beside, present)]
-        notes = ["blocks are not checked without a Prefect server"] if blocks is None else []
-        if lacking:
-            notes.append(f"builds lack variables: {import_command(place, beside, lacking)}")
+        notes = _notes(blocks, lacking, place, beside)
         for line in (*_lines(planned, errors), _last_line(lacks, notes)):
             print_line(*line)
     return 1 if lacks else 0
+
+
+def _notes(blocks: Blocks | None, lacking: list[str], place: Path, beside: Beside) -> list[str]:
+    """What prevents no execution, but should be known."""
+    from prefect_codepipeline.deployments.checking.needed import import_command
+
+    notes = ["blocks are not checked without a Prefect server"] if blocks is None else []
+    if lacking:
+        notes.append(f"builds lack variables: {import_command(place, beside, lacking)}")
+    return notes
 
 
 def _wire(name: str, file: Path | None) -> Any:
@@ -102,20 +118,23 @@ def _check_names(given: dict[str, str], declaration: PipelineDeclaration) -> Non
         raise CodePipelineError(f"the pipeline has no variable {name!r}" + (f"; {hint}" if hint else ""))
 
 
-def _where(file: Path | None, declaration: PipelineDeclaration) -> tuple[dict[tuple[str, str], str], str]:
-    """Where each action's commands would run, and the name of the artifact store block."""
+def _settings(file: Path | None, declaration: PipelineDeclaration) -> StoredSettings:
+    """The settings beside the file, or those with which the pipeline was deployed."""
     from prefect_codepipeline.deployments.files.settings import read_settings_beside
     from prefect_codepipeline.engine.executions.definitions import settings_of
     from prefect_codepipeline.model.stored.settings import StoredSettings
 
     written = read_settings_beside(file, declaration) if file else settings_of(declaration.name)
-    settings: StoredSettings = written or StoredSettings()
-    found = {}
-    for stage in declaration.stages:
-        for action in stage.actions:
-            own = settings.for_action(stage.name, action.name)
-            found[stage.name, action.name] = _place(action, own)
-    return found, settings.artifact_store or ""
+    return written or StoredSettings()
+
+
+def _where(declaration: PipelineDeclaration, settings: StoredSettings) -> dict[tuple[str, str], str]:
+    """Where each action runs."""
+    return {
+        (stage.name, action.name): _place(action, settings.for_action(stage.name, action.name))
+        for stage in declaration.stages
+        for action in stage.actions
+    }
 
 
 def _place(action: ActionDeclaration, settings: ActionSettings) -> str:
