@@ -25,6 +25,7 @@ from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.lookup import find_runs
+from prefect_codepipeline.engine.operations.projection import deployed_definitions
 from prefect_codepipeline.engine.triggers.polling import find_watched
 from prefect_codepipeline.engine.triggers.webhook_inbox import drop_old, finished, take, waiting
 from prefect_codepipeline.engine.triggers.webhook_signatures import sign
@@ -367,7 +368,9 @@ def test_a_connection_with_a_webhook_is_not_asked_each_minute(site: Site, reposi
     site.deploy()
 
     def watched() -> bool:
-        return any(str(repository.path) in each.access.url for each in find_watched(True)[0])
+        return any(
+            str(repository.path) in each.access.url for each in find_watched(deployed_definitions(), True)[0]
+        )
 
     assert not watched()
     GitConnection(url_template=str(repository.path)).save(site.name, overwrite=True)
