@@ -2,10 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from prefect_codepipeline.actions.aws.client import aws_client
+from pydantic import BaseModel, Field, SecretStr
+
+from prefect_codepipeline.actions.aws.client import Account, translated
 from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.work import required
+from prefect_codepipeline.model.stored.content import BlockContent
+from prefect_codepipeline.prefect_api.block_documents import load_block
+
+
+class _ClientParameters(BaseModel):
+    endpoint_url: str | None = None
+    verify: bool | str | None = None
+    verify_cert_path: str | None = None
+
+
+class AwsCredentialsContent(BlockContent):
+    """What is used of prefect-aws's AwsCredentials block, which can be read without prefect-aws."""
+
+    block_name: ClassVar[str] = "AwsCredentials"
+    block_slug: ClassVar[str] = "aws-credentials"
+
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: SecretStr | None = None
+    aws_session_token: SecretStr | None = None
+    profile_name: str | None = None
+    region_name: str | None = None
+    aws_client_parameters: _ClientParameters = Field(default_factory=_ClientParameters)
+
+    def account(self) -> Account:
+        """The account that the block describes."""
+        secret, token = self.aws_secret_access_key, self.aws_session_token
+        keys = {
+            "aws_access_key_id": self.aws_access_key_id,
+            "aws_secret_access_key": secret.get_secret_value() if secret else None,
+            "aws_session_token": token.get_secret_value() if token else None,
+        }
+        more = self.aws_client_parameters
+        return Account(
+            region=self.region_name,
+            profile=self.profile_name,
+            keys={name: value for name, value in keys.items() if value},
+            endpoint_url=more.endpoint_url,
+            verify=more.verify_cert_path or more.verify,
+        )
+
+
+def account_of(context: ActionContext, region: str | None = None) -> Account:
+    """The account of an action; `region` is by default the action's own, else that of its settings.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, the AwsCredentials block is missing or cannot be used.
+    """
+    aws, action = context.settings.aws, context.action
+    block = _credentials(aws.credentials).account() if aws.credentials else Account(profile=aws.profile)
+    role = action.role_arn if aws.assume_action_role else None
+    return Account(
+        region=region or action.region or aws.region or block.region,
+        profile=block.profile,
+        keys=block.keys,
+        roles=(role,) if role else (),
+        session_name=f"codepipeline-{context.action_execution_id}"[:64],
+        endpoint_url=aws.endpoint_url or block.endpoint_url,
+        endpoint_urls=aws.endpoint_urls or {},
+        verify=block.verify,
+    )
 
 
 def client_of(context: ActionContext, service: str, region: str | None = None) -> Any:
@@ -14,4 +77,10 @@ def client_of(context: ActionContext, service: str, region: str | None = None) -
     Raises:
         ActionFailed: with code `ConfigurationError`, boto3 is not installed, or the settings cannot be used.
     """
-    return aws_client(service, region or context.action.region)
+    with translated(f"connecting to {service} for action {context.action.name!r}"):
+        return account_of(context, region).client(service)
+
+
+def _credentials(name: str) -> AwsCredentialsContent:
+    command = "prefect block create aws-credentials (of prefect-aws)"
+    return required(lambda: load_block(AwsCredentialsContent, name, command=command))

@@ -1,12 +1,14 @@
-"""boto3 clients with the worker's usual credentials, and the translation of their errors.
+"""boto3 clients, and the translation of their errors.
 
 https://boto3.amazonaws.com/v1/documentation/api/latest/guide/credentials.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from prefect_codepipeline.errors import ActionFailed
@@ -14,52 +16,115 @@ from prefect_codepipeline.errors import ActionFailed
 CONNECT_SECONDS = 10
 READ_SECONDS = 20
 ATTEMPTS = 3
+SESSION_NAME = "prefect-codepipeline"
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure")
-_CREDENTIALS = (
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-    "SignatureDoesNotMatch",
-    "ExpiredToken",
-    "ExpiredTokenException",
-)
+# What to do about credentials that AWS does not accept.
+_CREDENTIALS = {
+    "InvalidClientTokenId": "correct the access key",
+    "UnrecognizedClientException": "correct the access key; it may belong to another partition of AWS",
+    "SignatureDoesNotMatch": "correct the secret key, and the clock of the worker",
+    "RequestTimeTooSkewed": "correct the clock of the worker",
+    "RequestExpired": "correct the clock of the worker",
+    "ExpiredToken": "renew the credentials of the worker",
+    "ExpiredTokenException": "renew the credentials of the worker",
+    "OptInRequired": "enable the region in the account, or correct the region",
+}
+_THROTTLED = ("Throttl", "RequestLimitExceeded", "TooManyRequests", "SlowDown", "BandwidthLimitExceeded")
+
+
+@dataclass(frozen=True)
+class Account:
+    """Credentials, region and endpoints. What is empty, boto3 takes from the environment, `~/.aws` or the machine.
+
+    `keys` are credentials by boto3's argument names. `roles` are assumed one after the other. `endpoint_urls` are
+    those of single services; `verify` is boto3's: whether, or against which file, certificates are verified.
+    """
+
+    region: str | None = None
+    profile: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    roles: tuple[str, ...] = ()
+    session_name: str = SESSION_NAME
+    endpoint_url: str | None = None
+    endpoint_urls: Mapping[str, str] = field(default_factory=dict)
+    verify: bool | str | None = None
+
+    def client(self, service: str) -> Any:
+        """A boto3 client.
+
+        Raises:
+            ActionFailed: with code `ConfigurationError`, boto3 is not installed.
+        """
+        try:
+            import boto3
+        except ImportError:
+            raise ActionFailed(
+                "boto3 is not installed on the worker; install it: pip install 'prefect-codepipeline[aws]'",
+                code="ConfigurationError",
+            ) from None
+        session = boto3.session.Session(region_name=self.region, profile_name=self.profile, **self.keys)
+        for role in self.roles:
+            session = self._assumed(session, role)
+        return self._client(session, service)
+
+    def _client(self, session: Any, service: str, **credentials: Any) -> Any:
+        from botocore.config import Config
+
+        config = Config(
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            retries={"mode": "standard", "max_attempts": ATTEMPTS},
+        )
+        return session.client(
+            service,
+            config=config,
+            endpoint_url=self.endpoint_urls.get(service, self.endpoint_url),
+            verify=self.verify,
+            **credentials,
+        )
+
+    def _assumed(self, session: Any, role: str) -> Any:
+        """A session with the credentials of a role, which botocore renews before they expire."""
+        import boto3
+        from botocore.credentials import AssumeRoleCredentialFetcher, CredentialResolver
+        from botocore.session import Session
+
+        fetcher = AssumeRoleCredentialFetcher(
+            client_creator=partial(self._client, session),
+            source_credentials=session.get_credentials(),
+            role_arn=role,
+            extra_args={"RoleSessionName": self.session_name},
+        )
+        assumed = Session()
+        assumed.register_component("credential_provider", CredentialResolver([_RoleProvider(fetcher)]))
+        return boto3.session.Session(botocore_session=assumed, region_name=session.region_name)
+
+
+class _RoleProvider:
+    """Credentials of a role as botocore looks for credentials: assumed at the first request."""
+
+    METHOD = "assume-role"
+
+    def __init__(self, fetcher: Any) -> None:
+        self._fetcher = fetcher
+
+    def load(self) -> Any:
+        from botocore.credentials import DeferredRefreshableCredentials
+
+        return DeferredRefreshableCredentials(
+            refresh_using=self._fetcher.fetch_credentials, method=self.METHOD
+        )
 
 
 def aws_client(
     service: str, region: str | None = None, role_arn: str | None = None, profile: str | None = None
 ) -> Any:
-    """A boto3 client; if `role_arn` is given, with the credentials of that role.
-
-    Without arguments, boto3 takes region and credentials from the environment, `~/.aws` or the machine.
+    """A boto3 client with the worker's usual credentials; if `role_arn` is given, with those of that role.
 
     Raises:
         ActionFailed: with code `ConfigurationError`, boto3 is not installed.
     """
-    try:
-        import boto3
-        from botocore.config import Config
-    except ImportError:
-        raise ActionFailed(
-            "boto3 is not installed on the worker; install it: pip install 'prefect-codepipeline[aws]'",
-            code="ConfigurationError",
-        ) from None
-    config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        retries={"mode": "standard", "max_attempts": ATTEMPTS},
-    )
-    session = boto3.session.Session(region_name=region, profile_name=profile)
-    if not role_arn:
-        return session.client(service, config=config)
-    assumed = session.client("sts", config=config).assume_role(
-        RoleArn=role_arn, RoleSessionName="prefect-codepipeline"
-    )["Credentials"]
-    return session.client(
-        service,
-        config=config,
-        aws_access_key_id=assumed["AccessKeyId"],
-        aws_secret_access_key=assumed["SecretAccessKey"],
-        aws_session_token=assumed["SessionToken"],
-    )
+    return Account(region=region, profile=profile, roles=(role_arn,) if role_arn else ()).client(service)
 
 
 @contextmanager
@@ -78,28 +143,40 @@ def translated(doing: str) -> Iterator[None]:
             HTTPClientError,
             NoRegionError,
         )
-    except ImportError:  # `aws_client` reports it
+        from botocore.parsers import ResponseParserError
+    except ImportError:  # `Account.client` reports it
         yield
         return
     try:
         yield
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        raise ActionFailed(f"{doing}: AWS refused: {error}", code=_code_of(code, status)) from error
+        code, status = error_code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        advice = f"; {_CREDENTIALS[code]}" if code in _CREDENTIALS else ""
+        raise ActionFailed(f"{doing}: AWS refused: {error}{advice}", code=_code_of(code, status)) from error
     except (ConnectionError, HTTPClientError) as error:
         raise ActionFailed(f"{doing}: AWS did not answer: {error}", code="SystemUnavailable") from error
+    except ResponseParserError as error:
+        raise ActionFailed(
+            f"{doing}: what answered is not AWS; correct the endpoint_url: {str(error)[:500]}",
+            code="ConfigurationError",
+        ) from error
     except NoRegionError as error:
         raise ActionFailed(
-            f"{doing}: no AWS region is set; set 'region' on the action, or AWS_DEFAULT_REGION in the worker's "
-            "environment",
+            f"{doing}: no AWS region is set; set 'region' on the action or in the settings, or AWS_DEFAULT_REGION in "
+            "the worker's environment",
             code="ConfigurationError",
         ) from error
     except BotoCoreError as error:
         raise ActionFailed(f"{doing}: {error}", code="ConfigurationError") from error
 
 
+def error_code(error: Any) -> str:
+    """AWS's code in a botocore `ClientError`, such as `NoSuchBucket`."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
 def _code_of(code: str, status: int) -> str:
     if code in _DENIED or code in _CREDENTIALS:
         return "PermissionError"
-    return "SystemUnavailable" if status >= 500 or "Throttl" in code else "ConfigurationError"
+    is_away = status >= 500 or any(code.startswith(each) for each in _THROTTLED)
+    return "SystemUnavailable" if is_away else "ConfigurationError"

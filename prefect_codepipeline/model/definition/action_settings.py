@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_codepipeline.model.definition.aws_settings import AwsSettings
+
 # The image in which AWS runs Commands actions, from AWS's public registry.
 AWS_STANDARD_IMAGE = "public.ecr.aws/codebuild/amazonlinux-x86_64-standard:5.0"
 
@@ -28,6 +30,15 @@ class ActionSettings(BaseModel):
     docker_host: str | None = Field(
         None, description="Name of a prefect-docker DockerHost block; empty: the local engine."
     )
+    aws: AwsSettings = Field(
+        default_factory=AwsSettings, description="The account, region and endpoint of actions that use AWS."
+    )
+
+    def changed_by(self, override: ActionOverride) -> ActionSettings:
+        """These settings, with those that an override sets in place of their own."""
+        changes = override.model_dump(exclude_none=True, exclude={"aws"})
+        aws = self.aws.changed_by(override.aws) if override.aws else self.aws
+        return self.model_copy(update={**changes, "aws": aws})
 
 
 class ActionOverride(BaseModel):
@@ -41,3 +52,6 @@ class ActionOverride(BaseModel):
     memory_mib: int | None = Field(None, ge=16, description="As in the pipeline's settings.")
     network: bool | None = Field(None, description="As in the pipeline's settings.")
     docker_host: str | None = Field(None, description="As in the pipeline's settings.")
+    aws: AwsSettings | None = Field(
+        None, description="As in the pipeline's settings; empty fields change nothing."
+    )

@@ -50,8 +50,8 @@ class StoredSettings(BlockContent):
 
     def for_action(self, stage_name: str, action_name: str) -> ActionSettings:
         """The settings of one action: the defaults, changed by its stage's override, then by its own."""
-        changes: dict[str, object] = {}
+        settings = self.defaults
         for name in (stage_name, f"{stage_name}/{action_name}"):
             if override := self.overrides.get(name):
-                changes |= override.model_dump(exclude_none=True)
-        return self.defaults.model_copy(update=changes)
+                settings = settings.changed_by(override)
+        return settings
