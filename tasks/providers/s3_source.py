@@ -53,6 +53,7 @@ def read_from_s3(configuration: S3SourceConfiguration, context: ActionContext) -
     tree = _tree(s3, found, context)
     summary = found.metadata.get(SUMMARY_KEY) or _summary(found)
     context.logger.info("s3://%s/%s at %s", found.bucket, found.key, found.revision)
+    url = object_url(s3, found.bucket, found.key, found.version_id)
     return ActionResult(
         summary=summary[:SUMMARY_LENGTH],
         output_artifacts={context.action.output_artifacts[0].name: tree},
@@ -64,11 +65,11 @@ def read_from_s3(configuration: S3SourceConfiguration, context: ActionContext) -
             "VersionId": found.version_id or "null",
         },
         external_execution_id=found.revision,
-        external_execution_url=object_url(s3, found),
+        external_execution_url=url,
         source_revision=SourceRevision(
             revision_id=found.revision,
             revision_summary=summary[:SUMMARY_LENGTH],
-            revision_url=object_url(s3, found),
+            revision_url=url,
             revision_change_identifier=found.etag,
             created=found.modified,
         ),

@@ -1,24 +1,27 @@
-"""Pages of AWS's console, in every partition."""
+"""URLs of pages of AWS's console.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
+"""
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 _HOSTS = {
-    "aws": "console.aws.amazon.com",
+    "aws": "{region}.console.aws.amazon.com",
     "aws-cn": "console.amazonaws.cn",
     "aws-us-gov": "console.amazonaws-us-gov.com",
 }
 
 
-def console_url(client: Any, path: str) -> str | None:
-    """The page `path` of the console in the client's region, or None if the client's endpoint is not AWS's."""
-    host = _HOSTS.get(client.meta.partition)
-    endpoint = urlsplit(client.meta.endpoint_url).hostname or ""
-    if host is None or not endpoint.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
+def console_url(arn: str, path: str) -> str | None:
+    """The URL of a page about something by its ARN, or None in a partition whose console is not known.
+
+    `{arn}`, `{region}` and `{account}` in `path` are replaced.
+    """
+    parts = arn.split(":")
+    if len(parts) < 6 or parts[1] not in _HOSTS:
         return None
-    region = client.meta.region_name
-    separator = "&" if "?" in path else "?"
-    address, _, fragment = path.partition("#")
-    return f"https://{region}.{host}/{address}{separator}region={region}{'#' if fragment else ''}{fragment}"
+    region, account = parts[3], parts[4]
+    host = _HOSTS[parts[1]].format(region=region)
+    return f"https://{host}/{path.format(arn=quote(arn, safe=''), region=region, account=account)}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from prefect_codepipeline.actions.aws.client import translated
 from prefect_codepipeline.actions.aws.console import console_url
@@ -133,10 +133,14 @@ def download(s3: Any, found: S3Object, path: Path, work: TimedWork) -> None:
             )
 
 
-def object_url(s3: Any, found: S3Object) -> str | None:
+def object_url(s3: Any, bucket: str, key: str, version_id: str | None = None) -> str | None:
     """The page of an object in the console, or None if the endpoint is not AWS's."""
-    version = f"&versionId={quote(found.version_id, safe='')}" if found.version_id else ""
-    return console_url(s3, f"s3/object/{quote(found.bucket)}?prefix={quote(found.key, safe='')}{version}")
+    host = urlsplit(s3.meta.endpoint_url).hostname or ""
+    if not host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        return None
+    version = f"&versionId={quote(version_id, safe='')}" if version_id else ""
+    path = f"s3/object/{quote(bucket)}?region={{region}}&prefix={quote(key, safe='')}{version}"
+    return console_url(f"arn:{s3.meta.partition}:s3:{s3.meta.region_name}::{bucket}", path)
 
 
 def _wait_for_another_try(

@@ -7,14 +7,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefect_codepipeline.actions.aws import remote_work
 from prefect_codepipeline.actions.aws.client import translated
+from prefect_codepipeline.actions.aws.console import console_url
+from prefect_codepipeline.actions.aws.remote_work import Following, Look, Work
 from prefect_codepipeline.actions.codebuild.service.clients import Clients
 from prefect_codepipeline.actions.registry import ActionContext
-from prefect_codepipeline.errors import ActionFailed, ActionInterrupted
+from prefect_codepipeline.errors import ActionFailed
 
 POLL_SECONDS = 5.0
 SETTLE_SECONDS = 2.0
-_UNANSWERED_POLLS = 60  # in a row: the build fails if CodeBuild does not answer for five minutes
 _RECORD_LINES = 500
 
 
@@ -38,14 +40,10 @@ class Watch:
     @property
     def url(self) -> str | None:
         """The URL of the build in the AWS console."""
-        arn = str(self.state.get("arn", "")).split(":")
-        if len(arn) < 6:
-            return None
-        kind, region, account = ("batch" if self.batch else "build"), arn[3], arn[4]
-        project = self.id.partition(":")[0]
-        return (
-            f"https://{region}.console.aws.amazon.com/codesuite/codebuild/{account}/projects/{project}/{kind}/"
-            f"{self.id.replace(':', '%3A')}/?region={region}"
+        kind, project = ("batch" if self.batch else "build"), self.id.partition(":")[0]
+        page = f"projects/{project}/{kind}/{self.id.replace(':', '%3A')}/"
+        return console_url(
+            str(self.state.get("arn", "")), f"codesuite/codebuild/{{account}}/{page}?region={{region}}"
         )
 
 
@@ -54,34 +52,16 @@ def follow(watch: Watch) -> None:
 
     The build continues if only this process must end.
     """
-    unanswered = 0
-    try:
-        while True:
-            watch.context.check()
-            try:
-                _look(watch)
-                unanswered = 0
-            except ActionFailed as error:
-                unanswered += 1
-                if error.code != "SystemUnavailable" or unanswered >= _UNANSWERED_POLLS:
-                    raise
-                watch.context.logger.warning(
-                    "Could not read the state of build %s, will retry: %s", watch.id, error
-                )
-            if not unanswered and watch.status != "IN_PROGRESS":
-                _look_once_more(watch)
-                return
-            watch.context.cancellation.wait(min(POLL_SECONDS, max(watch.context.remaining_seconds, 0.0)))
-    except ActionInterrupted:
-        raise
-    except ActionFailed as error:
-        _stop(watch)
-        raise ActionFailed(
-            str(error), code=error.code, external_execution_id=watch.id, external_execution_url=watch.url
-        ) from error
-    except BaseException:
-        _stop(watch)
-        raise
+    earlier = watch.context.earlier
+    build = Following(
+        what=f"build {watch.id}",
+        work=Work(watch.id, watch.url or (earlier.url if earlier else None)),
+        look=lambda: _look(watch),
+        stop=lambda: _stop(watch),
+        longest_pause_seconds=POLL_SECONDS,
+    )
+    remote_work.follow(build, watch.context)
+    _look_once_more(watch)
 
 
 def _look_once_more(watch: Watch) -> None:
@@ -92,7 +72,7 @@ def _look_once_more(watch: Watch) -> None:
             _look(watch)
 
 
-def _look(watch: Watch) -> None:
+def _look(watch: Watch) -> Look:
     codebuild = watch.clients.codebuild
     with translated(f"reading the state of build {watch.id}"):
         if watch.batch:
@@ -103,9 +83,9 @@ def _look(watch: Watch) -> None:
             raise ActionFailed(f"CodeBuild no longer has build {watch.id}: it was deleted")
         watch.state = found[0]
         watch.builds = _builds_of_batch(watch) if watch.batch else [watch.state]
-    watch.context.report_progress(summary=_progress(watch.state), external_id=watch.id, url=watch.url)
     for build in watch.builds:
         _stream(watch, build)
+    return Look(watch.status != "IN_PROGRESS", _progress(watch.state))
 
 
 def _builds_of_batch(watch: Watch) -> list[Mapping[str, Any]]:
@@ -177,12 +157,10 @@ def identifier(watch: Watch, build_id: str) -> str:
     return build_id
 
 
-def _stop(watch: Watch) -> None:
-    try:
-        with translated(f"stopping build {watch.id}"):
-            if watch.batch:
-                watch.clients.codebuild.stop_build_batch(id=watch.id)
-            else:
-                watch.clients.codebuild.stop_build(id=watch.id)
-    except ActionFailed as error:
-        watch.context.logger.warning("Build %s may still run: %s; stop it at %s", watch.id, error, watch.url)
+def _stop(watch: Watch) -> str:
+    with translated(f"stopping build {watch.id}"):
+        if watch.batch:
+            watch.clients.codebuild.stop_build_batch(id=watch.id)
+        else:
+            watch.clients.codebuild.stop_build(id=watch.id)
+    return ""
