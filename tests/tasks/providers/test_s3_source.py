@@ -16,7 +16,7 @@ import pytest
 from faulty_endpoint import Fault, FaultyEndpoint, html, refusal
 from pydantic import ValidationError
 
-from prefect_codepipeline.actions.aws import s3_objects
+from prefect_codepipeline.actions.aws import client, s3_objects
 from prefect_codepipeline.actions.aws.s3_objects import check_key
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult
 from prefect_codepipeline.errors import ActionFailed
@@ -192,7 +192,8 @@ def test_a_download_that_breaks_continues_where_it_was(aws, make_bucket, read, a
     assert "broke after 1500000 bytes and continues" in caplog.text
 
 
-def test_an_endpoint_that_stays_away_is_reported(aws, make_bucket, read, aws_endpoint):
+def test_an_endpoint_that_stays_away_is_reported(aws, make_bucket, read, aws_endpoint, monkeypatch):
+    monkeypatch.setattr(client, "ATTEMPTS", 1)
     bucket = make_bucket()
     put(aws, bucket, b"x", "data.bin")
     aws_endpoint.faults = [Fault("HEAD", "data.bin", "drop", times=99)]
@@ -309,7 +310,8 @@ def test_a_large_object_takes_no_memory(make_aws_context, monkeypatch, tmp_path)
     script = textwrap.dedent("""
         import resource, sys, threading, time, logging
         from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-                SIZE = 256 << 20
+        from pathlib import Path
+        SIZE = 256 << 20
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             def do_GET(self):
