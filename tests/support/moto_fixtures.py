@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,19 @@ def aws(aws_endpoint: FaultyEndpoint, moto_url: str) -> Callable[[str], Any]:
     import boto3
 
     return lambda service: boto3.client(service, endpoint_url=moto_url)
+
+
+@pytest.fixture
+def moto_runs_states(moto_url: str) -> Iterator[None]:
+    """moto really runs the states of Step Functions' machines."""
+    _configure(moto_url, execute=True)
+    yield
+    _configure(moto_url, execute=False)
+
+
+def _configure(moto_url: str, *, execute: bool) -> None:
+    body = json.dumps({"stepfunctions": {"execute_state_machine": execute}}).encode()
+    urllib.request.urlopen(urllib.request.Request(f"{moto_url}/moto-api/config", body, method="POST")).close()
 
 
 @pytest.fixture

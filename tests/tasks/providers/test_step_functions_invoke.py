@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from faulty_endpoint import Fault, FaultyEndpoint, html, json_refusal
+from faulty_endpoint import Fault, html, json_refusal
 from pydantic import ValidationError
 from waiting import until
 
@@ -38,23 +38,10 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def running(moto_url: str, aws_endpoint: FaultyEndpoint) -> Iterator[None]:
-    """moto really runs the states."""
-    _configure(moto_url, execute=True)
-    yield
-    _configure(moto_url, execute=False)
-
-
-def _configure(moto_url: str, *, execute: bool) -> None:
-    body = json.dumps({"stepfunctions": {"execute_state_machine": execute}}).encode()
-    urllib.request.urlopen(urllib.request.Request(f"{moto_url}/moto-api/config", body, method="POST")).close()
-
-
-@pytest.fixture
-def make_machine(aws: Any, running: None) -> Callable[..., str]:
+def make_machine(aws: Any, moto_runs_states: None) -> Callable[..., str]:
     def make(*states: tuple[str, dict[str, Any]], kind: str = "STANDARD") -> str:
         named = dict(states)
-        for (name, _), (following, _) in zip(states, states[1:], strict=False):
+        for (name, _), (following, _) in pairwise(states):
             named[name] = {**named[name], "Next": following}
         definition = {"StartAt": states[0][0], "States": named}
         return str(
@@ -155,7 +142,7 @@ def test_an_execution_that_somebody_stops_and_one_that_takes_too_long(aws, make_
         invoke(arn, context)
     assert failed.value.code == "JobFailed"
 
-    with pytest.raises(ActionFailed, match="ran out of time.*was stopped") as failed:
+    with pytest.raises(ActionFailed, match=r"ran out of time.*was stopped") as failed:
         invoke(arn, make_context(seconds=0.8))
     assert failed.value.code == "Timeout"
     assert {each["status"] for each in executions(aws, arn)} == {"ABORTED"}
@@ -329,7 +316,7 @@ def _more(change: dict[str, str]) -> dict[str, str]:
 def test_an_endpoint_that_answers_html(make_machine, make_context, aws_endpoint):
     aws_endpoint.faults = [Fault("POST", "StartExecution", html, times=9)]
 
-    with pytest.raises(ActionFailed, match="not AWS|does not answer as Step Functions does"):
+    with pytest.raises(ActionFailed, match=r"not AWS|does not answer as Step Functions does"):
         invoke(make_machine(("Work", PASS)), make_context())
 
 
@@ -337,7 +324,7 @@ def test_who_may_not_start_it_is_reported(make_machine, make_context, aws_endpoi
     aws_endpoint.faults = [Fault("POST", "StartExecution", json_refusal(400, "AccessDeniedException", "no"))]
 
     with pytest.raises(
-        ActionFailed, match="starting execution .* in region us-east-1: AWS refused"
+        ActionFailed, match=r"starting execution .* in region us-east-1: AWS refused"
     ) as failed:
         invoke(make_machine(("Work", PASS)), make_context())
     assert failed.value.code == "PermissionError"
