@@ -88,5 +88,5 @@ def _check(value: Any, shape: Any, path: str) -> None:
     elif shape.type_name == "list":
         for each in value:
             _check(each, shape.member, f"{path}[]")
-    elif shape.enum:
+    elif getattr(shape, "enum", None):
         assert value in shape.enum, f"{path} is never {value!r}"

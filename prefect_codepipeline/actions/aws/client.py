@@ -170,6 +170,18 @@ def translated(doing: str) -> Iterator[None]:
         raise ActionFailed(f"{doing}: {error}", code="ConfigurationError") from error
 
 
+@contextmanager
+def transferring(doing: str) -> Iterator[None]:
+    """Turn errors of S3 transfers into an `ActionFailed` whose message starts with `doing`."""
+    from boto3.exceptions import Boto3Error
+
+    try:
+        with translated(doing):
+            yield
+    except Boto3Error as error:  # boto3's transfers wrap AWS's error into a text
+        raise ActionFailed(f"{doing}: {error}", code="ConfigurationError") from error
+
+
 def error_code(error: Any) -> str:
     """AWS's code in a botocore `ClientError`, such as `NoSuchBucket`."""
     return str(error.response.get("Error", {}).get("Code", ""))

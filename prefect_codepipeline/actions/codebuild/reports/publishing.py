@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import logging
-
 from prefect_codepipeline.actions.artifacts.places import FULL_DISK, keep_file
 from prefect_codepipeline.actions.codebuild.reports.collecting import CollectedReports, path_part
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-from prefect_codepipeline.errors import ActionFailed, CodePipelineError
+from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.reports import one_line, table
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.prefect_api.runs import ids_of_task_run
-
-_logger = logging.getLogger(__name__)
+from prefect_codepipeline.prefect_api.artifacts import publish_table
 
 
 def publish_reports(collected: CollectedReports, pipeline_name: str, action_name: str) -> list[str]:
@@ -23,22 +17,16 @@ def publish_reports(collected: CollectedReports, pipeline_name: str, action_name
     Each report group of an action has one key, under which Prefect keeps the reports of all runs. If the server does
     not respond, a warning is logged.
     """
-    run = ids_of_task_run()
-    ids: list[str] = []
-    for report in collected.reports:
-        body = {
-            "key": artifact_key(pipeline_name, action_name, report.group),
-            "type": "table",
-            "description": f"**{report.group}** of action {action_name}: {one_line([report])}",
-            "data": json.dumps(table(report), ensure_ascii=False),
-            **{key: str(value) for key, value in run.items() if value},
-        }
-        try:
-            _, answer = call("POST", "/artifacts/", body)
-            ids.append(str(answer["id"]))
-        except CodePipelineError as error:
-            _logger.warning("the report %r could not be published in Prefect's UI: %s", report.group, error)
-    return ids
+    ids = [
+        publish_table(
+            artifact_key(pipeline_name, action_name, report.group),
+            f"report {report.group!r}",
+            f"**{report.group}** of action {action_name}: {one_line([report])}",
+            table(report),
+        )
+        for report in collected.reports
+    ]
+    return [each for each in ids if each]
 
 
 def artifact_key(pipeline_name: str, action_name: str, group: str) -> str:

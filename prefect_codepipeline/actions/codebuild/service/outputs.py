@@ -8,8 +8,9 @@ from pathlib import Path
 
 from prefect_codepipeline.actions.artifacts.archive_member import UnfitTreeError
 from prefect_codepipeline.actions.artifacts.zip_trees import unzip_tree
+from prefect_codepipeline.actions.aws.client import transferring
 from prefect_codepipeline.actions.codebuild.service.following import Watch, groups
-from prefect_codepipeline.actions.codebuild.service.place import Place, transfer
+from prefect_codepipeline.actions.codebuild.service.place import Place
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.errors import ActionFailed
@@ -62,7 +63,7 @@ def _fetch(watch: Watch, place: Place, key: str, directory: Path, name: str) -> 
     archive = watch.context.scratch / "output.zip"
     what = f"fetching output artifact {name!r} from s3://{place.bucket}/{key}"
     try:
-        with transfer(what):
+        with transferring(what):
             try:
                 watch.clients.s3.download_file(place.bucket, key, str(archive))
             except ClientError as error:

@@ -5,8 +5,8 @@ https://docs.aws.amazon.com/codebuild/latest/APIReference/API_ProjectArtifacts.h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,18 +24,6 @@ class Place:
     def key(self, kind: str, name: str) -> str:
         """The key of an artifact's archive; `kind` is `in` or `out`."""
         return f"{self.prefix}{kind}/{name}.zip"
-
-
-@contextmanager
-def transfer(doing: str) -> Iterator[None]:
-    """Turn errors of S3 transfers into an `ActionFailed` whose message starts with `doing`."""
-    from boto3.exceptions import Boto3Error
-
-    try:
-        with translated(doing):
-            yield
-    except Boto3Error as error:  # boto3's transfers wrap AWS's error into a text
-        raise ActionFailed(f"{doing}: {error}", code="ConfigurationError") from error
 
 
 def clear(s3: Any, place: Place) -> None:

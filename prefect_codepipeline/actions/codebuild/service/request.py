@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefect_codepipeline.actions.artifacts.zip_trees import zip_tree
-from prefect_codepipeline.actions.aws.client import translated
+from prefect_codepipeline.actions.aws.client import transferring, translated
 from prefect_codepipeline.actions.codebuild.service.clients import Clients
-from prefect_codepipeline.actions.codebuild.service.place import Place, transfer
+from prefect_codepipeline.actions.codebuild.service.place import Place
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import InputTree
@@ -129,7 +129,7 @@ def _upload(clients: Clients, tree: InputTree, context: ActionContext, place: Pl
     key = place.key("in", tree.name)
     try:
         zip_tree(tree.directory, archive)
-        with transfer(f"uploading input artifact {tree.name!r} to s3://{place.bucket}/{key}"):
+        with transferring(f"uploading input artifact {tree.name!r} to s3://{place.bucket}/{key}"):
             clients.s3.upload_file(str(archive), place.bucket, key)
     finally:
         archive.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Stacks and change sets in CloudFormation."""

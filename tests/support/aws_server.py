@@ -1,0 +1,146 @@
+"""A server that speaks the protocols of AWS's services by botocore's own models; the test defines the answers.
+
+A service of one of the protocols `query` and `json` is recognized by its requests' signature. Every key of an answer, and
+every value that AWS lists, is checked against the model.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
+
+import botocore.session
+from codebuild_server import RefusalError, _check
+from moto.core.parse import PROTOCOL_PARSERS
+from moto.core.serialize import get_serializer_class
+from moto.core.utils import get_service_model
+from werkzeug.datastructures import MultiDict
+
+Answer = Callable[[dict[str, Any]], dict[str, Any]]
+_SIGNED = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
+
+
+class DroppedError(Exception):
+    """The connection ends without an answer."""
+
+
+class AwsServer:
+    """`answers` maps operations to functions of the request; `requests` has what was asked, in order.
+
+    An operation without an answer is refused as AWS refuses what nobody has allowed. `keys` has the access key of each
+    request, `regions` its region.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.keys: list[str] = []
+        self.regions: list[str] = []
+        self.page: bytes | None = None  # what it answers in place of AWS
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def asked(self, operation: str) -> list[dict[str, Any]]:
+        return [request for name, request in self.requests if name == operation]
+
+    def handle(self, headers: Any, body: bytes) -> tuple[int, bytes]:
+        signed = _SIGNED.search(headers.get("Authorization", ""))
+        assert signed, "a request without a signature"
+        key, region, service = signed.groups()
+        self.keys.append(key)
+        self.regions.append(region)
+        model = get_service_model(service)
+        name, request = _parsed(model, headers, body)
+        self.requests.append((name, request))
+        operation = model.operation_model(name)
+        try:
+            if name not in self.answers:
+                raise RefusalError(
+                    "AccessDenied", f"User is not authorized to perform: {service}:{name}", 403
+                )
+            answer = self.answers[name](request)
+        except RefusalError as refusal:
+            return refusal.status, _refused(model.protocol, refusal)
+        if operation.output_shape:
+            _check(answer, _real(service, name), name)
+        serializer = get_serializer_class(service, model.protocol)(operation_model=operation)
+        text = serializer.serialize(answer)["body"]
+        return 200, text.encode() if isinstance(text, str) else text
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                try:
+                    status, answer = (200, server.page) if server.page else server.handle(self.headers, body)
+                except DroppedError:
+                    self.close_connection = True
+                    return
+                self.send_response(status)
+                self.send_header("Content-Type", "text/xml")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, format: str, *arguments: Any) -> None:
+                pass
+
+        return Handler
+
+
+def in_turn(answers: Iterable[Any]) -> Answer:
+    """Give these answers one after the other, then the last one again; an exception is raised."""
+    left = list(answers)
+
+    def answer(_: dict[str, Any]) -> dict[str, Any]:
+        given = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(given, Exception):
+            raise given
+        return dict(given)
+
+    return answer
+
+
+def _real(service: str, operation: str) -> Any:
+    model = botocore.session.get_session().get_service_model(service)
+    return model.operation_model(operation).output_shape
+
+
+def _parsed(model: Any, headers: Any, body: bytes) -> tuple[str, dict[str, Any]]:
+    fields = {name: values[0] for name, values in parse_qs(body.decode(), keep_blank_values=True).items()}
+    target = headers.get("X-Amz-Target")
+    name = target.partition(".")[2] if target else fields.get("Action", "")
+    parser = PROTOCOL_PARSERS[model.protocol](model.operation_model(name))
+    asked = {
+        "method": "POST",
+        "values": MultiDict(fields),
+        "headers": headers,
+        "body": body,
+        "url_path": "/",
+        "url_params": {},
+    }
+    return name, dict(parser.parse(asked))
+
+
+def _refused(protocol: str, refusal: RefusalError) -> bytes:
+    if protocol == "json":
+        return b'{"__type": "%s", "message": "%s"}' % (refusal.code.encode(), str(refusal).encode())
+    error = f"<Type>Sender</Type><Code>{refusal.code}</Code><Message>{escape(str(refusal))}</Message>"
+    return f"<ErrorResponse><Error>{error}</Error><RequestId>r1</RequestId></ErrorResponse>".encode()
