@@ -61,7 +61,9 @@ def read_template(stack: Stack, reference: str) -> Template:
     resources = _count_resources(text)
     if len(content) <= MOST_BODY_BYTES:
         return Template({"TemplateBody": text}, resources)
-    uploaded = upload_bytes(stack.context, content, PurePosixPath(reference).name, stack.region)
+    uploaded = upload_bytes(
+        stack.context, content, PurePosixPath(reference.partition("::")[2]).name, stack.region
+    )
     return Template({"TemplateURL": uploaded.url}, resources)
 
 
