@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from prefect_codepipeline.actions.registry import ActionContext
@@ -65,17 +66,37 @@ def started(
         context: of the action.
         step: names the work among all work of the action.
         start: starts it, with a token where AWS takes one.
-        find: work that an earlier process started, if that died before it had kept the id. Called only then.
+        find: work that was started, but whose id was not kept: an earlier process died, or the answer was lost.
+            Called only then.
+
+    Raises:
+        ActionFailed: it could not be started; if the service does not answer, it is tried again for a while.
     """
     earlier = context.earlier
     if earlier and (kept := earlier.state.get(step)):
         url = earlier.url if earlier.external_id == kept else None
         context.logger.info("Following %s, which an earlier process started", kept)
         return Work(kept, url)
-    work = (find() if earlier else None) or start()
+    work = (find() if earlier else None) or _start(context, start, find)
     context.keep(work.id, work.url, **{step: work.id})
     context.logger.info("Started %s: %s", work.id, work.url)
     return work
+
+
+def _start(context: ActionContext, start: Callable[[], Work], find: Callable[[], Work | None]) -> Work:
+    began = time.monotonic()
+    while True:
+        try:
+            return start()
+        except ActionFailed as error:
+            with suppress(ActionFailed):
+                if found := find():  # the service had started it, but the answer was lost
+                    return found
+            if error.code != "SystemUnavailable" or time.monotonic() - began >= UNANSWERED_SECONDS:
+                raise
+            context.logger.warning("Will retry: %s", error)
+        _wait(context, began, None)
+        context.check()
 
 
 def follow(following: Following, context: ActionContext) -> None:
