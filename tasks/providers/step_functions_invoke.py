@@ -173,9 +173,14 @@ def _start_express(machine: _Machine, context: ActionContext) -> ActionResult:
             f"state machine {machine.name!r} is an express one, which has no output artifact; remove "
             f"{context.action.output_artifacts[0].name!r} from the action's outputs"
         )
-    # Before the start: an express execution has no name that could find it again.
-    context.keep(machine="EXPRESS")
-    work = started(context, _STEP, lambda: _start(machine), lambda: None)
+    earlier = context.earlier
+    if earlier and (kept := earlier.state.get(_STEP)):
+        work = Work(kept, earlier.url)
+    else:
+        # Before the start, which is made only once: an express execution has no name that could find it again.
+        context.keep(machine="EXPRESS")
+        work = _start(machine)
+        context.keep(work.id, work.url, **{_STEP: work.id})
     return ActionResult(
         summary=f"{machine.what} was started; express executions are not followed",
         output_variables={"StateMachineArn": machine.arn},

@@ -71,6 +71,7 @@ def unzip_tree(archive: Path, destination: Path, limits: ArtifactStore | None = 
 
 def _below(directory: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(directory):
+        folders.sort()
         yield from (Path(folder, name) for name in sorted([*folders, *files]))
 
 

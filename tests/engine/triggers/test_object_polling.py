@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ from prefect_codepipeline.prefect_api.client import call, client
 pytestmark = pytest.mark.live
 S3 = {"category": "Source", "owner": "AWS", "provider": "S3", "version": "1"}
 SCRIPTED = {"category": "Test", "owner": "Custom", "provider": "Scripted", "version": "1"}
+_HOURS = count(1)
 
 
 class PolledObjects:
@@ -32,7 +34,8 @@ class PolledObjects:
     def __init__(self, aws: Callable[[str], Any], bucket: str) -> None:
         self.s3, self.bucket = aws("s3"), bucket
         self.pool = f"nobody-{uuid4().hex[:8]}"
-        self.now = datetime.now(timezone.utc)
+        # All objects share one claim for each minute: each test has hours of its own.
+        self.now = datetime.now(timezone.utc) + timedelta(hours=next(_HOURS))
         self.names: list[str] = []
         client().create_work_pool(WorkPoolCreate(name=self.pool, type="process"))
 
