@@ -13,10 +13,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from prefect_codepipeline.actions.artifacts.copying import Upload, copy_all, without_password
 from prefect_codepipeline.actions.artifacts.zip_trees import zip_tree
 from prefect_codepipeline.actions.aws.account import client_of
 from prefect_codepipeline.actions.aws.s3_objects import check_bucket, check_key, object_url
-from prefect_codepipeline.actions.aws.s3_uploads import Destination, Upload, upload_all
+from prefect_codepipeline.actions.aws.s3_uploads import Destination, upload_all
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
@@ -57,14 +58,30 @@ def deploy_to_s3(configuration: S3DeployConfiguration, context: ActionContext) -
     uploads = _uploads(configuration, key, context)
     for upload in uploads:
         check_key(upload.key)
-    s3 = client_of(context, "s3")
-    upload_all(s3, Destination(configuration.bucket_name, _headers(configuration)), uploads, context)
     count = f"{len(uploads)} file{'' if len(uploads) == 1 else 's'}"
+    if place := (context.settings.aws.buckets or {}).get(configuration.bucket_name):
+        _warn_of_what_means_nothing(configuration, context)
+        copy_all(place, uploads, context)
+        where, url = f"{without_password(place).rstrip('/')}/{key}", None
+    else:
+        s3 = client_of(context, "s3")
+        upload_all(s3, Destination(configuration.bucket_name, _headers(configuration)), uploads, context)
+        where, url = f"s3://{configuration.bucket_name}/{key}", object_url(s3, configuration.bucket_name, key)
     return ActionResult(
-        summary=f"{count} uploaded to s3://{configuration.bucket_name}/{key}",
+        summary=f"{count} uploaded to {where}",
         external_execution_id=f"{configuration.bucket_name}/{key}",
-        external_execution_url=object_url(s3, configuration.bucket_name, key),
+        external_execution_url=url,
     )
+
+
+def _warn_of_what_means_nothing(configuration: S3DeployConfiguration, context: ActionContext) -> None:
+    given = {
+        "CannedACL": configuration.canned_acl,
+        "CacheControl": configuration.cache_control,
+        "KMSEncryptionKeyARN": configuration.kms_key,
+    }
+    if names := [name for name, value in given.items() if value]:
+        context.logger.warning("%s of the action has no effect outside of AWS", ", ".join(names))
 
 
 def _object_key(configuration: S3DeployConfiguration, context: ActionContext) -> str:

@@ -37,7 +37,7 @@ def parse_strategy(text: str) -> Strategy:
     """The strategy of `AllAtOnce`, `Canary10Percent5Minutes` or `Linear10PercentEvery1Minute`.
 
     Raises:
-        ActionFailed: with code `ConfigurationError`, it is none of these, or takes more than two days.
+        ActionFailed: with code `ConfigurationError`, the text has another form, or the strategy takes more than two days.
     """
     if text == "AllAtOnce":
         return Strategy((100,))

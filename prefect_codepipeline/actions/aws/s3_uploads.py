@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prefect_codepipeline.actions.artifacts.copying import Upload
 from prefect_codepipeline.actions.aws.client import translated
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.errors import ActionFailed
@@ -42,14 +43,6 @@ _TYPES = {
 }
 _ENCODINGS = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
 _table = mimetypes.MimeTypes()
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A file, and the key that it gets."""
-
-    path: Path
-    key: str
 
 
 @dataclass(frozen=True)

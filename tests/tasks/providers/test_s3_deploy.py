@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from faulty_endpoint import Fault, html, refusal
 from pydantic import ValidationError
@@ -22,6 +23,8 @@ from prefect_codepipeline.actions.aws.s3_uploads import content_type
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult, Earlier
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
+from prefect_codepipeline.model.definition.aws_settings import AwsSettings
 from prefect_codepipeline.tasks.providers.s3_deploy import S3DeployConfiguration, deploy_to_s3
 
 FILES = {"index.html": "<p>", "css/site.css": "p {}", "js/app.js": "1", "data/ü b.json": "{}", "raw": "x"}
@@ -292,6 +295,66 @@ def test_a_cancelled_upload_ends(make_bucket, deploy, make_aws_context, site, aw
         deploy(make_bucket(), context=context)
     assert len(aws_endpoint.asked("PUT")) < 100
     assert time.monotonic() - began < 20
+
+
+@pytest.fixture
+def mapped(make_aws_context: Any, site: InputTree) -> Callable[[str], ActionContext]:
+    def make(place: str) -> ActionContext:
+        settings = ActionSettings(aws=AwsSettings(buckets={"my-site": place}))
+        return make_aws_context("Deploy/S3", input_artifacts=(site,), settings=settings)
+
+    return make
+
+
+def files_below(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_bucket_may_be_a_folder(deploy, mapped, tmp_path, aws_endpoint, caplog, scheme):
+    (tmp_path / "www" / "v1").mkdir(parents=True)
+    (tmp_path / "www" / "v1" / "index.html").write_text("old")
+    (tmp_path / "www" / "old.html").write_text("old")
+
+    result = deploy(
+        "my-site", context=mapped(f"{scheme}{tmp_path}/www"), ObjectKey="v1", CacheControl="no-store"
+    )
+
+    assert files_below(tmp_path / "www") == {
+        **{f"v1/{name}": text for name, text in FILES.items()},
+        "old.html": "old",
+    }
+    assert result.summary == f"5 files uploaded to {scheme}{tmp_path}/www/v1"
+    assert result.external_execution_id == "my-site/v1"
+    assert "CacheControl of the action has no effect outside of AWS" in caplog.text
+    assert aws_endpoint.requests == []
+
+
+def test_a_bucket_may_be_any_store_of_fsspec(deploy, mapped):
+    deploy("my-site", "false", context=mapped("memory://sites/www"), ObjectKey="out/site.zip")
+    deploy("my-site", context=mapped("memory://sites/www"))
+
+    store = fsspec.filesystem("memory")
+    assert store.cat("/sites/www/css/site.css") == b"p {}"
+    assert store.cat("/sites/www/out/site.zip")[:2] == b"PK"
+
+
+@pytest.mark.parametrize(
+    ("place", "message", "code"),
+    [
+        ("www", "'www' is not an absolute path; correct 'buckets'", "ConfigurationError"),
+        ("nothing://x", "cannot be used as the place of a bucket", "ConfigurationError"),
+        ("/proc/nothing", "copying 'index.html' and the files after it to /proc/nothing", "JobFailed"),
+        ("ftp://me:hunter2@127.0.0.1:1/x", "ftp://me:***@127.0.0.1:1/x", "ConfigurationError"),
+    ],
+)
+def test_a_place_that_cannot_be_used(deploy, mapped, place, message, code):
+    with pytest.raises(ActionFailed) as failed:
+        deploy("my-site", context=mapped(place))
+
+    assert message in str(failed.value)
+    assert failed.value.code == code
+    assert "hunter2" not in str(failed.value)
 
 
 @pytest.mark.parametrize(
