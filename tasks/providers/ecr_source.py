@@ -10,12 +10,15 @@ import re
 from collections.abc import Mapping
 from datetime import timezone
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from prefect_codepipeline.actions.aws.account import client_of
 from prefect_codepipeline.actions.aws.client import error_code, translated
 from prefect_codepipeline.actions.aws.console import console_url
+from prefect_codepipeline.actions.aws.image_registry import find_manifest
+from prefect_codepipeline.actions.commands.environment import secret_value
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
@@ -41,12 +44,15 @@ class EcrSourceConfiguration(ActionConfiguration):
 @action_provider(category="Source", provider="ECR", inputs=(0, 0), outputs=(1, 1), restartable=True)
 def read_from_ecr(configuration: EcrSourceConfiguration, context: ActionContext) -> ActionResult:
     """Pin the digest of the tagged image, or of the overriding one, and write it into the artifact."""
-    ecr = client_of(context, "ecr")
     wanted = context.source_revision_override or configuration.image_tag
-    image = _find(ecr, configuration.repository_name, wanted)
-    variables = _variables(ecr, image, configuration.image_tag)
+    if registry := context.settings.aws.registry:
+        image, variables, url = _in_registry(registry, configuration, wanted, context)
+    else:
+        ecr = client_of(context, "ecr")
+        image = _find(ecr, configuration.repository_name, wanted)
+        variables = _variables(ecr, image, configuration.image_tag)
+        url = _url(ecr, variables)
     context.logger.info("Image %s of %s: %s", wanted, configuration.repository_name, image["imageDigest"])
-    url = _url(ecr, variables)
     summary = f"{variables['RepositoryName']}:{variables['ImageTag'] or variables['ImageDigest']}"
     directory = context.scratch / "source"
     directory.mkdir()
@@ -64,6 +70,26 @@ def read_from_ecr(configuration: EcrSourceConfiguration, context: ActionContext)
             created=image.get("imagePushedAt"),
         ),
     )
+
+
+def _in_registry(
+    registry: str, configuration: EcrSourceConfiguration, wanted: str, context: ActionContext
+) -> tuple[Mapping[str, Any], dict[str, str], None]:
+    """The image in a registry other than ECR, in the form that ECR describes an image in."""
+    secret, repository = context.settings.aws.registry_secret, configuration.repository_name
+    credentials = secret_value(secret, "registry_secret of the pipeline's settings") if secret else None
+    found = find_manifest(registry, repository, wanted, credentials)
+    host = urlsplit(registry).netloc
+    tag = "" if _DIGEST.fullmatch(wanted) else wanted
+    variables = {
+        "RegistryId": host,
+        "RepositoryName": repository,
+        "ImageTag": tag,
+        "ImageDigest": found.digest,
+        "ImageURI": f"{host}/{repository}@{found.digest}",
+    }
+    image = {"imageDigest": found.digest, "imageTags": [tag] if tag else []}
+    return {**image, **({"imageSizeInBytes": found.size} if found.size else {})}, variables, None
 
 
 def _find(ecr: Any, repository: str, wanted: str) -> Mapping[str, Any]:

@@ -49,6 +49,13 @@ class AwsSettings(BaseModel):
         "'sftp://host/www' or 'gs://bucket'.",
     )
 
+    registry: Url | None = Field(
+        None, description="URL of a registry of images that ECR sources read in place of ECR."
+    )
+    registry_secret: str | None = Field(
+        None, min_length=1, description="Name of a Secret block with 'user:password' for the registry."
+    )
+
     @model_validator(mode="after")
     def _names_one_account(self) -> AwsSettings:
         if self.profile and self.credentials:

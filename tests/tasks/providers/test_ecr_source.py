@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
 
@@ -13,8 +17,11 @@ from faulty_endpoint import Fault, html, json_refusal
 from pydantic import ValidationError
 
 from prefect_codepipeline.actions.aws import client
+from prefect_codepipeline.actions.aws.image_registry import Manifest, find_manifest
 from prefect_codepipeline.actions.registry import ActionResult
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
+from prefect_codepipeline.model.definition.aws_settings import AwsSettings
 from prefect_codepipeline.tasks.providers.ecr_source import EcrSourceConfiguration, read_from_ecr
 
 ACCOUNT = "123456789012"
@@ -167,6 +174,138 @@ def test_what_ecr_refuses(repository, read, aws_endpoint, monkeypatch, fault, me
     assert failed.value.code == code
     assert repository in str(failed.value)
     assert "testing-secret" not in str(failed.value)
+
+
+class Registry:
+    """A registry of images, which gives out tokens to those who have its password."""
+
+    def __init__(self) -> None:
+        registry = self
+        self.manifest = json.dumps({"schemaVersion": 2, "layers": [{"size": 40}, {"size": 2}]}).encode()
+        self.digest = f"sha256:{hashlib.sha256(self.manifest).hexdigest()}"
+        self.challenge = "Bearer"
+        self.password: str | None = "hunter2"
+        self.page: tuple[int, bytes] | None = None
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, body = registry.answer(self.path, self.headers.get("Authorization", ""))
+                self.send_response(status)
+                if status == 401:
+                    realm = (
+                        f'Bearer realm="{registry.url}/token",service="reg",scope="repository:team/app:pull"'
+                    )
+                    self.send_header("WWW-Authenticate", realm if registry.challenge == "Bearer" else "Basic")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.host = f"127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{self.host}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def answer(self, path: str, authorization: str) -> tuple[int, bytes]:
+        basic = "Basic " + base64.b64encode(f"me:{self.password}".encode()).decode() if self.password else ""
+        if path.startswith("/token"):
+            asked = "service=reg" in path and "scope=repository%3Ateam%2Fapp%3Apull" in path
+            allowed = authorization == basic and asked
+            return (200, b'{"token": "t0ken"}') if allowed else (401, b"{}")
+        if authorization != ("Bearer t0ken" if self.challenge == "Bearer" else basic):
+            return 401, b"{}"
+        if self.page:
+            return self.page
+        there = path in (f"/v2/team/app/manifests/{each}" for each in ("latest", self.digest))
+        return (200, self.manifest) if there else (404, b"{}")
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    server = Registry()
+    yield server
+    server.stop()
+
+
+def test_an_image_in_another_registry(registry, make_aws_context, aws_endpoint):
+    registry.password = None
+    settings = ActionSettings(aws=AwsSettings(registry=registry.url))
+    configuration = EcrSourceConfiguration.model_validate({"RepositoryName": "team/app"})
+
+    def read(override: str | None = None) -> ActionResult:
+        given = {"settings": settings, "source_revision_override": override}
+        return read_from_ecr(configuration, make_aws_context("Source/ECR", outputs=("Out",), **given))
+
+    result = read()
+
+    uri = f"{registry.host}/team/app@{registry.digest}"
+    assert result.output_variables == {
+        "RegistryId": registry.host,
+        "RepositoryName": "team/app",
+        "ImageTag": "latest",
+        "ImageDigest": registry.digest,
+        "ImageURI": uri,
+    }
+    assert detail(result) == {
+        "ImageSizeInBytes": "42",
+        "ImageDigest": registry.digest,
+        "Version": "1.0",
+        "ImagePushedAt": "",
+        "RegistryId": registry.host,
+        "RepositoryName": "team/app",
+        "ImageURI": uri,
+        "ImageTags": ["latest"],
+    }
+    assert read(registry.digest).output_variables["ImageTag"] == ""
+    assert aws_endpoint.requests == []
+
+
+@pytest.mark.parametrize("challenge", ["Bearer", "Basic"])
+def test_a_registry_gets_the_password_as_it_asks_for_it(registry, challenge):
+    registry.challenge = challenge
+
+    assert find_manifest(f"{registry.url}/", "team/app", "latest", "me:hunter2") == Manifest(
+        registry.digest, 42
+    )
+
+
+@pytest.mark.parametrize(
+    ("page", "given", "message", "code"),
+    [
+        (None, {"reference": "v9"}, "there is no such image; push it", "RevisionUnavailable"),
+        (None, {"credentials": "me:old"}, "it refused the credentials", "PermissionError"),
+        (None, {"credentials": None}, "it refused the credentials", "PermissionError"),
+        (None, {"registry": "http://127.0.0.1:1"}, "it did not answer", "SystemUnavailable"),
+        ((503, b""), {}, "it answered 503; try again later", "SystemUnavailable"),
+        ((429, b""), {}, "it answered 429", "SystemUnavailable"),
+        ((302, b""), {}, "it answered 302; correct 'registry'", "ConfigurationError"),
+        ((200, b"<html>"), {}, "does not answer as a registry does", "ConfigurationError"),
+        ((200, b'{"schemaVersion": 1}'), {}, "is not a manifest", "ConfigurationError"),
+        ((200, b"x" * (5 << 20)), {}, "more than 4194304 bytes", "ConfigurationError"),
+        (
+            (200, b'{"schemaVersion": 2}'),
+            {"reference": f"sha256:{'0' * 64}"},
+            "another image",
+            "ConfigurationError",
+        ),
+    ],
+)
+def test_what_another_registry_refuses(registry, page, given, message, code):
+    registry.page = page
+    usual = {"registry": registry.url, "reference": "latest", "credentials": "me:hunter2"}
+
+    with pytest.raises(ActionFailed) as failed:
+        find_manifest(repository="team/app", **{**usual, **given})
+
+    assert message in str(failed.value)
+    assert failed.value.code == code
+    assert "hunter2" not in str(failed.value)
+    assert "t0ken" not in str(failed.value)
 
 
 @pytest.mark.parametrize(
