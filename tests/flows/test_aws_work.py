@@ -99,7 +99,7 @@ def test_killed_workers_start_and_upload_nothing_twice(
     held = Held(aws_endpoint, site)
 
     execution_id = str(world.start(world.declare(stages=declared)))
-    world.wait(execution_id, lambda known: known.state.stage("Check").action("Machine").kept)
+    world.wait(execution_id, lambda known: known.state and known.state.stage("Check").action("Machine").kept)
     kill(world, execution_id)
     until(held.came.is_set, 120)
     kill(world, execution_id)
