@@ -67,7 +67,6 @@ def check_rules(declaration: PipelineDeclaration, *, region: str | None = None) 
 
 def _check_supported(declaration: PipelineDeclaration) -> Iterator[Problem]:
     """Features that AWS has but this version does not support, and the requirements of providers."""
-    yield from _not_available(declaration)
     for stage_index, stage in enumerate(declaration.stages):
         for action_index, action in enumerate(stage.actions):
             yield from _check_action(action, f"stages[{stage_index}].actions[{action_index}]")
@@ -80,11 +79,6 @@ def _check_conditions(stage: StageDeclaration, path: str) -> Iterator[Problem]:
         condition = condition_of(stage, kind)
         for index, rule in enumerate(condition.rules or () if condition else ()):
             yield from check_rule(rule, f"{path}.{kind}.conditions[0].rules[{index}]")
-
-
-def _not_available(declaration: PipelineDeclaration) -> Iterator[Problem]:
-    if declaration.artifact_stores and len(declaration.artifact_stores) > 1:
-        yield Problem("artifactStores", f"more than one region {_LATER}", rule="not-available")
 
 
 def _check_action(action: ActionDeclaration, path: str) -> Iterator[Problem]:

@@ -15,7 +15,8 @@ from prefect_codepipeline.model.validation import Problem, nearest
 
 if TYPE_CHECKING:
     from prefect_codepipeline.deployments.checking.plan import Blocks, Need, Plan, PlannedAction, PlannedStage
-    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+    from prefect_codepipeline.model.definition.action_settings import ActionSettings
+    from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
 
 _KINDS = ("git-connection", "secret", "artifact-store", "codebuild-project")
 _COLOURS: dict[str, Style] = {"present": "green", "missing": "red", "unknown": "yellow"}
@@ -82,11 +83,18 @@ def _where(file: Path, declaration: PipelineDeclaration) -> tuple[dict[tuple[str
     for stage in declaration.stages:
         for action in stage.actions:
             own = settings.for_action(stage.name, action.name)
-            on_host = "on the worker's host"
-            found[stage.name, action.name] = (
-                on_host if own.run_on == "host" else f"in a container of {own.image}"
-            )
+            found[stage.name, action.name] = _place(action, own)
     return found, settings.artifact_store or ""
+
+
+def _place(action: ActionDeclaration, settings: ActionSettings) -> str:
+    """Where an action runs; the region of an action counts only for services of AWS."""
+    kind = action.action_type_id
+    if kind.owner == "AWS" and kind.category in ("Deploy", "Invoke"):
+        region = action.region or settings.aws.region
+        return f"in AWS, in region {region}" if region else "in AWS, in the worker's region"
+    place = "on the worker's host" if settings.run_on == "host" else f"in a container of {settings.image}"
+    return f"{place}, not in {action.region}" if action.region else place
 
 
 def _blocks() -> Blocks | None:

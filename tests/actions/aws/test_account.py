@@ -217,27 +217,9 @@ def test_settings_that_cannot_be_meant_are_refused(wrong):
 
 @pytest.mark.live
 def test_a_block_of_prefect_aws_is_read_without_prefect_aws(prefect_server, aws, context_of):
-    """The block has the slug, the fields and the secrecy of prefect-aws's own."""
-    from prefect.blocks.core import Block
-    from pydantic import BaseModel, SecretStr
+    from aws_credentials import save_credentials
 
-    class Parameters(BaseModel):
-        use_ssl: bool = True
-        endpoint_url: str | None = None
-
-    class AwsCredentials(Block):
-        _block_type_name = "AWS Credentials"
-        aws_access_key_id: str | None = None
-        aws_secret_access_key: SecretStr | None = None
-        region_name: str | None = None
-        aws_client_parameters: Parameters = Parameters()
-
-    AwsCredentials(
-        aws_access_key_id="BLOCKKEY",
-        aws_secret_access_key="planted-secret",
-        region_name="eu-north-1",
-        aws_client_parameters=Parameters(endpoint_url=aws.url),
-    ).save("prod", overwrite=True)
+    save_credentials("prod", "BLOCKKEY", aws.url, "eu-north-1")
 
     ask(context_of(AwsSettings(credentials="prod")))
 

@@ -61,7 +61,7 @@ def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     }.items():
         monkeypatch.setenv(name, value)
     boto3.client("s3").create_bucket(
-        Bucket="exchange", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        Bucket="through", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
     )
     return boto3.client
 
@@ -79,7 +79,7 @@ class Deployer:
     def write(self, artifact: str, name: str, content: str) -> None:
         (self.folder / artifact / name).write_text(content)
 
-    def __call__(self, location: str | None = "s3://exchange/ci", **given: str) -> ActionResult:
+    def __call__(self, location: str | None = "s3://through/ci", **given: str) -> ActionResult:
         self.runs += 1
         scratch = self.folder / f"scratch{self.runs}"
         scratch.mkdir()
@@ -212,11 +212,11 @@ def test_overrides_precede_the_parameters_of_the_file_and_functions_read_artifac
         "Code": "",
         "Number": "7",
         "Image": "registry/shop:1",
-        "Bucket": "exchange",
+        "Bucket": "through",
         "Key": key,
-        "Url": f"{aws('s3').meta.endpoint_url}/exchange/{key}",
+        "Url": f"{aws('s3').meta.endpoint_url}/through/{key}",
     }
-    assert aws("s3").head_object(Bucket="exchange", Key=key)["ContentLength"] > 0
+    assert aws("s3").head_object(Bucket="through", Key=key)["ContentLength"] > 0
     assert stack(aws)["Tags"] == [{"Key": "Team", "Value": "shop"}]
 
 
@@ -235,7 +235,7 @@ def test_a_large_template_goes_through_the_location(aws, deploy):
     deploy.write("App", "template.yml", TEMPLATE + "#" * 51_200)
 
     deploy(**CREATE)
-    keys = [each["Key"] for each in aws("s3").list_objects_v2(Bucket="exchange")["Contents"]]
+    keys = [each["Key"] for each in aws("s3").list_objects_v2(Bucket="through")["Contents"]]
     assert len(keys) == 1
     assert keys[0].endswith("/template.yml")
     with pytest.raises(ActionFailed, match="set 'location' of 'aws' in the pipeline's settings") as failed:
