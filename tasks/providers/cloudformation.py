@@ -132,7 +132,7 @@ def _make_change_set(configuration: CloudFormationConfiguration, stack: Stack) -
 
 
 def _show(change_set: ChangeSet, rows: list[dict[str, str]], said: str) -> None:
-    """Show the changes in Prefect's UI, where whoever approves them finds them."""
+    """Show the changes in Prefect's UI, where approvers find them."""
     context = change_set.stack.context
     key = f"changes-{slug(context.pipeline_name, context.action.name)}"
     publish_table(key, f"changes of {change_set.what}", f"**{change_set.what}**: {said}", rows)
@@ -167,7 +167,7 @@ def _deployed(
 ) -> ActionResult:
     state = stack.describe(work.id if work else None)
     if state is None:
-        raise ActionFailed(f"{stack.what} was deleted by somebody after it was deployed")
+        raise ActionFailed(f"{stack.what} was deleted after it was deployed, not by this action")
     outputs = outputs_of(state)
     return ActionResult(
         summary,

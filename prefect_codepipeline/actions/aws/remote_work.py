@@ -1,6 +1,6 @@
 """Work of an action in AWS that outlives this process: start it or find it again, follow it, stop it.
 
-The waiting stands in one place, `_wait`.
+Every wait is one call of `_wait`.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def _stop(stack: Stack, work: Work) -> str:
             stack.client.cancel_update_stack(StackName=work.id, ClientRequestToken=f"{stack.token}-cancel")
         return f"the update of {stack.what} is cancelled, and CloudFormation puts the stack back"
     if status.endswith("_IN_PROGRESS"):
-        return f"{stack.what} goes on in AWS ({status}), because CloudFormation can stop only updates"
+        return f"{stack.what} continues in AWS ({status}), because CloudFormation can stop only updates"
     return ""
 
 

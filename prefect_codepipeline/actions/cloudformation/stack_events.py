@@ -52,7 +52,7 @@ class Operation:
 
     @property
     def status(self) -> str:
-        """The status in which the operation has ended, maybe because somebody deleted the stack; empty until then."""
+        """The status in which the operation has ended, or that the stack was deleted meanwhile; empty until then."""
         if self._was_deleted:
             return "DELETE_COMPLETE"
         status = next((event["ResourceStatus"] for event in reversed(self.events) if self._is_own(event)), "")
@@ -72,7 +72,7 @@ class Operation:
     def reason(self) -> str:
         """The first resource that failed, and why; it may be in a nested stack."""
         if self._was_deleted:
-            return "it was deleted by somebody in the meantime"
+            return "it was deleted in the meantime, not by this action"
         return _first_failure(self.stack, self.stack_id, self.events) or self._own_reason()
 
     def _own_reason(self) -> str:

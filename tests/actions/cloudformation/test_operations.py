@@ -192,7 +192,7 @@ def test_any_other_end_is_a_failure_that_names_the_first_resource(aws, run, stat
 
     why = "Database (AWS::X::Database) CREATE_FAILED: The subnet has no room"
     if status == "DELETE_COMPLETE":
-        why = "it was deleted by somebody in the meantime"
+        why = "it was deleted in the meantime, not by this action"
     assert str(failed.value) == f"stack 'shop' in eu-west-1 ended as {status}: {why}"
     assert (failed.value.code, failed.value.external_execution_id) == ("JobFailed", ID)
     assert "stackId=arn%3Aaws%3A" in failed.value.external_execution_url
@@ -338,7 +338,7 @@ def test_a_stack_goes_on_when_only_the_worker_ends(aws, run, tmp_path):
             "the update of stack 'shop' in eu-west-1 is cancelled, and CloudFormation puts",
             1,
         ),
-        ("CREATE_IN_PROGRESS", "stack 'shop' in eu-west-1 goes on in AWS (CREATE_IN_PROGRESS), because", 0),
+        ("CREATE_IN_PROGRESS", "stack 'shop' in eu-west-1 continues in AWS (CREATE_IN_PROGRESS), because", 0),
     ],
 )
 def test_an_abandoned_update_is_cancelled_and_else_it_is_said_that_it_goes_on(
