@@ -19,7 +19,7 @@ from prefect_codepipeline.actions.cloudformation.operations import (
     delete,
     replace_failed,
 )
-from prefect_codepipeline.actions.cloudformation.stack import Stack, outputs_of
+from prefect_codepipeline.actions.cloudformation.stack import Stack, outputs_of, stack_url
 from prefect_codepipeline.actions.cloudformation.stack_input import (
     StackInput,
     read_stack_input,
@@ -173,8 +173,8 @@ def _deployed(
         summary,
         _output(configuration, stack, outputs),
         outputs,
-        external_execution_id=work.id if work else state["StackId"],
-        external_execution_url=work.url if work else None,
+        external_execution_id=state["StackId"],
+        external_execution_url=stack_url(state["StackId"]),
     )
 
 

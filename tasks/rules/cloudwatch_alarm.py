@@ -11,7 +11,9 @@ from urllib.parse import quote
 
 from pydantic import Field, field_validator
 
-from prefect_codepipeline.actions.aws.client import aws_client, translated
+from prefect_codepipeline.actions.aws.account import account_with
+from prefect_codepipeline.actions.aws.client import translated
+from prefect_codepipeline.actions.aws.console import console_url
 from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
@@ -87,7 +89,8 @@ def check_alarm(configuration: CloudWatchAlarmConfiguration, context: RuleContex
 
 def _describe(name: str, context: RuleContext) -> dict[str, Any]:
     with translated(f"checking alarm {name!r}"):
-        client = aws_client("cloudwatch", context.rule.region, context.rule.role_arn)
+        account = account_with(context.settings.aws, context.rule.region, context.rule.role_arn)
+        client = account.client("cloudwatch")
         answer = client.describe_alarms(AlarmNames=[name], AlarmTypes=["MetricAlarm", "CompositeAlarm"])
     alarms: list[dict[str, Any]] = [*answer.get("MetricAlarms", ()), *answer.get("CompositeAlarms", ())]
     if not alarms:
@@ -99,9 +102,9 @@ def _describe(name: str, context: RuleContext) -> dict[str, Any]:
     return alarms[0]
 
 
-def _url(arn: str) -> str:
-    region, name = arn.split(":")[3], arn.split(":", 6)[6]
-    return f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#alarmsV2:alarm/{quote(name, safe='')}"
+def _url(arn: str) -> str | None:
+    name = quote(arn.split(":", 6)[6], safe="")
+    return console_url(arn, f"cloudwatch/home?region={{region}}#alarmsV2:alarm/{name}")
 
 
 def _split(states: str) -> set[str]:

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field, SecretStr
 
-from prefect_codepipeline.actions.aws.client import Account, translated
+from prefect_codepipeline.actions.aws.client import SESSION_NAME, Account, translated
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import required
+from prefect_codepipeline.model.definition.aws_settings import AwsSettings
 from prefect_codepipeline.model.stored.content import BlockContent
 from prefect_codepipeline.prefect_api.block_documents import load_block
 
@@ -50,25 +51,33 @@ class AwsCredentialsContent(BlockContent):
         )
 
 
-def account_of(context: ActionContext, region: str | None = None) -> Account:
-    """The account of an action; `region` is by default the action's own, else that of its settings.
+def account_with(
+    aws: AwsSettings, region: str | None = None, role: str | None = None, session_name: str = SESSION_NAME
+) -> Account:
+    """The account of settings; `region` and `role` precede what the settings say.
 
     Raises:
         ActionFailed: with code `ConfigurationError`, the AwsCredentials block is missing or cannot be used.
     """
-    aws, action = context.settings.aws, context.action
     block = _credentials(aws.credentials).account() if aws.credentials else Account(profile=aws.profile)
-    role = action.role_arn if aws.assume_action_role else None
     return Account(
-        region=region or action.region or aws.region or block.region,
+        region=region or aws.region or block.region,
         profile=block.profile,
         keys=block.keys,
         roles=(role,) if role else (),
-        session_name=f"codepipeline-{context.action_execution_id}"[:64],
+        session_name=session_name,
         endpoint_url=aws.endpoint_url or block.endpoint_url,
         endpoint_urls=aws.endpoint_urls or {},
         verify=block.verify,
     )
+
+
+def account_of(context: ActionContext, region: str | None = None) -> Account:
+    """The account of an action; `region` is by default the action's own. Raises as `account_with` does."""
+    aws, action = context.settings.aws, context.action
+    role = action.role_arn if aws.assume_action_role else None
+    session_name = f"codepipeline-{context.action_execution_id}"[:64]
+    return account_with(aws, region or action.region, role, session_name)
 
 
 def client_of(context: ActionContext, service: str, region: str | None = None) -> Any:

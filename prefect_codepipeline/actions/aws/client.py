@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from prefect_codepipeline.errors import ActionFailed
@@ -62,7 +62,9 @@ class Account:
                 "boto3 is not installed on the worker; install it: pip install 'prefect-codepipeline[aws]'",
                 code="ConfigurationError",
             ) from None
-        session = boto3.session.Session(region_name=self.region, profile_name=self.profile, **self.keys)
+        session = boto3.session.Session(
+            botocore_session=_new_session(self.profile), region_name=self.region, **self.keys
+        )
         for role in self.roles:
             session = self._assumed(session, role)
         return self._client(session, service)
@@ -87,7 +89,6 @@ class Account:
         """A session with the credentials of a role, which botocore renews before they expire."""
         import boto3
         from botocore.credentials import AssumeRoleCredentialFetcher, CredentialResolver
-        from botocore.session import Session
 
         fetcher = AssumeRoleCredentialFetcher(
             client_creator=partial(self._client, session),
@@ -95,9 +96,25 @@ class Account:
             role_arn=role,
             extra_args={"RoleSessionName": self.session_name},
         )
-        assumed = Session()
+        assumed = _new_session(None)
         assumed.register_component("credential_provider", CredentialResolver([_RoleProvider(fetcher)]))
         return boto3.session.Session(botocore_session=assumed, region_name=session.region_name)
+
+
+def _new_session(profile: str | None) -> Any:
+    """A botocore session; all of them share AWS's service models, which take long to read."""
+    from botocore.session import Session
+
+    session = Session(profile=profile)
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+    return session
+
+
+@cache
+def _loader(data_path: str | None) -> Any:
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
 
 
 class _RoleProvider:

@@ -88,6 +88,8 @@ def delete(stack: Stack, role: str | None, token: str) -> Work | None:
 def follow_stack(stack: Stack, work: Work, token: str, good: set[str], total: int | None) -> None:
     """Wait until the operation that has this token has ended, in one of the good states."""
     operation = Operation(stack, work.id, token)
+    if stack.context.earlier:
+        operation.began = stack.context.earlier.started_at
 
     def look() -> Look:
         operation.read()

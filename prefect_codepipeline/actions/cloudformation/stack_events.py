@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from prefect_codepipeline.actions.aws.client import translated
@@ -17,6 +18,7 @@ _STARTS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS")
 # Resources that were ended because another one had failed.
 _FOLLOWS = ("Resource creation cancelled", "Resource update cancelled")
 _DEEPEST_NESTING = 5
+_CLOCKS_DIFFER = timedelta(minutes=1)
 Event = Mapping[str, Any]
 
 
@@ -24,13 +26,14 @@ Event = Mapping[str, Any]
 class Operation:
     """The operation on a stack that has this token, as far as its events have been read; the oldest is first.
 
-    The token keeps events of other people's operations out. A service that shows no tokens, as moto and LocalStack do
-    not, has the events since the latest operation began.
+    The token keeps events of other people's operations out. Of a service that shows no tokens, such as moto, the events
+    of the latest operation are taken, unless that began before this action.
     """
 
     stack: Stack
     stack_id: str
     token: str
+    began: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     events: list[Event] = field(default_factory=list)
     _without_tokens: bool = False
     _was_deleted: bool = False
@@ -48,7 +51,7 @@ class Operation:
         elif not self.events or self._without_tokens:
             self._without_tokens = not any(event.get("ClientRequestToken") for event in seen)
             if self._without_tokens:
-                self.events = list(reversed(list(self._latest(seen))))
+                self.events = self._latest(seen)
 
     @property
     def status(self) -> str:
@@ -90,11 +93,11 @@ class Operation:
                 if event.get("ClientRequestToken") == self.token and self._is_start(event):
                     return
 
-    def _latest(self, seen: list[Event]) -> Iterator[Event]:
-        for event in seen:
-            yield event
-            if self._is_start(event):
-                return
+    def _latest(self, seen: list[Event]) -> list[Event]:
+        start = next((index for index, event in enumerate(seen) if self._is_start(event)), None)
+        if start is None or seen[start]["Timestamp"] < self.began - _CLOCKS_DIFFER:
+            return []
+        return seen[start::-1]
 
     def _is_start(self, event: Event) -> bool:
         return self._is_own(event) and event["ResourceStatus"] in _STARTS

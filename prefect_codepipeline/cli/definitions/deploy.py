@@ -16,6 +16,7 @@ from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
     from prefect_codepipeline.deployments.create import Deployed
+    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
 
 def deploy(
@@ -66,7 +67,7 @@ def deploy(
         deployed = deploy_pipeline(runnable, pool, who())
         more = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
         _print_result(deployed, [*created, *more])
-        for sentence in triggers_without_webhook(runnable.declaration):
+        for sentence in [*triggers_without_webhook(runnable.declaration), *_roles(runnable.declaration)]:
             console.print(Text(f"  warning: {sentence}", "yellow"))
         for stage in disable_declared(deployed, own_beside.properties, who()):
             console.print(
@@ -84,6 +85,17 @@ def _start(deployed: Deployed, variable: list[str]) -> None:
 
     execution_id = start_pipeline_execution(deployed.name, pairs(variable, "--variable"), {}, who())
     console.print(Text(f"  started: {execution_id}"))
+
+
+def _roles(declaration: PipelineDeclaration) -> list[str]:
+    """The roles of actions that the pipeline's settings leave unused."""
+    from prefect_codepipeline.deployments.checking.accounts import unused_roles
+    from prefect_codepipeline.engine.executions.definitions import settings_of
+    from prefect_codepipeline.model.stored.settings import StoredSettings
+
+    if not any(unused_roles(declaration, StoredSettings())):
+        return []  # no action has a role: the settings need not be read
+    return list(unused_roles(declaration, settings_of(declaration.name)))
 
 
 def _print_result(deployed: Deployed, created: list[str]) -> None:

@@ -89,8 +89,9 @@ def _where(file: Path, declaration: PipelineDeclaration) -> tuple[dict[tuple[str
 
 def _place(action: ActionDeclaration, settings: ActionSettings) -> str:
     """Where an action runs; the region of an action counts only for services of AWS."""
-    kind = action.action_type_id
-    if kind.owner == "AWS" and kind.category in ("Deploy", "Invoke"):
+    from prefect_codepipeline.deployments.checking.accounts import uses_aws
+
+    if uses_aws(action.action_type_id):
         region = action.region or settings.aws.region
         return f"in AWS, in region {region}" if region else "in AWS, in the worker's region"
     place = "on the worker's host" if settings.run_on == "host" else f"in a container of {settings.image}"

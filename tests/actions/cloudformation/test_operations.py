@@ -23,7 +23,7 @@ KIND = ActionTypeId(category="Deploy", owner="AWS", provider="CloudFormation", v
 PROVIDER = get_provider(KIND)
 ID = "arn:aws:cloudformation:eu-west-1:123456789012:stack/shop/0f1e"
 SET_ID = "arn:aws:cloudformation:eu-west-1:123456789012:changeSet/next/77aa"
-NOW = datetime(2026, 11, 28, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 28, tzinfo=timezone.utc)
 TOKEN = "a1"
 ROLE = "arn:aws:iam::123456789012:role/cloudformation"
 MISSING = RefusalError("ValidationError", "Stack with id shop does not exist")
@@ -159,6 +159,7 @@ def test_the_progress_counts_resources_and_names_the_one_under_way(aws, run):
         ("3 of 3 resources", 100),
     ]
     assert result.output_variables == {"Url": "https://shop"}
+    assert len(aws.requests) == 1 + 1 + len(told) + 1  # look up, create, one request a look, outputs
     (asked,) = aws.asked("CreateStack")
     assert (asked["ClientRequestToken"], asked["RoleARN"]) == (TOKEN, ROLE)
 
@@ -261,6 +262,36 @@ def test_throttling_errors_and_dropped_connections_are_borne(aws, run, caplog):
 
     assert run().summary == "deployed stack 'shop' in eu-west-1"
     assert caplog.text.count("Could not read the state of stack 'shop' in eu-west-1, will retry") == 3
+
+
+def test_credentials_that_expire_meanwhile_end_the_wait_and_say_that_the_stack_may_change(aws, run):
+    aws.answers["DescribeStacks"] = in_turn(
+        [stack("CREATE_COMPLETE"), RefusalError("ExpiredToken", "The security token is expired", 403)]
+    )
+    aws.answers["DescribeStackEvents"] = in_turn(
+        [
+            events(own("UPDATE_IN_PROGRESS")),
+            RefusalError("ExpiredToken", "The security token is expired", 403),
+        ]
+    )
+
+    with pytest.raises(ActionFailed) as failed:
+        run()
+    assert (failed.value.code, failed.value.external_execution_id) == ("PermissionError", ID)
+    assert "renew the credentials of the worker; Stack 'shop' in eu-west-1 may still run" in str(failed.value)
+
+
+def test_a_service_that_shows_no_tokens_counts_only_what_began_with_the_action(aws, run):
+    """As moto: its events have no tokens; those of an old creation are not taken for the new update's."""
+    old = [own("CREATE_IN_PROGRESS", token=None), own("CREATE_COMPLETE", token=None)]
+    now = {"Timestamp": datetime.now(timezone.utc), "EventId": "new"}
+    new = [own("UPDATE_IN_PROGRESS", token=None) | now, own("UPDATE_COMPLETE", token=None) | now]
+    aws.answers["DescribeStacks"] = in_turn([stack("CREATE_COMPLETE")])
+    aws.answers["DescribeStackEvents"] = in_turn([events(*old), events(*old, new[0]), events(*old, *new)])
+
+    run()
+
+    assert len(aws.asked("DescribeStackEvents")) == 3
 
 
 def test_a_service_that_is_away_for_too_long_ends_the_wait(aws, run, monkeypatch):

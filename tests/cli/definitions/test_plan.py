@@ -1,4 +1,4 @@
-"""What `codepipeline plan` says about the place of an action."""
+"""What `plan` and `deploy` say about actions that use AWS."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from prefect_codepipeline.cli.definitions.plan import _place
+from prefect_codepipeline.deployments.checking.accounts import unused_roles
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
-from prefect_codepipeline.model.definition.declaration import ActionDeclaration
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
+from prefect_codepipeline.model.stored.settings import StoredSettings
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,30 @@ def test_the_region_of_an_action_counts_only_in_aws(
     )
 
     assert _place(action, ActionSettings.model_validate(settings)) == place
+
+
+def test_a_role_that_the_settings_leave_unused_is_said() -> None:
+    role = "arn:aws:iam::111122223333:role/deploy"
+
+    def action(name: str, provider: str, category: str = "Deploy") -> dict[str, Any]:
+        kind = {"category": category, "owner": "AWS", "provider": provider, "version": "1"}
+        return {"name": name, "actionTypeId": kind, "roleArn": role}
+
+    declaration = PipelineDeclaration.model_validate(
+        {
+            "name": "shop",
+            "roleArn": role,
+            "artifactStore": {"type": "S3", "location": "bucket"},
+            "stages": [
+                {"name": "Source", "actions": [action("Code", "CodeCommit", "Source")]},
+                {"name": "Test", "actions": [action("Stack", "CloudFormation")]},
+                {"name": "Prod", "actions": [action("Stack", "CloudFormation")]},
+            ],
+        }
+    )
+    settings = StoredSettings.model_validate({"overrides": {"Prod": {"aws": {"assume_action_role": True}}}})
+
+    (sentence,) = unused_roles(declaration, settings)
+    assert sentence.startswith(
+        "roleArn of action Test/Stack is not used; to assume it, set 'assume_action_role'"
+    )

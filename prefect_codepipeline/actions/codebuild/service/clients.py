@@ -5,20 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from prefect_codepipeline.actions.aws.client import aws_client, translated
+from prefect_codepipeline.actions.aws.account import account_with
+from prefect_codepipeline.actions.aws.client import translated
+from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
+from prefect_codepipeline.model.definition.aws_settings import AwsSettings
 
 
 @dataclass
 class Clients:
-    """The boto3 clients for one region and one set of credentials."""
+    """The boto3 clients for a project: its block precedes the action, and the action its settings."""
 
     project: CodeBuildProject
-    region: str | None
+    context: ActionContext
 
     def __post_init__(self) -> None:
+        project, aws = self.project, self.context.settings.aws
+        if project.aws_profile:
+            aws = aws.changed_by(AwsSettings(profile=project.aws_profile))
+        region = project.aws_region or self.context.action.region
+        self._account = account_with(aws, region, project.aws_role_arn)
         self.codebuild, self.logs, self.s3 = (self._client(name) for name in ("codebuild", "logs", "s3"))
 
     def _client(self, service: str) -> Any:
         with translated(f"connecting to {service}"):
-            return aws_client(service, self.region, self.project.aws_role_arn, self.project.aws_profile)
+            return self._account.client(service)

@@ -38,7 +38,7 @@ def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: Act
         ActionAbandoned: the execution was cancelled; the build is stopped.
         ActionInterrupted: only this process ends; the build continues, and the next process follows it.
     """
-    clients = Clients(project, project.aws_region or context.action.region)
+    clients = Clients(project, context)
     place = _place(project, context)
     try:
         watch = _find_again(clients, build, context) or _start(clients, project, build, context, place)
