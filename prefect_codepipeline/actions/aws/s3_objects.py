@@ -169,6 +169,26 @@ def _chunks(s3: Any, found: S3Object, file: BinaryIO) -> Iterator[bytes]:
     yield from answer["Body"].iter_chunks(_CHUNK)
 
 
+def in_another_region(error: Any, bucket: str) -> ActionFailed | None:
+    """The failure of a request for a bucket in another region that botocore could not redirect, or None."""
+    response = error.response
+    code = str(response.get("Error", {}).get("Code", ""))
+    if code not in (
+        "301",
+        "PermanentRedirect",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+    ):
+        return None
+    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    region = headers.get("x-amz-bucket-region") or response.get("Error", {}).get("Region")
+    where = f"in region {region!r}" if region else "in another region"
+    return ActionFailed(
+        f"bucket {bucket!r} is {where}; set 'region' on the action, or in the settings",
+        code="ConfigurationError",
+    )
+
+
 @contextmanager
 def _named(s3: Any, bucket: str, key: str, version_id: str | None) -> Iterator[None]:
     """Say what a code of S3 means: the answers to HEAD have no text."""
@@ -187,6 +207,8 @@ def _named(s3: Any, bucket: str, key: str, version_id: str | None) -> Iterator[N
                     f"there is no bucket {bucket!r} in region {region}; correct its name or the region",
                     code="ConfigurationError",
                 ) from error
+            if elsewhere := in_another_region(error, bucket):
+                raise elsewhere from error
             if code in ("404", "NoSuchKey", "NoSuchVersion", "405", "MethodNotAllowed"):
                 raise ActionFailed(
                     f"{what} does not exist; upload it, or correct the key{' or the version' if version else ''}",

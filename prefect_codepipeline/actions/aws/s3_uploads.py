@@ -15,6 +15,7 @@ from typing import Any
 
 from prefect_codepipeline.actions.artifacts.copying import Upload
 from prefect_codepipeline.actions.aws.client import translated
+from prefect_codepipeline.actions.aws.s3_objects import in_another_region
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.errors import ActionFailed
 
@@ -139,4 +140,4 @@ def _explained(error: Any, what: str, bucket: str) -> Exception:
             f"{what}: the bucket has its ACLs switched off, as new buckets have; remove CannedACL",
             code="ConfigurationError",
         )
-    return error  # type: ignore[no-any-return]
+    return in_another_region(error, bucket) or error

@@ -50,6 +50,12 @@ def refusal(status: int, code: str, message: str = "slow down") -> Callable[[], 
     return lambda: (status, {"Content-Type": "application/xml"}, text.encode())
 
 
+def in_another_region() -> Answer:
+    """What S3 answers for a bucket in another region."""
+    text = b"<Error><Code>PermanentRedirect</Code><Message>use the endpoint</Message></Error>"
+    return 301, {"Content-Type": "application/xml", "x-amz-bucket-region": "eu-west-1"}, text
+
+
 def json_refusal(status: int, code: str, message: str = "slow down") -> Callable[[], Answer]:
     """An error as the services with a JSON protocol answer it."""
     text = f'{{"__type": "{code}", "message": "{message}"}}'

@@ -15,7 +15,7 @@ from typing import Any
 
 import fsspec
 import pytest
-from faulty_endpoint import Fault, html, refusal
+from faulty_endpoint import Fault, html, in_another_region, refusal
 from pydantic import ValidationError
 
 from prefect_codepipeline.actions.aws import client
@@ -212,6 +212,7 @@ def test_the_first_failure_ends_the_uploads_and_names_the_object(
     [
         (refusal(404, "NoSuchBucket"), "there is no bucket", "ConfigurationError"),
         (refusal(400, "AccessControlListNotSupported"), "remove CannedACL", "ConfigurationError"),
+        (in_another_region, "is in region 'eu-west-1'; set 'region' on the action", "ConfigurationError"),
         (refusal(400, "ExpiredToken"), "renew the credentials", "PermissionError"),
         (refusal(403, "RequestTimeTooSkewed"), "the clock of the worker", "PermissionError"),
         (refusal(503, "SlowDown"), "AWS refused", "SystemUnavailable"),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from faulty_endpoint import Fault, FaultyEndpoint, html, refusal
+from faulty_endpoint import Fault, FaultyEndpoint, html, in_another_region, refusal
 from pydantic import ValidationError
 
 from prefect_codepipeline.actions.aws import client, s3_objects
@@ -253,6 +253,17 @@ def test_who_may_not_read_learns_what_to_allow(aws, make_bucket, read, aws_endpo
         read(bucket)
     assert failed.value.code == "PermissionError"
     assert "testing-secret" not in str(failed.value)
+
+
+def test_a_bucket_in_another_region(make_bucket, read, aws_endpoint):
+    bucket = make_bucket()
+    aws_endpoint.faults = [Fault("HEAD", bucket, in_another_region, times=9)]
+
+    with pytest.raises(
+        ActionFailed, match=f"bucket '{bucket}' is in region 'eu-west-1'; set 'region' on"
+    ) as failed:
+        read(bucket)
+    assert failed.value.code == "ConfigurationError"
 
 
 def test_an_endpoint_that_answers_html(aws, make_bucket, read, aws_endpoint):
