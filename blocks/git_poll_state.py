@@ -7,9 +7,9 @@ from pydantic import Field, HttpUrl
 
 
 class GitPollState(Block):
-    """The branches and tags of a repository at the last poll. Polling creates it, also again after its deletion.
+    """The branches and tags of a repository, or the objects in S3, at the last poll.
 
-    A push between the deletion and the next poll starts nothing.
+    Polling creates it, also again after its deletion. A push between the deletion and the next poll starts nothing.
     """
 
     _block_type_name: ClassVar[str] = "Git Poll State"
@@ -19,6 +19,8 @@ class GitPollState(Block):
     )
     _description: ClassVar[str] = "The branches and tags of a repository at the last poll for source changes."
 
-    url: str = Field(description="URL of the repository.")
-    references: dict[str, Any] = Field(description="The commit of each branch and tag, by its full name.")
+    url: str = Field(description="URL of the repository; `s3://` for objects.")
+    references: dict[str, Any] = Field(
+        description="The commit of each branch and tag by its full name, or the version of each object."
+    )
     generation: int = Field(0, description="Incremented with each detected change.")

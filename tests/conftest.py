@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["git_repositories", "world"]  # of tests/support
+pytest_plugins = ["git_repositories", "world", "moto_fixtures"]  # of tests/support
 PLUGIN = Path(__file__).parent / "plugin"
 
 
@@ -49,7 +49,8 @@ def _keep_the_users_own_out(config: pytest.Config) -> None:
     hook = subprocess.run(
         ["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True, check=True
     )
-    for name in [name for name in os.environ if name.startswith("PREFECT_") or name in hook.stdout.split()]:
+    users = ("PREFECT_", "AWS_")
+    for name in [name for name in os.environ if name.startswith(users) or name in hook.stdout.split()]:
         del os.environ[name]
     home = tempfile.mkdtemp(prefix="codepipeline-test-")
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
@@ -59,6 +60,9 @@ def _keep_the_users_own_out(config: pytest.Config) -> None:
         PREFECT_HOME=f"{home}/prefect", PREFECT_CODEPIPELINE_HOME=f"{home}/embedded",
         PREFECT_CODEPIPELINE_CACHE=f"{home}/cache", PREFECT_CODEPIPELINE_ARTIFACTS=f"{home}/artifacts",
         GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_NOSYSTEM="1",
+        # So that neither a test nor the session's worker ever uses the user's account of AWS.
+        AWS_ACCESS_KEY_ID="testing", AWS_SECRET_ACCESS_KEY="testing-secret",
+        AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull, AWS_EC2_METADATA_DISABLED="true",
     )  # fmt: skip
 
 

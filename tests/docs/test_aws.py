@@ -60,3 +60,34 @@ def test_the_policy_allows_what_is_called_and_no_more() -> None:
     assert len(calls) > 8
     assert allowed("cloudformation") - {"SetStackPolicy"} == calls  # the policy is an argument of CreateStack
     assert allowed("s3") == {"PutObject", "AbortMultipartUpload", "GetObject"}
+
+
+# By what a client is called in the modules of each type; S3 names its permissions otherwise than its operations.
+_MODULES = {
+    "Source/AWS/ECR/1": ["tasks/providers/ecr_source.py"],
+    "Deploy/AWS/Lambda/1": [
+        "tasks/providers/lambda_deploy.py",
+        "prefect_codepipeline/actions/aws/lambda_alias.py",
+    ],
+    "Invoke/AWS/StepFunctions/1": ["tasks/providers/step_functions_invoke.py"],
+}
+_CLIENTS = {
+    "ecr": ("ecr", "ecr"),
+    "functions": ("lambda", "lambda"),
+    "alarms": ("cloudwatch", "cloudwatch"),
+    "client": ("stepfunctions", "states"),
+}
+
+
+def test_the_table_of_other_types_has_what_they_call_and_no_more() -> None:
+    for kind, modules in _MODULES.items():
+        (row,) = re.findall(rf"^\| `{kind}` \| (.*) \|$", PAGE, re.MULTILINE)
+        text = "".join((ROOT / module).read_text() for module in modules)
+        called = set()
+        for name, (service, prefix) in _CLIENTS.items():
+            names = {
+                xform_name(each): each for each in get_session().get_service_model(service).operation_names
+            }
+            used = [each for each in re.findall(rf"\b{name}\.(\w+)\(", text) if each in names]
+            called |= {f"{prefix}:{names[each]}" for each in used}
+        assert set(re.findall(r"`([a-z]+:\w+)`", row)) == called, kind

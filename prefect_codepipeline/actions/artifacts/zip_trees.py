@@ -47,15 +47,20 @@ def zip_tree(directory: Path, archive: Path) -> None:
                 packed.write(path, name)
 
 
-def unzip_tree(archive: Path, destination: Path) -> None:
+def unzip_tree(archive: Path, destination: Path, limits: ArtifactStore | None = None) -> None:
     """Extract a ZIP archive into an empty directory; nothing is written outside of it.
+
+    Args:
+        archive: the file.
+        destination: an empty directory.
+        limits: the store that the tree is for, which limits its size; by default the usual limits.
 
     Raises:
         UnfitTreeError: the archive would write outside the directory, is too large, or is not an archive.
         OSError: `destination` could not be written.
     """
     try:
-        store = ArtifactStore(url=str(destination.absolute()))
+        store = limits or ArtifactStore(url=str(destination.absolute()))
         _check_count(archive, store.max_tree_files)
         with zipfile.ZipFile(archive) as packed:
             for member, info in _checked(packed, store):
@@ -66,6 +71,7 @@ def unzip_tree(archive: Path, destination: Path) -> None:
 
 def _below(directory: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(directory):
+        folders.sort()
         yield from (Path(folder, name) for name in sorted([*folders, *files]))
 
 

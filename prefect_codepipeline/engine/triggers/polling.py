@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -26,6 +26,8 @@ from prefect_codepipeline.actions.git.process import Access, GitError, git_proce
 from prefect_codepipeline.blocks.git_poll_state import GitPollState
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.operations.projection import deployed_definitions
+from prefect_codepipeline.engine.triggers.object_polling import poll_objects
+from prefect_codepipeline.engine.triggers.poll_claims import claim, drop_old_claims
 from prefect_codepipeline.engine.triggers.triggering import Triggered, event_result, trigger
 from prefect_codepipeline.engine.triggers.webhook_inbox import drop_old, replace_result
 from prefect_codepipeline.errors import ActionFailed
@@ -36,14 +38,12 @@ from prefect_codepipeline.model.triggers.matching import GitPlace, git_places, i
 from prefect_codepipeline.model.triggers.webhook_delivery import MOST_RESULTS, EventResult, FinishedDelivery
 from prefect_codepipeline.prefect_api.block_documents import field_problems, find_block, save_block
 from prefect_codepipeline.prefect_api.leases import server_time
-from prefect_codepipeline.prefect_api.variables import create_variable, delete_variable, variables_with_prefix
 
 # 0 turns polling off.
 EVERY_SECONDS = int(os.environ.get("PREFECT_CODEPIPELINE_POLL_SECONDS") or 60)
 MOST_REFERENCES = 20_000
 _ASK_SECONDS, _READ_SECONDS = 50.0, 600.0
 _AT_ONCE = 8
-_CLAIM = "codepipeline-poll-"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Change:
 
 
 def poll_once(connections: bool = True, now: datetime | None = None) -> list[str]:
-    """Poll every repository once and start executions for pushes. One sentence for each start and each problem.
+    """Poll every repository and object once and start executions for changes. One sentence for each start and each problem.
 
     A repository that another process has polled in this minute is skipped.
 
@@ -84,18 +84,21 @@ def poll_once(connections: bool = True, now: datetime | None = None) -> list[str
         PrefectUnavailable: Prefect does not respond; the next poll finds the changes that were not processed.
     """
     minute = int((now or server_time()).timestamp()) // max(EVERY_SECONDS, 1)
-    watched, sentences = find_watched(connections)
-    _drop_old_claims(minute)
+    definitions = deployed_definitions()
+    watched, sentences = find_watched(definitions, connections)
+    drop_old_claims(minute)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="codepipeline-poll") as pool:
         for found in pool.map(lambda each: _poll_if_claimed(each, minute), watched):
             sentences += found
-    return sentences
+    return sentences + poll_objects(definitions, minute)
 
 
-def find_watched(connections: bool) -> tuple[list[Watched], list[str]]:
+def find_watched(
+    definitions: Iterable[StoredDefinition], connections: bool
+) -> tuple[list[Watched], list[str]]:
     """The repositories to poll, each once; and one sentence for each source action that cannot be polled."""
     known, found, sentences = Connections(), dict[str, Watched](), list[str]()
-    for definition in deployed_definitions():
+    for definition in definitions:
         declaration = definition.whole()
         by_url: dict[str, list[GitPlace]] = {}
         for place in git_places(declaration):
@@ -148,7 +151,7 @@ def _error_text(error: Exception) -> str:
 def _poll_if_claimed(watched: Watched, minute: int) -> list[str]:
     url = watched.access.url
     name = hashlib.sha256(url.encode()).hexdigest()[:32]
-    if not _claim(name, minute):
+    if not claim(name, minute):
         return []
     try:
         return _poll(watched, name)
@@ -247,15 +250,3 @@ def _is_current(name: str, generation: int) -> bool:
     """Whether no other process has saved a newer state meanwhile: reading files may take longer than a minute."""
     state = find_block(GitPollState, name)
     return state is not None and state.generation == generation
-
-
-def _claim(name: str, minute: int) -> bool:
-    """Claim the repository for this minute; False if another process has claimed it."""
-    return create_variable(f"{_CLAIM}{minute}-{name}", minute, ["codepipeline"]) is not None
-
-
-def _drop_old_claims(minute: int) -> None:
-    for claim in variables_with_prefix(_CLAIM):
-        # Claims of the minute before are kept: the clocks of two servers may differ.
-        if int(claim["value"]) < minute - 1:
-            delete_variable(claim)

@@ -43,6 +43,19 @@ class AwsSettings(BaseModel):
         description="The locations of regions: 'eu-west-1': 's3://bucket/prefix'; they precede location.",
     )
 
+    buckets: dict[str, str] | None = Field(
+        None,
+        description="Where S3 deployments to a bucket go in place of AWS: 'my-site': '/srv/www', or a URL of fsspec such as "
+        "'sftp://host/www' or 'gs://bucket'.",
+    )
+
+    registry: Url | None = Field(
+        None, description="URL of a registry of images that ECR sources read in place of ECR."
+    )
+    registry_secret: str | None = Field(
+        None, min_length=1, description="Name of a Secret block with 'user:password' for the registry."
+    )
+
     @model_validator(mode="after")
     def _names_one_account(self) -> AwsSettings:
         if self.profile and self.credentials:
@@ -52,7 +65,7 @@ class AwsSettings(BaseModel):
     def changed_by(self, override: AwsSettings) -> AwsSettings:
         """These settings, with those that an override sets in place of their own; entries of mappings are merged."""
         changes = override.model_dump(exclude_none=True)
-        for name in ("endpoint_urls", "locations"):
+        for name in ("endpoint_urls", "locations", "buckets"):
             if name in changes:
                 changes[name] = {**(getattr(self, name) or {}), **changes[name]}
         if changes.keys() & {"profile", "credentials"}:

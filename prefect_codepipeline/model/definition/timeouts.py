@@ -15,6 +15,8 @@ _OF_PROVIDERS = {
     ("Deploy", "CloudFormation"): 3 * _DAY,
     ("Deploy", "CodeDeploy"): 5 * _DAY,
     ("Deploy", "CodeDeployToECS"): 5 * _DAY,
+    # Its strategies may wait for two days; AWS does not document its limit.
+    ("Deploy", "Lambda"): 2 * _DAY + _HOUR,
     ("Deploy", "S3"): 90,
     ("Invoke", "Lambda"): _DAY,
     ("Invoke", "StepFunctions"): 7 * _DAY,

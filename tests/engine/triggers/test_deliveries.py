@@ -30,6 +30,7 @@ from prefect_codepipeline.deployments.files.settings import save_settings
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.lookup import find_runs
 from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.operations.projection import deployed_definitions
 from prefect_codepipeline.engine.triggers.deliveries import (
     Definitions,
     abandon_delivery,
@@ -503,7 +504,9 @@ def test_a_connection_with_a_webhook_is_not_asked_each_minute(site: Site, reposi
     site.deploy()
 
     def watched() -> bool:
-        return any(str(repository.path) in each.access.url for each in find_watched(True)[0])
+        return any(
+            str(repository.path) in each.access.url for each in find_watched(deployed_definitions(), True)[0]
+        )
 
     assert not watched()
     GitConnection(url_template=str(repository.path)).save(site.name, overwrite=True)
