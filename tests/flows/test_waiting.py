@@ -128,21 +128,47 @@ def test_while_others_work_a_wait_is_looked_at_in_the_process(world: Any, tmp_pa
     assert world.ran() == ["Source/Src", "S1/Busy"]
 
 
-def test_an_approval_of_the_same_run_order_and_a_wait(world: Any, tmp_path: Path) -> None:
-    group = [waits(tmp_path, Fact=FACT.key), world.action("Ok", 1, "Approval")]
+def test_an_approval_beside_a_wait_ends_before_it(world: Any, tmp_path: Path) -> None:
+    group = [waits(tmp_path, Fact=FACT.key), world.action("Ok", 1, "Approval"), world.action("Next", 2)]
     execution_id = world.start(world.declare(group))
-    suspended(world, execution_id)
+    known = world.suspended(execution_id)
+    assert known.run["state"]["message"] == (
+        "action 'Wait' waits: for the file; waiting for approval of action 'Ok' of stage 'S1'"
+    )
     assert world.cli("approve", world.name, "S1", "Ok").returncode == 0
+    known = world.wait(execution_id, lambda known: known.is_suspended and not known.state.open_approvals)
+    assert (action(known, "Ok").status, action(known).status) == ("Succeeded", "InProgress")
+    assert subflow_states(known)["S1"] == "PAUSED"
     (tmp_path / "done").touch()
-    suspended(world, execution_id)
     RecordOf(execution_id).write(FACT)
     reconcile_once(server_time() + timedelta(minutes=2))
 
     known = world.ended(execution_id)
 
     assert known.status == "Succeeded"
-    assert action(known, "Ok").status == "Succeeded"
+    assert world.ran() == ["Source/Src", "S1/Next"]
     assert len(calls(tmp_path)) == 2
+
+
+def test_an_approval_that_was_rejected_leaves_the_wait_beside_it_to_its_end(
+    world: Any, tmp_path: Path
+) -> None:
+    group = [waits(tmp_path, Fact=FACT.key), world.action("Ok", 1, "Approval"), world.action("Next", 2)]
+    execution_id = world.start(world.declare(group))
+    world.suspended(execution_id)
+    world.cli("reject", world.name, "S1", "Ok")
+    world.wait(execution_id, lambda known: known.is_suspended and action(known, "Ok").finished)
+    assert not [said for said in reconcile_once() if execution_id in said]
+    (tmp_path / "done").touch()
+    RecordOf(execution_id).write(FACT)
+    reconcile_once(server_time() + timedelta(minutes=2))
+
+    known = world.ended(execution_id)
+
+    assert known.status == "Failed"
+    assert action(known).status == "Succeeded"
+    assert world.ran() == ["Source/Src"]
+    until(lambda: subflow_states(known)["S1"] == "FAILED", 20)
 
 
 def test_a_look_that_was_killed_is_repeated(world: Any, tmp_path: Path) -> None:

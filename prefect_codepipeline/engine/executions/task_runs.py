@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from prefect_codepipeline.model.definition.plan import cut_into_segments
+from prefect_codepipeline.model.definition.plan import run_order_groups
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.record.state import ExecutionState, StageState
 from prefect_codepipeline.prefect_api.client import call
@@ -17,9 +17,12 @@ from prefect_codepipeline.prefect_api.client import call
 STAGE_KEY, ACTION_KEY, APPROVAL_KEY = "stage", "action", "approval"
 
 
-def segment_key(stage: StageState, segment: int) -> str:
-    """The key of the subflow that runs a segment of the current attempt of a stage."""
-    return f"{slug(stage.name)}-{stage.attempt}-{segment}"
+def stage_key(stage: StageState) -> str:
+    """The key of the subflow that runs the current attempt of a stage.
+
+    Earlier versions had subflows for parts of an attempt, with a number after this key.
+    """
+    return f"{slug(stage.name)}-{stage.attempt}"
 
 
 def attempt_name(stage: StageState) -> str:
@@ -64,12 +67,12 @@ def end_what_is_pending(state: ExecutionState) -> None:
 
 
 def _first_runs(execution_id: str, stage: StageState) -> Iterator[dict[str, Any]]:
-    """The run of the first segment; a segment without any other action has no run but those of its approvals."""
-    first = cut_into_segments(stage.stage)[0]
-    if first.groups:
-        yield tracking_run(execution_id, segment_key(stage, first.number), attempt_name(stage))
+    """The run of the stage; if it begins with approvals alone, it is not on the page before they are: then theirs."""
+    first = run_order_groups(stage.stage)[0]
+    if not all(action.is_approval for action in first):
+        yield tracking_run(execution_id, stage_key(stage), attempt_name(stage))
         return
-    for action in first.approvals:
+    for action in first:
         run_id = str(action_task_run_id(execution_id, stage, action.name))
         keys = {"id": run_id, "task_key": APPROVAL_KEY, "dynamic_key": run_id}
         yield {**tracking_run(execution_id, "", action.name), **keys}
