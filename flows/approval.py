@@ -13,9 +13,11 @@ from prefect_codepipeline.engine.approvals.decision import is_decision, put_appr
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import (
+    AnswerUnconfirmed,
     ApprovalAlreadyCompletedException,
     ApprovalNotAllowed,
     InvalidApprovalTokenException,
+    PrefectUnavailable,
 )
 from prefect_codepipeline.model.approvals.policy import is_fulfilled
 from prefect_codepipeline.model.approver import Approver
@@ -87,9 +89,11 @@ def _take_votes(execution: Execution, known: ActionState) -> None:
         return
     policy = execution.settings.approval_policy(request.stage, request.action)
     if is_fulfilled(policy, known.votes):
-        with suppress(ApprovalAlreadyCompletedException):
+        # What cannot be read or written now is tried again at the next look.
+        with suppress(ApprovalAlreadyCompletedException, AnswerUnconfirmed, PrefectUnavailable):
             settle_votes(execution.id, request.token, policy)
-        execution.look_for(f"approval-{request.token}-")
+        with suppress(PrefectUnavailable):
+            execution.look_for(f"approval-{request.token}-")
 
 
 def _unread(execution: Execution, known: ActionState) -> dict[str, dict[str, Any]]:

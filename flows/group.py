@@ -76,7 +76,11 @@ def _to_call(
 
 def _has_rested(action: ActionState) -> bool:
     """Whether the provider was not called just now. The end of an approval calls no provider."""
-    return not action.waits or utc_now() >= action.waits.at + timedelta(seconds=LOOK_SECONDS)
+    if not action.waits:
+        return True
+    return abs(utc_now() - action.waits.at) >= timedelta(
+        seconds=LOOK_SECONDS
+    )  # also if the clock was put back
 
 
 def _waits(actions: Iterable[ActionState], running: dict[str, Future[None]]) -> list[Wait]:

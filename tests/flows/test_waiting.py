@@ -16,6 +16,7 @@ from waiting import until
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, read_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
+from prefect_codepipeline.flows import reconcile
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.model.record.facts import NotificationSent, ProcessStarted
 from prefect_codepipeline.model.record.waiting_facts import ActionWaits
@@ -217,6 +218,25 @@ def test_a_stop_lets_the_action_wait_on_without_a_process(world: Any, tmp_path: 
     assert known.status == "Stopped"
     assert action(known).status == "Succeeded"
     assert world.ran() == ["Source/Src"]
+
+
+def test_a_clock_that_is_ahead_does_not_resume_an_execution_in_each_round(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution_id = world.start(world.declare([waits(tmp_path, Seconds="3600")]))
+    suspended(world, execution_id)
+    monkeypatch.setattr(reconcile, "utc_now", lambda: utc_now() + timedelta(hours=2))
+    memory: reconcile.Memory = {}
+    assert [said for said in reconcile_once(memory=memory) if execution_id in said]
+    world.wait(execution_id, lambda known: known.is_suspended and processes(known) == 2)
+
+    assert not [said for said in reconcile_once(memory=memory) if execution_id in said]
+    later = server_time() + timedelta(minutes=2)
+    assert [said for said in reconcile_once(later, memory) if execution_id in said]
+
+    assert len(calls(tmp_path)) == 1
+    stop_pipeline_execution(world.name, execution_id, abandon=True, reason="enough", by="tester")
+    world.ended(execution_id)
 
 
 def test_the_time_limit_ends_a_wait_and_its_work(world: Any, tmp_path: Path) -> None:
