@@ -78,9 +78,8 @@ def _has_rested(action: ActionState) -> bool:
     """Whether the provider was not called just now. The end of an approval calls no provider."""
     if not action.waits:
         return True
-    return abs(utc_now() - action.waits.at) >= timedelta(
-        seconds=LOOK_SECONDS
-    )  # also if the clock was put back
+    rested = abs(utc_now() - action.waits.at)  # the clock may have been put back
+    return rested >= timedelta(seconds=LOOK_SECONDS)
 
 
 def _waits(actions: Iterable[ActionState], running: dict[str, Future[None]]) -> list[Wait]:

@@ -9,8 +9,10 @@ from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+from prefect.states import Cancelling
 from waiting import until
 
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, read_execution
@@ -20,7 +22,7 @@ from prefect_codepipeline.flows import reconcile
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.model.record.facts import NotificationSent, ProcessStarted
 from prefect_codepipeline.model.record.waiting_facts import ActionWaits
-from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.prefect_api.leases import server_time
 
 pytestmark = pytest.mark.live
@@ -218,6 +220,19 @@ def test_a_stop_lets_the_action_wait_on_without_a_process(world: Any, tmp_path: 
     assert known.status == "Stopped"
     assert action(known).status == "Succeeded"
     assert world.ran() == ["Source/Src"]
+
+
+def test_prefects_cancel_button_leaves_nothing_that_waits(world: Any, tmp_path: Path) -> None:
+    execution_id = world.start(world.declare([waits(tmp_path, Seconds="3600")]))
+    suspended(world, execution_id)
+    client().set_flow_run_state(UUID(execution_id), Cancelling())
+    reconcile_until(lambda: world.is_named(execution_id, "Stopped"))
+
+    known = world.ended(execution_id)
+
+    assert action(known).status == "Abandoned"
+    until(lambda: subflow_states(known)["S1"] == "CANCELLED", 20)
+    until(lambda: [run["state_name"] for run in task_runs(known)] == ["Abandoned"], 20)
 
 
 def test_a_clock_that_is_ahead_does_not_resume_an_execution_in_each_round(

@@ -13,6 +13,7 @@ from prefect_codepipeline.model.definition.plan import run_order_groups
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.record.state import ExecutionState, StageState
 from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.flow_runs import set_state
 
 STAGE_KEY, ACTION_KEY, APPROVAL_KEY = "stage", "action", "approval"
 
@@ -56,13 +57,17 @@ def show_stages_to_come(state: ExecutionState) -> None:
 
 def end_what_is_pending(state: ExecutionState) -> None:
     """End what is shown as still to come, or as waiting, in an execution that has ended."""
+    waiting = {"parent_flow_run_id": {"any_": [state.execution_id]}, "state": {"type": {"any_": ["PAUSED"]}}}
+    subflows = [run["id"] for run in call("POST", "/flow_runs/filter", {"flow_runs": waiting})[1]]
+    for subflow in subflows:
+        set_state(subflow, "CANCELLED", "Abandoned", force=True)
     unfinished = {
-        "flow_run_id": {"any_": [state.execution_id]},
+        "flow_run_id": {"any_": [state.execution_id, *subflows]},
         "state": {"type": {"any_": ["PENDING", "PAUSED"]}},
     }
     for run in call("POST", "/task_runs/filter", {"task_runs": unfinished, "limit": 200})[1]:
-        is_approval = run["task_key"] == APPROVAL_KEY and run["start_time"]
-        ended = {"type": "CANCELLED", "name": "Abandoned" if is_approval else "NotReached"}
+        has_begun = run["task_key"] != STAGE_KEY and run["start_time"]
+        ended = {"type": "CANCELLED", "name": "Abandoned" if has_begun else "NotReached"}
         call("POST", f"/task_runs/{run['id']}/set_state", {"state": ended, "force": True}, expected=(404,))
 
 
