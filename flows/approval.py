@@ -1,39 +1,31 @@
-"""Wait for manual approvals without a process. Only a recorded decision lets an execution pass.
+"""Prefect's form for manual approvals, and the answers to it. Only a recorded decision lets an execution pass.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/approvals.html
 """
 
-import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 from prefect import get_run_logger
 
-from prefect_codepipeline.engine.approvals.decision import (
-    WAKE_ONLY,
-    answer_of,
-    expire_approval,
-    is_decision,
-    put_approval_result,
-    settle_votes,
-)
+from prefect_codepipeline.engine.approvals.decision import is_decision, put_approval_result, settle_votes
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import (
+    AnswerUnconfirmed,
     ApprovalAlreadyCompletedException,
     ApprovalNotAllowed,
     InvalidApprovalTokenException,
+    PrefectUnavailable,
 )
-from prefect_codepipeline.flows.task_run import run_approval_step
+from prefect_codepipeline.model.approvals.policy import is_fulfilled
 from prefect_codepipeline.model.approver import Approver
-from prefect_codepipeline.model.definition.plan import Group
-from prefect_codepipeline.model.record.facts import ApprovalDecided, ApprovalRefused, ApprovalRequested
-from prefect_codepipeline.model.record.state import ActionState, ExecutionState, StageState
+from prefect_codepipeline.model.record.facts import ApprovalRefused, ApprovalRequested
+from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 from prefect_codepipeline.model.views.page import plain, revision_text
-from prefect_codepipeline.prefect_api.suspension import Form, Wake, answers, suspend
-from prefect_codepipeline.tasks.approval import conclude_approval, request_approval
+from prefect_codepipeline.prefect_api.suspension import Form, answers
 
-POLL_SECONDS = 0.5
 # Prefect's Resume button accepts an answer and does not report the user.
 FORM = Approver(via="prefect")
 FORM_SCHEMA: dict[str, Any] = {
@@ -60,41 +52,23 @@ FORM_SCHEMA: dict[str, Any] = {
 }
 
 
-def request_approvals(execution: Execution, stage: StageState, approvals: Group) -> None:
-    """Request the approvals that were not requested yet."""
-    for approval in approvals:
-        if not stage.action(approval.name).request:
-            run_approval_step(request_approval, execution, stage.name, approval.name)
+def take_answers(execution: Execution, actions: Iterable[ActionState], *, only_votes: bool = False) -> None:
+    """Record the decisions of open approvals that the answers to Prefect's form, or their votes, amount to.
+
+    The form can be answered only while the run is suspended, so a process reads its answers once; `only_votes` is for
+    later looks.
+    """
+    for known in actions:
+        if not known.is_waiting_for_approval or execution.state.stop:
+            continue
+        if not only_votes:
+            _take_form_answers(execution, known)
+        _take_votes(execution, known)
 
 
-def wait_for_approval(execution: Execution, stage_name: str, action_name: str) -> None:
-    """Return when the approval is decided and its action has ended. Raises `Pause` if the run can be suspended."""
-    known = execution.state.stage(stage_name).action(action_name)
-    while not known.finished:
-        if not known.decision:
-            known = _read_decision(execution, stage_name, action_name)
-        if known.decision or execution.look_for_stop():
-            run_approval_step(conclude_approval, execution, stage_name, action_name)
-        elif execution.can_suspend:
-            _suspend(execution, stage_name, known)
-        else:
-            time.sleep(POLL_SECONDS)
-        known = execution.state.stage(stage_name).action(action_name)
-
-
-def abandon_approvals(execution: Execution, stage_name: str) -> None:
-    """End the open approvals of an execution that is being stopped."""
-    for action in execution.state.stage(stage_name).actions:
-        if action.request and not action.finished:
-            run_approval_step(conclude_approval, execution, stage_name, action.name)
-
-
-def _read_decision(execution: Execution, stage_name: str, action_name: str) -> ActionState:
-    """The current state of the approval. A new answer to the form, or the expiry, is recorded as the decision first."""
-    known = execution.refresh().stage(stage_name).action(action_name)
-    if known.finished or known.decision or not known.request:
-        return known
-    request, policy = known.request, execution.settings.approval_policy(stage_name, action_name)
+def _take_form_answers(execution: Execution, known: ActionState) -> None:
+    request = known.request
+    assert request, "only a requested approval has answers"
     unread = _unread(execution, known)
     for key, answer in unread.items():
         comment = (answer.get("comment") or "")[:512]
@@ -104,14 +78,22 @@ def _read_decision(execution: Execution, stage_name: str, action_name: str) -> A
             _refuse(execution, request, key, str(refusal))
         except (ApprovalAlreadyCompletedException, InvalidApprovalTokenException):
             break  # it was decided in another way, or it has expired
-    is_expired = utc_now() >= request.expires_at
-    with suppress(ApprovalAlreadyCompletedException):
-        settled = known.votes and settle_votes(execution.id, request.token, policy)
-        if not settled and is_expired:
-            expire_approval(execution.id, request.token, policy)
-    if unread or known.votes or is_expired:
-        execution.refresh()
-    return execution.state.stage(stage_name).action(action_name)
+    if unread:
+        execution.look_for(f"approval-{request.token}-")
+
+
+def _take_votes(execution: Execution, known: ActionState) -> None:
+    """Decide in place of a voter that was interrupted between the last vote and the decision."""
+    request = known.request
+    if not request or not known.votes:
+        return
+    policy = execution.settings.approval_policy(request.stage, request.action)
+    if is_fulfilled(policy, known.votes):
+        # What cannot be read or written now is tried again at the next look.
+        with suppress(ApprovalAlreadyCompletedException, AnswerUnconfirmed, PrefectUnavailable):
+            settle_votes(execution.id, request.token, policy)
+        with suppress(PrefectUnavailable):
+            execution.look_for(f"approval-{request.token}-")
 
 
 def _unread(execution: Execution, known: ActionState) -> dict[str, dict[str, Any]]:
@@ -131,19 +113,12 @@ def _refuse(execution: Execution, request: ApprovalRequested, answer_key: str, r
     )
 
 
-def _suspend(execution: Execution, stage_name: str, known: ActionState) -> None:
-    request = known.request
-    assert request, "only a requested approval is waited for"
-
-    def decided_while_suspending() -> Wake:
-        decision = execution.record.get(f"approval-{request.token}-decision")
-        if isinstance(decision, ApprovalDecided):
-            return Wake(True, answer_of(decision))
-        return Wake(execution.look_for_stop() is not None, WAKE_ONLY)
-
-    form = form_of(execution.state, stage_name, request)
-    message = f"waiting for approval of action {known.name!r} of stage {stage_name!r}"
-    suspend(execution.id, message, decided_while_suspending, form)
+def first_form(state: ExecutionState) -> Form | None:
+    """What Prefect's Resume button asks: the first open approval; None if none is open."""
+    for stage, action in state.open_approvals:
+        if action.request and not stage.finished:
+            return form_of(state, stage.name, action.request)
+    return None
 
 
 def form_of(state: ExecutionState, stage_name: str, request: ApprovalRequested) -> Form:

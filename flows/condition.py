@@ -3,8 +3,6 @@
 https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-conditions.html
 """
 
-import time
-from datetime import datetime, timedelta
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -15,10 +13,11 @@ from prefect_codepipeline.actions.rule_registry import abandon_rule
 from prefect_codepipeline.engine.executions.process import Execution, current_execution
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.flows.stage import run_subflow
+from prefect_codepipeline.flows.waiting import wait_for
 from prefect_codepipeline.model.definition.conditions import (
+    WHEN,
     ConditionKind,
     ConditionStatus,
-    RuleWait,
     summary_of,
 )
 from prefect_codepipeline.model.names import slug
@@ -30,13 +29,8 @@ from prefect_codepipeline.model.record.condition_facts import (
 )
 from prefect_codepipeline.model.record.facts import StageExecutionStatus
 from prefect_codepipeline.model.record.state import ConditionState
-from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 from prefect_codepipeline.tasks.rule import ask_rule, known_condition
 
-# A wait shorter than this is done in the process: a suspension and a resumption cost more.
-SHORT_WAIT = timedelta(seconds=5)
-POLL_SECONDS = 0.5
-_WHEN = {"beforeEntry": "before entry", "onSuccess": "on success", "onFailure": "on failure"}
 _STAGE_STATUS: dict[str, StageExecutionStatus] = {
     "Proceed": "Succeeded",
     "Fail": "Failed",
@@ -55,7 +49,7 @@ def check_condition(
         return "Succeeded", ""
     if ended.consequence == "Stop" and (stop := execution.state.stop):
         return stop.ends_as, stop.summary
-    summary = f"condition {_WHEN[kind]} of stage {stage_name!r} was not met: {ended.summary}"
+    summary = f"condition {WHEN[kind]} of stage {stage_name!r} was not met: {ended.summary}"
     return _STAGE_STATUS[ended.consequence], summary
 
 
@@ -103,8 +97,8 @@ def _evaluate(execution: Execution, stage_name: str, kind: ConditionKind) -> Con
             _end(
                 execution, stage_name, known, known.by_its_rules, summary_of(known.outcomes, len(known.rules))
             )
-        elif (rule := known.next_rule) and rule.wait and rule.wait.at > utc_now():
-            _wait(execution, stage_name, known, rule.wait)
+        elif (wait := known.wait_in(execution.state.stage(stage_name))) and wait.until > utc_now():
+            wait_for(execution, [wait])
         else:
             _evaluate_rules(execution, stage_name, known)
     return known
@@ -115,24 +109,7 @@ def _evaluate_rules(execution: Execution, stage_name: str, known: ConditionState
     asking = sum(rule.waits for rule in known.rules) + 1
     parameters = {"stage_name": stage_name, "kind": known.kind, "attempt": attempt, "asking": asking}
     key = f"{slug(stage_name)}-{attempt}-{known.kind.lower()}-{asking}"
-    run_subflow(execution, condition, f"{stage_name}: {_WHEN[known.kind]}", key, parameters)
-
-
-def _wait(execution: Execution, stage_name: str, known: ConditionState, wait: RuleWait) -> None:
-    key = override_key(known.kind, stage_name, execution.state.stage(stage_name).attempt)
-
-    def is_due() -> bool:
-        return bool(execution.look_for_stop() or execution.record.get(key) or utc_now() >= wait.at)
-
-    if execution.can_suspend and wait.at - utc_now() > SHORT_WAIT:
-        message = f"stage {stage_name!r}, {_WHEN[known.kind]}: {known.summary}"
-        suspend(execution.id, message, lambda: Wake(is_due()))
-    while not is_due():
-        time.sleep(min(POLL_SECONDS, max(0.0, _seconds_until(wait.at))))
-
-
-def _seconds_until(at: datetime) -> float:
-    return (at - utc_now()).total_seconds()
+    run_subflow(execution, condition, f"{stage_name}: {WHEN[known.kind]}", key, parameters)
 
 
 def _abandon_rule(execution: Execution, stage_name: str, known: ConditionState, reason: str) -> None:
@@ -160,4 +137,4 @@ def _end(
             summary=summary,
         )
     )
-    get_run_logger().info("Condition %s of stage %r: %s (%s)", _WHEN[known.kind], stage_name, status, summary)
+    get_run_logger().info("Condition %s of stage %r: %s (%s)", WHEN[known.kind], stage_name, status, summary)

@@ -1,4 +1,8 @@
-"""The actions of one run order: each in a thread, until all have ended or only waits are left."""
+"""The actions of one run order, each in a thread, until all have ended or nothing but waits is left.
+
+Actions that work, actions that wait and approvals run side by side. What waits has no thread: while others work, the
+process looks whether the wait has ended.
+"""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -8,19 +12,21 @@ from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
 
-from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.engine.executions.process import Execution, OutcomeUnknown
 from prefect_codepipeline.engine.executions.record import utc_now
-from prefect_codepipeline.flows.task_run import run_action_step
+from prefect_codepipeline.flows.approval import take_answers
+from prefect_codepipeline.flows.task_run import run_step
+from prefect_codepipeline.flows.waiting import (
+    IDLE_LOOK_SECONDS,
+    LOOK_SECONDS,
+    ends_soon,
+    has_ended,
+    look_for_ends,
+)
 from prefect_codepipeline.model.definition.execution_modes import MAX_PARALLEL_ACTIONS
 from prefect_codepipeline.model.definition.plan import Group
-from prefect_codepipeline.model.record.state import ActionState, ExecutionState
-from prefect_codepipeline.prefect_api.suspension import Wake, suspend
-from prefect_codepipeline.tasks.action import run_action
-
-# A wait shorter than this is done in the process: a suspension and a resumption cost more.
-IN_PROCESS_SECONDS = 5.0
-# How often a process looks whether a wait has ended, and how often an action is called again at most.
-LOOK_SECONDS = 1.0
+from prefect_codepipeline.model.record.state import ActionState
+from prefect_codepipeline.model.record.waiting_facts import Wait
 
 
 def run_group(execution: Execution, stage_name: str, group: Group) -> bool:
@@ -28,87 +34,74 @@ def run_group(execution: Execution, stage_name: str, group: Group) -> bool:
 
     After a stop request nothing starts, but what an earlier process started is continued, so that it ends properly.
     """
-    called: dict[str, int] = {}  # by the name of an action, the number of the wait after which it was called
+    take_answers(execution, _states(execution, stage_name, group))
+    called: dict[str, int] = {}  # by the name of an action, how often it had begun to wait when it was called
     running: dict[str, Future[None]] = {}
     with _threads(execution, len(group)) as threads:
         while True:
-            for action in _to_call(execution, stage_name, group, called):
-                called[action.name] = action.waits.number if action.waits else 0
-                step = partial(run_action_step, run_action, execution, stage_name, action.name)
+            for action in _to_call(execution, _states(execution, stage_name, group), called):
+                called[action.name] = action.looks
+                step = partial(run_step, execution, stage_name, action.action)
                 running[action.name] = threads.submit(copy_context().run, step)
-            waiting = [
-                action
-                for action in _states(execution, stage_name, group)
-                if action.is_waiting and action.name not in running
-            ]
+            waits = _waits(_states(execution, stage_name, group), running)
             if running:
-                wait(running.values(), LOOK_SECONDS if waiting else None, FIRST_COMPLETED)
+                wait(running.values(), LOOK_SECONDS if waits else None, FIRST_COMPLETED)
                 running = {name: future for name, future in running.items() if not future.done()}
-            elif not waiting:
-                return True
-            elif execution.can_suspend and _is_long(waiting):
-                return False
             else:
-                time.sleep(min(LOOK_SECONDS, IN_PROCESS_SECONDS / 10))
-            if waiting:
-                execution.refresh()
-                execution.look_for_stop()
-
-
-def suspend_until_due(execution: Execution) -> None:
-    """Suspend the run until one of the actions that wait is due, or a stop is requested. Raises `Pause`."""
-    known_stop = execution.state.stop
-
-    def is_over() -> bool:
-        execution.refresh()
-        stop = execution.look_for_stop()
-        return stop != known_stop or are_due(execution.state, (fact.key for fact in execution.facts))
-
-    suspend(execution.id, what_is_waited_for(execution.state), lambda: Wake(is_over()))
-
-
-def are_due(state: ExecutionState, keys: Iterable[str]) -> bool:
-    """Whether an action that waits is due, or must end, with these facts."""
-    waiting, now, known = state.waiting_actions, utc_now(), set(keys)
-    abandoned = bool(state.stop and state.stop.how == "abandon")
-    return any(abandoned or (action.waits and action.waits.is_due(now, known)) for action in waiting)
-
-
-def what_is_waited_for(state: ExecutionState) -> str:
-    """The actions that wait, each with what it waits for, for users."""
-    return "; ".join(
-        f"action {action.name!r} waits" + (f": {action.summary}" if action.summary else "")
-        for action in state.waiting_actions
-    )
+                _check_all_said(execution, _states(execution, stage_name, group), called)
+                if not waits:
+                    return True
+                if execution.can_suspend and not ends_soon(execution, waits):
+                    return False
+                time.sleep(IDLE_LOOK_SECONDS)
+            if waits:
+                look_for_ends(execution, waits)
+                take_answers(execution, _states(execution, stage_name, group), only_votes=True)
 
 
 def _to_call(
-    execution: Execution, stage_name: str, group: Group, called: dict[str, int]
+    execution: Execution, actions: Iterable[ActionState], called: dict[str, int]
 ) -> Iterator[ActionState]:
-    """The actions that have not been called yet, and those whose wait has ended."""
-    keys, now = {fact.key for fact in execution.facts}, utc_now()
-    for action in _states(execution, stage_name, group):
-        if action.waits and not action.finished:
-            is_new = called.get(action.name, -1) < action.waits.number
-            rested = now >= action.waits.at + timedelta(seconds=LOOK_SECONDS)
-            is_due = execution.cancellation.cancelled or (rested and action.waits.is_due(now, keys))
-            if is_new and is_due:
+    """The actions that have not been called yet, and those whose wait has ended. Approvals are asked for first."""
+    for action in sorted(actions, key=lambda action: not action.action.is_approval):
+        if action.wait:
+            is_new = called.get(action.name, -1) < action.looks
+            if is_new and has_ended(execution, action.wait) and _has_rested(action):
                 yield action
-        elif action.name not in called and action.status != "Succeeded":
+        elif action.name not in called and not action.finished:
             may_start = action.status == "InProgress" or not execution.state.stop
             if may_start:
                 yield action
 
 
+def _has_rested(action: ActionState) -> bool:
+    """Whether the provider was not called just now. The end of an approval calls no provider."""
+    if not action.waits:
+        return True
+    rested = abs(utc_now() - action.waits.at)  # the clock may have been put back
+    return rested >= timedelta(seconds=LOOK_SECONDS)
+
+
+def _waits(actions: Iterable[ActionState], running: dict[str, Future[None]]) -> list[Wait]:
+    return [action.wait for action in actions if action.wait and action.name not in running]
+
+
+def _check_all_said(execution: Execution, actions: Iterable[ActionState], called: dict[str, int]) -> None:
+    """Raise if an action was called, but its record has neither its end nor that it waits (again).
+
+    Raises:
+        OutcomeUnknown: so that reconcile resumes the execution, and the next process calls the action again.
+        TakenOver: another process has taken over the execution, which explains it.
+    """
+    for action in actions:
+        if action.name in called and not action.finished and action.looks <= called[action.name]:
+            execution.look_for_stop()
+            raise OutcomeUnknown(f"what became of action {action.name!r} is not recorded")
+
+
 def _states(execution: Execution, stage_name: str, group: Group) -> list[ActionState]:
     state = execution.state.stage(stage_name)
     return [state.action(action.name) for action in group]
-
-
-def _is_long(waiting: list[ActionState]) -> bool:
-    """Whether the next look at an action is worth a suspension. A fact may be written at any time."""
-    times = [action.waits.until for action in waiting if action.waits and action.waits.until]
-    return min(times) - utc_now() > timedelta(seconds=IN_PROCESS_SECONDS)
 
 
 @contextmanager

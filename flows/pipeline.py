@@ -1,4 +1,4 @@
-"""One execution of a pipeline: its stages in order, each segment of a stage a subflow, each wait a suspension.
+"""One execution of a pipeline: its stages in order, the work of each stage a subflow, each wait a suspension.
 
 Prefect runs the flow from the top again after every suspension, retry and crash. So the flow itself has no effects: what
 happened is in the execution's record, and what the record has as finished is not run again. From the outside in:
@@ -6,12 +6,13 @@ happened is in the execution's record, and what the record has as finished is no
     pipeline                     the execution
       run_stage                  a stage, until an attempt succeeds or no retry is left
         run_attempt              one attempt: through the gate, the work, the result
-          do_work                beforeEntry condition, segments, onSuccess condition
-            run_segment          the actions up to the next approval, then the approvals
-              segment_flow       (flows/stage.py) the subflow: run-order groups, actions in parallel
+          do_work              beforeEntry condition, actions, onSuccess condition
+            run_actions        (flows/stage.py) the run-order groups; the run is suspended when only waits are left
+              stage_flow       the subflow of the attempt, for all actions but approvals
+                run_group      (flows/group.py) the actions of one run order, side by side
+                  run_step     (flows/task_run.py) the one task run of an action
 """
 
-from itertools import chain
 from typing import Any
 
 from prefect import flow
@@ -20,10 +21,8 @@ from prefect.states import Failed
 
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.errors import CodePipelineError
-from prefect_codepipeline.flows.approval import abandon_approvals, request_approvals, wait_for_approval
 from prefect_codepipeline.flows.condition import check_condition
 from prefect_codepipeline.flows.failure import begin_automatic_retry, roll_back_automatically
-from prefect_codepipeline.flows.group import suspend_until_due
 from prefect_codepipeline.flows.lifecycle import (
     enter_stage,
     finish_execution,
@@ -31,8 +30,7 @@ from prefect_codepipeline.flows.lifecycle import (
     leave_stage,
     taking_over,
 )
-from prefect_codepipeline.flows.stage import outcome_of, run_segment_flow, show_as_failed
-from prefect_codepipeline.model.definition.plan import Segment, cut_into_segments
+from prefect_codepipeline.flows.stage import run_actions, show_end
 from prefect_codepipeline.model.record.facts import StageExecutionStatus
 
 
@@ -90,38 +88,10 @@ def do_work(execution: Execution, stage_name: str) -> tuple[StageExecutionStatus
     status, summary = check_condition(execution, stage_name, "beforeEntry")
     if status != "Succeeded":
         return status, summary
-    for segment in cut_into_segments(execution.state.stage(stage_name).stage):
-        status, summary = run_segment(execution, stage_name, segment)
-        if status != "Succeeded":
-            return status, summary
+    status, summary = run_actions(execution, stage_name)
+    if status != "Succeeded":
+        return status, summary
     status, summary = check_condition(execution, stage_name, "onSuccess")
     if status == "Failed":
-        show_as_failed(execution, stage_name, summary)
+        show_end(execution, stage_name, status, summary)
     return status, summary
-
-
-def run_segment(execution: Execution, stage_name: str, segment: Segment) -> tuple[StageExecutionStatus, str]:
-    """Run the actions of a segment that have not succeeded yet. The status of the segment, and the reason.
-
-    Its approvals are requested before its other actions start, and awaited after those have ended.
-    """
-    stage = execution.state.stage(stage_name)
-    work = tuple(chain(*segment.groups))
-    members = (*segment.approvals, *work)
-    if all(stage.action(action.name).status == "Succeeded" for action in members):
-        return outcome_of(execution, stage_name, members)
-    stop = execution.look_for_stop()
-    if stop:
-        abandon_approvals(execution, stage_name)
-    else:
-        request_approvals(execution, stage, segment.approvals)
-    # After a stop nothing starts, but what an earlier process has started is continued, so that it ends properly.
-    left = ("InProgress",) if stop else ("InProgress", "Failed", "Abandoned", None)
-    if any(stage.action(action.name).status in left for action in work):
-        run_segment_flow(execution, stage, segment)
-        if execution.state.waiting_actions:
-            suspend_until_due(execution)
-    if not stop:
-        for approval in segment.approvals:
-            wait_for_approval(execution, stage_name, approval.name)
-    return outcome_of(execution, stage_name, members)

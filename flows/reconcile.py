@@ -11,7 +11,6 @@ from prefect.states import Completed, Crashed, Scheduled
 
 from prefect_codepipeline.engine.approvals.decision import (
     WAKE_ONLY,
-    answer_of,
     approval_policy,
     expire_approval,
     settle_votes,
@@ -28,7 +27,6 @@ from prefect_codepipeline.engine.operations.ending import PREFECT_USER, Way, end
 from prefect_codepipeline.engine.operations.projection import count_of_everything, project_missing
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
 from prefect_codepipeline.flows.approval import form_of
-from prefect_codepipeline.flows.group import are_due
 from prefect_codepipeline.model.record.facts import (
     AnyFact,
     ApprovalRequested,
@@ -62,7 +60,8 @@ OTHER_START_GRACE = timedelta(minutes=15)
 _OPEN_STATES = ["RUNNING", "PAUSED", "CRASHED", "CANCELLING", "PENDING"]
 
 
-# By flow run id: the id of the state that was read, and when to read again although it is the same. Under "deployments":
+# By flow run id: the id of the state that was read, and when to read again although it is the same. Under "woken" and
+# that id: the wait for whose end the run was resumed, and when it may be resumed again for the same. Under "deployments":
 # how many deployments and definitions there were, and when to count again. Under "open": the ids of the open runs, and
 # when to search for cancelled ones although none has ended.
 Memory = dict[str, tuple[str, datetime]]
@@ -103,7 +102,7 @@ def reconcile_once(now: datetime | None = None, memory: Memory | None = None) ->
 
 
 def _wake_suspended(runs: Runs, now: datetime, memory: Memory) -> list[str]:
-    """Resume suspended executions whose wait has ended: decided, expired, stopped, or a rule that is due."""
+    """Resume suspended executions whose wait has ended, or that are stopped."""
     suspended = [run for run in runs if run["state_type"] == "PAUSED"]
     return [sentence for run in suspended for sentence in _wake(run, now, memory)]
 
@@ -166,21 +165,32 @@ def _wake(run: dict[str, Any], now: datetime, memory: Memory) -> list[str]:
     execution = known_execution(run)
     if execution.state is None:
         return []
-    expiries = [action.request.expires_at for _, action in execution.state.open_approvals if action.request]
-    waits = [wait.at for wait in execution.state.open_waits]
-    looks = [action.waits.until for action in execution.state.waiting_actions if action.waits]
     memory[run["id"]] = (
         run["state_id"],
-        min([now + LOOK_AGAIN, *expiries, *waits, *(look for look in looks if look)]),
+        min([now + LOOK_AGAIN, *(wait.until for wait in execution.state.waits)]),
     )
     done = [*_restore_form(execution), *_repair_approvals(execution, now)]
-    if waits and min(waits) <= now and resume(execution.id):
-        done.append(f"execution {execution.id}: resumed, a rule is due again")
-    if are_due(execution.state, (fact.key for fact in execution.facts)) and resume(execution.id):
-        done.append(f"execution {execution.id}: resumed, an action that waits is due")
+    done += _resume_waiting(execution, now, memory)
     if _has_new_stop(execution.facts) and resume(execution.id, WAKE_ONLY):
         done.append(f"execution {execution.id}: resumed, it was asked to stop")
     return done
+
+
+def _resume_waiting(execution: KnownExecution, now: datetime, memory: Memory) -> list[str]:
+    """Resume an execution if something that it waits for has come: a time, a decision, another fact."""
+    assert execution.state, "checked by the caller"
+    keys = {fact.key for fact in execution.facts}
+    stopped = execution.state.stop.how if execution.state.stop else None
+    over = [wait for wait in execution.state.waits if wait.has_ended(utc_now(), keys, stopped)]
+    if not over:
+        return []
+    # A process whose clock is behind suspends the execution again. It is not resumed in each round for that.
+    mark, woken = f"{over[0].what} {over[0].until}", f"woken {execution.id}"
+    before, not_before = memory.get(woken, ("", now))
+    if (before == mark and now < not_before) or not resume(execution.id, WAKE_ONLY):
+        return []
+    memory[woken] = (mark, now + LOOK_AGAIN)
+    return [f"execution {execution.id}: resumed, a wait has ended: {over[0].what}"]
 
 
 def _has_new_stop(facts: list[AnyFact]) -> bool:
@@ -223,12 +233,6 @@ def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:
             done += _end_approval(execution, action, request, now)
         elif request and not is_reminded(execution, request.token):
             done += _remind(execution, action, request, now)
-    for _, action in execution.state.actions:
-        is_held = execution.state.waiting_actions  # the work beside the approval ends first
-        if is_held or not action.decision or action.finished:
-            continue
-        if resume(execution.id, answer_of(action.decision)):
-            done.append(f"execution {execution.id}: resumed, approval {action.name!r} was decided")
     return done
 
 

@@ -1,5 +1,6 @@
-"""The tasks of a manual approval: request it, and end its action after the decision."""
+"""A manual approval as a task: request it, and end its action after the decision. It waits without a process."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -10,10 +11,11 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_codepipeline.actions.registry import get_provider
-from prefect_codepipeline.engine.executions.attempt import configuration_of, failure, log_end
-from prefect_codepipeline.engine.executions.process import current_execution
+from prefect_codepipeline.engine.approvals.decision import expire_approval
+from prefect_codepipeline.engine.executions.attempt import configuration_of, failure, log_end, reason_of
+from prefect_codepipeline.engine.executions.process import Execution, current_execution
 from prefect_codepipeline.engine.executions.record import utc_now
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, ApprovalAlreadyCompletedException
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.definition.timeouts import timeout_in_minutes
 from prefect_codepipeline.model.definition.variables import resolve_action
@@ -23,19 +25,39 @@ from prefect_codepipeline.model.record.facts import (
     ApprovalDecided,
     ApprovalRequested,
 )
+from prefect_codepipeline.model.record.state import ActionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.runs import count_from
 from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def request_approval(stage_name: str, action_name: str) -> State[Any]:
-    """Create the token of an approval and record the request, once per attempt."""
+def run_approval(stage_name: str, action_name: str) -> State[Any]:
+    """Request the approval, once per attempt; or end its action, when it is decided, has expired or is stopped."""
     execution = current_execution()
-    state = execution.state.stage(stage_name)
-    known = state.action(action_name)
-    if known.request:
-        return _waiting(known.request)
+    stage = execution.state.stage(stage_name)
+    known = stage.action(action_name)
+    if known.finished:
+        return _ended(known.finished, known.decision)
+    if known.started:
+        count_from(known.started.at)
+    if known.started and execution.state.stop and not known.decision:
+        return _end(
+            execution, known.started.finished(utc_now(), "Abandoned", summary=execution.state.stop.summary)
+        )
+    if known.request is None:
+        return _request(execution, stage, known)
+    request, decision = known.request, known.decision
+    if not decision and utc_now() >= request.expires_at:
+        decision = _expire(execution, request)
+    if decision is None:
+        return _waiting(request)
+    assert known.started, "an approval is requested after it was started"
+    return _end(execution, _finished(known.started, decision), decision)
+
+
+def _request(execution: Execution, state: StageState, known: ActionState) -> State[Any]:
+    """Create the token of the approval and record the request."""
     identity = {"stage": state.name, "action": known.name, "attempt": state.attempt}
     action_execution_id = known.started.action_execution_id if known.started else str(uuid4())
     try:
@@ -43,12 +65,8 @@ def request_approval(stage_name: str, action_name: str) -> State[Any]:
         configuration = _configuration(resolved)
     except ActionFailed as error:
         execution.write(_started(identity, action_execution_id, known.action))
-        execution.write(
-            ActionFinished(
-                **identity, at=utc_now(), action_execution_id=action_execution_id, **failure(error)
-            )
-        )
-        return Failed(message=str(error))
+        ended = {"at": utc_now(), "action_execution_id": action_execution_id, **failure(error)}
+        return _end(execution, ActionFinished(**identity, **ended))
     execution.write(_started(identity, action_execution_id, resolved))
     minutes = known.action.timeout_in_minutes or timeout_in_minutes(known.action.action_type_id)
     request = execution.write(
@@ -68,24 +86,32 @@ def request_approval(stage_name: str, action_name: str) -> State[Any]:
     return _waiting(request)
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
-def conclude_approval(stage_name: str, action_name: str) -> State[Any]:
-    """End the action of an approval by the decision."""
-    execution = current_execution()
-    known = execution.state.stage(stage_name).action(action_name)
-    assert known.started, "an approval is concluded after it was requested"
-    count_from(known.started.at)
-    if known.decision is None:
-        stop = execution.state.stop
-        assert stop, "an approval is concluded after it was decided, or because the execution is stopped"
-        log_end(get_run_logger(), execution.write(_abandoned(known.started, stop.summary)))
-        return Cancelled(name="Abandoned", message=stop.reason)
-    finished = execution.write(known.finished or _finished(known.started, known.decision))
-    log_end(get_run_logger(), finished)
-    message = finished.error_details.message if finished.error_details else finished.summary
+def _expire(execution: Execution, request: ApprovalRequested) -> ApprovalDecided | None:
+    """The decision about an approval that was not answered in time."""
+    policy = execution.settings.approval_policy(request.stage, request.action)
+    with suppress(ApprovalAlreadyCompletedException):
+        expire_approval(execution.id, request.token, policy)
+    execution.look_for(f"approval-{request.token}-")
+    return execution.state.stage(request.stage).action(request.action).decision
+
+
+def _end(
+    execution: Execution, finished: ActionFinished, decision: ApprovalDecided | None = None
+) -> State[Any]:
+    written = execution.write(finished)
+    log_end(get_run_logger(), written)
+    return _ended(written, decision)
+
+
+def _ended(finished: ActionFinished, decision: ApprovalDecided | None) -> State[Any]:
+    message = reason_of(finished)
     if finished.status == "Succeeded":
         return Completed(name="Approved", message=message)
-    return Failed(name="Rejected" if known.decision.status == "Rejected" else "Expired", message=message)
+    if finished.status == "Abandoned":
+        return Cancelled(name="Abandoned", message=message)
+    if decision is None:
+        return Failed(message=message)
+    return Failed(name="Rejected" if decision.status == "Rejected" else "Expired", message=message)
 
 
 def _configuration(action: ActionDeclaration) -> ManualApprovalConfiguration:
@@ -105,11 +131,6 @@ def _started(identity: dict[str, Any], action_execution_id: str, action: ActionD
         action_execution_id=action_execution_id,
         resolved_configuration=action.configuration,
     )
-
-
-def _abandoned(started: ActionStarted, why: str) -> ActionFinished:
-    """A waiting approval does no work, so a stop does not wait for it."""
-    return started.finished(utc_now(), "Abandoned", summary=why)
 
 
 def _finished(started: ActionStarted, decision: ApprovalDecided) -> ActionFinished:

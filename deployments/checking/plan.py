@@ -23,7 +23,7 @@ from prefect_codepipeline.model.definition.declaration import (
     PipelineDeclaration,
     StageDeclaration,
 )
-from prefect_codepipeline.model.definition.plan import cut_into_segments
+from prefect_codepipeline.model.definition.plan import Group, run_order_groups
 from prefect_codepipeline.model.definition.variables import find_references
 
 _SECRET_KEY = re.compile(r"token|secret|password|privatekey", re.IGNORECASE)
@@ -54,9 +54,8 @@ class PlannedAction:
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """Actions of a stage that start together: those of one run order, or approvals."""
+    """Actions of a stage that start together: those of one run order. `is_approval`: all of them are approvals."""
 
-    segment: int
     run_order: int
     actions: list[PlannedAction]
     is_approval: bool = False
@@ -161,19 +160,12 @@ class _Planner:
                 self.artifacts |= {output.name: place for output in action.output_artifacts}
 
     def stage(self, stage: StageDeclaration) -> PlannedStage:
-        steps: list[PlannedStep] = []
-        for segment in cut_into_segments(stage):
-            for group in segment.groups:
-                steps.append(self._step(stage, segment.number, group, False))
-            if segment.approvals:
-                steps.append(self._step(stage, segment.number, segment.approvals, True))
+        steps = [self._step(stage, group) for group in run_order_groups(stage)]
         return PlannedStage(stage.name, steps, list(_conditions(stage)))
 
-    def _step(
-        self, stage: StageDeclaration, segment: int, actions: tuple[ActionDeclaration, ...], is_approval: bool
-    ) -> PlannedStep:
-        planned = [self._action(stage.name, action) for action in actions]
-        return PlannedStep(segment, actions[0].run_order, planned, is_approval)
+    def _step(self, stage: StageDeclaration, group: Group) -> PlannedStep:
+        planned = [self._action(stage.name, action) for action in group]
+        return PlannedStep(group[0].run_order, planned, all(action.is_approval for action in group))
 
     def _action(self, stage: str, action: ActionDeclaration) -> PlannedAction:
         values, waits = {}, []

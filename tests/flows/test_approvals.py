@@ -13,9 +13,11 @@ from prefect.states import Scheduled
 from prefect_codepipeline.deployments.create import start_pipeline_execution
 from prefect_codepipeline.engine.approvals.decision import open_approval, put_approval_result
 from prefect_codepipeline.engine.executions.gate import read_gates
+from prefect_codepipeline.engine.executions.task_runs import tracking_run
 from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException, NotLatestPipelineExecutionException
 from prefect_codepipeline.flows.reconcile import reconcile_once
+from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.prefect_api.leases import server_time
 
@@ -196,7 +198,7 @@ def test_two_approvals_at_once_are_both_needed(world: Any) -> None:
     assert world.ended(known.id).status == "Succeeded"
 
 
-def test_an_approval_beside_other_actions_is_asked_for_at_once_and_awaited_after_them(world: Any) -> None:
+def test_an_approval_beside_an_action_at_work_ends_as_soon_as_it_is_decided(world: Any) -> None:
     go = world.folder / "go"
     stage = [world.action("Work", 1, Until=go), world.action("Ok", 1, "Approval"), world.action("After", 2)]
     execution_id = world.start(world.declare(stage))
@@ -205,11 +207,43 @@ def test_an_approval_beside_other_actions_is_asked_for_at_once_and_awaited_after
     )
 
     put_approval_result(known.id, open_approval(known.state).token, "Approved", "me")
-    assert not world.wait(execution_id, lambda k: k.state).state.stage("S1").action("After").started
+    known = world.wait(execution_id, lambda k: k.state.stage("S1").action("Ok").finished)
+    assert known.state.stage("S1").action("Work").status == "InProgress"
+    assert known.state.processes == 1
+    assert not known.state.stage("S1").action("After").started
     go.touch()
 
-    assert world.ended(execution_id).status == "Succeeded"
+    known = world.ended(execution_id)
+    assert known.status == "Succeeded"
+    assert known.state.processes == 1
     assert world.ran() == ["Source/Src", "S1/Work", "S1/After"]
+
+
+def test_an_execution_that_waited_under_an_earlier_version_continues(world: Any, waiting: Any) -> None:
+    # Earlier versions had a subflow for the actions before the approval, and another one for those after it.
+    wanted = {"flow_runs": {"parent_flow_run_id": {"any_": [waiting.id]}, "name": {"any_": ["S1"]}}}
+    (own,) = call("POST", "/flow_runs/filter", wanted)[1]
+    call("DELETE", f"/flow_runs/{own['id']}")
+    call("DELETE", f"/task_runs/{own['parent_task_run_id']}")
+    key = f"{slug('S1')}-1-1"
+    tracking = call("POST", "/task_runs/", tracking_run(waiting.id, key, "S1"))[1]
+    earlier = {
+        "flow_id": own["flow_id"],
+        "name": "S1",
+        "parameters": {"stage_name": "S1", "attempt": 1, "segment": 1},
+        "parent_task_run_id": tracking["id"],
+        "idempotency_key": f"{waiting.id}-{key}",
+        "state": {"type": "COMPLETED", "name": "Succeeded"},
+    }
+    call("POST", "/flow_runs/", earlier)
+
+    resume(waiting.id, {"decision": "Approved"})
+    known = world.ended(waiting.id)
+
+    assert known.status == "Succeeded"
+    assert world.ran() == ["Source/Src", "S1/Before", "S1/After"]
+    states = [run["state_type"] for run in call("POST", "/flow_runs/filter", wanted)[1]]
+    assert states == ["COMPLETED", "COMPLETED"]
 
 
 def test_an_approval_keeps_its_stage_and_a_retry_asks_again(world: Any) -> None:

@@ -9,17 +9,20 @@ from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+from prefect.states import Cancelling
 from waiting import until
 
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, read_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
+from prefect_codepipeline.flows import reconcile
 from prefect_codepipeline.flows.reconcile import reconcile_once
 from prefect_codepipeline.model.record.facts import NotificationSent, ProcessStarted
 from prefect_codepipeline.model.record.waiting_facts import ActionWaits
-from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.client import call, client
 from prefect_codepipeline.prefect_api.leases import server_time
 
 pytestmark = pytest.mark.live
@@ -128,21 +131,47 @@ def test_while_others_work_a_wait_is_looked_at_in_the_process(world: Any, tmp_pa
     assert world.ran() == ["Source/Src", "S1/Busy"]
 
 
-def test_an_approval_of_the_same_run_order_and_a_wait(world: Any, tmp_path: Path) -> None:
-    group = [waits(tmp_path, Fact=FACT.key), world.action("Ok", 1, "Approval")]
+def test_an_approval_beside_a_wait_ends_before_it(world: Any, tmp_path: Path) -> None:
+    group = [waits(tmp_path, Fact=FACT.key), world.action("Ok", 1, "Approval"), world.action("Next", 2)]
     execution_id = world.start(world.declare(group))
-    suspended(world, execution_id)
+    known = world.suspended(execution_id)
+    assert known.run["state"]["message"] == (
+        "action 'Wait' waits: for the file; waiting for approval of action 'Ok' of stage 'S1'"
+    )
     assert world.cli("approve", world.name, "S1", "Ok").returncode == 0
+    known = world.wait(execution_id, lambda known: known.is_suspended and not known.state.open_approvals)
+    assert (action(known, "Ok").status, action(known).status) == ("Succeeded", "InProgress")
+    assert subflow_states(known)["S1"] == "PAUSED"
     (tmp_path / "done").touch()
-    suspended(world, execution_id)
     RecordOf(execution_id).write(FACT)
     reconcile_once(server_time() + timedelta(minutes=2))
 
     known = world.ended(execution_id)
 
     assert known.status == "Succeeded"
-    assert action(known, "Ok").status == "Succeeded"
+    assert world.ran() == ["Source/Src", "S1/Next"]
     assert len(calls(tmp_path)) == 2
+
+
+def test_an_approval_that_was_rejected_leaves_the_wait_beside_it_to_its_end(
+    world: Any, tmp_path: Path
+) -> None:
+    group = [waits(tmp_path, Fact=FACT.key), world.action("Ok", 1, "Approval"), world.action("Next", 2)]
+    execution_id = world.start(world.declare(group))
+    world.suspended(execution_id)
+    world.cli("reject", world.name, "S1", "Ok")
+    world.wait(execution_id, lambda known: known.is_suspended and action(known, "Ok").finished)
+    assert not [said for said in reconcile_once() if execution_id in said]
+    (tmp_path / "done").touch()
+    RecordOf(execution_id).write(FACT)
+    reconcile_once(server_time() + timedelta(minutes=2))
+
+    known = world.ended(execution_id)
+
+    assert known.status == "Failed"
+    assert action(known).status == "Succeeded"
+    assert world.ran() == ["Source/Src"]
+    until(lambda: subflow_states(known)["S1"] == "FAILED", 20)
 
 
 def test_a_look_that_was_killed_is_repeated(world: Any, tmp_path: Path) -> None:
@@ -191,6 +220,38 @@ def test_a_stop_lets_the_action_wait_on_without_a_process(world: Any, tmp_path: 
     assert known.status == "Stopped"
     assert action(known).status == "Succeeded"
     assert world.ran() == ["Source/Src"]
+
+
+def test_prefects_cancel_button_leaves_nothing_that_waits(world: Any, tmp_path: Path) -> None:
+    execution_id = world.start(world.declare([waits(tmp_path, Seconds="3600")]))
+    suspended(world, execution_id)
+    client().set_flow_run_state(UUID(execution_id), Cancelling())
+    reconcile_until(lambda: world.is_named(execution_id, "Stopped"))
+
+    known = world.ended(execution_id)
+
+    assert action(known).status == "Abandoned"
+    until(lambda: subflow_states(known)["S1"] == "CANCELLED", 20)
+    until(lambda: [run["state_name"] for run in task_runs(known)] == ["Abandoned"], 20)
+
+
+def test_a_clock_that_is_ahead_does_not_resume_an_execution_in_each_round(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution_id = world.start(world.declare([waits(tmp_path, Seconds="3600")]))
+    suspended(world, execution_id)
+    monkeypatch.setattr(reconcile, "utc_now", lambda: utc_now() + timedelta(hours=2))
+    memory: reconcile.Memory = {}
+    assert [said for said in reconcile_once(memory=memory) if execution_id in said]
+    world.wait(execution_id, lambda known: known.is_suspended and processes(known) == 2)
+
+    assert not [said for said in reconcile_once(memory=memory) if execution_id in said]
+    later = server_time() + timedelta(minutes=2)
+    assert [said for said in reconcile_once(later, memory) if execution_id in said]
+
+    assert len(calls(tmp_path)) == 1
+    stop_pipeline_execution(world.name, execution_id, abandon=True, reason="enough", by="tester")
+    world.ended(execution_id)
 
 
 def test_the_time_limit_ends_a_wait_and_its_work(world: Any, tmp_path: Path) -> None:

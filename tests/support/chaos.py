@@ -27,12 +27,17 @@ _VICTIMS = ("postgresql", "server", "worker", "flow", "flow")
 
 
 def pipeline(name: str, folder: Path, *stages: list[dict[str, Any]], mode: str = "SUPERSEDED") -> Path:
-    """Write the definition of a pipeline whose scripted actions add a line to `folder/trace` each time they run."""
+    """Write the definition of a pipeline whose scripted actions add a line to `folder/trace` each time they run.
+
+    An action with the configuration `Work` waits for the file `done` in that folder.
+    """
 
     def action(name: str, run_order: int = 1, category: str = "Test", **configuration: str) -> dict[str, Any]:
         owner, provider = ("AWS", "Manual") if category == "Approval" else ("Custom", "Scripted")
         kind = {"category": category, "owner": owner, "provider": provider, "version": "1"}
-        if category != "Approval":
+        if "Work" in configuration:
+            kind["provider"] = "Waits"
+        elif category != "Approval":
             configuration["Trace"] = str(folder / "trace")
         return {"name": name, "runOrder": run_order, "actionTypeId": kind, "configuration": configuration}
 
@@ -56,7 +61,7 @@ def pipeline(name: str, folder: Path, *stages: list[dict[str, Any]], mode: str =
 
 
 def storm(set_up: SetUp, kills: int, seed: int) -> str:
-    """Kill `kills` processes while executions with an approval run; return a summary.
+    """Kill `kills` processes while executions run that wait for an approval and for work; return a summary.
 
     Raises:
         AssertionError: work was lost or done twice, or a lock, ticket or lease was not released.
@@ -66,8 +71,11 @@ def storm(set_up: SetUp, kills: int, seed: int) -> str:
     set_up.environment["PREFECT_CODEPIPELINE_LEASE_SECONDS"] = "1"
     set_up.cli("up")
     work = [{"name": "A", "SleepSeconds": "0.4"}, {"name": "B", "SleepSeconds": "0.7"}]
+    job = folder / "job"
+    job.mkdir()
     release = [
         {"name": "Ok", "category": "Approval"},
+        {"name": "Job", "Work": str(job), "Seconds": "6"},
         {"name": "Deploy", "run_order": 2, "SleepSeconds": "0.3"},
     ]
     set_up.cli("deploy", str(pipeline("storm", folder, work, release)))
@@ -82,6 +90,7 @@ def storm(set_up: SetUp, kills: int, seed: int) -> str:
         set_up.cli("up")
         if chance.random() < 0.5:
             set_up.cli("approve", "storm", "-m", "go", check=False)
+    (job / "done").touch()
     set_up.wait(lambda: _have_ended(set_up), DEADLINE_SECONDS)
     executions = set_up.executions("storm")
     _check_facts(set_up, executions)
@@ -180,11 +189,13 @@ def _check_facts(set_up: SetUp, executions: list[dict[str, Any]]) -> None:
             assert ran <= times or is_source, (
                 f"{what} of {execution_id} ran {ran} times, started {times} times"
             )
-            is_work = what != "S2/Ok"  # an approval leaves no line
+            is_work = what not in ("S2/Ok", "S2/Job")  # what waits leaves no line
             assert ran >= finished[what] or not is_work, (
                 f"{what} of {execution_id} is Succeeded, but did not run"
             )
         assert all(times == 1 for times in finished.values()), f"{execution_id}: done twice: {finished}"
+        begun = Counter((f["action"], f["attempt"]) for f in facts if f["kind"] == "action-kept")
+        assert all(times == 1 for times in begun.values()), f"{execution_id}: begun twice: {begun}"
         # An execution that was killed twice before it wrote its first fact is ended only by the state of its run.
         if any(f["kind"] == "execution-pinned" for f in facts):
             assert any(f["kind"] == "execution-finished" for f in facts), f"{execution_id} has no end"

@@ -197,7 +197,7 @@ def _stage(number: int, stage: PlannedStage) -> Iterator[Line]:
     for step in stage.steps:
         together = ", in parallel" if len(step.actions) > 1 else ""
         what = "approval" if step.is_approval else "run order"
-        yield ((f"   segment {step.segment}, {what} {step.run_order}{together}", "dim"),)
+        yield ((f"   {what} {step.run_order}{together}", "dim"),)
         for action in step.actions:
             yield from _action(action)
 

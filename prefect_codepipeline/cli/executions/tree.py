@@ -187,6 +187,9 @@ def _action_line(action: ActionState) -> Text:
         line.append(f"  {action.percent_complete}%", "dim")
     if action.summary:
         line.append(f"  {action.summary.strip()}", "red" if action.status == "Failed" else "dim")
+    if wait := action.wait:
+        since, until = wait.since.astimezone(), wait.until.astimezone()
+        line.append(f", since {since:%Y-%m-%d %H:%M}, until {until:%Y-%m-%d %H:%M} at the latest", "dim")
     return line
 
 

@@ -116,6 +116,10 @@ class Execution:
         self._learn(self.record.read())
         return self.state
 
+    def look_for(self, prefix: str) -> None:
+        """Read the facts again whose keys begin with this, for those that other processes write."""
+        self._learn(self.record.read(prefix))
+
     def look_for_stop(self) -> StopRequested | None:
         """The stop request, if there is one: no more actions may start; `abandon` also cancels running actions.
 

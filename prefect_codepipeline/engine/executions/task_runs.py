@@ -9,17 +9,21 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from prefect_codepipeline.model.definition.plan import cut_into_segments
+from prefect_codepipeline.model.definition.plan import run_order_groups
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.record.state import ExecutionState, StageState
 from prefect_codepipeline.prefect_api.client import call
+from prefect_codepipeline.prefect_api.flow_runs import set_state
 
 STAGE_KEY, ACTION_KEY, APPROVAL_KEY = "stage", "action", "approval"
 
 
-def segment_key(stage: StageState, segment: int) -> str:
-    """The key of the subflow that runs a segment of the current attempt of a stage."""
-    return f"{slug(stage.name)}-{stage.attempt}-{segment}"
+def stage_key(stage: StageState) -> str:
+    """The key of the subflow that runs the current attempt of a stage.
+
+    Earlier versions had subflows for parts of an attempt, with a number after this key.
+    """
+    return f"{slug(stage.name)}-{stage.attempt}"
 
 
 def attempt_name(stage: StageState) -> str:
@@ -53,23 +57,27 @@ def show_stages_to_come(state: ExecutionState) -> None:
 
 def end_what_is_pending(state: ExecutionState) -> None:
     """End what is shown as still to come, or as waiting, in an execution that has ended."""
+    waiting = {"parent_flow_run_id": {"any_": [state.execution_id]}, "state": {"type": {"any_": ["PAUSED"]}}}
+    subflows = [run["id"] for run in call("POST", "/flow_runs/filter", {"flow_runs": waiting})[1]]
+    for subflow in subflows:
+        set_state(subflow, "CANCELLED", "Abandoned", force=True)
     unfinished = {
-        "flow_run_id": {"any_": [state.execution_id]},
+        "flow_run_id": {"any_": [state.execution_id, *subflows]},
         "state": {"type": {"any_": ["PENDING", "PAUSED"]}},
     }
     for run in call("POST", "/task_runs/filter", {"task_runs": unfinished, "limit": 200})[1]:
-        is_approval = run["task_key"] == APPROVAL_KEY and run["start_time"]
-        ended = {"type": "CANCELLED", "name": "Abandoned" if is_approval else "NotReached"}
+        has_begun = run["task_key"] != STAGE_KEY and run["start_time"]
+        ended = {"type": "CANCELLED", "name": "Abandoned" if has_begun else "NotReached"}
         call("POST", f"/task_runs/{run['id']}/set_state", {"state": ended, "force": True}, expected=(404,))
 
 
 def _first_runs(execution_id: str, stage: StageState) -> Iterator[dict[str, Any]]:
-    """The run of the first segment; a segment without any other action has no run but those of its approvals."""
-    first = cut_into_segments(stage.stage)[0]
-    if first.groups:
-        yield tracking_run(execution_id, segment_key(stage, first.number), attempt_name(stage))
+    """The run of the stage; if it begins with approvals alone, it is not on the page before they are: then theirs."""
+    first = run_order_groups(stage.stage)[0]
+    if not all(action.is_approval for action in first):
+        yield tracking_run(execution_id, stage_key(stage), attempt_name(stage))
         return
-    for action in first.approvals:
+    for action in first:
         run_id = str(action_task_run_id(execution_id, stage, action.name))
         keys = {"id": run_id, "task_key": APPROVAL_KEY, "dynamic_key": run_id}
         yield {**tracking_run(execution_id, "", action.name), **keys}

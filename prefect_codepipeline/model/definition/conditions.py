@@ -33,6 +33,11 @@ RESULTS: dict[ConditionKind, tuple[ConditionResult, ...]] = {
     # RETRY is a result of `onFailure` itself, never of a condition.
     "onFailure": ("ROLLBACK", "FAIL"),
 }
+WHEN: dict[ConditionKind, str] = {
+    "beforeEntry": "before entry",
+    "onSuccess": "on success",
+    "onFailure": "on failure",
+}
 # A rule that fails with one of these codes could not be evaluated; its answer is not "no".
 ERROR_CODES = frozenset({"ConfigurationError", "PermissionError", "SystemUnavailable", "InternalError"})
 _CONSEQUENCES: dict[ConditionResult, Consequence] = {

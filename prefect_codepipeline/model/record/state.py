@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from prefect_codepipeline.model.definition.conditions import (
+    WHEN,
     ConditionKind,
     ConditionStatus,
     Consequence,
@@ -26,7 +27,12 @@ from prefect_codepipeline.model.definition.declaration import (
 )
 from prefect_codepipeline.model.definition.variables import Namespaces
 from prefect_codepipeline.model.record.artifacts import SourceRevision, StoredArtifact
-from prefect_codepipeline.model.record.condition_facts import ConditionEnded, OverrideRequested, RuleAsked
+from prefect_codepipeline.model.record.condition_facts import (
+    ConditionEnded,
+    OverrideRequested,
+    RuleAsked,
+    override_key,
+)
 from prefect_codepipeline.model.record.facts import (
     ActionExecutionStatus,
     ActionFinished,
@@ -46,7 +52,7 @@ from prefect_codepipeline.model.record.facts import (
     StageFinished,
     StopRequested,
 )
-from prefect_codepipeline.model.record.waiting_facts import ActionKept, ActionWaits
+from prefect_codepipeline.model.record.waiting_facts import ActionKept, ActionWaits, Wait
 
 
 @dataclass(frozen=True)
@@ -83,9 +89,24 @@ class ActionState:
         return bool(self.request and not self.decision and not self.finished)
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether the action has nothing to do for now, and needs no process."""
-        return bool(self.waits and not self.finished)
+    def wait(self) -> Wait | None:
+        """What the action waits for, if it has nothing to do for now and needs no process."""
+        if self.finished:
+            return None
+        what = f"action {self.name!r} waits" + (f": {self.summary}" if self.summary else "")
+        if self.request:
+            prefix = f"approval-{self.request.token}-"
+            what = f"waiting for approval of action {self.name!r} of stage {self.request.stage!r}"
+            return Wait(what, self.request.at, self.request.expires_at, f"{prefix}decision", prefix)
+        if self.waits and self.waits.until:
+            fact = self.waits.fact
+            return Wait(what, self.waits.at, self.waits.until, fact, fact, ends_with_a_stop=False)
+        return None
+
+    @property
+    def looks(self) -> int:
+        """How often the action has begun to wait: it is looked at again once for each time."""
+        return self.waits.number if self.waits else int(self.request is not None)
 
     @property
     def summary(self) -> str:
@@ -130,6 +151,7 @@ class RuleState:
     asked: RuleAsked | None = None
     waits: int = 0
     wait: RuleWait | None = None
+    waits_since: datetime | None = None
     outcome: RuleOutcome | None = None
 
 
@@ -171,6 +193,15 @@ class ConditionState:
         if self.ended or self.by_its_rules != "InProgress":
             return None
         return next((rule for rule in self.rules if not rule.outcome), None)
+
+    def wait_in(self, stage: StageState) -> Wait | None:
+        """What the next rule waits for, in that stage; an override of the condition ends the wait too."""
+        rule = self.next_rule
+        if rule is None or rule.wait is None or rule.waits_since is None:
+            return None
+        key = override_key(self.kind, stage.name, stage.attempt)
+        what = f"stage {stage.name!r}, {WHEN[self.kind]}: {self.summary}"
+        return Wait(what, rule.waits_since, rule.wait.at, key, key)
 
     @property
     def summary(self) -> str:
@@ -311,15 +342,21 @@ class ExecutionState:
         return [(stage, action) for stage, action in self.actions if action.is_waiting_for_approval]
 
     @property
-    def open_waits(self) -> list[RuleWait]:
-        """The waits of rules in open conditions."""
-        waiting = (c.next_rule for stage in self.stages for c in stage.conditions if c.status == "InProgress")
-        return [rule.wait for rule in waiting if rule and rule.wait]
-
-    @property
     def waiting_actions(self) -> list[ActionState]:
         """The actions that have nothing to do for now, in stages that are in progress."""
-        return [action for stage, action in self.actions if action.is_waiting and not stage.finished]
+        return [action for stage, action in self.actions if action.wait and not stage.finished]
+
+    @property
+    def waits(self) -> list[Wait]:
+        """Everything that the execution waits for: its actions, and the rules of open conditions."""
+        of_actions = (action.wait for action in self.waiting_actions)
+        of_rules = (
+            condition.wait_in(stage)
+            for stage in self.stages
+            for condition in stage.conditions
+            if condition.status == "InProgress"
+        )
+        return [wait for wait in (*of_actions, *of_rules) if wait]
 
     @property
     def failure(self) -> tuple[StageState, ActionState] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Literal
@@ -48,6 +49,23 @@ class ActionWaits(Fact):
     def key(self) -> str:
         return f"action-{slug(self.stage, self.action)}-{self.attempt}-waits-{self.number}"
 
-    def is_due(self, now: datetime, keys: Collection[str]) -> bool:
-        """Whether the wait has ended, at a time and with the facts that have these keys."""
-        return bool((self.until and now >= self.until) or (self.fact and self.fact in keys))
+
+@dataclass(frozen=True)
+class Wait:
+    """What an action or a rule waits for: a time, the fact with a key, or the first of both.
+
+    A stop ends some waits at once, because no work is in progress that could be waited for; an abandon ends every wait.
+    `fact_prefix` begins the keys of all facts that say more about the wait.
+    """
+
+    what: str
+    since: datetime
+    until: datetime
+    fact: str | None = None
+    fact_prefix: str | None = None
+    ends_with_a_stop: bool = True
+
+    def has_ended(self, now: datetime, keys: Collection[str], stopped: str | None) -> bool:
+        """Whether the wait has ended, at a time, with the facts that have these keys, after a stop request of that kind."""
+        ends_now = stopped == "abandon" or (stopped is not None and self.ends_with_a_stop)
+        return ends_now or now >= self.until or (self.fact is not None and self.fact in keys)

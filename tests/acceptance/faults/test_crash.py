@@ -9,6 +9,7 @@ import signal
 import socket
 import tempfile
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,21 @@ from set_up import SetUp
 
 from prefect_codepipeline.deployments.local import postgresql
 from prefect_codepipeline.deployments.local.parts import identity, stop
+from prefect_codepipeline.model.record.facts import NotificationSent
 
 pytestmark = pytest.mark.live
 
 
-def declare(folder: Path) -> Path:
+def waiting(folder: Path, name: str, **configuration: str) -> dict[str, Any]:
+    """An action beside the approval that waits for the file `done` in a folder with its name."""
+    work = folder / name
+    work.mkdir()
+    kind = {"category": "Test", "owner": "Custom", "provider": "Waits", "version": "1"}
+    values = {"Work": str(work), **configuration}
+    return {"name": name, "runOrder": 3, "actionTypeId": kind, "configuration": values}
+
+
+def declare(folder: Path, *beside: dict[str, Any]) -> Path:
     """A pipeline with a step that waits for a file, an approval, and a step that deploys by adding a line."""
 
     def action(name: str, run_order: int, category: str = "Test", **configuration: str) -> dict[str, Any]:
@@ -44,6 +55,7 @@ def declare(folder: Path) -> Path:
                     action("Build", 1),
                     action("Slow", 2, Until=str(folder / "go")),
                     action("Ok", 3, "Approval"),
+                    *beside,
                     action("Ship", 4),
                 ],
             },
@@ -63,12 +75,21 @@ def waits(set_up: SetUp) -> bool:
     return any(action["token"] for stage in set_up.status("crash")["stages"] for action in stage["actions"])
 
 
-def test_everything_is_killed_while_an_approval_waits_and_a_server_goes_away_in_the_middle(
-    set_up: SetUp,
-) -> None:
+def in_progress(set_up: SetUp) -> dict[str, str]:
+    """The actions of the stage that have not ended, each with what it does."""
+    stage = next(stage for stage in set_up.status("crash")["stages"] if stage["name"] == "Prod")
+    return {
+        action["name"]: action["summary"] for action in stage["actions"] if action["status"] == "InProgress"
+    }
+
+
+def test_everything_is_killed_while_an_approval_and_two_actions_wait_side_by_side(set_up: SetUp) -> None:
     folder = set_up.folder
+    job = {"subject": "job", "channel": "job", "message_id": "1"}
+    fact = NotificationSent(at=datetime.now(timezone.utc), **job)
+    beside = waiting(folder, "Timed", Seconds="8"), waiting(folder, "Job", Fact=fact.key)
     set_up.cli("up")
-    set_up.cli("deploy", str(declare(folder)), "--start")
+    set_up.cli("deploy", str(declare(folder, *beside)), "--start")
     set_up.wait(lambda: "Prod/Slow" in ran(folder))
 
     # The server is gone for a while in the middle of an action, then comes back at the same address.
@@ -77,14 +98,29 @@ def test_everything_is_killed_while_an_approval_waits_and_a_server_goes_away_in_
     (folder / "go").touch()
     time.sleep(10)  # the fault itself: a server that does not answer for 10 s
     os.kill(server, signal.SIGCONT)
-    set_up.wait(lambda: waits(set_up))
+    all_wait = {"Ok": "waiting for approval", "Timed": "for the file", "Job": "for the file"}
+    set_up.wait(lambda: in_progress(set_up) == all_wait)
     assert ran(folder) == ["Source/Src", "Prod/Build", "Prod/Slow"]
 
     set_up.kill_everything()
     set_up.cli("up")
-    assert waits(set_up)
+    assert in_progress(set_up) == all_wait
     set_up.cli("approve", "crash", "-m", "after the storm")
+    set_up.wait(lambda: "Ok" not in in_progress(set_up))
+    (folder / "Timed" / "done").touch()
+    set_up.wait(lambda: list(in_progress(set_up)) == ["Job"])
+    (folder / "Job" / "done").touch()
+    execution_id = set_up.status("crash")["pipelineExecutionId"]
+    set_up.python(
+        "from prefect_codepipeline.engine.executions.record import RecordOf, utc_now\n"
+        "from prefect_codepipeline.model.record.facts import NotificationSent\n"
+        f"RecordOf({execution_id!r}).write(NotificationSent(at=utc_now(), **{job!r}))"
+    )
     set_up.wait(lambda: set_up.status("crash")["status"] == "Succeeded")
+    facts = set_up.facts([execution_id])[execution_id]
+    kept = [fact["action"] for fact in facts if fact["kind"] == "action-kept"]
+    assert sorted(kept) == ["Job", "Timed"], "what was begun was not begun again"
+    assert (folder / "Job" / "calls").read_text().count("look") == 2
 
     assert ran(folder) == ["Source/Src", "Prod/Build", "Prod/Slow", "Prod/Ship"]
 

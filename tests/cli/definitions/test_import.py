@@ -231,11 +231,11 @@ def test_plan_shows_order_places_variables_and_what_is_missing(tmp_path: Path) -
         "variable Tag: no value, pass --variable Tag=VALUE",
         "1. Source",
         "2. Build",
-        "segment 1, run order 1",
+        "run order 1",
         "inputs: Src (from Source/Checkout)",
         "command 1: make test ENV=prod COMMIT=#{Source.CommitId} TAG=#{variables.Tag}",
         "#{Source.CommitId}: known when Source/Checkout has run",
-        "segment 2, approval 2",
+        "approval 2",
         "Ship  Approval/AWS/Manual/1  waits for a person",
         "Hub (AWS::CodeConnections::Connection): kept as data: import with --parameter Hub=ARN, or =NAME of a block",
         "Other (AWS::CodeBuild::Project): project 'shop-build' created by deploy if missing; "

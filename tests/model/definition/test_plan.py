@@ -1,4 +1,4 @@
-"""Run-order groups, and how approvals cut a stage into segments."""
+"""Run-order groups."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_codepipeline.model.definition.declaration import StageDeclaration
-from prefect_codepipeline.model.definition.plan import cut_into_segments, run_order_groups
+from prefect_codepipeline.model.definition.plan import run_order_groups
 from prefect_codepipeline.model.names import slug
 
 
@@ -22,39 +22,20 @@ def stage(*actions: tuple[str, int]) -> StageDeclaration:
     return StageDeclaration.model_validate({"name": "S", "actions": [declare(*action) for action in actions]})
 
 
-def shape(declared: StageDeclaration) -> list[tuple[list[list[str]], list[str]]]:
-    return [
-        ([[a.name for a in group] for group in segment.groups], [a.name for a in segment.approvals])
-        for segment in cut_into_segments(declared)
-    ]
-
-
 @pytest.mark.parametrize(
-    ("actions", "segments"),
+    ("actions", "groups"),
     [
-        pytest.param([("a", 1)], [([["a"]], [])], id="one action"),
-        pytest.param([("a", 1), ("b", 1)], [([["a", "b"]], [])], id="together"),
-        pytest.param([("b", 7), ("a", 2)], [([["a"], ["b"]], [])], id="sorted by run order, gaps allowed"),
-        pytest.param([("ok", 1)], [([], ["ok"])], id="approval alone"),
-        pytest.param(
-            [("a", 1), ("ok", 2), ("b", 3)],
-            [([["a"]], []), ([], ["ok"]), ([["b"]], [])],
-            id="approval between work",
-        ),
-        pytest.param(
-            [("a", 1), ("ok", 1), ("b", 2)], [([["a"]], ["ok"]), ([["b"]], [])], id="approval beside work"
-        ),
-        pytest.param([("ok1", 1), ("ok2", 1)], [([], ["ok1", "ok2"])], id="two approvals at once"),
-        pytest.param([("ok1", 1), ("ok2", 2)], [([], ["ok1"]), ([], ["ok2"])], id="two approvals in turn"),
-        pytest.param(
-            [("a", 1), ("b", 2), ("ok", 3), ("c", 4), ("d", 5)],
-            [([["a"], ["b"]], []), ([], ["ok"]), ([["c"], ["d"]], [])],
-            id="groups without approvals share a segment",
-        ),
+        pytest.param([("a", 1)], [["a"]], id="one action"),
+        pytest.param([("a", 1), ("b", 1)], [["a", "b"]], id="together"),
+        pytest.param([("b", 7), ("a", 2)], [["a"], ["b"]], id="sorted by run order, gaps allowed"),
+        pytest.param([("a", 1), ("ok", 2), ("b", 3)], [["a"], ["ok"], ["b"]], id="approval between work"),
+        pytest.param([("a", 1), ("ok", 1), ("b", 2)], [["a", "ok"], ["b"]], id="approval beside work"),
     ],
 )
-def test_cuts_at_approvals(actions: list[tuple[str, int]], segments: Any) -> None:
-    assert shape(stage(*actions)) == segments
+def test_actions_of_one_run_order_start_together(
+    actions: list[tuple[str, int]], groups: list[list[str]]
+) -> None:
+    assert [[action.name for action in group] for group in run_order_groups(stage(*actions))] == groups
 
 
 ACTIONS = st.lists(st.tuples(st.sampled_from(["w", "ok"]), st.integers(1, 5)), min_size=1, max_size=12).map(
@@ -63,18 +44,13 @@ ACTIONS = st.lists(st.tuples(st.sampled_from(["w", "ok"]), st.integers(1, 5)), m
 
 
 @given(ACTIONS)
-def test_segments_in_a_row_are_the_stage_in_run_order(actions: list[tuple[str, int]]) -> None:
-    declared = stage(*actions)
-    in_order = [{action.name for action in group} for group in run_order_groups(declared)]
+def test_groups_in_a_row_are_the_stage_in_run_order(actions: list[tuple[str, int]]) -> None:
+    groups = run_order_groups(stage(*actions))
 
-    groups: list[set[str]] = []
-    for segment in cut_into_segments(declared):
-        approvals = {action.name for action in segment.approvals}
-        assert not (approvals and len(segment.groups) > 1)
-        own = [{action.name for action in group} for group in segment.groups] or [set()]
-        groups += [own[0] | approvals, *own[1:]]
-
-    assert groups == in_order
+    in_a_row = [(action.name, action.run_order) for group in groups for action in group]
+    assert in_a_row == sorted(actions, key=lambda action: action[1])
+    assert all(len({action.run_order for action in group}) == 1 for group in groups)
+    assert len(groups) == len({run_order for _, run_order in actions})
 
 
 @given(st.lists(st.text(min_size=1, max_size=120), min_size=1, max_size=3))

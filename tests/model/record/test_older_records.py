@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.record.condition_facts import override_key
 from prefect_codepipeline.model.record.facts import parse_fact
 from prefect_codepipeline.model.record.folding import fold
 from prefect_codepipeline.model.record.state import ExecutionState
@@ -26,6 +28,27 @@ def test_a_record_of_an_earlier_version_means_what_it_meant(path: Path) -> None:
     state = fold(kept["execution_id"], PipelineDeclaration.model_validate(kept["definition"]), facts)
     assert state
     assert view(state) == kept["expected"]
+
+
+@pytest.mark.parametrize("what", ["approval", "rule"])
+def test_an_execution_that_waited_under_an_earlier_version_still_does(what: str) -> None:
+    (path,) = (path for path in RECORDS if f"-waiting-{what}-" in path.name)
+    kept = json.loads(path.read_text())
+    facts = [parse_fact(fact) for _, fact in kept["facts"]]
+    state = fold(kept["execution_id"], PipelineDeclaration.model_validate(kept["definition"]), facts)
+    assert state
+    (wait,) = state.waits
+    before, keys = wait.until - timedelta(seconds=1), {fact.key for fact in facts}
+
+    assert not wait.has_ended(before, keys, None)
+    assert wait.has_ended(wait.until, keys, None)
+    assert wait.has_ended(before, keys, "stop")
+    if what == "approval":
+        (approval,) = state.waiting_actions
+        decision = f"approval-{approval.request.token}-decision"  # type: ignore[union-attr]
+    else:
+        decision = override_key("beforeEntry", "S1", 1)
+    assert wait.has_ended(before, {*keys, decision}, None)
 
 
 def test_the_records_hold_every_kind_of_fact_of_their_time() -> None:

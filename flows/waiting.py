@@ -1,0 +1,73 @@
+"""Wait for what actions and rules wait for: in the process if that has ended soon, else suspended, without a process.
+
+What ends a wait is recorded or is a time, so any process, and reconcile, finds out by the same facts that it has ended.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+
+from prefect_codepipeline.engine.approvals.decision import WAKE_ONLY
+from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.errors import PrefectUnavailable
+from prefect_codepipeline.model.record.waiting_facts import Wait
+from prefect_codepipeline.prefect_api.suspension import Form, Wake, suspend
+
+# A wait shorter than this is done in the process: a suspension and a resumption cost more.
+IN_PROCESS_SECONDS = 5.0
+# How often a process looks for the facts that end a wait, and how often an action is called again at most.
+LOOK_SECONDS = 1.0
+# The same where nothing else is left to do.
+IDLE_LOOK_SECONDS = 0.5
+_logger = logging.getLogger(__name__)
+
+
+def wait_for(execution: Execution, waits: Sequence[Wait], form: Form | None = None) -> None:
+    """Return when the first of these waits has ended. Raises `Pause` if the run is suspended until then.
+
+    The form is that of Prefect's Resume button, while the run is suspended.
+    """
+    known_stop = execution.state.stop
+
+    def is_needed() -> bool:
+        look_for_ends(execution, waits)
+        return execution.state.stop != known_stop or has_any_ended(execution, waits)
+
+    if execution.can_suspend and not ends_soon(execution, waits):
+        message = "; ".join(wait.what for wait in waits)
+        suspend(execution.id, message, lambda: Wake(is_needed(), WAKE_ONLY if form else None), form)
+    while not is_needed():
+        time.sleep(IDLE_LOOK_SECONDS)
+
+
+def look_for_ends(execution: Execution, waits: Sequence[Wait]) -> None:
+    """Read whether a stop was requested, and the facts that end these waits. What cannot be read is read the next time.
+
+    Raises:
+        TakenOver: another process has taken over the execution.
+    """
+    try:
+        execution.look_for_stop()
+        for wait in waits:
+            if wait.fact_prefix:
+                execution.look_for(wait.fact_prefix)
+    except PrefectUnavailable as error:
+        _logger.warning("could not check whether a wait has ended; it will be tried again: %s", error)
+
+
+def has_any_ended(execution: Execution, waits: Sequence[Wait]) -> bool:
+    """Whether one of these waits has ended, as far as this process knows."""
+    return any(has_ended(execution, wait) for wait in waits)
+
+
+def has_ended(execution: Execution, wait: Wait) -> bool:
+    """Whether a wait has ended, as far as this process knows."""
+    stop = execution.state.stop
+    return wait.has_ended(utc_now(), {fact.key for fact in execution.facts}, stop.how if stop else None)
+
+
+def ends_soon(execution: Execution, waits: Sequence[Wait]) -> bool:
+    """Whether a suspension until the first of these waits has ended would cost more than the wait."""
+    first = min(wait.until for wait in waits)
+    return (first - utc_now()).total_seconds() <= IN_PROCESS_SECONDS or has_any_ended(execution, waits)
