@@ -20,7 +20,7 @@ BIN = Path(sys.executable).parent
 DEADLINE_SECONDS = 180.0
 
 PYTHON_PATH = os.environ.get("PYTHONPATH")
-PREFECT_VARIABLES = ("PREFECT_API_URL", "PREFECT_PROFILE")
+PREFECT_VARIABLES = ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
 
 
 def prepare(home: str, trace: Path | None = None) -> None:
@@ -49,7 +49,8 @@ def set_up(sqlite: bool = False, trace: bool = False, limit: int | None = None) 
         prepare(home, Path(home) / "trace" if trace else None)
         from prefect_codepipeline.deployments.local import api_url, embedded
 
-        api_url.point_at(embedded.up(limit, sqlite=sqlite).api_url)
+        running = embedded.up(limit, sqlite=sqlite)
+        api_url.point_at(running.api_url, running.profiles)
         try:
             yield Path(home) / "set-up"
         finally:

@@ -11,12 +11,12 @@ from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
 
 
 class PipelineWebhook(Block):
-    """A webhook that starts one pipeline. Created by `codepipeline webhook put`."""
+    """A webhook that starts one pipeline. Created by `codepipeline webhook add`."""
 
     _block_type_name: ClassVar[str] = "Pipeline Webhook"
     _block_type_slug: ClassVar[str] = "pipeline-webhook"
     _description: ClassVar[str] = (
-        "A webhook that starts a CodePipeline pipeline, created by `codepipeline webhook put`."
+        "A webhook that starts a CodePipeline pipeline, created by `codepipeline webhook add`."
     )
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
         "https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_PutWebhook.html"

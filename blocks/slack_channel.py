@@ -2,6 +2,7 @@
 
 import logging
 from typing import Any, ClassVar
+from urllib.request import Request
 
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
@@ -13,6 +14,17 @@ TIMEOUT_SECONDS = 30
 # The SDK logs every attempt as an error; the notifier logs a failure once.
 _muted = logging.getLogger("prefect_codepipeline.slack_sdk")
 _muted.setLevel(logging.CRITICAL + 1)
+
+
+class _Client(WebClient):
+    """Slack's client, whose token does not follow a redirect."""
+
+    def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
+        # urllib repeats `headers` at the address that a redirect names, on any host, and not these.
+        for name, value in req.header_items():
+            req.add_unredirected_header(name, value)
+        req.headers.clear()
+        return super()._perform_urllib_http_request_internal(url, req)
 
 
 class SlackChannel(Block):
@@ -108,7 +120,7 @@ class SlackChannel(Block):
         return self._client(self.app_token)
 
     def _client(self, token: SecretStr | None = None) -> WebClient:
-        return WebClient(
+        return _Client(
             token=(token or self.bot_token).get_secret_value(),
             base_url=self.api_url,
             timeout=TIMEOUT_SECONDS,

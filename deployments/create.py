@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,11 +11,12 @@ from prefect.client.schemas.objects import WorkPool
 from prefect_codepipeline.deployments.checking.runnable import Runnable
 from prefect_codepipeline.engine.executions.definitions import (
     claim_version,
-    newest_version,
-    read_definition_block,
+    find_newest_version,
+    pinned_declaration,
+    settings_of,
 )
 from prefect_codepipeline.engine.executions.lookup import find_runs, known_execution
-from prefect_codepipeline.engine.operations.projection import DEFAULT_WORK_POOL, project
+from prefect_codepipeline.engine.operations.projection import FLOW_NAME, project
 from prefect_codepipeline.engine.operations.starting import (
     check_start,
     find_deployment,
@@ -25,11 +26,16 @@ from prefect_codepipeline.engine.operations.starting import (
 from prefect_codepipeline.engine.operations.stopping import cancel_for_update
 from prefect_codepipeline.errors import (
     ConcurrentModificationException,
-    PipelineNotFoundException,
     ValidationException,
 )
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.prefect_api.client import api_url, find_named
+from prefect_codepipeline.prefect_api.deployments import (
+    DEFAULT_WORK_POOL,
+    Place,
+    find_deployment_of,
+    place_of,
+)
 
 # The functions that start executions are in `tasks`, because schedules use them too; they are re-exported here.
 __all__ = [
@@ -47,7 +53,8 @@ __all__ = [
 class Deployed:
     """The result of a deployment: `changes` are sentences, empty if the definition did not change.
 
-    `cancelled` are the ids of executions of earlier versions, which end after their running actions.
+    `cancelled` are the ids of executions of earlier versions, which end after their running actions. `moved` says how
+    the place of its executions changed: the work pool, the work queue or the job variables.
     """
 
     name: str
@@ -55,29 +62,38 @@ class Deployed:
     created: bool
     changes: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
 
 
 def deploy_pipeline(
     definition: PipelineDeclaration | Runnable,
-    work_pool: str = DEFAULT_WORK_POOL,
+    work_pool: str | None = None,
     deployed_by: str = "an unknown user",
+    *,
+    work_queue: str | None = None,
+    job_variables: Mapping[str, Any] | None = None,
 ) -> Deployed:
     """Create the pipeline, or update it to a new version if its definition differs from the newest version.
 
     Args:
         definition: is checked here, unless it was checked already; its `version` is ignored and assigned here.
-        work_pool: the Prefect work pool whose workers run the executions.
+        work_pool: the Prefect work pool whose workers run the executions. Without it, the pipeline stays where it is;
+            a new one is created in the work pool of its settings, or in `codepipeline`.
         deployed_by: the user who deploys, for messages.
+        work_queue: of the work pool; stays as it is by default.
+        job_variables: set beside those that the pipeline has; None removes one.
 
     Raises:
         InvalidDefinition: it breaks rules or is not supported; lists every problem.
         ConcurrentModificationException: another user created the same version at the same time.
-        ValidationException: the work pool does not exist.
+        ValidationException: the work pool does not exist, or Prefect refuses a job variable.
     """
     declaration = Runnable.of(definition).declaration
-    check_work_pool(work_pool)
+    place = Place(work_pool, work_queue, job_variables or {})
+    _check_place(declaration.name, place)
     deployed = _claim(declaration)
-    project(declaration.model_copy(update={"version": deployed.version}), work_pool)
+    moved = project(declaration.model_copy(update={"version": deployed.version}), place)
+    deployed = replace(deployed, moved=moved)
     if not deployed.changes or deployed.created:
         return deployed
     return replace(deployed, cancelled=list(_cancel_older(deployed, deployed_by)))
@@ -97,9 +113,16 @@ def _cancel_older(deployed: Deployed, by: str) -> Iterator[str]:
             continue
         pinned = execution.state.pinned
         is_older = pinned.pipeline_version < deployed.version
-        mode = read_definition_block(pinned.definition_id).masked().execution_mode
+        mode = pinned_declaration(pinned.definition_id).execution_mode
         if is_older and mode != "PARALLEL" and cancel_for_update(execution, by, reason):
             yield execution.id
+
+
+def _check_place(pipeline_name: str, place: Place) -> None:
+    if place.work_pool:
+        check_work_pool(place.work_pool)
+    elif not place_of(find_deployment_of(FLOW_NAME, pipeline_name)).work_pool:
+        check_work_pool(settings_of(pipeline_name).work_pool or DEFAULT_WORK_POOL)
 
 
 def check_work_pool(work_pool: str) -> WorkPool:
@@ -108,16 +131,16 @@ def check_work_pool(work_pool: str) -> WorkPool:
     if found is None:
         raise ValidationException(
             f"work pool {work_pool!r} does not exist at {api_url()}; create it with "
-            f"`prefect work-pool create {work_pool} --type codepipeline`, or run `codepipeline up`"
+            f"`codepipeline setup --pool {work_pool}`, or run `codepipeline up`"
         )
     return WorkPool.model_validate(found)
 
 
 def _claim(declaration: PipelineDeclaration) -> Deployed:
-    try:
-        _, newest = newest_version(declaration.name)
-    except PipelineNotFoundException:
+    found = find_newest_version(declaration.name)
+    if found is None:
         return _claimed(declaration, 1, ["created"])
+    newest = found[1]
     # Compared including secrets, so that a new token is a change too.
     changes = list(
         _differences(newest.whole().to_wire(), {**declaration.to_wire(), "version": newest.version})

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect_codepipeline.engine.executions.definitions import definition_documents
+from prefect_codepipeline.engine.executions.definitions import definition_documents, unknown_pipeline
 from prefect_codepipeline.engine.executions.gate import read_gates
 from prefect_codepipeline.engine.executions.lookup import find_in_flight
 from prefect_codepipeline.engine.operations.projection import DEPLOYMENTS_BY_NAME
 from prefect_codepipeline.engine.operations.schedules import schedule_variables
-from prefect_codepipeline.errors import PipelineNotFoundException, ValidationException
+from prefect_codepipeline.errors import ValidationException
 from prefect_codepipeline.prefect_api.block_documents import delete_document
 from prefect_codepipeline.prefect_api.client import call, find_named
 from prefect_codepipeline.prefect_api.variables import delete_variable
+
+
+def check_deletable(name: str) -> None:
+    """Raise what `delete_pipeline` raises for a pipeline that cannot be deleted."""
+    _found(name)
 
 
 def delete_pipeline(name: str) -> int:
@@ -24,13 +29,7 @@ def delete_pipeline(name: str) -> int:
         PipelineNotFoundException: no definition and no deployment of that name exists.
         ValidationException: executions are in flight, which need the definition.
     """
-    documents = definition_documents(name)
-    deployment = find_named(DEPLOYMENTS_BY_NAME, name)
-    if not documents and deployment is None:
-        raise PipelineNotFoundException(
-            f"pipeline {name!r} does not exist; list the deployed pipelines with `codepipeline list`"
-        )
-    _check_none_in_flight(name)
+    documents, deployment = _found(name)
     # Oldest version first: without it, reconcile does not recreate the deployment during the deletion.
     for document in sorted(documents, key=_version):
         delete_document(document["id"])
@@ -39,6 +38,15 @@ def delete_pipeline(name: str) -> int:
     for variable in [*read_gates(name).variables, *schedule_variables(name)]:
         delete_variable(variable)
     return len(documents)
+
+
+def _found(name: str) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    documents = definition_documents(name)
+    deployment = find_named(DEPLOYMENTS_BY_NAME, name)
+    if not documents and deployment is None:
+        raise unknown_pipeline(name)
+    _check_none_in_flight(name)
+    return documents, deployment
 
 
 def _check_none_in_flight(name: str) -> None:

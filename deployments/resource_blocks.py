@@ -9,8 +9,10 @@ from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.blocks.git_connection import GitConnection
+from prefect_codepipeline.deployments.checking.inline_buildspecs import PROJECT, problems_of_blocks
 from prefect_codepipeline.deployments.files.resource_kinds import BlockOf, blocks_of
 from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.prefect_api.block_documents import create_block, field_problems, fields_by_name
 
 
@@ -26,6 +28,12 @@ def make_blocks(resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
         CodePipelineError: a block's name or URL is not valid.
     """
     return [_create(block) for block in blocks_of(resources)]
+
+
+def problems_of_project_blocks(declaration: PipelineDeclaration) -> list[str]:
+    """A sentence for each problem of the buildspecs in the blocks of a pipeline's projects."""
+    blocks = {PROJECT: fields_by_name(CodeBuildProject)}
+    return [str(problem) for problem in problems_of_blocks(declaration.to_wire(), blocks)]
 
 
 def present(block: BlockOf) -> str | None:

@@ -26,7 +26,7 @@ def make_webhooks(resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _create(logical_id: str, properties: Mapping[str, Any]) -> str:
     wire = _as_put(logical_id, properties)
     if "${" in str(wire) or "{{resolve:" in str(wire):
-        return "kept as data: some of its values are not known; create it with: codepipeline webhook put FILE"
+        return "kept as data: some of its values are not known; create it with: codepipeline webhook add FILE"
     try:
         definition = WebhookDefinition.model_validate(wire)
         if find_webhook(definition.name):

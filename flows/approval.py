@@ -24,12 +24,14 @@ from prefect_codepipeline.errors import (
     ApprovalNotAllowed,
     InvalidApprovalTokenException,
 )
+from prefect_codepipeline.flows.task_run import run_approval_step
 from prefect_codepipeline.model.approver import Approver
+from prefect_codepipeline.model.definition.plan import Group
 from prefect_codepipeline.model.record.facts import ApprovalDecided, ApprovalRefused, ApprovalRequested
-from prefect_codepipeline.model.record.state import ActionState, ExecutionState
+from prefect_codepipeline.model.record.state import ActionState, ExecutionState, StageState
 from prefect_codepipeline.model.views.page import plain, revision_text
 from prefect_codepipeline.prefect_api.suspension import Form, Wake, answers, suspend
-from prefect_codepipeline.tasks.approval import conclude_approval
+from prefect_codepipeline.tasks.approval import conclude_approval, request_approval
 
 POLL_SECONDS = 0.5
 # Prefect's Resume button accepts an answer and does not report the user.
@@ -58,6 +60,13 @@ FORM_SCHEMA: dict[str, Any] = {
 }
 
 
+def request_approvals(execution: Execution, stage: StageState, approvals: Group) -> None:
+    """Request the approvals that were not requested yet."""
+    for approval in approvals:
+        if not stage.action(approval.name).request:
+            run_approval_step(request_approval, execution, stage.name, approval.name)
+
+
 def wait_for_approval(execution: Execution, stage_name: str, action_name: str) -> None:
     """Return when the approval is decided and its action has ended. Raises `Pause` if the run can be suspended."""
     known = execution.state.stage(stage_name).action(action_name)
@@ -65,7 +74,7 @@ def wait_for_approval(execution: Execution, stage_name: str, action_name: str) -
         if not known.decision:
             known = _read_decision(execution, stage_name, action_name)
         if known.decision or execution.look_for_stop():
-            _conclude(stage_name, action_name)
+            run_approval_step(conclude_approval, execution, stage_name, action_name)
         elif execution.can_suspend:
             _suspend(execution, stage_name, known)
         else:
@@ -77,13 +86,7 @@ def abandon_approvals(execution: Execution, stage_name: str) -> None:
     """End the open approvals of an execution that is being stopped."""
     for action in execution.state.stage(stage_name).actions:
         if action.request and not action.finished:
-            _conclude(stage_name, action.name)
-
-
-def _conclude(stage_name: str, action_name: str) -> None:
-    conclude_approval.with_options(name=action_name, task_run_name=action_name)(
-        stage_name, action_name, return_state=True
-    )
+            run_approval_step(conclude_approval, execution, stage_name, action.name)
 
 
 def _read_decision(execution: Execution, stage_name: str, action_name: str) -> ActionState:

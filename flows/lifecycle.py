@@ -1,5 +1,6 @@
 """The process that runs an execution: take it over, pass the gates of its stages, record how it ended."""
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ from prefect_codepipeline.model.record.state import StageState
 from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.leases import holding_lease
-from prefect_codepipeline.prefect_api.runs import ended_state
+from prefect_codepipeline.prefect_api.runs import ended_state, log_returned_ends_once
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
 
 # How long an execution waits at a gate in its process. After that it is suspended, and needs no process.
@@ -55,6 +56,7 @@ IN_PROCESS_WAIT_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_WAIT_SECOND
 @contextmanager
 def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> Iterator[Execution]:
     """Make this process the one that runs the execution, and repair what an earlier process left unfinished."""
+    log_returned_ends_once()
     context = FlowRunContext.get()
     assert context, "only the pipeline flow takes an execution over"
     assert context.flow_run, "a flow run context has a flow run"
@@ -65,7 +67,7 @@ def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> 
     if pinned is None:
         labelled = labelled or _newest_definition(run)
         pinned = record.write_or_read(_pin(run, *labelled, variables, source_revisions))
-        facts = [pinned]
+        facts = [pinned, *facts]  # it may have been stopped before it began
     is_pinned = labelled is not None and labelled[0] == pinned.definition_id
     definition = labelled[1] if labelled and is_pinned else read_definition_block(pinned.definition_id)
     process = claim_process(record, facts, run.run_count, socket.gethostname(), os.getpid())
@@ -194,6 +196,8 @@ def finish_execution(execution: Execution) -> State[Any]:
     # An execution that succeeded has left each of its stages.
     if execution.declaration.execution_mode != "PARALLEL" and final.status != "Succeeded":
         gate.leave_all(execution.declaration.name, execution.id)
+    level = {"Succeeded": logging.INFO, "Failed": logging.ERROR}.get(final.status, logging.WARNING)
+    get_run_logger().log(level, "Execution %s: %s", final.status, final.summary)
     return ended_state(final.status, final.summary)
 
 
@@ -272,7 +276,7 @@ def _repair_after_earlier_process(execution: Execution, known: list[AnyFact], ru
     """
     for _, action in execution.state.actions:
         provider = providers().get(action.action.action_type_id)
-        if action.status == "InProgress" and not (provider and provider.restartable):
+        if action.status == "InProgress" and not (provider and provider.restartable) and not action.waits:
             assert action.started, "what is in progress was started"
             execution.write(action.started.finished(utc_now(), **failure(worker_died())))
     if _is_retried_in_prefect(known, run_count):

@@ -20,9 +20,10 @@ from prefect.states import Failed
 
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.errors import CodePipelineError
-from prefect_codepipeline.flows.approval import abandon_approvals, wait_for_approval
+from prefect_codepipeline.flows.approval import abandon_approvals, request_approvals, wait_for_approval
 from prefect_codepipeline.flows.condition import check_condition
 from prefect_codepipeline.flows.failure import begin_automatic_retry, roll_back_automatically
+from prefect_codepipeline.flows.group import suspend_until_due
 from prefect_codepipeline.flows.lifecycle import (
     enter_stage,
     finish_execution,
@@ -30,10 +31,9 @@ from prefect_codepipeline.flows.lifecycle import (
     leave_stage,
     taking_over,
 )
-from prefect_codepipeline.flows.stage import outcome_of, run_segment_flow
+from prefect_codepipeline.flows.stage import outcome_of, run_segment_flow, show_as_failed
 from prefect_codepipeline.model.definition.plan import Segment, cut_into_segments
 from prefect_codepipeline.model.record.facts import StageExecutionStatus
-from prefect_codepipeline.tasks.approval import request_approval
 
 
 @flow(name="pipeline", persist_result=False)
@@ -94,7 +94,10 @@ def do_work(execution: Execution, stage_name: str) -> tuple[StageExecutionStatus
         status, summary = run_segment(execution, stage_name, segment)
         if status != "Succeeded":
             return status, summary
-    return check_condition(execution, stage_name, "onSuccess")
+    status, summary = check_condition(execution, stage_name, "onSuccess")
+    if status == "Failed":
+        show_as_failed(execution, stage_name, summary)
+    return status, summary
 
 
 def run_segment(execution: Execution, stage_name: str, segment: Segment) -> tuple[StageExecutionStatus, str]:
@@ -103,22 +106,22 @@ def run_segment(execution: Execution, stage_name: str, segment: Segment) -> tupl
     Its approvals are requested before its other actions start, and awaited after those have ended.
     """
     stage = execution.state.stage(stage_name)
-    members = (*segment.approvals, *chain(*segment.groups))
-    if not all(stage.action(action.name).status == "Succeeded" for action in members):
-        if execution.look_for_stop():
-            abandon_approvals(execution, stage_name)
-            if any(stage.action(action.name).status == "InProgress" for action in chain(*segment.groups)):
-                run_segment_flow(
-                    execution, stage, segment
-                )  # continued from an earlier process, so that it ends
-            return outcome_of(execution, stage_name, members)
-        for approval in segment.approvals:
-            if not stage.action(approval.name).request:
-                request_approval.with_options(name=approval.name, task_run_name=f"{approval.name}: request")(
-                    stage_name, approval.name, return_state=True
-                )
-        if not all(stage.action(action.name).status == "Succeeded" for action in chain(*segment.groups)):
-            run_segment_flow(execution, stage, segment)
+    work = tuple(chain(*segment.groups))
+    members = (*segment.approvals, *work)
+    if all(stage.action(action.name).status == "Succeeded" for action in members):
+        return outcome_of(execution, stage_name, members)
+    stop = execution.look_for_stop()
+    if stop:
+        abandon_approvals(execution, stage_name)
+    else:
+        request_approvals(execution, stage, segment.approvals)
+    # After a stop nothing starts, but what an earlier process has started is continued, so that it ends properly.
+    left = ("InProgress",) if stop else ("InProgress", "Failed", "Abandoned", None)
+    if any(stage.action(action.name).status in left for action in work):
+        run_segment_flow(execution, stage, segment)
+        if execution.state.waiting_actions:
+            suspend_until_due(execution)
+    if not stop:
         for approval in segment.approvals:
             wait_for_approval(execution, stage_name, approval.name)
     return outcome_of(execution, stage_name, members)

@@ -28,7 +28,14 @@ from prefect_codepipeline.engine.operations.ending import PREFECT_USER, Way, end
 from prefect_codepipeline.engine.operations.projection import count_of_everything, project_missing
 from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
 from prefect_codepipeline.flows.approval import form_of
-from prefect_codepipeline.model.record.facts import ApprovalRequested, ProcessLost, ProcessStarted
+from prefect_codepipeline.flows.group import are_due
+from prefect_codepipeline.model.record.facts import (
+    AnyFact,
+    ApprovalRequested,
+    ProcessLost,
+    ProcessStarted,
+    StopRequested,
+)
 from prefect_codepipeline.model.record.state import ActionState
 from prefect_codepipeline.prefect_api.client import call, client, find_named, moment
 from prefect_codepipeline.prefect_api.leases import (
@@ -161,13 +168,25 @@ def _wake(run: dict[str, Any], now: datetime, memory: Memory) -> list[str]:
         return []
     expiries = [action.request.expires_at for _, action in execution.state.open_approvals if action.request]
     waits = [wait.at for wait in execution.state.open_waits]
-    memory[run["id"]] = (run["state_id"], min([now + LOOK_AGAIN, *expiries, *waits]))
+    looks = [action.waits.until for action in execution.state.waiting_actions if action.waits]
+    memory[run["id"]] = (
+        run["state_id"],
+        min([now + LOOK_AGAIN, *expiries, *waits, *(look for look in looks if look)]),
+    )
     done = [*_restore_form(execution), *_repair_approvals(execution, now)]
     if waits and min(waits) <= now and resume(execution.id):
         done.append(f"execution {execution.id}: resumed, a rule is due again")
-    if execution.state.stop and resume(execution.id, WAKE_ONLY):
+    if are_due(execution.state, (fact.key for fact in execution.facts)) and resume(execution.id):
+        done.append(f"execution {execution.id}: resumed, an action that waits is due")
+    if _has_new_stop(execution.facts) and resume(execution.id, WAKE_ONLY):
         done.append(f"execution {execution.id}: resumed, it was asked to stop")
     return done
+
+
+def _has_new_stop(facts: list[AnyFact]) -> bool:
+    """Whether a stop was requested after the last process began. That process knew of earlier ones."""
+    started = max((n for n, fact in enumerate(facts) if isinstance(fact, ProcessStarted)), default=-1)
+    return any(isinstance(fact, StopRequested) for fact in facts[started + 1 :])
 
 
 def _conclude(execution: KnownExecution) -> list[str]:
@@ -205,7 +224,10 @@ def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:
         elif request and not is_reminded(execution, request.token):
             done += _remind(execution, action, request, now)
     for _, action in execution.state.actions:
-        if action.decision and not action.finished and resume(execution.id, answer_of(action.decision)):
+        is_held = execution.state.waiting_actions  # the work beside the approval ends first
+        if is_held or not action.decision or action.finished:
+            continue
+        if resume(execution.id, answer_of(action.decision)):
             done.append(f"execution {execution.id}: resumed, approval {action.name!r} was decided")
     return done
 

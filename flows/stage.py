@@ -4,20 +4,19 @@ from functools import cache
 from typing import Any
 
 from prefect import Flow, flow
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from prefect_codepipeline.engine.executions.process import Execution, OutcomeUnknown, current_execution
-from prefect_codepipeline.model.definition.execution_modes import MAX_PARALLEL_ACTIONS
+from prefect_codepipeline.engine.executions.task_runs import attempt_name, segment_key, tracking_run
+from prefect_codepipeline.flows.group import run_group, what_is_waited_for
 from prefect_codepipeline.model.definition.plan import Group, Segment, cut_into_segments
-from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.record.facts import StageExecutionStatus
 from prefect_codepipeline.model.record.state import StageState
 from prefect_codepipeline.prefect_api.client import api_url, call
+from prefect_codepipeline.prefect_api.flow_runs import set_state
 from prefect_codepipeline.prefect_api.subflow_engine import run_as
-from prefect_codepipeline.tasks.action import run_action
 
 
 @flow(name="stage", persist_result=False, validate_parameters=False)
@@ -28,7 +27,8 @@ def segment_flow(stage_name: str, attempt: int, segment: int) -> State[Any]:
     for group in cut_into_segments(state.stage)[segment - 1].groups:
         if all(state.action(action.name).status == "Succeeded" for action in group):
             continue
-        _run_actions(execution, state, group)
+        if not run_group(execution, stage_name, group):
+            return State(type=StateType.PAUSED, name="Waiting", message=what_is_waited_for(execution.state))
         execution.look_for_stop()  # one that was requested by now keeps the next group, or stage, from starting
         outcome, message = outcome_of(execution, stage_name, group)
         if outcome == "Failed":
@@ -41,11 +41,17 @@ def segment_flow(stage_name: str, attempt: int, segment: int) -> State[Any]:
 def run_segment_flow(execution: Execution, state: StageState, segment: Segment) -> None:
     """Run a segment as a subflow run of its own; after a crash, continue the run that the attempt has."""
     parameters = {"stage_name": state.name, "attempt": state.attempt, "segment": segment.number}
-    name = state.name if state.attempt == 1 else f"{state.name} #{state.attempt}"
-    most = MAX_PARALLEL_ACTIONS if execution.declaration.execution_mode == "PARALLEL" else None
-    runner: Any = ThreadPoolTaskRunner(max_workers=most)
-    key = f"{slug(state.name)}-{state.attempt}-{segment.number}"
-    run_subflow(execution, segment_flow.with_options(task_runner=runner), name, key, parameters)
+    run_subflow(execution, segment_flow, attempt_name(state), segment_key(state, segment.number), parameters)
+
+
+def show_as_failed(execution: Execution, stage_name: str, reason: str) -> None:
+    """Have Prefect show a stage as failed whose actions succeeded, but whose condition was not met after them."""
+    state = execution.state.stage(stage_name)
+    ran = [segment for segment in cut_into_segments(state.stage) if segment.groups]
+    if ran:
+        key = segment_key(state, ran[-1].number)
+        run = _create_run(execution, segment_flow, attempt_name(state), key, {})  # found by its key
+        set_state(str(run.id), "FAILED", "Failed", reason, force=True)
 
 
 def run_subflow(
@@ -80,43 +86,12 @@ def outcome_of(execution: Execution, stage_name: str, group: Group) -> tuple[Sta
     return "Succeeded", ""
 
 
-def _run_actions(execution: Execution, state: StageState, group: Group) -> None:
-    """Run the actions of a group that have not succeeded yet, each as a task in a thread.
-
-    After a stop request nothing starts, but what an earlier process started is continued, so that it ends properly.
-    """
-    stop = execution.state.stop
-    may_run = ("InProgress",) if stop else ("InProgress", "Failed", "Abandoned", None)
-    try:
-        futures = [
-            run_action.with_options(name=action.name, task_run_name=action.name).submit(
-                state.name, action.name
-            )
-            for action in group
-            if state.action(action.name).status in may_run
-        ]
-        for future in futures:
-            future.wait()
-    except BaseException:
-        # The threads of the actions do not get the signal that ended this wait. This ends them, so that the task runner
-        # does not block when it is closed.
-        execution.interrupt()
-        raise
-
-
 def _create_run(
     execution: Execution, subflow: Flow[..., Any], name: str, key: str, parameters: dict[str, Any]
 ) -> FlowRun:
     """Create the subflow's run and its place in the pipeline's run, or find them if an earlier process created them."""
     # A plain subflow call is matched by its position, so after a skipped call a stage would get the result of another.
-    tracking = {
-        "flow_run_id": execution.id,
-        "task_key": "stage",
-        "dynamic_key": key,
-        "name": name,
-        "state": {"type": "PENDING"},
-    }
-    _, task_run = call("POST", "/task_runs/", tracking)
+    _, task_run = call("POST", "/task_runs/", tracking_run(execution.id, key, name))
     run = {
         "flow_id": _flow_id(subflow.name, api_url()),
         "name": name,
@@ -124,7 +99,6 @@ def _create_run(
         "parent_task_run_id": task_run["id"],
         "idempotency_key": f"{execution.id}-{key}",
         "state": {"type": "RUNNING"},
-        "tags": ["codepipeline"],
     }
     _, created = call("POST", "/flow_runs/", run)
     return FlowRun.model_validate(created)

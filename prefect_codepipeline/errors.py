@@ -17,7 +17,8 @@ class ActionFailed(CodePipelineError):
     Args:
         message: what was attempted, on which resource, the result, and what to do.
         code: the `errorDetails.code` of the action execution, as AWS spells it: `JobFailed`,
-            `ConfigurationError`, `PermissionError`, `RevisionUnavailable`, `Timeout`, `InternalError`.
+            `ConfigurationError`, `PermissionError`, `RevisionUnavailable`, `Timeout`, `SystemUnavailable`,
+            `InternalError`.
         external_execution_id: the id of the work in the external system, if it has one.
         external_execution_url: the page of the work in the external system.
     """

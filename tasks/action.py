@@ -5,22 +5,24 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, StateType
 from prefect.logging import get_logger, get_run_logger
 from prefect.runtime import task_run
 
 from prefect_codepipeline.actions.artifacts.storing import store_tree
 from prefect_codepipeline.actions.registry import (
     ActionContext,
+    ActionProvider,
     ActionResult,
     Earlier,
+    Waiting,
     get_provider,
     providers,
 )
@@ -31,7 +33,7 @@ from prefect_codepipeline.engine.executions.attempt import (
     displayed_configuration,
     failure,
     fetch_input,
-    reason_of,
+    log_end,
     task_state_of,
     worker_died,
 )
@@ -45,7 +47,9 @@ from prefect_codepipeline.model.definition.variables import resolve_action
 from prefect_codepipeline.model.record.artifacts import StoredArtifact
 from prefect_codepipeline.model.record.facts import ActionFinished, ActionStarted
 from prefect_codepipeline.model.record.state import ActionState, StageState
+from prefect_codepipeline.model.record.waiting_facts import ActionWaits
 from prefect_codepipeline.model.records import ErrorDetails
+from prefect_codepipeline.prefect_api.runs import count_from
 
 MAX_OUTPUT_VARIABLES_BYTES = 122_880
 
@@ -58,11 +62,15 @@ def run_action(stage_name: str, action_name: str) -> State[Any]:
     known = stage.action(action_name)
     if known.finished:
         return task_state_of(known.finished)
-    finished = _run(execution, stage, known)
-    return task_state_of(execution.write(finished))
+    if known.started:
+        count_from(known.started.at)
+    outcome = _run(execution, stage, known)
+    if isinstance(outcome, ActionWaits):
+        return _waiting_state(execution.write(outcome))
+    return task_state_of(execution.write(outcome))
 
 
-def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionFinished:
+def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionFinished | ActionWaits:
     identity = _identity(stage, known)
     unexpected = (
         f"Action {known.name!r} of stage {stage.name!r} failed unexpectedly: "
@@ -71,6 +79,8 @@ def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionF
     try:
         with attempting(get_run_logger(), unexpected) as scratch:
             outcome = _attempt(execution, stage, known, identity, scratch)
+        if isinstance(outcome, ActionWaits):
+            return outcome
     except ActionInterrupted:
         outcome = _interruption(execution, known)
     except ActionAbandoned as error:
@@ -78,7 +88,7 @@ def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionF
     except ActionFailed as error:
         outcome = failure(error)
     finished = ActionFinished(**identity, at=utc_now(), **outcome)
-    _log_end(finished)
+    log_end(get_run_logger(), finished)
     return finished
 
 
@@ -86,7 +96,7 @@ def _interruption(execution: Execution, known: ActionState) -> dict[str, Any]:
     """Failed, as after a crash. Raises if the next process continues the action, or already does."""
     execution.look_for_stop()
     provider = providers().get(known.action.action_type_id)
-    if provider and provider.restartable:
+    if (provider and provider.restartable) or known.waits:
         raise OutcomeUnknown("the worker was shut down; the next process continues the action")
     details = ErrorDetails(code="InternalError", message="the worker was shut down while the action ran")
     return {"status": "Failed", "error_details": details}
@@ -98,8 +108,8 @@ def _attempt(
     known: ActionState,
     identity: dict[str, Any],
     scratch: Path,
-) -> dict[str, Any]:
-    """Do the work between the started and the finished fact, and return the fields of the finished fact."""
+) -> dict[str, Any] | ActionWaits:
+    """Do the work between the started and the finished fact; the fields of the finished fact, or that it waits."""
     resolved = action = known.action
     try:
         provider = get_provider(action.action_type_id)
@@ -110,7 +120,8 @@ def _attempt(
     if started.action_execution_id != identity["action_execution_id"]:
         _end_what_another_process_started(execution, identity, started)
     configuration = configuration_of(provider, f"action {action.name!r}", resolved.configuration)
-    get_run_logger().info("Action %r of stage %r started", action.name, stage.name)
+    if not known.waits:
+        get_run_logger().info("Action %r of stage %r started", action.name, stage.name)
     context = make_context(
         execution, stage.name, resolved, identity["action_execution_id"], scratch, started.at
     )
@@ -122,11 +133,47 @@ def _attempt(
         context = replace(
             context, logger=get_run_logger(), report_progress=report, keep=keep, earlier=_earlier(known)
         )
-        if known.started and not provider.may_restart(configuration, context):
+        if known.waits:
+            _end_if_it_must(provider, configuration, context)
+        elif known.started and not provider.may_restart(configuration, context):
             raise worker_died()
         result = provider.run(configuration, context)
+    if isinstance(result, Waiting):
+        return _waits(result, known, identity, started.at + timedelta(minutes=provider.timeout_in_minutes))
     context.check()
     return _success(result, _store_outputs(execution, resolved, result))
+
+
+def _end_if_it_must(provider: ActionProvider, configuration: Any, context: ActionContext) -> None:
+    """Raise if an action that waited must end. No call of its provider runs that would have ended its work."""
+    try:
+        context.check()
+    except ActionInterrupted:
+        raise
+    except (ActionAbandoned, ActionFailed):
+        if provider.stop:
+            provider.stop(configuration, context)
+        raise
+
+
+def _waits(wanted: Waiting, known: ActionState, identity: dict[str, Any], deadline: datetime) -> ActionWaits:
+    if wanted.until is None and wanted.fact is None:
+        raise ActionFailed("the provider waits, but for no time and for no fact", code="InternalError")
+    return ActionWaits(
+        **identity,
+        at=utc_now(),
+        number=known.waits.number + 1 if known.waits else 1,
+        until=min(wanted.until or deadline, deadline),
+        fact=wanted.fact,
+        summary=wanted.summary[:SUMMARY_LENGTH],
+    )
+
+
+def _waiting_state(waits: ActionWaits) -> State[Any]:
+    message = f"until {waits.until:%Y-%m-%d %H:%M:%S} UTC at the latest"
+    if waits.summary:
+        message = f"{waits.summary}; {message}"
+    return State(type=StateType.PAUSED, name="Waiting", message=message)
 
 
 def _earlier(known: ActionState) -> Earlier | None:
@@ -211,15 +258,6 @@ def _success(result: ActionResult, artifacts: list[StoredArtifact]) -> dict[str,
         "output_artifacts": artifacts,
         "source_revision": result.source_revision,
     }
-
-
-def _log_end(finished: ActionFinished) -> None:
-    reason = reason_of(finished)
-    why = f": {reason}" if reason else ""
-    level = "info" if finished.status == "Succeeded" else "error"
-    getattr(get_run_logger(), level)(
-        "Action %r of stage %r %s%s", finished.action, finished.stage, finished.status, why
-    )
 
 
 def make_context(

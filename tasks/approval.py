@@ -6,11 +6,11 @@ from uuid import uuid4
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, StateType
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_codepipeline.actions.registry import get_provider
-from prefect_codepipeline.engine.executions.attempt import configuration_of, failure
+from prefect_codepipeline.engine.executions.attempt import configuration_of, failure, log_end
 from prefect_codepipeline.engine.executions.process import current_execution
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import ActionFailed
@@ -24,6 +24,7 @@ from prefect_codepipeline.model.record.facts import (
     ApprovalRequested,
 )
 from prefect_codepipeline.model.records import ErrorDetails
+from prefect_codepipeline.prefect_api.runs import count_from
 from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
 
 
@@ -34,7 +35,7 @@ def request_approval(stage_name: str, action_name: str) -> State[Any]:
     state = execution.state.stage(stage_name)
     known = state.action(action_name)
     if known.request:
-        return Completed(name="Requested", message=_until(known.request))
+        return _waiting(known.request)
     identity = {"stage": state.name, "action": known.name, "attempt": state.attempt}
     action_execution_id = known.started.action_execution_id if known.started else str(uuid4())
     try:
@@ -64,7 +65,7 @@ def request_approval(stage_name: str, action_name: str) -> State[Any]:
         "Action %r of stage %r waits for approval until %s: %s",
         known.name, state.name, f"{request.expires_at:%Y-%m-%d %H:%M} UTC", request.custom_data or "no comment given",
     )  # fmt: skip
-    return Completed(name="Requested", message=_until(request))
+    return _waiting(request)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -73,12 +74,14 @@ def conclude_approval(stage_name: str, action_name: str) -> State[Any]:
     execution = current_execution()
     known = execution.state.stage(stage_name).action(action_name)
     assert known.started, "an approval is concluded after it was requested"
+    count_from(known.started.at)
     if known.decision is None:
         stop = execution.state.stop
         assert stop, "an approval is concluded after it was decided, or because the execution is stopped"
-        execution.write(_abandoned(known.started, stop.summary))
+        log_end(get_run_logger(), execution.write(_abandoned(known.started, stop.summary)))
         return Cancelled(name="Abandoned", message=stop.reason)
     finished = execution.write(known.finished or _finished(known.started, known.decision))
+    log_end(get_run_logger(), finished)
     message = finished.error_details.message if finished.error_details else finished.summary
     if finished.status == "Succeeded":
         return Completed(name="Approved", message=message)
@@ -127,5 +130,6 @@ def _finished(started: ActionStarted, decision: ApprovalDecided) -> ActionFinish
     )
 
 
-def _until(request: ApprovalRequested) -> str:
-    return f"open until {request.expires_at:%Y-%m-%d %H:%M} UTC"
+def _waiting(request: ApprovalRequested) -> State[Any]:
+    message = f"open until {request.expires_at:%Y-%m-%d %H:%M} UTC"
+    return State(type=StateType.PAUSED, name="AwaitingApproval", message=message)

@@ -80,10 +80,14 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         PREFECT_CODEPIPELINE_WAIT_SECONDS="3",
         PREFECT_HOME=str(home / "prefect"),
     )
+    from world import PLANTED
+
     from prefect_codepipeline.deployments.local import api_url, embedded
 
+    os.environ["OF_THE_WORKER"] = PLANTED
     running = embedded.up(limit=4)
-    api_url.point_at(running.api_url)
+    del os.environ["OF_THE_WORKER"]
+    api_url.point_at(running.api_url, running.profiles)
     yield running.api_url
     embedded.down()
 

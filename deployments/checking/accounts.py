@@ -28,3 +28,14 @@ def unused_roles(declaration: PipelineDeclaration, settings: StoredSettings) -> 
                     f"roleArn of action {stage.name}/{action.name} is not used; to assume it, set "
                     "'assume_action_role' of 'aws' in the settings"
                 )
+
+
+def credentials_of(declaration: PipelineDeclaration, settings: StoredSettings) -> list[str]:
+    """The names of the AwsCredentials blocks that actions in AWS use."""
+    names = (
+        settings.for_action(stage.name, action.name).aws.credentials
+        for stage in declaration.stages
+        for action in stage.actions
+        if uses_aws(action.action_type_id)
+    )
+    return list(dict.fromkeys(filter(None, names)))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect_codepipeline.deployments.checking.buildspecs import (
     check_buildspec,
@@ -14,14 +14,28 @@ from prefect_codepipeline.deployments.checking.buildspecs import (
     is_something_else,
     looks_like_buildspec,
 )
+from prefect_codepipeline.deployments.checking.inline_buildspecs import (
+    problems_beside,
+    problems_of_project,
+)
+from prefect_codepipeline.deployments.checking.needed import needed_values, problems_of_needed
 from prefect_codepipeline.deployments.checking.runnable import Runnable, check_runnable
-from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
+from prefect_codepipeline.deployments.files.definition import (
+    WrittenPipeline,
+    pipeline_in,
+    read_file,
+    what_it_is,
+)
+from prefect_codepipeline.deployments.files.resources import beside_path, read_beside
 from prefect_codepipeline.documents.document import Document, Place
 from prefect_codepipeline.documents.reading import MAX_BYTES
 from prefect_codepipeline.errors import UnreadableDefinition
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.model.validation import Problem, declare_or_problems
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.deployments.cloudformation.pipelines import ImportedPipeline
 
 Check = Callable[[PipelineDeclaration], list[Problem]]
 Kind = Literal["pipeline", "buildspec"]
@@ -37,7 +51,7 @@ _BUILDSPEC_TEXT = re.compile(rb"\b(?:phases|batch)\b|\A(?:\xff\xfe|\xfe\xff)")
 class CheckedFile:
     """A file with its problems. `unreadable` is the reason why the file could not be checked, else empty.
 
-    `outcome` describes what CodeBuild would do with a buildspec.
+    `outcome` describes what CodeBuild would do with a buildspec, or what a file without a pipeline is.
     """
 
     name: str
@@ -68,16 +82,17 @@ def check_files(
         kind: the kind of the files, and of the files to search for in folders. None: buildspecs are recognized by name.
     """
     for path in paths:
-        if path.is_dir():
-            yield from (check_file(found, check, region, kind) for found in _files_below(path, kind))
-        else:
-            yield check_file(path, check, region, kind)
+        for found in _files_below(path, kind) if path.is_dir() else [path]:
+            yield check_file(found, check, region, kind)
+            if kind != "buildspec":
+                yield from _checked_beside(found)
 
 
 def check_file(
     path: Path, check: Check = check_runnable, region: str | None = None, kind: Kind | None = None
 ) -> CheckedFile:
     """Check one file: a definition, a CloudFormation template or a buildspec."""
+    outcome = ""
     try:
         document = read_file(path)
         if _is_buildspec(path, document, kind):
@@ -85,9 +100,12 @@ def check_file(
         is_template = _is_template(document)
         found = _of_template(document, check, region) if is_template else _of_definition(document, check)
         problems = sorted(found, key=lambda problem: (problem.line, problem.column))
+        if is_template and not _contains_pipeline(document):
+            outcome = f"this is {what_it_is(document.content)}"
     except UnreadableDefinition as error:
         return CheckedFile(str(path), unreadable=str(error), line=error.line or 0, column=error.column or 0)
-    return CheckedFile(str(path), tuple(problems), tuple(document.lines) if problems else ())
+    lines = tuple(document.lines) if problems else ()
+    return CheckedFile(str(path), tuple(problems), lines, outcome=outcome)
 
 
 def _checked_buildspec(document: Document) -> CheckedFile:
@@ -97,6 +115,19 @@ def _checked_buildspec(document: Document) -> CheckedFile:
     return CheckedFile(
         document.name, tuple(problems), tuple(document.lines) if problems else (), outcome=outcome
     )
+
+
+def _checked_beside(definition: Path) -> Iterator[CheckedFile]:
+    """The resources file of a definition, if its buildspecs have problems."""
+    path = beside_path(definition)
+    if not path.is_file():
+        return
+    try:
+        problems, document = problems_beside(pipeline_in(read_file(definition)).wire, path)
+    except UnreadableDefinition:
+        return  # reported with the definition
+    if problems:
+        yield CheckedFile(str(path), tuple(problems), tuple(document.lines))
 
 
 def read_runnable(path: Path) -> Runnable:
@@ -110,11 +141,21 @@ def read_runnable(path: Path) -> Runnable:
     declaration, problems = declare_or_problems(written.wire, check_runnable)
     if declaration is not None:
         problems = check_runnable(declaration)
+    problems = _with_needed(problems, written)
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors or declaration is None:
         placed = [_placed(problem, written.place_of(problem.path)) for problem in errors]
         raise InvalidDefinition(sorted(placed, key=lambda problem: problem.line), str(path))
+    _check_beside(written.wire, beside_path(path))
     return Runnable(declaration, tuple(problems))
+
+
+def _check_beside(wire: dict[str, Any], path: Path) -> None:
+    """Check the buildspecs of the pipeline's projects. Raises `InvalidDefinition`."""
+    if path.is_file():
+        problems, _ = problems_beside(wire, path)
+        if errors := [problem for problem in problems if problem.severity == "error"]:
+            raise InvalidDefinition(errors, str(path))
 
 
 def check_wire(wire: Any, check: Check = check_runnable) -> list[Problem]:
@@ -125,22 +166,20 @@ def check_wire(wire: Any, check: Check = check_runnable) -> list[Problem]:
 
 def _of_definition(document: Document, check: Check) -> Iterator[Problem]:
     written = pipeline_in(document)
-    missing = _missing_beside(Path(document.name))
-    for problem in check_wire(written.wire, check):
-        if name := missing.get(problem.path):
-            problem = replace(
-                problem, hint=f"import it again with --parameter {name}=VALUE, or write the value here"
-            )
+    for problem in _with_needed(check_wire(written.wire, check), written):
         yield _placed(problem, written.place_of(problem.path))
 
 
-def _missing_beside(definition: Path) -> dict[str, str]:
-    """The names of the missing values of an imported definition, by path."""
-    if not definition.with_name(f"{definition.stem}.resources.yaml").is_file():
-        return {}
-    from prefect_codepipeline.deployments.files.resources import read_beside
-
-    return {path: name for name, missing in read_beside(definition).missing.items() for path in missing.paths}
+def _with_needed(problems: list[Problem], written: WrittenPipeline) -> list[Problem]:
+    """The problems, with an error for each needed value of an imported definition that is unknown."""
+    definition = Path(written.document.name)
+    if not beside_path(definition).is_file():
+        return problems
+    beside = read_beside(definition)
+    needed = needed_values(written.wire, beside)
+    unknown = list(problems_of_needed(needed, definition, beside))
+    explained = {problem.path for problem in unknown}
+    return [*(problem for problem in problems if problem.path not in explained), *unknown]
 
 
 def _of_template(document: Document, check: Check, region: str | None) -> Iterator[Problem]:
@@ -151,9 +190,14 @@ def _of_template(document: Document, check: Check, region: str | None) -> Iterat
     for problem in imported.problems:
         if problem.path:
             yield _placed(problem, document.place_of(problem.path))
+    projects: dict[str, tuple[Mapping[str, Any], ImportedPipeline]] = {}
     for pipeline in imported.pipelines:
         for problem in pipeline.problems(check):
             yield _placed(problem, pipeline.place_of(problem.path))
+        projects |= {name: (each, pipeline) for name, each in pipeline.resources.items()}
+    for logical_id, (resource, pipeline) in projects.items():
+        base = f"Resources.{logical_id}.Properties"
+        yield from problems_of_project(resource, base, document, pipeline.missing)
 
 
 def _placed(problem: Problem, place: Place) -> Problem:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from prefect_codepipeline.actions.catalog import built_in_action_types
+from prefect_codepipeline.deployments.checking.blocks_needed import (
+    Blocks,
+    Need,
+    blocks_of_deploy,
+    need_by_name,
+    need_of_resource,
+    needs_of,
+)
+from prefect_codepipeline.deployments.checking.needed import NeededValue
 from prefect_codepipeline.deployments.files.resource_kinds import BlockOf, blocks_of
 from prefect_codepipeline.deployments.files.resources import Beside
 from prefect_codepipeline.model.definition.declaration import (
@@ -18,18 +26,7 @@ from prefect_codepipeline.model.definition.declaration import (
 from prefect_codepipeline.model.definition.plan import cut_into_segments
 from prefect_codepipeline.model.definition.variables import find_references
 
-# The existing blocks of each type: block type slug, then block name, then fields.
-Blocks = Mapping[str, Mapping[str, Mapping[str, Any]]]
 _SECRET_KEY = re.compile(r"token|secret|password|privatekey", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Need:
-    """A required block: `state` is present, missing, or unknown without a server."""
-
-    kind: str
-    name: str
-    state: str
 
 
 @dataclass(frozen=True)
@@ -86,6 +83,15 @@ class Plan:
     needs: list[Need]
     resources: list[str]
     missing: dict[str, str]
+    placeholders: list[str]
+
+    def all_needs(self) -> Iterator[Need]:
+        """The blocks that the pipeline or one of its actions needs."""
+        yield from self.needs
+        for stage in self.stages:
+            for step in stage.steps:
+                for action in step.actions:
+                    yield from action.needs
 
 
 def plan(
@@ -95,6 +101,8 @@ def plan(
     beside: Beside,
     blocks: Blocks | None,
     store: str = "",
+    needed: Sequence[NeededValue] = (),
+    credentials: Sequence[str] = (),
 ) -> Plan:
     """Return what an execution of a pipeline would do.
 
@@ -105,17 +113,20 @@ def plan(
         beside: the resources file of an imported pipeline.
         blocks: the blocks on the server; None without a server.
         store: the name of the ArtifactStore block; empty for the default.
+        needed: the unknown values that the pipeline needs.
+        credentials: the names of the AwsCredentials blocks of actions that use AWS.
     """
-    planner = _Planner(declaration, given, where, blocks)
+    planner = _Planner(declaration, given, where, blocks, blocks_of_deploy(beside))
     return Plan(
         declaration.name,
         declaration.pipeline_type,
         declaration.execution_mode,
         planner.variables,
         [planner.stage(stage) for stage in declaration.stages],
-        list(_store(store, blocks)),
+        [*_store(store, blocks), *(need_by_name("aws-credentials", (name,), blocks) for name in credentials)],
         list(_resources(beside, blocks)),
-        {name: ", ".join(missing.paths) for name, missing in beside.missing.items()},
+        {value.name: ", ".join(value.paths) for value in needed},
+        list(beside.placeholders),
     )
 
 
@@ -126,9 +137,11 @@ class _Planner:
         given: Mapping[str, str],
         where: Mapping[tuple[str, str], str],
         blocks: Blocks | None,
+        created: list[BlockOf],
     ) -> None:
         self.where = where
         self.blocks = blocks
+        self.created = created
         self.variables = [
             PlannedVariable(each.name, given[each.name], "given")
             if each.name in given
@@ -178,7 +191,7 @@ class _Planner:
             [each.name for each in action.output_artifacts],
             values,
             list(dict.fromkeys(waits)),
-            list(_needs(action, self.blocks)),
+            list(needs_of(action, self.blocks, self.created)),
         )
 
     def _where(self, stage: str, action: ActionDeclaration) -> str:
@@ -233,63 +246,24 @@ def _conditions(stage: StageDeclaration) -> Iterator[str]:
         yield f"on failure: {stage.on_failure.result}"
 
 
-def _needs(action: ActionDeclaration, blocks: Blocks | None) -> Iterator[Need]:
-    configuration, provider = action.configuration, action.action_type_id.provider
-    if provider == "CodeStarSourceConnection":
-        value = configuration.get("ConnectionArn", "")
-        if value.startswith("arn:"):
-            yield _by_arn(value, blocks)
-        else:
-            yield _by_name("git-connection", (value,), blocks)
-    elif provider in ("GitHub", "CodeCommit"):
-        yield _by_name("git-connection", (provider.lower(), "default"), blocks)
-    for variable in action.environment_variables or []:
-        if variable.type == "SECRETS_MANAGER" and not any(find_references(variable.value)):
-            yield _by_name("secret", (variable.value,), blocks)
-
-
-def _by_arn(arn: str, blocks: Blocks | None) -> Need:
-    if blocks is None:
-        return Need("git-connection", arn, "unknown")
-    for name, data in blocks.get("git-connection", {}).items():
-        if data.get("connection_arn") == arn:
-            return Need("git-connection", name, "present")
-    return Need("git-connection", arn, "missing")
-
-
-def _by_name(kind: str, names: tuple[str, ...], blocks: Blocks | None) -> Need:
-    if blocks is None:
-        return Need(kind, " or ".join(names), "unknown")
-    existing = blocks.get(kind, {})
-    found = next((name for name in names if name in existing), None)
-    return Need(kind, found or " or ".join(names), "present" if found else "missing")
-
-
 def _store(name: str, blocks: Blocks | None) -> Iterator[Need]:
     if name:
-        yield _by_name("artifact-store", (name,), blocks)
+        yield need_by_name("artifact-store", (name,), blocks)
 
 
 def _resources(beside: Beside, blocks: Blocks | None) -> Iterator[str]:
     for block in blocks_of(beside.resources):
         what = f"{block.logical_id} ({block.type})"
-        if block.fields is not None:
-            kind, need = "project", _by_name("codebuild-project", (block.name,), blocks)
-        elif block.url_template:
-            kind, need = "connection", _connection(block, blocks)
-        else:
+        if block.fields is None and not block.url_template:
             yield f"{what}: {block.reason}"
             continue
+        kind = "connection" if block.fields is None else "project"
+        need = need_of_resource(block, blocks)
         does = {
             "present": "exists",
             "missing": "would be created by deploy",
             "unknown": "created by deploy if missing",
         }
-        yield f"{what}: {kind} {need.name!r} {does[need.state]}"
-
-
-def _connection(block: BlockOf, blocks: Blocks | None) -> Need:
-    need = _by_arn(block.connection_arn, blocks) if block.connection_arn else None
-    if need is None or need.state == "missing":
-        return _by_name("git-connection", (block.name,), blocks)
-    return need
+        yield f"{what}: {kind} {need.name!r} {does[need.state]}" + (
+            f"; {block.reason}" if block.reason else ""
+        )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from prefect_codepipeline.actions.catalog import built_in_action_types, has_plugins
+from prefect_codepipeline.deployments.checking.inline_buildspecs import problems_of_override
 from prefect_codepipeline.deployments.checking.requirements import Provided
 from prefect_codepipeline.deployments.checking.runnable_rules import check_rule
 from prefect_codepipeline.model.definition.action_types import find_action_type
@@ -85,6 +86,8 @@ def _check_action(action: ActionDeclaration, path: str) -> Iterator[Problem]:
     kind = action.action_type_id
     if kind not in built_in_action_types():
         yield from _check_plugin(action, path)
+    if kind.provider == "CodeBuild" and kind.owner == "AWS":
+        yield from problems_of_override(action.configuration, path)
 
 
 def _check_plugin(action: ActionDeclaration, path: str) -> Iterator[Problem]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from prefect_codepipeline.deployments.cloudformation.pipelines import PIPELINE
+from prefect_codepipeline.deployments.cloudformation.references import References, id_of
+from prefect_codepipeline.deployments.files.resources import MissingValue
+from prefect_codepipeline.model.stored.definition import MASK
 
 # The keys below these are the action's or the user's, and keep their spelling.
 _OWN_KEYS = {"configuration"}
-_NAME = re.compile(r"\$\{(AWS::[A-Za-z]+|[A-Za-z0-9]+(?:\.[A-Za-z0-9.]+)?)\}")
-_PARAMETER = re.compile(r"[A-Za-z0-9]+")
+# CloudFormation refuses these in a description.
+_NAME = re.compile(r"\$\{([^{}]*)\}")
 
 
 def as_template(
@@ -19,43 +22,76 @@ def as_template(
     logical_id: str = "Pipeline",
     properties: Mapping[str, Any] | None = None,
     resources: Mapping[str, Any] | None = None,
-    missing: Iterable[str] = (),
+    missing: Mapping[str, MissingValue] | None = None,
 ) -> dict[str, Any]:
-    """The template of a pipeline.
+    """The template of a pipeline, which CloudFormation accepts.
 
     Args:
         wire: the declaration in the API's format. Its version is omitted: CloudFormation counts versions itself.
         logical_id: the pipeline's logical id in the template.
         properties: CloudFormation properties of the pipeline that a declaration does not have.
         resources: additional resources, as in `NAME.resources.yaml`.
-        missing: the names of unknown values. `${name}` is written with `Fn::Sub`; names that are not attributes of
-            resources become parameters.
+        missing: the unknown values. `${name}` becomes the function or the resource that gives the value, if the
+            template has it, else a parameter. A masked secret and a placeholder become parameters, too.
     """
-    names = {name for name in missing if _NAME.fullmatch("${" + name + "}")}
+    while logical_id in (resources or {}):
+        logical_id += "Pipeline"
+    wire, secrets = _with_named_secrets(wire)
     pipeline = {
         **{upper_first(key): _property(key, value) for key, value in wire.items()},
         **(properties or {}),
     }
     pipeline.pop("Version", None)
-    while logical_id in (resources or {}):
-        logical_id += "Pipeline"
     beside = {
         name: {key: value for key, value in resource.items() if key != "Attributes"}
         for name, resource in (resources or {}).items()
     }
     content = {logical_id: {"Type": PIPELINE, "Properties": pipeline}, **beside}
-    parameters = sorted(name for name in names if _PARAMETER.fullmatch(name) and name not in content)
+    references = References({**(missing or {}), **secrets}, set(content))
+    written = references.written(content)
+    parameters = references.parameters
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": f"Pipeline {wire.get('name', '')}",
-        **({"Parameters": {name: {"Type": "String"} for name in parameters}} if parameters else {}),
-        "Resources": _substituted(content, names),
+        "Description": f"Pipeline {_NAME.sub(lambda match: id_of(match[1]), str(wire.get('name', '')))}",
+        **({"Parameters": parameters} if parameters else {}),
+        "Resources": written,
     }
 
 
 def upper_first(key: str) -> str:
     """`roleArn` as `RoleArn`."""
     return key[:1].upper() + key[1:]
+
+
+def _with_named_secrets(wire: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, MissingValue]]:
+    """The declaration with a name for each masked secret, and the parameters for these."""
+    secrets: dict[str, MissingValue] = {}
+
+    def named(part: Any, name: str) -> Any:
+        if isinstance(part, list):
+            return [named(item, name) for item in part]
+        if not isinstance(part, dict):
+            return part
+        own = f"{name}.{part['name']}" if isinstance(part.get("name"), str) else name
+        return {
+            key: _without_masks(value, own, secrets) if key in _OWN_KEYS else named(value, own)
+            for key, value in part.items()
+        }
+
+    return {**wire, **({"stages": named(wire["stages"], "")} if "stages" in wire else {})}, secrets
+
+
+def _without_masks(configuration: Any, owner: str, secrets: dict[str, MissingValue]) -> Any:
+    if not isinstance(configuration, dict):
+        return configuration
+    found = dict(configuration)
+    for key, value in configuration.items():
+        if value == MASK:
+            name = f"{owner}.{key}".lstrip(".")
+            parameter = {"Type": "String", "NoEcho": "true"}
+            secrets[name] = MissingValue("", (), parameter=parameter)
+            found[key] = "${" + name + "}"
+    return found
 
 
 def _property(key: str, value: Any) -> Any:
@@ -70,20 +106,3 @@ def _spelled(part: Any) -> Any:
     if isinstance(part, dict):
         return {upper_first(key): _property(key, value) for key, value in part.items()}
     return part
-
-
-def _substituted(part: Any, names: set[str]) -> Any:
-    if isinstance(part, list):
-        return [_substituted(item, names) for item in part]
-    if isinstance(part, dict):
-        return {key: _substituted(value, names) for key, value in part.items()}
-    if not isinstance(part, str) or not any(match[1] in names for match in _NAME.finditer(part)):
-        return part
-    return {"Fn::Sub": _with_others_kept(part, names)}
-
-
-def _with_others_kept(text: str, names: set[str]) -> str:
-    """The text for `Fn::Sub`, with every `${...}` escaped that is not a missing value."""
-    return re.sub(
-        r"\$\{([^{}]*)\}", lambda match: match[0] if match[1] in names else "${!" + match[1] + "}", text
-    )

@@ -46,7 +46,9 @@ class Evaluation(Protocol):
     def condition(self, name: str, path: str) -> bool:
         """Whether a condition of the template is true."""
 
-    def lacking(self, name: str, what: str) -> str:
+    def lacking(
+        self, name: str, what: str, function: Any = None, parameter: dict[str, Any] | None = None
+    ) -> str:
         """The given value of that name, or a marked name that records it as missing."""
 
     def problem(
@@ -127,7 +129,12 @@ def _join(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     delimiter = _text(template, argument[0], f"{path}[0]")
     items = _value(template, argument[1], f"{path}[1]")
     if not isinstance(items, list):
-        return items if is_unknown(items) else _malformed(template, path, "Fn::Join", "a list to join")
+        if not is_unknown(items):
+            return _malformed(template, path, "Fn::Join", "a list to join")
+        function = {"Fn::Join": [delimiter, items]}
+        return template.lacking(
+            f"{bare(items)}.join({bare(delimiter)})", "an unknown list as one text", function
+        )
     return delimiter.join(_as_text(template, item, path) for item in items)
 
 
@@ -140,7 +147,12 @@ def _split(template: Evaluation, argument: Any, path: str, out: str) -> Any:
         return _malformed(template, path, "Fn::Split", "a delimiter that is not empty")
     parts = text.split(delimiter) if not holds_unknown(text) else _split_around(text, delimiter)
     # The number of parts of an unknown text is not known.
-    return parts if len(parts) > 1 or not holds_unknown(text) else unknown(f"{bare(text)}.split({delimiter})")
+    if len(parts) > 1 or not holds_unknown(text):
+        return parts
+    function = {"Fn::Split": [delimiter, text]}
+    return template.lacking(
+        f"{bare(text)}.split({bare(delimiter)})", "the parts of an unknown text", function
+    )
 
 
 def _split_around(text: str, delimiter: str) -> list[str]:
@@ -160,8 +172,9 @@ def _select(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     index = _text(template, argument[0], f"{path}[0]")
     items = _value(template, argument[1], f"{path}[1]")
     if is_unknown(items) or is_unknown(index):
-        inner = bare(items) if isinstance(items, str) else "list"
-        return template.lacking(f"{inner}[{bare(index)}]", "an item of an unknown list")
+        inner = bare(_as_text(template, items, path))
+        function = {"Fn::Select": [index, items]}
+        return template.lacking(f"{inner}[{bare(index)}]", "an item of an unknown list", function)
     if not isinstance(items, list) or not index.isdecimal() or len(index) > 9:
         return _malformed(template, path, "Fn::Select", "a number and a list")
     if int(index) >= len(items):
@@ -201,14 +214,16 @@ def _find_in_map(template: Evaluation, argument: Any, path: str, out: str) -> An
 
 
 def _import_value(template: Evaluation, argument: Any, path: str, out: str) -> Any:
-    name = bare(_text(template, argument, path))
-    return template.lacking(f"ImportValue.{name}", f"export {name} of another stack")
+    text = _text(template, argument, path)
+    name = bare(text)
+    function = {"Fn::ImportValue": text}
+    return template.lacking(f"ImportValue.{name}", f"export {name} of another stack", function)
 
 
 def _base64(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     text = _text(template, argument, path)
     if holds_unknown(text):
-        return template.lacking(f"Base64({bare(text)})", "Base64 of an unknown text")
+        return template.lacking(f"Base64({bare(text)})", "Base64 of an unknown text", {"Fn::Base64": text})
     return base64.b64encode(text.encode()).decode()
 
 
@@ -227,12 +242,15 @@ def _to_json_string(template: Evaluation, argument: Any, path: str, out: str) ->
 
 
 def _get_azs(template: Evaluation, argument: Any, path: str, out: str) -> Any:
-    region = bare(_text(template, argument, path)) or bare(str(template.ref("AWS::Region", path)))
-    return template.lacking(f"GetAZs.{region}", f"the availability zones of {region}")
+    region = _text(template, argument, path) or str(template.ref("AWS::Region", path))
+    name = bare(region)
+    return template.lacking(f"GetAZs.{name}", f"the availability zones of {name}", {"Fn::GetAZs": region})
 
 
 def _cidr(template: Evaluation, argument: Any, path: str, out: str) -> Any:
-    return template.lacking("Fn::Cidr", "a list of networks")
+    function = {"Fn::Cidr": _value(template, argument, path)}
+    name = bare(json.dumps(function["Fn::Cidr"], ensure_ascii=False, default=str))
+    return template.lacking(f"Cidr({name})", "a list of networks", function)
 
 
 def _transform(template: Evaluation, argument: Any, path: str, out: str) -> Any:

@@ -5,12 +5,15 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resou
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from prefect_codepipeline.deployments.cloudformation.known_values import KEPT_ATTRIBUTES
+from prefect_codepipeline.deployments.cloudformation.not_used import put_placeholders
+from prefect_codepipeline.deployments.cloudformation.spelling import Spelling
 from prefect_codepipeline.deployments.cloudformation.template import (
     Missing,
     Resource,
@@ -19,7 +22,7 @@ from prefect_codepipeline.deployments.cloudformation.template import (
 )
 from prefect_codepipeline.deployments.cloudformation.unknown import as_text, names_in, with_placeholders
 from prefect_codepipeline.deployments.files.definition import WrittenPipeline, pipeline_in, with_numbers
-from prefect_codepipeline.deployments.files.resources import MissingValue
+from prefect_codepipeline.deployments.files.resources import Beside, MissingValue
 from prefect_codepipeline.documents.document import Document, Place
 from prefect_codepipeline.errors import UnreadableDefinition
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
@@ -57,6 +60,8 @@ class ImportedPipeline:
         resources: the additional resources by logical id: `{"Type": ..., "Properties": {...}}`, with `Attributes`
             for those whose blocks need a value of `Ref` or `Fn::GetAtt`.
         missing: the unknown values, with their paths in `wire` and in the resources.
+        placeholders: for the path of each value that is unknown and not used here, the text that its placeholder
+            in `wire` replaces.
     """
 
     wire: dict[str, Any]
@@ -66,6 +71,13 @@ class ImportedPipeline:
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     missing: dict[str, MissingValue] = field(default_factory=dict)
     logical_id: str = ""
+    placeholders: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def beside(self) -> Beside:
+        """The content of the resources file of the pipeline."""
+        imported = {"template": self.document.name, "logicalId": self.logical_id}
+        return Beside(self.extras, self.missing, self.resources, self.placeholders, imported)
 
     @property
     def name(self) -> str:
@@ -209,8 +221,12 @@ def _pipeline(
 
     properties = dict(found.resource.properties)
     extras = {key: _each_text(properties.pop(key), key, text_at) for key in EXTRAS if key in properties}
-    spelled = _Spelling(found.origins)
+    spelled = Spelling(found.origins)
     wire = with_numbers(_each_text(spelled.pipeline(properties), "", text_at))
+    for path, key in spelled.incomplete.items():
+        message = f"Properties validation failed: required key [{key}] of {path} is not found"
+        template.problem(found.origins.get(path, found.resource.path), message)
+    placeholders = put_placeholders(wire, {path for paths in waiting.values() for path in paths})
     own = [each.resource for each in beside if _belongs(each.resource, found.resource, wire)]
     resources = {
         each.logical_id: {
@@ -220,13 +236,36 @@ def _pipeline(
         }
         for each in own
     }
-    missing = {
-        name: MissingValue(reasons[name].what if name in reasons else "", tuple(paths))
-        for name, paths in waiting.items()
-    }
+    missing = {name: _value_of(reasons, name, paths) for name, paths in waiting.items()}
+    for name in _names_in_functions(reasons, waiting):
+        missing.setdefault(name, _value_of(reasons, name, []))
     return ImportedPipeline(
-        wire, template.document, spelled.origins, extras, resources, missing, found.resource.logical_id
+        wire,
+        template.document,
+        spelled.origins,
+        extras,
+        resources,
+        missing,
+        found.resource.logical_id,
+        placeholders,
     )
+
+
+def _value_of(reasons: Mapping[str, Missing], name: str, paths: list[str]) -> MissingValue:
+    reason = reasons.get(name, Missing(name, ""))
+    return MissingValue(reason.what, tuple(paths), reason.function, reason.parameter)
+
+
+def _names_in_functions(reasons: Mapping[str, Missing], names: Iterable[str]) -> Iterator[str]:
+    """The unknown values in the arguments of the functions that give these values."""
+    waiting, seen = list(names), set(names)
+    while waiting:
+        reason = reasons.get(waiting.pop())
+        for name in _PLACEHOLDER.findall(json.dumps(reason.function)) if reason else ():
+            if name in reasons and name not in seen:
+                seen.add(name)
+                waiting.append(name)
+                yield name
 
 
 def _kept(resource: Resource, template: Template) -> dict[str, Any]:
@@ -273,70 +312,6 @@ def _each_text(part: Any, path: str, text_at: Callable[[str], Callable[[str], st
         return [_each_text(item, f"{path}[{index}]", text_at) for index, item in enumerate(part)]
     text = as_text(part)
     return part if text is None else text_at(path)(text)
-
-
-class _Spelling:
-    """Converts a template's properties to the API's format, and maintains `origins`.
-
-    All scalars become strings, as in CloudFormation; `with_numbers` converts the few numbers back.
-    """
-
-    def __init__(self, origins: Mapping[str, str]) -> None:
-        self._before = origins
-        self.origins: dict[str, str] = {"": origins.get("", "")}
-
-    def pipeline(self, properties: dict[str, Any]) -> dict[str, Any]:
-        """The declaration from a pipeline's properties."""
-        found = {}
-        for key, value in properties.items():
-            own = lower_first(key)
-            if key == "ArtifactStores" and isinstance(value, list):
-                found[own] = self._stores(value)
-            else:
-                found[own] = self._part(value, key, own)
-        return found
-
-    def _stores(self, stores: list[Any]) -> Any:
-        """A list of `{Region, ArtifactStore}` as the mapping from region to store."""
-        found: dict[str, Any] = {}
-        self._note("artifactStores", "ArtifactStores")
-        for index, each in enumerate(stores):
-            region = as_text(each.get("Region")) if isinstance(each, dict) else None
-            if region is None or region in found:
-                # Cannot be written as a mapping; the checks of the definition will report that a mapping is required.
-                return self._part(stores, "ArtifactStores", "artifactStores")
-            before = f"ArtifactStores[{index}].ArtifactStore"
-            found[region] = self._part(
-                each.get("ArtifactStore"), before, f"artifactStores.{with_placeholders(region)}"
-            )
-        return found
-
-    def _part(self, value: Any, before: str, path: str, own_keys: bool = True) -> Any:
-        self._note(path, before)
-        if isinstance(value, list):
-            return [
-                self._part(item, f"{before}[{index}]", f"{path}[{index}]", own_keys)
-                for index, item in enumerate(value)
-            ]
-        if not isinstance(value, dict):
-            text = as_text(value)
-            return value if text is None else text
-        found: dict[str, Any] = {}
-        for key, item in value.items():
-            own = lower_first(key) if own_keys else key
-            # The keys of a configuration belong to the action, not to the API.
-            inner = own_keys and key != "Configuration"
-            found[own] = self._part(item, f"{before}.{key}", f"{path}.{own}", inner)
-        return found
-
-    def _note(self, path: str, before: str) -> None:
-        if before in self._before:
-            self.origins[path] = self._before[before]
-
-
-def lower_first(key: str) -> str:
-    """`RoleArn` as `roleArn`."""
-    return key[:1].lower() + key[1:]
 
 
 def _belongs(resource: Resource, pipeline: Resource, wire: dict[str, Any]) -> bool:

@@ -19,7 +19,14 @@ from prefect_codepipeline.deployments.cloudformation.known_values import (
     NAMES,
     PSEUDO_PARAMETERS,
 )
-from prefect_codepipeline.deployments.cloudformation.unknown import NO_VALUE, as_text, holds_unknown, unknown
+from prefect_codepipeline.deployments.cloudformation.unknown import (
+    NO_VALUE,
+    all_with_placeholders,
+    as_text,
+    bare,
+    holds_unknown,
+    unknown,
+)
 from prefect_codepipeline.documents.document import Document
 from prefect_codepipeline.errors import UnreadableDefinition
 from prefect_codepipeline.model.validation import Problem, nearest
@@ -31,10 +38,19 @@ MAX_HINTS = 50
 
 @dataclass(frozen=True)
 class Missing:
-    """A value that is not in the template: a parameter without a default, or a value that only AWS knows."""
+    """A value that is not in the template: a parameter without a default, or a value that only AWS knows.
+
+    Args:
+        name: its name, also in `${name}`.
+        what: what it is, for people.
+        function: the function that gives the value, with `${name}` for each unknown value in its argument.
+        parameter: the declaration of the parameter.
+    """
 
     name: str
     what: str
+    function: Any = None
+    parameter: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +106,7 @@ class Template:
         self.mappings = self._section("Mappings")
         self.conditions = self._section("Conditions")
         self.resources = self._section("Resources")
+        self._check_types()
 
     # --- queries ---
 
@@ -167,12 +184,23 @@ class Template:
                 self._conditions[name] = truth(self, self.conditions[name], where)
         return self._conditions[name]
 
-    def lacking(self, name: str, what: str) -> str:
-        """The given value of that name, or a marked name that records it as missing."""
+    def lacking(
+        self, name: str, what: str, function: Any = None, parameter: dict[str, Any] | None = None
+    ) -> str:
+        """The given value of that name, or a marked name that records it as missing.
+
+        Args:
+            name: the name of the value.
+            what: what it is, for people.
+            function: the function that gives it, evaluated as far as possible.
+            parameter: its declaration, if it is a parameter.
+        """
+        name = bare(name)
         self.unused.discard(name)
         if name in self._given:
             return self._given[name]
-        self.missing.setdefault(name, Missing(name, what))
+        written = all_with_placeholders(function)
+        self.missing.setdefault(name, Missing(name, what, written, parameter))
         return unknown(name)
 
     @property
@@ -208,6 +236,13 @@ class Template:
             self.problem(name, f"Template format error: [/{name}] must be an object")
             return {}
         return with_loops(self, section, name)
+
+    def _check_types(self) -> None:
+        for logical_id, resource in self.resources.items():
+            has_type = isinstance(resource, dict) and isinstance(resource.get("Type"), str)
+            if not has_type and not logical_id.startswith("Fn::"):
+                path = f"Resources.{logical_id}"
+                self.problem(path, f"Template format error: [/Resources/{logical_id}] has no Type")
 
     def _is_created(self, logical_id: str, resource: dict[str, Any]) -> bool:
         name = resource.get("Condition")
@@ -254,7 +289,7 @@ class Template:
         if value is None and self._ask:
             value = self._ask(name, what)
         if value is None:
-            return self.lacking(name, what)
+            return self.lacking(name, what, parameter={"Type": "String", **declared})
         choice = declared.get("AllowedValues")
         allowed = [as_text(each) for each in choice] if isinstance(choice, list) else []
         if allowed and value not in allowed:

@@ -42,13 +42,22 @@ def names_in(text: str) -> list[str]:
 
 
 def bare(text: str) -> str:
-    """The text without marks, for use as a part of another name."""
-    return _MARKS.sub("", text)
+    """The text without marks and braces, for use as a part of another name."""
+    return re.sub(r"[{}]", "", _MARKS.sub("", text))
 
 
 def with_placeholders(text: str) -> str:
     """The text with `${name}` for each unknown value."""
     return _MARKS.sub("", _MARKED.sub(r"${\1}", text))
+
+
+def all_with_placeholders(part: Any) -> Any:
+    """A part of a template with `${name}` for each unknown value."""
+    if isinstance(part, dict):
+        return {key: all_with_placeholders(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return [all_with_placeholders(item) for item in part]
+    return with_placeholders(part) if isinstance(part, str) else part
 
 
 def as_text(value: Any) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 from prefect_codepipeline.deployments.cloudformation.pipelines import ImportedPipeline
@@ -12,15 +14,25 @@ from prefect_codepipeline.errors import CodePipelineError
 
 _HEAD = """\
 # The resources of pipeline {name}, from the template {source}.
-#   properties  CloudFormation properties of the pipeline that a definition has no key for
-#   missing     values that are not in the template, with the places that need them; pass them with
-#               `codepipeline import --parameter NAME=VALUE`, or replace ${{NAME}} in the files
-#   resources   in CloudFormation's format; `codepipeline deploy` creates blocks for the supported types
+#   imported      the template, and the names of the parameters that were given
+#   properties    CloudFormation properties of the pipeline that a definition has no key for
+#   placeholders  values that are not in the template and not used here; `codepipeline export` puts them back
+#   missing       values that are not in the template, with their places; pass them with
+#                 `codepipeline import --parameter NAME=VALUE`, or replace ${{NAME}} in the files
+#   resources     in CloudFormation's format; `codepipeline deploy` creates blocks for the supported types
 """
 
 
-def write_imported(imported: ImportedPipeline, folder: Path, replace: bool = False) -> list[Path]:
+def write_imported(
+    imported: ImportedPipeline, folder: Path, replace: bool = False, parameters: Iterable[str] = ()
+) -> list[Path]:
     """Write a definition, and its resources file if needed. Returns the written files.
+
+    Args:
+        imported: the pipeline.
+        folder: is created if it does not exist.
+        replace: whether existing files are replaced.
+        parameters: the names of the given parameters.
 
     Raises:
         CodePipelineError: a file exists and `replace` is false, or the folder is not writable.
@@ -33,7 +45,8 @@ def write_imported(imported: ImportedPipeline, folder: Path, replace: bool = Fal
     files = {
         folder / f"{stem}.json": json.dumps({"pipeline": imported.wire}, indent=2, ensure_ascii=False) + "\n"
     }
-    beside = Beside(imported.extras, imported.missing, imported.resources)
+    beside = imported.beside
+    beside = replace_fields(beside, imported={**beside.imported, "parameters": sorted(parameters)})
     beside_path = folder / f"{stem}.resources.yaml"
     if any((beside.properties, beside.missing, beside.resources)):
         files[beside_path] = _written(beside, imported)
@@ -52,10 +65,10 @@ def write_imported(imported: ImportedPipeline, folder: Path, replace: bool = Fal
 
 def _written(beside: Beside, imported: ImportedPipeline) -> str:
     content = {
+        "imported": {key: value for key, value in beside.imported.items() if value},
         "properties": dict(beside.properties),
-        "missing": {
-            name: {"what": each.what, "paths": list(each.paths)} for name, each in beside.missing.items()
-        },
+        "placeholders": dict(beside.placeholders),
+        "missing": {name: each.as_data() for name, each in beside.missing.items()},
         "resources": dict(beside.resources),
     }
     head = _HEAD.format(name=imported.name, source=Path(imported.document.name).name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,18 @@ from prefect_codepipeline.model.validation import declare_or_problems
 
 # Keys with number values; every other scalar of a definition is a string.
 _NUMBERS = {"runOrder", "timeoutInMinutes"}
+# One of these keys is enough to know a pipeline: the checks name the others.
+_PIPELINE_KEYS = {"pipeline", "name", "roleArn", "stages"}
+_TEMPLATE_KEYS = {
+    "AWSTemplateFormatVersion",
+    "Conditions",
+    "Description",
+    "Mappings",
+    "Metadata",
+    "Outputs",
+    "Parameters",
+    "Transform",
+}
 
 
 @dataclass(frozen=True)
@@ -67,12 +80,43 @@ def pipeline_in(document: Document) -> WrittenPipeline:
         )
     for repeated in document.repeated:
         raise unreadable(name, repeated.again, str(repeated), document.text)
+    if not content.keys() & _PIPELINE_KEYS:
+        raise UnreadableDefinition(
+            f"{name}: this is {what_it_is(content)}; a pipeline has the keys name, roleArn and stages"
+        )
     base = "pipeline" if "pipeline" in content else ""
     pipeline = content[base] if base else content
     if not isinstance(pipeline, dict):
         raise UnreadableDefinition(f"{name}: 'pipeline' must be an object, but this is a {_kind(pipeline)}")
     wire = with_numbers(pipeline) if document.format == "yaml" else pipeline
     return WrittenPipeline(wire, document, base)
+
+
+def what_it_is(content: Mapping[str, Any]) -> str:
+    """What a document is that has no pipeline, for a message."""
+    if "Resources" in content:
+        resources = content["Resources"]
+        kinds = [each.get("Type") for each in _values(resources) if isinstance(each, dict)]
+        listed = _listed(sorted({str(kind) for kind in kinds if kind}))
+        return "a CloudFormation template without AWS::CodePipeline::Pipeline" + (
+            f": it has {listed}" if listed else ""
+        )
+    if content.keys() & _TEMPLATE_KEYS:
+        return "a CloudFormation template without Resources"
+    if "version" in content and content.keys() & {"phases", "batch"}:
+        return "a buildspec (codepipeline validate --kind buildspec checks it)"
+    if isinstance(content.get("pipelines"), list):
+        return "a list of pipelines (aws codepipeline get-pipeline prints one)"
+    keys = _listed([str(key) for key in content])
+    return f"neither a pipeline nor a template: it has the keys {keys}" if keys else "an empty object"
+
+
+def _values(part: Any) -> list[Any]:
+    return list(part.values()) if isinstance(part, dict) else []
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def declaration_of(written: WrittenPipeline) -> PipelineDeclaration:

@@ -13,6 +13,7 @@ from prefect_codepipeline.model.definition.compute_types import COMPUTE_SIZES
 
 # AWS's short image names for Amazon Linux exist in its public registry. The Ubuntu images are not published.
 _OURS = re.compile(r"aws/codebuild/(amazonlinux[\w-]*-standard:[\w.]+)")
+_UNKNOWN = re.compile(r"\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -66,8 +67,12 @@ def _variables(environment: Mapping[str, Any], left_out: list[str]) -> list[dict
         name, value = (
             (str(each.get(key, "")) for key in ("Name", "Value")) if isinstance(each, dict) else ("", "")
         )
-        if not _NAME.fullmatch(name) or name.startswith("CODEBUILD_") or "${" in value:
-            left_out.append(f"variable {name or repr(each)} is ignored: its name or value cannot be used")
+        if not _NAME.fullmatch(name) or name.startswith("CODEBUILD_"):
+            left_out.append(f"variable {name or repr(each)} is ignored: its name cannot be used")
+            continue
+        if unknown := _UNKNOWN.findall(value):
+            options = " ".join(f"--parameter {name}=VALUE" for name in unknown)
+            left_out.append(f"variable {name} is ignored: import with {options}")
             continue
         found[name] = {"name": name, "value": value, "type": str(each.get("Type") or "PLAINTEXT")}
     return list(found.values())

@@ -10,26 +10,60 @@ from typing import Any
 import yaml
 
 from prefect_codepipeline.deployments.files.definition import read_file
+from prefect_codepipeline.documents.document import Document
 from prefect_codepipeline.errors import UnreadableDefinition
 
-_SECTIONS = ("properties", "missing", "resources")
+_SECTIONS = ("imported", "properties", "placeholders", "missing", "resources")
 
 
 @dataclass(frozen=True)
 class MissingValue:
-    """An unknown value, and the paths that use it."""
+    """An unknown value, and the paths that use it.
+
+    Args:
+        what: what it is, for people.
+        paths: the places in the definition, or `resources.ID…`; empty if only the function of another value uses it.
+        function: the function of CloudFormation that gives it, with `${NAME}` for the unknown values of its argument.
+        parameter: the declaration of the template's parameter.
+    """
 
     what: str
     paths: tuple[str, ...]
+    function: Any = None
+    parameter: Mapping[str, Any] | None = None
+
+    def as_data(self) -> dict[str, Any]:
+        """The value in the format of the resources file."""
+        found: dict[str, Any] = {"what": self.what, "paths": list(self.paths)}
+        if self.function is not None:
+            found["function"] = self.function
+        if self.parameter is not None:
+            found["parameter"] = dict(self.parameter)
+        return found
 
 
 @dataclass(frozen=True)
 class Beside:
-    """The content of a resources file; everything is empty if the file does not exist."""
+    """The content of a resources file; everything is empty if the file does not exist.
+
+    Args:
+        properties: CloudFormation properties of the pipeline that a declaration does not have.
+        missing: the unknown values by name.
+        resources: the additional resources by logical id.
+        placeholders: for the path of each placeholder in the definition, the text that it replaces.
+        imported: the `template` of the import, and the names of its `parameters`.
+    """
 
     properties: Mapping[str, Any] = field(default_factory=dict)
     missing: Mapping[str, MissingValue] = field(default_factory=dict)
     resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    placeholders: Mapping[str, str] = field(default_factory=dict)
+    imported: Mapping[str, Any] = field(default_factory=dict)
+
+
+def beside_path(definition: Path) -> Path:
+    """The path of the resources file of a definition."""
+    return definition.with_name(f"{definition.stem}.resources.yaml")
 
 
 def read_beside(definition: Path) -> Beside:
@@ -38,11 +72,15 @@ def read_beside(definition: Path) -> Beside:
     Raises:
         UnreadableDefinition: the file is not YAML, or has other content; names file and place.
     """
-    path = definition.with_name(f"{definition.stem}.resources.yaml")
+    path = beside_path(definition)
     if not path.is_file():
         return Beside()
-    document = read_file(path)
-    content = document.content
+    return read_resources(read_file(path))
+
+
+def read_resources(document: Document) -> Beside:
+    """The content of a resources file. Raises as `read_beside`."""
+    path, content = document.name, document.content
     if not isinstance(content, dict) or content.keys() - set(_SECTIONS):
         raise UnreadableDefinition(f"{path}: expected a mapping with only the keys {', '.join(_SECTIONS)}")
     sections = {name: content.get(name) or {} for name in _SECTIONS}
@@ -58,13 +96,19 @@ def read_beside(definition: Path) -> Beside:
                 line=line,
             )
     missing = {name: _missing(each) for name, each in sections["missing"].items()}
-    return Beside(sections["properties"], missing, sections["resources"])
+    placeholders = {path: str(text) for path, text in sections["placeholders"].items()}
+    return Beside(sections["properties"], missing, sections["resources"], placeholders, sections["imported"])
 
 
 def _missing(each: Any) -> MissingValue:
     each = each if isinstance(each, dict) else {}
-    paths = each.get("paths")
-    return MissingValue(str(each.get("what", "")), tuple(paths) if isinstance(paths, list) else ())
+    paths, parameter, function = each.get("paths"), each.get("parameter"), each.get("function")
+    return MissingValue(
+        str(each.get("what", "")),
+        tuple(map(str, paths)) if isinstance(paths, list) else (),
+        function if isinstance(function, dict) and len(function) == 1 else None,
+        parameter if isinstance(parameter, dict) else None,
+    )
 
 
 def as_yaml(content: Any) -> str:

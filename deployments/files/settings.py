@@ -36,6 +36,10 @@ def read_settings_beside(definition: Path, declaration: PipelineDeclaration) -> 
         "slack_channel",
         "notifications",
         "approvals",
+        "work_pool",
+        "work_queue",
+        "job_variables",
+        "pull_requests_of_forks",
     }
     if not isinstance(content, dict) or content.keys() - fields:
         raise UnreadableDefinition(

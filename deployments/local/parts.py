@@ -70,6 +70,11 @@ def spawn(
         raise PrefectUnavailable(f"the {part} could not be started: {error}") from error
 
 
+def home_option(home: Path | str) -> tuple[str, str]:
+    """An option that Python ignores."""
+    return ("-X", f"codepipeline_home={home}")
+
+
 def spawn_python(
     home: Path,
     part: str,
@@ -79,8 +84,11 @@ def spawn_python(
     dies_with_parent: bool = False,
     waits: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start a part that is a Python program, with the Python that runs this one."""
-    command = [sys.executable, *arguments]
+    """Start a part that is a Python program, with the Python that runs this one.
+
+    Its command names the folder of the set-up, so that people find its processes: their environment is hidden.
+    """
+    command = [sys.executable, *home_option(home), *arguments]
     return spawn(home, part, command, environment, dies_with_parent=dies_with_parent, waits=waits)
 
 

@@ -1,13 +1,16 @@
-"""Small questions to this machine: does a server answer, is a port free."""
+"""Small questions to the servers of this machine."""
 
 from __future__ import annotations
 
 import json
-import socket
+import secrets
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from typing import Literal
+
+from prefect_codepipeline.deployments.local.access import authorization, proof
 
 
 def answers_within(seconds: float, ask: Callable[[], bool], is_alive: Callable[[], bool]) -> bool:
@@ -27,9 +30,15 @@ def is_healthy(api_url: str) -> bool:
     return request_json(f"{api_url}/health") is True
 
 
-def request_json(url: str, body: object = None) -> object:
+def is_ours(url: str, kind: Literal["server", "gateway"], auth: str) -> bool:
+    """Whether the process that answers at that URL knows the set-up's secret; another program may have its port."""
+    nonce = secrets.token_urlsafe(16)
+    return request_text(f"{url}?nonce={nonce}") == proof(auth, kind, nonce)
+
+
+def request_json(url: str, body: object = None, auth: str | None = None) -> object:
     """The decoded answer of a server on this machine, None without one. No proxy is used."""
-    text = request_text(url, None if body is None else json.dumps(body).encode())
+    text = request_text(url, None if body is None else json.dumps(body).encode(), auth)
     try:
         answer: object = json.loads(text or "")
         return answer
@@ -37,9 +46,10 @@ def request_json(url: str, body: object = None) -> object:
         return None
 
 
-def request_text(url: str, data: bytes | None = None) -> str | None:
+def request_text(url: str, data: bytes | None = None, auth: str | None = None) -> str | None:
     """The answer of a server on this machine, None without one. No proxy is used."""
-    request = urllib.request.Request(url, data, {"content-type": "application/json"})
+    headers = {"content-type": "application/json", **({"authorization": authorization(auth)} if auth else {})}
+    request = urllib.request.Request(url, data, headers)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=5) as response:
@@ -47,21 +57,3 @@ def request_text(url: str, data: bytes | None = None) -> str | None:
             return text
     except (OSError, ValueError, urllib.error.URLError):
         return None
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen on that port of 127.0.0.1."""
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

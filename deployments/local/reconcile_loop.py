@@ -1,6 +1,6 @@
 """`python -m prefect_codepipeline.deployments.local.reconcile_loop`: reconcile and poll at intervals until SIGTERM.
 
-It also starts the database and the server of the embedded set-up again if they have died.
+It also starts the database, the server and the gateway of the embedded set-up again if they have died.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import time
 
 from prefect_codepipeline.actions.commands.containers import remove_orphaned_containers
 from prefect_codepipeline.deployments.local.embedded import repair
+from prefect_codepipeline.deployments.local.gateway_watch import repair_gateway
+from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
 from prefect_codepipeline.engine.triggers.polling import EVERY_SECONDS, poll_once
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.flows.reconcile import Memory, reconcile_once
@@ -27,6 +29,7 @@ _logger = logging.getLogger("codepipeline.reconcile")
 
 def main() -> None:
     """Reconcile until SIGTERM. If the server does not answer, try again."""
+    hide_environment()
     # `force`, because Prefect's import has already configured the root logger for warnings only.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -54,11 +57,11 @@ def main() -> None:
 
 
 def _repair(stop: threading.Event) -> None:
-    """Look after the database and the server; after each attempt that fails, twice as long is waited."""
+    """Look after the database, the server and the gateway; after each attempt that fails, twice as long is waited."""
     pause = REPAIR_SECONDS
     while not stop.wait(pause):
         try:
-            for sentence in repair():
+            for sentence in (*repair(), *repair_gateway()):
                 _logger.warning("%s", sentence)
             pause = REPAIR_SECONDS
         except CodePipelineError as error:

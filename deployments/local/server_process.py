@@ -15,12 +15,16 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from typing import Any
+
+from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
 
 _START_SECONDS = 120.0
 
 
 def main() -> None:
     """Run the server on that port of this machine, until SIGTERM or SIGINT."""
+    hide_environment()
     port = sys.argv[1]
     threading.Thread(target=_freeze_objects_after_start, args=(port,), daemon=True).start()
     sys.dont_write_bytecode = False  # compiling all of Prefect at each start takes seconds
@@ -33,11 +37,31 @@ def main() -> None:
         from prefect_codepipeline.deployments.local.one_writer import take_turns
 
         take_turns()
-
+    _guard(port)
     if not sys.stdin.readline():
         sys.exit("the database was not started")
     sys.argv[1:] = ["server", "start", "--host", "127.0.0.1", "--port", port]
     app()
+
+
+def _guard(port: str) -> None:
+    """Have Prefect create its app with the guard before it."""
+    from prefect.server.api import server
+    from prefect.settings import get_current_settings
+
+    from prefect_codepipeline.deployments.local.server_guard import ServerGuard
+
+    auth = get_current_settings().server.api.auth_string
+    if auth is None:
+        sys.exit("the server has no password; start it by `codepipeline up`")
+    create = server.create_app
+
+    def create_guarded(*arguments: Any, **options: Any) -> Any:
+        app = create(*arguments, **options)
+        app.add_middleware(ServerGuard, port=port, auth=auth.get_secret_value())
+        return app
+
+    server.create_app = create_guarded
 
 
 def _freeze_objects_after_start(port: str) -> None:

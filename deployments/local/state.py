@@ -44,7 +44,7 @@ def home_folder(create: bool = True) -> Path:
             make_private(home / "logs")
             make_private(home / "prefect")
         except OSError as error:
-            raise PrefectUnavailable(_unusable(home, error)) from error
+            raise PrefectUnavailable(unusable(home, error)) from error
     return home
 
 
@@ -60,7 +60,7 @@ def locked(home: Path, *, waits: bool = True) -> Iterator[bool]:
     try:
         lock = (home / "lock").open("w")
     except OSError as error:
-        raise PrefectUnavailable(_unusable(home, error)) from error
+        raise PrefectUnavailable(unusable(home, error)) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
@@ -115,10 +115,11 @@ def write_state(home: Path, state: State) -> None:
             os.fsync(file.fileno())  # after a loss of power there is the old file or the new one
         os.replace(part, home / "state.json")
     except OSError as error:
-        raise PrefectUnavailable(_unusable(home, error)) from error
+        raise PrefectUnavailable(unusable(home, error)) from error
 
 
-def _unusable(home: Path, error: OSError) -> str:
+def unusable(home: Path, error: OSError) -> str:
+    """The message for a folder that cannot be written."""
     remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
     return (
         f"the folder of the embedded set-up, {home}, cannot be written: {error.strerror or error}; "

@@ -9,13 +9,17 @@ import os
 import sys
 import time
 
+from prefect_codepipeline.deployments.local.access import auth_string
 from prefect_codepipeline.deployments.local.probes import request_json
+from prefect_codepipeline.deployments.local.state import home_folder
+from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
 
 _START_SECONDS = 120.0
 
 
 def main() -> None:
     """Run the worker until SIGTERM or SIGINT."""
+    hide_environment()
     pool, limit = sys.argv[1:]
     from prefect.cli import app
 
@@ -23,7 +27,8 @@ def main() -> None:
 
     url = f"{os.environ['PREFECT_API_URL']}/work_pools/{pool}"
     until = time.monotonic() + _START_SECONDS
-    while request_json(url) is None:
+    auth = auth_string(home_folder(create=False))
+    while request_json(url, auth=auth) is None:
         if time.monotonic() > until:
             sys.exit(f"the work pool {pool!r} was not found within {_START_SECONDS:g} s at {url}")
         time.sleep(0.1)

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from prefect_codepipeline.deployments.worker.fingerprint import fingerprint
+from prefect_codepipeline.deployments.worker.hidden_environment import visible_environment
 from prefect_codepipeline.deployments.worker.prefect_internals import usual_environment
 
 _MODULE = "prefect_codepipeline.deployments.worker.fork_server"
@@ -94,11 +95,13 @@ class _ForkServer:
         with theirs:
             reader, self._writer = await asyncio.open_unix_connection(sock=ours)
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", _MODULE, str(theirs.fileno())),
+                *(sys.executable, *_options(), "-m", _MODULE, str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
-                env={**os.environ, **usual_environment()},
+                env=visible_environment(),
                 pass_fds=[theirs.fileno()],
             )
+        # Not as its environment, which a build can read.
+        self._writer.write(json.dumps({**os.environ, **usual_environment()}).encode() + b"\n")
         if not await reader.readline():
             await self._process.wait()
             raise RuntimeError("the fork server did not start; see the worker's log")
@@ -145,3 +148,12 @@ class _ForkServer:
         self._writer.close()
         for asker in self._asked.values():
             asker.put_nowait(None)
+
+
+def _options() -> list[str]:
+    """The options `-X` of this process: by one of them, people find the processes of an embedded set-up."""
+    return [
+        part
+        for name, value in sys._xoptions.items()
+        for part in ("-X", name if value is True else f"{name}={value}")
+    ]

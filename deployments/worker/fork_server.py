@@ -1,8 +1,8 @@
 """The fork server: it has imported everything and forks a child for each flow run, which starts without imports.
 
-It receives requests as lines of JSON on a socket. `{"number", "env", "cwd", "own"}` starts a process: with `"run"` and
-`"entrypoint"` that flow run in Prefect's engine, with `"command"` that program instead, with `"id"` and `"hooks"` the
-run's hooks. The answers are `{"number", "pid"}` at once and `{"number", "exit"}` when the child has ended, or
+It receives its environment, then requests, as lines of JSON on a socket. `{"number", "env", "cwd", "own"}` starts a
+process: with `"run"` and `"entrypoint"` that flow run in Prefect's engine, with `"command"` that program instead, with
+`"id"` and `"hooks"` the run's hooks. The answers are `{"number", "pid"}` at once and `{"number", "exit"}` when the child has ended, or
 `{"number", "error"}`. After `{"retire"}` it accepts no more requests and ends with its last child. It has no threads
 and no event loop, because forking would not be safe. Its children end with it: on SIGTERM they get 3 s to clean up; if
 it is killed, the kernel kills them.
@@ -29,6 +29,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NoReturn
+
+from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
 
 # Modules that every run imports. Modules that a later Prefect does not have are skipped.
 PRELOADED = (
@@ -90,8 +92,10 @@ def main() -> None:
     """`python -m prefect_codepipeline.deployments.worker.fork_server DESCRIPTOR`: import, report that, fork until it is stopped."""
     worker = os.getppid()
     die_with_parent(signal.SIGTERM, worker)
-    _preload()
+    hide_environment()
     server = ForkServer(worker, socket.socket(fileno=int(sys.argv[1])), selectors.DefaultSelector())
+    _receive_environment(server)
+    _preload()
     _listen(server)
     _answer_with(server, ready=True)
     while not server.is_over:
@@ -102,6 +106,18 @@ def main() -> None:
                 os.read(key.fd, 4096)  # a signal has arrived
         _reap(server)
     _end_children(server)
+
+
+def _receive_environment(server: ForkServer) -> None:
+    """Take the environment from the first line that the worker sends."""
+    while b"\n" not in server.unread:
+        part = server.socket.recv(1 << 16)
+        if not part:
+            sys.exit("the worker has ended")
+        server.unread += part
+    line, _, server.unread = server.unread.partition(b"\n")
+    os.environ.update(json.loads(line))
+    time.tzset()
 
 
 def die_with_parent(number: signal.Signals, parent: int) -> None:

@@ -129,7 +129,13 @@ def run_flow_run(run: str, entrypoint: str | None) -> None:
             logger.exception("Unexpected exception encountered when trying to load flow")
             raise
         with RunMetrics(flow_run, flow):
-            result = flow_engine.run_flow(flow, flow_run=flow_run, error_logger=logger)  # type: ignore[arg-type]
+            # As a result, a state that is no success would be raised, and logged as an error of the engine.
+            result = flow_engine.run_flow(
+                flow,
+                flow_run=flow_run,
+                error_logger=logger,  # type: ignore[arg-type]
+                return_type="state",
+            )
             _drive_run_flow_result(flow, result)
 
 

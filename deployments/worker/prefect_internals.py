@@ -26,6 +26,7 @@ from prefect.runner._state_proposer import StateProposer
 from prefect.workers.base import BaseJobConfiguration, BaseWorker
 
 from prefect_codepipeline.deployments.worker.attempts import may_be_crashed
+from prefect_codepipeline.prefect_api.deployments import UPKEEP_QUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -105,7 +106,8 @@ class _Reading:
 
 
 def _module_of(deployment: DeploymentResponse | None) -> str | None:
-    entrypoint = deployment.entrypoint if deployment and not deployment.pull_steps else None
+    # An empty step pulls nothing.
+    entrypoint = deployment.entrypoint if deployment and not any(deployment.pull_steps or []) else None
     return entrypoint if entrypoint and ":" not in entrypoint else None
 
 
@@ -154,7 +156,17 @@ class OpenWorker(_Worker):
         self, flow_run_response: list[WorkerFlowRunResponse]
     ) -> list[FlowRun]:
         free = [found for found in flow_run_response if self.may_start(found.flow_run)]
-        return await super()._submit_scheduled_flow_runs(free)
+        upkeep = [found for found in free if found.flow_run.work_queue_name in UPKEEP_QUEUES]
+        others = [found for found in free if found not in upkeep]
+        return [*await self._submit_beyond_limit(upkeep), *await super()._submit_scheduled_flow_runs(others)]
+
+    async def _submit_beyond_limit(self, runs: list[WorkerFlowRunResponse]) -> list[FlowRun]:
+        """Prefect's loop awaits nothing, so no other run is submitted while there is no limit."""
+        limiter, self._limiter = self._limiter, None
+        try:
+            return await super()._submit_scheduled_flow_runs(runs)
+        finally:
+            self._limiter = limiter
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
         """As in Prefect, but if the server does not answer, only the start of this run fails, not the worker.

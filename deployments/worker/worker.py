@@ -23,6 +23,7 @@ from pydantic import Field
 
 from prefect_codepipeline.deployments.worker.execution import Executions, Launch
 from prefect_codepipeline.deployments.worker.fork_client import ForkClient
+from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
 from prefect_codepipeline.deployments.worker.prefect_internals import (
     OpenConfiguration,
     OpenWorker,
@@ -79,6 +80,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
 
     async def setup(self) -> None:
         """Start the fork server and, at the same time, the parts of every Prefect worker."""
+        hide_environment()
         self._fork_client = ForkClient()
         self._executions = Executions(self._fork_client)
         self._wanted = asyncio.Event()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_pascal
@@ -42,6 +42,7 @@ __all__ = (
     "InputTree",
     "OutputTree",
     "TimedWork",
+    "Waiting",
     "action_provider",
     "get_provider",
     "providers",
@@ -68,7 +69,7 @@ def _keep_nothing(external_id: str | None = None, url: str | None = None, **stat
 
 @dataclass(frozen=True)
 class Earlier:
-    """What earlier processes of the same action execution left: when the first one started, and what they kept."""
+    """What earlier calls for the same action execution left: when the first one began, and what they kept."""
 
     started_at: datetime
     external_id: str | None = None
@@ -84,9 +85,10 @@ class ActionContext(TimedWork):
     `deadline` is in `time.monotonic()` seconds. `source_revision_override` is None if the user set none.
     `store` contains the pipeline's artifacts.
 
-    `keep(external_id, url, name="text", ...)` returns when the values are safe: a later process of the same action
-    execution finds them in `earlier`. What is left out keeps its last value. It raises `ActionFailed` with code
-    `InternalError` for more than 1,000 calls or more than 16 KiB. `earlier` is None in the first process.
+    `keep(external_id, url, name="text", ...)` returns when the values are safe: a later call for the same action
+    execution, maybe in another process, finds them in `earlier`. What is left out keeps its last value. It raises
+    `ActionFailed` with code `InternalError` for more than 1,000 calls or more than 16 KiB. `earlier` is None in the
+    first call.
     """
 
     pipeline_name: str
@@ -125,7 +127,23 @@ class ActionResult:
     source_revision: SourceRevision | None = None
 
 
-ProviderFunction = Callable[[Any, ActionContext], ActionResult]
+@dataclass(frozen=True)
+class Waiting:
+    """In place of a result: the action has nothing to do for now, and its function is called again later.
+
+    That is at the time `until`, or when the fact with the key `fact` is written, or at the first of both; never more
+    than once a second, and at the end of the action's time limit at the latest. Until then the execution may have no
+    process, and the next call may be in another one. A call that a crash interrupted is repeated. `summary` is what
+    the action waits for, for users.
+    """
+
+    until: datetime | None = None
+    fact: str | None = None
+    summary: str = ""
+
+
+ProviderFunction = Callable[[Any, ActionContext], ActionResult | Waiting]
+_Function = TypeVar("_Function", bound=ProviderFunction)
 # Whether the action may run again after a crash; of what earlier processes kept, `context.earlier` tells.
 Restartable = bool | Callable[[Any, ActionContext], bool]
 
@@ -137,6 +155,7 @@ class ActionProvider(Provider):
     action_type: ActionTypeId
     outputs: tuple[int, int]
     restartable: Restartable
+    stop: Callable[[Any, ActionContext], None] | None = None
 
     def may_restart(self, configuration: Any, context: ActionContext) -> bool:
         """Whether this action may run again after the process that ran it has died."""
@@ -163,13 +182,15 @@ def action_provider(
     version: str = "1",
     timeout_in_minutes: int | None = None,
     restartable: Restartable = False,
+    stop: Callable[[Any, ActionContext], None] | None = None,
     secrets: Sequence[str] = (),
-) -> Callable[[ProviderFunction], ProviderFunction]:
+) -> Callable[[_Function], _Function]:
     """Register the decorated function as the provider of an action type.
 
     Its first parameter must be annotated with a subclass of `ActionConfiguration`. `inputs` and `outputs` are the
     smallest and the largest number of artifacts. `timeout_in_minutes` is by default AWS's timeout for the type.
-    `restartable` may be a function of the configuration and the context.
+    `restartable` may be a function of the configuration and the context. `stop` ends the work of an action that waits,
+    when it is abandoned or its time is up; it must not call `context.check`.
     `secrets` are configuration keys whose values are never displayed.
 
     Raises:
@@ -188,6 +209,7 @@ def action_provider(
             outputs=outputs,
             timeout_in_minutes=minutes,
             restartable=restartable,
+            stop=stop,
             secrets=frozenset(secrets),
         ),
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import warnings
 
 from cyclopts import App
 
@@ -42,9 +44,9 @@ _VERBS = {
         ),
         "delete": (
             "definitions.deploy:delete",
-            "Delete a pipeline.\n\nIts executions stay visible in Prefect.",
+            "Delete a pipeline.\n\nAsks first, or takes --yes. Its executions stay visible in Prefect.",
         ),
-        "list": ("definitions.deploy:list_pipelines", "List the deployed pipelines."),
+        "list": ("definitions.deploy:list_pipelines", "List the deployed pipelines, with their state."),
     },
     "Executions": {
         "run": (
@@ -52,7 +54,8 @@ _VERBS = {
             "Run a pipeline on this machine, in the foreground.\n\nExits with 0 only if it succeeds.",
         ),
         "start": ("executions.start:start", "Start an execution of a deployed pipeline."),
-        "status": ("executions.status:status", "Show the status of an execution."),
+        "status": ("executions.status:status", "Show the state of a pipeline, or of one execution."),
+        "open": ("executions.open_:open_page", "Open the page of a pipeline in Prefect's UI."),
         "executions": ("executions.status:executions", "List the executions of a pipeline."),
         "logs": ("executions.logs:logs", "Print the log of an execution, or of one action."),
         "shell": (
@@ -86,6 +89,11 @@ _VERBS = {
             "setup.up:down",
             "Stop what `codepipeline up` started.\n\nExecutions that wait for an approval continue after the next `up`.",
         ),
+        "setup": (
+            "setup.server:setup",
+            "Create what pipelines need on a Prefect server of your own.\n\nMay be repeated.",
+        ),
+        "completion": ("setup.completion:completion", "Print a completion script for a shell."),
         "gateway": ("setup.gateway:gateway", "Serve approval links, Slack buttons and webhooks."),
     },
 }
@@ -110,18 +118,26 @@ _FAMILIES = {
                 "triggers.trigger:try_event",
                 "Show which filters an event matches, and why.\n\nStarts nothing. Exits with 1 if it would start nothing.",
             ),
-            "list": ("triggers.trigger:list_deliveries", "List the webhook deliveries and their results."),
+            "list": (
+                "triggers.trigger:list_deliveries",
+                "List webhook deliveries and polled pushes, and their results.",
+            ),
+            "allow": (
+                "triggers.trigger:allow_fork",
+                "Start a pipeline with the code of a fork.\n\nAsks first, and shows the fork, the commit and its author.",
+            ),
         },
     ),
     "webhook": (
-        "Webhooks for V1 pipelines.",
+        "V1 webhooks, as in PutWebhook: a URL starts one pipeline.",
         {
-            "put": (
-                "triggers.webhook:put_webhook",
-                "Create or change a webhook and print its URL.\n\nA change keeps the URL.",
+            "add": (
+                "triggers.webhook:add_webhook",
+                "Add or replace a webhook and print its URL.\n\nA replaced webhook keeps its URL.",
             ),
-            "list": ("triggers.webhook:list_webhooks", "List the webhooks."),
-            "delete": ("triggers.webhook:delete_webhook", "Delete a webhook."),
+            "list": ("triggers.webhook:list_webhooks", "List the webhooks and their URLs."),
+            "show": ("triggers.webhook:show_webhook", "Show a webhook, without its secret."),
+            "remove": ("triggers.webhook:remove_webhook", "Remove a webhook and its URL."),
         },
     ),
     "schedule": (
@@ -129,6 +145,7 @@ _FAMILIES = {
         {
             "add": ("triggers.schedule:add", "Start a pipeline on a schedule."),
             "list": ("triggers.schedule:list_schedules", "List the schedules of a pipeline."),
+            "show": ("triggers.schedule:show", "Show a schedule."),
             "remove": ("triggers.schedule:remove", "Remove a schedule."),
         },
     ),
@@ -136,29 +153,44 @@ _FAMILIES = {
         "Connections to git hosts.",
         {
             "add": ("setup.blocks:add_connection", "Add or replace a connection."),
-            "list": ("setup.blocks:list_connections", "List the connections."),
-            "webhook": (
-                "triggers.connection_webhook:set_webhook",
-                "Set up the webhook of a connection.\n\nCreates a secret and prints what to enter at the git host.",
+            "list": ("setup.kept_blocks:list_connections", "List the connections."),
+            "show": ("setup.kept_blocks:show_connection", "Show a connection, without its secrets."),
+            "remove": ("setup.kept_blocks:remove_connection", "Remove a connection."),
+            "pushes": (
+                "triggers.connection_pushes:set_pushes",
+                "Receive pushes from the host of a connection.\n\nCreates a secret and prints what to enter there.",
             ),
         },
     ),
     "slack": (
         "Slack channels for notifications.",
-        {"add": ("setup.blocks:add_slack", "Add or replace a channel.")},
+        {
+            "add": ("setup.blocks:add_slack", "Add or replace a channel."),
+            "list": ("setup.kept_blocks:list_slack", "List the channels."),
+            "show": ("setup.kept_blocks:show_slack", "Show a channel, without its tokens."),
+            "remove": ("setup.kept_blocks:remove_slack", "Remove a channel."),
+        },
     ),
     "event-webhook": (
-        "URLs that receive events.",
+        "URLs that receive the events of pipelines.",
         {
             "add": (
                 "setup.event_webhook:add_event_webhook",
                 "Add or replace a URL. Prints a newly created secret.",
-            )
+            ),
+            "list": ("setup.kept_blocks:list_event_webhooks", "List the URLs."),
+            "show": ("setup.kept_blocks:show_event_webhook", "Show a URL's settings, without its secret."),
+            "remove": ("setup.kept_blocks:remove_event_webhook", "Remove a URL."),
         },
     ),
     "secret": (
         "Secrets for environment variables of type SECRETS_MANAGER.",
-        {"add": ("setup.blocks:add_secret", "Add or replace a secret.")},
+        {
+            "add": ("setup.blocks:add_secret", "Add or replace a secret."),
+            "list": ("setup.kept_blocks:list_secrets", "List the names of the secrets."),
+            "show": ("setup.kept_blocks:show_secret", "Show whether a secret exists, not its value."),
+            "remove": ("setup.kept_blocks:remove_secret", "Remove a secret."),
+        },
     ),
 }
 
@@ -183,6 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     A user's mistake ends in one message. Any other error is reported as a bug of this program.
     """
+    _keep_prefects_notices_out()
     try:
         code = app(arguments, result_action="return_value")
     except CodePipelineError as error:
@@ -198,6 +231,11 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if os.environ.get("CODEPIPELINE_DEBUG"):
             raise
+        if getattr(getattr(error, "response", None), "status_code", None) == 401 and _is_prefects(error):
+            from prefect_codepipeline.prefect_api.client import unauthorized
+
+            print(f"codepipeline: {unauthorized()}", file=sys.stderr)
+            sys.exit(1)
         print(
             f"codepipeline: internal error (a bug in this program): {type(error).__name__}: {error}\n"
             "Please report it with the traceback that CODEPIPELINE_DEBUG=1 prints.",
@@ -205,3 +243,16 @@ def main(arguments: list[str] | None = None) -> None:
         )
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_prefects(error: Exception) -> bool:
+    return type(error).__module__.startswith("prefect.")
+
+
+def _keep_prefects_notices_out() -> None:
+    """Of what Prefect prints while it is imported: that it collects usage data, and that it could not create its folder."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    if home := os.environ.get("PREFECT_HOME"):
+        with contextlib.suppress(OSError):  # Prefect does not create the folders above it
+            os.makedirs(home, mode=0o700, exist_ok=True)
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from prefect_codepipeline.model.printable import printable
@@ -19,6 +20,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
+def print_json_line(value: Any) -> None:
+    """Print JSON on one line, for programs that read lines."""
+    sys.stdout.write(json.dumps(value, default=str) + "\n")
+
+
 def print_line(*parts: str | tuple[str, Style]) -> None:
     """Print a line, with styles on a terminal. Characters that are not visible are replaced."""
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -30,6 +36,24 @@ def print_line(*parts: str | tuple[str, Style]) -> None:
         for text, style in texts
     )
     sys.stdout.write(f"{line}\n")
+
+
+def answer(as_json: bool, value: dict[str, Any], *lines: str) -> None:
+    """Print what a command has done: for programs the value as JSON, else the lines."""
+    if as_json:
+        print_json(value)
+        return
+    for line in lines:
+        print_line(line)
+
+
+def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table with heads in bold; no text is cut off."""
+    lines = [list(heads), *(list(map(without_control, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for number, line in enumerate(lines):
+        text = "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip()
+        print_line((text, "bold") if number == 0 else text)
 
 
 def without_control(text: str) -> str:

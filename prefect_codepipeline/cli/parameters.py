@@ -7,12 +7,18 @@ from typing import Annotated
 from cyclopts import Parameter
 
 PipelineName = Annotated[str, Parameter(help="Name of the pipeline.")]
+BlockName = Annotated[str, Parameter(help="Name of the block.")]
 StageName = Annotated[str, Parameter(help="Name of the stage.")]
-ExecutionId = Annotated[str | None, Parameter(help="The execution's id; the latest execution by default.")]
+ExecutionId = Annotated[
+    str | None, Parameter(help="The execution's id or its beginning; the latest execution by default.")
+]
 
 # To find an open approval.
 WaitingExecutionId = Annotated[
-    str | None, Parameter(help="The execution's id; by default the execution that waits for an approval.")
+    str | None,
+    Parameter(
+        help="The execution's id or its beginning; by default the execution that waits for an approval."
+    ),
 ]
 WaitingStageName = Annotated[
     str | None, Parameter(help="Name of the stage; needed if several approvals are open.")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import json
 import logging
 import os
 import socket
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -29,6 +32,11 @@ class _Console(Console):
 console = _Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
 
 
+def print_whole(view: RenderableType) -> None:
+    """Print a tree or a table whose texts are wrapped at the width of the terminal, never cut off."""
+    console.print(view, soft_wrap=False)
+
+
 def connect() -> str:
     """Point this process at a Prefect server: the configured one, else the embedded one. Returns the API URL.
 
@@ -43,7 +51,7 @@ def connect() -> str:
     from prefect_codepipeline.deployments.local import embedded
 
     if found := embedded.find():
-        use(found.api_url)
+        use(found.api_url, found.profiles)
         return found.api_url
     raise PrefectUnavailable(
         "no Prefect server is available: start the embedded one with `codepipeline up`, "
@@ -51,14 +59,17 @@ def connect() -> str:
     )
 
 
-def use(api_url: str) -> None:
-    """Point this process at a Prefect API, and keep Prefect's own log lines off the terminal."""
+def use(api_url: str, profiles: Path | None = None) -> None:
+    """Point this process at a Prefect API, and keep Prefect's own log lines off the terminal.
+
+    `profiles` is the file with the secret of an embedded server.
+    """
     from prefect_codepipeline.deployments.local.api_url import point_at
 
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
     # At the end of the process, EventsWorker logs how many events it still sends. This does not help users.
     logging.getLogger("EventsWorker").setLevel(logging.ERROR)
-    point_at(api_url)
+    point_at(api_url, profiles)
 
 
 def pairs(arguments: Sequence[str], option: str) -> dict[str, str]:
@@ -71,6 +82,17 @@ def pairs(arguments: Sequence[str], option: str) -> dict[str, str]:
         if key in found:
             raise CodePipelineError(f"{option} {key} is given twice")
         found[key] = value
+    return found
+
+
+def job_variables(arguments: Sequence[str]) -> dict[str, Any]:
+    """`["K=V", ...]` as Prefect's job variables: a value that is JSON is read as JSON."""
+    found: dict[str, Any] = {}
+    for key, text in pairs(arguments, "--job-variable").items():
+        try:
+            found[key] = json.loads(text)
+        except ValueError:
+            found[key] = text
     return found
 
 

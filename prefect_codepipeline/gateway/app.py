@@ -13,9 +13,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from prefect_codepipeline.deployments.local.access import proof
+from prefect_codepipeline.deployments.local.api_url import embedded_secret
 from prefect_codepipeline.gateway import openapi
 from prefect_codepipeline.gateway.approvals import page as approvals
 from prefect_codepipeline.gateway.guard import Guard, Limits
+from prefect_codepipeline.gateway.own_pages import OwnPages
 from prefect_codepipeline.gateway.rate import RateLimit
 from prefect_codepipeline.gateway.slack import requests as slack
 from prefect_codepipeline.gateway.threads import provide_threads
@@ -72,11 +75,17 @@ def create_app(parts: Sequence[Part] = (), limits: Mapping[str, Limits] | None =
             await run_in_threadpool(part.stop)
 
     guard = Middleware(Guard, limits=limits or default_limits())
-    app = Starlette(routes=routes, middleware=[guard], lifespan=running)
+    app = Starlette(routes=routes, middleware=[guard, Middleware(OwnPages)], lifespan=running)
     app.router.redirect_slashes = False
     return app
 
 
-def _health(_: Request) -> Response:
-    """Answer `ok`. The process has no other state that could be unhealthy."""
+def _health(request: Request) -> Response:
+    """Answer `ok`. The process has no other state that could be unhealthy.
+
+    The embedded set-up asks with a nonce, to know its own gateway from another program on the same port.
+    """
+    nonce, secret = request.query_params.get("nonce"), embedded_secret()
+    if nonce and secret:
+        return PlainTextResponse(proof(secret, "gateway", nonce))
     return PlainTextResponse("ok\n")

@@ -8,11 +8,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import anyio
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from prefect_codepipeline.gateway.rate import RateLimit
+from prefect_codepipeline.gateway.rate import RateLimit, source_of
 
 _logger = logging.getLogger("codepipeline.gateway")
 # Forbid everything that is not used: scripts, frames, caches, referrers.
@@ -27,14 +28,18 @@ _HEADERS = {
     "x-frame-options": "DENY",
     "x-robots-tag": "noindex, nofollow",
 }
-
-
+# GitHub waits ten seconds for an answer.
+BODY_SECONDS = 10.0
 # What nginx logs for a client that hung up.
 _CLIENT_CLOSED = 499
 
 
 class TooLarge(Exception):  # noqa: N818  # answered with 413, not an error of the service
     """The body is larger than the limit."""
+
+
+class TooSlow(Exception):  # noqa: N818  # answered with 408, not an error of the service
+    """The body did not arrive in time."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,15 @@ class Guard:
     Args:
         app: the wrapped app.
         limits: by path prefix. The first match counts, so the last prefix must be empty.
+        body_seconds: the time that a client has to send its body.
     """
 
-    def __init__(self, app: ASGIApp, limits: Mapping[str, Limits]) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: Mapping[str, Limits], body_seconds: float = BODY_SECONDS
+    ) -> None:
         self._app = app
         self._limits = limits
+        self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check and serve one request."""
@@ -71,7 +80,7 @@ class Guard:
             return
         started, status = time.perf_counter(), 500
         limits = next(found for prefix, found in self._limits.items() if scope["path"].startswith(prefix))
-        source = scope["client"][0] if scope.get("client") else "?"
+        source = source_of(scope["client"][0]) if scope.get("client") else "?"
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
@@ -98,20 +107,29 @@ class Guard:
             )
             return
         try:
-            await self._app(scope, _limited(receive, limits.largest_body), send)
+            await self._app(scope, _limited(receive, limits.largest_body, self._body_seconds), send)
         except ClientDisconnect:
             # The client hung up in the middle of its request. This response is only for the log: it reaches no client.
             await Response(status_code=_CLIENT_CLOSED)(scope, receive, send)
         except TooLarge:
             await PlainTextResponse("The request is too large.\n", 413)(scope, receive, send)
+        except TooSlow:
+            await PlainTextResponse("The request took too long.\n", 408)(scope, receive, send)
 
 
-def _limited(receive: Receive, largest: int) -> Receive:
-    size = 0
+def _limited(receive: Receive, largest: int, seconds: float) -> Receive:
+    size, is_complete, deadline = 0, False, anyio.current_time() + seconds
 
     async def receive_limited() -> Message:
-        nonlocal size
-        message = await receive()
+        nonlocal size, is_complete
+        if is_complete:  # the app waits for the client to hang up
+            return await receive()
+        try:
+            with anyio.fail_after(deadline - anyio.current_time()):
+                message = await receive()
+        except TimeoutError:
+            raise TooSlow from None
+        is_complete = not message.get("more_body", False)
         size += len(message.get("body", b""))
         if size > largest:
             raise TooLarge

@@ -25,6 +25,7 @@ _BUSY = {
     "description": "Too many requests; `Retry-After` is the number of seconds to wait.",
     "content": _TEXT,
 }
+_SLOW = {"description": "The body took too long.", "content": {**_TEXT, **_ERROR}}
 _LARGE = {"description": "The body is too large.", "content": {**_TEXT, **_ERROR}}
 
 
@@ -71,10 +72,10 @@ def _webhook(summary: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
                 "400": _answer("The body is not a valid payload of the sender.", _ERROR),
                 "401": _answer("The sender does not know the secret.", _ERROR),
                 "404": _answer("There is no webhook at this URL.", {**_ERROR, **_TEXT}),
-                "408": _answer("The body took too long.", _ERROR),
+                "408": _SLOW,
                 "409": _answer("The webhook's pipeline does not exist.", _ERROR),
                 "413": _LARGE,
-                "429": _BUSY,
+                "429": {**_BUSY, "content": {**_TEXT, **_ERROR}},
                 "503": _answer("Prefect does not answer; nothing was stored.", _ERROR),
             },
         }
@@ -85,6 +86,7 @@ _LINK = _path("link", "The signed link of one approval.")
 _PAGES = {
     "404": _answer("The link is not valid.", {**_PAGE, **_TEXT}),
     "410": _answer("The approval has expired, or its execution was stopped.", _PAGE),
+    "408": _SLOW,
     "413": _answer("The body is too large.", {**_PAGE, **_TEXT}),
     "429": _BUSY,
     "503": _answer("Prefect does not answer.", _PAGE),
@@ -153,6 +155,7 @@ _PATHS: dict[str, Any] = {
                 "200": _answer("Accepted.", {**_TEXT, "application/json": {"schema": {"type": "object"}}}),
                 "400": _answer("There is no payload."),
                 "401": _answer("The signature is not Slack's, or is older than five minutes."),
+                "408": _SLOW,
                 "413": _LARGE,
                 "429": _BUSY,
                 "503": _answer("Prefect does not answer."),

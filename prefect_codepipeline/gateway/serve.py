@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import urlsplit
 
 import uvicorn
 from pydantic import SecretStr
@@ -11,12 +12,12 @@ from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.engine.approvals.links import GATEWAY_BLOCK, load_gateway
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.app import create_app
+from prefect_codepipeline.gateway.connections import serving_options
 from prefect_codepipeline.gateway.slack.socket_mode import SocketModes
 from prefect_codepipeline.model.stored.gateway import StoredGateway
 from prefect_codepipeline.prefect_api.block_documents import create_block, save_block
 
-# Further requests are refused instead of waiting.
-_AT_ONCE = 500
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 _QUIET = ("httpx", "httpcore", "slack_sdk", "uvicorn.access")
 
 
@@ -26,18 +27,20 @@ def prepare_gateway(
     """The gateway's block. Creates it with a new key if it does not exist, and updates its URL if one is passed.
 
     Args:
-        url: the gateway's public URL; None keeps the URL of the block.
-        fallback_url: the URL for a newly created block.
+        url: the gateway's public URL; None keeps the public URL of the block.
+        fallback_url: the URL on this machine, for a block without a public URL.
         has_new_key: replace the key; links signed with the previous key stay valid.
 
     Raises:
         CodePipelineError: the URL is not valid.
     """
     known = load_gateway()
+    if url is None and fallback_url and not (known and _is_public(known.url)):
+        url = fallback_url
     if known and not has_new_key and (url is None or known.url == url.rstrip("/")):
         return known
     try:
-        gateway = Gateway(url=url or (known.url if known else fallback_url), **_keys(known, has_new_key))
+        gateway = Gateway(url=url or (known and known.url), **_keys(known, has_new_key))
     except ValueError as error:
         raise CodePipelineError(f"--url {url!r} is not a valid web URL: {error}") from None
     if known:
@@ -45,6 +48,11 @@ def prepare_gateway(
     elif create_block(gateway, GATEWAY_BLOCK) is None:  # by another gateway, started at the same time
         return load_gateway() or gateway
     return gateway
+
+
+def _is_public(url: str | None) -> bool:
+    """Whether an address may lead to this gateway from elsewhere, whatever port it has here."""
+    return bool(url) and urlsplit(url).hostname not in LOCAL_HOSTS
 
 
 def _keys(known: StoredGateway | None, has_new_key: bool) -> dict[str, SecretStr | None]:
@@ -74,7 +82,6 @@ def serve(host: str, port: int, trusted_proxies: str) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
-        forwarded_allow_ips=trusted_proxies,
-        limit_concurrency=_AT_ONCE,
         timeout_graceful_shutdown=10,
+        **serving_options(trusted_proxies),
     )

@@ -89,6 +89,9 @@ class _PatientTransport(httpx.BaseTransport):
                 time.sleep(0.5)
                 continue
             self._has_responded = True
+            if response.status_code == 401:
+                response.close()
+                raise PrefectUnavailable(unauthorized())
             if response.status_code not in _BUSY or time.monotonic() > busy_until:
                 return response
             response.close()
@@ -96,6 +99,19 @@ class _PatientTransport(httpx.BaseTransport):
 
     def close(self) -> None:
         self._transport.close()
+
+
+def unauthorized() -> str:
+    """What to do about a response with the status 401. Prefect's asynchronous client raises it as an error of its own."""
+    settings = api_settings()
+    name, what = (
+        ("PREFECT_API_KEY", "a key of Prefect Cloud")
+        if settings.is_cloud
+        else ("PREFECT_API_AUTH_STRING", "USER:PASSWORD of the server")
+    )
+    is_set = settings.key if settings.is_cloud else settings.auth_string
+    do = f"{name} is not accepted; correct it" if is_set else f"set {name}"
+    return f"Prefect's API at {api_url()} refused a request without valid credentials (401): {do} ({what})"
 
 
 def _make_patient(http: httpx.Client, times: int) -> None:

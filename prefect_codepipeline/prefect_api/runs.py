@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
-from prefect.exceptions import MissingContextError
+from prefect.exceptions import CancelledRun, FailedRun, MissingContextError
 from prefect.states import Cancelled, Completed, Failed
 
 AnyLogger = logging.Logger | logging.LoggerAdapter[Any]
@@ -22,6 +23,35 @@ def run_logger(otherwise: AnyLogger) -> AnyLogger:
         return get_run_logger()
     except MissingContextError:
         return otherwise
+
+
+class _NoReturnedEnds(logging.Filter):
+    """Leaves out what Prefect's engine logs about a run that returned a state that is no success.
+
+    It raises the state of a flow run as an exception, and logs that of a task run with an exception that is none.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.exc_info:
+            return True
+        kind = record.exc_info[0]
+        return kind is not None and not issubclass(kind, FailedRun | CancelledRun)
+
+
+_no_returned_ends = _NoReturnedEnds()
+
+
+def log_returned_ends_once() -> None:
+    """Leave to the execution's own sentences why it ended without success; Prefect's engine adds tracebacks of itself."""
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
+        logging.getLogger(name).addFilter(_no_returned_ends)
+
+
+def count_from(started_at: datetime) -> None:
+    """Have the current task run begin at that time: Prefect's engine takes each of its steps for the start."""
+    context = TaskRunContext.get()
+    if context:
+        context.task_run.start_time = started_at  # type: ignore[assignment]  # as Prefect's own models have it
 
 
 def ids_of_task_run() -> dict[str, UUID | None]:

@@ -139,6 +139,11 @@ def _files(folder: str, profiles_path: str | None, home: str | None, profile: st
     }
 
 
+def forget_files() -> None:
+    """Read the files again the next time: this process has changed one."""
+    _files.cache_clear()
+
+
 def _profile(path: Path | None, home: str | None, profile: str | None) -> dict[str, Any]:
     own = path or Path(home or Path.home() / ".prefect", "profiles.toml")
     if not own.exists():

@@ -15,7 +15,11 @@ from prefect_codepipeline.actions.commands.environment import BuildEnvironment, 
 from prefect_codepipeline.actions.commands.failures import explain_full_disk, last_lines, shortened, why
 from prefect_codepipeline.actions.commands.log import CommandLog
 from prefect_codepipeline.actions.commands.processes import Script, run_on_host
-from prefect_codepipeline.actions.commands.shell_session import read_output_variables, write_session
+from prefect_codepipeline.actions.commands.shell_session import (
+    read_exported_variables,
+    read_output_variables,
+    write_session,
+)
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
@@ -153,9 +157,17 @@ def _summary(log: CommandLog, context: ActionContext) -> str:
 
 def _output_variables(log: CommandLog, context: ActionContext) -> dict[str, str]:
     variables = read_output_variables(log.session)
+    exported = read_exported_variables(log.session)
     for name in context.action.output_variables or ():
         if name not in variables:
             context.logger.warning("Output variable %r was not set by the commands and is left out", name)
+        elif name not in exported:
+            context.logger.warning(
+                "Output variable %r is set but not exported, and AWS gives out exported variables only; "
+                "write `export %s=…`",
+                name,
+                name,
+            )
         elif log.mask(variables[name]) != variables[name]:
             context.logger.warning("Output variable %r contains a secret, which was masked", name)
     size = sum(len(name.encode()) + len(value.encode()) for name, value in variables.items())

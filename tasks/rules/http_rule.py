@@ -5,9 +5,9 @@ AWS has no such rule; AWS users write a Lambda function.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-import time
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from prefect_codepipeline.actions.commands.environment import secret_value
+from prefect_codepipeline.actions.outgoing import PrivateAddressError, Sending, TooLongError, ask
 from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
@@ -42,7 +43,8 @@ class HttpConfiguration(RuleConfiguration):
     `ExpectedStatus` lists statuses and ranges (`200-299,404`). `Query`, a JMESPath, selects a value of the JSON
     response; it is compared with `Value` by `Operator`. `Headers` is a JSON object of texts.
     `AuthorizationSecret` names a Secret block, or `block:jsonKey`, whose value becomes the Authorization header.
-    Until the response is as expected, the request is repeated for `WaitTime` minutes.
+    Until the response is as expected, the request is repeated for `WaitTime` minutes. A URL of the worker's own machine
+    or network needs `AllowPrivateAddresses`, because a part of the URL may come from a build.
     """
 
     url: str
@@ -55,6 +57,7 @@ class HttpConfiguration(RuleConfiguration):
     operator: Literal["EQ", "NE", "CONTAINS", "MATCHES"] = "EQ"
     value: str | None = None
     wait_time: int = Field(0, ge=0, le=MOST_MINUTES)
+    allow_private_addresses: bool = False
 
     @field_validator("url")
     @classmethod
@@ -148,9 +151,11 @@ def _check(configuration: HttpConfiguration, context: RuleContext) -> tuple[bool
     request = f"{configuration.method} {configuration.url}"
     try:
         status, body = _request(configuration, context)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return False, f"{request} got no response: {type(error).__name__}: {error}"
+    except (TimeoutError, ConnectionError) as error:
+        return False, f"{request} got no response: {error}"
     response = f"{request} responded with {status}"
+    if 300 <= status < 400:
+        response += " (redirects to another host are not followed)"
     if not any(status in statuses for statuses in read_statuses(configuration.expected_status)):
         return False, f"{response}, not with {configuration.expected_status}"
     if configuration.query is None or configuration.value is None:
@@ -166,31 +171,47 @@ def _check(configuration: HttpConfiguration, context: RuleContext) -> tuple[bool
 
 def _request(configuration: HttpConfiguration, context: RuleContext) -> tuple[int, bytes]:
     """The status and the body of the response. More than `MOST_BYTES` is an error."""
+    request = f"{configuration.method} {configuration.url}"
+    sending = Sending(
+        configuration.method,
+        httpx.URL(configuration.url),
+        _headers(configuration),
+        configuration.body.encode() if configuration.body is not None else None,
+        configuration.allow_private_addresses,
+    )
+    seconds = min(REQUEST_SECONDS, max(context.remaining_seconds, 1))
+    try:
+        answer = ask(sending, seconds, MOST_BYTES, context.check)
+    except PrivateAddressError:
+        raise ActionFailed(
+            f"{request} was not sent: it leads to the worker's own machine or network; if that is right, set "
+            "'AllowPrivateAddresses' to 'true'",
+            code="ConfigurationError",
+        ) from None
+    except TooLongError:
+        raise ActionFailed(
+            f"{request} responded with more than {MOST_BYTES} bytes; use a URL with a shorter response",
+            code="ConfigurationError",
+        ) from None
+    return answer.status, answer.body
+
+
+def _headers(configuration: HttpConfiguration) -> dict[str, str]:
     headers = {"user-agent": "prefect-codepipeline", **read_headers(configuration.headers)}
+    url = httpx.URL(configuration.url)
     if configuration.authorization_secret:
         headers["authorization"] = secret_value(configuration.authorization_secret, "AuthorizationSecret")
-    until = time.monotonic() + min(REQUEST_SECONDS, max(context.remaining_seconds, 1))
-    timeout = httpx.Timeout(max(until - time.monotonic(), 1))
-    with (
-        # On a redirect to another host, httpx drops the Authorization header.
-        httpx.Client(follow_redirects=True, timeout=timeout) as client,
-        client.stream(
-            configuration.method, configuration.url, headers=headers, content=configuration.body
-        ) as response,
-    ):
-        body = b""
-        for chunk in response.iter_bytes():
-            body += chunk
-            context.check()
-            if time.monotonic() > until:
-                raise httpx.ReadTimeout(f"the response took more than {REQUEST_SECONDS:.0f} s")
-            if len(body) > MOST_BYTES:
-                raise ActionFailed(
-                    f"{configuration.method} {configuration.url} responded with more than {MOST_BYTES} bytes; "
-                    "use a URL with a shorter response",
-                    code="ConfigurationError",
-                )
-        return response.status_code, body
+    elif url.userinfo:
+        login = f"{url.username}:{url.password}".encode()
+        headers["authorization"] = f"Basic {base64.b64encode(login).decode()}"
+    for name, value in headers.items():
+        # Checked here, because the HTTP library's own error would quote the value.
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or re.search(r"[\x00-\x1f\x7f]", value):
+            raise ActionFailed(
+                f"the header {name!r} cannot be sent: it has a character that is not allowed, such as a line break",
+                code="ConfigurationError",
+            )
+    return headers
 
 
 def _text(value: Any) -> str:  # Any: whatever JSON can hold

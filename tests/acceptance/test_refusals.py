@@ -161,7 +161,7 @@ def test_what_may_not_be_stopped(world: Any) -> None:
             stop_pipeline_execution(world.name, execution_id, abandon=True, reason=reason, by="ana")
 
     refused(PipelineExecutionNotStoppableException, NOBODY, NOBODY)
-    refused(PipelineExecutionNotStoppableException, "has not started", recorded(world.name, begun=False))
+    refused(PipelineExecutionNotStoppableException, "it is Failed", recorded(world.name, begun=False))
     for status in ("Succeeded", "Failed", "Superseded", "Cancelled", "Stopped"):
         over = recorded(world.name, final(status))
         refused(PipelineExecutionNotStoppableException, f"it is {status}", over)

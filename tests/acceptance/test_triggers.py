@@ -67,8 +67,12 @@ def test_a_push_runs_the_pushed_commit_though_the_branch_has_moved_on(world: Any
     assert run["id"] in said
     known = world.ended(run["id"])
     assert known.status == "Succeeded"
-    assert known.state.pinned.trigger_type == "WebhookV2"
-    assert known.state.pinned.trigger_detail == "shop-of-test"
+    assert known.state.pinned.trigger_type == "PollForSourceChanges"
+    assert known.state.pinned.trigger_detail == f"branch release/1 at {pushed[:12]}"
+    listed = world.cli("trigger", "list", "--limit", "1000").stdout
+    assert (
+        f"polling  push to branch 'release/1' of acme/shop at {pushed[:12]}: {world.name} started" in listed
+    )
     assert known.state.source_revisions["Src"].revision_id == pushed
 
 

@@ -16,6 +16,7 @@ import pytest
 from prefect.deployments import run_deployment
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 
+from prefect_codepipeline.deployments.local import embedded
 from prefect_codepipeline.flows.reconcile import reconcile
 from prefect_codepipeline.prefect_api.ui import run_url
 
@@ -95,16 +96,15 @@ def _made(folder: Path) -> Path:
 
 def _fork_servers() -> list[int]:
     """The fork server of this session's worker."""
-    home = f"PREFECT_CODEPIPELINE_HOME={os.environ['PREFECT_CODEPIPELINE_HOME']}".encode()
+    home = f"codepipeline_home={os.environ['PREFECT_CODEPIPELINE_HOME']}".encode()
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             command = (path / "cmdline").read_bytes().split(b"\0")
-            ours = home in (path / "environ").read_bytes().split(b"\0")
             parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if ours and b"prefect_codepipeline.deployments.worker.fork_server" in command:
+        if home in command and b"prefect_codepipeline.deployments.worker.fork_server" in command:
             found.append((int(path.name), parent))
     # A flow run that was forked from it has the same command line.
     pids = {pid for pid, _ in found}
@@ -122,8 +122,10 @@ def test_prefects_ui_shows_the_suspended_run(world: Any, tmp_path: Path) -> None
         pytest.skip("there is no Chromium on this machine; `make test FULL=1` installs it where it can")
     stage = [world.action("Ok", 1, "Approval")]
     known = world.suspended(world.start(world.declare(stage)))
-    url = run_url(known.id)
+    url, running = run_url(known.id), embedded.find()
     assert url
+    assert running
+    url = running.sign_in_url(url.removeprefix(running.ui_url))
 
     done = subprocess.run(
         [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",

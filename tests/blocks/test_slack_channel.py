@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -12,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 from pydantic import ValidationError
 from slack_sdk.errors import SlackApiError
+from slack_server import Refusal
 
 from prefect_codepipeline.blocks.slack_channel import SLACK_API, SlackChannel
 
@@ -50,6 +53,31 @@ def test_slack_is_asked_to_find_no_names_and_links_and_to_show_no_pages(
     assert not any(
         [posted["link_names"], updated["link_names"], posted["unfurl_links"], posted["unfurl_media"]]
     )
+
+
+def test_the_token_does_not_follow_a_redirect(channel: SlackChannel, slack_server: Any) -> None:
+    heard: list[dict[str, str]] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append({name.lower(): value for name, value in self.headers.items()})
+            self.send_response(404)
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as elsewhere:
+        thread = threading.Thread(target=elsewhere.handle_request)
+        thread.start()
+        location = f"http://localhost:{elsewhere.server_port}/"
+        slack_server.refusals.append(Refusal("chat.postMessage", (302, {"Location": location}, {})))
+
+        with pytest.raises(SlackApiError):
+            channel.post("Hello", BLOCKS)
+
+        thread.join(10)
+    assert len(heard) == 1
+    assert "authorization" not in heard[0]
 
 
 def test_an_address_needs_no_slash_at_its_end(channel: SlackChannel, slack_server: Any) -> None:

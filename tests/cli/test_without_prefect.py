@@ -48,11 +48,15 @@ def test_commands_import_no_prefect(world: Any) -> None:
     assert "/approvals/" in run("approval-link", world.name)
     assert "approved: action 'Ok'" in run("approve", world.name, "S1", "Ok", "-m", "good")
     assert run("logs", world.name, "--follow")
-    assert "there is no go" in run("status", world.name)
+    failed = run("status", world.name, "--exit-status", code=1)
+    assert "there is no go" in failed
+    assert f"retry with: codepipeline retry {world.name} S2 --execution {first[:8]}" in failed
+    watched = run("status", world.name, "--watch", "--exit-status", code=1)
+    assert f"retry with: codepipeline retry {world.name} S2 --execution {first[:8]}" in watched
     assert status_of(world, first) == "Failed"
     go.touch()
     run("retry", world.name, "S2")
-    run("status", world.name, "--watch")
+    assert "Succeeded" in run("status", world.name, "--watch", "--exit-status")
     assert status_of(world, first) == "Succeeded"
     _start_more(world, first)
 
@@ -66,7 +70,7 @@ def _look_at_it(world: Any, execution: str) -> None:
 
 def _disable_and_enable(world: Any) -> None:
     run("transition", "disable", world.name, "S2", "-m", "not today")
-    assert "S2: inbound transition disabled" in run("status", world.name)
+    assert "inbound transition disabled by" in run("status", world.name)
     run("transition", "enable", world.name, "S2")
 
 

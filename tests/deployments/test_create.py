@@ -158,7 +158,7 @@ def test_a_definition_that_cannot_run_leaves_nothing_behind(name: str) -> None:
 
 
 def test_a_work_pool_that_is_not_there_is_said_before_anything_is_made(name: str) -> None:
-    with pytest.raises(ValidationException, match="prefect work-pool create nowhere"):
+    with pytest.raises(ValidationException, match="codepipeline setup --pool nowhere"):
         deploy_pipeline(declare(name), "nowhere")
 
     assert find_version(name, 1) is None

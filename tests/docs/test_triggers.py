@@ -18,9 +18,9 @@ from pydantic import SecretStr
 from serving import serving
 
 from prefect_codepipeline.cli.setup.blocks import add_connection
-from prefect_codepipeline.cli.triggers.connection_webhook import set_webhook
+from prefect_codepipeline.cli.triggers.connection_pushes import set_pushes
 from prefect_codepipeline.cli.triggers.trigger import list_deliveries
-from prefect_codepipeline.cli.triggers.webhook import put_webhook
+from prefect_codepipeline.cli.triggers.webhook import add_webhook
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
 from prefect_codepipeline.engine.executions.lookup import find_runs
@@ -38,10 +38,46 @@ PAGE = (ROOT / "docs" / "triggers.md").read_text(encoding="utf-8")
 
 
 def test_the_page_prints_what_it_says(tmp_path: Path) -> None:
-    event, trigger = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
-    [block] = [
+    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
+    requests, event, request, pushes = blocks
+    of_fork, of_push = (
         block for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) if "trigger test" in block
-    ]
+    )
+    fork = {**request["pullRequest"], "sourceRepository": "evil/site"}
+    for name, content in {
+        "event": event,
+        "own": {**request, "changedFiles": ["ci.sh"]},
+        "fork": {**request, "pullRequest": fork, "changedFiles": ["ci.sh"]},
+    }.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+
+    _write_pipeline(tmp_path, requests)
+    _check_session(tmp_path, of_fork, [1])
+    own = _codepipeline(tmp_path, "trigger test site.json --event own.json")
+    assert (own.returncode, "site starts, with trigger WebhookV2" in own.stdout) == (0, True)
+    (tmp_path / "site.settings.yaml").write_text("pull_requests_of_forks: always\n")
+    allowed = _codepipeline(tmp_path, "trigger test site.json --event fork.json")
+    assert allowed.returncode == 0, allowed.stdout
+
+    _write_pipeline(tmp_path, pushes)
+    _check_session(tmp_path, of_push, [1, 0])
+
+
+def _check_session(folder: Path, block: str, codes: list[int]) -> None:
+    """The commands of a block of the page end with these codes and print what the page says."""
+    session = re.split(r"^\$ codepipeline ", block, flags=re.MULTILINE)[1:]
+    for step, code in zip(session, codes, strict=True):
+        command, _, expected = step.partition("\n")
+        done = _codepipeline(folder, command)
+        assert (done.returncode, done.stdout) == (code, expected), done.stderr
+
+
+def _codepipeline(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *command.split()]
+    return subprocess.run(program, cwd=folder, capture_output=True, text=True)
+
+
+def _write_pipeline(folder: Path, trigger: Any) -> None:
     kind = {"owner": "AWS", "version": "1"}
     source = {"ConnectionArn": "github", "FullRepositoryId": "acme/site", "BranchName": "main"}
     checkout = {
@@ -64,21 +100,7 @@ def test_the_page_prints_what_it_says(tmp_path: Path) -> None:
         "stages": [{"name": "Source", "actions": [checkout]}, {"name": "Build", "actions": [build]}],
         "triggers": [trigger],
     }
-    (tmp_path / "site.json").write_text(json.dumps(pipeline))
-    (tmp_path / "event.json").write_text(json.dumps(event))
-    session = re.split(r"^\$ codepipeline ", block, flags=re.MULTILINE)[1:]
-
-    assert len(session) == 2
-    for step, code in zip(session, (1, 0), strict=True):
-        command, _, expected = step.partition("\n")
-        program = [
-            sys.executable,
-            "-c",
-            "from prefect_codepipeline.cli import main; main()",
-            *command.split(),
-        ]
-        done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
-        assert (done.returncode, done.stdout) == (code, expected), done.stderr
+    (folder / "site.json").write_text(json.dumps(pipeline))
 
 
 @pytest.mark.live
@@ -99,10 +121,10 @@ def test_the_page_leads_from_a_connection_to_a_running_trigger(
         add_connection(name, url="https://github.com/{FullRepositoryId}.git")
         deploy_pipeline(PipelineDeclaration.model_validate(_pipeline(name)), name)
         capsys.readouterr()
-        set_webhook(name)
+        set_pushes(name)
         printed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[:2])
         secret = printed["Secret"].split()[0]
-        put_webhook(tmp_path / "webhook.json")
+        add_webhook(tmp_path / "webhook.json")
         put_url = capsys.readouterr().out.strip()
 
         assert printed["URL"] == f"{url}/webhooks/{name}"
@@ -123,7 +145,7 @@ def test_the_page_leads_from_a_connection_to_a_running_trigger(
     deliveries = capsys.readouterr().out
     what = f"push to branch 'main' of acme/site at {plain['commit'][:12]}"
     assert f"{name}  {what}: {name} started, execution " in deliveries
-    set_webhook(name, off=True)
+    set_pushes(name, off=True)
     assert find_endpoint(name) is None
     for run in find_runs(name):
         client().delete_flow_run(run["id"])

@@ -39,7 +39,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
     def run(command: str) -> str:
         # `codepipeline up` prints an `export` line for `prefect`, which the reader of the tutorial runs.
-        line = re.search(r"(export PREFECT_API_URL=\S+)", environment.get("UP", ""))
+        line = re.search(r"(export PREFECT_PROFILES_PATH=\S+)", environment.get("UP", ""))
         if line and command.startswith("prefect"):
             command = f"{line[1]}\n{command}"
         done = subprocess.run(
@@ -77,19 +77,24 @@ def test_every_command_of_the_tutorial_works(shell: Shell, tmp_path: Path) -> No
 
 
 def commands(text: str) -> list[str]:
-    """The commands after `$ ` in the console blocks; continued lines are joined, and so are the first four commands."""
+    """The commands after `$ ` in the console blocks, without the installation: the tests have installed the package.
+
+    Continued lines are joined, and so are the first four commands.
+    """
     found: list[str] = []
     for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         lines = "\n".join(
             line.removeprefix("$ ") if line.startswith("$ ") else f"\0{line}" for line in block.splitlines()
         )
         found += lines.replace("\\\n\0", "").split("\n")
-    first = " && ".join(found[:4])
-    return [first, *found[4:]]
+    found = [command for command in found if not command.startswith("uv tool install")]
+    return [" && ".join(found[:4]), *found[4:]]
 
 
 def status(shell: Shell) -> list[dict[str, object]]:
-    stages: list[dict[str, object]] = json.loads(shell("codepipeline status site --json"))["stages"]
+    stages: list[dict[str, object]] = json.loads(shell("codepipeline status site --json"))["executions"][0][
+        "stages"
+    ]
     return stages
 
 

@@ -157,7 +157,7 @@ def test_a_definition_that_was_deleted_is_said_without_a_traceback(world: Any) -
     run = client().create_flow_run_from_deployment(UUID(deployment["id"]), parameters={})
     known = world.wait(str(run.id), lambda k: k.run["state_type"] == "FAILED")
 
-    assert known.run["state"]["message"].startswith(f"there is no pipeline '{world.name}'")
+    assert known.run["state"]["message"].startswith(f"pipeline '{world.name}' does not exist")
 
 
 def test_retry_in_prefect_goes_on_at_the_failed_action_and_repeats_nothing(world: Any) -> None:

@@ -156,9 +156,12 @@ def test_a_disabled_transition_holds_executions_until_it_is_enabled(world: Any, 
     world.wait(first, lambda _: read_gates(world.name).tickets("S2"))
     shown = world.cli("status", world.name).stdout
     kind = "outbound" if outbound else "inbound"
-    assert f"{stage}: {kind} transition disabled" in shown
+    assert f"{kind} transition disabled by " in shown
     assert "freeze (until Monday)" in shown
-    assert f"S2: execution {first} waits" in shown
+    assert f"execution {first[:8]} waits for the transition" in shown
+    (waits,) = [each for each in world.json("status", world.name)["stageStates"] if each["inboundExecutions"]]
+    assert (waits["stageName"], waits["latestExecution"]) == ("S2", None)
+    assert waits["inboundExecutions"] == [{"pipelineExecutionId": first}]
     second = start_pipeline_execution(world.name, {}, {}, "tester")
     assert world.ended(first).status == "Superseded", "the newest survives at a disabled transition, too"
 

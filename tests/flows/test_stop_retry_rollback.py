@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from uuid import UUID
 
@@ -165,6 +166,13 @@ def test_a_retry_of_all_actions_begins_at_the_first_and_keeps_the_history(world:
     ids = {fact.action_execution_id for fact in known.facts if fact.kind == "action-started"}
     assert len(ids) == 5, "each attempt has an action execution of its own"
     assert known.state.stage("S1").attempt == 2
+    shown = world.json("status", world.name, "--execution", execution_id[:8])["stages"][1]
+    assert [
+        [(each["actionName"], each["status"]) for each in attempt["actions"]] for attempt in shown["attempts"]
+    ] == [
+        [("Good", "Succeeded"), ("Flaky", "Failed")],
+        [("Good", "Succeeded"), ("Flaky", "Succeeded")],
+    ], "the failure of the first attempt is not lost"
 
 
 def test_what_may_not_be_retried_says_why(world: Any) -> None:
@@ -223,6 +231,8 @@ def test_a_stage_that_fails_is_retried_once_by_itself(world: Any, mode: str, ran
     assert world.ran() == ran
     assert known.state.stage("S1").automatic_retries == 1
     assert known.state.stage("S1").attempt == 2
+    attempts = world.json("status", world.name, "--execution", execution_id[:8])["stages"][1]["attempts"]
+    assert [each["status"] for each in attempts] == ["Failed", "Failed"]
 
 
 def rollbacks(world: Any) -> list[dict[str, Any]]:
@@ -239,7 +249,7 @@ def test_a_rollback_runs_one_stage_with_what_its_target_had(world: Any) -> None:
     bad = start_pipeline_execution(world.name, {"Tag": "bad"}, {}, "tester")
     world.ended(bad)
 
-    done = world.cli("rollback", world.name, "S1", "--to", good)
+    done = world.cli("rollback", world.name, "S1", "--to", good[:8])
     assert done.returncode == 0, done.stderr
     rolled = world.ended(rollbacks(world)[0]["id"])
 
@@ -254,6 +264,7 @@ def test_a_rollback_runs_one_stage_with_what_its_target_had(world: Any) -> None:
     assert world.ran(rolled.id) == ["S1/Ship"]
     assert [stage.name for stage in rolled.state.stages] == ["S1"]
     assert rolled.state.source_revisions.keys() == {"Src"}
+    shows_the_rollback(world, good, bad, rolled.id)
     for target, stage_name, error in (
         (bad, "S1", UnableToRollbackStageException),
         (rolled.id, "S1", UnableToRollbackStageException),
@@ -266,6 +277,27 @@ def test_a_rollback_runs_one_stage_with_what_its_target_had(world: Any) -> None:
     deploy_pipeline(world.declare(stage, variables=variables))
     with pytest.raises(PipelineExecutionOutdatedException):
         rollback_stage(world.name, "S1", good, "ana")
+
+
+def shows_the_rollback(world: Any, good: str, bad: str, rolled: str) -> None:
+    """`status` and `list` say from what to what S1 was rolled back, and by whom; S2 keeps its own execution."""
+    sentence = (
+        rf"rolled back from execution {bad[:8]} \(0{{12}} .*\) to execution {good[:8]} \(0{{12}} .*\) by \S+@"
+    )
+    status, listed = world.cli("status", world.name).stdout, world.cli("list").stdout
+    assert re.search(sentence, status)
+    assert re.search(f"{re.escape(world.name)}/S1: {sentence}", listed)
+    source, s1, s2 = (each["latestExecution"] for each in world.json("status", world.name)["stageStates"])
+    assert [each["pipelineExecutionId"] for each in (source, s1, s2)] == [bad, rolled, good]
+    assert s1["type"] == "ROLLBACK"
+    assert s1["rollbackMetadata"] == {
+        "rollbackTargetPipelineExecutionId": good,
+        "stageName": "S1",
+        "replacedPipelineExecutionId": bad,
+    }
+    one = world.json("status", world.name, "--execution", rolled)
+    assert (one["executionType"], one["executionMode"]) == ("ROLLBACK", "SUPERSEDED")
+    assert one["rollbackMetadata"]["rollbackTargetPipelineExecutionId"] == good
 
 
 def test_a_failed_stage_rolls_back_by_itself_once(world: Any) -> None:
@@ -294,6 +326,7 @@ def test_a_failed_stage_rolls_back_by_itself_once(world: Any) -> None:
     assert rolled.state.pinned.rollback_target == good
     assert rolled.status == "Failed", "what it ships is still not there"
     assert len(rollbacks(world)) == 1, "a rollback that fails is not rolled back"
+    assert f"automatically, after execution {bad[:8]}" in world.cli("status", world.name).stdout
 
 
 def test_a_run_cancelled_by_its_state_is_wound_up(world: Any) -> None:

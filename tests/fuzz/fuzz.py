@@ -190,7 +190,8 @@ def send(count: int, seed: int) -> dict[str, int]:
 
         from prefect_codepipeline.deployments.local import api_url, embedded
 
-        api_url.point_at(embedded.up().api_url)
+        running = embedded.up()
+        api_url.point_at(running.api_url, running.profiles)
         try:
             with taking_webhooks("secret-of-the-fuzzer") as (url, name):
                 return send_payloads(count, seed, url, name, "secret-of-the-fuzzer")

@@ -50,6 +50,16 @@ def test_a_source_that_asks_too_often_learns_when_to_come_back() -> None:
     assert answers[2].headers["retry-after"] == "10"
 
 
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 404), (None, 404)]
+)
+def test_a_page_of_another_site_can_send_nothing_by_a_users_browser(site: str | None, status: int) -> None:
+    headers = {"sec-fetch-site": site} if site else {}
+
+    assert ask(create_app(), "POST", "/nowhere", headers=headers).status_code == status
+    assert ask(create_app(), "GET", "/health", headers=headers).status_code == 200
+
+
 def test_each_source_has_its_own_rate_and_it_comes_back() -> None:
     now = 0.0
     rate = RateLimit(1, 0.5, clock=lambda: now)

@@ -7,11 +7,15 @@ import unicodedata
 import pytest
 from rich.text import Text
 
+from prefect_codepipeline.actions.git.mirror import Commit
+from prefect_codepipeline.actions.git.process import Access
 from prefect_codepipeline.cli.output import print_line
 from prefect_codepipeline.cli.session import console
 from prefect_codepipeline.engine.approvals.decision import as_comment
 from prefect_codepipeline.gateway.approvals.page import _pages
+from prefect_codepipeline.model.buildspec.reports import clean
 from prefect_codepipeline.model.printable import printable
+from prefect_codepipeline.model.triggers.git_event import GitEvent
 from prefect_codepipeline.model.views import commit_status, page, picture, slack_text
 
 HIDDEN = [
@@ -46,3 +50,19 @@ def test_what_is_visible_stays() -> None:
     assert printable("a\u00a0b\nc") == "a b c"
     assert printable("a\nb", kept="\n") == "a\nb"
     assert printable("main\u202egpj", instead="?") == "main?gpj"
+
+
+def test_messages_of_git_and_texts_of_reports_have_no_controls() -> None:
+    visible = set(HIDDEN) - {"\u200d"}
+    misleading = "\x1b\x9b\x7f\x85\u061c\u200e\u202e\u2028\u2066\ufeff\U000e0041"
+    access = Access("https://example.com/x.git", "git")
+    commit = Commit("a" * 40, f"{misleading}Fix\n\nmore", "Ada", None, None)
+    event = GitEvent("plain", f"acme/{misleading}x", "a" * 40, branch=f"{misleading}b")
+
+    for text in (
+        access.redact(f"fatal: {misleading}x"),
+        clean(f"{misleading}x", 100),
+        commit.summary,
+        str(event),
+    ):
+        assert set(text) & visible == set(), text

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Waiting,
     action_provider,
 )
 from prefect_codepipeline.actions.work import OutputTree
@@ -98,6 +100,45 @@ def follow(configuration: RemoteConfiguration, context: ActionContext) -> Action
             "SecondsLeft": str(context.remaining_seconds),
         }
     )
+
+
+class WaitingConfiguration(ActionConfiguration):
+    """It waits until the file `done` in the folder `work` exists, or for one call if `stuck` does."""
+
+    work: Path
+    seconds: float | None = None
+    fact: str | None = None
+
+
+def _stop(configuration: WaitingConfiguration, context: ActionContext) -> None:
+    _say(configuration.work / "calls", f"stop {context.earlier.external_id if context.earlier else None}")
+
+
+@action_provider(category="Test", owner="Custom", provider="Waits", inputs=(0, 0), outputs=(0, 0), stop=_stop)
+@action_provider(
+    category="Test",
+    owner="Custom",
+    provider="WaitsBriefly",
+    inputs=(0, 0),
+    outputs=(0, 0),
+    timeout_in_minutes=0,
+    stop=_stop,
+)
+def look(configuration: WaitingConfiguration, context: ActionContext) -> ActionResult | Waiting:
+    """Wait as the configuration says, in place of a thread."""
+    work = configuration.work
+    if context.earlier is None:
+        context.keep("job-1", looks="0")
+    _say(work / "calls", f"look {os.getpid()}")
+    while (work / "stuck").exists() and context.earlier:
+        context.check()
+        context.cancellation.wait(0.02)
+    if (work / "done").exists():
+        return ActionResult(summary="looked")
+    until = None
+    if configuration.seconds is not None:
+        until = datetime.now(timezone.utc) + timedelta(seconds=configuration.seconds)
+    return Waiting(until=until, fact=configuration.fact, summary="for the file")
 
 
 def _say(file: Path, what: str) -> None:

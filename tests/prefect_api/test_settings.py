@@ -29,7 +29,8 @@ from prefect.settings import (
 from prefect.settings.models.root import Settings
 from waiting import until
 
-from prefect_codepipeline.deployments.local.probes import free_port, is_healthy
+from prefect_codepipeline.deployments.local.ports import free_port
+from prefect_codepipeline.deployments.local.probes import is_healthy
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.prefect_api import settings
 from prefect_codepipeline.prefect_api.client import call
@@ -290,9 +291,7 @@ def guarded_server(tmp_path: Path) -> Iterator[str]:
 @pytest.mark.live
 def test_a_server_with_a_password_and_csrf_protection(guarded_server: str) -> None:
     with temporary_settings({PREFECT_API_URL: guarded_server}):
-        with pytest.raises(
-            PrefectUnavailable, match="GET /variables/name/x: Prefect's API responded with 401"
-        ):
+        with pytest.raises(PrefectUnavailable, match="set PREFECT_API_AUTH_STRING"):
             read_variable("x")
         with temporary_settings({PREFECT_API_AUTH_STRING: "ana:secret"}):
             assert create_variable("x", 1, []) is not None
@@ -305,6 +304,32 @@ def test_a_server_with_a_password_and_csrf_protection(guarded_server: str) -> No
                 pytest.raises(PrefectUnavailable, match="responded with 403"),
             ):
                 create_variable("y", 1, [])
+
+
+@pytest.mark.live
+def test_every_command_says_which_variable_a_guarded_server_wants(
+    guarded_server: str, tmp_path: Path
+) -> None:
+    """Also the commands that write blocks, which is done by Prefect's own client."""
+    hello = str(Path(__file__).parents[2] / "examples" / "hello" / "pipeline.json")
+    token = ["slack", "add", "releases", "--channel", "C1"]
+    missing, wrong = "set PREFECT_API_AUTH_STRING (USER:PASSWORD", "PREFECT_API_AUTH_STRING is not accepted"
+
+    for verb, auth, expected in (
+        (["list"], {}, missing),
+        (["list"], {"PREFECT_API_AUTH_STRING": "ana:wrong"}, wrong),
+        (["start", "x"], {}, missing),
+        (["deploy", hello], {}, missing),
+        (token, {}, missing),
+        (["setup"], {}, missing),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *verb],
+            env={**os.environ, "PREFECT_API_URL": guarded_server, "PREFECT_HOME": str(tmp_path / "home"), **auth},
+            input="xoxb-1\n", capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert expected in done.stderr, (verb, done.stderr)
 
 
 def test_settings_of_a_context_count(recorder: Recorder) -> None:

@@ -41,7 +41,7 @@ class AwsServer:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.keys: list[str] = []
         self.regions: list[str] = []
-        self.page: bytes | None = None  # what it answers in place of AWS
+        self.page: tuple[int, bytes] | None = None  # what a proxy or a wrong server answers in place of AWS
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -89,7 +89,7 @@ class AwsServer:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 try:
-                    status, answer = (200, server.page) if server.page else server.handle(self.headers, body)
+                    status, answer = server.page or server.handle(self.headers, body)
                 except DroppedError:
                     self.close_connection = True
                     return

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from uuid import uuid4
 
 import uvicorn
@@ -15,16 +16,24 @@ from starlette.types import ASGIApp
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.engine.triggers.webhook_inbox import waiting
 from prefect_codepipeline.gateway.app import LARGEST_BODY, create_app
+from prefect_codepipeline.gateway.connections import serving_options
 from prefect_codepipeline.gateway.guard import Limits
 from prefect_codepipeline.gateway.rate import RateLimit
 from prefect_codepipeline.gateway.serve import prepare_gateway
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[str]:
-    """Serve an app until the end of the block; yield its address."""
+def serving(app: ASGIApp, **options: Any) -> Iterator[str]:
+    """Serve an app until the end of the block; yield its address. `options` replace those of the gateway."""
     server = uvicorn.Server(
-        uvicorn.Config(app, port=0, access_log=False, log_config=None, server_header=False)
+        uvicorn.Config(
+            app,
+            port=0,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            **{**serving_options("127.0.0.1"), **options},
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,15 @@ from waiting import until
 
 ROOT = Path(__file__).parent.parent.parent
 _CONNECTED = "import json\nfrom prefect_codepipeline.cli.session import connect\nconnect()\n"
+
+
+def texts_of(process: int) -> set[str]:
+    """The arguments and variables of a process, as far as they can be read: parts of a set-up hide their variables."""
+    texts: set[str] = set()
+    for name in ("cmdline", "environ"):
+        with contextlib.suppress(OSError):
+            texts |= set(Path(f"/proc/{process}/{name}").read_bytes().decode(errors="replace").split("\0"))
+    return texts
 
 
 class SetUp:
@@ -80,15 +90,12 @@ class SetUp:
 
     def processes(self) -> list[int]:
         """The ids of all processes that were started with this home, also of those whose parents have ended."""
-        mark = f"PREFECT_CODEPIPELINE_HOME={self.home}".encode()
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if mark in path.read_bytes().split(b"\0"):
-                    found.append(int(path.parent.name))
-            except OSError:
-                continue
-        return found
+        marks = {f"PREFECT_CODEPIPELINE_HOME={self.home}", f"codepipeline_home={self.home}"}
+        return [
+            process
+            for process in map(int, filter(str.isdecimal, os.listdir("/proc")))
+            if marks & texts_of(process)
+        ]
 
     def kill_everything(self) -> None:
         for pid in self.processes():
@@ -99,8 +106,9 @@ class SetUp:
         self.wait(lambda: not self.processes())
 
     def status(self, name: str) -> dict[str, Any]:
-        status: dict[str, Any] = json.loads(self.cli("status", name, "--json"))
-        return status
+        """The latest execution of the pipeline."""
+        latest: dict[str, Any] = json.loads(self.cli("status", name, "--json"))["executions"][0]
+        return latest
 
     def executions(self, name: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.cli("executions", name, "--limit", "200", "--json"))

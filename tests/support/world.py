@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from prefect_codepipeline.prefect_api.client import call, client
 DEADLINE_SECONDS = 200
 # No wait of a healthy set-up takes so long, also when three of them share two processors.
 SLOW_SECONDS = 40
+# The value of a variable of the session's worker, which no build may find.
+PLANTED = f"planted-in-the-worker-{uuid4().hex}"
 
 
 def _has_form(known: KnownExecution) -> bool:
@@ -149,6 +152,12 @@ class World:
             **more,
         }
         return subprocess.run(command, **options)
+
+    def json(self, *arguments: str) -> Any:
+        """What a command prints with --json."""
+        done = self.cli(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
 
 @pytest.fixture

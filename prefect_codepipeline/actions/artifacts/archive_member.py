@@ -7,9 +7,11 @@ hard link, sparse file or second encoding of a member.
 
 from __future__ import annotations
 
-from typing import BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
-from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+if TYPE_CHECKING:  # a block, and so Prefect
+    from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+
 
 BLOCK_BYTES = 512
 END = b"\0" * (2 * BLOCK_BYTES)

@@ -50,6 +50,7 @@ def work_file(store: ArtifactStore) -> Iterator[Path]:
     make_private(folder, store.folder)
     _drop_stale(folder)
     path = folder / f"{_PART}{uuid4().hex}"
+    path.touch(0o600, exist_ok=False)
     try:
         yield path
     finally:
@@ -71,7 +72,7 @@ def keep(store: ArtifactStore, archive: Path, digest: str) -> None:
         return
     target = store.folder / _key(digest)
     make_private(target.parent, store.folder)
-    archive.chmod(stat.S_IMODE(archive.stat().st_mode) & ~0o222)
+    archive.chmod(0o444 & _shared_bits(store.folder))
     os.replace(archive, target)
 
 
@@ -91,7 +92,13 @@ def keep_file(store: ArtifactStore, source: Path, key: str) -> None:
     make_private(target.parent, store.folder)
     with work_file(store) as copy:
         shutil.copyfile(source, copy)
+        copy.chmod(0o644 & _shared_bits(store.folder))
         os.replace(copy, target)
+
+
+def _shared_bits(folder: Path) -> int:
+    """The bits of a store's own folder: its files are for those for whom the user has opened it, and for no others."""
+    return stat.S_IMODE(folder.stat().st_mode) | 0o600
 
 
 @contextmanager

@@ -8,13 +8,35 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from prefect_codepipeline.actions.artifacts.archive_member import MAX_DEPTH, MAX_NAME_BYTES
 
+MOST_MEMBERS = 1_000_000
+
 
 class UnfitMemberError(ValueError):
     """A member of an archive cannot be written below the directory; says why."""
+
+
+class TooManyMembersError(tarfile.TarError):
+    """An archive has more members than any tree."""
+
+
+def members_of(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members in their order. None is kept, because a small archive may have very many.
+
+    Raises:
+        TooManyMembersError: there are more than `MOST_MEMBERS`.
+    """
+    count = 0
+    while (member := tar.next()) is not None:
+        tar.members.clear()  # type: ignore[attr-defined]  # the documented way to use less memory
+        count += 1
+        if count > MOST_MEMBERS:
+            raise TooManyMembersError(f"it has more than {MOST_MEMBERS:,} files and folders")
+        yield member
 
 
 def extract_member(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, directory: Path) -> None:

@@ -77,13 +77,15 @@ class Account:
             read_timeout=READ_SECONDS,
             retries={"mode": "standard", "max_attempts": ATTEMPTS},
         )
-        return session.client(
+        client = session.client(
             service,
             config=config,
             endpoint_url=self.endpoint_urls.get(service, self.endpoint_url),
             verify=self.verify,
             **credentials,
         )
+        client.meta.events.register("before-parse", _drop_error_page)
+        return client
 
     def _assumed(self, session: Any, role: str) -> Any:
         """A session with the credentials of a role, which botocore renews before they expire."""
@@ -99,6 +101,12 @@ class Account:
         assumed = _new_session(None)
         assumed.register_component("credential_provider", CredentialResolver([_RoleProvider(fetcher)]))
         return boto3.session.Session(botocore_session=assumed, region_name=session.region_name)
+
+
+def _drop_error_page(response_dict: dict[str, Any], **_: Any) -> None:
+    """Drop the page with which a proxy says that AWS is away: botocore takes only some of these for an error."""
+    if response_dict["status_code"] >= 500 and b"<html" in response_dict["body"][:1000].lower():
+        response_dict["body"] = b""
 
 
 def _new_session(profile: str | None) -> Any:
@@ -184,7 +192,8 @@ def translated(doing: str) -> Iterator[None]:
             code="ConfigurationError",
         ) from error
     except BotoCoreError as error:
-        raise ActionFailed(f"{doing}: {error}", code="ConfigurationError") from error
+        in_one_line = " ".join(str(error).split())
+        raise ActionFailed(f"{doing}: {in_one_line}", code="ConfigurationError") from error
 
 
 @contextmanager

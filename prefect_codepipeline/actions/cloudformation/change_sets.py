@@ -85,17 +85,18 @@ def replace(change_set: ChangeSet, arguments: Mapping[str, Any]) -> tuple[Work, 
         lambda: _create(change_set, arguments),
         lambda: _find_own(change_set),
     )
-    seen: list[State] = []
+    seen: list[State | None] = []
 
     def look() -> Look:
         state = change_set.describe(work.id)
-        if state is None:
-            raise failed(f"{change_set.what} was deleted before it was complete", work)
         seen[:] = [state]
-        return Look(state["Status"] in ("CREATE_COMPLETE", "FAILED"), f"change set {state['Status']}")
+        status = state["Status"] if state else "deleted"
+        return Look(status in ("CREATE_COMPLETE", "FAILED", "deleted"), f"change set {status}")
 
-    follow(Following(change_set.what, work, look, lambda: _stop(change_set, work)), stack.context)
+    follow(Following(change_set.what, work, look, lambda: _stop(change_set)), stack.context)
     state = seen[0]
+    if state is None:
+        raise failed(f"{change_set.what} was deleted before it was complete, not by this action", work)
     if state["Status"] == "FAILED" and not is_empty(state):
         raise failed(
             f"{change_set.what} could not be made: {state.get('StatusReason', 'no reason given')}", work
@@ -216,6 +217,6 @@ def _work(change_set_id: str, stack_id: str) -> Work:
     return Work(change_set_id, change_set_url(stack_id, change_set_id))
 
 
-def _stop(change_set: ChangeSet, work: Work) -> str:
+def _stop(change_set: ChangeSet) -> str:
     """A change set changes nothing until it is executed: it is left."""
     return f"{change_set.what} is left as it is; it changes nothing until it is executed"

@@ -12,7 +12,14 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
-from prefect_codepipeline.actions.artifacts.tar_trees import UnfitMemberError, extract_member, link_member
+from prefect_codepipeline.actions.artifacts.tar_trees import (
+    TooManyMembersError,
+    UnfitMemberError,
+    extract_member,
+    link_member,
+    members_of,
+)
+from prefect_codepipeline.errors import ActionFailed
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -38,7 +45,13 @@ def copy_out(container: Container, directories: Mapping[str, Path], warn: Callab
             for chunk in stream:
                 archive.write(chunk)
             archive.seek(0)
-            _replace(archive, directory, warn)
+            try:
+                _replace(archive, directory, warn)
+            except TooManyMembersError as error:
+                raise ActionFailed(
+                    f"{place} cannot be copied back from the container: {error}; let the build remove what later "
+                    "actions do not need"
+                ) from None
 
 
 def _add(tar: tarfile.TarFile, place: str, directory: Path, owner: tuple[int, int]) -> None:
@@ -72,7 +85,7 @@ def _replace(archive: IO[bytes], directory: Path, warn: Callable[[str], None]) -
     for child in directory.iterdir():
         shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
     with tarfile.open(fileobj=archive) as tar:
-        for member in tar:
+        for member in members_of(tar):
             # The first part of the name is the directory itself.
             name = member.name.partition("/")[2]
             if not name:

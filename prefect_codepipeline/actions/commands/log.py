@@ -15,6 +15,7 @@ from typing import Any
 
 from prefect_codepipeline.actions.commands.masking import Masker
 from prefect_codepipeline.actions.commands.shell_session import ShellSession, split_at_marks
+from prefect_codepipeline.model.printable import without_controls
 
 RECORD_CHARACTERS = 65_536
 RECORD_SECONDS = 0.25
@@ -23,8 +24,6 @@ TAIL_LINES = 20
 
 # Colours, cursor movements, window titles and the other escape sequences of terminals.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
-# PostgreSQL refuses NUL in text; the other control characters have no meaning in a log.
-_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in range(32) if chr(code) not in "\t\n\r"}
 
 
 class CommandLog:
@@ -128,7 +127,8 @@ class CommandLog:
             text = _ESCAPES.sub("", text)
         if "\r" in text:
             text = "\n".join(_last_state(line).rstrip("\r") for line in text.split("\n"))
-        return self.mask(text.translate(_CONTROLS))
+        # PostgreSQL refuses NUL in text; the others would control the terminal that shows the log.
+        return self.mask(without_controls(text))
 
     def add(self, line: str) -> None:
         """Log a line in its place among the output. The line must be masked already."""

@@ -16,12 +16,16 @@ from pathlib import Path
 from prefect_codepipeline.errors import ActionFailed
 
 _KEEP = "{ __codepipeline_keep; } 2>/dev/null || :"
+_EXPORTED = "exported"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 @dataclass(frozen=True)
 class ShellSession:
-    """A session on disk: the script to run, the mark in its output, and the folder for its output variables."""
+    """A session on disk: the script to run, the mark in its output, and the folder for its output variables.
+
+    The folder `exported` beside that one gets the variables that other programs see.
+    """
 
     script: Path
     commands: Sequence[str]
@@ -40,8 +44,7 @@ def write_session(directory: Path, commands: Sequence[str], output_variables: Se
     """
     _check(commands, output_variables)
     mark = secrets.token_hex(16)
-    variables = directory / "variables"
-    variables.mkdir(parents=True)
+    variables = make_variable_folders(directory)
     script = directory / "session"
     text = _script(commands, output_variables, mark, variables)
     script.write_text(text, encoding="utf-8", errors="replace")
@@ -60,14 +63,30 @@ def split_at_marks(session: ShellSession, data: bytes) -> tuple[list[bytes], byt
     return pieces, b""
 
 
+def make_variable_folders(directory: Path) -> Path:
+    """Create the folders of a session's variables below a directory. Returns the one for all that are set."""
+    for name in ("variables", _EXPORTED):
+        (directory / name).mkdir(parents=True)
+    return directory / "variables"
+
+
 def read_output_variables(session: ShellSession) -> dict[str, str]:
     """The variables that were set when the session ended.
 
     Raises:
         ActionFailed: one of them could not be written completely.
     """
+    return _read(session.variables)
+
+
+def read_exported_variables(session: ShellSession) -> dict[str, str]:
+    """The variables that were set and exported when the session ended. Raises as `read_output_variables`."""
+    return _read(session.variables.with_name(_EXPORTED))
+
+
+def _read(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
-    for file in sorted(session.variables.iterdir()):
+    for file in sorted(folder.iterdir()):
         text = file.read_bytes().decode(errors="replace")
         if not text.endswith("."):
             raise ActionFailed(
@@ -105,7 +124,7 @@ def _script(commands: Sequence[str], output_variables: Sequence[str], mark: str,
         f'{{ __codepipeline_next {number} "$?"; }} 2>/dev/null || exit "$__codepipeline_status"'
         for number, command in enumerate(commands, 2)
     ]
-    kept = "".join(keep_variable(name, variables) for name in output_variables)
+    kept = keep_variables(output_variables, variables)
     prologue = (
         "set --; exec 7>&1 2>&1; "
         "__codepipeline_next() { __codepipeline_status=$2; "
@@ -117,8 +136,18 @@ def _script(commands: Sequence[str], output_variables: Sequence[str], mark: str,
     return prologue + "\n".join([*lines, f"{_KEEP}; exit 0", ""])
 
 
-def keep_variable(name: str, variables: Path) -> str:
-    """The shell code that saves a variable in the directory `variables`, if it is set."""
+def keep_variables(names: Sequence[str], variables: Path) -> str:
+    """The shell code that saves variables in the folder `variables`, and in the one for exported variables beside it."""
+    if not names:
+        return ""
+    # Another program sees exactly the exported variables.
+    program = shlex.quote(_saved(names, variables.with_name(_EXPORTED)))
+    return f"{_saved(names, variables)}/bin/sh -c {program} || sh -c {program}; "
+
+
+def _saved(names: Sequence[str], folder: Path) -> str:
     # The final dot distinguishes an empty value from one that did not fit on the disk.
-    file = shlex.quote(str(variables / name))
-    return f'if [ -n "${{{name}+x}}" ]; then printf "%s." "${name}" >{file}; fi; '
+    return "".join(
+        f'if [ -n "${{{name}+x}}" ]; then printf "%s." "${name}" >{shlex.quote(str(folder / name))}; fi; '
+        for name in names
+    )

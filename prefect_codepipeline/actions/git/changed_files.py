@@ -74,7 +74,7 @@ def _complete_event(mirror: Mirror, event: GitEvent, context: TimedWork) -> GitE
 def _full_commit(mirror: Mirror, event: GitEvent) -> str:
     if len(event.commit) >= _FULL_ID:
         return pin(mirror, _branch_of(event), event.commit)
-    if _is_of_a_fork(event):
+    if event.fork:
         raise unavailable(
             f"{event}: the host sent only an abbreviated id of a commit in a fork, so the commit cannot be found"
         )
@@ -87,11 +87,6 @@ def _branch_of(event: GitEvent) -> str:
     if event.pull_request:
         return event.pull_request.source_branch
     return event.branch or "HEAD"
-
-
-def _is_of_a_fork(event: GitEvent) -> bool:
-    source = event.pull_request.source_repository if event.pull_request else None
-    return source is not None and source.casefold() != event.repository.casefold()
 
 
 def _base(mirror: Mirror, event: GitEvent) -> str | None:

@@ -29,6 +29,7 @@ from prefect_codepipeline.actions.git.failures import damaged, failure_of, known
 from prefect_codepipeline.actions.git.process import Access, GitError, GitProcesses, git_processes
 from prefect_codepipeline.actions.work import TimedWork
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.printable import printable
 
 Result = TypeVar("Result")
 _COMMIT_ID = re.compile(r"[0-9a-fA-F]{40}")
@@ -53,8 +54,8 @@ class Commit:
 
     @property
     def summary(self) -> str:
-        """The first line of the commit message."""
-        return self.message.strip().partition("\n")[0].strip()
+        """The first line of the commit message, for display."""
+        return printable(self.message.strip().partition("\n")[0]).strip()
 
 
 class Mirror:

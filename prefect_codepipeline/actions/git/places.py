@@ -104,7 +104,7 @@ def triggers_without_webhook(declaration: PipelineDeclaration) -> list[str]:
     }
     return [
         f"pull requests of {place.repository} start no execution: they need a webhook; set one up with: "
-        f"codepipeline connection webhook {known.name(place) or 'NAME'}"
+        f"codepipeline connection pushes {known.name(place) or 'NAME'}"
         for place in git_places(declaration)
         if place.action.name in asking and not known.has_webhook(place)
     ]

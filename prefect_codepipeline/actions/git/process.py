@@ -34,6 +34,7 @@ from prefect_codepipeline.blocks.git_connection import (
     host_and_path,
 )
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.printable import without_controls
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 2.0
@@ -111,7 +112,7 @@ class Access:
         """The text without the token in any encoding, and without terminal control sequences."""
         for secret in self._spellings():
             text = text.replace(secret, "****")
-        return re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[^\S\n ]|[\x00-\x09\x0b-\x1f\x7f-\x9f]", "", text)
+        return without_controls(re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[^\S\n ]", "", text), "")
 
     def _spellings(self) -> Iterator[str]:
         if self.token and (token := self.token.get_secret_value()):
@@ -143,7 +144,8 @@ class GitProcesses:
         with self._credentials() as (file, options):
             variables = self._environment() | (environment or {})
             git = [Git.GIT_PYTHON_GIT_EXECUTABLE or "git", *options, *arguments]
-            started = self._start([*_unset_other_variables(variables), *git], variables, file)
+            others = sorted(os.environ.keys() - variables.keys() - _KEPT_VARIABLES)
+            started = self._start([*_unset(others), *git], dict.fromkeys(others, "") | variables, file)
             process = _process_of(started)
             output, errors = self._wait(process)
         if process.returncode:
@@ -259,10 +261,10 @@ def _no_git() -> ActionFailed:
     )
 
 
-def _unset_other_variables(kept: dict[str, str]) -> list[str]:
-    # GitPython always passes the whole environment; only names, because every user can see arguments.
-    names = os.environ.keys() - kept.keys() - _KEPT_VARIABLES
-    return ["env", *(part for name in sorted(names) for part in ("-u", name))] if names else []
+def _unset(names: list[str]) -> list[str]:
+    # GitPython always passes the whole environment; here without the values, which a build could read until `env` has
+    # unset them. Only names, because every user can see arguments.
+    return ["env", *(part for name in names for part in ("-u", name))] if names else []
 
 
 def _trusted_directory(access: Access) -> str:

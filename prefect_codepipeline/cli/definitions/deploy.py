@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.table import Table
 from rich.text import Text
 
-from prefect_codepipeline.cli.output import print_json
+from prefect_codepipeline.cli.output import answer, print_json, print_line, without_control
 from prefect_codepipeline.cli.parameters import AsJson, PipelineName
-from prefect_codepipeline.cli.session import connect, console, pairs, who
+from prefect_codepipeline.cli.session import connect, console, job_variables, pairs, print_whole, who
 from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.prefect_api.deployments import Place
 
 if TYPE_CHECKING:
+    from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+    from prefect_codepipeline.deployments.checking.runnable import Runnable
     from prefect_codepipeline.deployments.create import Deployed
+    from prefect_codepipeline.deployments.files.resources import Beside
     from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
 
 def deploy(
     *files: Path,
-    pool: str = "codepipeline",
+    pool: str | None = None,
+    queue: str | None = None,
+    job_variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
     start: bool = False,
     variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    json: AsJson = False,
 ) -> int:
     """Create or update pipelines. Deploys nothing if one of the files has errors.
 
@@ -32,59 +41,124 @@ def deploy(
     files:
         Definitions in JSON or YAML. NAME.settings.yaml and NAME.resources.yaml beside them are deployed too.
     pool:
-        The Prefect work pool whose workers run the executions.
+        The work pool whose workers run the executions; by default as in the settings, else as it is, else `codepipeline`.
+    queue:
+        The work queue of that pool; by default as in the settings, else as it is.
+    job_variable:
+        KEY=VALUE of a job variable; VALUE may be JSON, and null removes it. May be repeated; the others stay.
     start:
         Start an execution of each pipeline.
     variable:
         NAME=VALUE of a pipeline variable for the executions that --start starts; may be repeated.
     """
+    if not files:
+        raise CodePipelineError("deploy takes one or more files")
+    console.stderr = json  # the sentences, so that the output is JSON only
+    read = [_read(file) for file in files]
+    given = Place(pool, queue, job_variables(job_variable))
+    connect()
+    results = []
+    for each in read:
+        deployed = _deploy(each, given)
+        execution_id = _start(deployed, variable) if start else None
+        if execution_id is None:
+            console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
+        results.append({**asdict(deployed), "pipelineExecutionId": execution_id})
+    if json:
+        print_json(results)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A definition that can run, and the contents of the files beside it."""
+
+    runnable: Runnable
+    settings: PipelineSettings | None
+    beside: Beside
+
+
+def _read(file: Path) -> _Read:
+    """Read a definition and the files beside it, and print the warnings about them."""
     from prefect_codepipeline.deployments.checking.files import read_runnable
     from prefect_codepipeline.deployments.files.resources import read_beside
     from prefect_codepipeline.deployments.files.settings import read_settings_beside
 
-    if not files:
-        raise CodePipelineError("deploy takes one or more files")
-    checked = [read_runnable(file) for file in files]
-    declarations = [runnable.declaration for runnable in checked]
-    settings = [read_settings_beside(*each) for each in zip(files, declarations, strict=True)]
-    beside = [read_beside(file) for file in files]
-    for file, runnable in zip(files, checked, strict=True):
-        for problem in runnable.warnings:
-            console.print(Text(f"{file}: warning: {problem}", "yellow"))
-    connect()
-    from prefect_codepipeline.actions.git.places import triggers_without_webhook
-    from prefect_codepipeline.deployments.create import deploy_pipeline
-    from prefect_codepipeline.deployments.files.settings import save_settings
+    runnable = read_runnable(file)
+    read = _Read(runnable, read_settings_beside(file, runnable.declaration), read_beside(file))
+    for sentence in _warnings(file, runnable, read.beside):
+        console.print(Text(f"{file}: warning: {sentence}", "yellow"))
+    return read
+
+
+def _deploy(read: _Read, given: Place) -> Deployed:
+    """Create or update a pipeline and everything beside it, and print what was done."""
     from prefect_codepipeline.deployments.resource_blocks import make_blocks
     from prefect_codepipeline.deployments.resource_schedules import add_declared
     from prefect_codepipeline.deployments.resource_transitions import disable_declared
     from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
 
-    for runnable, own_settings, own_beside in zip(checked, settings, beside, strict=True):
-        if own_settings:
-            save_settings(runnable.declaration.name, own_settings)
-        created = make_blocks(own_beside.resources)
-        deployed = deploy_pipeline(runnable, pool, who())
-        more = make_webhooks(own_beside.resources) + add_declared(deployed.name, own_beside.resources)
-        _print_result(deployed, [*created, *more])
-        for sentence in [*triggers_without_webhook(runnable.declaration), *_roles(runnable.declaration)]:
-            console.print(Text(f"  warning: {sentence}", "yellow"))
-        for stage in disable_declared(deployed, own_beside.properties, who()):
-            console.print(
-                Text(f"  the inbound transition of stage {stage} is disabled, as declared in the template")
-            )
-        if start:
-            _start(deployed, variable)
-        else:
-            console.print(Text(f"  start it with: codepipeline start {deployed.name}"))
-    return 0
+    created = make_blocks(read.beside.resources)
+    deployed = _deploy_definition(read, given)
+    more = make_webhooks(read.beside.resources) + add_declared(deployed.name, read.beside.resources)
+    _print_result(deployed, [*created, *more])
+    _print_later_warnings(read.runnable)
+    _print_disabled(disable_declared(deployed, read.beside.properties, who()))
+    return deployed
 
 
-def _start(deployed: Deployed, variable: list[str]) -> None:
+def _warnings(file: Path, runnable: Runnable, beside: Beside) -> Iterator[str]:
+    """What will fail or surprise when the pipeline runs."""
+    from prefect_codepipeline.deployments.checking.needed import import_command, needed_values
+
+    yield from map(str, runnable.warnings)
+    for value in needed_values(runnable.declaration.to_wire(), beside):
+        command = import_command(file, beside, [value.name])
+        yield f"{value.paths[0]} needs the value of {value.name}: {command}"
+
+
+def _print_later_warnings(runnable: Runnable) -> None:
+    """Print the warnings that need the server's blocks."""
+    from prefect_codepipeline.actions.git.places import triggers_without_webhook
+    from prefect_codepipeline.deployments.resource_blocks import problems_of_project_blocks
+
+    declaration = runnable.declaration
+    sentences = (
+        *triggers_without_webhook(declaration),
+        *problems_of_project_blocks(declaration),
+        *_roles(declaration),
+    )
+    for sentence in sentences:
+        console.print(Text(f"  warning: {sentence}", "yellow"))
+
+
+def _deploy_definition(read: _Read, given: Place) -> Deployed:
+    """Save the settings and deploy. Options take precedence over settings, and those over what is there."""
+    from prefect_codepipeline.deployments.create import deploy_pipeline
+    from prefect_codepipeline.deployments.files.settings import save_settings
+
+    place, settings = given, read.settings
+    if settings:
+        save_settings(read.runnable.declaration.name, settings)
+        place = given.or_else(Place(settings.work_pool, settings.work_queue, settings.job_variables))
+    return deploy_pipeline(
+        read.runnable, place.work_pool, who(), work_queue=place.work_queue, job_variables=place.job_variables
+    )
+
+
+def _print_disabled(stages: Iterable[str]) -> None:
+    for stage in stages:
+        console.print(
+            Text(f"  the inbound transition of stage {stage} is disabled, as declared in the template")
+        )
+
+
+def _start(deployed: Deployed, variable: list[str]) -> str:
     from prefect_codepipeline.deployments.create import start_pipeline_execution
 
     execution_id = start_pipeline_execution(deployed.name, pairs(variable, "--variable"), {}, who())
     console.print(Text(f"  started: {execution_id}"))
+    return execution_id
 
 
 def _roles(declaration: PipelineDeclaration) -> list[str]:
@@ -100,9 +174,10 @@ def _roles(declaration: PipelineDeclaration) -> list[str]:
 
 def _print_result(deployed: Deployed, created: list[str]) -> None:
     """Print what a deploy changed, and the blocks that it created."""
-    what = "created" if deployed.created else "updated" if deployed.changes else "unchanged"
+    is_updated = deployed.changes or deployed.moved
+    what = "created" if deployed.created else "updated" if is_updated else "unchanged"
     console.print(Text(f"{deployed.name}: {what}, version {deployed.version}"))
-    for change in deployed.changes if not deployed.created else []:
+    for change in [*deployed.changes, *deployed.moved] if not deployed.created else []:
         console.print(Text(f"  {change}"))
     for sentence in created:
         console.print(Text(f"  {sentence}"))
@@ -112,33 +187,49 @@ def _print_result(deployed: Deployed, created: list[str]) -> None:
         )
 
 
-def delete(name: PipelineName) -> int:
-    """Delete a pipeline: all versions of its definition, its deployment and its gates. Its executions stay visible."""
-    connect()
-    from prefect_codepipeline.deployments.delete import delete_pipeline
+def delete(
+    name: PipelineName, *, yes: Annotated[bool, Parameter(negative=())] = False, json: AsJson = False
+) -> int:
+    """Delete a pipeline: all versions of its definition, its deployment and its gates. Its executions stay visible.
 
+    Parameters
+    ----------
+    yes:
+        Delete it without asking.
+    """
+    connect()
+    from prefect_codepipeline.deployments.delete import check_deletable, delete_pipeline
+
+    check_deletable(name)
+    if not yes and not _confirmed(name):
+        print_line(f"{name}: not deleted")
+        return 1
     versions = delete_pipeline(name)
-    console.print(Text(f"{name}: deleted, {versions} version{'s' if versions != 1 else ''}"))
+    said = f"{name}: deleted, {versions} version{'s' if versions != 1 else ''}"
+    answer(json, {"name": name, "versions": versions}, said)
     return 0
+
+
+def _confirmed(name: str) -> bool:
+    """Ask the user. Raises `CodePipelineError` if no user is at a terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise CodePipelineError(f"pipeline {name!r} was not deleted: confirm with --yes")
+    question = f"Delete pipeline {name!r} with all its versions? [y/N] "
+    return input(without_control(question)).strip().lower() in ("y", "yes")
 
 
 def list_pipelines(*, json: AsJson = False) -> int:
-    """List the deployed pipelines."""
+    """List the deployed pipelines: state, stages, revision and open approvals of each."""
     connect()
-    from prefect_codepipeline.engine.operations.starting import list_deployments
+    from prefect_codepipeline.cli.executions.as_json import pipeline_as_json
+    from prefect_codepipeline.cli.executions.pipeline_view import pipelines_view
+    from prefect_codepipeline.engine.operations.pipeline_state import read_pipeline_states
 
-    pipelines = list_deployments()
+    pipelines = read_pipeline_states()
     if json:
-        print_json(pipelines)
-        return 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("Name", "Version", "Updated"):
-        table.add_column(column)
-    for pipeline in pipelines:
-        table.add_row(*_row(pipeline))
-    console.print(table)
+        print_json([pipeline_as_json(pipeline) for pipeline in pipelines])
+    elif not pipelines:
+        print_line("there are no pipelines; deploy one with: codepipeline deploy FILE")
+    else:
+        print_whole(pipelines_view(pipelines))
     return 0
-
-
-def _row(pipeline: dict[str, Any]) -> list[str]:
-    return [pipeline["name"], str(pipeline["version"]), str(pipeline["updated"])]

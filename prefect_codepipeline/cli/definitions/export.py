@@ -21,12 +21,14 @@ def export(name: str, *, format: Literal["json", "yaml", "cloudformation"] = "js
         Input for `aws codepipeline create-pipeline` in JSON or YAML, or a CloudFormation template.
     """
     from prefect_codepipeline.deployments.cloudformation.export import as_template
+    from prefect_codepipeline.deployments.cloudformation.not_used import with_originals
     from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
     from prefect_codepipeline.deployments.files.resources import Beside, as_yaml, read_beside
 
     path = Path(name)
     if path.is_file():
         wire, beside = pipeline_in(read_file(path)).wire, read_beside(path)
+        wire = with_originals(wire, beside.placeholders)
     else:
         wire, beside = _deployed(name), Beside()
     if format == "json":
@@ -34,7 +36,8 @@ def export(name: str, *, format: Literal["json", "yaml", "cloudformation"] = "js
     elif format == "yaml":
         text = as_yaml({"pipeline": wire})
     else:
-        text = as_yaml(as_template(wire, "Pipeline", beside.properties, beside.resources, beside.missing))
+        logical_id = str(beside.imported.get("logicalId") or "Pipeline")
+        text = as_yaml(as_template(wire, logical_id, beside.properties, beside.resources, beside.missing))
     sys.stdout.write(text)
     return 0
 

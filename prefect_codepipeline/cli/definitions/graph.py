@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from prefect_codepipeline.cli.definitions.named import FileOrName, deployed_declaration, file_of
 from prefect_codepipeline.errors import CodePipelineError
 
 
 def graph(
-    file: Path,
+    name: FileOrName,
     *,
     format: Literal["svg", "mermaid"] | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
@@ -21,8 +22,6 @@ def graph(
 
     Parameters
     ----------
-    file:
-        A definition in JSON or YAML.
     format:
         SVG for browsers, Mermaid for Markdown; by default chosen from the suffix of --output, else SVG.
     output:
@@ -33,7 +32,8 @@ def graph(
 
     if format is None:
         format = "mermaid" if output and output.suffix in (".mmd", ".mermaid", ".md") else "svg"
-    declaration = read_definition(file)
+    file = file_of(name)
+    declaration = read_definition(file) if file else deployed_declaration(name)
     text = draw_mermaid(declaration) if format == "mermaid" else f"{draw_pipeline(declaration)}\n"
     if output and output.suffix == ".md":
         text = f"```mermaid\n{text}```\n"

@@ -44,6 +44,7 @@ def import_pipelines(
     from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
     from prefect_codepipeline.deployments.cloudformation.sources import documents_at
     from prefect_codepipeline.deployments.cloudformation.writing import write_imported
+    from prefect_codepipeline.deployments.files.definition import what_it_is
 
     given = pairs(parameter, "--parameter")
     ask = _ask if sys.stdin.isatty() and str(file) != "-" else None
@@ -55,14 +56,15 @@ def import_pipelines(
         )
     failed = False
     for imported in found:
+        if not imported.pipelines:
+            what = what_it_is(imported.document.content)
+            print_line((f"{imported.document.name}: this is {what}; nothing is written", "yellow"))
         failed |= _print_problems(imported.problems, imported.document.name, imported.document.place_of)
         for pipeline in imported.pipelines:
-            files = write_imported(pipeline, out, force)
+            files = write_imported(pipeline, out, force, given)
             _print_summary(pipeline, files)
             failed |= _print_problems(_problems_of(pipeline), imported.document.name, pipeline.place_of)
             _print_missing(pipeline)
-    if not names:
-        print_line((f"{file}: contains no pipeline", "yellow"))
     return 1 if failed or not names else 0
 
 
@@ -105,18 +107,25 @@ def _print_summary(pipeline: ImportedPipeline, files: list[Path]) -> None:
 
 
 def _print_missing(pipeline: ImportedPipeline) -> None:
-    own = {
-        name: missing
+    from prefect_codepipeline.deployments.checking.needed import needed_values
+
+    needed = needed_values(pipeline.wire, pipeline.beside)
+    if pipeline.placeholders:
+        paths = ", ".join(pipeline.placeholders)
+        print_line((f"  placeholders for values that are not used here: {paths}", "dim"))
+    if needed:
+        print_line((f"  missing values, pass each with --parameter NAME=VALUE ({len(needed)}):", "yellow"))
+    for value in needed:
+        what = f"  ({value.what})" if value.what else ""
+        print_line(f"    {value.name}  for {value.paths[0]}{what}")
+    listed = {value.name for value in needed}
+    others = {
+        name
         for name, missing in pipeline.missing.items()
-        if any(not path.startswith("resources.") for path in missing.paths)
+        if name not in listed and any(path.startswith("resources.") for path in missing.paths)
     }
-    if own:
-        print_line((f"  missing values, pass each with --parameter NAME=VALUE ({len(own)}):", "yellow"))
-    for name, missing in own.items():
-        first = next(path for path in missing.paths if not path.startswith("resources."))
-        print_line(f"    {name}  for {first}" + (f"  ({missing.what})" if missing.what else ""))
-    if others := len(pipeline.missing) - len(own):
-        print_line((f"  and {others} more for other resources, listed in the resources file", "dim"))
+    if others:
+        print_line((f"  and {len(others)} more for other resources, listed in the resources file", "dim"))
 
 
 def _plural(count: int, what: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefect_codepipeline.cli.definitions.named import FileOrName, deployed_declaration, file_of
 from prefect_codepipeline.cli.output import Style, print_json, print_line
 from prefect_codepipeline.cli.parameters import AsJson, Variables
 from prefect_codepipeline.cli.session import connect, pairs
@@ -14,56 +15,100 @@ from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.validation import Problem, nearest
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.deployments.checking.plan import Blocks, Need, Plan, PlannedAction, PlannedStage
+    from prefect_codepipeline.deployments.checking.blocks_needed import Blocks, Need
+    from prefect_codepipeline.deployments.checking.plan import Plan, PlannedAction, PlannedStage
+    from prefect_codepipeline.deployments.checking.readiness import Lack
+    from prefect_codepipeline.deployments.files.resources import Beside
     from prefect_codepipeline.model.definition.action_settings import ActionSettings
     from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
+    from prefect_codepipeline.model.stored.settings import StoredSettings
 
-_KINDS = ("git-connection", "secret", "artifact-store", "codebuild-project")
-_COLOURS: dict[str, Style] = {"present": "green", "missing": "red", "unknown": "yellow"}
+_KINDS = ("git-connection", "secret", "artifact-store", "codebuild-project", "aws-credentials")
+_COLOURS: dict[str, Style] = {
+    "present": "green",
+    "created by deploy": "green",
+    "missing": "red",
+    "unknown": "yellow",
+}
 _LONGEST = 100
 Line = tuple[str | tuple[str, Style], ...]
 
 
 def plan(
-    file: Path,
+    name: FileOrName,
     *,
     variable: Variables = [],  # noqa: B006
     json: AsJson = False,
 ) -> int:
     """Show what an execution would do and what is missing. Changes nothing. Exits with 1 if it could not run.
 
-    Parameters
-    ----------
-    file:
-        A definition in JSON or YAML. NAME.settings.yaml and NAME.resources.yaml beside it are read too.
+    NAME.settings.yaml and NAME.resources.yaml beside a file are read too.
     """
     from prefect_codepipeline.deployments.checking import plan as planning
+    from prefect_codepipeline.deployments.checking.accounts import credentials_of
     from prefect_codepipeline.deployments.checking.files import check_wire
-    from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
-    from prefect_codepipeline.deployments.files.resources import read_beside
+    from prefect_codepipeline.deployments.checking.inline_buildspecs import names_with_block, problems_of_used
+    from prefect_codepipeline.deployments.checking.needed import needed_values, values_of_variables
+    from prefect_codepipeline.deployments.checking.readiness import lacks_of
+    from prefect_codepipeline.deployments.files.resources import Beside, beside_path, read_beside
     from prefect_codepipeline.model.validation import declare_or_problems
     from prefect_codepipeline.model.validation.lenient import declare_anyway
 
-    written = pipeline_in(read_file(file))
-    declaration, _ = declare_or_problems(written.wire)
-    declaration = declaration or declare_anyway(written.wire)
+    file = file_of(name)
+    wire = _wire(name, file)
+    declaration, _ = declare_or_problems(wire)
+    declaration = declaration or declare_anyway(wire)
     given = pairs(variable, "--variable")
     _check_names(given, declaration)
-    where, store = _where(file, declaration)
-    beside = read_beside(file)
-    planned = planning.plan(declaration, given, where, beside, _blocks(), store)
-    waiting = {path for missing in beside.missing.values() for path in missing.paths}
-    problems = [problem for problem in check_wire(written.wire) if problem.path not in waiting]
+    settings = _settings(file, declaration)
+    beside = read_beside(file) if file else Beside()
+    place = file or Path(f"{name}.json")  # for the commands that are proposed
+    blocks = _blocks()
+    present = names_with_block(wire, blocks or {})
+    needed = needed_values(wire, beside, present)
+    planned = planning.plan(
+        declaration,
+        given,
+        _where(declaration, settings),
+        beside,
+        blocks,
+        settings.artifact_store or "",
+        needed,
+        credentials_of(declaration, settings),
+    )
+    waiting = {path for value in needed for path in value.paths}
+    problems = [problem for problem in check_wire(wire) if problem.path not in waiting]
+    problems += problems_of_used(wire, beside_path(place), blocks or {})
     errors = [problem for problem in problems if problem.severity == "error"]
+    lacks = list(lacks_of(planned, needed, errors, place, beside))
     if json:
-        print_json({**asdict(planned), "problems": [vars(problem) for problem in problems]})
+        found = {"problems": [vars(problem) for problem in problems], "lacks": [vars(lack) for lack in lacks]}
+        print_json({**asdict(planned), **found})
     else:
-        for line in _lines(planned, errors):
+        lacking = [value.name for value in values_of_variables(wire, beside, present)]
+        notes = _notes(blocks, lacking, place, beside)
+        for line in (*_lines(planned, errors), _last_line(lacks, notes)):
             print_line(*line)
-    # A missing value that only an additional resource needs does not prevent an execution.
-    own = any(not path.startswith("resources.") for path in waiting)
-    is_incomplete = own or errors or any(each.source == "missing" for each in planned.variables)
-    return 1 if is_incomplete or any(need.state == "missing" for need in _needs(planned)) else 0
+    return 1 if lacks else 0
+
+
+def _notes(blocks: Blocks | None, lacking: list[str], place: Path, beside: Beside) -> list[str]:
+    """What prevents no execution, but should be known."""
+    from prefect_codepipeline.deployments.checking.needed import import_command
+
+    notes = ["blocks are not checked without a Prefect server"] if blocks is None else []
+    if lacking:
+        notes.append(f"builds lack variables: {import_command(place, beside, lacking)}")
+    return notes
+
+
+def _wire(name: str, file: Path | None) -> Any:
+    """The definition as it is written, or as it was deployed."""
+    if file is None:
+        return deployed_declaration(name).to_wire()
+    from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
+
+    return pipeline_in(read_file(file)).wire
 
 
 def _check_names(given: dict[str, str], declaration: PipelineDeclaration) -> None:
@@ -73,18 +118,23 @@ def _check_names(given: dict[str, str], declaration: PipelineDeclaration) -> Non
         raise CodePipelineError(f"the pipeline has no variable {name!r}" + (f"; {hint}" if hint else ""))
 
 
-def _where(file: Path, declaration: PipelineDeclaration) -> tuple[dict[tuple[str, str], str], str]:
-    """Where each action's commands would run, and the name of the artifact store block."""
-    from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+def _settings(file: Path | None, declaration: PipelineDeclaration) -> StoredSettings:
+    """The settings beside the file, or those with which the pipeline was deployed."""
     from prefect_codepipeline.deployments.files.settings import read_settings_beside
+    from prefect_codepipeline.engine.executions.definitions import settings_of
+    from prefect_codepipeline.model.stored.settings import StoredSettings
 
-    settings = read_settings_beside(file, declaration) or PipelineSettings()
-    found = {}
-    for stage in declaration.stages:
-        for action in stage.actions:
-            own = settings.for_action(stage.name, action.name)
-            found[stage.name, action.name] = _place(action, own)
-    return found, settings.artifact_store or ""
+    written = read_settings_beside(file, declaration) if file else settings_of(declaration.name)
+    return written or StoredSettings()
+
+
+def _where(declaration: PipelineDeclaration, settings: StoredSettings) -> dict[tuple[str, str], str]:
+    """Where each action runs."""
+    return {
+        (stage.name, action.name): _place(action, settings.for_action(stage.name, action.name))
+        for stage in declaration.stages
+        for action in stage.actions
+    }
 
 
 def _place(action: ActionDeclaration, settings: ActionSettings) -> str:
@@ -109,12 +159,10 @@ def _blocks() -> Blocks | None:
         return None
 
 
-def _needs(planned: Plan) -> Iterator[Need]:
-    yield from planned.needs
-    for stage in planned.stages:
-        for step in stage.steps:
-            for action in step.actions:
-                yield from action.needs
+def _last_line(lacks: list[Lack], notes: list[str]) -> Line:
+    if lacks:
+        return ((f"missing: {'; '.join(map(str, lacks))}", "red"),)
+    return (("; ".join(["ready", *notes]), "green"),)
 
 
 def _lines(planned: Plan, errors: list[Problem]) -> Iterator[Line]:
@@ -132,8 +180,11 @@ def _lines(planned: Plan, errors: list[Problem]) -> Iterator[Line]:
     if planned.resources:
         yield (("Additional resources", "bold"),)
         yield from ((f"  {sentence}",) for sentence in planned.resources)
+    if planned.placeholders:
+        yield (("Placeholders, for values that are not used here", "bold"),)
+        yield from ((f"  {path}",) for path in planned.placeholders)
     if planned.missing:
-        yield (("Missing values; import again with --parameter NAME=VALUE", "red"),)
+        yield (("Unknown values", "red"),)
         yield from ((f"  {name}: {_short(paths)}",) for name, paths in planned.missing.items())
     if errors:
         yield (("Errors that prevent an execution", "red"),)

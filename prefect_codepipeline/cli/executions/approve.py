@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from rich.text import Text
 
+from prefect_codepipeline.cli.output import answer
 from prefect_codepipeline.cli.parameters import (
+    AsJson,
     PipelineName,
     WaitingActionName,
     WaitingExecutionId,
     WaitingStageName,
 )
-from prefect_codepipeline.cli.session import connect, console, who
+from prefect_codepipeline.cli.session import connect, who
 
 if TYPE_CHECKING:
     from prefect_codepipeline.model.record.facts import ApprovalRequested
@@ -28,9 +29,10 @@ def approve(
     *,
     message: Comment = "",
     execution: WaitingExecutionId = None,
+    json: AsJson = False,
 ) -> int:
     """Approve an open approval of a pipeline."""
-    return _decide("Approved", name, stage, action, message, execution)
+    return _decide("Approved", name, stage, action, message, execution, json)
 
 
 def reject(
@@ -40,9 +42,10 @@ def reject(
     *,
     message: Comment = "",
     execution: WaitingExecutionId = None,
+    json: AsJson = False,
 ) -> int:
     """Reject an open approval of a pipeline: the action, its stage and the execution fail."""
-    return _decide("Rejected", name, stage, action, message, execution)
+    return _decide("Rejected", name, stage, action, message, execution, json)
 
 
 def approval_link(
@@ -52,6 +55,7 @@ def approval_link(
     *,
     to: str | None = None,
     execution: WaitingExecutionId = None,
+    json: AsJson = False,
 ) -> int:
     """Print the link to the page of an approval. Everyone who has the link can decide.
 
@@ -73,7 +77,7 @@ def approval_link(
         raise MissingBlock(
             "the gateway's URL is not known; start the gateway with `codepipeline gateway --url URL`"
         )
-    print(link)
+    answer(json, {"pipelineExecutionId": execution_id, "token": request.token, "url": link}, link)
     return 0
 
 
@@ -81,10 +85,10 @@ def _open(
     name: str, stage: str | None, action: str | None, execution: str | None
 ) -> tuple[str, ApprovalRequested]:
     from prefect_codepipeline.engine.approvals.decision import open_approval
-    from prefect_codepipeline.engine.executions.lookup import read_execution, waiting_execution
+    from prefect_codepipeline.engine.executions.lookup import find_execution, waiting_execution
     from prefect_codepipeline.errors import ValidationException
 
-    known = read_execution(execution) if execution else waiting_execution(name)
+    known = find_execution(name, execution) if execution else waiting_execution(name)
     if known.state is None:
         raise ValidationException(f"execution {known.id} of pipeline {name!r} has not started")
     return known.id, open_approval(known.state, stage, action)
@@ -97,6 +101,7 @@ def _decide(
     action: str | None,
     message: str,
     execution: str | None,
+    json: bool,
 ) -> int:
     connect()
     from prefect_codepipeline.engine.approvals.decision import put_approval_result
@@ -106,5 +111,12 @@ def _decide(
     written = put_approval_result(execution_id, request.token, status, who(), message)
     more = "; the policy requires more approvals" if isinstance(written, ApprovalVoted) else ""
     what = f"action {request.action!r} of stage {request.stage!r} of pipeline {name!r}"
-    console.print(Text(f"{status.lower()}: {what}{more}"))
+    result = {
+        "pipelineExecutionId": execution_id,
+        "stageName": request.stage,
+        "actionName": request.action,
+        "status": status,
+        "isDecided": not more,
+    }
+    answer(json, result, f"{status.lower()}: {what}{more}")
     return 0

@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from rich.text import Text
 
-from prefect_codepipeline.cli.parameters import ExecutionId, PipelineName, StageName
-from prefect_codepipeline.cli.session import connect, console, who
+from prefect_codepipeline.cli.output import answer
+from prefect_codepipeline.cli.parameters import AsJson, ExecutionId, PipelineName, StageName
+from prefect_codepipeline.cli.session import connect, who
 
 Reason = Annotated[str, Parameter(name=["--message", "-m"])]
 
 
 def stop(
-    name: PipelineName, execution: ExecutionId = None, *, abandon: bool = False, message: Reason = ""
+    name: PipelineName,
+    execution: ExecutionId = None,
+    *,
+    abandon: bool = False,
+    message: Reason = "",
+    json: AsJson = False,
 ) -> int:
     """Stop an execution: no further action starts; running actions may finish.
 
@@ -28,17 +33,23 @@ def stop(
     connect()
     from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
 
-    execution_id = execution or _latest(name)
+    execution_id = _id(name, execution)
     stop_pipeline_execution(
         name, execution_id, abandon=abandon, reason=message or "stopped at the command line", by=who()
     )
     how = "its actions are abandoned" if abandon else "its running actions may finish"
-    console.print(Text(f"{name}: execution {execution_id} is being stopped; {how}"))
+    said = f"{name}: execution {execution_id} is being stopped; {how}"
+    answer(json, {"pipelineExecutionId": execution_id}, said)
     return 0
 
 
 def retry(
-    name: PipelineName, stage: StageName, *, execution: ExecutionId = None, all_actions: bool = False
+    name: PipelineName,
+    stage: StageName,
+    *,
+    execution: ExecutionId = None,
+    all_actions: bool = False,
+    json: AsJson = False,
 ) -> int:
     """Run a failed or stopped stage again, in the same execution.
 
@@ -50,14 +61,15 @@ def retry(
     connect()
     from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
 
-    execution_id = execution or _latest(name)
+    execution_id = _id(name, execution)
     mode: Literal["FAILED_ACTIONS", "ALL_ACTIONS"] = "ALL_ACTIONS" if all_actions else "FAILED_ACTIONS"
     retry_stage_execution(name, stage, execution_id, mode, who())
-    console.print(Text(f"{name}: stage {stage} of execution {execution_id} is being retried"))
+    said = f"{name}: stage {stage} of execution {execution_id} is being retried"
+    answer(json, {"pipelineExecutionId": execution_id}, said)
     return 0
 
 
-def rollback(name: PipelineName, stage: StageName, *, to: str) -> int:
+def rollback(name: PipelineName, stage: StageName, *, to: str, json: AsJson = False) -> int:
     """Roll a stage back: run it again with the artifacts and variables of an earlier execution.
 
     Parameters
@@ -68,7 +80,8 @@ def rollback(name: PipelineName, stage: StageName, *, to: str) -> int:
     connect()
     from prefect_codepipeline.engine.operations.rollback import rollback_stage
 
-    console.print(Text(rollback_stage(name, stage, to, who())))
+    execution_id = rollback_stage(name, stage, _id(name, to), who())
+    answer(json, {"pipelineExecutionId": execution_id}, execution_id)
     return 0
 
 
@@ -78,6 +91,7 @@ def override(
     *,
     execution: ExecutionId = None,
     condition: Literal["BEFORE_ENTRY", "ON_SUCCESS"] | None = None,
+    json: AsJson = False,
 ) -> int:
     """Continue a stage whose condition failed.
 
@@ -87,23 +101,22 @@ def override(
         The condition to override. By default ON_SUCCESS if an action of the stage has started, else BEFORE_ENTRY.
     """
     connect()
-    from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
+    from prefect_codepipeline.engine.executions.lookup import find_execution
     from prefect_codepipeline.engine.operations.overriding import override_stage_condition
 
-    known = read_execution(execution) if execution else latest_execution(name)
+    known = find_execution(name, execution)
     if condition is None:
         stages = known.state.stages if known.state else ()
         has_started = any(action.started for each in stages if each.name == stage for action in each.actions)
         condition = "ON_SUCCESS" if has_started else "BEFORE_ENTRY"
     override_stage_condition(name, stage, known.id, condition, who())
-    console.print(
-        Text(f"{name}: condition {condition} of stage {stage} is overridden in execution {known.id}")
-    )
+    said = f"{name}: condition {condition} of stage {stage} is overridden in execution {known.id}"
+    answer(json, {"pipelineExecutionId": known.id, "conditionType": condition}, said)
     return 0
 
 
 def disable_transition(
-    name: PipelineName, stage: StageName, *, message: Reason, outbound: bool = False
+    name: PipelineName, stage: StageName, *, message: Reason, outbound: bool = False, json: AsJson = False
 ) -> int:
     """Stop executions from entering or leaving a stage until the transition is enabled again.
 
@@ -119,11 +132,14 @@ def disable_transition(
 
     kind: Literal["Inbound", "Outbound"] = "Outbound" if outbound else "Inbound"
     disable_stage_transition(name, stage, kind, message, who())
-    console.print(Text(f"{name}: the {kind.lower()} transition of stage {stage} is disabled"))
+    said = f"{name}: the {kind.lower()} transition of stage {stage} is disabled"
+    answer(json, {"stageName": stage, "transitionType": kind, "enabled": False}, said)
     return 0
 
 
-def enable_transition(name: PipelineName, stage: StageName, *, outbound: bool = False) -> int:
+def enable_transition(
+    name: PipelineName, stage: StageName, *, outbound: bool = False, json: AsJson = False
+) -> int:
     """Enable a transition again; executions that wait there continue.
 
     Parameters
@@ -136,11 +152,13 @@ def enable_transition(name: PipelineName, stage: StageName, *, outbound: bool = 
 
     kind: Literal["Inbound", "Outbound"] = "Outbound" if outbound else "Inbound"
     enable_stage_transition(name, stage, kind, who())
-    console.print(Text(f"{name}: the {kind.lower()} transition of stage {stage} is enabled"))
+    said = f"{name}: the {kind.lower()} transition of stage {stage} is enabled"
+    answer(json, {"stageName": stage, "transitionType": kind, "enabled": True}, said)
     return 0
 
 
-def _latest(name: str) -> str:
-    from prefect_codepipeline.engine.executions.lookup import latest_execution
+def _id(name: str, execution: str | None) -> str:
+    """The whole id of an execution of the pipeline, from the beginning of its id; by default of the latest one."""
+    from prefect_codepipeline.engine.executions.lookup import find_execution
 
-    return latest_execution(name).id
+    return find_execution(name, execution).id

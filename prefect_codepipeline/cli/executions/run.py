@@ -31,35 +31,37 @@ def run(
     """
     from prefect_codepipeline.deployments.checking.files import read_runnable
     from prefect_codepipeline.deployments.files.settings import read_settings_beside
+    from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
 
+    hide_environment()
     variables = pairs(variable, "--variable")
     revisions = pairs(source_revision, "--source-revision")
     runnable = read_runnable(file)
     settings = read_settings_beside(file, runnable.declaration)
-    with _server() as api_url:
-        use(api_url)
+    with _server() as server:
+        use(*server)
         from prefect_codepipeline.deployments.local.foreground import create_run
         from prefect_codepipeline.prefect_api.ui import run_url
 
         flow_run = create_run(runnable, variables, revisions, who(), settings)
         console.print(Text(f"{runnable.declaration.name}: execution {flow_run.id}"))
         console.print(Text(f"in Prefect's UI: {run_url(str(flow_run.id))}"))
-        return _run_and_display(flow_run, approve)
+        return _run_and_display(flow_run, runnable.declaration.name, approve)
 
 
-def _server() -> AbstractContextManager[str]:
+def _server() -> AbstractContextManager[tuple[str, Path | None]]:
     from prefect_codepipeline.deployments.local import embedded
     from prefect_codepipeline.deployments.local.api_url import configured_api_url
 
     if url := configured_api_url():
-        return nullcontext(url)
+        return nullcontext((url, None))
     if found := embedded.find():
-        return nullcontext(found.api_url)
+        return nullcontext((found.api_url, found.profiles))
     console.print(Text("starting a private Prefect server for this run …", "dim"))
     return embedded.private()
 
 
-def _run_and_display(flow_run: Any, approve: bool) -> int:
+def _run_and_display(flow_run: Any, name: str, approve: bool) -> int:
     """Run the flow in the main thread, which receives signals; display the tree from another thread."""
     from prefect_codepipeline.cli.executions.watch import exit_code, watch
     from prefect_codepipeline.deployments.local.foreground import run_here
@@ -67,7 +69,7 @@ def _run_and_display(flow_run: Any, approve: bool) -> int:
 
     has_ended = threading.Event()
     display = threading.Thread(
-        target=lambda: watch(str(flow_run.id), approve=approve, is_over=has_ended.is_set), daemon=True
+        target=lambda: watch(str(flow_run.id), name, approve=approve, is_over=has_ended.is_set), daemon=True
     )
     display.start()
     try:

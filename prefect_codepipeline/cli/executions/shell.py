@@ -33,9 +33,9 @@ def shell(name: PipelineName, action: str, *, execution: ExecutionId = None) -> 
     """
     connect()
     from prefect_codepipeline.cli.executions.shell_environment import environment_of
-    from prefect_codepipeline.engine.executions.lookup import latest_execution, read_execution
+    from prefect_codepipeline.engine.executions.lookup import find_execution
 
-    known = read_execution(execution) if execution else latest_execution(name)
+    known = find_execution(name, execution)
     stage, found = _find(known, action)
     # The preparations are in the log of the action already.
     logging.getLogger("prefect_codepipeline").setLevel(logging.ERROR)

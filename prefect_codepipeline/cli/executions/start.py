@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from prefect_codepipeline.cli.parameters import PipelineName, SourceRevisions, Variables
+from prefect_codepipeline.cli.output import answer, print_json
+from prefect_codepipeline.cli.parameters import AsJson, PipelineName, SourceRevisions, Variables
 from prefect_codepipeline.cli.session import connect, console, pairs, who
 
 
@@ -15,6 +16,7 @@ def start(
     source_revision: SourceRevisions = [],  # noqa: B006
     watch: bool = False,
     approve: bool = False,
+    json: AsJson = False,
 ) -> int:
     """Start an execution of a deployed pipeline and print its id.
 
@@ -26,6 +28,7 @@ def start(
         With --watch, approve everything without asking.
     """
     connect()
+    from prefect_codepipeline.cli.executions.as_json import execution_as_json
     from prefect_codepipeline.cli.executions.watch import exit_code
     from prefect_codepipeline.cli.executions.watch import watch as watch_execution
     from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
@@ -35,8 +38,12 @@ def start(
         name, pairs(variable, "--variable"), pairs(source_revision, "--source-revision"), who()
     )
     if not watch:
-        console.print(Text(execution_id))
+        answer(json, {"pipelineExecutionId": execution_id}, execution_id)
         return 0
-    console.print(Text(f"{name}: execution {execution_id}"))
-    console.print(Text(f"in Prefect's UI: {run_url(execution_id)}"))
-    return exit_code(watch_execution(execution_id, approve=approve))
+    if not json:
+        console.print(Text(f"{name}: execution {execution_id}"))
+        console.print(Text(f"in Prefect's UI: {run_url(execution_id)}"))
+    ended = watch_execution(execution_id, name, approve=approve, ask=not json, display=not json)
+    if json:
+        print_json(execution_as_json(ended))
+    return exit_code(ended)

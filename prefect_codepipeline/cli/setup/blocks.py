@@ -5,17 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from rich.table import Table
-from rich.text import Text
-
-from prefect_codepipeline.cli.output import print_json
-from prefect_codepipeline.cli.parameters import AsJson
-from prefect_codepipeline.cli.session import connect, console, read_secret
+from prefect_codepipeline.cli.output import answer
+from prefect_codepipeline.cli.parameters import AsJson, BlockName
+from prefect_codepipeline.cli.session import connect, read_secret
 from prefect_codepipeline.errors import CodePipelineError
 
 
 def add_connection(
-    name: str,
+    name: BlockName,
     *,
     url: str,
     arn: str | None = None,
@@ -27,13 +24,12 @@ def add_connection(
     host_kind: Literal["github", "gitlab", "bitbucket", "gitea"] | None = None,
     api_url: str | None = None,
     commit_statuses: bool = True,
+    json: AsJson = False,
 ) -> int:
     """Add or replace a connection to a git host, as a GitConnection block.
 
     Parameters
     ----------
-    name:
-        Name of the block.
     url:
         URL or path of repositories, with {FullRepositoryId}, {Owner}, {Repo} or {RepositoryName}.
     arn:
@@ -71,34 +67,8 @@ def add_connection(
         "commit_statuses": commit_statuses,
     }
     save_block(GitConnection, name, {key: value for key, value in fields.items() if value is not None})
-    console.print(Text(f"connection {name!r}: {url}" + (f" for {arn}" if arn else "")))
-    return 0
-
-
-def list_connections(*, json: AsJson = False) -> int:
-    """List the connections to git hosts."""
-    connect()
-    from prefect_codepipeline.prefect_api.block_documents import fields_by_name
-
-    found = [
-        {
-            "name": name,
-            "url": data.get("url_template"),
-            "arn": data.get("connection_arn"),
-            "webhook": bool(data.get("webhook_secret")),
-        }
-        for name, data in fields_by_name("git-connection").items()
-    ]
-    if json:
-        print_json(found)
-        return 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("Name", "URL", "ConnectionArn", "Webhook"):
-        table.add_column(column)
-    for connection in found:
-        texts = [str(connection[key] or "") for key in ("name", "url", "arn")]
-        table.add_row(*map(Text, (*texts, "yes" if connection["webhook"] else "")))
-    console.print(table)
+    said = f"connection {name!r}: {url}" + (f" for {arn}" if arn else "")
+    answer(json, {"name": name, "url": url, "arn": arn}, said)
     return 0
 
 
@@ -110,6 +80,7 @@ def add_slack(
     app_token: bool = False,
     token_stdin: bool = False,
     api_url: str | None = None,
+    json: AsJson = False,
 ) -> int:
     """Add or replace a Slack channel for notifications, as a SlackChannel block. Asks for the bot token.
 
@@ -137,11 +108,11 @@ def add_slack(
     if app_token:
         fields["app_token"] = read_secret("app token", token_stdin)
     save_block(SlackChannel, name, {**fields, **({"api_url": api_url} if api_url else {})})
-    console.print(Text(f"Slack channel {name!r}: {channel}"))
+    answer(json, {"name": name, "channel": channel}, f"Slack channel {name!r}: {channel}")
     return 0
 
 
-def add_secret(name: str, *, value_stdin: bool = False) -> int:
+def add_secret(name: str, *, value_stdin: bool = False, json: AsJson = False) -> int:
     """Add or replace a secret, as Prefect's Secret block. Asks for its value.
 
     Parameters
@@ -155,7 +126,7 @@ def add_secret(name: str, *, value_stdin: bool = False) -> int:
     from prefect.blocks.system import Secret
 
     save_block(Secret, name, {"value": read_secret("value", value_stdin)})
-    console.print(Text(f"secret {name!r} saved"))
+    answer(json, {"name": name}, f"secret {name!r} saved")
     return 0
 
 

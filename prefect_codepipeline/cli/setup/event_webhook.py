@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rich.text import Text
-
-from prefect_codepipeline.cli.session import connect, console, read_secret
+from prefect_codepipeline.cli.output import answer
+from prefect_codepipeline.cli.parameters import AsJson
+from prefect_codepipeline.cli.session import connect, read_secret
 from prefect_codepipeline.cli.setup.blocks import save_block
 from prefect_codepipeline.errors import MissingBlock
 
@@ -18,6 +18,7 @@ def add_event_webhook(
     new_secret: bool = False,
     allow_private_addresses: bool = False,
     timeout: float = 10.0,
+    json: AsJson = False,
 ) -> int:
     """Add or replace a URL that receives events, as an EventWebhook block. Prints a newly created secret.
 
@@ -51,9 +52,8 @@ def add_event_webhook(
         "timeout": timeout,
     }
     save_block(event_webhook.EventWebhook, name, fields)
-    console.print(Text(f"event webhook {name!r} saved"))
-    if created:
-        console.print(Text(f"give its receiver this secret: {created}"), soft_wrap=True)
+    said = [f"give its receiver this secret: {created}"] if created else []
+    answer(json, {"name": name, "createdSecret": created}, f"event webhook {name!r} saved", *said)
     return 0
 
 

@@ -32,10 +32,13 @@ def gateway(
     trusted_proxies:
         Comma-separated addresses of the proxies whose X-Forwarded-For header is trusted.
     """
-    connect()
-    from prefect_codepipeline.gateway.serve import prepare_gateway, serve
+    from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
 
-    is_local = host in ("127.0.0.1", "localhost", "::1")
+    hide_environment()
+    connect()
+    from prefect_codepipeline.gateway.serve import LOCAL_HOSTS, prepare_gateway, serve
+
+    is_local = host in LOCAL_HOSTS
     prepared = prepare_gateway(url, f"http://{host}:{port}" if is_local else None, has_new_key=new_key)
     console.print(
         Text(f"Listening on http://{host}:{port}; URL in links: {prepared.url or 'none (pass --url)'}")

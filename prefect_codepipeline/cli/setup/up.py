@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -21,6 +22,8 @@ def up(
     limit: int | None = None,
     gateway: bool | None = None,
     sqlite: Annotated[bool, Parameter(negative="")] = False,
+    port: int | None = None,
+    gateway_port: int | None = None,
 ) -> int:
     """Start the embedded set-up, or repair it: a database, a Prefect server, a worker and the reconcile loop.
 
@@ -32,6 +35,10 @@ def up(
         Also start the gateway, see `codepipeline gateway`; kept for later `up` commands.
     sqlite:
         Keep the data of a new set-up in SQLite instead of PostgreSQL.
+    port:
+        The port of the Prefect server; kept for later `up` commands. Initially a free port.
+    gateway_port:
+        The port of the gateway; kept for later `up` commands. Initially 4290, or a free port if 4290 is taken.
     """
     from prefect_codepipeline.deployments.local import embedded
     from prefect_codepipeline.deployments.local.api_url import configured_api_url
@@ -40,14 +47,15 @@ def up(
         console.print(Text(f"nothing started: the configured Prefect server is used instead: {url}"))
         return 0
     console.print(Text("starting …", "dim"))
-    running = embedded.up(limit, gateway, sqlite)
+    running = embedded.up(limit, gateway, sqlite, port, gateway_port)
     console.print(Text(f"Prefect's UI:  {running.ui_url}"))
+    console.print(Text(f"  sign in:     {running.sign_in_url()}  (works for 10 minutes)"))
     console.print(Text(f"API:           {running.api_url}"))
     if running.gateway_url:
         console.print(Text(f"Gateway:       {running.gateway_url}"))
     console.print(Text(f"Database:      {_DATABASES[running.database].format(home=running.home)}"))
     console.print(Text("For your own `prefect` command:"))
-    console.print(Text(f"  export PREFECT_API_URL={running.api_url}"))
+    console.print(Text(f"  export PREFECT_PROFILES_PATH={shlex.quote(str(running.profiles))}"))
     return 0
 
 

@@ -1,7 +1,8 @@
-"""`codepipeline trigger`: test which events of a git host start a pipeline, and list webhook deliveries."""
+"""`codepipeline trigger`: test which events of a git host start a pipeline, list deliveries, allow code of forks."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,13 +12,14 @@ from cyclopts import Parameter
 
 from prefect_codepipeline.cli.output import Style, print_json, print_line
 from prefect_codepipeline.cli.parameters import AsJson
-from prefect_codepipeline.cli.session import connect, pairs
+from prefect_codepipeline.cli.session import connect, pairs, who
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
+    from prefect_codepipeline.engine.triggers.held_starts import Held
     from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
     from prefect_codepipeline.model.triggers.git_event import GitEvent
-    from prefect_codepipeline.model.triggers.matching import Considered, Decision, Way
+    from prefect_codepipeline.model.triggers.matching import Considered, Decision, Forks, Way
 
 _ANSWERS: dict[str, tuple[str, Style]] = {
     "matches": ("matches ", "green"),
@@ -30,6 +32,8 @@ _BITBUCKET = {
     "MERGED": "pullrequest:fulfilled",
     "DECLINED": "pullrequest:rejected",
 }
+# What makes a start idempotent is of no use to a reader.
+_TOKENS: dict[str, Any] = {"results": {"__all__": {"held": {"token"}}}}
 
 
 def try_event(
@@ -58,12 +62,12 @@ def try_event(
     """
     from prefect_codepipeline.model.triggers.matching import decide
 
-    declaration = _definition(name)
+    declaration, forks = _definition(name)
     way: Way = "poll" if poll else "webhook"
     decisions = []
     for found in _events(event, pairs(header, "--header")):
         known = replace(found, changed_files=tuple(changed_file)) if changed_file else found
-        decisions.append((known, decide(declaration, known, way)))
+        decisions.append((known, decide(declaration, known, way, forks=forks)))
     if json:
         print_json([_as_json(*each) for each in decisions])
     else:
@@ -73,7 +77,7 @@ def try_event(
 
 
 def list_deliveries(*, limit: int = 20, json: AsJson = False) -> int:
-    """List the recent webhook deliveries of git hosts, and their results.
+    """List the recent webhook deliveries and the pushes found by polling, and their results.
 
     Parameters
     ----------
@@ -81,6 +85,7 @@ def list_deliveries(*, limit: int = 20, json: AsJson = False) -> int:
         Maximum number of finished deliveries, latest first.
     """
     connect()
+    from prefect_codepipeline.engine.triggers.held_starts import ID_LENGTH
     from prefect_codepipeline.engine.triggers.webhook_inbox import finished, waiting
 
     waiting_now, done = waiting(), finished(limit)
@@ -88,7 +93,7 @@ def list_deliveries(*, limit: int = 20, json: AsJson = False) -> int:
         print_json(
             {
                 "waiting": [each.model_dump(mode="json", exclude={"token"}) for each in waiting_now],
-                "finished": [each.model_dump(mode="json") for each in done],
+                "finished": [each.model_dump(mode="json", exclude=_TOKENS) for each in done],
             }
         )
         return 0
@@ -98,23 +103,88 @@ def list_deliveries(*, limit: int = 20, json: AsJson = False) -> int:
     for delivery in done:
         for result in delivery.results:
             style: Style = "green" if result.execution_id else "red" if result.refusal else "dim"
-            print_line(f"{delivery.at:%Y-%m-%d %H:%M:%S}  {delivery.endpoint}  ", (str(result), style))
+            how = f": codepipeline trigger allow {delivery.key[:ID_LENGTH]}" if result.is_held else ""
+            print_line(
+                f"{delivery.at:%Y-%m-%d %H:%M:%S}  {delivery.endpoint}  ",
+                (f"{result}{how}", "yellow" if result.is_held else style),
+            )
     if not waiting_now and not done:
-        print_line("no webhook deliveries in the last days")
+        print_line("no webhook deliveries and no polled pushes in the last days")
     return 0
 
 
-def _definition(name: str) -> PipelineDeclaration:
+def allow_fork(
+    delivery: str,
+    *,
+    pipeline: str | None = None,
+    yes: Annotated[bool, Parameter(negative=())] = False,
+    json: AsJson = False,
+) -> int:
+    """Start a pipeline with the code of a fork, which has waited for a review.
+
+    Parameters
+    ----------
+    delivery:
+        The id of the delivery, from `codepipeline trigger list`.
+    pipeline:
+        Only this pipeline, if several wait.
+    yes:
+        Do not ask.
+    """
+    connect()
+    from prefect_codepipeline.engine.triggers.held_starts import allow, find_held
+
+    if json and not yes:
+        raise CodePipelineError("--json asks nothing: read the code of that commit, then add --yes")
+    started = []
+    for held in find_held(delivery, pipeline):
+        if not json:
+            _print_held(held)
+        if not yes and not _may_start(held):
+            print_line("it still waits")
+            return 1
+        execution_id = allow(held, who())
+        started.append({"pipelineName": held.result.pipeline, "pipelineExecutionId": execution_id})
+        if not json:
+            print_line(f"{held.result.pipeline}: execution {execution_id} started")
+    if json:
+        print_json(started)
+    return 0
+
+
+def _print_held(held: Held) -> None:
+    print_line((held.result.event, "bold"))
+    for action, commit in held.start.source_revisions.items():
+        print_line(f"  {action} reads {commit}")
+    print_line(f"  author {held.start.author or 'not known'}")
+    if held.start.url:
+        print_line(f"  {held.start.url}")
+
+
+def _may_start(held: Held) -> bool:
+    if not sys.stdin.isatty():
+        raise CodePipelineError("read the code of that commit, then repeat the command with --yes")
+    question = f"Start {held.result.pipeline} with this code, which then has its secrets? [y/N] "
+    return input(question).strip().lower() in ("y", "yes")
+
+
+def _definition(name: str) -> tuple[PipelineDeclaration, Forks]:
+    """The pipeline, and what its settings say about pull requests of forks."""
     from prefect_codepipeline.deployments.files.definition import read_definition
 
     path = Path(name)
     if path.is_file():
-        return read_definition(path)
+        from prefect_codepipeline.deployments.files.settings import read_settings_beside
+
+        declaration = read_definition(path)
+        settings = read_settings_beside(path, declaration)
+        return declaration, settings.pull_requests_of_forks if settings else "never"
     connect()
     from prefect_codepipeline.deployments.create import find_deployment
-    from prefect_codepipeline.engine.executions.definitions import newest_version
+    from prefect_codepipeline.engine.executions.definitions import newest_version, settings_of
 
-    return newest_version(name, int(find_deployment(name)["version"] or 1))[1].masked()
+    definition = newest_version(name, int(find_deployment(name)["version"] or 1))[1]
+    return definition.masked(), settings_of(name).pull_requests_of_forks
 
 
 def _events(path: Path, headers: dict[str, str]) -> tuple[GitEvent, ...]:
@@ -164,6 +234,7 @@ def _as_json(event: GitEvent, decision: Decision) -> dict[str, Any]:
         "trigger": trigger if decision.starts else None,
         "sourceRevisions": decision.source_revisions,
         "needsChangedFiles": decision.needs_changed_files,
+        "held": decision.held,
         "considered": [asdict(each) for each in decision.considered],
     }
 
@@ -183,6 +254,8 @@ def _verdict(name: str, decision: Decision) -> Iterator[tuple[str, Style]]:
         yield f"{name} starts, with trigger {decision.trigger_type} of {decision.trigger_detail}", "green"
         for action, commit in decision.source_revisions.items():
             yield f"  {action} reads {commit}", "dim"
+    elif decision.held:
+        yield f"{name} does not start: {decision.held}", "red"
     elif decision.needs_changed_files:
         yield f"{name} starts if the changed files match: test this with --changed-file PATH", "yellow"
     else:

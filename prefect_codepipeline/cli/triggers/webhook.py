@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from prefect_codepipeline.cli.output import print_json, print_line
+from cyclopts import Parameter
+
+from prefect_codepipeline.cli.output import answer, print_json, print_line
+from prefect_codepipeline.cli.parameters import AsJson
 from prefect_codepipeline.cli.session import connect
-from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.errors import CodePipelineError, MissingBlock
+from prefect_codepipeline.model.problem import nearest
 
 if TYPE_CHECKING:
     from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
 
+WebhookName = Annotated[str, Parameter(help="Name of the webhook.")]
 
-def put_webhook(file: Path) -> int:
-    """Create or change a webhook that starts a pipeline, and print its URL. A change keeps the URL.
+
+def add_webhook(file: Path, *, json: AsJson = False) -> int:
+    """Add or replace a webhook that starts a pipeline, and print its URL. A change keeps the URL.
 
     Parameters
     ----------
@@ -37,24 +43,19 @@ def put_webhook(file: Path) -> int:
     except ValidationError as error:
         # Without the input: it contains the secret.
         raise CodePipelineError(f"{file}: {field_problems(error)}") from None
-    print_line(_url(put_webhook(definition)))
+    webhook = put_webhook(definition)
+    answer(json, _as_json(webhook), _url(webhook))
     return 0
 
 
-def list_webhooks(*, json: bool = False) -> int:
-    """List the webhooks and their URLs.
-
-    Parameters
-    ----------
-    json:
-        Print JSON in the form of AWS's ListWebhooks response.
-    """
+def list_webhooks(*, json: AsJson = False) -> int:
+    """List the webhooks and their URLs; the JSON has the form of AWS's ListWebhooks response."""
     connect()
     from prefect_codepipeline.engine.triggers.pipeline_webhooks import list_webhooks
 
     found = list_webhooks()
     if json:
-        print_json({"webhooks": [{"definition": _masked(each), "url": _url(each)} for each in found]})
+        print_json({"webhooks": [_as_json(each) for each in found]})
         return 0
     for webhook in found:
         definition = webhook.definition
@@ -64,23 +65,55 @@ def list_webhooks(*, json: bool = False) -> int:
             f"  starts {target}, {definition['authentication']}  {_url(webhook)}",
         )
     if not found:
-        print_line("there are no webhooks; create one with: codepipeline webhook put FILE")
+        print_line("there are no webhooks; create one with: codepipeline webhook add FILE")
     return 0
 
 
-def delete_webhook(name: str) -> int:
-    """Delete a webhook. Its URL cannot be restored.
+def show_webhook(name: WebhookName, *, json: AsJson = False) -> int:
+    """Show a webhook: what it starts, its filters and its URL, without its secret."""
+    connect()
+    from prefect_codepipeline.engine.triggers.pipeline_webhooks import find_webhook
 
-    Parameters
-    ----------
-    name:
-        Name of the webhook.
-    """
+    webhook = find_webhook(name)
+    if webhook is None:
+        raise _missing(name)
+    definition = _masked(webhook)
+    target = f"{definition['targetPipeline']}/{definition['targetAction']}"
+    filters = [
+        f"  filter {each['jsonPath']}: {each.get('matchEquals', '')}" for each in definition["filters"]
+    ]
+    answer(
+        json,
+        _as_json(webhook),
+        f"{definition['name']} starts {target}",
+        f"  authentication: {definition['authentication']}",
+        *filters,
+        f"  URL: {_url(webhook)}",
+    )
+    return 0
+
+
+def remove_webhook(name: WebhookName, *, json: AsJson = False) -> int:
+    """Remove a webhook. Its URL cannot be restored."""
     connect()
     from prefect_codepipeline.engine.triggers.pipeline_webhooks import delete_webhook
 
-    print_line(f"webhook {name!r} deleted" if delete_webhook(name) else f"there was no webhook {name!r}")
+    if not delete_webhook(name):
+        raise _missing(name)
+    answer(json, {"name": name, "removed": True}, f"webhook {name!r} removed")
     return 0
+
+
+def _missing(name: str) -> MissingBlock:
+    from prefect_codepipeline.engine.triggers.pipeline_webhooks import list_webhooks
+
+    known = [str(each.definition["name"]) for each in list_webhooks()]
+    hint = nearest(name, known) or "see: codepipeline webhook list"
+    return MissingBlock(f"webhook {name!r} does not exist; {hint}")
+
+
+def _as_json(webhook: PipelineWebhook) -> dict[str, Any]:
+    return {"definition": _masked(webhook), "url": _url(webhook)}
 
 
 def _masked(webhook: PipelineWebhook) -> dict[str, Any]:

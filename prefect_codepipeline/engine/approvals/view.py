@@ -9,7 +9,7 @@ from prefect_codepipeline.engine.approvals.decision import approval_policy, find
 from prefect_codepipeline.engine.executions.lookup import (
     KnownExecution,
     find_runs,
-    known_execution,
+    known_executions,
     read_execution,
 )
 from prefect_codepipeline.engine.executions.record import utc_now
@@ -93,8 +93,8 @@ def _latest(pipeline_name: str) -> list[ExecutionState]:
     at, states = _kept.get(pipeline_name, (-_KEPT_SECONDS, []))
     if now - at < _KEPT_SECONDS:
         return states
-    runs = (run for run in find_runs(pipeline_name, limit=_SEARCH_LIMIT) if run["run_count"])
-    states = [state for run in runs if (state := known_execution(run).state)]
+    runs = [run for run in find_runs(pipeline_name, limit=_SEARCH_LIMIT) if run["run_count"]]
+    states = [known.state for known in known_executions(runs) if known.state]
     for name in [name for name, (at, _) in list(_kept.items()) if now - at >= _KEPT_SECONDS]:
         _kept.pop(name, None)
     _kept[pipeline_name] = (now, states)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -76,6 +77,14 @@ def failure(error: ActionFailed) -> dict[str, Any]:
 def reason_of(ended: ActionFinished | RuleOutcome) -> str:
     """Why an action or a rule ended as it did."""
     return ended.error_details.message if ended.error_details else ended.summary
+
+
+def log_end(logger: AnyLogger, finished: ActionFinished) -> None:
+    """Log how an action ended, and why."""
+    reason = reason_of(finished)
+    why = f": {reason}" if reason else ""
+    level = logging.INFO if finished.status == "Succeeded" else logging.ERROR
+    logger.log(level, "Action %r of stage %r %s%s", finished.action, finished.stage, finished.status, why)
 
 
 def task_state_of(ended: ActionFinished | RuleOutcome) -> RunState:

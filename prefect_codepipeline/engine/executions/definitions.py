@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect_codepipeline.errors import PipelineNotFoundException
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.problem import nearest
 from prefect_codepipeline.model.stored.definition import StoredDefinition, document_name
 from prefect_codepipeline.model.stored.settings import StoredSettings
 from prefect_codepipeline.prefect_api.block_documents import (
     block_of,
     create_block,
+    documents_by_id,
     find_block,
     find_block_by_id,
     find_document,
     list_documents,
 )
-from prefect_codepipeline.prefect_api.client import PAGE
+from prefect_codepipeline.prefect_api.client import PAGE, api_url, moment
 from prefect_codepipeline.prefect_api.internals import save_anonymously
 
 if TYPE_CHECKING:
@@ -41,8 +46,75 @@ def read_definition_block(definition_id: str | UUID) -> StoredDefinition:
     """The definition with that block id. Raises `PipelineNotFoundException`."""
     found = find_block_by_id(StoredDefinition, definition_id)
     if found is None:
-        raise PipelineNotFoundException(f"the definition {definition_id} was deleted from Prefect")
+        raise PipelineNotFoundException(
+            f"the definition {definition_id} was deleted with its pipeline; "
+            "the pipeline's executions stay visible in Prefect's UI"
+        )
     return found
+
+
+def pinned_declaration(definition_id: str | UUID) -> PipelineDeclaration:
+    """The declaration with that block id, its secrets masked; read once, because a version never changes.
+
+    Raises:
+        PipelineNotFoundException: it was deleted before it was read.
+    """
+    return _pinned_declaration(str(definition_id))
+
+
+@lru_cache(maxsize=100)
+def _pinned_declaration(definition_id: str) -> PipelineDeclaration:
+    return read_definition_block(definition_id).masked()
+
+
+def read_definition_blocks(definition_ids: Collection[str]) -> dict[str, StoredDefinition]:
+    """The definitions that exist among these block ids, by id; one request."""
+    if not definition_ids:
+        return {}
+    documents = documents_by_id(StoredDefinition, definition_ids)
+    return {document["id"]: block_of(StoredDefinition, document) for document in documents}
+
+
+def unknown_pipeline(name: str) -> PipelineNotFoundException:
+    """The error for a pipeline that does not exist, with the most similar name that does."""
+    hint = nearest(name, pipeline_names()) or "list the deployed pipelines with: codepipeline list"
+    return PipelineNotFoundException(f"pipeline {name!r} does not exist at {api_url()}; {hint}")
+
+
+def first_created(pipeline_name: str) -> datetime | None:
+    """When the pipeline was created, by the server's clock; None if it does not exist."""
+    document = find_document(StoredDefinition, document_name(pipeline_name, 1))
+    return moment(document["created"]) if document else None
+
+
+@dataclass(frozen=True)
+class DeployedVersion:
+    """A version of a pipeline, its block's id, and when the pipeline was created; None if its first version is missing."""
+
+    definition_id: str
+    definition: StoredDefinition
+    first_created: datetime | None
+
+
+def find_versions(versions: Mapping[str, int]) -> dict[str, DeployedVersion]:
+    """These versions of pipelines, by pipeline name, without those that do not exist; few requests."""
+    wanted = {(name, number) for name, version in versions.items() for number in (1, version)}
+    names = sorted({document_name(*each) for each in wanted})
+    found: dict[str, dict[str, Any]] = {}
+    for start in range(0, len(names), PAGE):
+        page = {"any_": names[start : start + PAGE]}
+        documents = list_documents(StoredDefinition, page, with_secrets=True)
+        found |= {document["name"]: document for document in documents}
+    return {
+        name: DeployedVersion(newest["id"], block_of(StoredDefinition, newest), _created(found, name))
+        for name, version in versions.items()
+        if (newest := found.get(document_name(name, version)))
+    }
+
+
+def _created(documents: Mapping[str, dict[str, Any]], pipeline_name: str) -> datetime | None:
+    first = documents.get(document_name(pipeline_name, 1))
+    return moment(first["created"]) if first else None
 
 
 def find_version(pipeline_name: str, version: int) -> tuple[UUID, StoredDefinition] | None:
@@ -81,12 +153,16 @@ def newest_version(pipeline_name: str, at_least: int = 1) -> tuple[UUID, StoredD
     Raises:
         PipelineNotFoundException: there is no such pipeline.
     """
-    newest = find_version(pipeline_name, at_least)
+    newest = find_newest_version(pipeline_name, at_least)
     if newest is None:
-        raise PipelineNotFoundException(
-            f"there is no pipeline {pipeline_name!r}; deployed pipelines are listed by `codepipeline list`"
-        )
-    while following := find_version(pipeline_name, newest[1].version + 1):
+        raise unknown_pipeline(pipeline_name)
+    return newest
+
+
+def find_newest_version(pipeline_name: str, at_least: int = 1) -> tuple[UUID, StoredDefinition] | None:
+    """The newest version of a pipeline and its block's id, or None if there is no such pipeline."""
+    newest = find_version(pipeline_name, at_least)
+    while newest and (following := find_version(pipeline_name, newest[1].version + 1)):
         newest = following
     return newest
 

@@ -35,6 +35,11 @@ def read_gates(pipeline_name: str) -> Gates:
     return Gates(variables_with_tags(*_tags(pipeline_name)))
 
 
+def read_all_gates() -> dict[str, Gates]:
+    """The gates of all pipelines that have any, by name."""
+    return gates_among(variables_with_tags(_TAG))
+
+
 def gates_among(variables: list[Variable]) -> dict[str, Gates]:
     """The gates among Prefect variables, by the names of their pipelines."""
     found: dict[str, Gates] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.model.record.facts import ActionKept
+from prefect_codepipeline.model.record.waiting_facts import ActionKept
 
 MOST_CALLS = 1000
 MOST_BYTES = 16 * 1024

@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from prefect_codepipeline.engine.executions.definitions import read_definition_block
+from prefect_codepipeline.engine.executions.definitions import (
+    first_created,
+    pinned_declaration,
+    read_definition_blocks,
+    unknown_pipeline,
+)
 from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.errors import (
     ConcurrentPipelineExecutionsLimitExceededException,
     PipelineExecutionNotFoundException,
     PipelineNotFoundException,
 )
-from prefect_codepipeline.model.definition.declaration import ExecutionMode
+from prefect_codepipeline.model.definition.declaration import ExecutionMode, PipelineDeclaration
 from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
-from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned
+from prefect_codepipeline.model.record.facts import AnyFact, ExecutionPinned, StopRequested
 from prefect_codepipeline.model.record.folding import fold
 from prefect_codepipeline.model.record.state import ExecutionState
-from prefect_codepipeline.prefect_api.client import call, call_all, flow_run
+from prefect_codepipeline.model.stored.definition import StoredDefinition
+from prefect_codepipeline.prefect_api.client import PAGE, call, call_all, flow_run
+from prefect_codepipeline.prefect_api.together import together
 
 TAG = "codepipeline"
 _CLOCKS_DIFFER = timedelta(minutes=5)
+CLOCKS_OF_SERVER = timedelta(seconds=10)
+_DEFINITION = "codepipeline.definition"  # the label of a flow run with the id of its definition
+SHORT_ID = 8  # how much of an id is displayed
+_LENGTH_OF_ID = 36
+_ENDED_EARLY = {
+    "CANCELLED": "Stopped",
+    "FAILED": "Failed",
+}  # by Prefect's state, without an end in the record
+_BEGINNING = re.compile(r"[0-9a-f-]{4,}")
 _IN_FLIGHT = ["PENDING", "RUNNING", "PAUSED", "CANCELLING", "CRASHED"]
 
 
 @dataclass(frozen=True)
 class KnownExecution:
-    """A flow run of a pipeline with its facts and the state from them; `state` is None if it has not started."""
+    """A flow run of a pipeline with its facts and the state from them.
+
+    `state` and `mode`, the execution mode of its definition, are None if it has not started.
+    """
 
     run: dict[str, Any]
     facts: list[AnyFact]
     state: ExecutionState | None
+    mode: ExecutionMode | None = None
 
     @property
     def id(self) -> str:
@@ -40,10 +62,18 @@ class KnownExecution:
     @property
     def status(self) -> str:
         """The status in AWS's words; if Prefect ended the run without a final fact, derived from Prefect's state."""
-        ended = {"CANCELLED": "Stopped", "FAILED": "Failed"}
-        if self.state and (self.state.final or self.run["state_type"] not in ended):
+        if self.state and (self.state.final or self.run["state_type"] not in _ENDED_EARLY):
             return self.state.status
-        return ended.get(self.run["state_type"], "InProgress")
+        is_stopping = any(isinstance(fact, StopRequested) for fact in self.facts)
+        return _ENDED_EARLY.get(self.run["state_type"], "Stopping" if is_stopping else "InProgress")
+
+    @property
+    def summary(self) -> str:
+        """Why it ended like that; empty if it is in progress."""
+        if self.state and (self.state.final or self.run["state_type"] not in _ENDED_EARLY):
+            return self.state.summary
+        is_ended = self.run["state_type"] in _ENDED_EARLY
+        return str((self.run.get("state") or {}).get("message") or "") if is_ended else ""
 
     @property
     def is_suspended(self) -> bool:
@@ -61,23 +91,39 @@ def find_runs(
     state_types: list[str] | None = None,
     limit: int = 50,
     offset: int = 0,
+    since: datetime | None = None,
 ) -> list[dict[str, Any]]:
     """Flow runs of pipelines, latest first, as returned by Prefect's API; without runs that are scheduled for later.
 
     Args:
-        pipeline_name: only runs of this pipeline.
+        pipeline_name: only runs of this pipeline, and none of a deleted pipeline that had the same name.
         state_types: only runs in these Prefect state types; None means any.
         limit: the maximum number of runs, up to 200.
         offset: the number of runs to skip.
+        since: when the pipeline was created, if the caller knows it.
     """
     wanted = _wanted_runs(pipeline_name, state_types)
     # Prefect creates the runs of a schedule long before they start. The margin allows for differing clocks.
     soon = datetime.now(timezone.utc) + _CLOCKS_DIFFER
     wanted["flow_runs"]["expected_start_time"] = {"before_": soon.isoformat()}
+    if since is None and pipeline_name:
+        since = first_created(pipeline_name)
+    if since:
+        # The clocks of the database and of the server may differ a little. `known_executions` excludes the rest.
+        wanted["flow_runs"]["expected_start_time"]["after_"] = (since - CLOCKS_OF_SERVER).isoformat()
     body = {**wanted, "limit": limit, "offset": offset}
     _, found = call("POST", "/flow_runs/filter", body)
     runs: list[dict[str, Any]] = found
     return runs
+
+
+def due(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs without those that a schedule created for later, which are not executions yet."""
+    return [
+        run
+        for run in runs
+        if run["state_type"] not in ("SCHEDULED", "PENDING") or run["run_count"] or not run["auto_scheduled"]
+    ]
 
 
 def find_all_runs(
@@ -166,25 +212,104 @@ def read_execution(execution_id: str) -> KnownExecution:
 
 
 def known_execution(run: dict[str, Any]) -> KnownExecution:
-    """An execution from its flow run."""
+    """An execution from its flow run. Raises `PipelineNotFoundException` if its pipeline was deleted."""
     facts = RecordOf(str(run["id"])).read()
+    definition_id = _definition_id(facts)
+    return _known(run, facts, pinned_declaration(definition_id) if definition_id else None)
+
+
+def known_executions(
+    runs: list[dict[str, Any]], known: Mapping[str, StoredDefinition] | None = None
+) -> list[KnownExecution]:
+    """Executions from their flow runs, read together; without those whose definition was deleted with its pipeline.
+
+    Args:
+        runs: the flow runs.
+        known: definitions that were read before, by the ids of their blocks.
+    """
+    records = together([RecordOf(str(run["id"])).read for run in runs])
+    wanted = [
+        _definition_id(facts) or (run.get("labels") or {}).get(_DEFINITION)
+        for run, facts in zip(runs, records, strict=True)
+    ]
+    known = known or {}
+    found = {**known, **read_definition_blocks({str(each) for each in wanted if each} - known.keys())}
+    masked = {definition_id: definition.masked() for definition_id, definition in found.items()}
+    return [
+        _known(run, facts, masked.get(str(definition_id)))
+        for run, facts, definition_id in zip(runs, records, wanted, strict=True)
+        if not definition_id or definition_id in masked
+    ]
+
+
+def _definition_id(facts: list[AnyFact]) -> str | None:
     pinned = next((fact for fact in facts if isinstance(fact, ExecutionPinned)), None)
-    if pinned is None:
-        return KnownExecution(run, facts, None)
-    declaration = read_definition_block(pinned.definition_id).masked()
-    return KnownExecution(run, facts, fold(str(run["id"]), declaration, facts))
+    return pinned.definition_id if pinned else None
+
+
+def _known(
+    run: dict[str, Any], facts: list[AnyFact], declaration: PipelineDeclaration | None
+) -> KnownExecution:
+    state = fold(str(run["id"]), declaration, facts) if declaration else None
+    return KnownExecution(run, facts, state, declaration.execution_mode if state and declaration else None)
+
+
+def find_execution(pipeline_name: str, execution_id: str | None) -> KnownExecution:
+    """An execution of a pipeline, by its id or the beginning of its id; by default the one that started last.
+
+    Raises:
+        PipelineNotFoundException: the pipeline does not exist; or, without an id, has no execution.
+        PipelineExecutionNotFoundException: the pipeline has no such execution, or several begin like that.
+    """
+    if execution_id is None:
+        return latest_execution(pipeline_name)
+    return known_execution(_find_run(pipeline_name, execution_id))
+
+
+def _find_run(pipeline_name: str, execution_id: str) -> dict[str, Any]:
+    tag, wanted = pipeline_tag(pipeline_name), execution_id.strip().lower()
+    run = flow_run(wanted) if len(wanted) == _LENGTH_OF_ID else None
+    if run and tag in run["tags"]:
+        return run
+    found = _runs_beginning_with(pipeline_name, wanted) if _BEGINNING.fullmatch(wanted) else []
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        if first_created(pipeline_name) is None and not find_runs(pipeline_name, limit=1):
+            raise unknown_pipeline(pipeline_name)
+        raise PipelineExecutionNotFoundException(
+            f"pipeline {pipeline_name!r} has no execution {execution_id!r}; "
+            f"see: codepipeline executions {pipeline_name}"
+        )
+    ids = ", ".join(str(each["id"]) for each in found[:5])
+    raise PipelineExecutionNotFoundException(
+        f"{len(found)} executions of pipeline {pipeline_name!r} begin with {execution_id!r}: {ids}; add more of the id"
+    )
+
+
+def _runs_beginning_with(pipeline_name: str, beginning: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    offset = 0
+    while page := find_runs(pipeline_name, limit=PAGE, offset=offset):
+        found += [run for run in page if str(run["id"]).startswith(beginning)]
+        offset += len(page)
+        # No two ids have that much in common.
+        if len(page) < PAGE or (found and len(beginning) >= SHORT_ID):
+            break
+    return found
 
 
 def latest_execution(pipeline_name: str) -> KnownExecution:
     """The execution that started last.
 
     Raises:
-        PipelineNotFoundException: the pipeline has no execution; the message gives the command to start one.
+        PipelineNotFoundException: there is no such pipeline, or it has no execution; the message says which.
     """
-    # A run that a schedule created for later is not an execution yet.
-    for run in find_runs(pipeline_name, limit=20):
-        if run["state_type"] not in ("SCHEDULED", "PENDING") or run["run_count"] or not run["auto_scheduled"]:
-            return known_execution(run)
+    for run in due(find_runs(pipeline_name, limit=20)):
+        for known in known_executions([run]):
+            return known
+    if first_created(pipeline_name) is None:
+        raise unknown_pipeline(pipeline_name)
     raise PipelineNotFoundException(
         f"pipeline {pipeline_name!r} has no execution; start one with: codepipeline start {pipeline_name}"
     )
@@ -218,7 +343,7 @@ def log_page(execution_id: str, action_name: str | None, offset: int, limit: int
     if action_name:
         wanted = {
             "flow_run_id": {"any_": flow_run_ids},
-            "name": {"any_": [action_name, f"{action_name}: request"]},
+            "name": {"any_": [action_name]},
         }
         _, tasks = call("POST", "/task_runs/filter", {"task_runs": wanted, "limit": 200})
         logs["task_run_id"] = {"any_": [task["id"] for task in tasks]}

@@ -20,6 +20,7 @@ from collections.abc import Callable, Hashable, Sequence
 from pydantic import SecretStr
 
 from prefect_codepipeline import __version__
+from prefect_codepipeline.actions.outgoing import Answer, Poster, PrivateAddressError
 from prefect_codepipeline.blocks.event_webhook import EventWebhook, key_of
 from prefect_codepipeline.engine.executions.follower import Follower
 from prefect_codepipeline.engine.executions.pause import read_retry_after
@@ -27,7 +28,6 @@ from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.notifications.events import History, place_of
 from prefect_codepipeline.engine.notifications.outbox import Outbox, close_all
-from prefect_codepipeline.engine.notifications.outgoing import Answer, Poster, PrivateAddressError
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.events import StateChange

@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.engine.approvals.links import load_gateway
-from prefect_codepipeline.engine.executions.definitions import read_definition_block, settings_of
+from prefect_codepipeline.engine.executions.definitions import pinned_declaration, settings_of
 from prefect_codepipeline.engine.executions.follower import Follower
 from prefect_codepipeline.engine.executions.lookup import read_execution
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.engine.executions.record import RecordOf
+from prefect_codepipeline.engine.executions.task_runs import end_what_is_pending, show_stages_to_come
 from prefect_codepipeline.engine.notifications.commit_statuses import final_statuses
 from prefect_codepipeline.engine.notifications.event_webhooks import senders_of
 from prefect_codepipeline.engine.notifications.events import History
@@ -42,6 +43,7 @@ class Reporter(Follower):
     def _follow(self) -> None:
         execution = self._execution
         page, history = _Page(execution.id), History(execution.id, execution.declaration)
+        is_first = execution.process == 1
         notifiers = self._notifiers()
         for _ in self._changes():
             state, events = execution.state, history.of(execution.facts)
@@ -49,6 +51,12 @@ class Reporter(Follower):
                 notifier.queue(state, run_url(state.execution_id), events)
             try:
                 page.update(state)
+                # An execution that ends at once has nothing still to come.
+                if is_first and not state.final:
+                    show_stages_to_come(state)
+                if state.final and _has_left_out(state):
+                    end_what_is_pending(state)
+                is_first = False
             except CodePipelineError as error:
                 _logger.warning("the execution's page in Prefect's UI could not be updated: %s", error)
         close_all(notifiers)
@@ -60,6 +68,11 @@ class Reporter(Follower):
         except CodePipelineError as error:
             _logger.warning("no messages are sent to Slack: %s", error)
             return []
+
+
+def _has_left_out(state: ExecutionState) -> bool:
+    """Whether an execution that has ended did not run every stage."""
+    return state.status != "Succeeded" or any(stage.status == "Skipped" for stage in state.stages)
 
 
 def notifiers_of(
@@ -81,7 +94,7 @@ def publish_final_state(execution_id: str) -> None:
             return
         pinned = known.state.pinned
         settings = settings_of(pinned.pipeline_name, pinned.settings_id)
-        declaration = read_definition_block(pinned.definition_id).masked()
+        declaration = pinned_declaration(pinned.definition_id)
         facts = list(known.facts)
         events = History(execution_id, declaration).of(facts)
         senders = senders_of(settings, declaration, facts, RecordOf(execution_id).write)
@@ -96,6 +109,12 @@ def publish_final_state(execution_id: str) -> None:
     for sender in senders:
         sender.queue(events, is_final=True)
     close_all([*notifiers, *senders, *final_statuses(known.state)])
+    try:
+        end_what_is_pending(known.state)
+    except CodePipelineError as error:
+        _logger.warning(
+            "execution %s: what it did not reach is still shown as pending: %s", execution_id, error
+        )
 
 
 def _channel(name: str) -> SlackChannel | None:

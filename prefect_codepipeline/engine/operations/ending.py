@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect_codepipeline.actions.rule_registry import abandon_rule
 from prefect_codepipeline.engine.executions import gate
-from prefect_codepipeline.engine.executions.definitions import read_definition_block
+from prefect_codepipeline.engine.executions.definitions import pinned_declaration
 from prefect_codepipeline.engine.executions.lookup import KnownExecution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.engine.notifications.approval_messages import withdraw_buttons
@@ -116,7 +116,7 @@ def end_record(state: ExecutionState, way: Way, by: str = "") -> ExecutionFinish
     _end_open_actions(record, state, way)
     _end_open_stages(record, state, way)
     record.write(final)
-    declaration = read_definition_block(state.pinned.definition_id).masked()
+    declaration = pinned_declaration(state.pinned.definition_id)
     send_remaining_events(state.execution_id, declaration, record.read())
     gate.leave_all(state.pinned.pipeline_name, state.execution_id)
     return final

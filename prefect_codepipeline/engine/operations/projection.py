@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from prefect_codepipeline.engine.executions.definitions import (
     newest_version,
     pipeline_names,
     read_definitions,
+    settings_of,
     updated_since,
 )
 from prefect_codepipeline.engine.executions.lookup import TAG, find_runs, pipeline_tag
@@ -22,35 +22,46 @@ from prefect_codepipeline.engine.operations.schedules import wanted_schedules
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.prefect_api.block_documents import count_blocks
-from prefect_codepipeline.prefect_api.client import call, call_all, client, find_named
+from prefect_codepipeline.prefect_api.client import call, call_all, find_named
+from prefect_codepipeline.prefect_api.deployments import (
+    DEFAULT_WORK_POOL,
+    NOTHING_TO_PULL,
+    Place,
+    find_deployment_of,
+    place_of,
+    put_deployment,
+)
 
 FLOW_NAME = "pipeline"
 DEPLOYMENTS_BY_NAME = f"/deployments/name/{FLOW_NAME}"
 ENTRYPOINT = "prefect_codepipeline.flows.pipeline.pipeline"
-DEFAULT_WORK_POOL = "codepipeline"
 _DEPLOYMENTS = {"deployments": {"tags": {"all_": [TAG]}}, "flows": {"name": {"any_": [FLOW_NAME]}}}
 _logger = logging.getLogger(__name__)
 
 
-def project(declaration: PipelineDeclaration, work_pool: str = DEFAULT_WORK_POOL) -> UUID:
-    """Create the deployment `pipeline/<name>`, or update it to the definition; the deployment's id."""
-    flow_id = client().create_flow_from_name(FLOW_NAME)
-    there = find_named(DEPLOYMENTS_BY_NAME, declaration.name)
-    deployment_id = client().create_deployment(
-        flow_id=flow_id,
-        name=declaration.name,
-        version=str(declaration.version),
-        entrypoint=ENTRYPOINT,
-        work_pool_name=work_pool,
-        tags=[TAG, pipeline_tag(declaration.name)],
-        description=_description(declaration),
-        parameters={},
-        parameter_openapi_schema=parameter_schema(declaration),
-        enforce_parameter_schema=True,
-        # Prefect deletes schedules that are not listed here.
-        schedules=wanted_schedules(declaration.name, there["schedules"] if there else []),
-    )
-    return UUID(str(deployment_id))
+def project(declaration: PipelineDeclaration, place: Place | None = None) -> list[str]:
+    """Create the deployment `pipeline/<name>`, or update it to the definition; how its place changed, as sentences.
+
+    What the place does not give stays as it is; that of a new deployment comes from the pipeline's settings.
+    """
+    place = place or Place()
+    there = find_deployment_of(FLOW_NAME, declaration.name)
+    if there is None:
+        settings = settings_of(declaration.name)
+        place = place.or_else(Place(settings.work_pool, settings.work_queue, settings.job_variables))
+    # Prefect deletes schedules that are not listed here.
+    schedules = wanted_schedules(declaration.name, there["schedules"] if there else [])
+    own = {
+        "version": str(declaration.version),
+        "entrypoint": ENTRYPOINT,
+        "pull_steps": NOTHING_TO_PULL,
+        "tags": list(dict.fromkeys([TAG, pipeline_tag(declaration.name), *(there["tags"] if there else [])])),
+        "description": _description(declaration),
+        "parameter_openapi_schema": parameter_schema(declaration),
+        "enforce_parameter_schema": True,
+        "schedules": [each.model_dump(mode="json", exclude_unset=True) for each in schedules],
+    }
+    return put_deployment(FLOW_NAME, declaration.name, place, own, there)
 
 
 def count_of_everything() -> str:
@@ -83,18 +94,18 @@ def project_missing() -> list[str]:
     }
     done = []
     for name in sorted(set(pipeline_names()) - versions.keys()):
-        if _project_newest(name, 1, _last_work_pool(name)):
+        if _project_newest(name, 1, _last_place(name)):
             done.append(f"pipeline {name!r}: recreated its deployment, which was missing")
     for name in updated_since(versions):
-        deployment = find_named(DEPLOYMENTS_BY_NAME, name)
-        if deployment and _project_newest(name, versions[name], deployment["work_pool_name"]):
+        deployment = find_deployment_of(FLOW_NAME, name)
+        if deployment and _project_newest(name, versions[name], place_of(deployment)):
             done.append(f"pipeline {name!r}: recreated its deployment, which was older than its definition")
     return done
 
 
-def _project_newest(name: str, at_least: int, work_pool: str | None) -> bool:
+def _project_newest(name: str, at_least: int, place: Place) -> bool:
     """False if the work pool does not exist either: then a user has to choose one."""
-    work_pool = work_pool or DEFAULT_WORK_POOL
+    work_pool = place.work_pool or settings_of(name).work_pool or DEFAULT_WORK_POOL
     if find_named("/work_pools", work_pool) is None:
         _logger.warning(
             "pipeline %r has no deployment, and its work pool %r does not exist; deploy the pipeline again",
@@ -103,14 +114,14 @@ def _project_newest(name: str, at_least: int, work_pool: str | None) -> bool:
         )
         return False
     _, newest = newest_version(name, at_least)
-    project(newest.masked(), work_pool)
+    project(newest.masked(), place)
     return True
 
 
-def _last_work_pool(pipeline_name: str) -> str | None:
-    """The work pool of the pipeline's last execution."""
+def _last_place(pipeline_name: str) -> Place:
+    """Where the pipeline's last execution ran."""
     runs = find_runs(pipeline_name, limit=1)
-    return str(runs[0]["work_pool_name"]) if runs and runs[0]["work_pool_name"] else None
+    return Place(runs[0]["work_pool_name"], runs[0]["work_queue_name"]) if runs else Place()
 
 
 def parameter_schema(declaration: PipelineDeclaration) -> dict[str, Any]:

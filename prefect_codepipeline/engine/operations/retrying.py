@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-retry.html
 from __future__ import annotations
 
 from prefect_codepipeline.engine.executions import gate
-from prefect_codepipeline.engine.executions.definitions import newest_version, read_definition_block
+from prefect_codepipeline.engine.executions.definitions import newest_version, pinned_declaration
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, check_limit, read_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.errors import (
@@ -118,7 +118,7 @@ def check_retryable(state: ExecutionState, stage_name: str, retry_mode: RetryMod
 def check_room(state: ExecutionState) -> None:
     """Raise ConcurrentPipelineExecutionsLimitExceededException if an ended execution would exceed the limit."""
     pinned = state.pinned
-    mode = read_definition_block(pinned.definition_id).masked().execution_mode
+    mode = pinned_declaration(pinned.definition_id).execution_mode
     check_limit(pinned.pipeline_name, mode)
 
 

@@ -10,7 +10,7 @@ from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.lookup import (
     KnownExecution,
     find_runs,
-    known_execution,
+    known_executions,
     read_execution,
 )
 from prefect_codepipeline.errors import (
@@ -106,9 +106,9 @@ def latest_success(pipeline_name: str, stage_name: str, version: int, not_this: 
         for run in runs:
             if run["id"] == not_this or not run["run_count"] or not run["deployment_id"]:
                 continue
-            known = known_execution(run)
-            state = known.state
-            if state is None or state.pinned.execution_type == "ROLLBACK":
+            known = next(iter(known_executions([run])), None)
+            state = known.state if known else None
+            if known is None or state is None or state.pinned.execution_type == "ROLLBACK":
                 continue
             if state.pinned.pipeline_version < version:
                 return None

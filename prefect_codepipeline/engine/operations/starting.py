@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import uuid4
 
-from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.definitions import newest_version, unknown_pipeline
 from prefect_codepipeline.engine.executions.lookup import TAG, check_limit
 from prefect_codepipeline.engine.operations.projection import DEPLOYMENTS_BY_NAME, source_actions
-from prefect_codepipeline.errors import PipelineNotFoundException, ValidationException
+from prefect_codepipeline.errors import ValidationException
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.facts import TriggerType
-from prefect_codepipeline.prefect_api.client import api_url, call_all, find_named
+from prefect_codepipeline.prefect_api.client import call_all, find_named
 from prefect_codepipeline.prefect_api.flow_runs import create_flow_run
 
 
@@ -73,9 +73,7 @@ def find_deployment(name: str) -> dict[str, Any]:
     """The deployment of a pipeline. Raises `PipelineNotFoundException`."""
     deployment = find_named(DEPLOYMENTS_BY_NAME, name)
     if deployment is None:
-        raise PipelineNotFoundException(
-            f"there is no pipeline {name!r} at {api_url()}; deploy one with: codepipeline deploy FILE"
-        )
+        raise unknown_pipeline(name)
     return deployment
 
 

@@ -5,8 +5,10 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-stop.html
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect_codepipeline.engine.approvals.decision import WAKE_ONLY
-from prefect_codepipeline.engine.executions.lookup import KnownExecution, read_execution
+from prefect_codepipeline.engine.executions.lookup import KnownExecution, pipeline_tag, read_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.errors import (
     DuplicatedStopRequestException,
@@ -15,7 +17,8 @@ from prefect_codepipeline.errors import (
     ValidationException,
 )
 from prefect_codepipeline.model.record.facts import StopKind, StopRequested
-from prefect_codepipeline.model.record.state import ExecutionState
+from prefect_codepipeline.prefect_api.client import flow_run
+from prefect_codepipeline.prefect_api.flow_runs import set_state
 from prefect_codepipeline.prefect_api.suspension import resume
 
 REASON_LENGTH = 200
@@ -40,15 +43,25 @@ def stop_pipeline_execution(
     """
     if len(reason) > REASON_LENGTH:
         raise ValidationException(f"the reason has {len(reason)} characters; the limit is {REASON_LENGTH}")
-    state = _stoppable(pipeline_name, execution_id)
-    if any(stop.how == "abandon" or not abandon for stop in state.stops if stop.how != "cancel"):
-        raise _duplicate(execution_id, state.stops[-1])
+    known = _stoppable(pipeline_name, execution_id)
+    stops, epoch = _stops_of(known)
+    if any(stop.how == "abandon" or not abandon for stop in stops if stop.how != "cancel"):
+        raise _duplicate(execution_id, stops[-1])
     how: StopKind = "abandon" if abandon else "stop"
-    request = StopRequested(at=utc_now(), epoch=state.epoch, how=how, reason=reason, by=by)
+    request = StopRequested(at=utc_now(), epoch=epoch, how=how, reason=reason, by=by)
     if not RecordOf(execution_id).write(request):
         raise _duplicate(execution_id, request)
+    if known.state is None:
+        _end_before_it_begins(request, execution_id)
     resume(execution_id, WAKE_ONLY)
     return request
+
+
+def _end_before_it_begins(request: StopRequested, execution_id: str) -> None:
+    """End a run that no worker has taken. A worker that takes it meanwhile finds the request in the record."""
+    run = flow_run(execution_id)
+    if run and run["state_type"] == "SCHEDULED":
+        set_state(execution_id, "CANCELLED", "Stopped", request.summary)
 
 
 def cancel_for_update(execution: KnownExecution, by: str, reason: str) -> bool:
@@ -60,22 +73,29 @@ def cancel_for_update(execution: KnownExecution, by: str, reason: str) -> bool:
     return is_new
 
 
-def _stoppable(pipeline_name: str, execution_id: str) -> ExecutionState:
+def _stops_of(known: KnownExecution) -> tuple[Sequence[StopRequested], int]:
+    """The requests to stop the execution so far, and its epoch."""
+    if known.state:
+        return known.state.stops, known.state.epoch
+    return [fact for fact in known.facts if isinstance(fact, StopRequested)], 0
+
+
+def _stoppable(pipeline_name: str, execution_id: str) -> KnownExecution:
     try:
         known = read_execution(execution_id)
     except PipelineExecutionNotFoundException as error:
         raise PipelineExecutionNotStoppableException(str(error)) from None
-    state = known.state
-    if state is None or state.pinned.pipeline_name != pipeline_name:
+    if pipeline_tag(pipeline_name) not in known.run["tags"]:
         raise PipelineExecutionNotStoppableException(
-            f"execution {execution_id} has not started, or is not an execution of pipeline {pipeline_name!r}; "
+            f"execution {execution_id} is not an execution of pipeline {pipeline_name!r}; "
             f"see: codepipeline executions {pipeline_name}"
         )
-    if state.final:
+    has_ended = known.state.final if known.state else known.run["state_type"] in ("CANCELLED", "FAILED")
+    if has_ended:
         raise PipelineExecutionNotStoppableException(
-            f"execution {execution_id} of pipeline {pipeline_name!r} is not in progress: it is {state.final.status}"
+            f"execution {execution_id} of pipeline {pipeline_name!r} is not in progress: it is {known.status}"
         )
-    return state
+    return known
 
 
 def _duplicate(execution_id: str, earlier: StopRequested) -> DuplicatedStopRequestException:

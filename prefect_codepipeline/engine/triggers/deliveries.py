@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 
@@ -13,21 +13,23 @@ from prefect_codepipeline.actions.git.places import Connections
 from prefect_codepipeline.actions.git.source import find_named_connection
 from prefect_codepipeline.blocks.git_connection import GitConnection, kind_of_host
 from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
-from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.executions.definitions import find_newest_version, newest_version
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.operations.projection import deployed_definitions
 from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
 from prefect_codepipeline.engine.triggers.pipeline_webhooks import target_action
-from prefect_codepipeline.engine.triggers.triggering import REFUSALS, trigger
+from prefect_codepipeline.engine.triggers.triggering import MOST_TEXT, REFUSALS, event_result, trigger
 from prefect_codepipeline.engine.triggers.webhook_filters import why_not
+from prefect_codepipeline.engine.triggers.webhook_inbox import DAYS, first_with_content, result_of
 from prefect_codepipeline.engine.triggers.webhook_signatures import check_sender, check_webhook
-from prefect_codepipeline.errors import ActionFailed, MissingBlock, PipelineNotFoundException, WebhookRefused
+from prefect_codepipeline.errors import ActionFailed, MissingBlock, WebhookRefused
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.payloads import Delivery, PayloadError, host_of, read_payload
 from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.model.triggers.git_event import GitEvent, GitHost
-from prefect_codepipeline.model.triggers.matching import CODECOMMIT, Decision, GitPlace, git_places
+from prefect_codepipeline.model.triggers.matching import CODECOMMIT, GitPlace, git_places
 from prefect_codepipeline.model.triggers.webhook_delivery import (
+    MOST_RESULTS,
     EventResult,
     FinishedDelivery,
     TakenDelivery,
@@ -35,10 +37,10 @@ from prefect_codepipeline.model.triggers.webhook_delivery import (
     shortened,
 )
 
-MOST_RESULTS = 1000
+# A host sends one event to all endpoints of a repository within this time.
+SPREAD = timedelta(minutes=10)
 _FULL_ID = 40
 _READ_SECONDS = 600.0
-_MOST_TEXT = 500
 
 
 @dataclass(frozen=True)
@@ -146,11 +148,40 @@ def process_delivery(taken: TakenDelivery, definitions: Definitions) -> Finished
     return _finish(taken, results)
 
 
+def why_repeated(taken: TakenDelivery) -> str:
+    """Why a delivery is one that was overheard and is sent again, as a sentence; empty if it is not.
+
+    The signature covers the content alone: neither the delivery's id nor the endpoint. A host sends the same content to
+    all endpoints of a repository at the same time; what comes later than that was sent before, under any id.
+
+    Raises:
+        PrefectUnavailable: the API does not answer.
+    """
+    if taken.webhook:  # starts one pipeline, and the same content never starts it twice
+        return ""
+    first = first_with_content(taken)
+    if taken.at - first.at <= SPREAD:
+        return ""
+    result = result_of(first)
+    is_in_work = result is None and taken.at - first.at <= timedelta(days=DAYS)
+    if is_in_work or (result and result.is_refused and first.endpoint == taken.endpoint):
+        return ""
+    return (
+        f"the same content was received at {first.at:%Y-%m-%d %H:%M} UTC by /webhooks/{first.endpoint}; it starts "
+        "nothing once more"
+    )
+
+
+def skip_delivery(taken: TakenDelivery, reason: str) -> FinishedDelivery:
+    """The result of a delivery that starts nothing."""
+    return _finish(taken, [EventResult(event=str(each), reason=reason) for each in taken.events])
+
+
 def abandon_delivery(taken: TakenDelivery, reason: str) -> FinishedDelivery:
     """The result of a delivery that could not be processed."""
     events = [str(event) for event in taken.events] or [f"webhook {taken.webhook}"]
     return _finish(
-        taken, [EventResult(event=each, pipeline="", refusal=reason[:_MOST_TEXT]) for each in events]
+        taken, [EventResult(event=each, pipeline="", refusal=reason[:MOST_TEXT]) for each in events]
     )
 
 
@@ -175,7 +206,7 @@ def _start(taken: TakenDelivery) -> EventResult:
     try:
         execution_id = start_pipeline_execution(pipeline, {}, revisions, taken.webhook, token, "Webhook")
     except REFUSALS as error:
-        return EventResult(event=what, pipeline=pipeline, refusal=str(error)[:_MOST_TEXT])
+        return EventResult(event=what, pipeline=pipeline, refusal=str(error)[:MOST_TEXT])
     return EventResult(event=what, pipeline=pipeline, execution_id=execution_id)
 
 
@@ -250,28 +281,16 @@ def _trigger(reader: _Reader, event: GitEvent, token: str, known: Connections) -
     done = trigger(
         reader.definition, event, "webhook", token, complete_event, [place.action.name for place in places]
     )
-    reason = "" if done.decision.starts else _why_not(done.decision)
-    return EventResult(
-        event=str(done.event),
-        pipeline=done.pipeline,
-        execution_id=done.execution_id,
-        refusal=done.refusal[:_MOST_TEXT],
-        reason=reason[:_MOST_TEXT],
-    )
-
-
-def _why_not(decision: Decision) -> str:
-    return "; ".join(dict.fromkeys(each.reason for each in decision.considered)) or "no filter matches"
+    return event_result(done, token)
 
 
 def _connections_of(pipeline: str) -> dict[str, GitConnection]:
     """The connections of a pipeline's sources, by block name."""
-    try:
-        _, definition = newest_version(pipeline)
-    except PipelineNotFoundException:
+    found = find_newest_version(pipeline)
+    if found is None:
         return {}
     known = Connections()
-    names = {known.name(place) for place in git_places(definition.masked())} - {None}
+    names = {known.name(place) for place in git_places(found[1].masked())} - {None}
     return {name: find_named_connection(name) for name in sorted(filter(None, names))}
 
 

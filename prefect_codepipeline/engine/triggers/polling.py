@@ -24,14 +24,18 @@ from prefect_codepipeline.actions.git.failures import failure_of
 from prefect_codepipeline.actions.git.places import Connections
 from prefect_codepipeline.actions.git.process import Access, GitError, git_processes
 from prefect_codepipeline.blocks.git_poll_state import GitPollState
+from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.operations.projection import deployed_definitions
 from prefect_codepipeline.engine.triggers.object_polling import poll_objects
 from prefect_codepipeline.engine.triggers.poll_claims import claim, drop_old_claims
-from prefect_codepipeline.engine.triggers.triggering import Triggered, trigger
+from prefect_codepipeline.engine.triggers.triggering import Triggered, event_result, trigger
+from prefect_codepipeline.engine.triggers.webhook_inbox import drop_old, replace_result
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.printable import printable
 from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 from prefect_codepipeline.model.triggers.matching import GitPlace, git_places, is_polled
+from prefect_codepipeline.model.triggers.webhook_delivery import MOST_RESULTS, EventResult, FinishedDelivery
 from prefect_codepipeline.prefect_api.block_documents import field_problems, find_block, save_block
 from prefect_codepipeline.prefect_api.leases import server_time
 
@@ -172,7 +176,9 @@ def _poll(watched: Watched, name: str) -> list[str]:
         try:
             sentences += _trigger_pipelines(watched, seen, change)
         except ActionFailed as error:
-            sentences.append(f"polling {access.url}: {change.reference}: {error}; it will be tried again")
+            sentences.append(
+                f"polling {access.url}: {printable(change.reference)}: {error}; it will be tried again"
+            )
             # The next poll finds the change again.
             _restore(now, change)
     if now != seen.references and _is_current(name, seen.generation):
@@ -205,12 +211,26 @@ def _trigger_pipelines(watched: Watched, seen: GitPollState, change: Change) -> 
             known["event"] = complete(event, watched.access, Look.at(watched.access, _READ_SECONDS))
         return replace(event, commit=known["event"].commit, changed_files=known["event"].changed_files)
 
+    results: list[EventResult] = []
     triggered: list[Triggered] = []
     for reader in watched.readers:
         event = _event(reader.places[0], change)
         actions = [place.action.name for place in reader.places]
         triggered.append(trigger(reader.definition, event, "poll", token, completed, actions))
+        results.append(event_result(triggered[-1], token))
+    _record(token, results)
     return [str(each) for each in triggered if each.execution_id or each.refusal]
+
+
+def _record(token: str, results: list[EventResult]) -> None:
+    """Keep the results for `codepipeline trigger list`, beside those of webhooks."""
+    now = utc_now()
+    drop_old(now)
+    replace_result(
+        FinishedDelivery(
+            key=token, at=now, finished_at=now, endpoint="polling", results=tuple(results[:MOST_RESULTS])
+        )
+    )
 
 
 def _event(place: GitPlace, change: Change) -> GitEvent:

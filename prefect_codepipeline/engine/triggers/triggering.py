@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from prefect_codepipeline.engine.executions.definitions import settings_of
 from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
 from prefect_codepipeline.errors import (
     ConcurrentPipelineExecutionsLimitExceededException,
@@ -14,6 +15,7 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 from prefect_codepipeline.model.triggers.matching import Decision, Way, decide
+from prefect_codepipeline.model.triggers.webhook_delivery import EventResult, HeldStart
 
 # Errors that a second attempt cannot change.
 REFUSALS = (
@@ -21,6 +23,7 @@ REFUSALS = (
     PipelineNotFoundException,
     ValidationException,
 )
+MOST_TEXT = 500
 _FULL_ID = 40
 
 
@@ -64,14 +67,18 @@ def trigger(
 
     Raises:
         ActionFailed: from `complete`.
+        MissingBlock: the pipeline's settings, which say what a pull request of a fork does, are invalid.
         PrefectUnavailable: Prefect does not respond; calling again with the same token is safe.
     """
     declaration = definition.masked()
-    decision = decide(declaration, event, way, actions)
-    is_short = decision.starts and len(event.commit) < _FULL_ID
-    if is_short or (not decision.starts and decision.needs_changed_files):
+    forks = settings_of(declaration.name).pull_requests_of_forks if event.fork else "never"
+    decision = decide(declaration, event, way, actions, forks)
+    # The sender of the plain form may give the id of an annotated tag instead of its commit.
+    is_of_a_tag = event.tag is not None and event.host == "plain"
+    is_inexact = decision.trigger_type is not None and (len(event.commit) < _FULL_ID or is_of_a_tag)
+    if is_inexact or (not decision.starts and decision.needs_changed_files):
         event = complete(event)
-        decision = decide(declaration, event, way, actions)
+        decision = decide(declaration, event, way, actions, forks)
     if not decision.starts:
         return Triggered(declaration.name, event, decision)
     try:
@@ -86,3 +93,33 @@ def trigger(
     except REFUSALS as error:
         return Triggered(declaration.name, event, decision, refusal=str(error))
     return Triggered(declaration.name, event, decision, execution_id)
+
+
+def event_result(done: Triggered, token: str) -> EventResult:
+    """The result for `codepipeline trigger list`. `token` is that of the event."""
+    decision = done.decision
+    return EventResult(
+        event=str(done.event),
+        pipeline=done.pipeline,
+        execution_id=done.execution_id,
+        refusal=done.refusal[:MOST_TEXT],
+        reason="" if decision.starts else _why_not(decision)[:MOST_TEXT],
+        held=_held(done, token) if decision.held and decision.may_be_allowed else None,
+    )
+
+
+def _held(done: Triggered, token: str) -> HeldStart:
+    assert done.decision.trigger_type is not None
+    return HeldStart(
+        source_revisions=done.decision.source_revisions,
+        trigger_type=done.decision.trigger_type,
+        trigger_detail=done.decision.trigger_detail,
+        token=token,
+        author=done.event.author,
+        url=done.event.url,
+    )
+
+
+def _why_not(decision: Decision) -> str:
+    reasons = dict.fromkeys(each.reason for each in decision.considered)
+    return decision.held or "; ".join(reasons) or "no filter matches"

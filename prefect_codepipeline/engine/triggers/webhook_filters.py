@@ -20,7 +20,7 @@ from jsonpath_ng.parser import parse
 from pydantic_core import from_json
 
 from prefect_codepipeline.errors import InvalidWebhookFilterPatternException
-from prefect_codepipeline.model.payloads.reading import PayloadError
+from prefect_codepipeline.model.payloads.reading import PayloadError, check_parts
 from prefect_codepipeline.model.triggers.webhooks import WebhookFilterRule, expected_value
 
 _STEPS = (jsonpath.Fields, jsonpath.Index, jsonpath.Slice, jsonpath.Wildcard)
@@ -49,6 +49,7 @@ def why_not(rules: Sequence[WebhookFilterRule], body: bytes, configuration: Mapp
         PayloadError: the body is not JSON.
         InvalidWebhookFilterPatternException: a filter cannot be evaluated.
     """
+    check_parts(body)
     try:
         content = from_json(body)
     except ValueError:

@@ -8,21 +8,25 @@ the cheapest thing that Prefect stores. A gateway processes `waiting-<key>`, wri
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from prefect_codepipeline.model.triggers.webhook_delivery import FinishedDelivery, TakenDelivery
+from prefect_codepipeline.model.triggers.webhook_delivery import (
+    FinishedDelivery,
+    FirstDelivery,
+    TakenDelivery,
+)
 from prefect_codepipeline.prefect_api.client import call, call_all, client
 
 FLOW = "webhooks"
 # Deliveries older than this are not processed after an outage: a push of last week must not be released.
 DAYS = 3
 KEPT_DAYS = 30
-_TAG = "codepipeline-webhooks"
-_WAITING, _FINISHED = "waiting-", "finished-"
+_TAG, _CONTENTS_TAG = "codepipeline-webhooks", "codepipeline-webhook-contents"
+_WAITING, _FINISHED, _CONTENT = "waiting-", "finished-", "content-"
 _SENDER = "prefect-codepipeline"
 _EVERYTHING = 100_000
 _days: dict[tuple[str, str], str] = {}
@@ -56,8 +60,8 @@ def waiting(except_keys: Collection[str] = ()) -> list[TakenDelivery]:
     return sorted(found, key=lambda each: each.at)
 
 
-def result_of(delivery: TakenDelivery) -> FinishedDelivery | None:
-    """The result of the delivery, or None if it was not processed."""
+def result_of(delivery: TakenDelivery | FirstDelivery) -> FinishedDelivery | None:
+    """The result of the delivery, or None if it was not processed, or is no longer kept."""
     path = f"/flow_runs/{_day(delivery.at)}/input/{_FINISHED}{delivery.key}"
     status, value = call("GET", path, expected=(404,))
     return _parsed(FinishedDelivery, value) if status == 200 else None
@@ -65,11 +69,16 @@ def result_of(delivery: TakenDelivery) -> FinishedDelivery | None:
 
 def finish(delivery: TakenDelivery, finished: FinishedDelivery) -> None:
     """Store the result of a delivery, replacing that of an earlier attempt, and remove it from the waiting ones."""
-    key = _FINISHED + delivery.key
-    if not _write(delivery.at, key, finished):
-        call("DELETE", f"/flow_runs/{_day(delivery.at)}/input/{key}", expected=(404,))
-        _write(delivery.at, key, finished)
+    replace_result(finished)
     drop(delivery)
+
+
+def replace_result(finished: FinishedDelivery) -> None:
+    """Store the result of a delivery, replacing an earlier one."""
+    key = _FINISHED + finished.key
+    if not _write(finished.at, key, finished):
+        call("DELETE", f"/flow_runs/{_day(finished.at)}/input/{key}", expected=(404,))
+        _write(finished.at, key, finished)
 
 
 def drop(delivery: TakenDelivery) -> None:
@@ -88,18 +97,41 @@ def finished(limit: int) -> list[FinishedDelivery]:
     return found[:limit]
 
 
+def first_with_content(delivery: TakenDelivery) -> FirstDelivery:
+    """The first delivery with this content, in this month or the one before; the delivery itself if it is the first."""
+    own = FirstDelivery(key=delivery.key, at=delivery.at, endpoint=delivery.endpoint)
+    months = [_month(delivery.at), _month(delivery.at.replace(day=1) - timedelta(days=1))]
+    for month in reversed(months):
+        if found := _content(month, delivery.token):
+            return found
+    is_new = _write_to(lambda: _run(months[0], _CONTENTS_TAG), _CONTENT + delivery.token, own)
+    return own if is_new else _content(months[0], delivery.token) or own
+
+
 def drop_old(now: datetime) -> None:
-    """Delete the inboxes that are older than `KEPT_DAYS`."""
-    oldest = (now - timedelta(days=KEPT_DAYS)).astimezone(timezone.utc).date().isoformat()
-    for run in call_all("/flow_runs/filter", {"flow_runs": {"tags": {"all_": [_TAG]}}}):
-        if str(run["name"]) < oldest:
-            call("DELETE", f"/flow_runs/{run['id']}", expected=(404,))
+    """Delete the inboxes that are older than `KEPT_DAYS`, and the contents of the months that are not looked at."""
+    oldest = (now - timedelta(days=KEPT_DAYS)).astimezone(timezone.utc).date()
+    for tag, name in ((_TAG, oldest.isoformat()), (_CONTENTS_TAG, f"{oldest:%Y-%m}")):
+        for run in call_all("/flow_runs/filter", {"flow_runs": {"tags": {"all_": [tag]}}}):
+            if str(run["name"]) < name:
+                call("DELETE", f"/flow_runs/{run['id']}", expected=(404,))
+
+
+def _content(month: str, token: str) -> FirstDelivery | None:
+    path = f"/flow_runs/{_run(month, _CONTENTS_TAG)}/input/{_CONTENT}{token}"
+    status, value = call("GET", path, expected=(404,))
+    return _parsed(FirstDelivery, value) if status == 200 else None
 
 
 def _write(at: datetime, key: str, value: BaseModel) -> bool:
+    return _write_to(lambda: _day(at), key, value)
+
+
+def _write_to(run: Callable[[], str], key: str, value: BaseModel) -> bool:
+    """Create an input of the run; False if it exists."""
     body = {"key": key, "value": value.model_dump_json(), "sender": _SENDER}
     for _ in range(2):
-        status, _ = call("POST", f"/flow_runs/{_day(at)}/input", body, expected=(404, 409))
+        status, _ = call("POST", f"/flow_runs/{run()}/input", body, expected=(404, 409))
         if status != 404:
             return status != 409
         # A user has deleted the day's run.
@@ -123,15 +155,23 @@ def _parsed(model: type[Any], value: Any) -> Any:
 
 def _day(at: datetime) -> str:
     """The id of the flow run that is the inbox of that day."""
-    day = at.astimezone(timezone.utc).date().isoformat()
-    key = (str(client().api_url), day)
+    return _run(at.astimezone(timezone.utc).date().isoformat(), _TAG)
+
+
+def _month(at: datetime) -> str:
+    return f"{at.astimezone(timezone.utc):%Y-%m}"
+
+
+def _run(name: str, tag: str) -> str:
+    """The id of the flow run that stores things of that day or month."""
+    key = (str(client().api_url), name)
     with _making:
         if key not in _days:
             body = {
                 "flow_id": str(client().create_flow_from_name(FLOW)),
-                "name": day,
-                "idempotency_key": f"{FLOW}-{day}",
-                "tags": [_TAG],
+                "name": name,
+                "idempotency_key": f"{FLOW}-{name}",
+                "tags": [tag],
                 # It is never run: no service of Prefect acts on a run in this state.
                 "state": {"type": "COMPLETED", "name": "Inbox", "message": _MESSAGE},
             }
@@ -140,7 +180,7 @@ def _day(at: datetime) -> str:
         return _days[key]
 
 
-_MESSAGE = "This run stores the webhooks of one day; `codepipeline trigger list` displays them."
+_MESSAGE = "This run stores the webhooks and the polled pushes of one day; `codepipeline trigger list` displays them."
 
 
 def _forget() -> None:

@@ -10,7 +10,14 @@ from datetime import date
 
 from prefect_codepipeline.engine.executions.pause import Pause
 from prefect_codepipeline.engine.executions.record import utc_now
-from prefect_codepipeline.engine.triggers.deliveries import Definitions, abandon_delivery, process_delivery
+from prefect_codepipeline.engine.triggers.deliveries import (
+    Definitions,
+    abandon_delivery,
+    process_delivery,
+    skip_delivery,
+    why_repeated,
+)
+from prefect_codepipeline.engine.triggers.held_starts import announce
 from prefect_codepipeline.engine.triggers.webhook_inbox import drop, drop_old, finish, result_of, waiting
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
@@ -136,10 +143,12 @@ class Deliverer:
             _logger.info("webhooks: delivery %s was processed before", taken.key)
             drop(taken)
             return
-        done = process_delivery(taken, self._definitions)
+        repeated = why_repeated(taken)
+        done = skip_delivery(taken, repeated) if repeated else process_delivery(taken, self._definitions)
         finish(taken, done)
         for result in done.results:
             _logger.info("webhooks: %s", result)
+        announce(done)
 
 
 def _error_text(error: CodePipelineError) -> str:

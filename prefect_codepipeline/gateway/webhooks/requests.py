@@ -11,7 +11,9 @@ import re
 import secrets
 import threading
 import time
-from contextlib import nullcontext
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +33,7 @@ from prefect_codepipeline.engine.triggers.deliveries import (
 from prefect_codepipeline.engine.triggers.pipeline_webhooks import find_webhook
 from prefect_codepipeline.engine.triggers.webhook_inbox import take, waiting_as
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable, WebhookRefused
+from prefect_codepipeline.gateway.rate import source_of
 from prefect_codepipeline.gateway.webhooks.deliverer import Deliverer
 from prefect_codepipeline.model.payloads import PayloadError
 from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
@@ -43,8 +46,13 @@ PREFECT_SECONDS = 4.0
 BODY_SECONDS = 10.0
 ENDPOINT_SECONDS = 5.0
 _MOST_ENDPOINTS = 1000
+_MOST_LARGE, _MOST_LARGE_OF_SOURCE = 8, 4
 _NAME = re.compile(r"[A-Za-z0-9.@_-]{1,100}")
 _logger = logging.getLogger("codepipeline.gateway")
+
+
+class _Busy(Exception):  # noqa: N818  # answered with 429
+    """A source has its number of large bodies on their way."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,8 @@ class Webhooks:
         self._endpoints: dict[str, tuple[float, Endpoint | None]] = {}
         self._lock = threading.Lock()
         # A signature can be checked only with the complete body in memory; so the number of large bodies is limited.
-        self._large = anyio.CapacityLimiter(8)
+        self._large = anyio.CapacityLimiter(_MOST_LARGE)
+        self._large_of: Counter[str] = Counter()
 
     @property
     def routes(self) -> list[Route]:
@@ -83,15 +92,33 @@ class Webhooks:
         length = request.headers.get("content-length", str(LARGEST_PAYLOAD))
         if not length.isdecimal() or int(length) > LARGEST_PAYLOAD:
             return _error(413, "The body is too large.")
+        source = request.client.host if request.client else ""
         try:
             with anyio.fail_after(BODY_SECONDS):
-                async with self._large if int(length) > USUAL_PAYLOAD else nullcontext():
+                async with self._turn(source) if int(length) > USUAL_PAYLOAD else nullcontext():
                     body = await request.body()
         except TimeoutError:
             return _error(408, "The body took too long.")
-        source = request.client.host if request.client else ""
+        except _Busy:
+            return _error(
+                429, "Other large bodies are on their way from your address.", {"retry-after": "10"}
+            )
         sent = Sent(dict(request.headers), body, source)
         return await run_in_threadpool(self._answer, sent, **request.path_params)
+
+    @asynccontextmanager
+    async def _turn(self, source: str) -> AsyncIterator[None]:
+        """Wait for the turn of a large body. A source that sends slowly leaves turns to others."""
+        key = source_of(source)
+        if self._large_of[key] >= _MOST_LARGE_OF_SOURCE:
+            raise _Busy
+        self._large_of[key] += 1
+        try:
+            async with self._large:
+                yield
+        finally:
+            self._large_of[key] -= 1
+            self._large_of += Counter()  # forgets who has none
 
     def _answer(self, sent: Sent, name: str, token: str | None = None) -> Response:
         try:

@@ -285,6 +285,10 @@ def _exported(data: object, reading: Reading) -> tuple[str, ...]:
 
 def _artifacts(data: object, reading: Reading) -> ArtifactFiles | None:
     artifacts = reading.mapping("artifacts", data, _SECONDARY_KEYS | {"secondary-artifacts"})
+    if artifacts.get("secondary-artifacts") and not artifacts.get("files"):
+        # The CDK writes this for a build with several outputs.
+        reading.note(buildspecs.ONLY_SECONDARY, "artifacts.files")
+        return None
     return _artifact_files("artifacts", artifacts, reading) if artifacts else None
 
 

@@ -153,3 +153,8 @@ def next_phase(phase: str, succeeded: bool, on_failure: OnFailure | None = None)
     if on_failure and phase.lower() in PHASES:
         return following if on_failure.action == "CONTINUE" else "FINALIZING"
     return "FINALIZING" if phase in ("DOWNLOAD_SOURCE", "INSTALL", "PRE_BUILD") else following
+
+
+def is_text(wanted: str) -> bool:
+    """Whether a buildspec is an inline text and not a path or an ARN."""
+    return "\n" in wanted or wanted.lstrip().startswith(("{", "version:"))

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from prefect_codepipeline.model.printable import without_controls
+
 Status = Literal["Succeeded", "Failed", "Error", "Skipped", "Unknown"]
 ReportStatus = Literal["SUCCEEDED", "FAILED", "INCOMPLETE"]
 Row = dict[str, str | int | float | None]
@@ -36,8 +38,8 @@ _WORDS: Mapping[str, tuple[Status, ...]] = {
     "failed": ("Failed", "Error"),
 }
 _TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|#x1B\[[0-9;]*m")
-# Databases refuse NUL and lone surrogates; the other control characters are not readable.
-_UNSTORABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+# Databases refuse lone surrogates, and NUL, which is a control character.
+_UNSTORABLE = re.compile(r"[\r\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def clean(text: str, limit: int) -> str:
     """The output text of a tool without colours and unstorable characters, at most `limit` characters."""
     if len(text) <= limit and text.isprintable():
         return text.strip()  # the usual case
-    text = _UNSTORABLE.sub("", _TERMINAL.sub("", text[: 4 * limit])).strip()
+    text = _UNSTORABLE.sub("", without_controls(_TERMINAL.sub("", text[: 4 * limit]), "")).strip()
     return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
 

@@ -152,7 +152,7 @@ def _pull_request(host: GitHost, delivery: str, payload: RequestEvent) -> Delive
         target_branch=request.base.ref,
         title=request.title,
         merged=bool(request.merged),
-        source_repository=request.head.repo.full_name if request.head.repo else None,
+        source_repository=_source_repository(request.head),
     )
     found = GitEvent(
         host=host,
@@ -167,3 +167,14 @@ def _pull_request(host: GitHost, delivery: str, payload: RequestEvent) -> Delive
         delivery=delivery,
     )
     return Delivery((found,))
+
+
+def _source_repository(head: Side) -> str | None:
+    """The repository with the code; None if it is not known.
+
+    Gitea and Forgejo name their own repository for a pull request that was pushed to `refs/for/...` (AGit), although
+    everybody who can read the repository may push there. Such a request has no branch, only `refs/pull/...`.
+    """
+    if head.repo is None or head.ref.startswith("refs/"):
+        return None
+    return head.repo.full_name

@@ -13,6 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 
 MOST_FILES = 300
+# A push of 2,048 commits, the most that GitHub lists, has about 100,000.
+MOST_PARTS = 1_000_000
 _MOST_TEXT = 10_000
 _BRANCH, _TAG = "refs/heads/", "refs/tags/"
 
@@ -68,8 +70,19 @@ def body_of(headers: Mapping[str, str], body: bytes) -> bytes:
     return fields["payload"][0].encode()
 
 
+def check_parts(body: bytes) -> None:
+    """Refuse JSON with very many parts before it is read: each takes much more memory than its text.
+
+    Raises:
+        PayloadError: there are more than `MOST_PARTS`.
+    """
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_PARTS:
+        raise PayloadError(f"the body has more than {MOST_PARTS:,} parts")
+
+
 def parse(model: type[PartT], body: bytes) -> PartT:
     """The body as a `model`. Raises `PayloadError`, naming the first fields that are wrong."""
+    check_parts(body)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

@@ -24,6 +24,7 @@ from prefect_codepipeline.model.record.condition_facts import (
     RuleWaits,
 )
 from prefect_codepipeline.model.record.fact import Fact
+from prefect_codepipeline.model.record.waiting_facts import ActionKept, ActionWaits
 from prefect_codepipeline.model.records import ErrorDetails
 
 PipelineExecutionStatus = Literal[
@@ -192,24 +193,6 @@ class ActionProgressed(Fact):
         return f"action-{slug(self.stage, self.action)}-{self.attempt}-progress-{self.number}"
 
 
-class ActionKept(Fact):
-    """What a later process needs to find the work of an action again; the fact with the highest `number` has all of it."""
-
-    kind: Literal["action-kept"] = "action-kept"
-    stage: str
-    action: str
-    attempt: int
-    action_execution_id: str
-    number: int
-    external_execution_id: str | None = None
-    external_execution_url: str | None = None
-    state: dict[str, str] = Field(default_factory=dict)
-
-    @cached_property
-    def key(self) -> str:
-        return f"action-{slug(self.stage, self.action)}-{self.attempt}-kept-{self.number}"
-
-
 class ActionFinished(Fact):
     kind: Literal["action-finished"] = "action-finished"
     stage: str
@@ -364,6 +347,7 @@ AnyFact = Annotated[
     | ActionStarted
     | ActionProgressed
     | ActionKept
+    | ActionWaits
     | ActionFinished
     | ApprovalRequested
     | ApprovalDecided

@@ -22,7 +22,6 @@ from prefect_codepipeline.model.record.condition_facts import (
 )
 from prefect_codepipeline.model.record.facts import (
     ActionFinished,
-    ActionKept,
     ActionProgressed,
     ActionStarted,
     AnyFact,
@@ -49,18 +48,20 @@ from prefect_codepipeline.model.record.state import (
     RuleState,
     StageState,
 )
+from prefect_codepipeline.model.record.waiting_facts import ActionKept, ActionWaits
 
 _OfStage: TypeAlias = tuple[str, int]
 _OfAction: TypeAlias = tuple[str, str, int]
 _OfRule: TypeAlias = tuple[str, str, str, int]
 _OfCondition: TypeAlias = tuple[str, str, int]
-_Numbered = TypeVar("_Numbered", ActionProgressed, ActionKept)
+_Numbered = TypeVar("_Numbered", ActionProgressed, ActionKept, ActionWaits)
 _FactOfStage: TypeAlias = (
     StageEntered
     | StageFinished
     | ActionStarted
     | ActionProgressed
     | ActionKept
+    | ActionWaits
     | ActionFinished
     | ApprovalRequested
     | RuleAsked
@@ -76,6 +77,23 @@ def fold(
 ) -> ExecutionState | None:
     """The state that follows from the facts of one execution; None if it has not started."""
     return Folding(execution_id, declaration, facts).state
+
+
+def stage_attempts(state: ExecutionState, facts: Iterable[AnyFact]) -> dict[str, list[StageState]]:
+    """Every attempt of each stage, the current one last, by the stage's name."""
+    index = _Index()
+    for fact in facts:
+        index.add(fact)
+    return {
+        current.name: [
+            *(
+                _fold_stage(current.stage, index, current.retries[:n], False)
+                for n in range(len(current.retries))
+            ),
+            current,
+        ]
+        for current in state.stages
+    }
 
 
 class Folding:
@@ -160,6 +178,7 @@ class _Index:
         self.started: dict[_OfAction, ActionStarted] = {}
         self.progress: dict[_OfAction, ActionProgressed] = {}
         self.kept: dict[_OfAction, ActionKept] = {}
+        self.action_waits: dict[_OfAction, ActionWaits] = {}
         self.finished: dict[_OfAction, ActionFinished] = {}
         self.requests: dict[_OfAction, ApprovalRequested] = {}
         self.asked: dict[_OfRule, RuleAsked] = {}
@@ -215,6 +234,8 @@ class _Index:
                 _keep_latest(self.progress, fact)
             case ActionKept():
                 _keep_latest(self.kept, fact)
+            case ActionWaits():
+                _keep_latest(self.action_waits, fact)
             case ActionFinished():
                 self.finished[fact.stage, fact.action, fact.attempt] = fact
             case ApprovalRequested():
@@ -308,5 +329,6 @@ def _fold_action(stage: str, action: ActionDeclaration, index: _Index, last: int
                 tuple(index.votes.get(token, ())),
                 tuple(index.refusals.get(token, ())),
                 index.kept.get(key),
+                index.action_waits.get(key),
             )
     return ActionState(action)

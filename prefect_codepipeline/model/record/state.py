@@ -30,7 +30,6 @@ from prefect_codepipeline.model.record.condition_facts import ConditionEnded, Ov
 from prefect_codepipeline.model.record.facts import (
     ActionExecutionStatus,
     ActionFinished,
-    ActionKept,
     ActionProgressed,
     ActionStarted,
     ApprovalDecided,
@@ -47,6 +46,7 @@ from prefect_codepipeline.model.record.facts import (
     StageFinished,
     StopRequested,
 )
+from prefect_codepipeline.model.record.waiting_facts import ActionKept, ActionWaits
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class ActionState:
     votes: tuple[ApprovalVoted, ...] = ()
     refusals: tuple[ApprovalRefused, ...] = ()
     kept: ActionKept | None = None
+    waits: ActionWaits | None = None
 
     @property
     def name(self) -> str:
@@ -82,6 +83,11 @@ class ActionState:
         return bool(self.request and not self.decision and not self.finished)
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether the action has nothing to do for now, and needs no process."""
+        return bool(self.waits and not self.finished)
+
+    @property
     def summary(self) -> str:
         """The result of the action, its progress, or what it is waiting for."""
         if self.finished:
@@ -90,6 +96,8 @@ class ActionState:
         if self.is_waiting_for_approval:
             voters = ", ".join(vote.approver.label for vote in self.votes)
             return f"waiting for approval; approved by {voters} so far" if voters else "waiting for approval"
+        if self.waits and self.waits.summary:
+            return self.waits.summary
         return self.progress.summary if self.progress else ""
 
     @property
@@ -307,6 +315,11 @@ class ExecutionState:
         """The waits of rules in open conditions."""
         waiting = (c.next_rule for stage in self.stages for c in stage.conditions if c.status == "InProgress")
         return [rule.wait for rule in waiting if rule and rule.wait]
+
+    @property
+    def waiting_actions(self) -> list[ActionState]:
+        """The actions that have nothing to do for now, in stages that are in progress."""
+        return [action for stage, action in self.actions if action.is_waiting and not stage.finished]
 
     @property
     def failure(self) -> tuple[StageState, ActionState] | None:

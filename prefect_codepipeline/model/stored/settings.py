@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -10,6 +10,7 @@ from prefect_codepipeline.model.approvals.policy import AWS_POLICY, EVERYWHERE, 
 from prefect_codepipeline.model.definition.action_settings import ActionOverride, ActionSettings
 from prefect_codepipeline.model.record.notification_rules import NotificationRule
 from prefect_codepipeline.model.stored.content import BlockContent
+from prefect_codepipeline.model.triggers.matching import Forks
 
 
 class StoredSettings(BlockContent):
@@ -35,6 +36,23 @@ class StoredSettings(BlockContent):
     notifications: list[NotificationRule] = Field(
         default_factory=list,
         description="Which events are sent to which Slack channel or URL, in addition to those for `slack_channel`.",
+    )
+
+    work_pool: str | None = Field(
+        None,
+        description="The Prefect work pool whose workers run the executions; applied by `codepipeline deploy`.",
+    )
+    work_queue: str | None = Field(
+        None, description="The work queue of that pool; applied by `codepipeline deploy`."
+    )
+    job_variables: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Job variables of the deployment, such as `image`; applied by `codepipeline deploy`. null removes one.",
+    )
+    pull_requests_of_forks: Forks = Field(
+        "never",
+        description="What a pull request of a fork does, whose author may be anybody: 'never' starts nothing, 'ask' waits "
+        "for `codepipeline trigger allow`, 'always' starts with the pipeline's secrets.",
     )
 
     approvals: dict[str, ApprovalPolicy] = Field(

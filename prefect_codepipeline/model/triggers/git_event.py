@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prefect_codepipeline.model.definition.declaration import PullRequestEvent
+from prefect_codepipeline.model.printable import printable
 
 GitHost = Literal["github", "gitlab", "bitbucket", "gitea", "plain", "git"]
 
@@ -21,8 +22,8 @@ class PullRequest:
         target_branch: the branch to merge into; filters check this one.
         title: for display.
         merged: with `CLOSED`, whether it was merged.
-        source_repository: full name of the repository with the source branch, if the host sends it; for a fork it
-            differs from the repository of the event.
+        source_repository: full name of the repository with the source branch. For a fork it differs from the
+            repository of the event; None if the host does not name it, as for a fork that was deleted.
     """
 
     event: PullRequestEvent
@@ -71,14 +72,29 @@ class GitEvent:
     delivery: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what} of {self.repository} at {self.commit[:12]}"
+        return printable(f"{self.what} of {self.repository} at {self.commit[:12]}")
+
+    @property
+    def fork(self) -> str:
+        """The fork with the code of a pull request, for display; empty if the code is in the repository itself.
+
+        Everybody who can read a repository can send code to it from a fork. A pull request whose source is not known counts
+        as one of a fork.
+        """
+        if self.pull_request is None:
+            return ""
+        source = self.pull_request.source_repository
+        if source is None:
+            return "a repository that is not known"
+        return "" if source.casefold() == self.repository.casefold() else printable(f"the fork {source}")
 
     @property
     def what(self) -> str:
         """A short description for display."""
         if request := self.pull_request:
+            origin = f" of {self.fork}" if self.fork else ""
             return (
-                f"pull request #{request.number} {request.event} from {request.source_branch!r} "
+                f"pull request #{request.number} {request.event} from {request.source_branch!r}{origin} "
                 f"to {request.target_branch!r}"
             )
         return f"push of tag {self.tag!r}" if self.tag is not None else f"push to branch {self.branch!r}"

@@ -26,7 +26,14 @@ from prefect_codepipeline.model.triggers.git_event import GitEvent
 Way = Literal["webhook", "poll"]
 # `unknown`: the answer depends on the changed files, which are not known yet.
 Answer = Literal["matches", "differs", "unknown"]
+# What a pull request of a fork does: start nothing, wait until a person allows it, or start like any other.
+Forks = Literal["never", "ask", "always"]
 
+_REFUSED = (
+    "a pull request of {} starts nothing: its author could run any command with the pipeline's secrets; "
+    "allow it with `pull_requests_of_forks: ask` or `always` in the pipeline's settings"
+)
+_HELD = "a pull request of {} waits until a person has read its code and allows it"
 CONNECTION, CODECOMMIT, GITHUB = "CodeStarSourceConnection", "CodeCommit", "GitHub"
 
 
@@ -70,17 +77,21 @@ class Decision:
         considered: the answers of all filters and detections in the order of the definition; the first match starts.
         source_revisions: the commit for each source action that matched, by name; others use the head of their branch.
         trigger_type: AWS's trigger type, or None if nothing starts.
-        trigger_detail: the connection for an event of a connection, otherwise the source action.
+        trigger_detail: of a poll the branch or tag, with the commit; of a webhook the connection, or the source action.
+        held: why a matching event starts nothing yet, because its code is of a fork; empty for all others.
+        may_be_allowed: whether a person may still start an event that is held.
     """
 
     considered: tuple[Considered, ...]
     source_revisions: dict[str, str]
     trigger_type: TriggerType | None = None
     trigger_detail: str = ""
+    held: str = ""
+    may_be_allowed: bool = False
 
     @property
     def starts(self) -> bool:
-        return self.trigger_type is not None
+        return self.trigger_type is not None and not self.held
 
     @property
     def match(self) -> Considered | None:
@@ -90,7 +101,7 @@ class Decision:
     @property
     def needs_changed_files(self) -> bool:
         """Whether `decide` must be called again with the changed files from git."""
-        return any(each.answer == "unknown" for each in self.considered)
+        return not self.held and any(each.answer == "unknown" for each in self.considered)
 
 
 def decide(
@@ -98,6 +109,7 @@ def decide(
     event: GitEvent,
     way: Way = "webhook",
     actions: Collection[str] | None = None,
+    forks: Forks = "never",
 ) -> Decision:
     """Decide whether `event` starts an execution of the pipeline: at most one, even if several filters match.
 
@@ -108,6 +120,7 @@ def decide(
             pushes, and respects `PollForSourceChanges`.
         actions: the source actions that read the repository of the event. Without them, the repository is compared by
             name only, although two hosts may have a repository with the same name.
+        forks: what the pipeline's settings say about pull requests of forks.
     """
     places = [each for each in git_places(declaration) if actions is None or each.action.name in actions]
     considered: list[Considered] = []
@@ -117,6 +130,8 @@ def decide(
         else:
             considered += _check_source(declaration, place, event, way)
     matching = {each.source_action for each in considered if each.answer == "matches"}
+    if event.fork and forks == "never" and any(each.answer != "differs" for each in considered):
+        return Decision(tuple(considered), {}, held=_REFUSED.format(event.fork))
     # Source actions of the same repository may share the commit: the branch of each one has been checked.
     chosen = [place for place in places if place.action.name in matching]
     if not chosen:
@@ -125,7 +140,9 @@ def decide(
         tuple(considered),
         {place.action.name: event.commit for place in chosen},
         _trigger_type(chosen[0], way),
-        (chosen[0].connection or chosen[0].action.name)[:1024],
+        _trigger_detail(chosen[0], event, way),
+        _HELD.format(event.fork) if event.fork and forks == "ask" else "",
+        forks == "ask",
     )
 
 
@@ -176,11 +193,18 @@ def git_place(action: ActionDeclaration) -> GitPlace | None:
 
 
 def _trigger_type(place: GitPlace, way: Way) -> TriggerType:
-    if place.provider == CONNECTION:
-        return "WebhookV2"
     if way == "poll":
         return "PollForSourceChanges"
+    if place.provider == CONNECTION:
+        return "WebhookV2"
     return "Webhook" if place.provider == GITHUB else "CloudWatchEvent"
+
+
+def _trigger_detail(place: GitPlace, event: GitEvent, way: Way) -> str:
+    if way == "poll":  # no host has reported it, so the connection says nothing about it
+        name = f"tag {event.tag}" if event.tag is not None else f"branch {event.branch}"
+        return f"{name[:1000]} at {event.commit[:12]}"
+    return (place.connection or place.action.name)[:1024]
 
 
 def _other_repository(declaration: PipelineDeclaration, place: GitPlace, event: GitEvent) -> Considered:

@@ -10,8 +10,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_codepipeline.model.record.facts import TriggerType
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 
+MOST_RESULTS = 1000
 _MOST_TEXT = 300
 
 
@@ -48,15 +50,43 @@ class TakenDelivery(BaseModel):
         return ", ".join(dict.fromkeys(event.repository.casefold() for event in self.events))
 
 
+class FirstDelivery(BaseModel):
+    """The first delivery with a content."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    at: datetime
+    endpoint: str
+
+
+class HeldStart(BaseModel):
+    """A start that waits for a person, because its code is of a fork; all that is needed to start it.
+
+    The commit is fixed: what the author pushes later is another event, which waits on its own.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source_revisions: dict[str, str]
+    trigger_type: TriggerType
+    trigger_detail: str
+    token: str
+    author: str = ""
+    url: str | None = None
+
+
 class EventResult(BaseModel):
     """The result of an event for one pipeline.
 
     Attributes:
         event: the event as text.
-        pipeline: None if no pipeline reads the repository.
+        pipeline: None if no pipeline reads the repository, or the whole delivery starts nothing.
         execution_id: the id of the execution that was started.
         refusal: why no execution was started although the event matched.
         reason: why the event does not start an execution.
+        held: what to start once a person allows it.
+        allowed_by: who allowed it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,19 +96,30 @@ class EventResult(BaseModel):
     execution_id: str = ""
     refusal: str = ""
     reason: str = ""
+    held: HeldStart | None = None
+    allowed_by: str = ""
+
+    @property
+    def is_held(self) -> bool:
+        return self.held is not None and not self.execution_id
 
     def __str__(self) -> str:
+        if not self.pipeline and (reason := self.refusal or self.reason):
+            return f"{self.event}: nothing was started: {reason}"
         if self.pipeline is None:
             return f"{self.event}: no pipeline reads this repository"
         if self.execution_id:
-            return f"{self.event}: {self.pipeline} started, execution {self.execution_id}"
+            allowed = f", allowed by {self.allowed_by}" if self.allowed_by else ""
+            return f"{self.event}: {self.pipeline} started, execution {self.execution_id}{allowed}"
+        if self.is_held:
+            return f"{self.event}: {self.pipeline} waits: {self.reason}"
         if self.refusal:
             return f"{self.event}: {self.pipeline} was not started: {self.refusal}"
         return f"{self.event}: {self.pipeline} does not start: {self.reason}"
 
 
 class FinishedDelivery(BaseModel):
-    """A delivery that was processed."""
+    """A delivery that was processed, or a push that polling found; its `endpoint` is then `polling`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -87,7 +128,7 @@ class FinishedDelivery(BaseModel):
     finished_at: datetime
     endpoint: str
     delivery: str = ""
-    results: Annotated[tuple[EventResult, ...], Field(max_length=1000)]
+    results: Annotated[tuple[EventResult, ...], Field(max_length=MOST_RESULTS)]
 
     @property
     def is_refused(self) -> bool:

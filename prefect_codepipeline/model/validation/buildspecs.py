@@ -119,8 +119,15 @@ EXPORTED = _rule(
 
 ARTIFACT_FILES = _rule(
     "buildspec-artifact-files",
-    "`artifacts` has `files`, even if only its secondary artifacts are used.",
+    "`artifacts` and each secondary artifact have `files`.",
     "artifacts have no 'files', which are required",
+)
+ONLY_SECONDARY = _rule(
+    "buildspec-only-secondary-artifacts",
+    "`artifacts` has `files` beside its secondary artifacts, as AWS's reference says. CodeBuild runs such buildspecs.",
+    "artifacts have only secondary artifacts and no 'files': AWS's reference requires these, but CodeBuild runs "
+    "such buildspecs",
+    severity="warning",
 )
 ARTIFACT_IDENTIFIER = _rule(
     "buildspec-artifact-identifier",

@@ -59,8 +59,8 @@ def _problem_of(details: Any, model: type[BaseModel] | None) -> Problem:
             return Problem(path, "Member must not be null: this field is required", rule="field")
         return Problem(path, f"{details['msg']}{_got(location, value)}", rule="field")
     if kind in _TYPES:
-        message = f"this must be {_TYPES[kind]}{_got(location, value)}"
-        return Problem(path, message, rule="field-type")
+        expected = f"{_TYPES[kind]}{_with_keys(model, location)}"
+        return Problem(path, f"this must be {expected}{_got_kind(location, value)}", rule="field-type")
     if kind == "missing":
         return Problem(path, _failed("Value", location, "Member must not be null"), rule="field-required")
     if kind in _CONSTRAINTS:
@@ -157,6 +157,25 @@ def _is_secret(location: Location) -> bool:
 
 def _got(location: Location, value: Any) -> str:
     return "" if isinstance(value, (dict, list)) or _is_secret(location) else f", got {_cut(repr(value))}"
+
+
+def _got_kind(location: Location, value: Any) -> str:
+    if value is None:
+        return ", got nothing"
+    kind = "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else ""
+    return f", got {kind}" if kind else _got(location, value)
+
+
+def _with_keys(model: type[BaseModel], location: Location) -> str:
+    """The keys of the object that is expected at a location: those that are required, else all that it may have."""
+    kind = bare(_annotation_at(model, location))
+    if not isinstance(kind, type) or not issubclass(kind, BaseModel):
+        return ""
+    fields = kind.model_fields.items()
+    required = [_alias(name, field) for name, field in fields if field.is_required()]
+    quoted = [f"'{key}'" for key in required or [_alias(name, field) for name, field in fields]]
+    *first, last = quoted
+    return f" with {', '.join(first)} {'and' if required else 'or'} {last}" if first else f" with {last}"
 
 
 def _cut(text: str) -> str:

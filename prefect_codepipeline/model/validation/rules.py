@@ -14,6 +14,7 @@ from prefect_codepipeline.model.definition.declaration import (
     RuleDeclaration,
     StageDeclaration,
 )
+from prefect_codepipeline.model.definition.placeholders import name_in_placeholder
 from prefect_codepipeline.model.problem import Problem, Severity, nearest
 
 # Suggestions take time: without a limit, a definition with thousands of wrong names would take seconds.
@@ -197,5 +198,5 @@ def repeated(names: list[str]) -> Iterator[int]:
 
 
 def is_known(value: str) -> bool:
-    """False if the value contains a variable (`#{…}`) or a placeholder of an import (`${…}`)."""
-    return "#{" not in value and "${" not in value
+    """False if the value contains a variable (`#{…}`), or an unknown value or a placeholder of an import."""
+    return "#{" not in value and "${" not in value and not name_in_placeholder(value)

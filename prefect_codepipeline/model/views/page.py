@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -47,7 +48,7 @@ def execution_page(state: ExecutionState) -> str:
         "",
         f"![the pipeline](data:image/svg+xml;base64,{picture})",
         "",
-        *([plain(state.summary), ""] if state.summary else []),
+        *([*_block(state.summary), ""] if state.summary else []),
         f"Version {pinned.pipeline_version} · {pinned.trigger_type} by {plain(pinned.trigger_detail)} · "
         f"started {_time(state.started_at)} UTC",
         "",
@@ -57,11 +58,18 @@ def execution_page(state: ExecutionState) -> str:
         ),
         *(f"- variable **{plain(name)}** = {plain(value)}" for name, value in pinned.variables.items()),
         "",
-        "| Stage | Action | Status | Took | |",
+        "| Stage | Action | Status | Took | Details |",
         "|---|---|---|---|---|",
         *(row for stage in state.stages for row in _rows(stage)),
     ]
     return "\n".join(lines)
+
+
+def _block(text: str) -> list[str]:
+    """External text with its line breaks, as a code block that the text cannot end."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}text", printable(text, kept="\n\t"), fence]
 
 
 def revision_text(revision: SourceRevision) -> str:

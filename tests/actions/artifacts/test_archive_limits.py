@@ -11,9 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from prefect_codepipeline.actions.artifacts import zip_trees
+from prefect_codepipeline.actions.artifacts import tar_trees, zip_trees
 from prefect_codepipeline.actions.artifacts.archive_member import MAX_DEPTH, UnfitTreeError
-from prefect_codepipeline.actions.artifacts.tar_trees import UnfitMemberError, extract_member
+from prefect_codepipeline.actions.artifacts.tar_trees import (
+    TooManyMembersError,
+    UnfitMemberError,
+    extract_member,
+    members_of,
+)
 from prefect_codepipeline.actions.artifacts.zip_trees import unzip_tree, zip_tree
 
 MIB = 1 << 20
@@ -113,3 +118,24 @@ def test_a_sparse_file_does_not_fill_the_disk(tmp_path: Path) -> None:
         pytest.raises(UnfitMemberError, match="not a file"),
     ):
         extract_member(tar, member, "sparse", tmp_path)
+
+
+def test_the_members_of_a_tar_are_counted_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for number in range(2000):
+            tar.addfile(tarfile.TarInfo(str(number)))
+
+    def names() -> list[str]:
+        archive.seek(0)
+        with tarfile.open(fileobj=archive) as tar:
+            found = []
+            for member in members_of(tar):
+                found.append(member.name)
+                assert tar.members == []  # type: ignore[attr-defined]
+            return found
+
+    assert names() == [str(number) for number in range(2000)]
+    monkeypatch.setattr(tar_trees, "MOST_MEMBERS", 1999)
+    with pytest.raises(TooManyMembersError, match="more than 1,999 files"):
+        names()

@@ -157,11 +157,19 @@ def test_a_refusal_says_what_to_do(aws, context_of, refused, code, advice):
     assert failed.value.code == code
 
 
-def test_what_is_not_aws_is_recognized(aws, context_of):
-    aws.page = b"<html><p>Welcome to nginx!</html>"
+@pytest.mark.parametrize(
+    ("status", "message", "code"),
+    [
+        (200, "what answered is not AWS; correct the endpoint_url", "ConfigurationError"),
+        (502, "AWS refused: .*502", "SystemUnavailable"),  # a proxy's page
+    ],
+)
+def test_what_is_not_aws_is_recognized(aws, context_of, status, message, code):
+    aws.page = status, b"<!DOCTYPE html>\n<html><p>Welcome to nginx!</html>"
 
-    with pytest.raises(ActionFailed, match="what answered is not AWS; correct the endpoint_url"):
+    with pytest.raises(ActionFailed, match=message) as failed:
         ask(context_of(AwsSettings(region="eu-west-1")))
+    assert failed.value.code == code
 
 
 def test_what_an_override_sets_replaces_only_that():

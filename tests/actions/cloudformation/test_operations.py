@@ -596,8 +596,23 @@ def test_a_change_set_that_an_earlier_process_made_is_found_by_its_description(c
 def test_a_change_set_that_somebody_deletes_in_between_is_said(change_sets, run):
     change_sets.answers["DescribeChangeSet"] = in_turn([NOT_THERE])
 
-    with pytest.raises(ActionFailed, match="was deleted before it was complete"):
+    with pytest.raises(ActionFailed, match=r"was deleted before it was complete, not by this action$"):
         run("CHANGE_SET_REPLACE")
+
+
+def test_an_abandoned_change_set_is_left(change_sets, run, tmp_path):
+    context = make_context(tmp_path)
+
+    def slowly(_: dict[str, Any]) -> dict[str, Any]:
+        if not change_sets.asked("CreateChangeSet"):
+            raise NOT_THERE
+        threading.Timer(0.05, context.cancellation.cancel).start()
+        return change_set("CREATE_IN_PROGRESS")
+
+    change_sets.answers["DescribeChangeSet"] = slowly
+
+    with pytest.raises(ActionAbandoned, match="is left as it is; it changes nothing until it is executed"):
+        run("CHANGE_SET_REPLACE", context=context)
 
 
 def test_an_executed_change_set_is_followed_to_the_end_and_its_outputs_are_variables(change_sets, run):

@@ -34,6 +34,11 @@ def logged(caplog):
         pytest.param(b" 10%\r 50%\r", " 50%", id="a progress bar that was left"),
         pytest.param(b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07\x1b(Bplain\n", "red plain", id="colours"),
         pytest.param(b"caf\xc3\xa9 \xff\xfe \x00\x07|\n", "café �� ��|", id="what is not text"),
+        pytest.param(
+            "a\u202eb\u2066c \x9b31m\x7f|\U0001f468\u200d\U0001f469 \ue0b0\n".encode(),
+            "a�b�c �31m�|\U0001f468\u200d\U0001f469 \ue0b0",
+            id="marks of direction and controls of one byte, but no emoji and icons",
+        ),
         pytest.param(b"100% of %s and {}\n", "100% of %s and {}", id="no format"),
     ],
 )

@@ -25,7 +25,7 @@ def push(commit: str, base: str | None) -> GitEvent:
 
 
 def pull_request(commit: str, base: str | None, **more: Any) -> GitEvent:
-    request = PullRequest("OPEN", 7, "cart", "main", **more)
+    request = PullRequest("OPEN", 7, "cart", "main", **{"source_repository": "acme/shop", **more})
     return GitEvent("bitbucket", "acme/shop", commit, pull_request=request, base=base)
 
 

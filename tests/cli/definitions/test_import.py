@@ -118,16 +118,18 @@ def test_import_of_what_comes_by_standard_input_lists_what_is_missing(tmp_path: 
 
     assert done.returncode == 0
     assert "shop-import: 2 stages, 3 actions -> " in done.stdout
-    assert "missing values, pass each with --parameter NAME=VALUE (2):" in done.stdout
-    assert "Role.Arn  for roleArn  (attribute Arn of AWS::IAM::Role)" in done.stdout
+    assert "placeholders for values that are not used here: roleArn" in done.stdout
+    assert "missing values, pass each with --parameter NAME=VALUE (1):" in done.stdout
     assert "Hub  for stages[0].actions[0].configuration.ConnectionArn" in done.stdout
     pipeline = json.loads((tmp_path / "out" / "shop-import.json").read_text())["pipeline"]
-    assert pipeline["roleArn"] == "${Role.Arn}"
+    assert pipeline["roleArn"] == "arn:aws:iam::000000000000:role/not-used-here-RoleArn"
     assert pipeline["stages"][1]["actions"][1]["runOrder"] == 2
     assert pipeline["stages"][0]["actions"][0]["configuration"]["DetectChanges"] == "false"
     beside = yaml.safe_load((tmp_path / "out" / "shop-import.resources.yaml").read_text())
     assert beside["properties"] == {"RestartExecutionOnUpdate": "true"}
+    assert beside["placeholders"] == {"roleArn": "${Role.Arn}"}
     assert beside["missing"]["Role.Arn"]["paths"] == ["roleArn"]
+    assert beside["imported"] == {"template": "standard input", "logicalId": "Release"}
     assert set(beside["resources"]) == {"Hub", "Code", "Other"}
 
 
@@ -149,6 +151,15 @@ def test_files_that_are_there_are_replaced_on_demand_only(tmp_path: Path, here: 
         pytest.param(["."], "contains no *.template.json", id="a folder of something else"),
         pytest.param(["broken.yaml"], "broken.yaml, line 2, column 1: not YAML", id="broken"),
         pytest.param(["t.yaml", "--parameter", "Repo"], "--parameter takes NAME=VALUE", id="no value"),
+        pytest.param(
+            ["parameters.yaml"],
+            "parameters.yaml: this is a CloudFormation template without Resources",
+            id="no resources",
+        ),
+        pytest.param(["build.yaml"], "build.yaml: this is a buildspec", id="a buildspec"),
+        pytest.param(
+            ["other.yaml"], "neither a pipeline nor a template: it has the keys services", id="something else"
+        ),
     ],
 )
 def test_import_says_what_it_cannot_read(
@@ -156,11 +167,29 @@ def test_import_says_what_it_cannot_read(
 ) -> None:
     (tmp_path / "broken.yaml").write_text("a: [b, c")
     (tmp_path / "t.yaml").write_text(TEMPLATE)
-    done = here("import", *arguments)
+    (tmp_path / "parameters.yaml").write_text("Parameters: {A: {Type: String}}")
+    (tmp_path / "build.yaml").write_text("{version: 0.2, phases: {build: {commands: [make]}}}")
+    (tmp_path / "other.yaml").write_text("services: {a: {image: b}}")
+    done = here("import", *arguments, "--out", "out")
 
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_template_without_a_pipeline_says_what_it_is_and_nothing_is_written(
+    tmp_path: Path, here: Here
+) -> None:
+    (tmp_path / "t.yaml").write_text("Resources: {Store: {Type: AWS::S3::Bucket}, Odd: {Properties: {}}}")
+    sentence = "t.yaml: this is a CloudFormation template without AWS::CodePipeline::Pipeline: it has AWS::S3::Bucket"
+
+    done = here("import", "t.yaml", "--out", "out")
+    assert (done.returncode, (tmp_path / "out").exists()) == (1, False)
+    assert f"{sentence}; nothing is written" in done.stdout
+    assert "Resources.Odd: Template format error: [/Resources/Odd] has no Type" in done.stdout
+
+    assert sentence in here("validate", "t.yaml").stdout
 
 
 def test_import_shows_what_aws_would_refuse_with_its_line(tmp_path: Path, here: Here) -> None:
@@ -201,7 +230,6 @@ def test_plan_shows_order_places_variables_and_what_is_missing(tmp_path: Path) -
         "variable Env: prod (given)",
         "variable Tag: no value, pass --variable Tag=VALUE",
         "1. Source",
-        "block git-connection/${Hub}: not checked, no Prefect server",
         "2. Build",
         "segment 1, run order 1",
         "inputs: Src (from Source/Checkout)",
@@ -210,10 +238,19 @@ def test_plan_shows_order_places_variables_and_what_is_missing(tmp_path: Path) -
         "segment 2, approval 2",
         "Ship  Approval/AWS/Manual/1  waits for a person",
         "Hub (AWS::CodeConnections::Connection): kept as data: import with --parameter Hub=ARN, or =NAME of a block",
-        "Other (AWS::CodeBuild::Project): project 'shop-build' created by deploy if missing",
-        "Role.Arn: roleArn",
+        "Other (AWS::CodeBuild::Project): project 'shop-build' created by deploy if missing; "
+        "image aws/codebuild/standard:7.0 is not in a public registry: the default image is used",
+        "Placeholders, for values that are not used here",
+        "roleArn",
+        "Hub: stages[0].actions[0].configuration.ConnectionArn",
     ):
         assert line in shown
+    assert "Role.Arn: roleArn" not in shown
+    again = f"codepipeline import {path.parent}/t.yaml --force --out {path.parent} --parameter Hub=VALUE"
+    assert shown[-1] == (
+        f"missing: the value of Hub: {again}; "
+        "variable Tag: codepipeline start shop-import --variable Tag=VALUE"
+    )
     assert "Errors that prevent an execution" not in shown
 
 
@@ -225,13 +262,9 @@ def test_plan_for_programs(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert [stage["name"] for stage in plan["stages"]] == ["Source", "Build"]
     assert plan["stages"][0]["steps"][0]["actions"][0]["needs"] == [
-        {"kind": "git-connection", "name": HUB.partition("=")[2], "state": "unknown"}
+        {"kind": "git-connection", "name": HUB.partition("=")[2], "state": "unknown", "command": ""}
     ]
-    assert (
-        plan["missing"]
-        == {"AWS::Region": "resources.Code.CloneUrlHttp, resources.Code.Attributes.CloneUrlHttp"}
-        or plan["missing"]
-    )
+    assert (plan["missing"], plan["placeholders"], plan["lacks"]) == ({}, [], [])
 
 
 def test_plan_refuses_a_variable_that_is_not_there(tmp_path: Path) -> None:
@@ -243,11 +276,15 @@ def test_plan_refuses_a_variable_that_is_not_there(tmp_path: Path) -> None:
 def test_export_of_a_file_brings_what_lies_beside_it(tmp_path: Path, here: Here) -> None:
     done = here("export", str(imported(tmp_path, HUB)), "--format", "cloudformation")
 
-    resources = yaml.safe_load(done.stdout)["Resources"]
-    assert resources["Pipeline"]["Properties"]["RoleArn"] == {"Fn::Sub": "${Role.Arn}"}
+    template = yaml.safe_load(done.stdout)
+    resources = template["Resources"]
+    assert resources["Release"]["Properties"]["RoleArn"] == {"Ref": "RoleArn"}
+    assert template["Parameters"] == {
+        "RoleArn": {"Type": "String", "Description": "attribute Arn of AWS::IAM::Role"}
+    }
     assert resources["Hub"]["Properties"]["ConnectionName"] == "hub"
     (tmp_path / "again.yaml").write_text(done.stdout)
-    assert here("import", "again.yaml", "--out", "again").returncode == 1  # there is no Role now
+    assert here("import", "again.yaml", "--out", "again").returncode == 0
     assert (tmp_path / "again" / "shop-import.json").read_bytes() == (
         tmp_path / "shop-import.json"
     ).read_bytes()
@@ -257,13 +294,13 @@ def test_export_of_a_file_brings_what_lies_beside_it(tmp_path: Path, here: Here)
 def test_deploy_makes_the_blocks_and_export_gives_the_pipeline_back(
     prefect_server: str, tmp_path: Path
 ) -> None:
-    path = imported(tmp_path, ROLE, HUB, "AWS::Region=eu-west-1")
+    path = imported(tmp_path, HUB, "AWS::Region=eu-west-1")  # the role is not used here
     planned = cli("plan", str(path), "--variable", "Tag=1")
     assert (
         "Hub (AWS::CodeConnections::Connection): connection 'hub' would be created by deploy"
         in planned.stdout
     )
-    assert planned.returncode == 1
+    assert (planned.returncode, planned.stdout.splitlines()[-1]) == (0, "ready")
 
     deployed = cli("deploy", str(path))
     assert "Hub (AWS::CodeConnections::Connection): created connection 'hub'" in deployed.stdout
@@ -314,5 +351,32 @@ def test_validate_of_an_imported_definition_says_how_to_give_what_is_missing(
     done = here("validate", "shop-import.json")
 
     assert done.returncode == 1
-    assert "error: roleArn: " in done.stdout
-    assert "import it again with --parameter Role.Arn=VALUE, or write the value here" in done.stdout
+    assert "error: stages[0].actions[0].configuration.ConnectionArn: the value of Hub" in done.stdout
+    assert "write it here, or run: codepipeline import " in done.stdout
+    assert "roleArn" not in done.stdout
+
+    path = tmp_path / "shop-import.json"
+    path.write_text(path.read_text().replace("${Hub}", "hub"))
+    assert here("validate", "shop-import.json").returncode == 0
+
+
+def test_the_command_that_gives_a_value_names_what_was_given_before(tmp_path: Path, here: Here) -> None:
+    imported(tmp_path, "Repo=other/shop")
+    done = here("deploy", "shop-import.json")
+
+    assert done.returncode == 1
+    assert "cannot run: 1 problem" in done.stderr
+    command = f"codepipeline import {tmp_path}/t.yaml --force --parameter Hub=VALUE --parameter Repo=VALUE"
+    assert command in done.stderr
+
+
+def test_a_pipeline_that_lacks_only_values_not_used_here_is_ready(
+    tmp_path: Path, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t.yaml").write_text(TEMPLATE)
+    monkeypatch.setattr("prefect_codepipeline.cli.definitions.plan._blocks", lambda: None)
+    here("import", "t.yaml", "--parameter", "Hub=hub")
+    done = here("plan", "shop-import.json", "--variable", "Tag=1")
+
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "ready; blocks are not checked without a Prefect server"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from prefect_codepipeline.cli import main
 from prefect_codepipeline.cli.definitions.plan import _place
 from prefect_codepipeline.deployments.checking.accounts import unused_roles
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
@@ -38,28 +41,48 @@ def test_the_region_of_an_action_counts_only_in_aws(
     assert _place(action, ActionSettings.model_validate(settings)) == place
 
 
+ROLE = "arn:aws:iam::111122223333:role/deploy"
+
+
+def action(name: str, provider: str, category: str = "Deploy") -> dict[str, Any]:
+    kind = {"category": category, "owner": "AWS", "provider": provider, "version": "1"}
+    return {"name": name, "actionTypeId": kind, "roleArn": ROLE}
+
+
+SHOP = {
+    "name": "shop",
+    "roleArn": ROLE,
+    "artifactStore": {"type": "S3", "location": "bucket"},
+    "stages": [
+        {"name": "Source", "actions": [action("Code", "CodeCommit", "Source")]},
+        {"name": "Test", "actions": [action("Stack", "CloudFormation")]},
+        {"name": "Prod", "actions": [action("Stack", "CloudFormation")]},
+    ],
+}
+
+
 def test_a_role_that_the_settings_leave_unused_is_said() -> None:
-    role = "arn:aws:iam::111122223333:role/deploy"
-
-    def action(name: str, provider: str, category: str = "Deploy") -> dict[str, Any]:
-        kind = {"category": category, "owner": "AWS", "provider": provider, "version": "1"}
-        return {"name": name, "actionTypeId": kind, "roleArn": role}
-
-    declaration = PipelineDeclaration.model_validate(
-        {
-            "name": "shop",
-            "roleArn": role,
-            "artifactStore": {"type": "S3", "location": "bucket"},
-            "stages": [
-                {"name": "Source", "actions": [action("Code", "CodeCommit", "Source")]},
-                {"name": "Test", "actions": [action("Stack", "CloudFormation")]},
-                {"name": "Prod", "actions": [action("Stack", "CloudFormation")]},
-            ],
-        }
-    )
+    declaration = PipelineDeclaration.model_validate(SHOP)
     settings = StoredSettings.model_validate({"overrides": {"Prod": {"aws": {"assume_action_role": True}}}})
 
     (sentence,) = unused_roles(declaration, settings)
     assert sentence.startswith(
         "roleArn of action Test/Stack is not used; to assume it, set 'assume_action_role'"
     )
+
+
+def test_the_credentials_that_actions_in_aws_use_are_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PREFECT_CODEPIPELINE_HOME", str(tmp_path / "none"))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    (tmp_path / "shop.json").write_text(json.dumps(SHOP))
+    (tmp_path / "shop.settings.yaml").write_text(
+        "overrides: {Source: {aws: {credentials: a}}, Prod: {aws: {credentials: b}}}"
+    )
+
+    with pytest.raises(SystemExit):
+        main(["plan", str(tmp_path / "shop.json"), "--json"])
+
+    needs = json.loads(capsys.readouterr().out)["needs"]
+    assert needs == [{"kind": "aws-credentials", "name": "b", "state": "unknown", "command": ""}]

@@ -9,7 +9,13 @@ from cfnlint.api import ManualArgs, lint
 
 from prefect_codepipeline.deployments.checking.files import check_file
 from prefect_codepipeline.deployments.checking.runnable import check_rules
+from prefect_codepipeline.deployments.cloudformation.export import as_template
+from prefect_codepipeline.deployments.cloudformation.not_used import with_originals
+from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
+from prefect_codepipeline.deployments.files.definition import read_file
+from prefect_codepipeline.deployments.files.resources import as_yaml
 
+TEMPLATES = Path(__file__).parents[2] / "data" / "templates"
 GOOD = """\
 Resources:
   Shop:
@@ -46,6 +52,18 @@ def errors(text: str, folder: Path) -> list[str]:
     path = folder / "template.yaml"
     path.write_text(text)
     return [problem.rule for problem in check_file(path, check_rules).problems if problem.severity == "error"]
+
+
+@pytest.mark.parametrize("part", ["mlops-deploy", "ci-cd-codepipeline", "curatend-batch"])
+def test_an_exported_template_is_taken(part: str, tmp_path: Path) -> None:
+    """Imports, secrets, and attributes of resources that are not in the template."""
+    path = next(path for path in TEMPLATES.iterdir() if part in path.name)
+    (pipeline,) = import_document(read_file(path)).pipelines
+    wire = with_originals(pipeline.wire, pipeline.placeholders)
+    template = as_template(wire, "Release", pipeline.extras, pipeline.resources, pipeline.missing)
+
+    assert pipeline.missing
+    assert not {rule for rule in findings(as_yaml(template)) if rule.startswith("E")}
 
 
 def test_what_both_take(tmp_path: Path) -> None:

@@ -7,22 +7,31 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import yaml
 
+from prefect_codepipeline.deployments.checking.files import read_runnable
+from prefect_codepipeline.deployments.checking.needed import needed_values
 from prefect_codepipeline.deployments.cloudformation.export import as_template
+from prefect_codepipeline.deployments.cloudformation.not_used import with_originals
 from prefect_codepipeline.deployments.cloudformation.pipelines import (
     Imported,
     ImportedPipeline,
     import_document,
 )
+from prefect_codepipeline.deployments.cloudformation.writing import write_imported
 from prefect_codepipeline.deployments.files.definition import read_file
 from prefect_codepipeline.deployments.files.resources import as_yaml
 from prefect_codepipeline.documents.reading import parse_document
+from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.model.validation import Problem, validate
 
+Found = TypeVar("Found")
 DATA = Path(__file__).parents[2] / "data"
 FILES = [
     path
@@ -31,8 +40,10 @@ FILES = [
 ]
 if CORPUS := os.environ.get("CODEPIPELINE_CORPUS"):
     FILES = [path for kind in ("cfn", "json") for path in (Path(CORPUS) / kind).iterdir()]
+# Values that nothing here uses.
+NOT_USED = re.compile(r"(^|actions\[\d+\]\.)roleArn|^artifactStore|NotificationArn|OAuthToken")
 # What AWS would refuse: the end of the file's name, then each problem's path and a part of its message.
-REFUSED = {
+REFUSED: dict[str, list[tuple[str, str]]] = {
     # The role's ARN has no account, and the second stage has a source.
     "bad~resources~codepipeline~stages_second_stage.yaml": [
         ("roleArn", "regular expression"),
@@ -104,18 +115,56 @@ def test_a_real_file_is_imported_and_what_is_wrong_is_what_aws_would_refuse(path
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_real_file_comes_back_the_same_from_each_format(path: Path) -> None:
     for pipeline in import_document(read_file(path)).pipelines:
-        missing = [name for name in pipeline.missing if not name.startswith("resolve:")]
-        template = as_template(
-            pipeline.wire, pipeline.logical_id or "Pipeline", pipeline.extras, pipeline.resources, missing
-        )
+        template = exported(pipeline)
         for text in (json.dumps(template), as_yaml(template)):
             (again,) = import_document(parse_document(text, "again")).pipelines
             # CloudFormation counts versions by itself.
-            assert again.wire == {key: value for key, value in pipeline.wire.items() if key != "version"}
-            assert (again.extras, again.resources) == (pipeline.extras, pipeline.resources)
+            wire = {key: value for key, value in pipeline.wire.items() if key != "version"}
+            assert renamed(again.wire) == renamed(wire)
+            assert renamed([again.extras, resources(again)]) == renamed(
+                [pipeline.extras, resources(pipeline)]
+            )
+            assert exported(again) == template
         for text in (json.dumps({"pipeline": pipeline.wire}), as_yaml({"pipeline": pipeline.wire})):
             (again,) = import_document(parse_document(text, "again")).pipelines
             assert again.wire == pipeline.wire
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_an_exported_template_is_one_that_cloudformation_accepts(path: Path) -> None:
+    """What AWS would refuse in it, it would refuse in the original; no unknown value became a text."""
+    for pipeline in import_document(read_file(path)).pipelines:
+        template = exported(pipeline)
+        again = import_document(parse_document(as_yaml(template), "again"))
+
+        assert [problem for problem in again.problems if problem.severity == "error"] == []
+        (imported,) = again.pipelines
+        assert [problem.path for problem in _errors(imported)] == [
+            where for where, _ in _of(REFUSED, path, [])
+        ]
+        for text in texts(template["Resources"]):
+            assert not {name for name in re.findall(r"\$\{([^{}]*)\}", text) if name in pipeline.missing}
+        assert "not-used-here" not in json.dumps(template)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_real_file_deploys_as_imported_or_says_what_it_lacks(path: Path, tmp_path: Path) -> None:
+    """Only a provider that does not exist yet, a mistake, or a value that an action here needs prevents it."""
+    for pipeline in import_document(read_file(path)).pipelines:
+        definition, *_ = write_imported(pipeline, tmp_path, replace=True)
+        needed = needed_values(pipeline.wire, pipeline.beside)
+        unknown = {place for value in needed for place in value.paths if not place.startswith("resources.")}
+        wrong = {place for place, _ in _of(REFUSED, path, [])}
+
+        try:
+            read_runnable(definition)
+        except InvalidDefinition as error:
+            found = {problem.path for problem in error.problems if problem.rule != "not-available"}
+        else:
+            found = set()
+        found.discard("artifactStores")  # of several regions, which are not available yet either
+        assert unknown <= found <= unknown | wrong
+        assert not [place for place in unknown if NOT_USED.search(place)]
 
 
 def test_what_is_given_is_enough_to_complete_a_pipeline() -> None:
@@ -157,7 +206,40 @@ def test_the_selection_says_where_each_file_comes_from() -> None:
         assert path.name == "README.md" or f"`{path.name}`" in text
 
 
-def _of(table: dict[str, object], path: Path, default: object) -> object:
+def exported(pipeline: ImportedPipeline) -> dict[str, Any]:
+    wire = with_originals(pipeline.wire, pipeline.placeholders)
+    logical_id = pipeline.logical_id or "Pipeline"
+    return as_template(wire, logical_id, pipeline.extras, pipeline.resources, pipeline.missing)
+
+
+def resources(pipeline: ImportedPipeline) -> dict[str, Any]:
+    """The resources without the attributes that an import adds."""
+    return {
+        name: {key: value for key, value in resource.items() if key != "Attributes"}
+        for name, resource in pipeline.resources.items()
+    }
+
+
+def renamed(part: Any) -> str:
+    """The part with only letters and digits in names of unknown values, as parameters have them."""
+    text = json.dumps(part)
+    return re.sub(r"\$\{([^{}]*)\}", lambda match: "${" + re.sub(r"[^A-Za-z0-9]", "", match[1]) + "}", text)
+
+
+def texts(part: Any) -> Iterator[str]:
+    """Every text outside of functions."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if not key.startswith("Fn::"):
+                yield from texts(value)
+    elif isinstance(part, list):
+        for item in part:
+            yield from texts(item)
+    elif isinstance(part, str):
+        yield part
+
+
+def _of(table: dict[str, Found], path: Path, default: Found) -> Found:
     return next((value for end, value in table.items() if path.name.endswith(end)), default)
 
 

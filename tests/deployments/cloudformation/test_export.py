@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from prefect_codepipeline.deployments.cloudformation.export import as_template
 from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
-from prefect_codepipeline.deployments.files.resources import as_yaml
+from prefect_codepipeline.deployments.files.resources import MissingValue, as_yaml
 from prefect_codepipeline.documents.reading import parse_document
 
-TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12) | (
+# Private use characters mark unknown values during an import.
+TEXT = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Co"]), min_size=1, max_size=12
+) | (
     st.sampled_from(
         ["true", "no", "1", "1.0", "~", "null", "${A}", "${!A}", "#{a.b}", "a\nb\n", "&x", "*x", "<<"]
     )
@@ -116,25 +119,114 @@ def test_import_of_an_export_is_the_same_pipeline(wire: dict[str, Any]) -> None:
     assert again(as_yaml({"pipeline": wire})) == wire
 
 
+PARTS = {"Fn::Split": [",", "${Names}"]}
+MISSING = {
+    "Role.Arn": MissingValue("attribute Arn of AWS::IAM::Role", ()),
+    "Token": MissingValue("", (), parameter={"Type": "String", "NoEcho": "true"}),
+    "AWS::Region": MissingValue("", ()),
+    "resolve:ssm:/x": MissingValue("", ()),
+    "Build.Arn": MissingValue("", ()),
+    "ImportValue.Net-${Stack}": MissingValue("", ()),
+    "ImportValue.Net-Stack-Id": MissingValue("", (), {"Fn::ImportValue": "Net-${Stack}-Id"}),
+    "Stack": MissingValue("", (), parameter={"Type": "String"}),
+    "Names.split(,)[0]": MissingValue("", (), {"Fn::Select": ["0", "${Names.split(,)}"]}),
+    "Names.split(,)": MissingValue("", (), PARTS),
+    "Names": MissingValue("", ()),
+    "Subnets.join(,)": MissingValue("", (), {"Fn::Join": [",", "${Subnets}"]}),
+    "Subnets": MissingValue("", ()),
+}
+IMPORT = {"Fn::ImportValue": {"Fn::Sub": "Net-${Stack}-Id"}}
+STRING = {"Type": "String"}
+
+
 @pytest.mark.parametrize(
-    ("text", "spelled"),
+    ("text", "spelled", "parameters"),
     [
-        pytest.param("${Role.Arn}", {"Fn::Sub": "${Role.Arn}"}, id="an attribute"),
-        pytest.param("${Token}", {"Fn::Sub": "${Token}"}, id="a parameter"),
         pytest.param(
-            "a-${AWS::Region}-${HOME}", {"Fn::Sub": "a-${AWS::Region}-${!HOME}"}, id="beside another"
+            "${Role.Arn}",
+            {"Ref": "RoleArn"},
+            {"RoleArn": {**STRING, "Description": "attribute Arn of AWS::IAM::Role"}},
+            id="an attribute of a resource that is not in the template",
         ),
-        pytest.param("${HOME}", "${HOME}", id="what the shell knows"),
+        pytest.param("${Build.Arn}", {"Fn::GetAtt": ["Build", "Arn"]}, {}, id="an attribute of one that is"),
+        pytest.param("a-${Build.Arn}", {"Fn::Sub": "a-${Build.Arn}"}, {}, id="beside a text"),
+        pytest.param(
+            "${Token}",
+            {"Ref": "Token"},
+            {"Token": {**STRING, "NoEcho": "true"}},
+            id="a parameter, as declared",
+        ),
+        pytest.param(
+            "a-${AWS::Region}-${HOME}", {"Fn::Sub": "a-${AWS::Region}-${!HOME}"}, {}, id="beside another"
+        ),
+        pytest.param("${HOME}", "${HOME}", {}, id="what the shell knows"),
+        pytest.param("${ImportValue.Net-Stack-Id}", IMPORT, {"Stack": STRING}, id="an import"),
+        pytest.param(
+            "x ${ImportValue.Net-Stack-Id} ${Role.Arn}",
+            {
+                "Fn::Sub": [
+                    "x ${ImportValueNetStackId} ${RoleArn}",
+                    {"ImportValueNetStackId": IMPORT},
+                ]
+            },
+            {"Stack": STRING, "RoleArn": {**STRING, "Description": "attribute Arn of AWS::IAM::Role"}},
+            id="an import in a text",
+        ),
+        pytest.param(
+            "${Names.split(,)[0]}",
+            {"Fn::Select": ["0", {"Fn::Split": [",", {"Ref": "Names"}]}]},
+            {"Names": STRING},
+            id="an item of a split",
+        ),
+        pytest.param(
+            "${Subnets.join(,)}",
+            {"Fn::Join": [",", {"Ref": "Subnets"}]},
+            {"Subnets": {"Type": "CommaDelimitedList"}},
+            id="a list",
+        ),
+        pytest.param(
+            "arn:aws:iam::000000000000:role/not-used-here-RoleArn",
+            {"Ref": "RoleArn"},
+            {"RoleArn": STRING},
+            id="a placeholder",
+        ),
     ],
 )
-def test_missing_values_are_substituted_and_nothing_else(text: str, spelled: Any) -> None:
+def test_unknown_values_are_references_that_the_template_resolves(
+    text: str, spelled: Any, parameters: dict[str, Any]
+) -> None:
     wire = {"name": "p", "stages": [{"name": "S", "actions": [{"configuration": {"K": text}}]}]}
-    template = as_template(wire, missing=["Role.Arn", "Token", "AWS::Region", "resolve:ssm:/x"])
+    build = {"Build": {"Type": "AWS::CodeBuild::Project", "Properties": {}}}
+    template = as_template(wire, resources=build, missing=MISSING)
 
     pipeline = template["Resources"]["Pipeline"]
     assert pipeline["Properties"]["Stages"][0]["Actions"][0]["Configuration"] == {"K": spelled}
-    assert template["Parameters"] == {"Token": {"Type": "String"}}
-    assert again(as_yaml(template)) == wire
+    assert template.get("Parameters", {}) == parameters
+    assert import_document(parse_document(as_yaml(template), "again")).problems == []
+
+
+def test_a_masked_secret_is_a_parameter_of_its_own() -> None:
+    actions = [{"name": name, "configuration": {"OAuthToken": "****"}} for name in ("A", "B")]
+    template = as_template({"name": "${X}", "stages": [{"name": "S", "actions": actions}]})
+
+    hidden = {"Type": "String", "NoEcho": "true"}
+    assert template["Parameters"] == {"SAOAuthToken": hidden, "SBOAuthToken": hidden}
+    (stage,) = template["Resources"]["Pipeline"]["Properties"]["Stages"]
+    assert stage["Actions"][1]["Configuration"] == {"OAuthToken": {"Ref": "SBOAuthToken"}}
+    assert template["Description"] == "Pipeline X"
+
+
+def test_names_that_differ_only_in_signs_are_different_parameters() -> None:
+    missing = {name: MissingValue("", ()) for name in ("A.B", "AB", "Build")}
+    template = as_template(
+        {"name": "${A.B}-${AB}", "roleArn": "${Build}"},
+        resources={"Other": {"Type": "T", "Properties": {}}},
+        missing=missing,
+    )
+
+    properties = template["Resources"]["Pipeline"]["Properties"]
+    assert properties["Name"] == {"Fn::Sub": "${AB}-${AB2}"}
+    assert set(template["Parameters"]) == {"AB", "AB2", "Build"}
 
 
 def test_the_template_has_what_lay_beside_the_definition() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from prefect_codepipeline.deployments.checking.files import check_file
+from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
 from prefect_codepipeline.deployments.cloudformation.template import Template
 from prefect_codepipeline.deployments.cloudformation.unknown import NO_VALUE, with_placeholders
 from prefect_codepipeline.documents.reading import parse_document
@@ -273,3 +274,17 @@ def test_thousands_of_mistakes_and_missing_values_are_found_at_once(stage: str, 
 
     assert checked.has_errors
     assert time.process_time() - start < 3  # it was half a minute when each looked at all others
+
+
+def test_an_incomplete_artifact_store_names_the_key_that_is_missing() -> None:
+    stores = "[{Region: us-east-1, Location: bucket}, {ArtifactStore: {Type: S3, Location: bucket}}]"
+    text = "Resources: {P: {Type: AWS::CodePipeline::Pipeline, Properties: {ArtifactStores: %s}}}"
+    imported = import_document(parse_document(text % stores, "t.yaml"))
+
+    assert [(problem.path, problem.message) for problem in imported.problems] == [
+        (
+            f"Resources.P.Properties.ArtifactStores[{index}]",
+            f"Properties validation failed: required key [{key}] of ArtifactStores[{index}] is not found",
+        )
+        for index, key in enumerate(("ArtifactStore", "Region"))
+    ]

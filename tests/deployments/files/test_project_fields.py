@@ -54,7 +54,7 @@ def fields_of(text: str) -> tuple[dict[str, Any], list[str]]:
                 "cache": "local",
             },
             [
-                "variable ACCOUNT is ignored: its name or value cannot be used",
+                "variable ACCOUNT is ignored: import with --parameter AWS::AccountId=VALUE",
                 "PrivilegedMode is ignored: set privileged or docker_socket in the block if the engine's owner allows it",
             ],
         ),

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from prefect_codepipeline.deployments.local import embedded
+from prefect_codepipeline.deployments.local.access import profiles_file
+from prefect_codepipeline.deployments.local.api_url import PROFILES_VARIABLE, configured_api_url
 from prefect_codepipeline.deployments.local.state import HOME_VARIABLE, locked, read_state, write_state
 from prefect_codepipeline.errors import PrefectUnavailable
 
@@ -53,3 +55,22 @@ def test_a_lock_that_another_has_is_waited_for_or_not(tmp_path: Path) -> None:
         assert (first, second) == (True, False)
     with locked(tmp_path, waits=False) as again:
         assert again
+
+
+def test_a_shell_that_names_the_embedded_server_without_its_secret_means_the_embedded_set_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    monkeypatch.delenv(PROFILES_VARIABLE, raising=False)
+    write_state(tmp_path, {"port": {"number": 4201}})
+
+    def configured(url: str) -> str | None:
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        return configured_api_url()
+
+    assert configured("http://127.0.0.1:4201/api") is None
+    assert configured("http://127.0.0.1:4200/api") == "http://127.0.0.1:4200/api"
+    monkeypatch.setenv(PROFILES_VARIABLE, str(profiles_file(tmp_path)))
+    assert configured("http://127.0.0.1:4201/api") == "http://127.0.0.1:4201/api"
+    monkeypatch.delenv("PREFECT_API_URL")
+    assert configured_api_url() is None

@@ -21,14 +21,28 @@ from waiting import until
 
 from prefect_codepipeline.actions.git.places import triggers_without_webhook
 from prefect_codepipeline.blocks.git_connection import GitConnection
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.blocks.slack_channel import SlackChannel
+from prefect_codepipeline.cli import app
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.deployments.delete import delete_pipeline
+from prefect_codepipeline.deployments.files.settings import save_settings
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.lookup import find_runs
+from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.operations.projection import deployed_definitions
+from prefect_codepipeline.engine.triggers.deliveries import (
+    Definitions,
+    abandon_delivery,
+    find_endpoint,
+    process_delivery,
+    read_delivery,
+    why_repeated,
+)
 from prefect_codepipeline.engine.triggers.polling import find_watched
-from prefect_codepipeline.engine.triggers.webhook_inbox import drop_old, finished, take, waiting
+from prefect_codepipeline.engine.triggers.webhook_inbox import drop_old, finish, finished, take, waiting
 from prefect_codepipeline.engine.triggers.webhook_signatures import sign
+from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
@@ -52,6 +66,7 @@ class Site:
         self.repository = f"acme/{self.name}"
         self.pool = f"nobody-{uuid4().hex[:8]}"
         self.pipelines: list[str] = []
+        self.began = utc_now()
         GitConnection(url_template=str(repository), webhook_secret=SECRET, host_kind=host).save(self.name)
         client().create_work_pool(WorkPoolCreate(name=self.pool, type="process"))
 
@@ -183,13 +198,73 @@ def test_a_push_starts_each_pipeline_that_asks_for_it_with_the_pushed_commit(sit
     ("event", "file"), [("OPEN", "opened"), ("UPDATED", "synchronize"), ("CLOSED", "closed")]
 )
 def test_a_pull_request_starts_what_asks_for_it(site: Site, event: str, file: str) -> None:
-    body = json.loads((DATA / f"github-pr-{file}.json").read_text())
-    body["repository"]["full_name"] = site.repository
+    body = _pull_request(site, file, of=site.repository)
     name = site.deploy(pullRequest=[{"events": [event]}])
 
     site.result(site.send(body, X_GitHub_Event="pull_request"))
 
     assert site.starts(name) == [("WebhookV2", site.name, body["pull_request"]["head"]["sha"])]
+
+
+def _pull_request(site: Site, file: str, of: str | None) -> dict[str, Any]:
+    """A pull request as GitHub sends it, from the repository `of`; None: that repository was deleted."""
+    body: dict[str, Any] = json.loads((DATA / f"github-pr-{file}.json").read_text())
+    body["repository"]["full_name"] = body["pull_request"]["base"]["repo"]["full_name"] = site.repository
+    body["pull_request"]["head"]["repo"] = {"full_name": of} if of else None
+    return body
+
+
+def test_a_pull_request_of_a_fork_starts_nothing_until_a_person_allows_it(
+    site: Site, slack_server: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    never, asks, always = (site.deploy(pullRequest=[{"events": ["OPEN"]}]) for _ in range(3))
+    SlackChannel(bot_token=slack_server.token, channel="C0TEST", api_url=slack_server.url).save(site.name)
+    save_settings(asks, PipelineSettings(pull_requests_of_forks="ask", slack_channel=site.name))
+    save_settings(always, PipelineSettings(pull_requests_of_forks="always"))
+    body = _pull_request(site, "opened", of="evil/site")
+    commit = body["pull_request"]["head"]["sha"]
+
+    answer = site.send(body, X_GitHub_Event="pull_request")
+    said = {each.split(": ")[1].split(" ")[0]: each for each in site.result(answer)}
+
+    assert all(f"of the fork evil/site to 'master' of {site.repository}" in each for each in said.values())
+    assert site.starts(never) == site.starts(asks) == []
+    assert "does not start: a pull request of the fork evil/site starts nothing" in said[never]
+    assert f"{asks} waits: " in said[asks]
+    assert site.starts(always) == [("WebhookV2", site.name, commit)]
+
+    delivery = answer.json()["delivery"][:12]
+    (told,) = until(lambda: list(slack_server.messages.values()))
+    assert f"of the fork evil/site to 'master' of {site.repository}" in told["text"]
+    assert ", by Codertocat. " in told["text"]
+    assert f"`codepipeline trigger allow {delivery}`" in told["text"]
+    SlackChannel.delete(site.name)
+    listed = _cli(capsys, "trigger", "list", "--limit", "1000")
+    assert f"allows it: codepipeline trigger allow {delivery}" in listed
+    with pytest.raises(CodePipelineError, match="repeat the command with --yes"):
+        _cli(capsys, "trigger", "allow", delivery)
+    assert site.starts(asks) == []
+    shown = _cli(capsys, "trigger", "allow", delivery, "--yes")
+    assert "of the fork evil/site" in shown
+    assert f"Src reads {commit}" in shown
+    assert "author Codertocat" in shown
+    assert site.starts(asks) == [("WebhookV2", site.name, commit)]
+    assert ", allowed by " in next(
+        each for each in _cli(capsys, "trigger", "list").splitlines() if asks in each
+    )
+    with pytest.raises(CodePipelineError, match=f"no start waits under '{delivery}'"):
+        _cli(capsys, "trigger", "allow", delivery, "--yes")
+    gone = site.result(site.send(_pull_request(site, "opened", of=None), X_GitHub_Event="pull_request"))
+    assert any("a pull request of a repository that is not known starts nothing" in each for each in gone), (
+        "a fork that was deleted"
+    )
+    assert site.starts(never) == []
+
+
+def _cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    app(list(arguments), result_action="return_value")
+    return capsys.readouterr().out
 
 
 def test_the_same_delivery_starts_nothing_twice_whatever_id_it_bears(site: Site) -> None:
@@ -231,6 +306,54 @@ def test_an_overheard_delivery_starts_no_other_pipeline_at_another_endpoint(site
     assert len(site.starts(other)) == 1, "the host sends each endpoint a delivery of its own"
 
 
+def test_an_overheard_delivery_starts_nothing_a_day_later_under_another_id(site: Site) -> None:
+    name = site.deploy()
+    first = _take(site, name, "overheard")
+    assert [each.pipeline for each in process_delivery(first, Definitions()).results] == [name]
+    finish(first, process_delivery(first, Definitions()))
+    other = site.deploy()
+
+    day = timedelta(days=1)
+    for replayed in (
+        _take(site, other, "of the attacker", later=day),
+        _take(site, site.name, "overheard", later=day),
+        _take(site, site.name, "after the end of the month", later=28 * day),
+    ):
+        assert f"by /webhooks/{name}; it starts nothing once more" in why_repeated(replayed)
+    at_once = _take(site, other, "the host's own", later=timedelta(minutes=1))
+    assert why_repeated(at_once) == "", "the host sends it to both endpoints"
+    again = _take(site, name, "again", later=day, after="b" * 40)
+    assert why_repeated(again) == "", "another push"
+
+
+def test_what_was_refused_can_be_sent_again_a_day_later(site: Site) -> None:
+    name = site.deploy()
+    first = _take(site, name, "one")
+    assert why_repeated(first) == ""
+    finish(first, abandon_delivery(first, "the host does not answer"))
+
+    assert why_repeated(_take(site, name, "one", later=timedelta(days=1))) == ""
+    assert why_repeated(_take(site, site.name, "one", later=timedelta(days=1)))
+
+
+def _take(
+    site: Site, endpoint: str, delivery: str, later: timedelta = timedelta(), after: str = COMMIT
+) -> TakenDelivery:
+    """A push as it comes in at that endpoint, that long after the test began."""
+    body = json.dumps(site.push(after=after)).encode()
+    headers = {
+        "X-GitHub-Event": "push",
+        "X-GitHub-Delivery": delivery,
+        "X-Hub-Signature-256": sign(SECRET, body),
+    }
+    found = find_endpoint(endpoint)
+    assert found
+    taken = read_delivery(found, headers, body, site.began + later)
+    assert isinstance(taken, TakenDelivery)
+    why_repeated(taken)
+    return taken
+
+
 def test_what_is_older_than_a_month_is_kept_no_longer(site: Site) -> None:
     now = datetime(2020, 5, 31, 12, tzinfo=timezone.utc)
     days = [now - timedelta(days=days) for days in (31, 30, 0)]
@@ -253,7 +376,7 @@ def test_who_asks_for_pull_requests_learns_when_no_webhook_reports_them(site: Si
     assert triggers_without_webhook(declaration) == []
     GitConnection(url_template="https://github.com/{FullRepositoryId}.git").save(site.name, overwrite=True)
     (said,) = triggers_without_webhook(declaration)
-    assert f"codepipeline connection webhook {site.name}" in said
+    assert f"codepipeline connection pushes {site.name}" in said
 
 
 def test_changed_files_are_read_from_git_where_the_host_does_not_list_them(
@@ -354,6 +477,19 @@ def test_our_own_form_needs_no_git_host(site: Site) -> None:
 
     site.result(answer)
     assert site.starts(name) == [("WebhookV2", site.name, COMMIT)]
+
+
+def test_an_annotated_tag_in_our_own_form_is_its_commit(site: Site, repository: Any) -> None:
+    name = site.deploy(push=[{"tags": {"includes": ["v*"]}}])
+    repository.git("tag", "-a", "v1", "-m", "The first")
+    event = {"repository": site.repository, "commit": repository.git("rev-parse", "v1"), "tag": "v1"}
+    token = {"X-Codepipeline-Token": SECRET.get_secret_value()}
+
+    (said,) = site.result(httpx.post(f"{site.url}/webhooks/{site.name}", json=event, headers=token))
+
+    commit = repository.git("rev-parse", "HEAD")
+    assert said.startswith(f"push of tag 'v1' of {site.repository} at {commit[:12]}: {name} started")
+    assert site.starts(name) == [("WebhookV2", site.name, commit)]
 
 
 def test_a_ping_is_answered_and_kept_nowhere(site: Site) -> None:

@@ -30,6 +30,7 @@ from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 from prefect_codepipeline.errors import (
     InvalidWebhookAuthenticationParametersException,
     InvalidWebhookFilterPatternException,
+    MissingBlock,
     PipelineNotFoundException,
     ValidationException,
 )
@@ -255,21 +256,30 @@ def test_a_webhook_of_a_template_is_made_once(pipeline: str) -> None:
 def test_the_commands_show_no_secret(
     pipeline: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from prefect_codepipeline.cli.triggers.webhook import delete_webhook as delete
-    from prefect_codepipeline.cli.triggers.webhook import list_webhooks as show
-    from prefect_codepipeline.cli.triggers.webhook import put_webhook as put
+    from prefect_codepipeline.cli.triggers.webhook import (
+        add_webhook,
+        list_webhooks,
+        remove_webhook,
+        show_webhook,
+    )
 
     file = tmp_path / "webhook.json"
     file.write_text(json.dumps({"webhook": definition(pipeline).model_dump(mode="json", by_alias=True, exclude_none=True)}))  # fmt: skip
 
-    put(file)
-    show()
-    show(json=True)
-    delete(f"hook-of-{pipeline}")
-    delete(f"hook-of-{pipeline}")
+    name = f"hook-of-{pipeline}"
+    add_webhook(file)
+    list_webhooks()
+    list_webhooks(json=True)
+    show_webhook(name)
+    show_webhook(name, json=True)
+    with pytest.raises(MissingBlock, match=f"webhook '{name}x' does not exist; did you mean '{name}'"):
+        remove_webhook(f"{name}x")
+    remove_webhook(name)
+    with pytest.raises(MissingBlock, match="does not exist; see: codepipeline webhook list"):
+        show_webhook(name)
 
     told = capsys.readouterr().out
-    assert told.count(f"/webhooks/hook-of-{pipeline}/") == 3
-    assert '"SecretToken": "****"' in told
+    assert told.count(f"/webhooks/{name}/") == 5
+    assert told.count('"SecretToken": "****"') == 2
     assert SECRET not in told
-    assert told.endswith(f"there was no webhook 'hook-of-{pipeline}'\n")
+    assert told.endswith(f"webhook '{name}' removed\n")

@@ -15,6 +15,7 @@ from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.deployments.create import deploy_pipeline
 from prefect_codepipeline.engine.executions.lookup import find_runs
 from prefect_codepipeline.engine.triggers.polling import poll_once
+from prefect_codepipeline.engine.triggers.webhook_inbox import finished
 from prefect_codepipeline.flows.poll import poll
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.prefect_api.client import call, client
@@ -137,13 +138,37 @@ def test_a_push_starts_each_pipeline_that_reads_the_branch_with_the_pushed_commi
 
     said = polled.look()
 
-    assert polled.starts(first) == [("WebhookV2", polled.connection, {"Src": commit})]
+    detail = f"branch main at {commit[:12]}"
+    assert polled.starts(first) == [("PollForSourceChanges", detail, {"Src": commit})]
+    listed = [
+        str(each) for found in finished(1000) for each in found.results if each.pipeline in polled.names
+    ]
+    what = f"push to branch 'main' of acme/app at {commit[:12]}"
+    assert sorted(each.partition(", execution")[0] for each in listed) == sorted(
+        [
+            f"{what}: {first} started",
+            f"{what}: {second} started",
+            f"{what}: {other} does not start: its branch is 'dev'",
+        ]
+    )
     assert polled.commits(second) == [commit]
     assert polled.commits(other) == []
     assert len(said) == 2
     assert f"pipeline {first!r}: execution " in said[0] + said[1]
     assert polled.look() == []
     assert polled.commits(first) == [commit]
+
+
+def test_an_annotated_tag_is_shown_by_its_commit(polled: Polled) -> None:
+    name = polled.deploy({"tags": {"includes": ["v*"]}})
+    polled.look()
+    polled.repository.git("tag", "-a", "v1", "-m", "The first")
+    commit = polled.repository.git("rev-parse", "HEAD")
+
+    (said,) = polled.look()
+
+    assert f"push of tag 'v1' of acme/app at {commit[:12]}" in said
+    assert polled.starts(name) == [("PollForSourceChanges", f"tag v1 at {commit[:12]}", {"Src": commit})]
 
 
 def test_a_repository_is_asked_once_a_minute_however_many_read_it(
@@ -268,7 +293,7 @@ def test_codecommit_is_polled_unless_it_says_otherwise(polled: Polled, save_code
     commit = polled.repository.commit(a="1")
     polled.look(connections=False)
 
-    assert polled.starts(name) == [("PollForSourceChanges", "Src", {"Src": commit})]
+    assert polled.starts(name) == [("PollForSourceChanges", f"branch main at {commit[:12]}", {"Src": commit})]
     assert polled.commits(quiet) == []
 
 

@@ -110,7 +110,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
             id="unknown category",
         ),
         pytest.param("stages.0.actions", [], "greater than or equal to 1", id="no action"),
-        pytest.param("roleArn", None, "roleArn: this must be a string, got None", id="null"),
+        pytest.param("roleArn", None, "roleArn: this must be a string, got nothing", id="null"),
     ],
 )  # fmt: skip
 def test_a_field_out_of_bounds_is_refused_with_its_place(path: str, value: Any, problem: str) -> None:

@@ -285,6 +285,11 @@ def test_a_body_is_limited() -> None:
         read_payload({}, b"x" * 11, most_bytes=10)
 
 
+def test_the_parts_of_a_body_are_counted_before_they_are_read() -> None:
+    with pytest.raises(PayloadError, match="more than 1,000,000 parts"):
+        read_payload({"x-github-event": "push"}, b"[" + b"[]," * 600_000 + b"[]]")
+
+
 def test_github_may_send_a_form() -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded", "X-GitHub-Event": "push"}
     body = urlencode({"payload": json.dumps(content("github-push-branch"))}).encode()

@@ -24,7 +24,7 @@ def tag(name: str) -> GitEvent:
 
 
 def pull_request(event: Any, target: str, *files: str) -> GitEvent:
-    request = PullRequest(event, 7, "feature", target)
+    request = PullRequest(event, 7, "feature", target, source_repository="acme/shop")
     return GitEvent("github", "acme/shop", NEW, pull_request=request, base=OLD, changed_files=files or None)
 
 
@@ -210,7 +210,7 @@ GITHUB = {"Owner": "acme", "Repo": "shop", "Branch": "main", "OAuthToken": "****
         (connection(), "webhook", push("dev"), None),
         (connection(), "webhook", tag("main"), None),
         (connection(), "webhook", pull_request("OPEN", "main"), None),
-        (connection(DetectChanges="true"), "poll", push("main"), "WebhookV2"),
+        (connection(DetectChanges="true"), "poll", push("main"), "PollForSourceChanges"),
         (connection(DetectChanges="false"), "webhook", push("main"), None),
         (connection(DetectChanges="false"), "poll", push("main"), None),
         (connection(FullRepositoryId="ACME/Shop"), "webhook", push("main"), "WebhookV2"),

@@ -145,7 +145,7 @@ def test_of_a_long_output_the_failure_shows_the_last_lines(make_context):
 
 
 def test_exit_0_ends_the_session_and_the_log_says_what_was_not_run(make_context, records):
-    result = run(make_context("A=1", "exit 0", "echo no", outputVariables=["A"]))
+    result = run(make_context("export A=1", "exit 0", "echo no", outputVariables=["A"]))
 
     assert result.output_variables == {"A": "1"}
     assert result.summary == "2 of 3 commands ran"
@@ -160,7 +160,11 @@ def test_output_variables_come_from_the_shell_and_missing_ones_are_reported(make
     )
 
     assert result.output_variables == {"VERSION": "1.2.3", "NOTES": "a\nb\n"}
-    assert warnings(records) == ["Output variable 'GONE' was not set by the commands and is left out"]
+    assert warnings(records) == [
+        "Output variable 'NOTES' is set but not exported, and AWS gives out exported variables only; "
+        "write `export NOTES=…`",
+        "Output variable 'GONE' was not set by the commands and is left out",
+    ]
 
 
 @pytest.mark.parametrize(("size", "fits"), [(122_879, True), (122_880, False)])

@@ -46,8 +46,8 @@ def collect_artifacts(
 
     Args:
         spec: the buildspec. Without `artifacts` the build has no output artifacts.
-        outputs: the output artifacts of the action. A single one gets `artifacts`; several get the blocks of the same
-            names in `secondary-artifacts`. A mapping gives the block of each; None means all blocks of the buildspec.
+        outputs: the output artifacts of the action. A single one gets `artifacts`; several, and a single one without
+            `artifacts`, get the blocks of the same names in `secondary-artifacts`. A mapping gives the block of each; None means all blocks of the buildspec.
         root: CODEBUILD_SRC_DIR, after the build.
         texts: the texts of `artifact_texts`, expanded; a text that could not be expanded is missing.
         scratch: where trees are built whose files cannot stay where they are.
@@ -77,17 +77,18 @@ def _blocks_by_output(spec: Buildspec, outputs: Outputs) -> dict[str, str]:
     blocks = _blocks(spec)
     if outputs is None:
         return {name: name for name in blocks}
-    if spec.artifacts is None or not outputs:
+    if not blocks or not outputs:
         return {}
     if isinstance(outputs, Mapping):
         return {output: name for output, name in outputs.items() if name in blocks}
-    if len(outputs) == 1:
+    if len(outputs) == 1 and spec.artifacts is not None:
         return {outputs[0]: ALL_OF_IT}
     missing = [name for name in outputs if name not in spec.secondary_artifacts]
     if missing:
         hint = "; CodeBuild allows letters, digits and '_' in these names" if "-" in "".join(missing) else ""
+        has = "several output artifacts" if len(outputs) > 1 else "an output artifact"
         raise ActionFailed(
-            f"the action has several output artifacts, but the buildspec has no secondary-artifacts for "
+            f"the action has {has}, but the buildspec has no secondary-artifacts for "
             f"{', '.join(map(repr, missing))}; it has: {', '.join(spec.secondary_artifacts) or 'none'}{hint}",
             code="ConfigurationError",
         )

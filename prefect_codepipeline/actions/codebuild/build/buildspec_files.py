@@ -15,7 +15,7 @@ from prefect_codepipeline.documents.document import Document
 from prefect_codepipeline.documents.reading import read_document
 from prefect_codepipeline.errors import ActionFailed, UnreadableDefinition
 from prefect_codepipeline.model.buildspec.parsing import parse_buildspec
-from prefect_codepipeline.model.buildspec.parts import Buildspec
+from prefect_codepipeline.model.buildspec.parts import Buildspec, is_text
 
 DEFAULT_BUILDSPEC = "buildspec.yml"
 _S3 = re.compile(r"arn:[^:]+:s3:::(?P<bucket>[^/]+)/(?P<key>.+)")
@@ -53,11 +53,6 @@ def read_buildspec(
             "YAML_FILE_ERROR: " + "\n".join(errors[:_MOST_PROBLEMS]), code="ConfigurationError"
         )
     return spec
-
-
-def is_text(wanted: str) -> bool:
-    """Whether a buildspec is an inline text and not a path or an ARN."""
-    return "\n" in wanted or wanted.lstrip().startswith(("{", "version:"))
 
 
 def _content(wanted: str | None, source: Path) -> tuple[str, bytes]:

@@ -22,7 +22,7 @@ from pathlib import Path
 import platformdirs
 
 from prefect_codepipeline.actions.artifacts.globs import compile_glob, select_files
-from prefect_codepipeline.actions.artifacts.tar_trees import UnfitMemberError, extract_member
+from prefect_codepipeline.actions.artifacts.tar_trees import UnfitMemberError, extract_member, members_of
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.buildspec.parts import Cache
 from prefect_codepipeline.model.names import slug
@@ -220,7 +220,7 @@ class BuildCache:
     def _extract(self, tar: tarfile.TarFile) -> int:
         folders: Mapping[str, Path] = {"source": self.root, "home": self.home}
         count = 0
-        for member in tar:
+        for member in members_of(tar):
             folder, _, name = member.name.partition("/")
             if folder not in folders or not name:
                 continue

@@ -41,7 +41,7 @@ from prefect_codepipeline.actions.commands.environment import (
 )
 from prefect_codepipeline.actions.commands.failures import last_lines, why
 from prefect_codepipeline.actions.commands.processes import Script, run_on_host
-from prefect_codepipeline.actions.commands.shell_session import read_output_variables
+from prefect_codepipeline.actions.commands.shell_session import read_exported_variables, read_output_variables
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.errors import ActionFailed
@@ -266,9 +266,16 @@ def _finish(build: Build, done: _EndedAttempt, context: ActionContext) -> BuildR
 
 
 def _export_variables(build: Build, done: _EndedAttempt, context: ActionContext) -> dict[str, str]:
-    found = read_output_variables(done.script)
+    found = read_exported_variables(done.script)
+    is_set = read_output_variables(done.script)
     for name in build.spec.env.exported_variables:
-        if name not in found:
+        if name not in found and name in is_set:
+            context.logger.warning(
+                "Exported variable %r is left out: the build sets it only in its shell; write `export %s=…`",
+                name,
+                name,
+            )
+        elif name not in found:
             context.logger.warning("Exported variable %r was not set by the build and is left out", name)
         elif done.log.mask(found[name]) != found[name]:
             context.logger.warning("Exported variable %r contains a secret, which was masked", name)
@@ -323,7 +330,7 @@ def _matches(pattern: str, message: str) -> bool:
     re.compile(pattern)
     try:
         command = [sys.executable, "-I", "-S", "-c", _MATCH, pattern]
-        return subprocess.run(command, input=message.encode(), timeout=_MATCH_SECONDS).returncode == 0
+        return subprocess.run(command, input=message.encode(), env={}, timeout=_MATCH_SECONDS).returncode == 0
     except subprocess.TimeoutExpired:
         return False
 

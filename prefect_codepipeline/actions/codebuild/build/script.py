@@ -19,7 +19,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from prefect_codepipeline.actions.commands.shell_session import ShellSession, check_command, keep_variable
+from prefect_codepipeline.actions.commands.shell_session import (
+    ShellSession,
+    check_command,
+    keep_variables,
+    make_variable_folders,
+)
 from prefect_codepipeline.model.buildspec.parts import PHASES, Buildspec, Phase, next_phase
 
 BlockKind = Literal["commands", "finally"]
@@ -86,8 +91,8 @@ def write_build(
         for number, command in enumerate(block.commands, 1):
             check_command(command, f"command {number} of {block.kind} of phase {block.phase.name}")
     state = directory / "state"
-    variables = directory / "variables"
-    for folder in (state, variables, directory / "texts"):
+    variables = make_variable_folders(directory)
+    for folder in (state, directory / "texts"):
         folder.mkdir(parents=True)
     for name in _SHARED:
         (state / name).touch()
@@ -158,9 +163,7 @@ class _Program:
 
     def text(self) -> str:
         state = shlex.quote(str(self.directory / "state"))
-        keep = "".join(
-            keep_variable(name, self.directory / "variables") for name in self.spec.env.exported_variables
-        )
+        keep = keep_variables(self.spec.env.exported_variables, self.directory / "variables")
         return _TEMPLATE.format(
             state=state,
             mark=self.mark,

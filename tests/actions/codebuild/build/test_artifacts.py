@@ -91,6 +91,21 @@ def test_one_output_is_the_whole_and_several_are_the_secondary_ones(collect):
         collect(artifacts, ("A", "my-app"))
 
 
+def test_secondary_artifacts_alone_are_enough(collect):
+    """The CDK writes them so, and CodeBuild takes them."""
+    artifacts = (
+        "{secondary-artifacts: {Main: {base-directory: target, files: '**/*'}, Test: {files: 'params/*'}}}"
+    )
+
+    expected = {"Main": ["app.jar", "lib/dep.jar"], "Test": ["params/dev.json", "params/dev.yml"]}
+    assert collect(artifacts, ("Main", "Test")) == expected
+    assert collect(artifacts, ("Test",)) == {"Test": expected["Test"]}
+    assert collect(artifacts, None) == expected
+    assert collect(artifacts, ()) == {}
+    with pytest.raises(ActionFailed, match=r"an output artifact, but .* no secondary-artifacts for 'Out'"):
+        collect(artifacts)
+
+
 def test_texts_with_variables_are_expanded_by_the_shell(collect, root):
     artifacts = "{files: ['$DIR/*.jar', plain], base-directory: '${CODEBUILD_SRC_DIR}'}"
     spec, _ = parse_buildspec(

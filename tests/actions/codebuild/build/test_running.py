@@ -278,7 +278,7 @@ def test_exported_variables_are_those_of_the_end_without_secrets(run):
         env: {exported-variables: [A, B, NEVER, TOKEN]}
         phases:
           install: {commands: ["export A=1", "export TOKEN=xx-$SECRET"]}
-          post_build: {commands: ["A=2", "B='two words'"]}
+          post_build: {commands: ["A=2", "export B='two words'"]}
         """,
         variables={"SECRET": "geheim-4711"},
         secrets=["geheim-4711"],
@@ -286,6 +286,25 @@ def test_exported_variables_are_those_of_the_end_without_secrets(run):
 
     assert done.result.exported_variables == {"A": "2", "B": "two words", "TOKEN": "xx-***"}
     assert "Exported variable 'NEVER' was not set by the build and is left out" in done.log
+
+
+def test_a_variable_that_is_not_exported_is_not_given_out(run):
+    """On AWS it would be empty for the actions that use it."""
+    done = run(
+        """
+        version: 0.2
+        env: {exported-variables: [SHELL_ONLY, BOTH, LINES], variables: {BOTH: x}}
+        phases:
+          build: {commands: ["SHELL_ONLY=1", "BOTH=2", "export LINES='a\nexport SHELL_ONLY=1'"]}
+        """,
+        variables={"BOTH": "x"},
+    )
+
+    assert done.result.exported_variables == {"BOTH": "2", "LINES": "a export SHELL_ONLY=1"}
+    assert any(
+        "Exported variable 'SHELL_ONLY' is left out: the build sets it only in its shell" in line
+        for line in done.log
+    )
 
 
 def test_codebuild_s_own_variables_win(run):

@@ -1,4 +1,4 @@
-"""`codepipeline connection webhook`: receive pushes and pull requests from a git host."""
+"""`codepipeline connection pushes`: receive pushes and pull requests from a git host."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from prefect_codepipeline.cli.output import print_line
+from prefect_codepipeline.cli.output import answer, print_json, print_line
+from prefect_codepipeline.cli.parameters import AsJson
 from prefect_codepipeline.cli.session import connect, read_secret
 from prefect_codepipeline.errors import CodePipelineError
 
+ConnectionName = Annotated[str, Parameter(help="Name of the connection.")]
 HostKind = Literal["github", "gitlab", "bitbucket", "gitea"]
 # Where to set up a webhook at each host, and the host's names of the settings.
 _STEPS: dict[str, tuple[str, ...]] = {
@@ -37,21 +39,20 @@ _STEPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def set_webhook(
-    name: str,
+def set_pushes(
+    name: ConnectionName,
     *,
     host: HostKind | None = None,
     secret_stdin: bool = False,
     off: Annotated[bool, Parameter(negative=())] = False,
+    json: AsJson = False,
 ) -> int:
-    """Create a secret for the webhook of a connection, and print what to enter at the git host.
+    """Let the git host of a connection send pushes and pull requests: create the secret, print what to enter there.
 
-    From then on the host sends pushes and pull requests, and the repositories are no longer polled each minute.
+    From then on its repositories are no longer polled each minute.
 
     Parameters
     ----------
-    name:
-        Name of the connection.
     host:
         The kind of the git host; derived from the host's name by default.
     secret_stdin:
@@ -76,13 +77,21 @@ def set_webhook(
         raise CodePipelineError(f"connection {name!r}: {error.errors()[0]['msg']}") from None
     save_block(changed, name)
     if secret is None:
-        print_line(f"connection {name!r} has no webhook; its repositories are polled each minute")
+        said = f"connection {name!r} receives no pushes; its repositories are polled each minute"
+        answer(json, {"name": name, "receivesPushes": False}, said)
         return 0
     gateway = load_gateway()
     base = gateway.url if gateway and gateway.url else "https://ADDRESS-OF-THE-GATEWAY"
-    print_line(("URL     ", "dim"), f"{base}/webhooks/{name}")
-    if not secret_stdin:
-        print_line(("Secret  ", "dim"), f"{secret}  ", ("(displayed only now)", "dim"))
-    for step in _STEPS[kind_of_host(changed) or "plain"]:
+    url, created = f"{base}/webhooks/{name}", None if secret_stdin else secret
+    steps = _STEPS[kind_of_host(changed) or "plain"]
+    if json:
+        print_json(
+            {"name": name, "receivesPushes": True, "url": url, "createdSecret": created, "steps": steps}
+        )
+        return 0
+    print_line(("URL     ", "dim"), url)
+    if created:
+        print_line(("Secret  ", "dim"), f"{created}  ", ("(displayed only now)", "dim"))
+    for step in steps:
         print_line(("        ", "dim"), step)
     return 0

@@ -1,0 +1,118 @@
+"""The values of an imported definition that its actions need, and that are still unknown."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect_codepipeline.deployments.checking.projects import project_name, projects_in_use
+from prefect_codepipeline.deployments.files.resources import Beside
+from prefect_codepipeline.model.problem import Problem
+
+
+@dataclass(frozen=True)
+class NeededValue:
+    """An unknown value, and the paths that need it: in the definition, or `resources.ID…` in the resources file."""
+
+    name: str
+    what: str
+    paths: tuple[str, ...]
+
+
+def needed_values(
+    wire: Mapping[str, Any], beside: Beside, without: Collection[str] = ()
+) -> list[NeededValue]:
+    """The unknown values that actions of a pipeline need.
+
+    A value that the user has written into the file since the import is not unknown any more. Of the resources, only
+    the buildspecs of the pipeline's projects need their values: all others are created without them.
+
+    Args:
+        wire: the definition.
+        beside: its resources file.
+        without: the names of projects that have a block already, which is not changed.
+    """
+    return _unknown_in(
+        dict(_texts(wire, "")) | _of_projects(wire, beside, without, "Source.BuildSpec"), beside
+    )
+
+
+def values_of_variables(
+    wire: Mapping[str, Any], beside: Beside, without: Collection[str] = ()
+) -> list[NeededValue]:
+    """The unknown values in the environment variables of a pipeline's projects, which the builds do not get.
+
+    The arguments are those of `needed_values`.
+    """
+    return _unknown_in(_of_projects(wire, beside, without, "Environment.EnvironmentVariables"), beside)
+
+
+def _of_projects(
+    wire: Mapping[str, Any], beside: Beside, without: Collection[str], key: str
+) -> dict[str, str]:
+    """The texts at a key of each project that a pipeline uses, by their paths."""
+    outer, inner = key.split(".")
+    texts: dict[str, str] = {}
+    for logical_id, resource in projects_in_use(wire, beside.resources).items():
+        if project_name(resource) not in without:
+            part = _object(_object(resource.get("Properties")).get(outer)).get(inner)
+            texts |= dict(_texts(part, f"resources.{logical_id}.{key}"))
+    return texts
+
+
+def _unknown_in(texts: Mapping[str, str], beside: Beside) -> list[NeededValue]:
+    found = []
+    for name, missing in beside.missing.items():
+        written = "{{" + name + "}}" if name.startswith("resolve:") else "${" + name + "}"
+        paths = tuple(path for path in dict.fromkeys(missing.paths) if written in texts.get(path, ""))
+        if paths:
+            found.append(NeededValue(name, missing.what, paths))
+    return found
+
+
+def problems_of_needed(needed: list[NeededValue], definition: Path, beside: Beside) -> Iterator[Problem]:
+    """An error for each place in the definition that needs an unknown value.
+
+    Those of buildspecs are not errors of the definition: it can be deployed.
+    """
+    for value in needed:
+        what = f" ({value.what})" if value.what else ""
+        for path in value.paths:
+            if not path.startswith("resources."):
+                yield Problem(
+                    path,
+                    f"the value of {value.name}{what} is not in the template",
+                    hint=f"write it here, or run: {import_command(definition, beside, [value.name])}",
+                    rule="imported-value",
+                )
+
+
+def import_command(definition: Path, beside: Beside, names: list[str]) -> str:
+    """The command that imports a definition again, with the given parameters and those that it had before."""
+    template = str(beside.imported.get("template") or "TEMPLATE")
+    template = "-" if template == "standard input" else shlex.quote(template)
+    before = beside.imported.get("parameters")
+    before = [str(name) for name in before if name not in names] if isinstance(before, list) else []
+    parts = ["codepipeline import", template, "--force"]
+    if definition.parent != Path():
+        parts += ["--out", shlex.quote(str(definition.parent))]
+    parts += [f"--parameter {shlex.quote(f'{name}=VALUE')}" for name in [*names, *before]]
+    return " ".join(parts)
+
+
+def _texts(part: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(part, dict):
+        for key, value in part.items():
+            yield from _texts(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(part, list):
+        for index, item in enumerate(part):
+            yield from _texts(item, f"{path}[{index}]")
+    elif isinstance(part, str):
+        yield path, part
+
+
+def _object(part: Any) -> Mapping[str, Any]:
+    return part if isinstance(part, dict) else {}

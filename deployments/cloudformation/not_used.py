@@ -1,0 +1,102 @@
+"""The values of a definition that are kept and not used here, and their placeholders if they are not known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prefect_codepipeline.model.definition.placeholders import placeholder
+from prefect_codepipeline.model.stored.definition import MASK
+
+_NETWORK = ("VpcId", "Subnets", "SecurityGroupIds")
+# Keys of the configuration, as docs/differences.md lists them.
+_OF_ACTION = {
+    "Approval/AWS/Manual": ("NotificationArn",),
+    "Build/AWS/CodeBuild": ("ServiceRoleArnOverride",),
+    "Compute/AWS/Commands": _NETWORK,
+    "Source/ThirdParty/GitHub": ("OAuthToken",),
+    "Test/AWS/CodeBuild": ("ServiceRoleArnOverride",),
+}
+_OF_RULE = {"Commands": _NETWORK}
+# With this instead of a token, the token of the connection is used.
+_NO_TOKEN = {"OAuthToken": MASK}
+
+
+def put_placeholders(wire: dict[str, Any], unknown: set[str]) -> dict[str, str]:
+    """Replace every unknown value that is not used here by a placeholder, in place.
+
+    Args:
+        wire: the imported declaration.
+        unknown: the paths of its unknown values.
+
+    Returns:
+        The text that each placeholder replaces, by path.
+    """
+    replaced = {}
+    for part, key, path in _not_used(wire):
+        text = part.get(key)
+        if path in unknown and isinstance(text, str):
+            replaced[path] = text
+            part[key] = _NO_TOKEN.get(key) or placeholder(key, text)
+    return replaced
+
+
+def with_originals(wire: dict[str, Any], replaced: Mapping[str, str]) -> dict[str, Any]:
+    """The declaration with the replaced texts, except where the placeholder was edited since."""
+    found: dict[str, Any] = _copied(wire)
+    for part, key, path in _not_used(found):
+        if path in replaced and part.get(key) == (_NO_TOKEN.get(key) or placeholder(key, replaced[path])):
+            part[key] = replaced[path]
+    return found
+
+
+def _copied(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {key: _copied(value) for key, value in part.items()}
+    return [_copied(item) for item in part] if isinstance(part, list) else part
+
+
+def _not_used(wire: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Each value that is not used here: the part that has it, its key, and its path."""
+    yield wire, "roleArn", "roleArn"
+    stores = _object(wire.get("artifactStores"))
+    for path, store in (
+        ("artifactStore", wire.get("artifactStore")),
+        *((f"artifactStores.{region}", store) for region, store in stores.items()),
+    ):
+        yield _object(store), "location", f"{path}.location"
+        yield _object(_object(store).get("encryptionKey")), "id", f"{path}.encryptionKey.id"
+    for stage_path, stage in _items(wire, "stages"):
+        for path, action in _items(stage, "actions", f"{stage_path}."):
+            kind = _object(action.get("actionTypeId"))
+            name = f"{kind.get('category')}/{kind.get('owner')}/{kind.get('provider')}"
+            yield from _role_and(action, path, _OF_ACTION.get(name, ()))
+        yield from _not_used_by_rules(stage, stage_path)
+
+
+def _not_used_by_rules(stage: dict[str, Any], path: str) -> Iterator[tuple[dict[str, Any], str, str]]:
+    for kind in ("beforeEntry", "onSuccess", "onFailure"):
+        for condition_path, condition in _items(_object(stage.get(kind)), "conditions", f"{path}.{kind}."):
+            for rule_path, rule in _items(condition, "rules", f"{condition_path}."):
+                provider = _object(rule.get("ruleTypeId")).get("provider")
+                if provider != "CloudWatchAlarm":  # it assumes the role
+                    yield from _role_and(rule, rule_path, _OF_RULE.get(str(provider), ()))
+
+
+def _role_and(
+    part: dict[str, Any], path: str, keys: tuple[str, ...]
+) -> Iterator[tuple[dict[str, Any], str, str]]:
+    yield part, "roleArn", f"{path}.roleArn"
+    configuration = _object(part.get("configuration"))
+    yield from ((configuration, key, f"{path}.configuration.{key}") for key in keys)
+
+
+def _items(part: dict[str, Any], key: str, before: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    items = part.get(key)
+    for index, item in enumerate(items if isinstance(items, list) else []):
+        if isinstance(item, dict):
+            yield f"{before}{key}[{index}]", item
+
+
+def _object(part: Any) -> dict[str, Any]:
+    return part if isinstance(part, dict) else {}

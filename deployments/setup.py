@@ -1,0 +1,132 @@
+"""What a Prefect server needs for pipelines besides the pipelines: the work pool, its queues, and two deployments.
+
+`codepipeline up` needs only the pool: its own process reconciles and polls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_codepipeline.errors import ValidationException
+from prefect_codepipeline.prefect_api.client import call, find_named, path_segment
+from prefect_codepipeline.prefect_api.deployments import (
+    NOTHING_TO_PULL,
+    Place,
+    find_deployment_of,
+    put_deployment,
+)
+
+_SCHEDULE = {"schedule": {"interval": 60}, "active": True}
+
+
+@dataclass(frozen=True)
+class _Upkeep:
+    """A flow that runs each minute in a queue of its own."""
+
+    name: str
+    entrypoint: str
+    description: str
+    priority: int
+    more: Mapping[str, Any]
+
+
+# Queues with a lower number go first.
+_UPKEEP = (
+    _Upkeep(
+        "reconcile",
+        "prefect_codepipeline.flows.reconcile.reconcile",
+        "Expires approvals, resumes executions whose process died, opens gates. Safe to run at any time.",
+        1,
+        {},
+    ),
+    _Upkeep(
+        "poll",
+        "prefect_codepipeline.flows.poll.poll",
+        "Starts executions for pushes, by one git ls-remote per repository and minute.",
+        2,
+        {"concurrency_limit": 1, "concurrency_options": {"collision_strategy": "CANCEL_NEW"}},
+    ),
+)
+
+
+def set_up(work_pool: str, kind: str | None, job_variables: Mapping[str, Any]) -> list[str]:
+    """Create what is missing, and update what is different; a sentence for each part. May be called any number of times.
+
+    Args:
+        work_pool: the name of the work pool.
+        kind: the type of the work pool if it must be created, `codepipeline` by default.
+        job_variables: of the two deployments, beside those that they have; None removes one.
+
+    Raises:
+        ValidationException: the pool exists with another type, or Prefect refuses a part of it.
+    """
+    if path_segment(work_pool) is None:
+        raise ValidationException(f"{work_pool!r} cannot be the name of a work pool")
+    return [
+        _make_pool(work_pool, kind),
+        *(_make_queue(work_pool, each) for each in _UPKEEP),
+        *(_make_deployment(Place(work_pool, each.name, job_variables), each) for each in _UPKEEP),
+    ]
+
+
+def _make_pool(name: str, kind: str | None) -> str:
+    there = find_named("/work_pools", name)
+    if there is None:
+        body = {"name": name, "type": kind or "codepipeline"}
+        status, answer = call("POST", "/work_pools/", body, expected=(403, 409, 422))
+        if status in (403, 422):
+            raise ValidationException(f"work pool {name!r} was not created: Prefect answered {answer}")
+        there = find_named("/work_pools", name) or answer
+        if status == 201:
+            return f"work pool {name!r}: created, type {there['type']}"
+    if kind and there["type"] != kind:
+        raise ValidationException(f"work pool {name!r} has the type {there['type']}, not {kind}")
+    return f"work pool {name!r}: exists, type {there['type']}"
+
+
+def _make_queue(work_pool: str, upkeep: _Upkeep) -> str:
+    """A queue that users gave another priority keeps it."""
+    what = f"work queue {upkeep.name!r}"
+    path = f"/work_pools/{path_segment(work_pool)}/queues"
+    there = find_named(path, upkeep.name)
+    if there is None:
+        body = {
+            "name": upkeep.name,
+            "priority": upkeep.priority,
+            "description": f"Of the flow {upkeep.name}.",
+        }
+        status, _ = call("POST", f"{path}/", body, expected=(409,))
+        if status == 201:
+            return f"{what}: created, priority {upkeep.priority}"
+        there = find_named(path, upkeep.name) or body
+    return f"{what}: exists, priority {there['priority']}"
+
+
+def _make_deployment(place: Place, upkeep: _Upkeep) -> str:
+    """A schedule that users changed or paused stays; so does everything else that is not named here."""
+    what = f"deployment {upkeep.name}/{upkeep.name}"
+    there = find_deployment_of(upkeep.name, upkeep.name)
+    own = {
+        "entrypoint": upkeep.entrypoint,
+        "pull_steps": NOTHING_TO_PULL,
+        "path": None,
+        "description": upkeep.description,
+        "schedules": list(_schedules(there)),
+        **(upkeep.more if there is None else {}),
+    }
+    changes = put_deployment(upkeep.name, upkeep.name, place, own, there)
+    if there is None:
+        return f"{what}: created, each minute, in work queue {upkeep.name!r}"
+    changes += [f"{key} corrected" for key in ("entrypoint", "pull_steps", "path") if there[key] != own[key]]
+    return f"{what}: {'updated: ' + '; '.join(changes) if changes else 'exists'}"
+
+
+def _schedules(there: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    """Prefect replaces the schedules of a deployment that is written."""
+    if not there or not there["schedules"]:
+        yield _SCHEDULE
+        return
+    for each in there["schedules"]:
+        yield {key: each[key] for key in ("schedule", "active", "parameters", "slug")}

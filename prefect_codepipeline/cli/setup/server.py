@@ -1,0 +1,48 @@
+"""`codepipeline setup`: prepare a Prefect server of your own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from prefect_codepipeline.cli.session import connect, console, job_variables
+
+
+def setup(
+    *,
+    pool: str = "codepipeline",
+    kind: Annotated[str | None, Parameter(name="--type")] = None,
+    job_variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+) -> int:
+    """Create what pipelines need on a Prefect server of your own: a work pool, its queues, and two deployments.
+
+    May be repeated: what exists stays, what is missing or wrong is corrected. The embedded set-up does not need it.
+
+    Parameters
+    ----------
+    pool:
+        Name of the work pool.
+    kind:
+        Type of the work pool if it does not exist: codepipeline (the default), process, docker, kubernetes, ...
+    job_variable:
+        KEY=VALUE of a job variable of the two deployments, such as image=IMAGE; VALUE may be JSON, and null removes it.
+        May be repeated.
+    """
+    from prefect_codepipeline.deployments.local.api_url import configured_api_url
+
+    variables = job_variables(job_variable)
+    is_embedded = configured_api_url() is None
+    connect()
+    if is_embedded:
+        console.print(
+            Text("nothing to do: the embedded set-up has a work pool, and reconciles and polls by itself")
+        )
+        return 0
+    from prefect_codepipeline.deployments.setup import set_up
+
+    for sentence in set_up(pool, kind, variables):
+        console.print(Text(sentence))
+    console.print(Text(f"now start a worker, where the executions run: prefect worker start --pool {pool}"))
+    return 0

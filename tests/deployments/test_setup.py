@@ -1,0 +1,201 @@
+"""What `codepipeline setup` makes on a server, where pipelines are deployed to, and that no run copies a folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.states import Scheduled
+from waiting import until
+
+from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment, start_pipeline_execution
+from prefect_codepipeline.deployments.setup import set_up
+from prefect_codepipeline.engine.operations.projection import project_missing
+from prefect_codepipeline.errors import ValidationException
+from prefect_codepipeline.prefect_api.client import call, client
+
+pytestmark = pytest.mark.live
+PLACE = ("work_pool_name", "work_queue_name", "job_variables")
+
+
+@pytest.fixture
+def pool(prefect_server: str) -> str:
+    """A work pool for Prefect's own worker, as a server of one's own has it."""
+    name = f"pool-{uuid4().hex[:8]}"
+    call("POST", "/work_pools/", {"name": name, "type": "process"})
+    return name
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """A working directory that has nothing to do with us, and that cannot be copied."""
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    os.mkfifo(folder / "cannot-be-copied")
+    return folder
+
+
+def run_as_a_worker_does(run_id: str, folder: Path) -> None:
+    """The command of Prefect's process, docker and kubernetes workers, in the working directory of a container."""
+    environment = {**os.environ, "PREFECT__FLOW_RUN_ID": run_id, "PREFECT_LOGGING_LEVEL": "INFO"}
+    command = [sys.executable, "-m", "prefect", "flow-run", "execute", run_id]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Downloading flow code" not in done.stdout + done.stderr
+
+
+def test_an_execution_copies_no_working_directory(world: Any, pool: str, foreign: Path) -> None:
+    deploy_pipeline(world.declare([world.action("Work")]), pool)
+    execution_id = start_pipeline_execution(world.name, {}, {}, "tester")
+
+    run_as_a_worker_does(execution_id, foreign)
+
+    assert world.ended(execution_id).status == "Succeeded"
+
+
+def test_setup_makes_pool_queues_and_deployments_that_run_anywhere(
+    prefect_server: str, foreign: Path
+) -> None:
+    name = f"own-{uuid4().hex[:8]}"
+
+    made = set_up(name, "process", {"env": {"A": "1"}})
+    again = set_up(name, None, {})
+
+    assert made[:3] == [
+        f"work pool {name!r}: created, type process",
+        "work queue 'reconcile': created, priority 1",
+        "work queue 'poll': created, priority 2",
+    ]
+    assert [sentence.partition(": ")[0] for sentence in made[3:]] == [
+        "deployment reconcile/reconcile",
+        "deployment poll/poll",
+    ]
+    assert [sentence.partition(": ")[2].partition(",")[0] for sentence in again] == ["exists"] * 5
+    queues = {
+        each["name"]: each["priority"] for each in call("POST", f"/work_pools/{name}/queues/filter", {})[1]
+    }
+    assert queues == {"reconcile": 1, "poll": 2, "default": 3}
+    for flow in ("reconcile", "poll"):
+        deployment = call("GET", f"/deployments/name/{flow}/{flow}")[1]
+        assert [deployment[key] for key in PLACE] == [name, flow, {"env": {"A": "1"}}]
+        assert [each["schedule"]["interval"] for each in deployment["schedules"]] == [60.0]
+        run = call("POST", f"/deployments/{deployment['id']}/create_flow_run", {})[1]
+        run_as_a_worker_does(run["id"], foreign)
+        assert call("GET", f"/flow_runs/{run['id']}")[1]["state_type"] == "COMPLETED"
+        call("PATCH", f"/deployments/{deployment['id']}", {"paused": True})
+
+
+def test_setup_corrects_what_prefect_deploy_wrote_and_keeps_what_users_changed(prefect_server: str) -> None:
+    name = f"own-{uuid4().hex[:8]}"
+    set_up(name, None, {})
+    deployment = call("GET", "/deployments/name/reconcile/reconcile")[1]
+    step = {"prefect.deployments.steps.set_working_directory": {"directory": "/a/checkout"}}
+    schedule = {"schedule": {"interval": 300}, "active": False}
+    call(
+        "PATCH",
+        f"/deployments/{deployment['id']}",
+        {"pull_steps": [step], "path": "/a/checkout", "schedules": [schedule], "tags": ["mine"]},
+    )
+
+    made = set_up(name, None, {})
+
+    assert made[3] == "deployment reconcile/reconcile: updated: pull_steps corrected; path corrected"
+    deployment = call("GET", "/deployments/name/reconcile/reconcile")[1]
+    assert (deployment["pull_steps"], deployment["path"], deployment["tags"]) == ([{}], None, ["mine"])
+    assert [(each["schedule"]["interval"], each["active"]) for each in deployment["schedules"]] == [
+        (300.0, False)
+    ]
+    with pytest.raises(ValidationException, match="has the type codepipeline, not docker"):
+        set_up(name, "docker", {})
+
+
+def test_the_embedded_set_up_needs_no_setup(world: Any) -> None:
+    own = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
+
+    embedded = world.cli("setup", "--pool", "not-made", env=own)
+    other = world.cli("setup", "--pool", f"own-{uuid4().hex[:8]}", "--type", "process")
+
+    assert (embedded.returncode, embedded.stdout.startswith("nothing to do")) == (0, True), embedded.stderr
+    assert call("GET", "/work_pools/not-made", expected=(404,))[0] == 404
+    assert "created, type process" in other.stdout
+    assert "prefect worker start --pool own-" in other.stdout.splitlines()[-1]
+
+
+def test_reconcile_does_not_wait_behind_executions(world: Any, tmp_path: Path) -> None:
+    """The session's worker has a limit of 4."""
+    set_up("codepipeline", None, {})
+    deployment = call("GET", "/deployments/name/reconcile/reconcile")[1]
+    call("PATCH", f"/deployments/{deployment['id']}", {"paused": False})
+    declared = world.declare([world.action("Work", Until=tmp_path / "go")], executionMode="PARALLEL")
+    deploy_pipeline(declared)
+    ids = [start_pipeline_execution(world.name, {}, {}, "tester") for _ in range(4)]
+    for each in ids:
+        world.wait(each, lambda _, each=each: "S1/Work" in world.ran(each))
+
+    run = call("POST", f"/deployments/{deployment['id']}/create_flow_run", {})[1]
+    client().set_flow_run_state(UUID(run["id"]), Scheduled())
+    try:
+        until(lambda: call("GET", f"/flow_runs/{run['id']}")[1]["state_type"] == "COMPLETED", 60)
+    finally:
+        (tmp_path / "go").touch()
+        call("PATCH", f"/deployments/{deployment['id']}", {"paused": True})
+    assert [world.ended(each).status for each in ids] == ["Succeeded"] * 4
+
+
+def test_deploy_leaves_where_a_pipeline_runs_as_it_is(world: Any, pool: str) -> None:
+    file = world.folder / "p.json"
+    file.write_text(world.declare([world.action("Work")]).model_dump_json(by_alias=True, exclude_none=True))
+    world.cli("deploy", str(file), "--pool", pool)
+    deployment = find_deployment(world.name)
+    variables = {"env": {"A": "1"}, "working_dir": "/tmp"}
+    users = {"work_pool_name": pool, "work_queue_name": "fast", "job_variables": variables, "tags": ["mine"]}
+    call("PATCH", f"/deployments/{deployment['id']}", users)
+
+    said = world.cli("deploy", str(file)).stdout
+
+    assert f"{world.name}: unchanged, version 1" in said
+    deployment = find_deployment(world.name)
+    assert [deployment[key] for key in PLACE] == [pool, "fast", variables]
+    assert "mine" in deployment["tags"]
+    assert f"pipeline:{world.name}" in deployment["tags"]
+
+
+def test_where_a_pipeline_runs_is_a_setting_and_an_option(world: Any, pool: str) -> None:
+    file = world.folder / "p.json"
+    file.write_text(world.declare([world.action("Work")]).model_dump_json(by_alias=True, exclude_none=True))
+    (world.folder / "p.settings.yaml").write_text(
+        f"work_pool: {pool}\nwork_queue: fast\njob_variables: {{working_dir: /tmp, env: {{A: '1'}}}}\n"
+    )
+
+    world.cli("deploy", str(file))
+    settings = find_deployment(world.name)
+    said = world.cli(
+        "deploy",
+        str(file),
+        "--pool",
+        "codepipeline",
+        "--job-variable",
+        "env=null",
+        "--job-variable",
+        "working_dir=/",
+    ).stdout
+    moved = find_deployment(world.name)
+    call("DELETE", f"/deployments/{moved['id']}")
+    project_missing()
+    recreated = find_deployment(world.name)
+
+    assert [settings[key] for key in PLACE] == [pool, "fast", {"working_dir": "/tmp", "env": {"A": "1"}}]
+    assert [moved[key] for key in PLACE] == ["codepipeline", "default", {"working_dir": "/"}]
+    assert f"{world.name}: updated, version 1" in said
+    assert f"work pool: {pool} -> codepipeline" in said
+    assert "job variables changed: env, working_dir" in said
+    assert [recreated[key] for key in PLACE] == [settings[key] for key in PLACE]
+    refused = world.cli("deploy", str(file), "--pool", "codepipeline", "--job-variable", "env=5")
+    assert (refused.returncode, "Error creating deployment" in refused.stderr) == (1, True)
