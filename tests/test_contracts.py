@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,13 @@ def test_a_provider_names_its_page_and_refuses_unknown_keys_and_has_a_test(provi
     ]
     assert any(stem in path.stem or provider.action_type.provider in path.read_text() for path in tests)
     assert str(provider.action_type) in (ROOT / "docs" / "providers.md").read_text()
+
+
+def test_the_providers_are_imported_without_boto3() -> None:
+    code = "import sys, prefect_codepipeline.actions.registry as r; r.providers(); print('boto3' in sys.modules, 'botocore' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert ran.stdout.split() == ["False", "False"]
 
 
 def test_public_names_can_be_had() -> None:

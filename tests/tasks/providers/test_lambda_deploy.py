@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 import zipfile
 from collections.abc import Callable
@@ -110,6 +111,8 @@ def function(aws: Any) -> Function:
 
 @pytest.fixture
 def make_context(make_aws_context: Any, tmp_path: Path) -> Callable[..., ActionContext]:
+    times = [1e9]
+
     def make(code: str | None = "two", **fields: Any) -> ActionContext:
         if code is None:
             return make_aws_context("Deploy/Lambda", **fields)
@@ -117,6 +120,10 @@ def make_context(make_aws_context: Any, tmp_path: Path) -> Callable[..., ActionC
         (tree.directory / "lib").mkdir(parents=True)
         (tree.directory / "app.py").write_text(code)
         (tree.directory / "lib" / "more.py").write_text(code)
+        # Each process unpacks the artifact again, so its files have other times.
+        times.append(times[-1] + 3600.0)
+        for path in tree.directory.rglob("*"):
+            os.utime(path, (times[-1], times[-1]))
         return make_aws_context("Deploy/Lambda", input_artifacts=(tree,), **fields)
 
     return make
