@@ -124,6 +124,7 @@ def _pass_gate(execution: Execution, stage_name: str) -> bool:
         seconds = IN_PROCESS_WAIT_SECONDS if execution.can_suspend else None
         waited = gate.wait_in_process(visit, seconds, lambda: execution.look_for_stop() is not None)
         if waited is None and not execution.look_for_stop():
+            execution.begin_suspension()
             suspend(execution.id, message, lambda: Wake(_is_wait_over(execution, visit)))
         entered, newer = waited or (False, None)
     if newer:

@@ -36,6 +36,7 @@ def wait_for(execution: Execution, waits: Sequence[Wait], form: Form | None = No
 
     if execution.can_suspend and not ends_soon(execution, waits):
         message = "; ".join(wait.what for wait in waits)
+        execution.begin_suspension()
         suspend(execution.id, message, lambda: Wake(is_needed(), WAKE_ONLY if form else None), form)
     while not is_needed():
         time.sleep(IDLE_LOOK_SECONDS)

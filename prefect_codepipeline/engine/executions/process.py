@@ -78,6 +78,8 @@ class Execution:
         self._folding = Folding(record.execution_id, declaration, facts)
         self._state: ExecutionState | None = None
         self._lock = threading.Lock()
+        self._display = threading.Lock()
+        self._is_suspending = False
 
     @property
     def id(self) -> str:
@@ -139,6 +141,17 @@ class Execution:
         if self.overridable and (self.cancellation.cancelled or self.record.get(self.overridable[0])):
             self.overridable[1].cancel()
         return stop
+
+    def display(self, change: Callable[[], None]) -> None:
+        """Change how the flow run is displayed, unless this process suspends it: it would be Running without a process."""
+        with self._display:
+            if not self._is_suspending:
+                change()
+
+    def begin_suspension(self) -> None:
+        """From now on no other thread of this process changes the state of the flow run."""
+        with self._display:
+            self._is_suspending = True
 
     def interrupt(self) -> None:
         """End the running actions, since this process must end: as abandoned only if the execution was ended by a user."""

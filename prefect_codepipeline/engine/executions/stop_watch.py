@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from prefect_codepipeline.engine.executions.process import Execution, TakenOver
 from prefect_codepipeline.errors import CodePipelineError
@@ -36,7 +37,7 @@ def _watch(execution: Execution, ended: threading.Event) -> None:
             stop = execution.look_for_stop()
             if stop and not is_displayed and not execution.state.final:
                 is_displayed = True
-                show_stopping(execution.id, stop.summary)
+                execution.display(partial(show_stopping, execution.id, stop.summary))
         except TakenOver:  # another process has taken over; the flow finds out too
             return
         except CodePipelineError as error:

@@ -77,9 +77,11 @@ def waits(set_up: SetUp) -> bool:
 
 def in_progress(set_up: SetUp) -> dict[str, str]:
     """The actions of the stage that have not ended, each with what it does."""
-    stage = next(stage for stage in set_up.status("crash")["stages"] if stage["name"] == "Prod")
+    stage = next(stage for stage in set_up.status("crash")["stages"] if stage["stageName"] == "Prod")
     return {
-        action["name"]: action["summary"] for action in stage["actions"] if action["status"] == "InProgress"
+        action["actionName"]: action["summary"]
+        for action in stage["actions"]
+        if action["status"] == "InProgress"
     }
 
 
