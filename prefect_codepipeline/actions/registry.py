@@ -135,6 +135,9 @@ class Waiting:
     than once a second, and at the end of the action's time limit at the latest. Until then the execution may have no
     process, and the next call may be in another one. A call that a crash interrupted is repeated. `summary` is what
     the action waits for, for users.
+
+    What writes the fact also resumes the execution (`prefect_api.suspension.resume`); otherwise the fact is found within
+    a minute.
     """
 
     until: datetime | None = None

@@ -98,6 +98,9 @@ def test_rejected_by_the_form_fails_the_execution_and_says_why(world: Any, waiti
         in known.run["state"]["message"]
     )
     assert world.ran() == ["Source/Src", "S1/Before"]
+    wanted = {"flow_runs": {"parent_flow_run_id": {"any_": [known.id]}, "name": {"any_": ["S1"]}}}
+    (stage,) = call("POST", "/flow_runs/filter", wanted)[1]
+    assert stage["state_type"] == "FAILED", "it waited for the approval too"
 
 
 @pytest.mark.parametrize("run_input", [None, {}, {"comment": "x"}, {"decision": "Perhaps"}])

@@ -89,7 +89,7 @@ def test_everything_is_killed_while_an_approval_and_two_actions_wait_side_by_sid
     folder = set_up.folder
     job = {"subject": "job", "channel": "job", "message_id": "1"}
     fact = NotificationSent(at=datetime.now(timezone.utc), **job)
-    beside = waiting(folder, "Timed", Seconds="8"), waiting(folder, "Job", Fact=fact.key)
+    beside = waiting(folder, "Timed", Seconds="6"), waiting(folder, "Job", Fact=fact.key)
     set_up.cli("up")
     set_up.cli("deploy", str(declare(folder, *beside)), "--start")
     set_up.wait(lambda: "Prod/Slow" in ran(folder))
@@ -116,7 +116,9 @@ def test_everything_is_killed_while_an_approval_and_two_actions_wait_side_by_sid
     set_up.python(
         "from prefect_codepipeline.engine.executions.record import RecordOf, utc_now\n"
         "from prefect_codepipeline.model.record.facts import NotificationSent\n"
-        f"RecordOf({execution_id!r}).write(NotificationSent(at=utc_now(), **{job!r}))"
+        "from prefect_codepipeline.prefect_api.suspension import resume\n"
+        f"RecordOf({execution_id!r}).write(NotificationSent(at=utc_now(), **{job!r}))\n"
+        f"resume({execution_id!r})"
     )
     set_up.wait(lambda: set_up.status("crash")["status"] == "Succeeded")
     facts = set_up.facts([execution_id])[execution_id]
