@@ -120,7 +120,7 @@ def get(url: str, path: str) -> Any:
 @contextlib.contextmanager
 def running(folder: Path, buildbot: Path) -> Iterator[str]:
     """A master and a connected worker; the URL of the REST API."""
-    from prefect_codepipeline.deployments.local.probes import free_port
+    from prefect_codepipeline.deployments.local.ports import free_port
 
     port, worker_port = free_port(), free_port()
     subprocess.run([buildbot, "create-master", "master"], cwd=folder, check=True, capture_output=True)

@@ -93,6 +93,25 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
+def no_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No server is configured, whether an earlier test of this process has started the session's or not."""
+    from prefect.context import refresh_global_settings_context
+
+    from prefect_codepipeline.prefect_api.settings import forget_files
+
+    def forget() -> None:
+        forget_files()
+        refresh_global_settings_context()
+
+    for name in ("PREFECT_API_URL", "PREFECT_PROFILES_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    forget()
+    yield
+    monkeypatch.undo()
+    forget()
+
+
+@pytest.fixture
 def slack_server() -> Iterator[Any]:
     """A server that speaks Slack's API and checks what it is sent; `token` is what it lets in."""
     from slack_server import APP_TOKEN, SIGNING_SECRET, TOKEN, SlackServer

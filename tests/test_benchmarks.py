@@ -52,7 +52,7 @@ def benchmark(name: str) -> Any:
 
 
 def test_requests_of_real_processes_are_recorded_with_their_sender(tmp_path: Path) -> None:
-    from prefect_codepipeline.deployments.local.probes import free_port, is_free
+    from prefect_codepipeline.deployments.local.ports import free_port, is_free
 
     port = free_port()
     environment = {

@@ -332,6 +332,7 @@ def test_every_command_says_which_variable_a_guarded_server_wants(
         assert expected in done.stderr, (verb, done.stderr)
 
 
+@pytest.mark.usefixtures("no_server")
 def test_settings_of_a_context_count(recorder: Recorder) -> None:
     with temporary_settings({PREFECT_API_URL: recorder.url, PREFECT_API_KEY: "one"}):
         call("GET", "/health")

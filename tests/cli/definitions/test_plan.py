@@ -71,11 +71,11 @@ def test_a_role_that_the_settings_leave_unused_is_said() -> None:
     )
 
 
+@pytest.mark.usefixtures("no_server")
 def test_the_credentials_that_actions_in_aws_use_are_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PREFECT_CODEPIPELINE_HOME", str(tmp_path / "none"))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
     (tmp_path / "shop.json").write_text(json.dumps(SHOP))
     (tmp_path / "shop.settings.yaml").write_text(
         "overrides: {Source: {aws: {credentials: a}}, Prod: {aws: {credentials: b}}}"

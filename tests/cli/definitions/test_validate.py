@@ -144,8 +144,12 @@ def test_what_cannot_be_read_has_its_line_too(tmp_path: Path, capsys: pytest.Cap
     assert "No such file" in report[1]["unreadable"]
 
 
-def test_warnings_alone_exit_with_0(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out = validate(capsys, HELLO)
+def test_warnings_alone_exit_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads(HELLO.read_text())
+    del content["pipeline"]["triggers"]
+    (tmp_path / "untriggered.json").write_text(json.dumps(content))
+
+    code, out = validate(capsys, tmp_path / "untriggered.json")
 
     assert code == 0
     assert "warning: stages[0].actions[0].configuration.DetectChanges" in out

@@ -57,11 +57,11 @@ def test_a_lock_that_another_has_is_waited_for_or_not(tmp_path: Path) -> None:
         assert again
 
 
+@pytest.mark.usefixtures("no_server")
 def test_a_shell_that_names_the_embedded_server_without_its_secret_means_the_embedded_set_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
-    monkeypatch.delenv(PROFILES_VARIABLE, raising=False)
     write_state(tmp_path, {"port": {"number": 4201}})
 
     def configured(url: str) -> str | None:
