@@ -6,11 +6,11 @@ happened is in the execution's record, and what the record has as finished is no
     pipeline                     the execution
       run_stage                  a stage, until an attempt succeeds or no retry is left
         run_attempt              one attempt: through the gate, the work, the result
-          do_work              beforeEntry condition, actions, onSuccess condition
-            run_actions        (flows/stage.py) the run-order groups; the run is suspended when only waits are left
-              stage_flow       the subflow of the attempt, for all actions but approvals
-                run_group      (flows/group.py) the actions of one run order, side by side
-                  run_step     (flows/task_run.py) the one task run of an action
+          do_work                beforeEntry condition, actions, onSuccess condition
+            run_actions          (flows/stage.py) the run-order groups; the run is suspended when only waits are left
+              stage_flow         the subflow of the attempt, for all actions but approvals
+                run_group        (flows/group.py) the actions of one run order, side by side
+                  run_step       (flows/task_run.py) the one task run of an action
 """
 
 from typing import Any
