@@ -26,6 +26,8 @@ from prefect_codepipeline.deployments.local.access import (
 )
 
 _LONGEST_TICKET = 200
+# Prefect's own services send requests to the app without a socket. What came through one has the socket's address here.
+_IN_PROCESS = "prefect-in-memory"
 # The ticket is behind the `#`, which browsers send to no server and write to no log of one.
 _SCRIPT = """
 const [ticket, ...rest] = location.hash.slice(1).split("/");
@@ -61,7 +63,7 @@ class ServerGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check and serve one request."""
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] not in ("http", "websocket") or (scope.get("server") or [""])[0] == _IN_PROCESS:
             await self._app(scope, receive, send)
             return
         refusal = self._refusal(scope["headers"])

@@ -58,7 +58,9 @@ def _guard(port: str) -> None:
 
     def create_guarded(*arguments: Any, **options: Any) -> Any:
         app = create(*arguments, **options)
-        app.add_middleware(ServerGuard, port=port, auth=auth.get_secret_value())
+        # Prefect's services ask for the app again, and get the same one.
+        if ServerGuard not in [getattr(each, "cls", None) for each in app.user_middleware]:
+            app.add_middleware(ServerGuard, port=port, auth=auth.get_secret_value())
         return app
 
     server.create_app = create_guarded

@@ -289,6 +289,7 @@ def guarded_server(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.live
+@pytest.mark.usefixtures("no_server")
 def test_a_server_with_a_password_and_csrf_protection(guarded_server: str) -> None:
     with temporary_settings({PREFECT_API_URL: guarded_server}):
         with pytest.raises(PrefectUnavailable, match="set PREFECT_API_AUTH_STRING"):
@@ -307,6 +308,7 @@ def test_a_server_with_a_password_and_csrf_protection(guarded_server: str) -> No
 
 
 @pytest.mark.live
+@pytest.mark.usefixtures("no_server")
 def test_every_command_says_which_variable_a_guarded_server_wants(
     guarded_server: str, tmp_path: Path
 ) -> None:

@@ -201,7 +201,7 @@ def release(set_up: SetUp, *options: str) -> None:
     set_up.cli("down")
 
 
-def test_a_server_that_had_to_move_takes_its_worker_along(set_up: SetUp, tmp_path: Path) -> None:
+def test_a_server_that_is_moved_takes_its_worker_along(set_up: SetUp, tmp_path: Path) -> None:
     set_up.cli("up", "--limit", "3")
     state = set_up.state
     os.kill(state["server"]["pid"], signal.SIGKILL)
@@ -212,7 +212,8 @@ def test_a_server_that_had_to_move_takes_its_worker_along(set_up: SetUp, tmp_pat
         other.bind(("127.0.0.1", port))
         other.listen()
 
-        set_up.cli("up")
+        assert set_up.run("up").returncode == 1  # a port is never changed without a word
+        set_up.cli("up", "--port", str(free_port()))
         moved = set_up.state
         set_up.cli("deploy", str(declare(tmp_path)))
         set_up.cli("start", "crash")
@@ -221,6 +222,12 @@ def test_a_server_that_had_to_move_takes_its_worker_along(set_up: SetUp, tmp_pat
         assert moved["worker"]["pid"] != state["worker"]["pid"]
         assert moved["limit"] == 3
         set_up.wait(lambda: (tmp_path / "trace").exists())
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def _listens(port: int) -> bool:

@@ -119,7 +119,7 @@ def test_a_person_at_a_terminal_learns_why_it_failed(pipeline: str) -> None:
             "which runs no commands; `codepipeline shell` works only for Commands and CodeBuild actions",
         ),
         (["Nothing"], "has no action 'Nothing'; it has: Checkout, Commands, Build, Boxed"),
-        (["Build", "--execution", str(uuid4())], "no pipeline execution"),
+        (["Build", "--execution", str(uuid4())], "has no execution"),
     ],
 )
 def test_what_has_no_shell_is_said_so(pipeline: str, arguments: list[str], message: str) -> None:
