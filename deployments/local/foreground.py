@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,5 +65,9 @@ def run_here(flow_run: FlowRun) -> State[Any]:
         way = Way.INTERRUPTED
         end_from_outside(read_execution(str(flow_run.id)), way, by, message=way.sentence)
         raise
+    finally:
+        # Prefect sends log lines every two seconds, and the server may be gone by then.
+        for handler in logging.getLogger("prefect.flow_runs").handlers:
+            handler.flush()
     assert isinstance(state, State), "a synchronous flow returns its state"
     return state

@@ -28,12 +28,14 @@ def run_logger(otherwise: AnyLogger) -> AnyLogger:
 class _NoReturnedEnds(logging.Filter):
     """Leaves out what Prefect's engine logs about a run that returned a state that is no success.
 
-    It raises the state of a flow run as an exception, and logs that of a task run with an exception that is none.
+    It raises the state of a flow run as an exception, and logs that of a task run with an exception that is none. A run
+    that waits it takes for one that has failed.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.exc_info:
-            return True
+            said = record.getMessage()
+            return not (said.startswith("Finished in state") and said.endswith("type=PAUSED)"))
         kind = record.exc_info[0]
         return kind is not None and not issubclass(kind, FailedRun | CancelledRun)
 
