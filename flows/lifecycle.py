@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 
+from prefect_codepipeline.actions.commands.hidden_environment import hide_environment
 from prefect_codepipeline.actions.registry import providers
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.attempt import failure, worker_died
@@ -56,6 +57,7 @@ IN_PROCESS_WAIT_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_WAIT_SECOND
 @contextmanager
 def taking_over(variables: dict[str, str], source_revisions: dict[str, str]) -> Iterator[Execution]:
     """Make this process the one that runs the execution, and repair what an earlier process left unfinished."""
+    hide_environment()  # our worker has done so before, Prefect's own workers have not
     log_returned_ends_once()
     context = FlowRunContext.get()
     assert context, "only the pipeline flow takes an execution over"

@@ -12,9 +12,9 @@ import threading
 import time
 
 from prefect_codepipeline.actions.commands.containers import remove_orphaned_containers
+from prefect_codepipeline.actions.commands.hidden_environment import hide_environment
 from prefect_codepipeline.deployments.local.embedded import repair
 from prefect_codepipeline.deployments.local.gateway_watch import repair_gateway
-from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
 from prefect_codepipeline.engine.triggers.polling import EVERY_SECONDS, poll_once
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.flows.reconcile import Memory, reconcile_once

@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
+from prefect_codepipeline.actions.commands.hidden_environment import hide_environment
 
 _START_SECONDS = 120.0
 

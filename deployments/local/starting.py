@@ -35,6 +35,7 @@ from prefect_codepipeline.errors import PrefectUnavailable
 # A database to use instead of the embedded one, as SQLAlchemy writes it: postgresql+asyncpg://user:password@host/name
 DATABASE_VARIABLE = "PREFECT_CODEPIPELINE_DATABASE_URL"
 POOL = "codepipeline"
+_FLOW = "pipeline"  # which every deployment needs
 GATEWAY_PORT = 4290
 _MODULES = "prefect_codepipeline.deployments.local"
 START_SECONDS = 120.0
@@ -164,6 +165,13 @@ def start_reconcile_loop(home: Path, state: State) -> None:
 def make_pool(home: Path, state: State) -> None:
     """Create the work pool; over HTTP, so that nothing of Prefect need be imported here."""
     auth, api_url = auth_string(home), api_url_at(state["port"]["number"])
+    if (
+        request_json(f"{api_url}/flows/", {"name": _FLOW}, auth) is None
+    ):  # changes nothing if the flow is there
+        raise PrefectUnavailable(
+            f"Prefect's server answers at {api_url}, but its database cannot be written; see {log_file(home, 'server')} "
+            f"and {log_file(home, 'postgresql')}"
+        )
     if request_json(f"{api_url}/work_pools/{POOL}", auth=auth) is not None:
         return
     # A worker that finds a pool without a template stores the one of its type.

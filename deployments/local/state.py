@@ -70,6 +70,9 @@ def locked(home: Path, *, waits: bool = True) -> Iterator[bool]:
         yield True
 
 
+LARGEST_PORT = 65_535
+
+
 def read_state(home: Path) -> State:
     """What was remembered; empty for a new set-up.
 
@@ -83,7 +86,7 @@ def read_state(home: Path) -> State:
         return {}
     except OSError as error:
         raise PrefectUnavailable(f"{file} cannot be read: {error.strerror}; make it readable") from error
-    except ValueError:
+    except (ValueError, RecursionError):
         state = None
     if not isinstance(state, dict) or not all(_is_valid(*each) for each in state.items()):
         raise PrefectUnavailable(
@@ -97,7 +100,8 @@ def read_state(home: Path) -> State:
 def _is_valid(name: str, value: Any) -> bool:
     shape = _SHAPES.get(name, list if name.endswith("-started-as") else None)
     if isinstance(shape, dict):
-        return isinstance(value, dict) and all(type(value.get(key)) is kind for key, kind in shape.items())
+        kinds = isinstance(value, dict) and all(type(value.get(key)) is kind for key, kind in shape.items())
+        return kinds and 0 <= value.get("number", 0) <= LARGEST_PORT
     return shape is None or isinstance(value, shape)
 
 

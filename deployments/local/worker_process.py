@@ -9,10 +9,10 @@ import os
 import sys
 import time
 
+from prefect_codepipeline.actions.commands.hidden_environment import hide_environment
 from prefect_codepipeline.deployments.local.access import auth_string
 from prefect_codepipeline.deployments.local.probes import request_json
 from prefect_codepipeline.deployments.local.state import home_folder
-from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
 
 _START_SECONDS = 120.0
 

@@ -13,8 +13,8 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
+from prefect_codepipeline.actions.commands.hidden_environment import visible_environment
 from prefect_codepipeline.deployments.worker.fingerprint import fingerprint
-from prefect_codepipeline.deployments.worker.hidden_environment import visible_environment
 from prefect_codepipeline.deployments.worker.prefect_internals import usual_environment
 
 _MODULE = "prefect_codepipeline.deployments.worker.fork_server"

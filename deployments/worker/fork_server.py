@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NoReturn
 
-from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
+from prefect_codepipeline.actions.commands.hidden_environment import hide_environment
 
 # Modules that every run imports. Modules that a later Prefect does not have are skipped.
 PRELOADED = (

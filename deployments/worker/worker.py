@@ -21,9 +21,9 @@ from prefect.logging import get_logger
 from prefect.workers.base import BaseVariables, BaseWorker, BaseWorkerResult
 from pydantic import Field
 
+from prefect_codepipeline.actions.commands.hidden_environment import hide_environment
 from prefect_codepipeline.deployments.worker.execution import Executions, Launch
 from prefect_codepipeline.deployments.worker.fork_client import ForkClient
-from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
 from prefect_codepipeline.deployments.worker.prefect_internals import (
     OpenConfiguration,
     OpenWorker,

@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID
 
 from prefect.states import Cancelled, Cancelling
@@ -24,7 +23,7 @@ from prefect_codepipeline.actions.rule_registry import (
     rule_provider,
 )
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.prefect_api.client import call, client, flow_run
+from prefect_codepipeline.prefect_api.client import call, client, find_named, flow_run, path_segment
 from prefect_codepipeline.prefect_api.ui import run_url
 
 WATCHED_SECONDS = 5.0  # within one evaluation, so that a short run ends in the first one
@@ -98,10 +97,9 @@ def run_deployment(configuration: PrefectFlowConfiguration, context: RuleContext
 
 def _start(configuration: PrefectFlowConfiguration, context: RuleContext) -> str:
     flow, _, deployment = configuration.deployment.partition("/")
-    status, found = call(
-        "GET", f"/deployments/name/{quote(flow, safe='')}/{quote(deployment, safe='')}", expected=(404,)
-    )
-    if status == 404:
+    segment = path_segment(flow)
+    found = find_named(f"/deployments/name/{segment}", deployment) if segment else None
+    if found is None:
         raise ActionFailed(
             f"there is no deployment {configuration.deployment!r}; see: prefect deployment ls",
             code="ConfigurationError",

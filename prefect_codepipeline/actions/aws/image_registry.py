@@ -55,7 +55,7 @@ def find_manifest(registry: str, repository: str, reference: str, credentials: s
         with httpx.Client(timeout=_SECONDS, headers={"Accept": ", ".join(_TYPES)}) as client:
             answer = _get(client, url, {}, what)
             if answer.status_code == 401:
-                authorization = _authorization(client, answer.headers, credentials, what)
+                authorization = _authorization(client, registry, answer.headers, credentials, what)
                 answer = _get(client, url, {"Authorization": authorization}, what)
     except (httpx.TransportError, httpx.InvalidURL) as error:
         raise ActionFailed(f"{what}: it did not answer: {error}", code="SystemUnavailable") from error
@@ -84,7 +84,9 @@ def _plain(headers: httpx.Headers) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name not in dropped}
 
 
-def _authorization(client: httpx.Client, headers: httpx.Headers, credentials: str | None, what: str) -> str:
+def _authorization(
+    client: httpx.Client, registry: str, headers: httpx.Headers, credentials: str | None, what: str
+) -> str:
     """What the registry's challenge asks for: the credentials, or a token from where it says."""
     basic = "Basic " + base64.b64encode((credentials or "").encode()).decode()
     scheme, _, rest = headers.get("www-authenticate", "").partition(" ")
@@ -94,7 +96,8 @@ def _authorization(client: httpx.Client, headers: httpx.Headers, credentials: st
         return basic
     parameters = dict(_PARAMETER.findall(rest))
     realm = parameters.pop("realm", "")
-    if not realm.startswith(("https://", "http://")):
+    is_safe = realm.startswith("https://") or (realm.startswith("http://") and registry.startswith("http://"))
+    if not is_safe:  # the credentials must not leave in plain text if the registry itself is encrypted
         raise ActionFailed(f"{what}: its challenge names no place for tokens", code="ConfigurationError")
     answer = _get(client, realm, {"Authorization": basic} if credentials else {}, what, params=parameters)
     _refuse(answer, f"{what}: asking {realm} for a token")

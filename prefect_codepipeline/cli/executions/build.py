@@ -65,7 +65,7 @@ def build(
         of the environment, AWS, or Prefect's blocks and variables.
     """
     from prefect_codepipeline.actions.codebuild.build.buildspec_files import read_buildspec
-    from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
+    from prefect_codepipeline.actions.commands.hidden_environment import hide_environment
 
     hide_environment()
     if not source.is_dir():

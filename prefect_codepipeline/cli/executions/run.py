@@ -29,9 +29,9 @@ def run(
     approve:
         Approve everything without asking.
     """
+    from prefect_codepipeline.actions.commands.hidden_environment import hide_environment
     from prefect_codepipeline.deployments.checking.files import read_runnable
     from prefect_codepipeline.deployments.files.settings import read_settings_beside
-    from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
 
     hide_environment()
     variables = pairs(variable, "--variable")

@@ -32,7 +32,7 @@ def gateway(
     trusted_proxies:
         Comma-separated addresses of the proxies whose X-Forwarded-For header is trusted.
     """
-    from prefect_codepipeline.deployments.worker.hidden_environment import hide_environment
+    from prefect_codepipeline.actions.commands.hidden_environment import hide_environment
 
     hide_environment()
     connect()

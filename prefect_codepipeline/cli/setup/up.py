@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.text import Text
 
 from prefect_codepipeline.cli.session import console
 
+Port = Annotated[int | None, Parameter(validator=validators.Number(gte=0, lte=65_535))]
 _DATABASES = {
     "postgresql": "PostgreSQL, in {home}/postgresql",
     "sqlite": "SQLite, in {home}/prefect; PostgreSQL is faster when several executions run at once",
@@ -22,8 +23,8 @@ def up(
     limit: int | None = None,
     gateway: bool | None = None,
     sqlite: Annotated[bool, Parameter(negative="")] = False,
-    port: int | None = None,
-    gateway_port: int | None = None,
+    port: Port = None,
+    gateway_port: Port = None,
 ) -> int:
     """Start the embedded set-up, or repair it: a database, a Prefect server, a worker and the reconcile loop.
 

@@ -90,7 +90,9 @@ class RequestEvent(Part):
 
 def read(headers: Mapping[str, str], body: bytes) -> Delivery:
     """Parse a request of GitHub; header names are in lower case. Raises `PayloadError`."""
-    return read_as("github", headers.get("x-github-event", ""), headers.get("x-github-delivery", ""), body)
+    # One event has the same id at all webhooks of a repository, which may be those of several pipelines.
+    ids = (headers.get("x-github-delivery"), headers.get("x-github-hook-id"))
+    return read_as("github", headers.get("x-github-event", ""), " ".join(filter(None, ids)), body)
 
 
 def read_as(host: GitHost, kind: str, delivery: str, body: bytes) -> Delivery:
