@@ -4,6 +4,7 @@ Actions that work, actions that wait and approvals run side by side. What waits 
 process looks whether the wait has ended.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -28,6 +29,8 @@ from prefect_codepipeline.model.definition.plan import Group
 from prefect_codepipeline.model.record.state import ActionState
 from prefect_codepipeline.model.record.waiting_facts import Wait
 
+_logger = logging.getLogger(__name__)
+
 
 def run_group(execution: Execution, stage_name: str, group: Group) -> bool:
     """Run the actions of a group until all have ended. False if only waits are left, for which no process is needed.
@@ -40,13 +43,17 @@ def run_group(execution: Execution, stage_name: str, group: Group) -> bool:
     with _threads(execution, len(group)) as threads:
         while True:
             for action in _to_call(execution, _states(execution, stage_name, group), called):
+                if not action.action.is_approval and _busy(group, running) >= _most_at_once(execution):
+                    continue  # so that a stop reaches what has no thread yet, and an approval never waits for one
                 called[action.name] = action.looks
                 step = partial(run_step, execution, stage_name, action.action)
                 running[action.name] = threads.submit(copy_context().run, step)
             waits = _waits(_states(execution, stage_name, group), running)
             if running:
                 wait(running.values(), LOOK_SECONDS if waits else None, FIRST_COMPLETED)
-                running = {name: future for name, future in running.items() if not future.done()}
+                for name in [name for name, future in running.items() if future.done()]:
+                    if error := running.pop(name).exception():
+                        _logger.warning("action %r ended without a result: %r", name, error)
             else:
                 _check_all_said(execution, _states(execution, stage_name, group), called)
                 if not waits:
@@ -72,6 +79,14 @@ def _to_call(
             may_start = action.status == "InProgress" or not execution.state.stop
             if may_start:
                 yield action
+
+
+def _busy(group: Group, running: dict[str, Future[None]]) -> int:
+    return sum(not action.is_approval and action.name in running for action in group)
+
+
+def _most_at_once(execution: Execution) -> float:
+    return MAX_PARALLEL_ACTIONS if execution.declaration.execution_mode == "PARALLEL" else float("inf")
 
 
 def _has_rested(action: ActionState) -> bool:
@@ -106,8 +121,7 @@ def _states(execution: Execution, stage_name: str, group: Group) -> list[ActionS
 
 @contextmanager
 def _threads(execution: Execution, size: int) -> Iterator[ThreadPoolExecutor]:
-    most = MAX_PARALLEL_ACTIONS if execution.declaration.execution_mode == "PARALLEL" else size
-    with ThreadPoolExecutor(min(most, size), "codepipeline-action") as threads:
+    with ThreadPoolExecutor(size, "codepipeline-action") as threads:
         try:
             yield threads
         except BaseException:

@@ -34,8 +34,9 @@ from prefect_codepipeline.model.record.facts import (
     ProcessStarted,
     StopRequested,
 )
-from prefect_codepipeline.model.record.state import ActionState
+from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 from prefect_codepipeline.prefect_api.client import call, client, find_named, moment
+from prefect_codepipeline.prefect_api.flow_runs import schedule_again
 from prefect_codepipeline.prefect_api.leases import (
     STALE_SECONDS,
     Leases,
@@ -179,6 +180,10 @@ def _wake(run: dict[str, Any], now: datetime, memory: Memory) -> list[str]:
 def _resume_waiting(execution: KnownExecution, now: datetime, memory: Memory) -> list[str]:
     """Resume an execution if something that it waits for has come: a time, a decision, another fact."""
     assert execution.state, "checked by the caller"
+    is_inside = any(stage.entered and not stage.finished for stage in execution.state.stages)
+    if is_inside and not execution.state.waits:  # a process that was replaced has ended its wait
+        is_resumed = resume(execution.id, WAKE_ONLY)
+        return [f"execution {execution.id}: resumed, it waits for nothing"] if is_resumed else []
     keys = {fact.key for fact in execution.facts}
     stopped = execution.state.stop.how if execution.state.stop else None
     over = [wait for wait in execution.state.waits if wait.has_ended(utc_now(), keys, stopped)]
@@ -209,8 +214,22 @@ def _conclude(execution: KnownExecution) -> list[str]:
             return []  # its process is alive and ends it
     elif state.final.status != "Stopped":
         return []
+    if state.final is None and execution.run["deployment_id"] and _has_work_elsewhere(state):
+        reason = Way.CANCELLED_IN_PREFECT.sentence
+        stop = StopRequested(at=utc_now(), epoch=state.epoch, how="abandon", reason=reason, by=PREFECT_USER)
+        RecordOf(execution.id).write(stop)
+        schedule_again(execution.id)
+        return [
+            f"execution {execution.id}: was cancelled in Prefect, and starts once more to stop its work elsewhere"
+        ]
     end_from_outside(execution, Way.CANCELLED_IN_PREFECT, PREFECT_USER)
     return [f"execution {execution.id}: was cancelled in Prefect, and is Stopped now"]
+
+
+def _has_work_elsewhere(state: ExecutionState) -> bool:
+    """Whether an action in progress has work that continues without a process, and that only its provider can stop."""
+    actions = (action for _, action in state.actions if action.status == "InProgress")
+    return any(action.waits or action.kept for action in actions)
 
 
 def _restore_form(execution: KnownExecution) -> list[str]:

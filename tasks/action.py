@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
 from prefect.logging import get_logger, get_run_logger
 from prefect.runtime import task_run
+from pydantic import ValidationError
 
 from prefect_codepipeline.actions.artifacts.storing import store_tree
 from prefect_codepipeline.actions.registry import (
@@ -87,7 +89,13 @@ def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionF
         outcome = {"status": "Abandoned", "summary": str(error)}
     except ActionFailed as error:
         outcome = failure(error)
-    finished = ActionFinished(**identity, at=utc_now(), **outcome)
+    try:
+        finished = ActionFinished(**identity, at=utc_now(), **outcome)
+    except ValidationError as error:
+        refusal = ActionFailed(f"the provider's result cannot be recorded: {error}", code="InternalError")
+        finished = ActionFinished(**identity, at=utc_now(), **failure(refusal))
+    if finished.status != "Succeeded":
+        execution.look_for_stop()  # the failure of a process that was replaced does not count
     log_end(get_run_logger(), finished)
     return finished
 
@@ -122,8 +130,15 @@ def _attempt(
     configuration = configuration_of(provider, f"action {action.name!r}", resolved.configuration)
     if not known.waits:
         get_run_logger().info("Action %r of stage %r started", action.name, stage.name)
+    must_end = bool(known.waits) and execution.cancellation.cancelled
     context = make_context(
-        execution, stage.name, resolved, identity["action_execution_id"], scratch, started.at
+        execution,
+        stage.name,
+        resolved,
+        identity["action_execution_id"],
+        scratch,
+        started.at,
+        with_inputs=not must_end,  # without them its work is stopped even if the store does not answer
     )
     reported = known.progress.number if known.progress else 0
     with (
@@ -137,6 +152,8 @@ def _attempt(
             _end_if_it_must(provider, configuration, context)
         elif known.started and not provider.may_restart(configuration, context):
             raise worker_died()
+        elif not known.started and execution.cancellation.cancelled:
+            context.check()  # nothing starts in an execution that was abandoned meanwhile
         result = provider.run(configuration, context)
     if isinstance(result, Waiting):
         return _waits(result, known, identity, started.at + timedelta(minutes=provider.timeout_in_minutes))
@@ -152,8 +169,16 @@ def _end_if_it_must(provider: ActionProvider, configuration: Any, context: Actio
         raise
     except (ActionAbandoned, ActionFailed):
         if provider.stop:
-            provider.stop(configuration, context)
+            _stop(provider.stop, configuration, context)
         raise
+
+
+def _stop(stop: Callable[[Any, ActionContext], None], configuration: Any, context: ActionContext) -> None:
+    try:
+        stop(configuration, context)
+    # A provider may raise anything, and the action has to end as it must.
+    except Exception as error:
+        context.logger.warning("The work of action %r may still run: %s", context.action.name, error)
 
 
 def _waits(wanted: Waiting, known: ActionState, identity: dict[str, Any], deadline: datetime) -> ActionWaits:
@@ -267,6 +292,7 @@ def make_context(
     action_execution_id: str,
     scratch: Path,
     started_at: datetime | None = None,
+    with_inputs: bool = True,
 ) -> ActionContext:
     """Fetch the input artifacts of an action and build the context for its provider.
 
@@ -277,6 +303,7 @@ def make_context(
         action_execution_id: the id of this attempt.
         scratch: an empty directory for the input artifacts and the provider's files.
         started_at: when the attempt was started, maybe by an earlier process; the time limit counts from then.
+        with_inputs: fetch the input artifacts; without them a provider can only stop its work.
 
     Raises:
         ActionFailed: an input artifact cannot be fetched; with code `ConfigurationError`, it was never produced.
@@ -291,7 +318,7 @@ def make_context(
             missing="the action that declares it as an output did not produce it",
             why_no_clone=None if can_clone else "which only CodeBuild actions can use",
         )
-        for artifact in action.input_artifacts
+        for artifact in (action.input_artifacts if with_inputs else ())
     )
     seconds_ago = max(0.0, (utc_now() - started_at).total_seconds()) if started_at else 0.0
     (scratch / "scratch").mkdir(parents=True, exist_ok=True)

@@ -178,6 +178,7 @@ def _start_express(machine: _Machine, context: ActionContext) -> ActionResult:
         work = Work(kept, earlier.url)
     else:
         # Before the start, which is made only once: an express execution has no name that could find it again.
+        context.check()  # nothing starts in an action that must end
         context.keep(machine="EXPRESS")
         work = _start(machine)
         context.keep(work.id, work.url, **{_STEP: work.id})

@@ -111,3 +111,18 @@ def test_a_stop_waits_for_the_work_although_its_process_died(world: Any, tmp_pat
     assert known.status == "Stopped"
     assert action(known).status == "Succeeded"
     assert calls(tmp_path) == ["start"]
+
+
+def test_a_worker_that_is_shut_down_during_a_stop_leaves_the_work_to_the_next(
+    world: Any, tmp_path: Path
+) -> None:
+    execution_id = begun(world, tmp_path)
+    stop_pipeline_execution(world.name, execution_id, abandon=False, reason="enough", by="tester")
+    lose(world, execution_id, signal.SIGTERM)
+    (tmp_path / "done").touch()
+
+    known = world.ended(execution_id)
+
+    assert known.status == "Stopped"
+    assert action(known).status == "Succeeded"
+    assert calls(tmp_path) == ["start"]

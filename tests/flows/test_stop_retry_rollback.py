@@ -338,3 +338,18 @@ def test_a_run_cancelled_by_its_state_is_wound_up(world: Any) -> None:
     known = world.ended(known.id)
     assert known.run["state_name"] == "Stopped"
     assert known.run["state"]["message"] == "Prefect UI or API: cancelled in Prefect"
+
+
+def test_what_has_no_thread_yet_does_not_start_after_a_stop(world: Any) -> None:
+    go = world.folder / "go"
+    group = [world.action(f"A{number}", Until=go) for number in range(8)]
+    execution_id = world.start(world.declare(group, executionMode="PARALLEL"))
+    world.wait(execution_id, lambda _: len(world.ran()) == 6)  # the source, and five at once
+    stop_pipeline_execution(world.name, execution_id, abandon=False, reason="enough", by="tester")
+    world.wait(execution_id, lambda _: world.is_named(execution_id, "Stopping"))
+    go.touch()
+
+    known = world.ended(execution_id)
+
+    assert known.status == "Stopped"
+    assert len(world.ran()) == 6

@@ -231,6 +231,7 @@ def test_prefects_cancel_button_leaves_nothing_that_waits(world: Any, tmp_path: 
     known = world.ended(execution_id)
 
     assert action(known).status == "Abandoned"
+    assert [line.split()[0] for line in calls(tmp_path)] == ["look", "stop"]
     until(lambda: subflow_states(known)["S1"] == "CANCELLED", 20)
     until(lambda: [run["state_name"] for run in task_runs(known)] == ["Abandoned"], 20)
 

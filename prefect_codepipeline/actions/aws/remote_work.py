@@ -77,7 +77,10 @@ def started(
         url = earlier.url if earlier.external_id == kept else None
         context.logger.info("Following %s, which an earlier process started", kept)
         return Work(kept, url)
-    work = (find() if earlier else None) or _start(context, start, find)
+    work = find() if earlier else None
+    if work is None:
+        context.check()  # nothing starts in an action that must end
+        work = _start(context, start, find)
     context.keep(work.id, work.url, **{step: work.id})
     context.logger.info("Started %s: %s", work.id, work.url)
     return work

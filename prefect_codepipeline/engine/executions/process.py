@@ -157,7 +157,9 @@ class Execution:
         """End the running actions, since this process must end: as abandoned only if the execution was ended by a user."""
         try:
             run = flow_run(self.id)
-            is_ended = bool(run and run["state_type"] in ("CANCELLING", "CANCELLED")) or bool(self.state.stop)
+            is_ended = bool(run and run["state_type"] in ("CANCELLING", "CANCELLED")) or bool(
+                self.state.stop and self.state.stop.how == "abandon"
+            )
         except PrefectUnavailable:
             is_ended = False
         if is_ended or not self.can_suspend:

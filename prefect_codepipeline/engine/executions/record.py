@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, TypeVar
@@ -10,10 +12,11 @@ from uuid import uuid4
 
 from prefect_codepipeline.errors import PipelineExecutionNotFoundException
 from prefect_codepipeline.model.record.fact import Fact
-from prefect_codepipeline.model.record.facts import AnyFact, parse_fact
+from prefect_codepipeline.model.record.facts import KINDS, AnyFact, parse_fact
 from prefect_codepipeline.prefect_api.client import call
 
 _SENDER = "prefect-codepipeline"
+_logger = logging.getLogger(__name__)
 _EVERYTHING = 100_000  # PostgreSQL refuses -1, and the default is 1
 FactT = TypeVar("FactT", bound=Fact)
 
@@ -70,7 +73,8 @@ class RecordOf:
             {"prefix": prefix, "limit": _EVERYTHING, "exclude_keys": []},
         )
         ours = (item for item in body if item.get("sender") == _SENDER)
-        return [parse_fact(_decoded(item["value"])["fact"]) for item in ours]
+        found = (_decoded(item["value"])["fact"] for item in ours)
+        return [parse_fact(fact) for fact in found if _is_known(fact)]
 
     def _nonce(self, key: str) -> str | None:
         body = self._input(key)
@@ -79,6 +83,14 @@ class RecordOf:
     def _input(self, key: str) -> dict[str, Any] | None:
         status, body = call("GET", f"/flow_runs/{self.execution_id}/input/{key}", expected=(404,))
         return _decoded(body) if status == 200 else None
+
+
+def _is_known(fact: Mapping[str, Any]) -> bool:
+    """Whether this version has that kind of fact; a newer one, or another package, may have written others."""
+    if fact.get("kind") in KINDS:
+        return True
+    _logger.warning("a fact of kind %r is left out: this version does not know it", fact.get("kind"))
+    return False
 
 
 def _decoded(value: Any) -> dict[str, Any]:

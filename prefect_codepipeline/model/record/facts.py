@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
@@ -364,6 +364,9 @@ AnyFact = Annotated[
     | NotificationSent,
     Field(discriminator="kind"),
 ]
+KINDS: frozenset[str] = frozenset(
+    each.model_fields["kind"].default for each in get_args(get_args(AnyFact)[0])
+)
 _any_fact: TypeAdapter[AnyFact] = TypeAdapter(AnyFact)
 
 

@@ -12,7 +12,7 @@ from prefect import flow
 from prefect_codepipeline.engine.executions.record import RecordOf
 from prefect_codepipeline.errors import PipelineExecutionNotFoundException
 from prefect_codepipeline.model.record.facts import ApprovalDecided, StageEntered
-from prefect_codepipeline.prefect_api.client import client
+from prefect_codepipeline.prefect_api.client import call, client
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 
@@ -74,3 +74,17 @@ def test_an_execution_that_does_not_exist_is_named(prefect_server: str) -> None:
 
     with pytest.raises(PipelineExecutionNotFoundException, match=unknown):
         RecordOf(unknown).write(decision("me"))
+
+
+def test_a_fact_of_a_kind_that_came_later_is_left_out(
+    record: RecordOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert record.write(decision("first"))
+    body = {
+        "key": "later",
+        "value": '{"nonce": "n", "fact": {"kind": "not-yet", "at": "2027-01-01T00:00:00Z"}}',
+    }
+    call("POST", f"/flow_runs/{record.execution_id}/input", {**body, "sender": "prefect-codepipeline"})
+
+    assert record.read() == [decision("first")]
+    assert "a fact of kind 'not-yet' is left out" in caplog.text

@@ -90,6 +90,7 @@ def _start(
 ) -> Watch:
     request = build_request(clients, project, build, context, place)
     name = request["projectName"]
+    context.check()  # nothing starts in an action that must end
     with translated(f"starting a build of CodeBuild project {name!r}"):
         if build.batch:
             state = clients.codebuild.start_build_batch(**request)["buildBatch"]
