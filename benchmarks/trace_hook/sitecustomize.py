@@ -18,15 +18,18 @@ import time
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-FOLDER = os.environ.get("CODEPIPELINE_TRACE")
+FOLDER = "CODEPIPELINE_TRACE"
 HEADER = "x-codepipeline-trace"
 LONGEST_BODY = 200_000
 _numbers = itertools.count()
 
 
 def write(**line: Any) -> None:
+    folder = os.environ.get(FOLDER)  # the fork server gets its variables after its start
+    if not folder:
+        return
     line |= {"pid": os.getpid(), "who": who()}
-    path = os.path.join(str(FOLDER), f"{os.getpid()}.jsonl")
+    path = os.path.join(folder, f"{os.getpid()}.jsonl")
     with open(path, "ab", buffering=0) as file:
         file.write(json.dumps(line).encode() + b"\n")
 
@@ -202,5 +205,5 @@ class Finder:
         return spec
 
 
-if FOLDER:
+if FOLDER in os.environ or "fork_server" in " ".join(sys.orig_argv):
     sys.meta_path.insert(0, Finder())  # type: ignore[arg-type]
