@@ -37,25 +37,25 @@ def run_group(execution: Execution, stage_name: str, group: Group) -> bool:
 
     After a stop request nothing starts, but what an earlier process started is continued, so that it ends properly.
     """
-    take_answers(execution, _states(execution, stage_name, group))
+    take_answers(execution, states_of(execution, stage_name, group))
     called: dict[str, int] = {}  # by the name of an action, how often it had begun to wait when it was called
     running: dict[str, Future[None]] = {}
     with _threads(execution, len(group)) as threads:
         while True:
-            for action in _to_call(execution, _states(execution, stage_name, group), called):
+            for action in _to_call(execution, states_of(execution, stage_name, group), called):
                 if not action.action.is_approval and _busy(group, running) >= _most_at_once(execution):
                     continue  # so that a stop reaches what has no thread yet, and an approval never waits for one
                 called[action.name] = action.looks
                 step = partial(run_step, execution, stage_name, action.action)
                 running[action.name] = threads.submit(copy_context().run, step)
-            waits = _waits(_states(execution, stage_name, group), running)
+            waits = _waits(states_of(execution, stage_name, group), running)
             if running:
                 wait(running.values(), LOOK_SECONDS if waits else None, FIRST_COMPLETED)
                 for name in [name for name, future in running.items() if future.done()]:
                     if error := running.pop(name).exception():
                         _logger.warning("action %r ended without a result: %r", name, error)
             else:
-                _check_all_said(execution, _states(execution, stage_name, group), called)
+                _check_all_said(execution, states_of(execution, stage_name, group), called)
                 if not waits:
                     return True
                 if execution.can_suspend and not ends_soon(execution, waits):
@@ -63,7 +63,7 @@ def run_group(execution: Execution, stage_name: str, group: Group) -> bool:
                 time.sleep(IDLE_LOOK_SECONDS)
             if waits:
                 look_for_ends(execution, waits)
-                take_answers(execution, _states(execution, stage_name, group), only_votes=True)
+                take_answers(execution, states_of(execution, stage_name, group), only_votes=True)
 
 
 def _to_call(
@@ -114,7 +114,8 @@ def _check_all_said(execution: Execution, actions: Iterable[ActionState], called
             raise OutcomeUnknown(f"what became of action {action.name!r} is not recorded")
 
 
-def _states(execution: Execution, stage_name: str, group: Group) -> list[ActionState]:
+def states_of(execution: Execution, stage_name: str, group: Group) -> list[ActionState]:
+    """The actions of a group as they are now."""
     state = execution.state.stage(stage_name)
     return [state.action(action.name) for action in group]
 

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect_codepipeline.engine.executions.process import Execution, OutcomeUnknown, current_execution
 from prefect_codepipeline.engine.executions.task_runs import attempt_name, stage_key, tracking_run
 from prefect_codepipeline.flows.approval import first_form
-from prefect_codepipeline.flows.group import run_group
+from prefect_codepipeline.flows.group import run_group, states_of
 from prefect_codepipeline.flows.waiting import wait_for
 from prefect_codepipeline.model.definition.plan import Group, run_order_groups
 from prefect_codepipeline.model.record.facts import StageExecutionStatus
@@ -40,7 +40,7 @@ def run_actions(execution: Execution, stage_name: str) -> tuple[StageExecutionSt
             _run_subflow_of(execution, stage_name)
             _check_recorded(execution, stage_name)
             is_shown = True
-        elif not all(action.finished for action in _states(execution, stage_name, group)):
+        elif not all(action.finished for action in states_of(execution, stage_name, group)):
             run_group(execution, stage_name, group)
             execution.look_for_stop()
             is_shown = False
@@ -111,7 +111,7 @@ def _has_work_left(execution: Execution, stage_name: str, *groups: Group) -> boo
 def _work_left(execution: Execution, stage_name: str, group: Group) -> list[ActionState]:
     return [
         action
-        for action in _states(execution, stage_name, group)
+        for action in states_of(execution, stage_name, group)
         if not action.action.is_approval
         and not action.finished
         and (action.started or not execution.state.stop)
@@ -131,11 +131,6 @@ def _check_recorded(execution: Execution, stage_name: str) -> None:
 
 def _waits(execution: Execution) -> list[Wait]:
     return [action.wait for action in execution.state.waiting_actions if action.wait]
-
-
-def _states(execution: Execution, stage_name: str, group: Group) -> list[ActionState]:
-    state = execution.state.stage(stage_name)
-    return [state.action(action.name) for action in group]
 
 
 def run_subflow(

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 import botocore.session
-from codebuild_server import RefusalError, _check
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.serialize import get_serializer_class
 from moto.core.utils import get_service_model
@@ -27,6 +26,14 @@ _SIGNED = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
 
 class DroppedError(Exception):
     """The connection ends without an answer."""
+
+
+class RefusalError(Exception):
+    """An error response of AWS."""
+
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.status = code, status
 
 
 class AwsServer:
@@ -68,9 +75,8 @@ class AwsServer:
         operation = model.operation_model(name)
         try:
             if name not in self.answers:
-                raise RefusalError(
-                    "AccessDenied", f"User is not authorized to perform: {service}:{name}", 403
-                )
+                code = "AccessDeniedException" if model.protocol == "json" else "AccessDenied"
+                raise RefusalError(code, f"User is not authorized to perform: {service}:{name}", 403)
             answer = self.answers[name](request)
         except RefusalError as refusal:
             return refusal.status, _refused(model.protocol, refusal)
@@ -144,3 +150,15 @@ def _refused(protocol: str, refusal: RefusalError) -> bytes:
         return b'{"__type": "%s", "message": "%s"}' % (refusal.code.encode(), str(refusal).encode())
     error = f"<Type>Sender</Type><Code>{refusal.code}</Code><Message>{escape(str(refusal))}</Message>"
     return f"<ErrorResponse><Error>{error}</Error><RequestId>r1</RequestId></ErrorResponse>".encode()
+
+
+def _check(value: Any, shape: Any, path: str) -> None:
+    if shape.type_name == "structure" and isinstance(value, Mapping):
+        for key, each in value.items():
+            assert key in shape.members, f"{path}.{key} is not a key of AWS's answers"
+            _check(each, shape.members[key], f"{path}.{key}")
+    elif shape.type_name == "list":
+        for each in value:
+            _check(each, shape.member, f"{path}[]")
+    elif getattr(shape, "enum", None):
+        assert value in shape.enum, f"{path} is never {value!r}"

@@ -18,6 +18,7 @@ from set_up import SetUp
 
 from prefect_codepipeline.deployments.local import postgresql
 from prefect_codepipeline.deployments.local.parts import identity, stop
+from prefect_codepipeline.deployments.local.ports import free_port
 from prefect_codepipeline.model.record.facts import NotificationSent
 
 pytestmark = pytest.mark.live
@@ -222,12 +223,6 @@ def test_a_server_that_is_moved_takes_its_worker_along(set_up: SetUp, tmp_path: 
         assert moved["worker"]["pid"] != state["worker"]["pid"]
         assert moved["limit"] == 3
         set_up.wait(lambda: (tmp_path / "trace").exists())
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _listens(port: int) -> bool:

@@ -594,24 +594,13 @@ def test_processes_that_store_the_same_tree_at_once_do_not_meet(store, tree, tmp
 # --- S3
 
 
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def bucket(moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """A client of boto's, and an empty bucket `releases`, as the usual AWS variables name them."""
     import boto3
 
     for name, value in {
-        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ENDPOINT_URL": moto_url,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing-secret",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -656,10 +645,10 @@ def test_a_large_tree_goes_to_s3_in_parts_and_none_is_left_over(s3_store, bucket
     assert contents(tmp_path / "out") == contents(tree)
 
 
-def test_the_endpoint_and_the_key_can_come_from_the_block(bucket, s3_endpoint, monkeypatch, tree, tmp_path):
+def test_the_endpoint_and_the_key_can_come_from_the_block(bucket, moto_url, monkeypatch, tree, tmp_path):
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    options = {"endpoint_url": s3_endpoint, "key": "testing", "secret": "testing-secret"}
+    options = {"endpoint_url": moto_url, "key": "testing", "secret": "testing-secret"}
     store = ArtifactStore(url="s3://releases/mine", storage_options=options)
     fetch_tree(store, store_tree(store, "Build", OutputTree(tree)), tmp_path / "out")
 

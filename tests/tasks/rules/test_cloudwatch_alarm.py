@@ -15,17 +15,6 @@ ALARM = {"AlarmName": "Errors"}
 MINUTE = timedelta(minutes=1)
 
 
-@pytest.fixture(scope="module")
-def aws_endpoint() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 class Alarm:
     def __init__(self) -> None:
         import boto3
@@ -42,9 +31,9 @@ class Alarm:
 
 
 @pytest.fixture
-def alarm(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Alarm]:
+def alarm(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Alarm]:
     for name, value in {
-        "AWS_ENDPOINT_URL": aws_endpoint,
+        "AWS_ENDPOINT_URL": moto_url,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing-secret",
         "AWS_DEFAULT_REGION": "us-east-1",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from codebuild_server import CodeBuildServer, RefusalError
+from aws_server import AwsServer, RefusalError
 
 from prefect_codepipeline.actions.codebuild.service import following
 from prefect_codepipeline.actions.codebuild.service.running import can_find_again, run_in_codebuild
@@ -35,21 +35,10 @@ LOGS = {"logs": {"groupName": "/aws/codebuild/shop", "streamName": "0f1e"}}
 COMMIT = "4e2533005d7ba5bef1c7fe1cd81bd95f7b6a615c"
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     for name, value in {
-        "AWS_ENDPOINT_URL": moto,
+        "AWS_ENDPOINT_URL": moto_url,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing-secret",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -64,9 +53,9 @@ def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 
 
 @pytest.fixture
-def codebuild(aws: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeBuildServer]:
+def codebuild(aws: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsServer]:
     """CodeBuild and its log with written answers; S3 is moto's."""
-    server = CodeBuildServer()
+    server = AwsServer()
     monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", server.url)
     monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", server.url)
     server.answers = {
