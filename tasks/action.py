@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -28,13 +27,14 @@ from prefect_codepipeline.actions.registry import (
     get_provider,
     providers,
 )
+from prefect_codepipeline.actions.work import FetchedWhenUsed
 from prefect_codepipeline.engine.executions.attempt import (
     SUMMARY_LENGTH,
     attempting,
     configuration_of,
     displayed_configuration,
     failure,
-    fetch_input,
+    find_input,
     log_end,
     task_state_of,
     worker_died,
@@ -130,15 +130,8 @@ def _attempt(
     configuration = configuration_of(provider, f"action {action.name!r}", resolved.configuration)
     if not known.waits:
         get_run_logger().info("Action %r of stage %r started", action.name, stage.name)
-    must_end = bool(known.waits) and execution.cancellation.cancelled
     context = make_context(
-        execution,
-        stage.name,
-        resolved,
-        identity["action_execution_id"],
-        scratch,
-        started.at,
-        with_inputs=not must_end,  # without them its work is stopped even if the store does not answer
+        execution, stage.name, resolved, identity["action_execution_id"], scratch, started.at
     )
     reported = known.progress.number if known.progress else 0
     with (
@@ -154,7 +147,7 @@ def _attempt(
             raise worker_died()
         elif not known.started and execution.cancellation.cancelled:
             context.check()  # nothing starts in an execution that was abandoned meanwhile
-        result = provider.run(configuration, context)
+        result = provider.call(configuration, context)
     if isinstance(result, Waiting):
         return _waits(result, known, identity, started.at + timedelta(minutes=provider.timeout_in_minutes))
     context.check()
@@ -162,23 +155,24 @@ def _attempt(
 
 
 def _end_if_it_must(provider: ActionProvider, configuration: Any, context: ActionContext) -> None:
-    """Raise if an action that waited must end. No call of its provider runs that would have ended its work."""
+    """Raise if an action that waited must end, after its provider has ended its work."""
     try:
         context.check()
     except ActionInterrupted:
         raise
-    except (ActionAbandoned, ActionFailed):
-        if provider.stop:
-            _stop(provider.stop, configuration, context)
+    except (ActionAbandoned, ActionFailed) as why:
+        try:
+            (provider.stop or provider.call)(configuration, context)
+        # A provider may raise anything, and the action has to end as it must.
+        except Exception as error:
+            if _is_same_end(error, why):
+                raise  # it also says what becomes of the work
+            context.logger.warning("The work of action %r may still run: %s", context.action.name, error)
         raise
 
 
-def _stop(stop: Callable[[Any, ActionContext], None], configuration: Any, context: ActionContext) -> None:
-    try:
-        stop(configuration, context)
-    # A provider may raise anything, and the action has to end as it must.
-    except Exception as error:
-        context.logger.warning("The work of action %r may still run: %s", context.action.name, error)
+def _is_same_end(error: Exception, why: ActionAbandoned | ActionFailed) -> bool:
+    return type(error) is type(why) and getattr(error, "code", None) == getattr(why, "code", None)
 
 
 def _waits(wanted: Waiting, known: ActionState, identity: dict[str, Any], deadline: datetime) -> ActionWaits:
@@ -292,9 +286,8 @@ def make_context(
     action_execution_id: str,
     scratch: Path,
     started_at: datetime | None = None,
-    with_inputs: bool = True,
 ) -> ActionContext:
-    """Fetch the input artifacts of an action and build the context for its provider.
+    """Find the input artifacts of an action and build the context for its provider.
 
     Args:
         execution: the execution whose artifacts and settings the action uses.
@@ -303,23 +296,22 @@ def make_context(
         action_execution_id: the id of this attempt.
         scratch: an empty directory for the input artifacts and the provider's files.
         started_at: when the attempt was started, maybe by an earlier process; the time limit counts from then.
-        with_inputs: fetch the input artifacts; without them a provider can only stop its work.
 
     Raises:
-        ActionFailed: an input artifact cannot be fetched; with code `ConfigurationError`, it was never produced.
+        ActionFailed: with code `ConfigurationError`, an input artifact was never produced.
     """
     provider = get_provider(action.action_type_id)
     can_clone = action.action_type_id.provider == "CodeBuild"
-    inputs = (
-        fetch_input(
+    inputs = [
+        find_input(
             execution,
             artifact.name,
             scratch / "inputs" / artifact.name,
             missing="the action that declares it as an output did not produce it",
             why_no_clone=None if can_clone else "which only CodeBuild actions can use",
         )
-        for artifact in (action.input_artifacts if with_inputs else ())
-    )
+        for artifact in action.input_artifacts
+    ]
     seconds_ago = max(0.0, (utc_now() - started_at).total_seconds()) if started_at else 0.0
     (scratch / "scratch").mkdir(parents=True, exist_ok=True)
     return ActionContext(
@@ -330,7 +322,7 @@ def make_context(
         action_execution_id=action_execution_id,
         scratch=scratch / "scratch",
         deadline=time.monotonic() + 60 * provider.timeout_in_minutes - seconds_ago,
-        input_artifacts=tuple(inputs),
+        input_artifacts=FetchedWhenUsed(inputs),
         settings=execution.settings.for_action(stage_name, action.name),
         source_revision_override=execution.state.pinned.source_revisions.get(action.name),
         cancellation=execution.cancellation,

@@ -34,7 +34,7 @@ from prefect_codepipeline.engine.executions.attempt import (
     configuration_of,
     displayed_configuration,
     failure,
-    fetch_input,
+    find_input,
     reason_of,
     task_state_of,
 )
@@ -108,13 +108,13 @@ def place_of(
         pipeline_name=execution.declaration.name,
         pipeline_execution_id=execution.id,
         namespaces=execution.state.namespaces,
-        fetch_input=lambda name, directory: fetch_input(
+        fetch_input=lambda name, directory: find_input(
             execution,
             name,
             directory,
             missing="the action that declares it as an output did not produce it",
             why_no_clone="which rules do not support",
-        ),
+        )(),
         settings=execution.settings.for_action(stage_name, rule_name),
         cancellation=execution.cancellation,
         logger=logger,

@@ -43,6 +43,7 @@ __all__ = (
     "OutputTree",
     "TimedWork",
     "Waiting",
+    "WorkGoesOn",
     "action_provider",
     "get_provider",
     "providers",
@@ -81,8 +82,8 @@ class Earlier:
 class ActionContext(TimedWork):
     """Everything that a provider gets about its action and execution.
 
-    The variables in `action` are resolved. `scratch` is an empty directory that is deleted after the action.
-    `deadline` is in `time.monotonic()` seconds. `source_revision_override` is None if the user set none.
+    The variables in `action` are resolved. `input_artifacts` are fetched when the first of them is used. `scratch` is an
+    empty directory that is deleted after the action. `deadline` is in `time.monotonic()` seconds. `source_revision_override` is None if the user set none.
     `store` contains the pipeline's artifacts.
 
     `keep(external_id, url, name="text", ...)` returns when the values are safe: a later call for the same action
@@ -98,7 +99,7 @@ class ActionContext(TimedWork):
     action_execution_id: str
     scratch: Path
     deadline: float
-    input_artifacts: tuple[InputTree, ...] = ()
+    input_artifacts: Sequence[InputTree] = ()
     settings: ActionSettings = field(default_factory=ActionSettings)
     source_revision_override: str | None = None
     cancellation: CancellationToken = field(default_factory=CancellationToken)
@@ -145,6 +146,14 @@ class Waiting:
     summary: str = ""
 
 
+class WorkGoesOn(Exception):  # noqa: N818  # no error: the action waits
+    """Raised in place of returning `waiting`, by what a provider calls."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        super().__init__(waiting.summary)
+        self.waiting = waiting
+
+
 ProviderFunction = Callable[[Any, ActionContext], ActionResult | Waiting]
 _Function = TypeVar("_Function", bound=ProviderFunction)
 # Whether the action may run again after a crash; of what earlier processes kept, `context.earlier` tells.
@@ -159,6 +168,14 @@ class ActionProvider(Provider):
     outputs: tuple[int, int]
     restartable: Restartable
     stop: Callable[[Any, ActionContext], None] | None = None
+
+    def call(self, configuration: Any, context: ActionContext) -> ActionResult | Waiting:
+        """What the provider's function makes of its action. Raises whatever that raises."""
+        try:
+            result: ActionResult | Waiting = self.run(configuration, context)
+        except WorkGoesOn as work:
+            return work.waiting
+        return result
 
     def may_restart(self, configuration: Any, context: ActionContext) -> bool:
         """Whether this action may run again after the process that ran it has died."""
@@ -193,7 +210,8 @@ def action_provider(
     Its first parameter must be annotated with a subclass of `ActionConfiguration`. `inputs` and `outputs` are the
     smallest and the largest number of artifacts. `timeout_in_minutes` is by default AWS's timeout for the type.
     `restartable` may be a function of the configuration and the context. `stop` ends the work of an action that waits,
-    when it is abandoned or its time is up; it must not call `context.check`.
+    when it is abandoned or its time is up; it must not call `context.check`. Without it the function itself is called once
+    more, and `context.check` tells it.
     `secrets` are configuration keys whose values are never displayed.
 
     Raises:

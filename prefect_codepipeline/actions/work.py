@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted, MissingBlock
 from prefect_codepipeline.model.record.artifacts import ArtifactFormat
@@ -63,6 +63,32 @@ class InputTree:
     directory: Path
     format: ArtifactFormat = "CODE_ZIP"
     revision_id: str | None = None
+
+
+class FetchedWhenUsed(Sequence[InputTree]):
+    """Input artifacts that are fetched when the first of them is used: what only looks at its work needs none.
+
+    Args:
+        fetches: one for each artifact. They may raise `ActionFailed`.
+    """
+
+    def __init__(self, fetches: Sequence[Callable[[], InputTree]]) -> None:
+        self._fetches = fetches
+        self._lock = threading.Lock()
+        self._trees: list[InputTree] | None = None
+
+    def __len__(self) -> int:
+        return len(self._fetches)
+
+    @overload
+    def __getitem__(self, index: int) -> InputTree: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[InputTree]: ...
+    def __getitem__(self, index: int | slice) -> InputTree | Sequence[InputTree]:
+        with self._lock:
+            if self._trees is None:
+                self._trees = [fetch() for fetch in self._fetches]
+            return self._trees[index]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,15 @@ from prefect_codepipeline.actions.artifacts.input_files import read_input_file
 from prefect_codepipeline.actions.aws.account import client_of
 from prefect_codepipeline.actions.aws.client import error_code, translated
 from prefect_codepipeline.actions.aws.console import console_url
-from prefect_codepipeline.actions.aws.remote_work import Following, Look, Work, failed, follow, started
+from prefect_codepipeline.actions.aws.remote_work import (
+    Following,
+    Look,
+    Work,
+    bearing_silence,
+    failed,
+    follow,
+    started,
+)
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
@@ -53,7 +61,6 @@ class _Machine:
     arn: str
     name: str
     execution_name: str
-    input: str
 
     @property
     def what(self) -> str:
@@ -72,10 +79,9 @@ def _can_find_again(configuration: StepFunctionsConfiguration, context: ActionCo
 def invoke_state_machine(configuration: StepFunctionsConfiguration, context: ActionContext) -> ActionResult:
     """Start the state machine. A standard one is followed; an express one has succeeded when it is started."""
     machine = _machine(configuration, context)
-    kind = _kind(machine)
-    if kind == "EXPRESS":
-        return _start_express(machine, context)
-    work = started(context, _STEP, lambda: _start(machine), lambda: None)
+    if _is_express(machine, context):
+        return _start_express(machine, configuration, context)
+    work = started(context, _STEP, lambda: _start(machine, _input(configuration, context)), lambda: None)
     state = _follow(machine, work, context)
     if state["status"] != "SUCCEEDED":
         raise failed(
@@ -104,7 +110,6 @@ def _machine(configuration: StepFunctionsConfiguration, context: ActionContext) 
         arn=configuration.state_machine_arn,
         name=named["name"],
         execution_name="-".join(filter(None, [prefix, context.action_execution_id])),
-        input=_input(configuration, context),
     )
 
 
@@ -128,6 +133,13 @@ def _input(configuration: StepFunctionsConfiguration, context: ActionContext) ->
     return text
 
 
+def _is_express(machine: _Machine, context: ActionContext) -> bool:
+    if context.earlier and _STEP in context.earlier.state:
+        return context.earlier.state.get("machine") == "EXPRESS"
+    with bearing_silence(context, f"state machine {machine.name!r}"):
+        return _kind(machine) == "EXPRESS"
+
+
 def _kind(machine: _Machine) -> str:
     from botocore.exceptions import ClientError
 
@@ -144,14 +156,14 @@ def _kind(machine: _Machine) -> str:
     return str(answer.get("type", "STANDARD"))
 
 
-def _start(machine: _Machine) -> Work:
+def _start(machine: _Machine, given: str) -> Work:
     """Start the execution. A standard one with this name is started only once: the name is the token."""
     from botocore.exceptions import ClientError
 
     with translated(f"starting {machine.what} in region {machine.client.meta.region_name}"):
         try:
             answer = machine.client.start_execution(
-                stateMachineArn=machine.arn, name=machine.execution_name, input=machine.input
+                stateMachineArn=machine.arn, name=machine.execution_name, input=given
             )
         except ClientError as error:
             # An earlier process, or a request whose answer was lost, started it, and it has ended.
@@ -167,7 +179,9 @@ def _start(machine: _Machine) -> Work:
     return _work(answer["executionArn"])
 
 
-def _start_express(machine: _Machine, context: ActionContext) -> ActionResult:
+def _start_express(
+    machine: _Machine, configuration: StepFunctionsConfiguration, context: ActionContext
+) -> ActionResult:
     if context.action.output_artifacts:
         raise _wrong(
             f"state machine {machine.name!r} is an express one, which has no output artifact; remove "
@@ -177,10 +191,11 @@ def _start_express(machine: _Machine, context: ActionContext) -> ActionResult:
     if earlier and (kept := earlier.state.get(_STEP)):
         work = Work(kept, earlier.url)
     else:
+        given = _input(configuration, context)
         # Before the start, which is made only once: an express execution has no name that could find it again.
         context.check()  # nothing starts in an action that must end
         context.keep(machine="EXPRESS")
-        work = _start(machine)
+        work = _start(machine, given)
         context.keep(work.id, work.url, **{_STEP: work.id})
     return ActionResult(
         summary=f"{machine.what} was started; express executions are not followed",

@@ -1,16 +1,17 @@
 """Work of an action in AWS that outlives this process: start it or find it again, follow it, stop it.
 
-Every wait is one call of `_wait`.
+While the work goes on, the action waits: its function is called again for each look, and so once more does what comes
+before `follow`. So what only a start needs, such as the input artifacts, belongs into the `start` of `started`.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 
-from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.registry import ActionContext, Waiting, WorkGoesOn
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
 
 SHORTEST_PAUSE_SECONDS = 2.0
@@ -19,6 +20,8 @@ LONGEST_PAUSE_SECONDS = 30.0
 PAUSE_PER_SECOND = 0.1
 # So long the work may be unobservable: the service does not answer, or is throttled.
 UNANSWERED_SECONDS = 300.0
+# Under this name it is kept since when that has been.
+_UNANSWERED = "unanswered-since"
 
 
 @dataclass(frozen=True)
@@ -74,63 +77,42 @@ def started(
     """
     earlier = context.earlier
     if earlier and (kept := earlier.state.get(step)):
-        url = earlier.url if earlier.external_id == kept else None
-        context.logger.info("Following %s, which an earlier process started", kept)
-        return Work(kept, url)
-    work = find() if earlier else None
-    if work is None:
-        context.check()  # nothing starts in an action that must end
-        work = _start(context, start, find)
+        return Work(kept, earlier.url if earlier.external_id == kept else None)
+    with bearing_silence(context, step):
+        work = find() if earlier else None
+        if work is None:
+            context.check()  # nothing starts in an action that must end
+            work = _start(start, find)
     context.keep(work.id, work.url, **{step: work.id})
     context.logger.info("Started %s: %s", work.id, work.url)
     return work
 
 
-def _start(context: ActionContext, start: Callable[[], Work], find: Callable[[], Work | None]) -> Work:
-    began = time.monotonic()
-    while True:
-        try:
-            return start()
-        except ActionFailed as error:
-            with suppress(ActionFailed):
-                if found := find():  # the service had started it, but the answer was lost
-                    return found
-            if error.code != "SystemUnavailable" or time.monotonic() - began >= UNANSWERED_SECONDS:
-                raise
-            context.logger.warning("Will retry: %s", error)
-        _wait(context, began, None)
-        context.check()
+def _start(start: Callable[[], Work], find: Callable[[], Work | None]) -> Work:
+    try:
+        return start()
+    except ActionFailed:
+        with suppress(ActionFailed):
+            if found := find():  # the service had started it, but the answer was lost
+                return found
+        raise
 
 
 def follow(following: Following, context: ActionContext) -> None:
-    """Look at the work until it has ended; on cancellation, timeout or a permanent error, stop it.
+    """Return if the work has ended; on cancellation, timeout or a permanent error, stop it.
 
     The work continues if only this process must end.
 
     Raises:
+        WorkGoesOn: it has not; the action waits for it.
         ActionFailed: the time is up (`Timeout`), or the state could not be read; with the work's id and URL.
         ActionAbandoned: the execution was cancelled; as `ActionInterrupted`, only this process ends.
     """
-    began = answered = time.monotonic()
     try:
-        while True:
-            context.check()
-            try:
-                look = following.look()
-            except ActionFailed as error:
-                away_seconds = time.monotonic() - answered
-                if error.code != "SystemUnavailable" or away_seconds >= UNANSWERED_SECONDS:
-                    raise
-                context.logger.warning(
-                    "Could not read the state of %s, will retry: %s", following.what, error
-                )
-            else:
-                answered = time.monotonic()
-                _report(look, following.work, context)
-                if look.ended:
-                    return
-            _wait(context, began, following.longest_pause_seconds)
-    except ActionInterrupted:
+        context.check()
+        with bearing_silence(context, following.what):
+            look = following.look()
+    except (ActionInterrupted, WorkGoesOn):
         raise
     except ActionAbandoned as error:
         raise ActionAbandoned(_with(error, _stop(following, context))) from error
@@ -139,6 +121,36 @@ def follow(following: Following, context: ActionContext) -> None:
     except BaseException:
         _stop(following, context)
         raise
+    _report(look, following.work, context)
+    if not look.ended:
+        longest = following.longest_pause_seconds
+        raise WorkGoesOn(Waiting(_next_look(context, longest), summary=look.summary or following.what))
+
+
+@contextmanager
+def bearing_silence(context: ActionContext, what: str) -> Iterator[None]:
+    """Let the action wait if the service does not answer within this block, for five minutes at most.
+
+    Raises:
+        WorkGoesOn: it does not answer.
+        ActionFailed: any other failure, or no answer for so long.
+    """
+    state = context.earlier.state if context.earlier else {}
+    since = state.get(_UNANSWERED)
+    try:
+        yield
+    except ActionFailed as error:
+        if error.code != "SystemUnavailable":
+            raise
+        now = datetime.now(timezone.utc)
+        if not since:
+            context.keep(**{_UNANSWERED: now.isoformat()})
+        elif now - datetime.fromisoformat(since) >= timedelta(seconds=UNANSWERED_SECONDS):
+            raise
+        context.logger.warning("No answer about %s, will retry: %s", what, error)
+        raise WorkGoesOn(Waiting(_next_look(context), summary=f"no answer about {what}")) from error
+    if since:
+        context.keep(**{_UNANSWERED: ""})
 
 
 def failed(message: str, work: Work, code: str = "JobFailed") -> ActionFailed:
@@ -150,10 +162,12 @@ def _report(look: Look, work: Work, context: ActionContext) -> None:
     context.report_progress(summary=look.summary, percent=look.percent, external_id=work.id, url=work.url)
 
 
-def _wait(context: ActionContext, began: float, longest: float | None) -> None:
-    pause = max(SHORTEST_PAUSE_SECONDS, PAUSE_PER_SECOND * (time.monotonic() - began))
+def _next_look(context: ActionContext, longest: float | None = None) -> datetime:
+    now = datetime.now(timezone.utc)
+    age = (now - context.earlier.started_at).total_seconds() if context.earlier else 0.0
+    pause = max(SHORTEST_PAUSE_SECONDS, PAUSE_PER_SECOND * age)
     most = LONGEST_PAUSE_SECONDS if longest is None else longest
-    context.cancellation.wait(min(pause, most, max(context.remaining_seconds, 0.0)))
+    return now + timedelta(seconds=max(0.0, min(pause, most, context.remaining_seconds)))
 
 
 def _stop(following: Following, context: ActionContext) -> str:

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -110,10 +110,10 @@ def displayed_configuration(
     return {key: MASK if key in secrets else value for key, value in values.items()}
 
 
-def fetch_input(
+def find_input(
     execution: Execution, name: str, directory: Path, *, missing: str, why_no_clone: str | None
-) -> InputTree:
-    """Unpack an input artifact into a directory.
+) -> Callable[[], InputTree]:
+    """What unpacks an input artifact into a directory.
 
     Args:
         execution: whose actions produced the artifact.
@@ -123,8 +123,8 @@ def fetch_input(
         why_no_clone: the reason why a reference for a full clone cannot be used; None if it can.
 
     Raises:
-        ActionFailed: the artifact cannot be fetched; with code `ConfigurationError`, it does not exist or cannot be
-            used.
+        ActionFailed: with code `ConfigurationError`, the artifact does not exist or cannot be used. What is returned
+            raises it if the artifact cannot be fetched.
     """
     stored = execution.state.artifacts.get(name)
     if stored is None:
@@ -135,9 +135,13 @@ def fetch_input(
             f"{why_no_clone}; set CODE_ZIP on the source action",
             code="ConfigurationError",
         )
-    directory.mkdir(parents=True, exist_ok=True)
-    fetch_tree(execution.store, stored, directory)
-    return InputTree(name, directory, stored.format, stored.revision_id)
+
+    def fetch() -> InputTree:
+        directory.mkdir(parents=True, exist_ok=True)
+        fetch_tree(execution.store, stored, directory)
+        return InputTree(name, directory, stored.format, stored.revision_id)
+
+    return fetch
 
 
 def _make_scratch() -> Path:

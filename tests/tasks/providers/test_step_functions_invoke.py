@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 from faulty_endpoint import Fault, html, json_refusal
+from provider_calls import call_to_its_end
 from pydantic import ValidationError
 from waiting import until
 
@@ -63,7 +64,7 @@ def make_context(make_aws_context: Any) -> Callable[..., ActionContext]:
 
 def invoke(arn: str, context: ActionContext, **more: str) -> ActionResult:
     configuration = StepFunctionsConfiguration.model_validate({"StateMachineArn": arn, **more})
-    return invoke_state_machine(configuration, context)
+    return call_to_its_end(invoke_state_machine, configuration, context)
 
 
 def executions(aws: Any, arn: str) -> list[dict[str, Any]]:
