@@ -28,7 +28,7 @@ from prefect_codepipeline.model.record.facts import (
 from prefect_codepipeline.model.record.state import ActionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.runs import count_from
-from prefect_codepipeline.tasks.providers.manual_approval import ManualApprovalConfiguration
+from prefect_codepipeline.tasks.providers.approval.manual_approval import ManualApprovalConfiguration
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

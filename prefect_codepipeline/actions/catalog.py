@@ -45,7 +45,7 @@ def has_plugins() -> bool:
 
 def _decorated(folder: str, decorator: str) -> Iterator[dict[str, Any]]:
     """What names the type of each provider of a folder: arguments of its decorator, or their defaults."""
-    for path in sorted((Path(__file__).parent.parent / "tasks" / folder).glob("*.py")):
+    for path in sorted((Path(__file__).parent.parent / "tasks" / folder).rglob("*.py")):
         text = path.read_text("utf-8")
         start = text.find(f"\n@{decorator}(")
         while start >= 0:

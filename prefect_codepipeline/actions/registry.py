@@ -1,6 +1,6 @@
 """The interface of action providers, and the registry of all action providers.
 
-A provider is one file in `tasks/providers/`: a configuration class and one function with `@action_provider`.
+A provider is one file in a room of `tasks/providers/`: a configuration class and one function with `@action_provider`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from prefect_codepipeline.actions.rule_registry import (
     rule_provider,
 )
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.providers.codebuild import (
+from prefect_codepipeline.tasks.providers.build.codebuild import (
     CodeBuildConfiguration,
     ProjectConfiguration,
     run_codebuild,

@@ -13,7 +13,10 @@ from prefect_codepipeline.actions.rule_registry import (
     rule_provider,
 )
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.providers.commands_compute import CommandsComputeConfiguration, run_commands
+from prefect_codepipeline.tasks.providers.build.commands_compute import (
+    CommandsComputeConfiguration,
+    run_commands,
+)
 
 
 class CommandsRuleConfiguration(RuleConfiguration):

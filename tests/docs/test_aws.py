@@ -64,12 +64,12 @@ def test_the_policy_allows_what_is_called_and_no_more() -> None:
 
 # By what a client is called in the modules of each type; S3 names its permissions otherwise than its operations.
 _MODULES = {
-    "Source/AWS/ECR/1": ["tasks/providers/ecr_source.py"],
+    "Source/AWS/ECR/1": ["tasks/providers/source/ecr_source.py"],
     "Deploy/AWS/Lambda/1": [
-        "tasks/providers/lambda_deploy.py",
+        "tasks/providers/deploy/lambda_deploy.py",
         "prefect_codepipeline/actions/aws/lambda_alias.py",
     ],
-    "Invoke/AWS/StepFunctions/1": ["tasks/providers/step_functions_invoke.py"],
+    "Invoke/AWS/StepFunctions/1": ["tasks/providers/invoke/step_functions_invoke.py"],
 }
 _CLIENTS = {
     "ecr": ("ecr", "ecr"),

@@ -21,8 +21,8 @@ from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.variables import resolve_action
 from prefect_codepipeline.model.record.state import ActionState, StageState
 from prefect_codepipeline.tasks.action import make_context
-from prefect_codepipeline.tasks.providers.codebuild import CodeBuildConfiguration, wanted_build
-from prefect_codepipeline.tasks.providers.commands_compute import CommandsComputeConfiguration
+from prefect_codepipeline.tasks.providers.build.codebuild import CodeBuildConfiguration, wanted_build
+from prefect_codepipeline.tasks.providers.build.commands_compute import CommandsComputeConfiguration
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from prefect_codepipeline.actions.registry import ActionResult
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.aws_settings import AwsSettings
-from prefect_codepipeline.tasks.providers.ecr_source import EcrSourceConfiguration, read_from_ecr
+from prefect_codepipeline.tasks.providers.source.ecr_source import EcrSourceConfiguration, read_from_ecr
 
 ACCOUNT = "123456789012"
 

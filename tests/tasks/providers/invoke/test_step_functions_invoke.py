@@ -23,7 +23,7 @@ from prefect_codepipeline.actions.aws import client, remote_work
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult, Earlier, get_provider
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
-from prefect_codepipeline.tasks.providers.step_functions_invoke import (
+from prefect_codepipeline.tasks.providers.invoke.step_functions_invoke import (
     StepFunctionsConfiguration,
     invoke_state_machine,
 )

@@ -26,7 +26,10 @@ from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInt
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.aws_settings import AwsSettings
 from prefect_codepipeline.tasks.providers import lambda_deploy
-from prefect_codepipeline.tasks.providers.lambda_deploy import LambdaDeployConfiguration, deploy_to_lambda
+from prefect_codepipeline.tasks.providers.deploy.lambda_deploy import (
+    LambdaDeployConfiguration,
+    deploy_to_lambda,
+)
 
 LINEAR = "Linear40PercentEvery1Minute"
 

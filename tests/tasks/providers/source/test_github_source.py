@@ -10,7 +10,7 @@ from prefect_codepipeline.actions.git.source import GitSource, read_source
 from prefect_codepipeline.actions.registry import get_provider
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.model.definition.declaration import ActionTypeId
-from prefect_codepipeline.tasks.providers.github_source import output_variables
+from prefect_codepipeline.tasks.providers.source.github_source import output_variables
 
 CONFIGURATION = {"Owner": "me", "Repo": "app", "Branch": "main", "OAuthToken": "gho_5ecret"}
 

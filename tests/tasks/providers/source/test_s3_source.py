@@ -20,7 +20,7 @@ from prefect_codepipeline.actions.aws import client, s3_objects
 from prefect_codepipeline.actions.aws.s3_objects import check_key
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.providers.s3_source import S3SourceConfiguration, read_from_s3
+from prefect_codepipeline.tasks.providers.source.s3_source import S3SourceConfiguration, read_from_s3
 
 Make = Callable[..., ActionContext]
 Aws = Callable[[str], Any]
@@ -344,7 +344,7 @@ def test_a_large_object_takes_no_memory(make_aws_context, monkeypatch, tmp_path)
                           AWS_SECRET_ACCESS_KEY="b", AWS_DEFAULT_REGION="us-east-1")
         from prefect_codepipeline.actions.registry import ActionContext
         from prefect_codepipeline.model.definition.declaration import ActionDeclaration
-        from prefect_codepipeline.tasks.providers.s3_source import S3SourceConfiguration, read_from_s3
+        from prefect_codepipeline.tasks.providers.source.s3_source import S3SourceConfiguration, read_from_s3
         kind = {"category": "Source", "owner": "AWS", "provider": "S3", "version": "1"}
         action = ActionDeclaration.model_validate(
             {"name": "S", "actionTypeId": kind, "outputArtifacts": [{"name": "Out"}]})

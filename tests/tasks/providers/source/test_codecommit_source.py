@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from prefect_codepipeline.actions.git.source import GitSource, read_source
 from prefect_codepipeline.blocks.git_connection import GitConnection
-from prefect_codepipeline.tasks.providers.codecommit_source import (
+from prefect_codepipeline.tasks.providers.source.codecommit_source import (
     CodeCommitSourceConfiguration,
     output_variables,
 )

@@ -25,7 +25,7 @@ from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.aws_settings import AwsSettings
-from prefect_codepipeline.tasks.providers.s3_deploy import S3DeployConfiguration, deploy_to_s3
+from prefect_codepipeline.tasks.providers.deploy.s3_deploy import S3DeployConfiguration, deploy_to_s3
 
 FILES = {"index.html": "<p>", "css/site.css": "p {}", "js/app.js": "1", "data/ü b.json": "{}", "raw": "x"}
 

@@ -11,7 +11,10 @@ from prefect_codepipeline.actions.git.source import MAX_MESSAGE_BYTES, GitSource
 from prefect_codepipeline.actions.registry import ActionResult
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.errors import ActionFailed
-from prefect_codepipeline.tasks.providers.codestar_source import CodeStarSourceConfiguration, output_variables
+from prefect_codepipeline.tasks.providers.source.codestar_source import (
+    CodeStarSourceConfiguration,
+    output_variables,
+)
 
 ARN = "arn:aws:codeconnections:eu-west-1:111122223333:connection/aEXAMPLE"
 CONFIGURATION = {"ConnectionArn": ARN, "FullRepositoryId": "me/app", "BranchName": "main"}

@@ -1,0 +1,1 @@
+"""The providers of the category Approval: one file each."""

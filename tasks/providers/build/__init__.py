@@ -1,0 +1,1 @@
+"""The providers of the categories Build, Compute and Test: one file each."""

@@ -1,0 +1,1 @@
+"""The providers of the category Deploy: one file each."""

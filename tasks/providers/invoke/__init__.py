@@ -1,0 +1,1 @@
+"""The providers of the category Invoke: one file each."""

@@ -1,0 +1,1 @@
+"""The providers of the category Source: one file each."""
