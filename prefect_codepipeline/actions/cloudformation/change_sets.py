@@ -6,16 +6,25 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateChan
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from prefect_codepipeline.actions.aws.client import error_code, translated
-from prefect_codepipeline.actions.aws.remote_work import Following, Look, Work, failed, follow, started
+from prefect_codepipeline.actions.aws.remote_work import (
+    Following,
+    Look,
+    Work,
+    bearing_silence,
+    failed,
+    follow,
+    started,
+)
 from prefect_codepipeline.actions.cloudformation.operations import (
     NothingToDo,
     find_by_token,
     follow_stack,
+    keep_count,
     work_on,
 )
 from prefect_codepipeline.actions.cloudformation.stack import (
@@ -68,21 +77,22 @@ class ChangeSet:
         return {**pages[0], "Changes": [change for page in pages for change in page.get("Changes") or ()]}
 
 
-def replace(change_set: ChangeSet, arguments: Mapping[str, Any]) -> tuple[Work, State]:
+def replace(change_set: ChangeSet, arguments: Callable[[], Mapping[str, Any]]) -> tuple[Work, State]:
     """Create the change set in place of an existing one of its name, and wait until CloudFormation has made it.
 
     Args:
         change_set: its stack and name.
-        arguments: of `CreateChangeSet`.
+        arguments: makes those of `CreateChangeSet`; called only if it was not created before.
 
     Raises:
         ActionFailed: CloudFormation refused, or the change set could not be made.
     """
     stack = change_set.stack
+    _remove_old(change_set)
     work = started(
         stack.context,
         "change-set",
-        lambda: _create(change_set, arguments),
+        lambda: _create(change_set, arguments()),
         lambda: _find_own(change_set),
     )
     seen: list[State | None] = []
@@ -111,7 +121,8 @@ def execute(change_set: ChangeSet) -> Work:
         NothingToDo: the change set is empty.
         ActionFailed: there is no change set of the name, or the stack ended in another state than complete.
     """
-    stack, total = change_set.stack, []
+    stack = change_set.stack
+    counts: list[int | None] = []
 
     def start() -> Work:
         state = change_set.describe()
@@ -122,7 +133,7 @@ def execute(change_set: ChangeSet) -> Work:
             )
         if is_empty(state):
             raise NothingToDo
-        total.append(len(state["Changes"]))
+        counts.append(keep_count(stack, len(state["Changes"])))
         with translated(f"executing {change_set.what}"):
             stack.client.execute_change_set(
                 ChangeSetName=state["ChangeSetId"], ClientRequestToken=stack.token
@@ -130,7 +141,7 @@ def execute(change_set: ChangeSet) -> Work:
         return work_on(state)
 
     work = started(stack.context, "apply", start, lambda: find_by_token(stack, stack.token))
-    follow_stack(stack, work, stack.token, {"CREATE_COMPLETE", "UPDATE_COMPLETE"}, next(iter(total), None))
+    follow_stack(stack, work, stack.token, {"CREATE_COMPLETE", "UPDATE_COMPLETE"}, next(iter(counts), None))
     return work
 
 
@@ -175,8 +186,6 @@ def _create(change_set: ChangeSet, arguments: Mapping[str, Any]) -> Work:
     stack = change_set.stack
     state = stack.describe()
     is_new = state is None or state["StackStatus"] == UNDER_REVIEW
-    if state is not None:
-        _delete_existing(change_set)
     with translated(f"creating {change_set.what}"):
         answer = stack.client.create_change_set(
             StackName=stack.name,
@@ -189,20 +198,32 @@ def _create(change_set: ChangeSet, arguments: Mapping[str, Any]) -> Work:
     return _work(answer["Id"], answer["StackId"])
 
 
-def _delete_existing(change_set: ChangeSet) -> None:
-    existing = change_set.describe()
-    if existing is None:
+def _remove_old(change_set: ChangeSet) -> None:
+    """Delete a change set of this name that is not this action's, and wait until it is gone."""
+    context = change_set.stack.context
+    kept = context.earlier.state if context.earlier else {}
+    if "change-set" in kept:
         return
-    with translated(f"deleting {change_set.what}"):
-        change_set.stack.client.delete_change_set(ChangeSetName=existing["ChangeSetId"])
-    work = _work(existing["ChangeSetId"], existing["StackId"])
+    existing: State | None = None
+    if "old" not in kept:
+        with bearing_silence(context, change_set.what):
+            existing = change_set.describe()
+        if existing is None or existing.get("Description") == change_set.mark:
+            return
+    old = started(context, "old", lambda: _delete(change_set, existing or {}), lambda: None)
     gone = Following(
         f"the old {change_set.what}",
-        work,
-        lambda: Look(change_set.describe() is None, "deleting the old change set"),
+        old,
+        lambda: Look(change_set.describe(old.id) is None, "deleting the old change set"),
         lambda: "",
     )
-    follow(gone, change_set.stack.context)
+    follow(gone, context)
+
+
+def _delete(change_set: ChangeSet, existing: State) -> Work:
+    with translated(f"deleting {change_set.what}"):
+        change_set.stack.client.delete_change_set(ChangeSetName=existing["ChangeSetId"])
+    return _work(existing["ChangeSetId"], existing["StackId"])
 
 
 def _find_own(change_set: ChangeSet) -> Work | None:

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from prefect_codepipeline.actions.aws.client import translated
-from prefect_codepipeline.actions.aws.remote_work import Following, Look, Work, failed, follow, started
+from prefect_codepipeline.actions.aws.remote_work import (
+    Following,
+    Look,
+    Work,
+    bearing_silence,
+    failed,
+    follow,
+    started,
+)
 from prefect_codepipeline.actions.cloudformation.stack import UNDER_REVIEW, Stack, State, stack_url
 from prefect_codepipeline.actions.cloudformation.stack_events import Operation
 from prefect_codepipeline.errors import ActionFailed
@@ -24,47 +33,58 @@ REPLACED = {
     "UPDATE_ROLLBACK_FAILED",
 }
 _NO_UPDATES = "No updates are to be performed"
+# Under this name the number of resources is kept.
+_RESOURCES = "resources"
 _GOOD = {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a stack becomes: the arguments of `CreateStack` and `UpdateStack`, and the number of resources if known."""
+
+    arguments: Mapping[str, Any]
+    resources: int | None = None
 
 
 class NothingToDo(Exception):  # noqa: N818  # no error: the stack is as it should be
     """CloudFormation has nothing to do for the stack."""
 
 
-def create_or_update(
-    stack: Stack, arguments: Mapping[str, Any], policy: str | None, total: int | None
-) -> Work:
+def create_or_update(stack: Stack, change: Callable[[], Change]) -> Work:
     """Create the stack, or update it, and wait until that has ended.
 
     Args:
         stack: the stack.
-        arguments: of `CreateStack` and `UpdateStack`.
-        policy: the stack's policy.
-        total: the number of resources in the template.
+        change: makes what the stack becomes; called only if that was not started before.
 
     Raises:
         NothingToDo: the stack has this template, with these parameters.
         ActionFailed: CloudFormation refused, or the stack ended in another state than complete.
     """
-    given = {**arguments, **({"StackPolicyBody": policy} if policy else {})}
-    work = started(
-        stack.context,
-        "apply",
-        lambda: _create_or_update(stack, given),
-        lambda: find_by_token(stack, stack.token),
-    )
-    follow_stack(stack, work, stack.token, _GOOD, total)
+    counts: list[int | None] = []
+
+    def start() -> Work:
+        made = change()
+        counts.append(keep_count(stack, made.resources))
+        return _create_or_update(stack, made)
+
+    work = started(stack.context, "apply", start, lambda: find_by_token(stack, stack.token))
+    follow_stack(stack, work, stack.token, _GOOD, next(iter(counts), None))
     return work
 
 
 def replace_failed(stack: Stack) -> None:
     """Delete the stack if it is in a state in which it cannot be updated, and wait until it is gone."""
     earlier = stack.context.earlier
-    if earlier and ("apply" in earlier.state or find_by_token(stack, stack.token)):
+    is_begun = earlier is not None and "delete" in earlier.state
+    if earlier and "apply" in earlier.state:
         return  # what failed is what this action did
-    state = stack.describe()
+    with bearing_silence(stack.context, stack.what):
+        if earlier and not is_begun and find_by_token(stack, stack.token):
+            return
+        state = stack.describe()
     status = state["StackStatus"] if state else None
-    is_begun = earlier and ("delete" in earlier.state or status == "DELETE_IN_PROGRESS")
+    is_begun = is_begun or (earlier is not None and status == "DELETE_IN_PROGRESS")
     if is_begun or status in REPLACED:
         stack.context.logger.info("Replacing %s, which is %s", stack.what, status or "deleted")
         delete(stack, (state or {}).get("RoleARN"), f"{stack.token}-delete")
@@ -81,15 +101,20 @@ def delete(stack: Stack, role: str | None, token: str) -> Work | None:
         )
     except NothingToDo:
         return None
-    follow_stack(stack, work, token, {"DELETE_COMPLETE"}, None)
+    follow_stack(stack, work, token, {"DELETE_COMPLETE"})
     return work
 
 
-def follow_stack(stack: Stack, work: Work, token: str, good: set[str], total: int | None) -> None:
-    """Wait until the operation that has this token has ended, in one of the good states."""
+def follow_stack(stack: Stack, work: Work, token: str, good: set[str], total: int | None = None) -> None:
+    """Wait until the operation that has this token has ended, in one of the good states.
+
+    `total` is the number of resources, if it was counted in this call; else what an earlier call has kept.
+    """
     operation = Operation(stack, work.id, token)
-    if stack.context.earlier:
-        operation.began = stack.context.earlier.started_at
+    earlier = stack.context.earlier
+    if earlier:
+        operation.began = earlier.started_at
+        total = total or int(earlier.state.get(_RESOURCES, 0)) or None
 
     def look() -> Look:
         operation.read()
@@ -117,7 +142,14 @@ def work_on(state: State) -> Work:
     return Work(state["StackId"], stack_url(state["StackId"]))
 
 
-def _create_or_update(stack: Stack, arguments: Mapping[str, Any]) -> Work:
+def keep_count(stack: Stack, resources: int | None) -> int | None:
+    """Keep how many resources change, for the progress; returns the number."""
+    if resources:
+        stack.context.keep(**{_RESOURCES: str(resources)})
+    return resources
+
+
+def _create_or_update(stack: Stack, change: Change) -> Work:
     from botocore.exceptions import ClientError
 
     state = stack.describe()
@@ -125,7 +157,7 @@ def _create_or_update(stack: Stack, arguments: Mapping[str, Any]) -> Work:
     send: Callable[..., Any] = stack.client.create_stack if is_new else stack.client.update_stack
     with translated(f"{'creating' if is_new else 'updating'} {stack.what}"):
         try:
-            answer = send(StackName=stack.name, ClientRequestToken=stack.token, **arguments)
+            answer = send(StackName=stack.name, ClientRequestToken=stack.token, **change.arguments)
         except ClientError as error:
             if _NO_UPDATES in str(error):
                 raise NothingToDo from None

@@ -14,6 +14,7 @@ from prefect_codepipeline.actions.aws.remote_work import Work
 from prefect_codepipeline.actions.cloudformation import change_sets
 from prefect_codepipeline.actions.cloudformation.change_sets import ChangeSet
 from prefect_codepipeline.actions.cloudformation.operations import (
+    Change,
     NothingToDo,
     create_or_update,
     delete,
@@ -92,11 +93,10 @@ def deploy_with_cloudformation(
 
 
 def _create_or_update(configuration: CloudFormationConfiguration, stack: Stack) -> ActionResult:
-    arguments, given, total = _arguments(configuration, stack)
     if configuration.action_mode == "REPLACE_ON_FAILURE":
         replace_failed(stack)
     try:
-        work = create_or_update(stack, arguments, given.policy, total)
+        work = create_or_update(stack, lambda: _change(configuration, stack))
     except NothingToDo:
         return _deployed(configuration, stack, None, f"{stack.what} is up to date: nothing has changed")
     return _deployed(configuration, stack, work, f"deployed {stack.what}")
@@ -112,11 +112,8 @@ def _delete(configuration: CloudFormationConfiguration, stack: Stack) -> ActionR
 
 
 def _make_change_set(configuration: CloudFormationConfiguration, stack: Stack) -> ActionResult:
-    arguments, given, _ = _arguments(configuration, stack)
-    if given.policy:
-        stack.context.logger.warning("StackPolicy has no effect: a change set cannot set a policy")
     change_set = _change_set(configuration, stack)
-    work, state = change_sets.replace(change_set, arguments)
+    work, state = change_sets.replace(change_set, lambda: _change_set_arguments(configuration, stack))
     rows = change_sets.rows(state)
     said = change_sets.summary(rows) if rows else "nothing changes"
     for row in rows:
@@ -149,6 +146,19 @@ def _execute_change_set(configuration: CloudFormationConfiguration, stack: Stack
 
 def _change_set(configuration: CloudFormationConfiguration, stack: Stack) -> ChangeSet:
     return ChangeSet(stack, configuration.change_set_name or "")
+
+
+def _change(configuration: CloudFormationConfiguration, stack: Stack) -> Change:
+    arguments, given, resources = _arguments(configuration, stack)
+    policy = {"StackPolicyBody": given.policy} if given.policy else {}
+    return Change({**arguments, **policy}, resources)
+
+
+def _change_set_arguments(configuration: CloudFormationConfiguration, stack: Stack) -> dict[str, Any]:
+    arguments, given, _ = _arguments(configuration, stack)
+    if given.policy:
+        stack.context.logger.warning("StackPolicy has no effect: a change set cannot set a policy")
+    return arguments
 
 
 def _arguments(

@@ -66,7 +66,8 @@ def deploy_to_lambda(configuration: LambdaDeployConfiguration, context: ActionCo
     strategy = _checked(configuration, context)
     functions = client_of(context, "lambda")
     alarms = client_of(context, "cloudwatch") if configuration.alarm_names else None
-    check_alarms(alarms, configuration.alarm_names)
+    if not _kept(context, "before"):  # later the shift looks at them, and puts the alias back
+        check_alarms(alarms, configuration.alarm_names)
     before = _version_before(functions, configuration, context)
     version = _version(functions, configuration, context)
     work = _work(functions, configuration.function_name, version)
@@ -93,10 +94,8 @@ def _checked(configuration: LambdaDeployConfiguration, context: ActionContext) -
             raise _wrong(f"{key} needs FunctionAlias: without an alias there is nothing to shift")
     if not configuration.published_target_version and not context.input_artifacts:
         raise _wrong("the action has neither an input artifact nor PublishedTargetVersion; give one of them")
-    if configuration.published_target_version and context.input_artifacts:
-        context.logger.warning(
-            "PublishedTargetVersion is given: input artifact %r is not used", context.input_artifacts[0].name
-        )
+    if configuration.published_target_version and context.input_artifacts and not context.earlier:
+        context.logger.warning("PublishedTargetVersion is given: the input artifact is not used")
     return strategy
 
 
@@ -107,7 +106,7 @@ def _version_before(
     alias, function = configuration.function_alias, configuration.function_name
     if not alias:
         return None
-    if context.earlier and (kept := context.earlier.state.get("before")):
+    if kept := _kept(context, "before"):
         return kept
     state = read_alias(functions, function, alias)
     if state.version == _LATEST:
@@ -125,13 +124,18 @@ def _version_before(
 
 def _version(functions: Any, configuration: LambdaDeployConfiguration, context: ActionContext) -> str:
     """The version to deploy: the given one, or one that is published from the input artifact."""
-    if configuration.published_target_version:
-        return _published(functions, configuration.function_name, configuration.published_target_version)
-    if context.earlier and (kept := context.earlier.state.get("version")):
+    if kept := _kept(context, "version"):
         return kept
     function = configuration.function_name
-    _wait_until_updated(functions, function, context)
-    digest = _update_code(functions, function, context)
+    if given := configuration.published_target_version:
+        _check_published(functions, function, given)
+        context.keep(version=given)
+        return given
+    digest = _kept(context, "code")
+    if not digest:
+        _wait_until_updated(functions, function, context)
+        digest = _update_code(functions, function, context)
+        context.keep(code=digest)
     _wait_until_updated(functions, function, context)
     # Lambda publishes nothing new if the code and the configuration are those of the newest version.
     with translated(f"publishing a version of function {function!r}"):
@@ -142,11 +146,14 @@ def _version(functions: Any, configuration: LambdaDeployConfiguration, context: 
     return version
 
 
-def _published(functions: Any, function: str, version: str) -> str:
+def _kept(context: ActionContext, name: str) -> str | None:
+    return context.earlier.state.get(name) if context.earlier else None
+
+
+def _check_published(functions: Any, function: str, version: str) -> None:
     if version == _LATEST:
         raise _wrong("PublishedTargetVersion is $LATEST; give a published version")
     _configuration(functions, function, version)
-    return version
 
 
 def _configuration(functions: Any, function: str, version: str | None = None) -> Any:
@@ -224,7 +231,7 @@ def _shift(
     if before == version:
         context.logger.info("Alias %r has version %s already", configuration.function_alias, version)
         return
-    stepped = context.earlier.state.get("stepped") if context.earlier else None
+    stepped = _kept(context, "stepped")
     shift = Shift(
         functions=functions,
         alarms=alarms,

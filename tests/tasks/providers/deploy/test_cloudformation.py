@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from provider_calls import call_to_its_end
 from pydantic import ValidationError
 
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult, get_provider
@@ -24,7 +25,7 @@ from prefect_codepipeline.model.definition.aws_settings import AwsSettings
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration, ActionTypeId
 from prefect_codepipeline.model.validation.lenient import declare_anyway
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = Path(__file__).parents[3] / "data"
 KIND = ActionTypeId(category="Deploy", owner="AWS", provider="CloudFormation", version="1")
 PROVIDER = get_provider(KIND)
 ROLE = "arn:aws:iam::123456789012:role/cloudformation"
@@ -138,8 +139,7 @@ class Deployer:
             ),
             logger=logging.getLogger("cloudformation"),
         )
-        result: ActionResult = PROVIDER.run(PROVIDER.configuration.model_validate(configuration), context)
-        return result
+        return call_to_its_end(PROVIDER.run, PROVIDER.configuration.model_validate(configuration), context)
 
 
 @pytest.fixture
