@@ -322,7 +322,7 @@ def make_context(
         action_execution_id=action_execution_id,
         scratch=scratch / "scratch",
         deadline=time.monotonic() + 60 * provider.timeout_in_minutes - seconds_ago,
-        input_artifacts=FetchedWhenUsed(inputs),
+        input_artifacts=FetchedWhenUsed(len(inputs), lambda: [fetch() for fetch in inputs]),
         settings=execution.settings.for_action(stage_name, action.name),
         source_revision_override=execution.state.pinned.source_revisions.get(action.name),
         cancellation=execution.cancellation,

@@ -27,7 +27,7 @@ from prefect_codepipeline.actions.rule_registry import (
     get_rule_provider,
     rule_providers,
 )
-from prefect_codepipeline.actions.work import CancellationToken, InputTree
+from prefect_codepipeline.actions.work import CancellationToken, FetchedWhenUsed, InputTree
 from prefect_codepipeline.engine.executions.attempt import (
     SUMMARY_LENGTH,
     attempting,
@@ -89,7 +89,7 @@ class RulePlace:
     pipeline_name: str
     pipeline_execution_id: str
     namespaces: Namespaces
-    fetch_input: Callable[[str, Path], InputTree]
+    find_input: Callable[[str, Path], Callable[[], InputTree]]
     settings: ActionSettings = field(default_factory=ActionSettings)
     cancellation: CancellationToken = field(default_factory=CancellationToken)
     logger: logging.Logger | logging.LoggerAdapter[Any] = field(
@@ -108,13 +108,13 @@ def place_of(
         pipeline_name=execution.declaration.name,
         pipeline_execution_id=execution.id,
         namespaces=execution.state.namespaces,
-        fetch_input=lambda name, directory: find_input(
+        find_input=lambda name, directory: find_input(
             execution,
             name,
             directory,
             missing="the action that declares it as an output did not produce it",
             why_no_clone="which rules do not support",
-        )(),
+        ),
         settings=execution.settings.for_action(stage_name, rule_name),
         cancellation=execution.cancellation,
         logger=logger,
@@ -200,7 +200,7 @@ def _make_context(
     question: RuleQuestion, place: RulePlace, rule: RuleDeclaration, expires_at: datetime, scratch: Path
 ) -> RuleContext:
     inputs = [
-        place.fetch_input(artifact.name, _created(scratch / "inputs" / artifact.name))
+        place.find_input(artifact.name, _created(scratch / "inputs" / artifact.name))
         for artifact in rule.input_artifacts or ()
     ]
     return RuleContext(
@@ -216,7 +216,7 @@ def _make_context(
         scratch=_created(scratch / "scratch"),
         deadline=_deadline(question, expires_at),
         memory=dict(question.memory),
-        input_artifacts=tuple(inputs),
+        input_artifacts=FetchedWhenUsed(len(inputs), lambda: [fetch() for fetch in inputs]),
         settings=place.settings,
         cancellation=place.cancellation,
         logger=place.logger,

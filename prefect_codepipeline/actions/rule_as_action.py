@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.registry import ActionContext, Earlier
 from prefect_codepipeline.actions.rule_registry import RuleContext
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.model.definition.declaration import ActionCategory, ActionDeclaration, ActionTypeId
 
 
 @dataclass(frozen=True)
-class _RuleAsAction(ActionContext):
-    """An action's context whose messages name the rule when it must end early."""
+class RuleAsAction(ActionContext):
+    """An action's context whose messages name the rule when it must end early; `kept` is the rule's next memory."""
 
     rule: RuleContext | None = None
+    kept: dict[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
         if self.rule:
             self.rule.check()
 
 
-def as_action(context: RuleContext, category: ActionCategory, provider: str) -> ActionContext:
+def as_action(context: RuleContext, category: ActionCategory, provider: str) -> RuleAsAction:
     """The context of an action that does a rule's work; without an input artifact it gets an empty one."""
+    kept = dict(context.memory)
     kind = ActionTypeId(category=category, owner="AWS", provider=provider, version="1")
     action = ActionDeclaration(name=context.rule.name, action_type_id=kind)
-    return _RuleAsAction(
+    return RuleAsAction(
         pipeline_name=context.pipeline_name,
         pipeline_execution_id=context.pipeline_execution_id,
         stage_name=context.stage_name,
@@ -39,6 +41,9 @@ def as_action(context: RuleContext, category: ActionCategory, provider: str) -> 
         cancellation=context.cancellation,
         logger=context.logger,
         rule=context,
+        kept=kept,
+        keep=lambda *_, **state: kept.update(state),
+        earlier=Earlier(context.started_at, state=context.memory) if context.memory else None,
     )
 
 

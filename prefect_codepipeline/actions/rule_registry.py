@@ -69,7 +69,7 @@ class RuleContext(TimedWork):
     scratch: Path
     deadline: float
     memory: Mapping[str, str] = field(default_factory=dict)
-    input_artifacts: tuple[InputTree, ...] = ()
+    input_artifacts: Sequence[InputTree] = ()
     settings: ActionSettings = field(default_factory=ActionSettings)
     cancellation: CancellationToken = field(default_factory=CancellationToken)
     logger: logging.Logger | logging.LoggerAdapter[Any] = field(

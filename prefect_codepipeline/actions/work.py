@@ -69,16 +69,18 @@ class FetchedWhenUsed(Sequence[InputTree]):
     """Input artifacts that are fetched when the first of them is used: what only looks at its work needs none.
 
     Args:
-        fetches: one for each artifact. They may raise `ActionFailed`.
+        count: their number.
+        fetch: fetches all of them. It may raise `ActionFailed`.
     """
 
-    def __init__(self, fetches: Sequence[Callable[[], InputTree]]) -> None:
-        self._fetches = fetches
+    def __init__(self, count: int, fetch: Callable[[], Sequence[InputTree]]) -> None:
+        self._count = count
+        self._fetch = fetch
         self._lock = threading.Lock()
-        self._trees: list[InputTree] | None = None
+        self._trees: Sequence[InputTree] | None = None
 
     def __len__(self) -> int:
-        return len(self._fetches)
+        return self._count
 
     @overload
     def __getitem__(self, index: int) -> InputTree: ...
@@ -87,7 +89,7 @@ class FetchedWhenUsed(Sequence[InputTree]):
     def __getitem__(self, index: int | slice) -> InputTree | Sequence[InputTree]:
         with self._lock:
             if self._trees is None:
-                self._trees = [fetch() for fetch in self._fetches]
+                self._trees = self._fetch()
             return self._trees[index]
 
 

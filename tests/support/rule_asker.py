@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +73,15 @@ class Asker:
         logger = logging.Logger("rule", logging.INFO)
         logger.addFilter(lambda record: bool(self.lines.append(record.getMessage())))
         place = RulePlace(
-            "release", "e1", self.namespaces, self._fetch, self.settings, self.cancellation, logger
+            "release", "e1", self.namespaces, self._find, self.settings, self.cancellation, logger
         )
         answer = run_rule(question, place)
         self._question = replace(question)
         self._wait = answer if isinstance(answer, RuleWait) else None
         return answer
+
+    def _find(self, name: str, directory: Path) -> Callable[[], InputTree]:
+        return partial(self._fetch, name, directory)
 
     def _fetch(self, name: str, directory: Path) -> InputTree:
         for file, content in {"name.txt": name, **self.files}.items():

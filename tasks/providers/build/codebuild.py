@@ -20,7 +20,7 @@ from prefect_codepipeline.actions.registry import (
     ActionResult,
     action_provider,
 )
-from prefect_codepipeline.actions.work import InputTree
+from prefect_codepipeline.actions.work import FetchedWhenUsed, InputTree
 from prefect_codepipeline.blocks.codebuild_project import ProjectVariable
 from prefect_codepipeline.errors import ActionFailed
 
@@ -68,16 +68,19 @@ def _is_in_aws(configuration: CodeBuildConfiguration, context: ActionContext) ->
 @action_provider(category="Test", provider="CodeBuild", inputs=(1, 5), outputs=(0, 5), restartable=_is_in_aws)
 def run_codebuild(configuration: CodeBuildConfiguration, context: ActionContext) -> ActionResult:
     """Run the build and wait for its end."""
-    if configuration.service_role_arn_override:
+    if configuration.service_role_arn_override and not context.earlier:
         context.logger.warning("ServiceRoleArnOverride of action %r has no effect", context.action.name)
     return run_project_build(wanted_build(configuration, context), context)
 
 
 def wanted_build(configuration: CodeBuildConfiguration, context: ActionContext) -> WantedBuild:
-    """The build that an action wants from its project. Raises `ActionFailed` for an invalid PrimarySource."""
+    """The build that an action wants from its project.
+
+    Its `inputs` are fetched when they are used, and raise `ActionFailed` then for an invalid PrimarySource.
+    """
     return WantedBuild(
         project_name=configuration.project_name,
-        inputs=_sources(configuration, context),
+        inputs=FetchedWhenUsed(len(context.input_artifacts), lambda: _sources(configuration, context)),
         outputs=[artifact.name for artifact in context.action.output_artifacts],
         variables=configuration.environment_variables,
         buildspec=configuration.buildspec_override,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_server import AwsServer, in_turn
+
+from prefect_codepipeline.actions.rule_registry import rule_providers
+from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -43,3 +49,62 @@ def test_cannot_be_asked_without_a_buildspec(ask: Any) -> None:
 
     assert answer.error_details.code == "ConfigurationError"
     assert "YAML_FILE_ERROR" in answer.summary
+
+
+class TestInAws:
+    """A build in AWS is waited for without a thread."""
+
+    @pytest.fixture
+    def codebuild(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsServer]:
+        CodeBuildProject(where="aws").save("in-aws", overwrite=True)
+        server = AwsServer()
+        for name, value in {
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing-secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        build = {"id": "in-aws:1", "arn": "arn:aws:codebuild:us-east-1:123456789012:build/in-aws:1"}
+        running = {"builds": [{**build, "buildStatus": "IN_PROGRESS", "currentPhase": "BUILD"}]}
+        server.answers = {
+            "BatchGetProjects": lambda _: {"projects": [{"name": "in-aws", "source": {"type": "GITHUB"}}]},
+            "StartBuild": lambda _: {"build": build},
+            "BatchGetBuilds": in_turn([running, {"builds": [{**build, "buildStatus": "SUCCEEDED"}]}]),
+            "StopBuild": lambda _: {"build": build},
+        }
+        yield server
+        server.stop()
+
+    @pytest.fixture
+    def ask(self, asker: Any) -> Any:
+        return lambda: asker.ask("CodeBuild", {"ProjectName": "in-aws"}, inputArtifacts=[{"name": "App"}])
+
+    def test_the_next_evaluation_follows_the_same_build(
+        self, codebuild: AwsServer, asker: Any, ask: Any
+    ) -> None:
+        assert ask().memory["build"] == "in-aws:1"
+
+        answer = asker.ask_again()
+
+        assert (answer.status, answer.external_execution_id) == ("Succeeded", "in-aws:1")
+        assert len(codebuild.asked("StartBuild")) == 1
+
+    def test_a_build_whose_result_is_no_longer_needed_is_stopped(
+        self, codebuild: AwsServer, ask: Any
+    ) -> None:
+        wait = ask()
+        (abandon,) = [each.abandon for kind, each in rule_providers().items() if kind.provider == "CodeBuild"]
+
+        abandon(wait.memory)
+
+        assert codebuild.asked("StopBuild") == [{"id": "in-aws:1"}]
+
+    def test_the_end_of_the_rules_time_stops_it(self, codebuild: AwsServer, asker: Any, ask: Any) -> None:
+        codebuild.answers["BatchGetBuilds"] = in_turn([codebuild.answers["BatchGetBuilds"]({})])
+        ask()
+
+        answer = asker.ask_again(after=timedelta(hours=1))
+
+        assert answer.error_details.code == "Timeout"
+        assert len(codebuild.asked("StopBuild")) == 1

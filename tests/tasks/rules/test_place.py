@@ -76,7 +76,7 @@ def test_a_rule_sees_the_executions_variables_and_artifacts(execution: Execution
     directory = tmp_path / "App"
     directory.mkdir()
 
-    tree = place.fetch_input("App", directory)
+    tree = place.find_input("App", directory)()
 
     assert (place.pipeline_name, place.pipeline_execution_id) == ("rules", "e1")
     assert place.namespaces["Source"]["Branch"] == "main"
@@ -88,4 +88,4 @@ def test_an_artifact_that_no_action_made_is_named(execution: Execution, tmp_path
     place = place_of(execution, "Build", "Check", logging.getLogger())
 
     with pytest.raises(ActionFailed, match="input artifact 'Data' does not exist"):
-        place.fetch_input("Data", tmp_path)
+        place.find_input("Data", tmp_path)

@@ -7,24 +7,23 @@ from typing import Any
 
 from prefect_codepipeline.actions.aws.account import account_with
 from prefect_codepipeline.actions.aws.client import translated
-from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.model.definition.aws_settings import AwsSettings
 
 
 @dataclass
 class Clients:
-    """The boto3 clients for a project: its block precedes the action, and the action its settings."""
+    """The boto3 clients for a project: its block precedes the region of the action, and that the settings."""
 
     project: CodeBuildProject
-    context: ActionContext
+    aws: AwsSettings
+    region: str | None = None
 
     def __post_init__(self) -> None:
-        project, aws = self.project, self.context.settings.aws
+        project, aws = self.project, self.aws
         if project.aws_profile:
             aws = aws.changed_by(AwsSettings(profile=project.aws_profile))
-        region = project.aws_region or self.context.action.region
-        self._account = account_with(aws, region, project.aws_role_arn)
+        self._account = account_with(aws, project.aws_region or self.region, project.aws_role_arn)
         self.codebuild, self.logs, self.s3 = (self._client(name) for name in ("codebuild", "logs", "s3"))
 
     def _client(self, service: str) -> Any:

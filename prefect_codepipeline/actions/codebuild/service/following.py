@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,12 +13,13 @@ from prefect_codepipeline.actions.aws.client import translated
 from prefect_codepipeline.actions.aws.console import console_url
 from prefect_codepipeline.actions.aws.remote_work import Following, Look, Work
 from prefect_codepipeline.actions.codebuild.service.clients import Clients
-from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.registry import ActionContext, WorkGoesOn
 from prefect_codepipeline.errors import ActionFailed
 
-POLL_SECONDS = 5.0
 SETTLE_SECONDS = 2.0
 _RECORD_LINES = 500
+# Under this name it is kept how far the logs have been read.
+_LOG = "log"
 
 
 @dataclass
@@ -32,6 +34,14 @@ class Watch:
     builds: Sequence[Mapping[str, Any]] = ()
     tokens: dict[str, str | None] = field(default_factory=dict)
     without_logs: bool = False
+
+    def __post_init__(self) -> None:
+        earlier = self.context.earlier
+        self.tokens.update(json.loads(earlier.state.get(_LOG, "{}")) if earlier else {})
+
+    @property
+    def work(self) -> Work:
+        return Work(self.id, self.url)
 
     @property
     def status(self) -> str:
@@ -48,7 +58,7 @@ class Watch:
 
 
 def follow(watch: Watch) -> None:
-    """Poll the build until it has ended; on cancellation, timeout or a permanent error, stop the build.
+    """Look at the build, and return if it has ended; on cancellation, timeout or a permanent error, stop the build.
 
     The build continues if only this process must end.
     """
@@ -58,10 +68,22 @@ def follow(watch: Watch) -> None:
         work=Work(watch.id, watch.url or (earlier.url if earlier else None)),
         look=lambda: _look(watch),
         stop=lambda: _stop(watch),
-        longest_pause_seconds=POLL_SECONDS,
     )
-    remote_work.follow(build, watch.context)
+    before = dict(watch.tokens)
+    try:
+        remote_work.follow(build, watch.context)
+    except WorkGoesOn:
+        _keep_log_positions(watch, before)
+        raise
     _look_once_more(watch)
+
+
+def _keep_log_positions(watch: Watch, before: Mapping[str, str | None]) -> None:
+    if watch.tokens == before:
+        return
+    # Too often or too much for one action: then lines come twice, and nothing is lost.
+    with suppress(ActionFailed):
+        watch.context.keep(**{_LOG: json.dumps(watch.tokens)})
 
 
 def _look_once_more(watch: Watch) -> None:
@@ -157,10 +179,15 @@ def identifier(watch: Watch, build_id: str) -> str:
     return build_id
 
 
-def _stop(watch: Watch) -> str:
-    with translated(f"stopping build {watch.id}"):
-        if watch.batch:
-            watch.clients.codebuild.stop_build_batch(id=watch.id)
+def stop_build(clients: Clients, build_id: str, batch: bool) -> None:
+    """Stop a build. Raises `ActionFailed` if AWS refuses or does not answer."""
+    with translated(f"stopping build {build_id}"):
+        if batch:
+            clients.codebuild.stop_build_batch(id=build_id)
         else:
-            watch.clients.codebuild.stop_build(id=watch.id)
+            clients.codebuild.stop_build(id=build_id)
+
+
+def _stop(watch: Watch) -> str:
+    stop_build(watch.clients, watch.id, watch.batch)
     return ""

@@ -6,17 +6,20 @@ https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuildBatch.ht
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from prefect_codepipeline.actions.aws.client import translated
+from prefect_codepipeline.actions.aws.remote_work import Work, started
 from prefect_codepipeline.actions.codebuild.service.clients import Clients
-from prefect_codepipeline.actions.codebuild.service.following import Watch, follow, identifier
+from prefect_codepipeline.actions.codebuild.service.following import Watch, follow, identifier, stop_build
 from prefect_codepipeline.actions.codebuild.service.outputs import exported, outputs
 from prefect_codepipeline.actions.codebuild.service.place import Place, clear
 from prefect_codepipeline.actions.codebuild.service.request import build_request
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
-from prefect_codepipeline.actions.registry import ActionContext, ActionResult
+from prefect_codepipeline.actions.registry import ActionContext, ActionResult, WorkGoesOn
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
 
@@ -38,10 +41,10 @@ def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: Act
         ActionAbandoned: the execution was cancelled; the build is stopped.
         ActionInterrupted: only this process ends; the build continues, and the next process follows it.
     """
-    clients = Clients(project, context)
-    place = _place(project, context)
-    try:
-        watch = _find_again(clients, build, context) or _start(clients, project, build, context, place)
+    clients = Clients(project, context.settings.aws, context.action.region)
+    place = _place(project, context.action_execution_id)
+    with _cleared_at_the_end(clients, place, context):
+        watch = _started(clients, build, context, place)
         follow(watch)
         _refuse_failure(watch)
         return ActionResult(
@@ -51,55 +54,80 @@ def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: Act
             external_execution_id=watch.id,
             external_execution_url=watch.url,
         )
-    finally:
+
+
+@contextmanager
+def _cleared_at_the_end(clients: Clients, place: Place | None, context: ActionContext) -> Iterator[None]:
+    """Remove what was exchanged through S3, unless the build goes on."""
+    try:
+        yield
+    except WorkGoesOn:
+        raise
+    except BaseException:
         if place and not context.cancellation.left:
             clear(clients.s3, place)
+        raise
+    if place:
+        clear(clients.s3, place)
 
 
 def can_find_again(project: CodeBuildProject | None, context: ActionContext) -> bool:
     """Whether the build that an earlier process started, or was about to start, is found and not started twice."""
     if project is None or project.where != "aws" or context.earlier is None:
         return False
-    age = datetime.now(timezone.utc) - context.earlier.started_at
-    return bool(context.earlier.external_id) or age < _TOKEN_LIFETIME
+    return bool(context.earlier.external_id) or _has_token(context)
 
 
-def _find_again(clients: Clients, build: WantedBuild, context: ActionContext) -> Watch | None:
-    """The build that an earlier process started. Its log is read from the beginning again."""
-    if context.earlier is None or context.earlier.external_id is None:
-        return None
-    watch = Watch(clients, context.earlier.external_id, build.batch, context)
-    context.logger.info("Following build %s, which an earlier process started", watch.id)
-    return watch
+def abandon_in_codebuild(clients: Clients, build_id: str, batch: bool, action_execution_id: str) -> None:
+    """Stop a build that nobody follows any more. Raises `ActionFailed` if that is not possible."""
+    stop_build(clients, build_id, batch)
+    if place := _place(clients.project, action_execution_id):
+        clear(clients.s3, place)
 
 
-def _place(project: CodeBuildProject, context: ActionContext) -> Place | None:
+def _has_token(context: ActionContext) -> bool:
+    earlier = context.earlier
+    return earlier is None or datetime.now(timezone.utc) - earlier.started_at < _TOKEN_LIFETIME
+
+
+def _place(project: CodeBuildProject, action_execution_id: str) -> Place | None:
     if not project.aws_location:
         return None
     bucket, _, prefix = project.aws_location.removeprefix("s3://").partition("/")
-    folder = "/".join(filter(None, [prefix.strip("/"), context.action_execution_id]))
+    folder = "/".join(filter(None, [prefix.strip("/"), action_execution_id]))
     return Place(bucket, f"{folder}/")
 
 
-def _start(
-    clients: Clients,
-    project: CodeBuildProject,
-    build: WantedBuild,
-    context: ActionContext,
-    place: Place | None,
-) -> Watch:
-    request = build_request(clients, project, build, context, place)
-    name = request["projectName"]
-    context.check()  # nothing starts in an action that must end
-    with translated(f"starting a build of CodeBuild project {name!r}"):
-        if build.batch:
-            state = clients.codebuild.start_build_batch(**request)["buildBatch"]
-        else:
-            state = clients.codebuild.start_build(**request)["build"]
-    watch = Watch(clients, state["id"], build.batch, context, state)
-    context.keep(watch.id, watch.url)
-    context.logger.info("Started build %s: %s", watch.id, watch.url)
-    return watch
+def _started(clients: Clients, build: WantedBuild, context: ActionContext, place: Place | None) -> Watch:
+    """The build, started or found again. Its log is read on from where an earlier look had come."""
+    states: list[Mapping[str, Any]] = []
+
+    def start() -> Work:
+        if not _has_token(context):
+            raise ActionFailed(
+                "AWS did not answer in time, and a further attempt could start the build twice; look in the console "
+                f"whether a build of {build.project_name!r} runs",
+                code="InternalError",
+            )
+        states.append(
+            _start(clients, build_request(clients, clients.project, build, context, place), build.batch)
+        )
+        return Watch(clients, states[0]["id"], build.batch, context, states[0]).work
+
+    def find() -> Work | None:
+        """By its id, as earlier versions kept it. A token finds it, too."""
+        earlier = context.earlier
+        return Work(earlier.external_id, earlier.url) if earlier and earlier.external_id else None
+
+    work = started(context, "build", start, find)
+    return Watch(clients, work.id, build.batch, context, next(iter(states), {}))
+
+
+def _start(clients: Clients, request: Mapping[str, Any], batch: bool) -> Mapping[str, Any]:
+    with translated(f"starting a build of CodeBuild project {request['projectName']!r}"):
+        if batch:
+            return dict(clients.codebuild.start_build_batch(**request)["buildBatch"])
+        return dict(clients.codebuild.start_build(**request)["build"])
 
 
 def _refuse_failure(watch: Watch) -> None:

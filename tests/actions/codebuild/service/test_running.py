@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 from aws_server import AwsServer, RefusalError
+from provider_calls import call_to_its_end
 
-from prefect_codepipeline.actions.codebuild.service import following
-from prefect_codepipeline.actions.codebuild.service.running import can_find_again, run_in_codebuild
+from prefect_codepipeline.actions.aws import remote_work
+from prefect_codepipeline.actions.codebuild.service import following, running
+from prefect_codepipeline.actions.codebuild.service.running import can_find_again
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
-from prefect_codepipeline.actions.registry import ActionContext, Earlier
+from prefect_codepipeline.actions.registry import ActionContext, ActionResult, Earlier
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, ProjectVariable
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
@@ -35,6 +37,13 @@ LOGS = {"logs": {"groupName": "/aws/codebuild/shop", "streamName": "0f1e"}}
 COMMIT = "4e2533005d7ba5bef1c7fe1cd81bd95f7b6a615c"
 
 
+def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: ActionContext) -> ActionResult:
+    """As the engine does: again and again while the build goes on."""
+    return call_to_its_end(
+        lambda wanted, call: running.run_in_codebuild(project, wanted, call), build, context
+    )
+
+
 @pytest.fixture
 def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     for name, value in {
@@ -44,7 +53,8 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(following, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(remote_work, "SHORTEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(remote_work, "LONGEST_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(following, "SETTLE_SECONDS", 0.02)
     import boto3
 
@@ -262,7 +272,7 @@ def test_the_log_and_the_phases_are_shown_as_they_come(codebuild, make_context, 
     result = run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), context)
 
     lines = [record.getMessage() for record in caplog.records if record.name == "codebuild-service"]
-    assert lines == [f"Started build {ID}: {PAGE}", "one", "two"]
+    assert lines == [f"Started {ID}: {PAGE}", "one", "two"]
     assert list(dict.fromkeys(told)) == ["PROVISIONING", "BUILD", "COMPLETED"]
     assert result.output_variables == {"TAG": "1.2"}
     assert (result.external_execution_id, result.external_execution_url) == (ID, PAGE)
@@ -353,7 +363,7 @@ def test_a_service_that_fails_for_a_while_is_asked_again(codebuild, make_context
     result = run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
 
     assert result.summary == "Build terminated with state: SUCCEEDED"
-    assert f"Could not read the state of build {ID}, will retry" in caplog.text
+    assert f"No answer about build {ID}, will retry" in caplog.text
 
 
 def test_who_may_not_start_a_build_is_reported(codebuild, make_context, source):
@@ -460,7 +470,9 @@ def test_a_build_that_an_earlier_process_started_is_followed_and_not_started_aga
 
 def test_the_id_of_a_build_is_kept_before_anything_else_is_asked(codebuild, make_context, source):
     kept: list[tuple[Any, ...]] = []
-    context = make_context(keep=lambda *values: kept.append((*values, codebuild.asked("BatchGetBuilds"))))
+    context = make_context(
+        keep=lambda *values, **_: kept.append((*values, codebuild.asked("BatchGetBuilds")))
+    )
 
     run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), context)
 
