@@ -34,6 +34,10 @@ class Row:
 ROWS = {
     "start": Row("start to first action, s", "0.3, and 1.2 x Buildbot", 3),
     "resume": Row("approval to next action, s", "0.5", 3),
+    "wait": Row("a fact that ends a wait to next action, s", "0.5", 3),
+    "waiting-processes": Row("1,000 actions that wait: processes of executions", "0", 0),
+    "waiting-worker": Row("1,000 actions that wait: worker, % of one core", "5", 1),
+    "waiting-round": Row("1,000 actions that wait: round of reconcile, s", "1", 2),
     "action": Row("one more action, s", "bare + 0.03, below Buildbot", 3),
     "stage": Row("one more stage, gate included, s", "0.2", 3),
     "requests": Row("requests of an execution (3 stages, 6 actions)", "90", 0),

@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "commands": ([], ["--repeat", "1", "--executions", "100", "--no-make"]),
     "throughput": ([], ["--repeat", "1", "--executions", "20"]),
     "scale": ([], ["--stages", "10"]),
+    "waiting": ([], ["--repeat", "2", "--executions", "10"]),
     "webhooks": ([], None),
     "approvals": ([], ["--approvals", "2"]),
     "builds": ([], []),

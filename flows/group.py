@@ -19,6 +19,7 @@ from prefect_codepipeline.flows.approval import take_answers
 from prefect_codepipeline.flows.task_run import run_step
 from prefect_codepipeline.flows.waiting import (
     IDLE_LOOK_SECONDS,
+    IN_PROCESS_SECONDS,
     LOOK_SECONDS,
     ends_soon,
     has_ended,
@@ -38,6 +39,7 @@ def run_group(execution: Execution, stage_name: str, group: Group) -> bool:
     After a stop request nothing starts, but what an earlier process started is continued, so that it ends properly.
     """
     take_answers(execution, states_of(execution, stage_name, group))
+    patience = _Patience(resumed=bool(_waits(states_of(execution, stage_name, group), {})))
     called: dict[str, int] = {}  # by the name of an action, how often it had begun to wait when it was called
     running: dict[str, Future[None]] = {}
     with _threads(execution, len(group)) as threads:
@@ -45,6 +47,8 @@ def run_group(execution: Execution, stage_name: str, group: Group) -> bool:
             for action in _to_call(execution, states_of(execution, stage_name, group), called):
                 if not action.action.is_approval and _busy(group, running) >= _most_at_once(execution):
                     continue  # so that a stop reaches what has no thread yet, and an approval never waits for one
+                if action.name not in called and not action.waits:
+                    patience.renew()
                 called[action.name] = action.looks
                 step = partial(run_step, execution, stage_name, action.action)
                 running[action.name] = threads.submit(copy_context().run, step)
@@ -58,12 +62,29 @@ def run_group(execution: Execution, stage_name: str, group: Group) -> bool:
                 _check_all_said(execution, states_of(execution, stage_name, group), called)
                 if not waits:
                     return True
-                if execution.can_suspend and not ends_soon(execution, waits):
+                if execution.can_suspend and not ends_soon(execution, waits, patience.seconds_left()):
                     return False
                 time.sleep(IDLE_LOOK_SECONDS)
             if waits:
                 look_for_ends(execution, waits)
                 take_answers(execution, states_of(execution, stage_name, group), only_votes=True)
+
+
+class _Patience:
+    """How long the process is kept while only waits are left. One that was started for a look has none."""
+
+    def __init__(self, resumed: bool) -> None:
+        self._seconds = 0.0 if resumed else IN_PROCESS_SECONDS
+        self._since: float | None = None
+
+    def renew(self) -> None:
+        """Something new has started."""
+        self._seconds, self._since = IN_PROCESS_SECONDS, None
+
+    def seconds_left(self) -> float:
+        """Counted from the first call: then nothing but waits is left."""
+        self._since = self._since or time.monotonic()
+        return self._seconds - (time.monotonic() - self._since)
 
 
 def _to_call(

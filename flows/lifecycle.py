@@ -32,6 +32,7 @@ from prefect_codepipeline.engine.operations.ending import PREFECT_USER, Way, con
 from prefect_codepipeline.engine.operations.retrying import write_retry
 from prefect_codepipeline.engine.operations.rollback import inherited_from
 from prefect_codepipeline.engine.operations.schedules import rule_of
+from prefect_codepipeline.flows.waiting import IN_PROCESS_SECONDS
 from prefect_codepipeline.model.record.artifacts import Inherited
 from prefect_codepipeline.model.record.facts import (
     AnyFact,
@@ -49,9 +50,6 @@ from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.leases import holding_lease
 from prefect_codepipeline.prefect_api.runs import ended_state, log_returned_ends_once
 from prefect_codepipeline.prefect_api.suspension import Wake, suspend
-
-# How long an execution waits at a gate in its process. After that it is suspended, and needs no process.
-IN_PROCESS_WAIT_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_WAIT_SECONDS") or 30.0)
 
 
 @contextmanager
@@ -123,7 +121,7 @@ def _pass_gate(execution: Execution, stage_name: str) -> bool:
     if not entered and not newer:
         message = _reason_to_wait(visit)
         get_run_logger().info("%s", message[0].upper() + message[1:])
-        seconds = IN_PROCESS_WAIT_SECONDS if execution.can_suspend else None
+        seconds = IN_PROCESS_SECONDS if execution.can_suspend else None
         waited = gate.wait_in_process(visit, seconds, lambda: execution.look_for_stop() is not None)
         if waited is None and not execution.look_for_stop():
             execution.begin_suspension()

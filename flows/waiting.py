@@ -4,6 +4,7 @@ What ends a wait is recorded or is a time, so any process, and reconcile, finds 
 """
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 
@@ -14,8 +15,10 @@ from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.model.record.waiting_facts import Wait
 from prefect_codepipeline.prefect_api.suspension import Form, Wake, suspend
 
-# A wait shorter than this is done in the process: a suspension and a resumption cost more.
-IN_PROCESS_SECONDS = 5.0
+# So long an execution keeps its process while it does nothing but wait. After that it is suspended.
+IN_PROCESS_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_WAIT_SECONDS") or 30.0)
+# A wait shorter than this is always done in the process: a suspension and a resumption cost more.
+SHORT_SECONDS = 5.0
 # How often a process looks for the facts that end a wait, and how often an action is called again at most.
 LOOK_SECONDS = 1.0
 # The same where nothing else is left to do.
@@ -68,7 +71,8 @@ def has_ended(execution: Execution, wait: Wait) -> bool:
     return wait.has_ended(utc_now(), {fact.key for fact in execution.facts}, stop.how if stop else None)
 
 
-def ends_soon(execution: Execution, waits: Sequence[Wait]) -> bool:
-    """Whether a suspension until the first of these waits has ended would cost more than the wait."""
+def ends_soon(execution: Execution, waits: Sequence[Wait], seconds: float = 0.0) -> bool:
+    """Whether the first of these waits ends within so many seconds, or so soon that a suspension would cost more."""
     first = min(wait.until for wait in waits)
-    return (first - utc_now()).total_seconds() <= IN_PROCESS_SECONDS or has_any_ended(execution, waits)
+    left = (first - utc_now()).total_seconds()
+    return left <= max(seconds, SHORT_SECONDS) or has_any_ended(execution, waits)

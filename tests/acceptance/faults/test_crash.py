@@ -9,11 +9,13 @@ import signal
 import socket
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_server import AwsServer
 from set_up import SetUp
 
 from prefect_codepipeline.deployments.local import postgresql
@@ -22,6 +24,10 @@ from prefect_codepipeline.deployments.local.ports import free_port
 from prefect_codepipeline.model.record.facts import NotificationSent
 
 pytestmark = pytest.mark.live
+BUILD = {
+    "id": "far:1", "arn": "arn:aws:codebuild:us-east-1:123456789012:build/far:1", "currentPhase": "BUILD",
+    "buildStatus": "IN_PROGRESS",
+}  # fmt: skip
 
 
 def waiting(folder: Path, name: str, **configuration: str) -> dict[str, Any]:
@@ -31,6 +37,25 @@ def waiting(folder: Path, name: str, **configuration: str) -> dict[str, Any]:
     kind = {"category": "Test", "owner": "Custom", "provider": "Waits", "version": "1"}
     values = {"Work": str(work), **configuration}
     return {"name": name, "runOrder": 3, "actionTypeId": kind, "configuration": values}
+
+
+def in_codebuild() -> dict[str, Any]:
+    """A build in AWS beside the approval."""
+    kind = {"category": "Test", "owner": "AWS", "provider": "CodeBuild", "version": "1"}
+    inputs = [{"name": "App"}]
+    return {
+        "name": "Far", "runOrder": 3, "actionTypeId": kind, "configuration": {"ProjectName": "far"},
+        "inputArtifacts": inputs,
+    }  # fmt: skip
+
+
+def alarm_goes(aws: Any, state: str) -> None:
+    cloudwatch = aws("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName="Errors", MetricName="5xx", Namespace="Shop", Statistic="Sum", Period=60, Threshold=1,
+        EvaluationPeriods=1, ComparisonOperator="GreaterThanThreshold",
+    )  # fmt: skip
+    cloudwatch.set_alarm_state(AlarmName="Errors", StateValue=state, StateReason=f"now {state}")
 
 
 def declare(folder: Path, *beside: dict[str, Any]) -> Path:
@@ -49,7 +74,10 @@ def declare(folder: Path, *beside: dict[str, Any]) -> Path:
         "pipelineType": "V2",
         "artifactStore": {"type": "S3", "location": "bucket"},
         "stages": [
-            {"name": "Source", "actions": [action("Src", 1, "Source")]},
+            {
+                "name": "Source",
+                "actions": [{**action("Src", 1, "Source"), "outputArtifacts": [{"name": "App"}]}],
+            },
             {
                 "name": "Prod",
                 "actions": [
@@ -86,12 +114,54 @@ def in_progress(set_up: SetUp) -> dict[str, str]:
     }
 
 
-def test_everything_is_killed_while_an_approval_and_two_actions_wait_side_by_side(set_up: SetUp) -> None:
+@pytest.fixture
+def codebuild(set_up: SetUp) -> Iterator[AwsServer]:
+    """CodeBuild with a build that runs until its answer is changed."""
+    server = AwsServer()
+    server.answers = {
+        "BatchGetProjects": lambda _: {"projects": [{"name": "far", "source": {"type": "GITHUB"}}]},
+        "StartBuild": lambda _: {"build": BUILD},
+        "BatchGetBuilds": lambda _: {"builds": [{**BUILD, "buildStatus": "IN_PROGRESS"}]},
+    }
+    set_up.environment |= {
+        "AWS_ENDPOINT_URL": server.url,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    yield server
+    server.stop()
+
+
+def watching(folder: Path) -> Path:
+    """A pipeline whose second stage is entered when an alarm has ended."""
+    kind = {"category": "Rule", "owner": "AWS", "provider": "CloudWatchAlarm", "version": "1"}
+    configuration = {"AlarmName": "Errors", "WaitTime": "30"}
+    rule = {"name": "Quiet", "ruleTypeId": kind, "configuration": configuration}
+    pipeline = json.loads(declare(folder).read_text())
+    pipeline["name"] = "watch"
+    pipeline["stages"][1]["actions"][1:] = []
+    pipeline["stages"][1]["beforeEntry"] = {"conditions": [{"result": "FAIL", "rules": [rule]}]}
+    path = folder / "watch.json"
+    path.write_text(json.dumps(pipeline))
+    return path
+
+
+def test_everything_is_killed_while_an_approval_a_build_in_aws_a_job_and_an_alarm_rule_wait(
+    set_up: SetUp, codebuild: AwsServer, moto_url: str, aws: Any
+) -> None:
     folder = set_up.folder
     job = {"subject": "job", "channel": "job", "message_id": "1"}
     fact = NotificationSent(at=datetime.now(timezone.utc), **job)
-    beside = waiting(folder, "Timed", Seconds="6"), waiting(folder, "Job", Fact=fact.key)
+    beside = in_codebuild(), waiting(folder, "Job", Fact=fact.key)
+    set_up.environment["AWS_ENDPOINT_URL_CLOUDWATCH"] = moto_url
+    alarm_goes(aws, "ALARM")
     set_up.cli("up")
+    set_up.python(
+        "from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject\n"
+        "CodeBuildProject(where='aws').save('far')"
+    )
+    set_up.cli("deploy", str(watching(folder)), "--start")
     set_up.cli("deploy", str(declare(folder, *beside)), "--start")
     set_up.wait(lambda: "Prod/Slow" in ran(folder))
 
@@ -101,17 +171,21 @@ def test_everything_is_killed_while_an_approval_and_two_actions_wait_side_by_sid
     (folder / "go").touch()
     time.sleep(10)  # the fault itself: a server that does not answer for 10 s
     os.kill(server, signal.SIGCONT)
-    all_wait = {"Ok": "waiting for approval", "Timed": "for the file", "Job": "for the file"}
+    all_wait = {"Ok": "waiting for approval", "Far": "BUILD", "Job": "for the file"}
     set_up.wait(lambda: in_progress(set_up) == all_wait)
-    assert ran(folder) == ["Source/Src", "Prod/Build", "Prod/Slow"]
+    begun = ran(folder)
+    assert begun.count("Source/Src") == 2
+    assert begun.count("Prod/Build") == begun.count("Prod/Slow") == 1, "the alarm is on"
 
     set_up.kill_everything()
+    alarm_goes(aws, "OK")
     set_up.cli("up")
     assert in_progress(set_up) == all_wait
     set_up.cli("approve", "crash", "-m", "after the storm")
     set_up.wait(lambda: "Ok" not in in_progress(set_up))
-    (folder / "Timed" / "done").touch()
+    codebuild.answers["BatchGetBuilds"] = lambda _: {"builds": [{**BUILD, "buildStatus": "SUCCEEDED"}]}
     set_up.wait(lambda: list(in_progress(set_up)) == ["Job"])
+    assert len(codebuild.asked("StartBuild")) == 1
     (folder / "Job" / "done").touch()
     execution_id = set_up.status("crash")["pipelineExecutionId"]
     set_up.python(
@@ -122,12 +196,10 @@ def test_everything_is_killed_while_an_approval_and_two_actions_wait_side_by_sid
         f"resume({execution_id!r})"
     )
     set_up.wait(lambda: set_up.status("crash")["status"] == "Succeeded")
-    facts = set_up.facts([execution_id])[execution_id]
-    kept = [fact["action"] for fact in facts if fact["kind"] == "action-kept"]
-    assert sorted(kept) == ["Job", "Timed"], "what was begun was not begun again"
     assert (folder / "Job" / "calls").read_text().count("look") == 2
+    set_up.wait(lambda: set_up.status("watch")["status"] == "Succeeded")
 
-    assert ran(folder) == ["Source/Src", "Prod/Build", "Prod/Slow", "Prod/Ship"]
+    assert sorted(ran(folder)) == sorted([*begun, "Prod/Build", "Prod/Ship"]), "nothing ran twice"
 
 
 def test_a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(set_up: SetUp) -> None:
