@@ -51,7 +51,7 @@ def deploy(home: Path) -> None:
     work = home / "work"
     work.mkdir()
     (work / "done").touch()  # the first call waits, the next one ends
-    configuration = {"Work": str(work), "Fact": fact().key}
+    configuration = {"Work": str(work), "Fact": fact().key, "AtFirst": "true"}
     names = [f"Wait{number}" for number in range(ACTIONS)]
     waits = [{**action(name, provider="Waits"), "configuration": configuration} for name in names]
     for name, beside in ("one", waits[:1]), ("many", waits):

@@ -103,9 +103,13 @@ def follow(configuration: RemoteConfiguration, context: ActionContext) -> Action
 
 
 class WaitingConfiguration(ActionConfiguration):
-    """It waits until the file `done` in the folder `work` exists, or for one call if `stuck` does."""
+    """It waits until the file `done` in the folder `work` exists, or for one call if `stuck` does.
+
+    With `at_first` the first call waits in any case.
+    """
 
     work: Path
+    at_first: bool = False
     seconds: float | None = None
     fact: str | None = None
 
@@ -133,7 +137,7 @@ def look(configuration: WaitingConfiguration, context: ActionContext) -> ActionR
     while (work / "stuck").exists() and context.earlier:
         context.check()
         context.cancellation.wait(0.02)
-    if (work / "done").exists():
+    if (work / "done").exists() and (context.earlier or not configuration.at_first):
         return ActionResult(summary="looked")
     until = None
     if configuration.seconds is not None:
