@@ -166,15 +166,18 @@ def _wake(run: dict[str, Any], now: datetime, memory: Memory) -> list[str]:
     execution = known_execution(run)
     if execution.state is None:
         return []
-    memory[run["id"]] = (
-        run["state_id"],
-        min([now + LOOK_AGAIN, *(wait.until for wait in execution.state.waits)]),
-    )
+    look_again = now + _share_of(LOOK_AGAIN, execution.id)
+    memory[run["id"]] = (run["state_id"], min([look_again, *(wait.until for wait in execution.state.waits)]))
     done = [*_restore_form(execution), *_repair_approvals(execution, now)]
     done += _resume_waiting(execution, now, memory)
     if _has_new_stop(execution.facts) and resume(execution.id, WAKE_ONLY):
         done.append(f"execution {execution.id}: resumed, it was asked to stop")
     return done
+
+
+def _share_of(most: timedelta, execution_id: str) -> timedelta:
+    """Half of a time or more, by the execution: so that many executions are not all read in one round."""
+    return most * (0.5 + UUID(execution_id).int % 1000 / 2000)
 
 
 def _resume_waiting(execution: KnownExecution, now: datetime, memory: Memory) -> list[str]:
