@@ -14,10 +14,12 @@ from datetime import datetime, timedelta, timezone
 from prefect_codepipeline.actions.registry import ActionContext, Waiting, WorkGoesOn
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
 
+# The longer the work takes, the less often it is looked at: a tenth of its time, and after minutes every 30 s. Work of
+# hours and days is looked at after each hundredth of its time: every look of a suspended execution costs some facts.
 SHORTEST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 30.0
-# The longer the work takes, the less often it is looked at.
 PAUSE_PER_SECOND = 0.1
+LATE_PAUSE_PER_SECOND = 0.01
 # So long the work may be unobservable: the service does not answer, or is throttled.
 UNANSWERED_SECONDS = 300.0
 # Under this name it is kept since when that has been.
@@ -50,7 +52,7 @@ class Following:
         work: its id and URL.
         look: asks for its state once. Raises `ActionFailed` if it cannot.
         stop: ends the work; returns what still happens, as a sentence for the message. Raises `ActionFailed` if it cannot.
-        longest_pause_seconds: between two looks.
+        longest_pause_seconds: between two looks; by default it grows with the time that the work takes.
     """
 
     what: str
@@ -165,9 +167,10 @@ def _report(look: Look, work: Work, context: ActionContext) -> None:
 def _next_look(context: ActionContext, longest: float | None = None) -> datetime:
     now = datetime.now(timezone.utc)
     age = (now - context.earlier.started_at).total_seconds() if context.earlier else 0.0
-    pause = max(SHORTEST_PAUSE_SECONDS, PAUSE_PER_SECOND * age)
-    most = LONGEST_PAUSE_SECONDS if longest is None else longest
-    return now + timedelta(seconds=max(0.0, min(pause, most, context.remaining_seconds)))
+    pause = min(max(SHORTEST_PAUSE_SECONDS, PAUSE_PER_SECOND * age), longest or LONGEST_PAUSE_SECONDS)
+    if longest is None:
+        pause = max(pause, LATE_PAUSE_PER_SECOND * age)
+    return now + timedelta(seconds=max(0.0, min(pause, context.remaining_seconds)))
 
 
 def _stop(following: Following, context: ActionContext) -> str:

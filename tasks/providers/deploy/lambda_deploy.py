@@ -37,6 +37,7 @@ from prefect_codepipeline.errors import ActionFailed
 
 MAX_DIRECT_BYTES = 50 << 20
 MAX_ALARMS = 10
+_LONGEST_PAUSE_SECONDS = 60.0
 _LATEST = "$LATEST"
 # The first moment that a ZIP archive can name, and so the same for all files.
 _NO_TIME = datetime(1980, 1, 1, 12).timestamp()
@@ -246,7 +247,8 @@ def _shift(
     )
     what = f"alias {shift.alias!r} of function {shift.function!r}"
     try:
-        follow(Following(what, work, shift.look, shift.put_back), context)
+        # The alarms are looked at between the steps, too.
+        follow(Following(what, work, shift.look, shift.put_back, _LONGEST_PAUSE_SECONDS), context)
     except ActionFailed as error:
         raise failed(str(error), work, error.code) from error
 
