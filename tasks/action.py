@@ -178,10 +178,13 @@ def _is_same_end(error: Exception, why: ActionAbandoned | ActionFailed) -> bool:
 def _waits(wanted: Waiting, known: ActionState, identity: dict[str, Any], deadline: datetime) -> ActionWaits:
     if wanted.until is None and wanted.fact is None:
         raise ActionFailed("the provider waits, but for no time and for no fact", code="InternalError")
+    now, before = utc_now(), known.waits
     return ActionWaits(
         **identity,
-        at=utc_now(),
-        number=known.waits.number + 1 if known.waits else 1,
+        at=now,
+        number=before.number + 1 if before else 1,
+        since=(before.since or before.at) if before else now,
+        deadline=deadline,
         until=min(wanted.until or deadline, deadline),
         fact=wanted.fact,
         summary=wanted.summary[:SUMMARY_LENGTH],
@@ -189,7 +192,9 @@ def _waits(wanted: Waiting, known: ActionState, identity: dict[str, Any], deadli
 
 
 def _waiting_state(waits: ActionWaits) -> State[Any]:
-    message = f"until {waits.until:%Y-%m-%d %H:%M:%S} UTC at the latest"
+    message = f"since {waits.since:%Y-%m-%d %H:%M:%S} UTC, until {waits.deadline:%Y-%m-%d %H:%M:%S} UTC at the latest"
+    if waits.until != waits.deadline:
+        message += f", looked at again at {waits.until:%H:%M:%S} UTC"
     if waits.summary:
         message = f"{waits.summary}; {message}"
     return State(type=StateType.PAUSED, name="Waiting", message=message)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,13 @@ def test_a_long_wait_needs_no_process_and_is_one_task_run(world: Any, tmp_path: 
     known = suspended(world, execution_id)
     (run,) = task_runs(known)
     assert (run["state_type"], run["state_name"]) == ("PAUSED", "Waiting")
-    assert run["state"]["message"].startswith("for the file; until 20")
+    shown = (
+        r"for the file; since (\S+ \S+) UTC, until (\S+ \S+) UTC at the latest, looked at again at \S+ UTC"
+    )
+    said = re.fullmatch(shown, run["state"]["message"])
+    assert said, run["state"]["message"]
+    since, deadline = (datetime.fromisoformat(each) for each in said.groups())
+    assert timedelta(hours=23) < deadline - since < timedelta(days=8)
     assert "action 'Wait' waits: for the file" in known.run["state"]["message"]
     assert action(known).summary == "for the file"
     assert "S2/Next" not in world.ran()

@@ -193,7 +193,7 @@ def _action(action: ActionState) -> Json:
         "errorDetails": finished.error_details.model_dump() if finished and finished.error_details else None,
         "token": action.request.token if action.request and action.is_waiting_for_approval else None,
         "waitsSince": action.wait.since.isoformat() if action.wait else None,
-        "waitsUntil": action.wait.until.isoformat() if action.wait else None,
+        "waitsUntil": (action.wait.deadline or action.wait.until).isoformat() if action.wait else None,
         "outputVariables": finished.output_variables if finished else {},
     }
 

@@ -188,7 +188,7 @@ def _action_line(action: ActionState) -> Text:
     if action.summary:
         line.append(f"  {action.summary.strip()}", "red" if action.status == "Failed" else "dim")
     if wait := action.wait:
-        since, until = wait.since.astimezone(), wait.until.astimezone()
+        since, until = wait.since.astimezone(), (wait.deadline or wait.until).astimezone()
         line.append(f", since {since:%Y-%m-%d %H:%M}, until {until:%Y-%m-%d %H:%M} at the latest", "dim")
     return line
 

@@ -99,8 +99,8 @@ class ActionState:
             what = f"waiting for approval of action {self.name!r} of stage {self.request.stage!r}"
             return Wait(what, self.request.at, self.request.expires_at, f"{prefix}decision", prefix)
         if self.waits and self.waits.until:
-            fact = self.waits.fact
-            return Wait(what, self.waits.at, self.waits.until, fact, fact, ends_with_a_stop=False)
+            fact, since, deadline = self.waits.fact, self.waits.since or self.waits.at, self.waits.deadline
+            return Wait(what, since, self.waits.until, fact, fact, ends_with_a_stop=False, deadline=deadline)
         return None
 
     @property

@@ -33,7 +33,10 @@ class ActionKept(Fact):
 
 
 class ActionWaits(Fact):
-    """The action has nothing to do until a time, or until the fact with the key `fact` is written, or the first of both."""
+    """The action has nothing to do until a time, or until the fact with the key `fact` is written, or the first of both.
+
+    `since` is when it first waited, and `deadline` the end of its time limit; records of earlier versions have neither.
+    """
 
     kind: Literal["action-waits"] = "action-waits"
     stage: str
@@ -44,6 +47,8 @@ class ActionWaits(Fact):
     until: datetime | None = None
     fact: str | None = None
     summary: str = ""
+    since: datetime | None = None
+    deadline: datetime | None = None
 
     @cached_property
     def key(self) -> str:
@@ -55,7 +60,8 @@ class Wait:
     """What an action or a rule waits for: a time, the fact with a key, or the first of both.
 
     A stop ends some waits at once, because no work is in progress that could be waited for; an abandon ends every wait.
-    `fact_prefix` begins the keys of all facts that say more about the wait.
+    `fact_prefix` begins the keys of all facts that say more about the wait. After `until` the action may wait again, but
+    not beyond `deadline`, if that is known.
     """
 
     what: str
@@ -64,6 +70,7 @@ class Wait:
     fact: str | None = None
     fact_prefix: str | None = None
     ends_with_a_stop: bool = True
+    deadline: datetime | None = None
 
     def has_ended(self, now: datetime, keys: Collection[str], stopped: str | None) -> bool:
         """Whether the wait has ended, at a time, with the facts that have these keys, after a stop request of that kind."""

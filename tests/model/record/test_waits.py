@@ -57,6 +57,17 @@ def test_an_action_waits_as_its_provider_said_last() -> None:
 
     assert action.wait == Wait("action 'A' waits: for the job", NOW, LATER, "job", "job", False)
     assert action.looks == 3
+    later = said.model_copy(update={"since": NOW - timedelta(days=1), "deadline": LATER + timedelta(days=1)})
+    wait = ActionState(declared("Test"), started(), waits=later).wait
+    assert wait == Wait(
+        "action 'A' waits: for the job",
+        NOW - timedelta(days=1),
+        LATER,
+        "job",
+        "job",
+        False,
+        LATER + timedelta(days=1),
+    )
     assert ActionState(declared("Test"), started(), ended(started()), waits=said).wait is None
     assert ActionState(declared("Test"), started()).wait is None
 
