@@ -27,7 +27,7 @@ from prefect_codepipeline.deployments.local.access import (
 )
 from prefect_codepipeline.deployments.local.api_url import PROFILES_VARIABLE
 from prefect_codepipeline.deployments.local.parts import identity, is_alive, stop
-from prefect_codepipeline.deployments.local.ports import free_port
+from prefect_codepipeline.deployments.local.ports import free_port, hold, hold_only
 from prefect_codepipeline.deployments.local.starting import (
     DATABASE_VARIABLE,
     api_url_at,
@@ -132,8 +132,11 @@ def repair() -> list[str]:
     home = home_folder()
     with locked(home, waits=False) as is_ours:
         state = read_state(home) if is_ours else {}
-        if state.get("database") not in ("postgresql", "sqlite") or "server" not in state:
-            return []  # another process is at it, or the set-up was stopped, or the user's database is not known here
+        if "server" not in state:
+            return []  # another process is at it, or the set-up was stopped
+        hold_only(_ports(state))
+        if state["database"] not in ("postgresql", "sqlite"):
+            return []  # the user's database is not known here
         dead = [part for part in ("postgresql", "server") if part in state and not is_alive(state[part])]
         if "server" in dead:
             check_server_port(home, state, state["port"]["number"])
@@ -146,6 +149,13 @@ def repair() -> list[str]:
         elif "postgresql" in dead:
             start_database(home, state)
         return [f"{part} had died and was started again" for part in dead]
+
+
+def _ports(state: State) -> Iterator[int]:
+    """The ports of the servers that run."""
+    yield state["port"]["number"]
+    if state.get("gateway-kept", {}).get("runs"):
+        yield state["gateway-kept"]["port"]
 
 
 def find() -> Embedded | None:
@@ -166,6 +176,7 @@ def private() -> Iterator[tuple[str, Path]]:
     try:
         database = _choose_database(home, {}, sqlite=False)
         port = free_port()
+        hold(port)
         server = spawn_server(home, port, database, dies_with_parent=True)
         started.append((server, signal.SIGTERM))
         if database == "postgresql":
