@@ -32,6 +32,7 @@ from prefect_codepipeline.deployments.local.starting import (
     DATABASE_VARIABLE,
     api_url_at,
     check_server_port,
+    gateway_ports,
     installed_programs,
     make_pool,
     release,
@@ -108,8 +109,11 @@ def up(
         start_server(home, state, port)
         make_pool(home, state)
         start_worker(home, state)
-        start_reconcile_loop(home, state)
-        return _embedded(home, state, _start_or_stop_gateway(home, state, gateway, gateway_port))
+        try:
+            gateway_url = _start_or_stop_gateway(home, state, gateway, gateway_port)
+        finally:  # it tries the gateway's port again
+            start_reconcile_loop(home, state)
+        return _embedded(home, state, gateway_url)
 
 
 def down() -> None:
@@ -134,7 +138,7 @@ def repair() -> list[str]:
         state = read_state(home) if is_ours else {}
         if "server" not in state:
             return []  # another process is at it, or the set-up was stopped
-        hold_only(_ports(state))
+        hold_only([state["port"]["number"], *gateway_ports(state)])
         if state["database"] not in ("postgresql", "sqlite"):
             return []  # the user's database is not known here
         dead = [part for part in ("postgresql", "server") if part in state and not is_alive(state[part])]
@@ -149,13 +153,6 @@ def repair() -> list[str]:
         elif "postgresql" in dead:
             start_database(home, state)
         return [f"{part} had died and was started again" for part in dead]
-
-
-def _ports(state: State) -> Iterator[int]:
-    """The ports of the servers that run."""
-    yield state["port"]["number"]
-    if state.get("gateway-kept", {}).get("runs"):
-        yield state["gateway-kept"]["port"]
 
 
 def find() -> Embedded | None:

@@ -83,6 +83,11 @@ def hold_port_of(url: str) -> None:
         hold(port)
 
 
+def holders(ports: Iterable[int]) -> list[int]:
+    """The descriptors of the sockets by which this process holds these ports, for a child that is to hold them too."""
+    return [_held[port].fileno() for port in ports if port in _held]
+
+
 def hold_only(ports: Iterable[int]) -> None:
     """Hold these ports, as far as possible, and release all others."""
     wanted = set(ports)

@@ -33,6 +33,7 @@ from prefect_codepipeline.deployments.local.ports import (
     free_port,
     has_listener,
     hold,
+    holders,
     is_free,
     is_only_held,
     owner_of,
@@ -77,6 +78,7 @@ def start_server(home: Path, state: State, wanted_port: int | None = None) -> No
     """
     port: int = state.get("port", {}).get("number", 0)
     if wanted_port in (None, port) and runs(home, state):
+        hold(port)
         start_database(home, state)
         return
     if wanted_port not in (None, port):
@@ -170,8 +172,15 @@ def start_worker(home: Path, state: State) -> bool:
 
 
 def start_reconcile_loop(home: Path, state: State) -> None:
-    """Have the reconcile loop run."""
-    _start_part(home, state, "reconcile", ["-m", f"{_MODULES}.reconcile_loop"])
+    """Have the reconcile loop run. It holds the ports of the server and of the gateway."""
+    arguments = ["-m", f"{_MODULES}.reconcile_loop", *map(str, gateway_ports(state))]
+    _start_part(home, state, "reconcile", arguments)
+
+
+def gateway_ports(state: State) -> list[int]:
+    """The port of the gateway if it is to run."""
+    kept = state.get("gateway-kept", {"runs": False})
+    return [kept["port"]] if kept["runs"] and kept["port"] else []
 
 
 def make_pool(home: Path, state: State) -> None:
@@ -207,6 +216,7 @@ def start_gateway(home: Path, state: State, wanted_port: int | None = None) -> s
             raise _gateway_port_taken(port)
         stop(state.get("gateway"))
         kept["port"] = port
+    hold(kept["port"])
     # Not given as --url: a public address that was given before stays.
     program = "from prefect_codepipeline.cli import main; main()"
     arguments = ["-c", program, "gateway", "--port", str(kept["port"])]
@@ -247,7 +257,9 @@ def _start_part(
         return False
     stop(state.get(part))
     environment = {**_environment(home), "PREFECT_API_URL": api_url, **more}
-    process = spawn_python(home, part, arguments, environment)
+    # All parts send the password to the server, so no other user may have its port while one of them lives.
+    ports = [state["port"]["number"], *(gateway_ports(state) if part == "reconcile" else [])]
+    process = spawn_python(home, part, arguments, environment, keeps=holders(ports))
     state[part] = identity(process.pid)
     state[f"{part}-started-as"] = started_as
     write_state(home, state)

@@ -11,7 +11,6 @@ import time
 
 from prefect_codepipeline.actions.commands.hidden_environment import hide_environment
 from prefect_codepipeline.deployments.local.access import auth_string
-from prefect_codepipeline.deployments.local.ports import hold_port_of
 from prefect_codepipeline.deployments.local.probes import request_json
 from prefect_codepipeline.deployments.local.state import home_folder
 
@@ -22,8 +21,6 @@ def main() -> None:
     """Run the worker until SIGTERM or SIGINT."""
     hide_environment()
     pool, limit = sys.argv[1:]
-    # This process sends the server's password: nobody else may have its port while it does.
-    hold_port_of(os.environ["PREFECT_API_URL"])
     from prefect.cli import app
 
     import prefect_codepipeline.deployments.worker.worker  # noqa: F401  # the worker that Prefect imports
