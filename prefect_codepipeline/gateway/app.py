@@ -30,6 +30,8 @@ BURST, PER_SECOND = 200.0, 5.0
 # A git host sends all its webhooks from a few addresses. A refused request costs ten more, so that a source whose
 # requests are refused has about a tenth of the rate.
 WEBHOOK_BURST, WEBHOOKS_PER_SECOND, REFUSAL_COST = 2000.0, 200.0, 10.0
+# A body that did not arrive in ten seconds: one or two are an accident, four at once cost ten seconds without requests.
+SLOW_COST, SLOW_WEBHOOK_COST = 50.0, 1000.0
 LARGEST_BODY = 1_000_000
 
 
@@ -44,8 +46,10 @@ class Part(Protocol):
 def default_limits() -> dict[str, Limits]:
     """Limits per source address, separate for webhooks. They count per process: n gateways allow n times as much."""
     return {
-        "/webhooks/": Limits(RateLimit(WEBHOOK_BURST, WEBHOOKS_PER_SECOND), LARGEST_PAYLOAD, REFUSAL_COST),
-        "": Limits(RateLimit(BURST, PER_SECOND), LARGEST_BODY),
+        "/webhooks/": Limits(
+            RateLimit(WEBHOOK_BURST, WEBHOOKS_PER_SECOND), LARGEST_PAYLOAD, REFUSAL_COST, SLOW_WEBHOOK_COST
+        ),
+        "": Limits(RateLimit(BURST, PER_SECOND), LARGEST_BODY, slow_cost=SLOW_COST),
     }
 
 
