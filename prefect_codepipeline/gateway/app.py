@@ -18,6 +18,7 @@ from prefect_codepipeline.deployments.local.api_url import embedded_secret
 from prefect_codepipeline.gateway import openapi
 from prefect_codepipeline.gateway.approvals import page as approvals
 from prefect_codepipeline.gateway.guard import Guard, Limits
+from prefect_codepipeline.gateway.own_names import OwnNames
 from prefect_codepipeline.gateway.own_pages import OwnPages
 from prefect_codepipeline.gateway.rate import RateLimit
 from prefect_codepipeline.gateway.slack import requests as slack
@@ -79,7 +80,8 @@ def create_app(parts: Sequence[Part] = (), limits: Mapping[str, Limits] | None =
             await run_in_threadpool(part.stop)
 
     guard = Middleware(Guard, limits=limits or default_limits())
-    app = Starlette(routes=routes, middleware=[guard, Middleware(OwnPages)], lifespan=running)
+    middleware = [guard, Middleware(OwnNames), Middleware(OwnPages)]
+    app = Starlette(routes=routes, middleware=middleware, lifespan=running)
     app.router.redirect_slashes = False
     return app
 

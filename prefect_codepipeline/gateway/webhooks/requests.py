@@ -117,16 +117,18 @@ class Webhooks:
         source = request.client.host if request.client else ""
         turns = self._large if int(length) > USUAL_PAYLOAD else self._usual
         try:
-            async with turns.turn(source_of(source), BODY_SECONDS):
+            async with turns.turn(source_of(source), BODY_SECONDS) as turn:
                 with anyio.fail_after(BODY_SECONDS):
                     body = await request.body()
+                turn.keep()  # until the body is no longer in memory
+                sent = Sent(dict(request.headers), body, source)
+                return await run_in_threadpool(self._answer, target, sent)
         except TimeoutError:
             return _error(408, "The body took too long.")
         except TurnLost:
             return _error(429, "The body arrives too slowly, and others wait.", {"retry-after": "10"})
         except NoTurn:
             return _error(503, "Too many large bodies are on their way.", {"retry-after": "10"})
-        return await run_in_threadpool(self._answer, target, Sent(dict(request.headers), body, source))
 
     def _target(self, name: str, token: str | None) -> Endpoint | PipelineWebhook | None:
         """What accepts the requests of that address."""

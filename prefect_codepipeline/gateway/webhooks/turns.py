@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +13,7 @@ import anyio
 
 # A turn is certain for this long, in which any large body of a git host arrives. Then it may go to an address with fewer.
 SURE_SECONDS = 1.0
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.25
 
 
 class NoTurn(Exception):  # noqa: N818  # answered with 503, not an error of the service
@@ -24,11 +25,17 @@ class TurnLost(Exception):  # noqa: N818  # answered with 429, not an error of t
 
 
 @dataclass(eq=False)
-class _Turn:
+class Turn:
+    """A request whose body is read, or that waits for it."""
+
     source: str
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     admitted: anyio.Event = field(default_factory=anyio.Event)
     since: float = 0.0
+
+    def keep(self) -> None:
+        """Let nothing take this turn away any more: the body has arrived."""
+        self.since = math.inf
 
 
 class Turns:
@@ -51,23 +58,23 @@ class Turns:
         self._most_of_source = most_of_source
         self._sure_seconds = sure_seconds
         self._clock = clock
-        self._reading: list[_Turn] = []
-        self._waiting: list[_Turn] = []
+        self._reading: list[Turn] = []
+        self._waiting: list[Turn] = []
 
     @asynccontextmanager
-    async def turn(self, source: str, seconds: float) -> AsyncIterator[None]:
-        """Wait for a turn, at most `seconds`; the block may be cancelled.
+    async def turn(self, source: str, seconds: float) -> AsyncIterator[Turn]:
+        """Wait for a turn, at most `seconds`. The block may be cancelled until it calls `keep`.
 
         Raises:
             NoTurn: it did not come.
             TurnLost: another address got it during the block.
         """
-        own = _Turn(source)
+        own = Turn(source)
         self._waiting.append(own)
         try:
             await self._wait(own, seconds)
             with own.scope:
-                yield
+                yield own
         finally:
             for turns in (self._waiting, self._reading):
                 if own in turns:
@@ -76,7 +83,7 @@ class Turns:
         if own.scope.cancelled_caught:
             raise TurnLost
 
-    async def _wait(self, own: _Turn, seconds: float) -> None:
+    async def _wait(self, own: Turn, seconds: float) -> None:
         until = self._clock() + seconds
         self._admit()
         while not own.admitted.is_set():

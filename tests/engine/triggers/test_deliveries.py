@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,7 @@ from prefect_codepipeline.engine.triggers.webhook_inbox import drop_old, finish,
 from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.app import create_app
+from prefect_codepipeline.gateway.serve import prepare_gateway
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
 from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
@@ -468,6 +471,66 @@ def test_a_body_that_is_too_large_is_not_read(site: Site) -> None:
     assert (sent.status_code, declared.status_code) == (413, 413)
 
 
+def test_slow_large_bodies_of_two_addresses_delay_no_other(site: Site) -> None:
+    with ExitStack() as stack:
+        slow = [
+            stack.enter_context(_begin_large(site, f"198.51.100.{number % 2 + 1}")) for number in range(8)
+        ]
+        began = time.monotonic()
+
+        answer = site.send(site.push(padding="x" * 600_000), X_Forwarded_For="203.0.113.7")
+
+        assert answer.status_code == 202, answer.text
+        assert time.monotonic() - began < 6
+        assert sorted(_status(each) for each in slow) == [b"408"] * 7 + [b"429"], "one made room"
+
+
+def test_a_large_body_for_an_unknown_name_is_not_read(site: Site) -> None:
+    with _begin_large(site, "198.51.100.3", "nobody-s") as slow:
+        slow.settimeout(5)
+        assert _status(slow) == b"404"
+
+
+def test_a_delivery_comes_through_a_tunnel_only_under_the_gateways_own_name(site: Site) -> None:
+    earlier = prepare_gateway(None).url
+    with serving(create_app()) as site.url:
+        prepare_gateway("https://hooks.example.com")
+        own = site.send(site.push(), Host="hooks.example.com")
+        foreign = site.send(site.push(), Host="evil.example")
+        prepare_gateway(earlier or site.url)
+
+        assert (own.status_code, foreign.status_code) == (202, 421)
+        site.result(own)
+
+
+def test_a_sender_that_hangs_up_in_the_middle_is_no_error(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    with _begin_large(site, "198.51.100.4"):
+        pass
+
+    (line,) = until(lambda: [each for each in caplog.messages if each.startswith("POST")])
+    assert " 499 " in line
+    assert [each.getMessage() for each in caplog.records if each.exc_info] == []
+
+
+@contextmanager
+def _begin_large(site: Site, address: str, name: str = "") -> Iterator[socket.socket]:
+    """A request from that address that sends a part of its body, and no more."""
+    url = httpx.URL(site.url)
+    head = f"POST /webhooks/{name or site.name} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-For: {address}\r\n"
+    with socket.create_connection((url.host, url.port or 0)) as connection:
+        connection.settimeout(20)
+        connection.sendall(f"{head}Content-Length: 1000000\r\n\r\nhalf".encode())
+        yield connection
+
+
+def _status(connection: socket.socket) -> bytes:
+    return connection.recv(12)[-3:]
+
+
 def test_our_own_form_needs_no_git_host(site: Site) -> None:
     name = site.deploy()
     event = {"repository": site.repository, "commit": COMMIT, "branch": "main"}
@@ -560,7 +623,7 @@ def _ask(app: Any, path: str, body: bytes, headers: dict[str, str]) -> httpx.Res
 
     async def answer() -> httpx.Response:
         transport = httpx.ASGITransport(app=app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return await client.post(path, content=body, headers=headers)
 
     return asyncio.run(answer())
