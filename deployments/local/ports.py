@@ -22,7 +22,7 @@ _LISTENS = "0A"  # as in Linux's include/net/tcp_states.h
 # Linux lets sockets share a port only if all of them ask for it and belong to one user. Other systems may give connections
 # to a socket that does not listen.
 _CAN_SHARE = sys.platform == "linux"
-# The port at which the gateway of the set-up, which is told so by this variable, listens beside those that hold it.
+# In the variables of the gateway of the set-up: the port at which it listens beside the processes that hold it.
 HELD_VARIABLE = "PREFECT_CODEPIPELINE_HELD_PORT"
 _held: dict[int, socket.socket] = {}
 
