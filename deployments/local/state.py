@@ -58,7 +58,8 @@ def locked(home: Path, *, waits: bool = True) -> Iterator[bool]:
         PrefectUnavailable: the lock file cannot be written.
     """
     try:
-        lock = (home / "lock").open("w")
+        # Whoever may read it can lock it.
+        lock = open(home / "lock", "w", opener=private_opener)
     except OSError as error:
         raise PrefectUnavailable(unusable(home, error)) from error
     with lock:
