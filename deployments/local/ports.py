@@ -24,7 +24,7 @@ _LISTENS = "0A"  # as in Linux's include/net/tcp_states.h
 _CAN_SHARE = sys.platform == "linux"
 # In the variables of the gateway of the set-up: the port at which it listens beside the processes that hold it.
 HELD_VARIABLE = "PREFECT_CODEPIPELINE_HELD_PORT"
-_held: dict[int, socket.socket] = {}
+_held: dict[int, list[socket.socket]] = {}
 
 
 def free_port() -> int:
@@ -62,19 +62,30 @@ def listener_at(port: int) -> socket.socket:
 
 
 def hold(port: int) -> bool:
-    """Keep other users from that port of 127.0.0.1 until this process ends; False if another program has it."""
+    """Keep other users from that port of 127.0.0.1 until this process ends; False if another program has it.
+
+    As far as possible also from that of `::1`, which browsers try first for `localhost`.
+    """
     if port in _held or not _CAN_SHARE:
         return port in _held
-    # Without SO_REUSEADDR, by which any user's socket could be bound beside one that does not listen.
-    holder = socket.socket()
-    _share(holder)
-    try:
-        holder.bind(("127.0.0.1", port))
-    except OSError:
-        holder.close()
+    holder = _holder(socket.AF_INET, "127.0.0.1", port)
+    if holder is None:
         return False
-    _held[port] = holder
+    _held[port] = [each for each in (holder, _holder(socket.AF_INET6, "::1", port)) if each]
     return True
+
+
+def _holder(family: socket.AddressFamily, address: str, port: int) -> socket.socket | None:
+    try:
+        with contextlib.ExitStack() as stack:
+            holder = stack.enter_context(socket.socket(family))
+            # Without SO_REUSEADDR, by which any user's socket could be bound beside one that does not listen.
+            _share(holder)
+            holder.bind((address, port))
+            stack.pop_all()
+            return holder
+    except OSError:
+        return None
 
 
 def hold_port_of(url: str) -> None:
@@ -85,14 +96,15 @@ def hold_port_of(url: str) -> None:
 
 def holders(ports: Iterable[int]) -> list[int]:
     """The descriptors of the sockets by which this process holds these ports, for a child that is to hold them too."""
-    return [_held[port].fileno() for port in ports if port in _held]
+    return [each.fileno() for port in ports for each in _held.get(port, ())]
 
 
 def hold_only(ports: Iterable[int]) -> None:
     """Hold these ports, as far as possible, and release all others."""
     wanted = set(ports)
     for port in _held.keys() - wanted:
-        _held.pop(port).close()
+        for each in _held.pop(port):
+            each.close()
     for port in wanted:
         hold(port)
 

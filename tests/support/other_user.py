@@ -55,8 +55,8 @@ class Thief:
     def _gets(port: int) -> bool:
         """Whether it can bind the port in any way; it gives it back at once."""
         found = False
-        for options, address in product(_OPTIONS, ("127.0.0.1", "0.0.0.0")):
-            with socket.socket() as own:
+        for options, address in product(_OPTIONS, ("127.0.0.1", "0.0.0.0", "::1", "::")):
+            with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as own:
                 for option in options:
                     own.setsockopt(socket.SOL_SOCKET, option, 1)
                 found |= _binds(own, address, port)
