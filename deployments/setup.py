@@ -1,6 +1,6 @@
 """What a Prefect server needs for pipelines besides the pipelines: the work pool, its queues, and two deployments.
 
-`codepipeline up` needs only the pool: its own process reconciles and polls.
+The embedded set-up needs no more than a pool, even for executions in another one: its own process reconciles and polls.
 """
 
 from __future__ import annotations
@@ -62,16 +62,17 @@ def set_up(work_pool: str, kind: str | None, job_variables: Mapping[str, Any]) -
     Raises:
         ValidationException: the pool exists with another type, or Prefect refuses a part of it.
     """
-    if path_segment(work_pool) is None:
-        raise ValidationException(f"{work_pool!r} cannot be the name of a work pool")
     return [
-        _make_pool(work_pool, kind),
+        make_pool(work_pool, kind),
         *(_make_queue(work_pool, each) for each in _UPKEEP),
         *(_make_deployment(Place(work_pool, each.name, job_variables), each) for each in _UPKEEP),
     ]
 
 
-def _make_pool(name: str, kind: str | None) -> str:
+def make_pool(name: str, kind: str | None) -> str:
+    """Create a work pool if it does not exist; a sentence about it. Arguments and exceptions as of `set_up`."""
+    if path_segment(name) is None:
+        raise ValidationException(f"{name!r} cannot be the name of a work pool")
     there = find_named("/work_pools", name)
     if there is None:
         body = {"name": name, "type": kind or "codepipeline"}

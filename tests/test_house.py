@@ -38,6 +38,7 @@ BESIDE_ROOMS = {
     "prefect_codepipeline/cli/session.py": "every verb talks to a server",
     "prefect_codepipeline/gateway/app.py": "which path leads to which room",
     "prefect_codepipeline/gateway/connections.py": "before every room",
+    "prefect_codepipeline/gateway/own_names.py": "before every room",
     "prefect_codepipeline/gateway/guard.py": "before every room",
     "prefect_codepipeline/gateway/openapi.py": "describes all rooms",
     "prefect_codepipeline/gateway/own_pages.py": "before every room",

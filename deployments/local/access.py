@@ -21,7 +21,7 @@ from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.private_files import private_opener
 
 TICKET_SECONDS = 600
-# Further names by which browsers reach the server, such as those of a tunnel: `localhost:8080,prefect.example.com`
+# Further names by which browsers reach the server and the gateway, such as those of a tunnel: `localhost:8080,prefect.example.com`
 HOSTS_VARIABLE = "PREFECT_CODEPIPELINE_HOSTS"
 SIGN_IN_PATH = "/sign-in"
 IDENTITY_PATH = "/identity"
@@ -107,11 +107,15 @@ def is_ticket(auth: str, text: str) -> bool:
     return is_ours and until.isdecimal() and int(until) > time.time()
 
 
+def added_hosts() -> list[str]:
+    """The values of `Host` that the user adds."""
+    named = os.environ.get(HOSTS_VARIABLE, "").lower().split(",")
+    return list(filter(None, map(str.strip, named)))
+
+
 def allowed_hosts(port: int | str) -> list[str]:
     """The values of `Host` that the server answers: this machine's names with its port, and those that the user adds."""
-    named = os.environ.get(HOSTS_VARIABLE, "").lower().split(",")
-    own = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
-    return [*own, *filter(None, map(str.strip, named))]
+    return [*(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")), *added_hosts()]
 
 
 def allowed_origins(port: int | str) -> list[str]:

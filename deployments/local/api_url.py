@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from prefect_codepipeline.deployments.local.access import auth_string, profiles_file
+from prefect_codepipeline.deployments.local.ports import hold_port_of
 from prefect_codepipeline.deployments.local.state import home_folder, read_state
 from prefect_codepipeline.prefect_api.settings import api_settings, forget_files
 
@@ -50,6 +51,7 @@ def point_at(api_url: str, profiles: Path | None = None) -> None:
         os.environ[PROFILES_VARIABLE] = str(profiles)
         os.environ.pop("PREFECT_PROFILE", None)  # the file has its own
         forget_files()
+        hold_port_of(api_url)
     if "prefect.context" in sys.modules:
         from prefect.context import refresh_global_settings_context
 

@@ -27,11 +27,12 @@ from prefect_codepipeline.deployments.local.access import (
 )
 from prefect_codepipeline.deployments.local.api_url import PROFILES_VARIABLE
 from prefect_codepipeline.deployments.local.parts import identity, is_alive, stop
-from prefect_codepipeline.deployments.local.ports import free_port
+from prefect_codepipeline.deployments.local.ports import free_port, hold, hold_only
 from prefect_codepipeline.deployments.local.starting import (
     DATABASE_VARIABLE,
     api_url_at,
     check_server_port,
+    gateway_ports,
     installed_programs,
     make_pool,
     release,
@@ -108,8 +109,11 @@ def up(
         start_server(home, state, port)
         make_pool(home, state)
         start_worker(home, state)
-        start_reconcile_loop(home, state)
-        return _embedded(home, state, _start_or_stop_gateway(home, state, gateway, gateway_port))
+        try:
+            gateway_url = _start_or_stop_gateway(home, state, gateway, gateway_port)
+        finally:  # it tries the gateway's port again
+            start_reconcile_loop(home, state)
+        return _embedded(home, state, gateway_url)
 
 
 def down() -> None:
@@ -132,8 +136,11 @@ def repair() -> list[str]:
     home = home_folder()
     with locked(home, waits=False) as is_ours:
         state = read_state(home) if is_ours else {}
-        if state.get("database") not in ("postgresql", "sqlite") or "server" not in state:
-            return []  # another process is at it, or the set-up was stopped, or the user's database is not known here
+        if "server" not in state:
+            return []  # another process is at it, or the set-up was stopped
+        hold_only([state["port"]["number"], *gateway_ports(state)])
+        if state["database"] not in ("postgresql", "sqlite"):
+            return []  # the user's database is not known here
         dead = [part for part in ("postgresql", "server") if part in state and not is_alive(state[part])]
         if "server" in dead:
             check_server_port(home, state, state["port"]["number"])
@@ -166,6 +173,7 @@ def private() -> Iterator[tuple[str, Path]]:
     try:
         database = _choose_database(home, {}, sqlite=False)
         port = free_port()
+        hold(port)
         server = spawn_server(home, port, database, dies_with_parent=True)
         started.append((server, signal.SIGTERM))
         if database == "postgresql":

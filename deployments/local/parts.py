@@ -83,13 +83,16 @@ def spawn_python(
     *,
     dies_with_parent: bool = False,
     waits: bool = False,
+    keeps: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a part that is a Python program, with the Python that runs this one.
 
     Its command names the folder of the set-up, so that people find its processes: their environment is hidden.
+    `keeps` are descriptors that it leaves open until it ends.
     """
     command = [sys.executable, *home_option(home), *arguments]
-    return spawn(home, part, command, environment, dies_with_parent=dies_with_parent, waits=waits)
+    options: dict[str, Any] = {"dies_with_parent": dies_with_parent, "waits": waits, "pass_fds": keeps}
+    return spawn(home, part, command, environment, **options)
 
 
 def log_file(home: Path, part: str) -> Path:

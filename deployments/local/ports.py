@@ -1,4 +1,8 @@
-"""TCP ports of this machine: which are free, and whose the others are."""
+"""TCP ports of this machine: which are free, whose the others are, and how the set-up keeps its own.
+
+A server that dies frees its port, and the next program that takes it receives what was meant for the server. So processes
+that live longer hold the port too, by a socket that never listens: while one of them lives, no other user can take it.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,20 @@ import os
 import pwd
 import random
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 # Below what systems give to outgoing connections: a port of those may be taken at any moment.
 _CHOICE = range(10_000, 32_000)
 _LISTENS = "0A"  # as in Linux's include/net/tcp_states.h
+# Linux lets sockets share a port only if all of them ask for it and belong to one user. Other systems may give connections
+# to a socket that does not listen.
+_CAN_SHARE = sys.platform == "linux"
+# In the variables of the gateway of the set-up: the port at which it listens beside the processes that hold it.
+HELD_VARIABLE = "PREFECT_CODEPIPELINE_HELD_PORT"
+_held: dict[int, list[socket.socket]] = {}
 
 
 def free_port() -> int:
@@ -32,6 +44,85 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def listener_at(port: int) -> socket.socket:
+    """The socket of a server of the set-up, not listening yet, beside those that hold its port.
+
+    Raises:
+        OSError: another program has the port.
+    """
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _share(listener)
+        listener.bind(("127.0.0.1", port))
+        stack.pop_all()
+        return listener
+
+
+def hold(port: int) -> bool:
+    """Keep other users from that port of 127.0.0.1 until this process ends; False if another program has it.
+
+    As far as possible also from that of `::1`, which browsers try first for `localhost`.
+    """
+    if port in _held or not _CAN_SHARE:
+        return port in _held
+    holder = _holder(socket.AF_INET, "127.0.0.1", port)
+    if holder is None:
+        return False
+    _held[port] = [each for each in (holder, _holder(socket.AF_INET6, "::1", port)) if each]
+    return True
+
+
+def _holder(family: socket.AddressFamily, address: str, port: int) -> socket.socket | None:
+    try:
+        with contextlib.ExitStack() as stack:
+            holder = stack.enter_context(socket.socket(family))
+            # Without SO_REUSEADDR, by which any user's socket could be bound beside one that does not listen.
+            _share(holder)
+            holder.bind((address, port))
+            stack.pop_all()
+            return holder
+    except OSError:
+        return None
+
+
+def hold_port_of(url: str) -> None:
+    """Hold the port of a server of the set-up, as far as possible, while this process sends it the password."""
+    if port := urlsplit(url).port:
+        hold(port)
+
+
+def holders(ports: Iterable[int]) -> list[int]:
+    """The descriptors of the sockets by which this process holds these ports, for a child that is to hold them too."""
+    return [each.fileno() for port in ports for each in _held.get(port, ())]
+
+
+def hold_only(ports: Iterable[int]) -> None:
+    """Hold these ports, as far as possible, and release all others."""
+    wanted = set(ports)
+    for port in _held.keys() - wanted:
+        for each in _held.pop(port):
+            each.close()
+    for port in wanted:
+        hold(port)
+
+
+def is_only_held(port: int) -> bool:
+    """Whether nothing has the port but processes of this user that hold it, so that a server can listen there."""
+    if not _CAN_SHARE or has_listener(port):
+        return False
+    try:
+        listener_at(port).close()
+    except OSError:
+        return False
+    return True
+
+
+def _share(listener: socket.socket) -> None:
+    if _CAN_SHARE:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 def has_listener(port: int) -> bool:

@@ -1,5 +1,7 @@
 """`python -m prefect_codepipeline.deployments.local.server_process PORT`: `prefect server start` with shorter pauses.
 
+It binds a port that other processes of the set-up may hold (`ports.py`), which `prefect server start` takes for a port in use.
+
 It imports Prefect, then waits for a line on its standard input: until then the database is started. Without the line,
 because the starter has failed or died, it ends.
 
@@ -9,7 +11,9 @@ all of them every few seconds, and the server would not answer for a third of a 
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import socket
 import sys
 import threading
 import time
@@ -17,7 +21,10 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+import uvicorn
+
 from prefect_codepipeline.actions.commands.hidden_environment import hide_environment
+from prefect_codepipeline.deployments.local.ports import listener_at
 
 _START_SECONDS = 120.0
 
@@ -26,10 +33,13 @@ def main() -> None:
     """Run the server on that port of this machine, until SIGTERM or SIGINT."""
     hide_environment()
     port = sys.argv[1]
+    try:
+        listener = listener_at(int(port))
+    except OSError as error:
+        sys.exit(f"port {port} cannot be used: {error}")
     threading.Thread(target=_freeze_objects_after_start, args=(port,), daemon=True).start()
     sys.dont_write_bytecode = False  # compiling all of Prefect at each start takes seconds
-    import prefect.server.api.server  # noqa: F401  # what `prefect server start` imports
-    from prefect.cli import app
+    import prefect.server.api.server  # noqa: F401  # takes the longest
     from prefect.settings import get_current_settings
 
     database = get_current_settings().server.database.connection_url
@@ -40,8 +50,24 @@ def main() -> None:
     _guard(port)
     if not sys.stdin.readline():
         sys.exit("the database was not started")
-    sys.argv[1:] = ["server", "start", "--host", "127.0.0.1", "--port", port]
-    app()
+    _serve(listener)
+
+
+def _serve(listener: socket.socket) -> None:
+    """Serve as `prefect server start` does."""
+    from prefect.server.api import server
+    from prefect.settings import get_current_settings
+
+    settings = get_current_settings().server
+    config = uvicorn.Config(
+        server.create_app(final=True),
+        timeout_keep_alive=settings.api.keepalive_timeout,
+        ws_ping_interval=settings.api.websocket_ping_interval,
+        ws_ping_timeout=settings.api.websocket_ping_timeout,
+        log_level=settings.logging_level.lower(),
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run([listener])
 
 
 def _guard(port: str) -> None:

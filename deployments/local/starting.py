@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from prefect_codepipeline.deployments.local import postgresql
 from prefect_codepipeline.deployments.local.access import (
@@ -26,7 +28,16 @@ from prefect_codepipeline.deployments.local.parts import (
     spawn_python,
     stop,
 )
-from prefect_codepipeline.deployments.local.ports import free_port, has_listener, is_free, owner_of
+from prefect_codepipeline.deployments.local.ports import (
+    HELD_VARIABLE,
+    free_port,
+    has_listener,
+    hold,
+    holders,
+    is_free,
+    is_only_held,
+    owner_of,
+)
 from prefect_codepipeline.deployments.local.probes import answers_within, is_healthy, is_ours, request_json
 from prefect_codepipeline.deployments.local.state import State, write_state
 from prefect_codepipeline.deployments.worker.fingerprint import fingerprint
@@ -67,6 +78,7 @@ def start_server(home: Path, state: State, wanted_port: int | None = None) -> No
     """
     port: int = state.get("port", {}).get("number", 0)
     if wanted_port in (None, port) and runs(home, state):
+        hold(port)
         start_database(home, state)
         return
     if wanted_port not in (None, port):
@@ -74,6 +86,7 @@ def start_server(home: Path, state: State, wanted_port: int | None = None) -> No
     stop(state.get("server"))
     port = wanted_port or port or free_port()
     check_server_port(home, state, port)
+    hold(port)
     server = spawn_server(home, port, state["database"])
     is_new_worker = False
     try:
@@ -97,9 +110,10 @@ def check_server_port(home: Path, state: State, port: int) -> None:
     If it was the server's port before, the worker and commands may have sent the secret to that program: the next server
     gets another one.
     """
-    if is_free(port):
+    is_kept = port == state.get("port", {}).get("number")
+    if is_free(port) or (is_kept and is_only_held(port)):
         return
-    if port == state.get("port", {}).get("number") and has_listener(port):
+    if is_kept and has_listener(port):
         forget_secret(home)
     raise PortTaken(
         f"Prefect's server cannot start: {owner_of(port)} listens on its port {port}; end that program and run "
@@ -158,8 +172,15 @@ def start_worker(home: Path, state: State) -> bool:
 
 
 def start_reconcile_loop(home: Path, state: State) -> None:
-    """Have the reconcile loop run."""
-    _start_part(home, state, "reconcile", ["-m", f"{_MODULES}.reconcile_loop"])
+    """Have the reconcile loop run. It holds the ports of the server and of the gateway."""
+    arguments = ["-m", f"{_MODULES}.reconcile_loop", *map(str, gateway_ports(state))]
+    _start_part(home, state, "reconcile", arguments)
+
+
+def gateway_ports(state: State) -> list[int]:
+    """The port of the gateway if it is to run."""
+    kept = state.get("gateway-kept", {"runs": False})
+    return [kept["port"]] if kept["runs"] and kept["port"] else []
 
 
 def make_pool(home: Path, state: State) -> None:
@@ -191,12 +212,15 @@ def start_gateway(home: Path, state: State, wanted_port: int | None = None) -> s
     kept = state["gateway-kept"]
     if wanted_port not in (None, kept["port"]) or not is_alive(state.get("gateway")):
         port = wanted_port or kept["port"] or _first_gateway_port()
-        _check_gateway_port(port)
+        if not is_free(port) and not (port == kept["port"] and is_only_held(port)):
+            raise _gateway_port_taken(port)
         stop(state.get("gateway"))
         kept["port"] = port
+    hold(kept["port"])
     # Not given as --url: a public address that was given before stays.
     program = "from prefect_codepipeline.cli import main; main()"
-    _start_part(home, state, "gateway", ["-c", program, "gateway", "--port", str(kept["port"])])
+    arguments = ["-c", program, "gateway", "--port", str(kept["port"])]
+    _start_part(home, state, "gateway", arguments, {HELD_VARIABLE: str(kept["port"])})
     url, auth = gateway_url(kept["port"]), auth_string(home) or ""
     if not answers_within(
         START_SECONDS,
@@ -211,16 +235,17 @@ def _first_gateway_port() -> int:
     return GATEWAY_PORT if is_free(GATEWAY_PORT) else free_port()
 
 
-def _check_gateway_port(port: int) -> None:
-    if not is_free(port):
-        raise PortTaken(
-            f"the gateway cannot start: {owner_of(port)} listens on its port {port}; end that program and run "
-            "`codepipeline up`, or choose another port with `codepipeline up --gateway-port PORT`; approval links that "
-            "were sent before lead to that program, so do not open them"
-        )
+def _gateway_port_taken(port: int) -> PortTaken:
+    return PortTaken(
+        f"the gateway cannot start: {owner_of(port)} listens on its port {port}; end that program and run "
+        "`codepipeline up`, or choose another port with `codepipeline up --gateway-port PORT`; approval links that "
+        "were sent before lead to that program, so do not open them"
+    )
 
 
-def _start_part(home: Path, state: State, part: str, arguments: list[str]) -> bool:
+def _start_part(
+    home: Path, state: State, part: str, arguments: list[str], more: Mapping[str, str] = MappingProxyType({})
+) -> bool:
     """Start a part, unless it runs already: the same code, with the same arguments, against the same server.
 
     Returns whether it was started.
@@ -231,7 +256,10 @@ def _start_part(home: Path, state: State, part: str, arguments: list[str]) -> bo
     if is_alive(state.get(part)) and state.get(f"{part}-started-as") == started_as:
         return False
     stop(state.get(part))
-    process = spawn_python(home, part, arguments, {**_environment(home), "PREFECT_API_URL": api_url})
+    environment = {**_environment(home), "PREFECT_API_URL": api_url, **more}
+    # All parts send the password to the server, so no other user may have its port while one of them lives.
+    ports = [state["port"]["number"], *(gateway_ports(state) if part == "reconcile" else [])]
+    process = spawn_python(home, part, arguments, environment, keeps=holders(ports))
     state[part] = identity(process.pid)
     state[f"{part}-started-as"] = started_as
     write_state(home, state)

@@ -57,11 +57,12 @@ def locked(home: Path, *, waits: bool = True) -> Iterator[bool]:
     Raises:
         PrefectUnavailable: the lock file cannot be written.
     """
-    try:
-        lock = (home / "lock").open("w")
-    except OSError as error:
-        raise PrefectUnavailable(unusable(home, error)) from error
-    with lock:
+    with contextlib.ExitStack() as stack:
+        try:
+            # Whoever may read it can lock it.
+            lock = stack.enter_context(open(home / "lock", "w", opener=private_opener))
+        except OSError as error:
+            raise PrefectUnavailable(unusable(home, error)) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         except BlockingIOError:

@@ -18,6 +18,7 @@ from prefect_codepipeline.deployments.local.api_url import embedded_secret
 from prefect_codepipeline.gateway import openapi
 from prefect_codepipeline.gateway.approvals import page as approvals
 from prefect_codepipeline.gateway.guard import Guard, Limits
+from prefect_codepipeline.gateway.own_names import OwnNames
 from prefect_codepipeline.gateway.own_pages import OwnPages
 from prefect_codepipeline.gateway.rate import RateLimit
 from prefect_codepipeline.gateway.slack import requests as slack
@@ -30,6 +31,8 @@ BURST, PER_SECOND = 200.0, 5.0
 # A git host sends all its webhooks from a few addresses. A refused request costs ten more, so that a source whose
 # requests are refused has about a tenth of the rate.
 WEBHOOK_BURST, WEBHOOKS_PER_SECOND, REFUSAL_COST = 2000.0, 200.0, 10.0
+# A body that did not arrive in ten seconds: one or two are an accident, four at once cost ten seconds without requests.
+SLOW_COST, SLOW_WEBHOOK_COST = 50.0, 1000.0
 LARGEST_BODY = 1_000_000
 
 
@@ -44,8 +47,10 @@ class Part(Protocol):
 def default_limits() -> dict[str, Limits]:
     """Limits per source address, separate for webhooks. They count per process: n gateways allow n times as much."""
     return {
-        "/webhooks/": Limits(RateLimit(WEBHOOK_BURST, WEBHOOKS_PER_SECOND), LARGEST_PAYLOAD, REFUSAL_COST),
-        "": Limits(RateLimit(BURST, PER_SECOND), LARGEST_BODY),
+        "/webhooks/": Limits(
+            RateLimit(WEBHOOK_BURST, WEBHOOKS_PER_SECOND), LARGEST_PAYLOAD, REFUSAL_COST, SLOW_WEBHOOK_COST
+        ),
+        "": Limits(RateLimit(BURST, PER_SECOND), LARGEST_BODY, slow_cost=SLOW_COST),
     }
 
 
@@ -75,7 +80,8 @@ def create_app(parts: Sequence[Part] = (), limits: Mapping[str, Limits] | None =
             await run_in_threadpool(part.stop)
 
     guard = Middleware(Guard, limits=limits or default_limits())
-    app = Starlette(routes=routes, middleware=[guard, Middleware(OwnPages)], lifespan=running)
+    middleware = [guard, Middleware(OwnNames), Middleware(OwnPages)]
+    app = Starlette(routes=routes, middleware=middleware, lifespan=running)
     app.router.redirect_slashes = False
     return app
 

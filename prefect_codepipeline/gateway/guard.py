@@ -50,11 +50,13 @@ class Limits:
         rate: requests per source address.
         largest_body: in bytes.
         refusal_cost: the number of additional requests that a refused one (401, 404) counts as.
+        slow_cost: the same for one whose body did not arrive in time (408).
     """
 
     rate: RateLimit
     largest_body: int
     refusal_cost: float = 0.0
+    slow_cost: float = 0.0
 
 
 class Guard:
@@ -63,7 +65,7 @@ class Guard:
     Args:
         app: the wrapped app.
         limits: by path prefix. The first match counts, so the last prefix must be empty.
-        body_seconds: the time that a client has to send its body.
+        body_seconds: the time that a client has to send its body, from when the app begins to read it.
     """
 
     def __init__(
@@ -94,8 +96,8 @@ class Guard:
         try:
             await self._serve(limits, source, scope, receive, send_guarded)
         finally:
-            if status in (401, 404):
-                limits.rate.charge(source, limits.refusal_cost)
+            cost = {401: limits.refusal_cost, 404: limits.refusal_cost, 408: limits.slow_cost}.get(status, 0)
+            limits.rate.charge(source, cost)
             seconds = time.perf_counter() - started
             _logger.info("%s %s %s %.3f s", scope["method"], _route_of(scope), status, seconds)
 
@@ -118,12 +120,13 @@ class Guard:
 
 
 def _limited(receive: Receive, largest: int, seconds: float) -> Receive:
-    size, is_complete, deadline = 0, False, anyio.current_time() + seconds
+    size, is_complete, deadline = 0, False, 0.0
 
     async def receive_limited() -> Message:
-        nonlocal size, is_complete
+        nonlocal size, is_complete, deadline
         if is_complete:  # the app waits for the client to hang up
             return await receive()
+        deadline = deadline or anyio.current_time() + seconds
         try:
             with anyio.fail_after(deadline - anyio.current_time()):
                 message = await receive()

@@ -38,6 +38,9 @@ def _answer(description: str, content: dict[str, Any] = _TEXT) -> dict[str, Any]
     return {"description": description, "content": content}
 
 
+_OTHER_NAME = _answer("The gateway does not answer to the name in `Host`.")
+
+
 def _webhook(summary: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
     taken = {
         "type": "object",
@@ -75,8 +78,12 @@ def _webhook(summary: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
                 "408": _SLOW,
                 "409": _answer("The webhook's pipeline does not exist.", _ERROR),
                 "413": _LARGE,
+                "421": _OTHER_NAME,
                 "429": {**_BUSY, "content": {**_TEXT, **_ERROR}},
-                "503": _answer("Prefect does not answer; nothing was stored.", _ERROR),
+                "503": _answer(
+                    "Prefect does not answer, or bodies of others fill the gateway; nothing was stored.",
+                    _ERROR,
+                ),
             },
         }
     }
@@ -88,6 +95,7 @@ _PAGES = {
     "410": _answer("The approval has expired, or its execution was stopped.", _PAGE),
     "408": _SLOW,
     "413": _answer("The body is too large.", {**_PAGE, **_TEXT}),
+    "421": _OTHER_NAME,
     "429": _BUSY,
     "503": _answer("Prefect does not answer.", _PAGE),
 }
@@ -124,6 +132,7 @@ _PATHS: dict[str, Any] = {
             "summary": "This document.",
             "responses": {
                 "200": _answer("The document.", {"application/json": {"schema": {"type": "object"}}}),
+                "421": _OTHER_NAME,
                 "429": _BUSY,
             },
         }
@@ -157,6 +166,7 @@ _PATHS: dict[str, Any] = {
                 "401": _answer("The signature is not Slack's, or is older than five minutes."),
                 "408": _SLOW,
                 "413": _LARGE,
+                "421": _OTHER_NAME,
                 "429": _BUSY,
                 "503": _answer("Prefect does not answer."),
             },

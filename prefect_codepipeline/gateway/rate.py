@@ -50,8 +50,8 @@ class RateLimit:
             return 0.0 if is_allowed else (cost - left) / self._per_second
 
     def charge(self, source: str, cost: float) -> None:
-        """Count additional requests for a known source, at most what it has left."""
+        """Count additional requests for a known source, which may then have to wait until it has `burst` more."""
         with self._lock:
             if source in self._left:
                 left, then = self._left[source]
-                self._left[source] = (max(0.0, left - cost), then)
+                self._left[source] = (max(-self._burst, left - cost), then)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from urllib.parse import urlsplit
 
 import uvicorn
 from pydantic import SecretStr
 
 from prefect_codepipeline.blocks.gateway import Gateway
+from prefect_codepipeline.deployments.local.ports import HELD_VARIABLE, listener_at
 from prefect_codepipeline.engine.approvals.links import GATEWAY_BLOCK, load_gateway
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.app import create_app
@@ -75,13 +77,17 @@ def serve(host: str, port: int, trusted_proxies: str) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     for name in _QUIET:  # their log lines contain URLs with tokens
         logging.getLogger(name).setLevel(logging.WARNING)
-    uvicorn.run(
-        create_app([SocketModes()]),
-        host=host,
-        port=port,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=10,
+    options = {
+        "host": host,
+        "port": port,
+        "access_log": False,
+        "log_config": None,
+        "server_header": False,
+        "timeout_graceful_shutdown": 10,
         **serving_options(trusted_proxies),
-    )
+    }
+    app = create_app([SocketModes()])
+    if os.environ.get(HELD_VARIABLE) == str(port):
+        uvicorn.Server(uvicorn.Config(app, **options)).run([listener_at(port)])
+    else:
+        uvicorn.run(app, **options)

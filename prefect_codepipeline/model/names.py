@@ -22,6 +22,16 @@ def slug(*names: str) -> str:
     return f"{readable}-{digest}" if readable else digest
 
 
+def is_path_part(name: str) -> bool:
+    """Whether a name of CodePipeline can be part of a path: `.` and `..`, which its pattern allows, lead elsewhere.
+
+    Example:
+        >>> [is_path_part(each) for each in ("...", "..", ".")]
+        [True, False, False]
+    """
+    return name not in (".", "..")
+
+
 def project_block_names(project_name: str) -> tuple[str, ...]:
     """The possible names of the CodeBuildProject block of a project, the preferred name first.
 

@@ -116,16 +116,43 @@ def test_setup_corrects_what_prefect_deploy_wrote_and_keeps_what_users_changed(p
         set_up(name, "docker", {})
 
 
-def test_the_embedded_set_up_needs_no_setup(world: Any) -> None:
+def test_setup_asks_for_a_worker_except_for_the_embedded_set_ups_own_pool(world: Any) -> None:
     own = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
 
-    embedded = world.cli("setup", "--pool", "not-made", env=own)
+    embedded = world.cli("setup", env=own)
     other = world.cli("setup", "--pool", f"own-{uuid4().hex[:8]}", "--type", "process")
+    refused = world.cli("setup", "--job-variable", "image=x", env=own)
 
-    assert (embedded.returncode, embedded.stdout.startswith("nothing to do")) == (0, True), embedded.stderr
-    assert call("GET", "/work_pools/not-made", expected=(404,))[0] == 404
+    assert embedded.stdout.splitlines() == [
+        "work pool 'codepipeline': exists, type codepipeline",
+        "nothing more to do: the embedded set-up has a worker, and reconciles and polls by itself",
+    ]
     assert "created, type process" in other.stdout
     assert "prefect worker start --pool own-" in other.stdout.splitlines()[-1]
+    assert "the embedded set-up does not have" in refused.stderr
+
+
+def test_the_advice_for_a_missing_pool_works_on_the_embedded_set_up_too(world: Any, foreign: Path) -> None:
+    own = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
+    name = f"own-{uuid4().hex[:8]}"
+    file = world.folder / "p.json"
+    file.write_text(world.declare([world.action("Work")]).model_dump_json(by_alias=True, exclude_none=True))
+    deploy = ["deploy", str(file), "--pool", name]
+    refused = world.cli(*deploy, env=own)
+    assert f"`codepipeline setup --pool {name}`" in refused.stderr
+
+    made = world.cli("setup", "--pool", name, "--type", "process", env=own)
+    deployed = world.cli(*deploy, env=own)
+
+    first, last = made.stdout.splitlines()
+    assert first == f"work pool {name!r}: created, type process"
+    assert last.endswith(
+        f"PREFECT_PROFILES_PATH={os.environ['PREFECT_PROFILES_PATH']} prefect worker start --pool {name}"
+    )
+    assert deployed.returncode == 0, deployed.stderr
+    execution_id = start_pipeline_execution(world.name, {}, {}, "tester")
+    run_as_a_worker_does(execution_id, foreign)
+    assert world.ended(execution_id).status == "Succeeded"
 
 
 def test_reconcile_does_not_wait_behind_executions(world: Any, tmp_path: Path) -> None:

@@ -127,6 +127,26 @@ def test_a_body_has_a_time_limit_on_every_path(connect: Any) -> None:
         assert is_closed(slow)
 
 
+def test_an_address_whose_bodies_do_not_arrive_may_send_less(connect: Any) -> None:
+    guard = Middleware(
+        Guard, limits={"": Limits(RateLimit(10, 0.01), 1_000_000, slow_cost=4)}, body_seconds=0.1
+    )
+    app = Starlette(routes=[Route("/health", _answer, methods=["GET", "POST"])], middleware=[guard])
+    with serving(app) as url:
+        for _ in range(2):
+            slow = connect(
+                url,
+                b"POST /health HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 192.0.2.1\r\ncontent-length: 9\r\n\r\n1",
+            )
+            assert slow.recv(12) == b"HTTP/1.1 408"
+
+        def status(address: str) -> int:
+            return httpx.get(f"{url}/health", headers={"x-forwarded-for": address}).status_code
+
+        assert status("192.0.2.1") == 429
+        assert status("192.0.2.2") == 200
+
+
 def test_headers_have_a_largest_size(connect: Any) -> None:
     with serving(guarded(), **limits()) as url:
         large = connect(url, b"GET /health HTTP/1.1\r\nhost: x\r\nx-a: " + b"a" * 200_000)

@@ -18,8 +18,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from waiting import until
 
+from prefect_codepipeline.deployments.local.access import HOSTS_VARIABLE
+from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.gateway.app import create_app
 from prefect_codepipeline.gateway.guard import Guard, Limits
+from prefect_codepipeline.gateway.own_names import OwnNames
 from prefect_codepipeline.gateway.rate import RateLimit
 
 
@@ -30,7 +33,7 @@ async def _echo(request: Request) -> Response:
 def ask(app: Starlette, method: str, path: str, **more: Any) -> httpx.Response:
     async def answer() -> httpx.Response:
         transport = httpx.ASGITransport(app=app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return await client.request(method, path, **more)
 
     return asyncio.run(answer())
@@ -58,6 +61,61 @@ def test_a_page_of_another_site_can_send_nothing_by_a_users_browser(site: str | 
 
     assert ask(create_app(), "POST", "/nowhere", headers=headers).status_code == status
     assert ask(create_app(), "GET", "/health", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:4290", 404),
+        ("[::1]:4290", 404),
+        ("10.0.0.5", 404),
+        ("localhost:8080", 404),
+        ("LOCALHOST.", 404),
+        ("release.example.com", 404),
+        ("Release.example.com.:8443", 404),
+        ("added.example.com:1", 404),
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.evil.example:4290", 421),
+        ("evil.example@localhost", 421),
+        ("", 421),
+    ],
+)
+def test_only_the_gateways_own_names_are_answered(
+    host: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(HOSTS_VARIABLE, "Added.example.com:8080")
+    app = Starlette(middleware=[Middleware(OwnNames, public_name=lambda: "release.example.com")])
+
+    assert ask(app, "POST", "/nowhere", headers={"host": host}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("fresh_seconds", "statuses", "times"), [(60, [421, 421, 421], 1), (0, [421, 404, 404], 2)]
+)
+def test_a_new_public_name_is_found_and_not_asked_for_at_each_request(
+    fresh_seconds: float, statuses: list[int], times: int
+) -> None:
+    asked: list[str | None] = []
+
+    def find() -> str | None:
+        asked.append("release.example.com" if asked else None)
+        return asked[-1]
+
+    app = Starlette(middleware=[Middleware(OwnNames, public_name=find, fresh_seconds=fresh_seconds)])
+    found = [ask(app, "GET", "/x", headers={"host": "release.example.com"}).status_code for _ in range(3)]
+
+    assert (found, len(asked)) == (statuses, times)
+
+
+def test_while_prefect_is_away_an_unknown_name_is_asked_to_come_back() -> None:
+    def find() -> str:
+        raise PrefectUnavailable("away")
+
+    app = Starlette(middleware=[Middleware(OwnNames, public_name=find)])
+
+    assert ask(app, "GET", "/x", headers={"host": "release.example.com"}).status_code == 503
+    assert ask(app, "GET", "/x", headers={"host": "localhost"}).status_code == 404
 
 
 def test_each_source_has_its_own_rate_and_it_comes_back() -> None:
@@ -120,9 +178,7 @@ def assert_guarded(answer: httpx.Response) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize(
-    "path", ["/webhooks/github", "/webhooks/github/token", "/approvals/link", "/slack/interactions"]
-)
+@pytest.mark.parametrize("path", ["/approvals/link", "/slack/interactions"])
 def test_a_client_that_hangs_up_in_the_middle_is_no_error(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -131,7 +187,7 @@ def test_a_client_that_hangs_up_in_the_middle_is_no_error(
     with serving(create_app()) as url:
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
-            head = f"POST {path} HTTP/1.1\r\nHost: gateway\r\nContent-Length: 1000\r\n\r\n"
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
             connection.sendall(head.encode() + b"half")
         until(lambda: [each for each in caplog.messages if each.startswith("POST")])
         assert httpx.get(f"{url}/health").status_code == 200

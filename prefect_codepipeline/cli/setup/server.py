@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import Annotated
 
 from cyclopts import Parameter
 from rich.text import Text
 
 from prefect_codepipeline.cli.session import connect, console, job_variables
+from prefect_codepipeline.errors import CodePipelineError
+
+OWN_POOL = "codepipeline"  # which the worker of the embedded set-up serves
 
 
 def setup(
     *,
-    pool: str = "codepipeline",
+    pool: str = OWN_POOL,
     kind: Annotated[str | None, Parameter(name="--type")] = None,
     job_variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
 ) -> int:
     """Create what pipelines need on a Prefect server of your own: a work pool, its queues, and two deployments.
 
-    May be repeated: what exists stays, what is missing or wrong is corrected. The embedded set-up does not need it.
+    May be repeated: what exists stays, what is missing or wrong is corrected. The embedded set-up needs it only for another
+    work pool than its own; there it creates nothing but the pool.
 
     Parameters
     ----------
@@ -30,19 +36,30 @@ def setup(
         KEY=VALUE of a job variable of the two deployments, such as image=IMAGE; VALUE may be JSON, and null removes it.
         May be repeated.
     """
-    from prefect_codepipeline.deployments.local.api_url import configured_api_url
+    from prefect_codepipeline.deployments.local.api_url import PROFILES_VARIABLE, configured_api_url
 
     variables = job_variables(job_variable)
     is_embedded = configured_api_url() is None
     connect()
-    if is_embedded:
-        console.print(
-            Text("nothing to do: the embedded set-up has a work pool, and reconciles and polls by itself")
-        )
-        return 0
-    from prefect_codepipeline.deployments.setup import set_up
+    from prefect_codepipeline.deployments.setup import make_pool, set_up
 
-    for sentence in set_up(pool, kind, variables):
+    worker = f"prefect worker start --pool {shlex.quote(pool)}"
+    if not is_embedded:
+        sentences = set_up(pool, kind, variables)
+    elif variables:
+        raise CodePipelineError(
+            "--job-variable is for the deployments of reconcile and poll, which the embedded set-up does not have; use "
+            "`codepipeline deploy --job-variable`"
+        )
+    else:
+        sentences = [make_pool(pool, kind)]
+        worker = f"{PROFILES_VARIABLE}={shlex.quote(os.environ[PROFILES_VARIABLE])} {worker}"
+    for sentence in sentences:
         console.print(Text(sentence))
-    console.print(Text(f"now start a worker, where the executions run: prefect worker start --pool {pool}"))
+    if is_embedded and pool == OWN_POOL:
+        console.print(
+            Text("nothing more to do: the embedded set-up has a worker, and reconciles and polls by itself")
+        )
+    else:
+        console.print(Text(f"now start a worker, where the executions run: {worker}"))
     return 0

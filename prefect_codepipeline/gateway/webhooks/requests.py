@@ -11,9 +11,6 @@ import re
 import secrets
 import threading
 import time
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.triggers.deliveries import (
     Endpoint,
@@ -35,6 +33,7 @@ from prefect_codepipeline.engine.triggers.webhook_inbox import take, waiting_as
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable, WebhookRefused
 from prefect_codepipeline.gateway.rate import source_of
 from prefect_codepipeline.gateway.webhooks.deliverer import Deliverer
+from prefect_codepipeline.gateway.webhooks.turns import NoTurn, TurnLost, Turns
 from prefect_codepipeline.model.payloads import PayloadError
 from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
 from prefect_codepipeline.prefect_api.client import within
@@ -47,12 +46,10 @@ BODY_SECONDS = 10.0
 ENDPOINT_SECONDS = 5.0
 _MOST_ENDPOINTS = 1000
 _MOST_LARGE, _MOST_LARGE_OF_SOURCE = 8, 4
+_MOST_USUAL, _MOST_USUAL_OF_SOURCE = 400, 100
+_NO_WEBHOOK = "This webhook does not exist."
 _NAME = re.compile(r"[A-Za-z0-9.@_-]{1,100}")
 _logger = logging.getLogger("codepipeline.gateway")
-
-
-class _Busy(Exception):  # noqa: N818  # answered with 429
-    """A source has its number of large bodies on their way."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +72,9 @@ class Webhooks:
         self._deliverer = deliverer
         self._endpoints: dict[str, tuple[float, Endpoint | None]] = {}
         self._lock = threading.Lock()
-        # A signature can be checked only with the complete body in memory; so the number of large bodies is limited.
-        self._large = anyio.CapacityLimiter(_MOST_LARGE)
-        self._large_of: Counter[str] = Counter()
+        # A signature can be checked only with the complete body in memory.
+        self._large = Turns(_MOST_LARGE, _MOST_LARGE_OF_SOURCE)
+        self._usual = Turns(_MOST_USUAL, _MOST_USUAL_OF_SOURCE)
 
     @property
     def routes(self) -> list[Route]:
@@ -89,41 +86,9 @@ class Webhooks:
 
     async def take(self, request: Request) -> Response:
         """Accept one delivery."""
-        length = request.headers.get("content-length", str(LARGEST_PAYLOAD))
-        if not length.isdecimal() or int(length) > LARGEST_PAYLOAD:
-            return _error(413, "The body is too large.")
-        source = request.client.host if request.client else ""
+        name = request.path_params["name"]
         try:
-            with anyio.fail_after(BODY_SECONDS):
-                async with self._turn(source) if int(length) > USUAL_PAYLOAD else nullcontext():
-                    body = await request.body()
-        except TimeoutError:
-            return _error(408, "The body took too long.")
-        except _Busy:
-            return _error(
-                429, "Other large bodies are on their way from your address.", {"retry-after": "10"}
-            )
-        sent = Sent(dict(request.headers), body, source)
-        return await run_in_threadpool(self._answer, sent, **request.path_params)
-
-    @asynccontextmanager
-    async def _turn(self, source: str) -> AsyncIterator[None]:
-        """Wait for the turn of a large body. A source that sends slowly leaves turns to others."""
-        key = source_of(source)
-        if self._large_of[key] >= _MOST_LARGE_OF_SOURCE:
-            raise _Busy
-        self._large_of[key] += 1
-        try:
-            async with self._large:
-                yield
-        finally:
-            self._large_of[key] -= 1
-            self._large_of += Counter()  # forgets who has none
-
-    def _answer(self, sent: Sent, name: str, token: str | None = None) -> Response:
-        try:
-            with within(PREFECT_SECONDS):
-                return self._take(sent, name) if token is None else self._take_v1(sent, name, token)
+            return await self._take(request, **request.path_params)
         except WebhookRefused as error:
             _logger.warning("a request to /webhooks/%s was refused: %s", name, error)
             return _error(401, f"Refused: {error}.")
@@ -138,21 +103,46 @@ class Webhooks:
             _logger.warning("a request to /webhooks/%s starts nothing: %s", name, error)
             return _error(409, f"The webhook cannot be used: {error}.")
 
-    def _take(self, sent: Sent, name: str) -> Response:
-        endpoint = self._endpoint(name)
-        if endpoint is None:
-            return _error(404, "No connection or pipeline of that name accepts webhooks.")
-        delivery = read_delivery(endpoint, sent.headers, sent.body, utc_now())
-        return self._store(delivery) if isinstance(delivery, TakenDelivery) else _ignored(delivery.ignored)
+    async def _take(self, request: Request, name: str, token: str | None = None) -> Response:
+        length = request.headers.get("content-length", str(LARGEST_PAYLOAD))
+        if not length.isdecimal() or int(length) > LARGEST_PAYLOAD:
+            return _error(413, "The body is too large.")
+        # Before the body is read: who does not know the address cannot have a body kept in memory.
+        target = await run_in_threadpool(self._target, name, token)
+        if target is None:
+            text = (
+                "No connection or pipeline of that name accepts webhooks." if token is None else _NO_WEBHOOK
+            )
+            return _error(404, text)
+        source = request.client.host if request.client else ""
+        turns = self._large if int(length) > USUAL_PAYLOAD else self._usual
+        try:
+            async with turns.turn(source_of(source), BODY_SECONDS) as turn:
+                with anyio.fail_after(BODY_SECONDS):
+                    body = await request.body()
+                turn.keep()  # until the body is no longer in memory
+                sent = Sent(dict(request.headers), body, source)
+                return await run_in_threadpool(self._answer, target, sent)
+        except TimeoutError:
+            return _error(408, "The body took too long.")
+        except TurnLost:
+            return _error(429, "The body arrives too slowly, and others wait.", {"retry-after": "10"})
+        except NoTurn:
+            return _error(503, "Too many large bodies are on their way.", {"retry-after": "10"})
 
-    def _take_v1(self, sent: Sent, name: str, token: str) -> Response:
-        webhook = find_webhook(name) if _NAME.fullmatch(name) else None
-        own = webhook.url_token.get_secret_value() if webhook else secrets.token_urlsafe(24)
-        is_equal = hmac.compare_digest(own.encode(), token.encode("utf-8", "surrogatepass"))
-        if webhook is None or not is_equal:
-            return _error(404, "This webhook does not exist.")
-        delivery = read_webhook(webhook, sent.source, sent.headers, sent.body, utc_now())
-        return self._store(delivery) if isinstance(delivery, TakenDelivery) else _ignored(delivery)
+    def _target(self, name: str, token: str | None) -> Endpoint | PipelineWebhook | None:
+        """What accepts the requests of that address."""
+        with within(PREFECT_SECONDS):
+            return self._endpoint(name) if token is None else _webhook(name, token)
+
+    def _answer(self, target: Endpoint | PipelineWebhook, sent: Sent) -> Response:
+        with within(PREFECT_SECONDS):
+            if isinstance(target, Endpoint):
+                delivery = read_delivery(target, sent.headers, sent.body, utc_now())
+                found = delivery if isinstance(delivery, TakenDelivery) else delivery.ignored
+            else:
+                found = read_webhook(target, sent.source, sent.headers, sent.body, utc_now())
+            return self._store(found) if isinstance(found, TakenDelivery) else _ignored(found)
 
     def _store(self, delivery: TakenDelivery) -> Response:
         is_new = take(delivery)
@@ -176,6 +166,14 @@ class Webhooks:
                 self._endpoints.clear()
             self._endpoints[name] = (now + ENDPOINT_SECONDS, found)
         return found
+
+
+def _webhook(name: str, token: str) -> PipelineWebhook | None:
+    """The V1 webhook of that name, if the token is its own."""
+    webhook = find_webhook(name) if _NAME.fullmatch(name) else None
+    own = webhook.url_token.get_secret_value() if webhook else secrets.token_urlsafe(24)
+    is_equal = hmac.compare_digest(own.encode(), token.encode("utf-8", "surrogatepass"))
+    return webhook if is_equal else None
 
 
 def _ignored(reason: str) -> Response:

@@ -10,13 +10,14 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from prefect_codepipeline.errors import (
     InvalidWebhookAuthenticationParametersException,
     InvalidWebhookFilterPatternException,
 )
 from prefect_codepipeline.model.definition.declaration import Declared, Name
+from prefect_codepipeline.model.names import is_path_part
 
 WebhookAuthenticationType = Literal["GITHUB_HMAC", "IP", "UNAUTHENTICATED"]
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -38,8 +39,14 @@ class WebhookAuthConfiguration(Declared):
     )
 
 
+def _as_path_part(name: str) -> str:
+    if not is_path_part(name):
+        raise ValueError(f"a webhook cannot have the name {name!r}: its name is part of its URL")
+    return name
+
+
 class WebhookDefinition(Declared):
-    name: Name
+    name: Annotated[Name, AfterValidator(_as_path_part)]
     target_pipeline: Name
     target_action: Name
     filters: Annotated[list[WebhookFilterRule], Field(max_length=5)]

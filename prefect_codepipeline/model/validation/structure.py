@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from prefect_codepipeline.model.names import is_path_part
 from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.validation.rules import Pipeline, repeated, rules_of
 
@@ -74,6 +75,11 @@ ONLY_SOURCES = _stage(
     "work-after-sources",
     "At least one action is not a source action.",
     "Pipeline should contain at least 1 action whose category is not Source",
+)
+PIPELINE_NAME = _name(
+    "pipeline-name-no-path",
+    "The name of a pipeline is neither `.` nor `..`, which AWS accepts.",
+    "A pipeline cannot have the name '{name}': its name is part of URLs, where this is another path",
 )
 STAGE_TWICE = _name(
     "stage-name-once",
@@ -160,7 +166,9 @@ def check_sources(pipeline: Pipeline) -> Iterator[Problem]:
 
 
 def check_names(pipeline: Pipeline) -> Iterator[Problem]:
-    """Check that names are unique."""
+    """Check that the pipeline's name can be part of a URL, and that names are unique."""
+    if not is_path_part(pipeline.declaration.name):
+        yield PIPELINE_NAME.at("name", name=pipeline.declaration.name)
     stages = pipeline.declaration.stages
     for index in repeated([stage.name for stage in stages]):
         yield STAGE_TWICE.at(f"stages[{index}].name", name=stages[index].name)

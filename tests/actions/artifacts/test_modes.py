@@ -12,7 +12,7 @@ from prefect_codepipeline.actions.artifacts.places import keep_file
 from prefect_codepipeline.actions.artifacts.storing import store_tree
 from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-from prefect_codepipeline.deployments.local.state import home_folder, write_state
+from prefect_codepipeline.deployments.local.state import home_folder, locked, write_state
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,8 @@ def test_the_embedded_set_up_is_its_owners_alone(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PREFECT_CODEPIPELINE_HOME", str(tmp_path / "data" / "home"))
 
     home = home_folder(create=True)
-    write_state(home, {})
+    with locked(home):
+        write_state(home, {})
 
     assert modes(tmp_path / "data") == {0o700}
-    assert (home / "state.json").stat().st_mode & 0o777 == 0o600
+    assert file_modes(home) == {0o600}

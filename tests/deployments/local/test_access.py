@@ -132,6 +132,22 @@ def test_the_link_that_up_prints_signs_a_browser_in_and_is_gone_from_its_history
 
 
 @pytest.mark.live
+def test_open_prints_a_link_that_signs_in_to_the_embedded_server_only(
+    running: embedded.Embedded, world: Any
+) -> None:
+    deploy_pipeline(world.declare([world.action("A")]))
+    own = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+
+    here = world.cli("open", world.name, env=own).stdout
+    elsewhere = world.cli(
+        "open", world.name, env={**own, "PREFECT_UI_URL": "http://prefect.example.com"}
+    ).stdout
+
+    assert f"sign in with: {running.ui_url}/sign-in#" in here
+    assert "sign-in#" not in elsewhere
+
+
+@pytest.mark.live
 @pytest.mark.parametrize(
     ("path", "headers", "status"),
     [

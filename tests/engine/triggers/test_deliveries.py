@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -44,6 +47,7 @@ from prefect_codepipeline.engine.triggers.webhook_inbox import drop_old, finish,
 from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.gateway.app import create_app
+from prefect_codepipeline.gateway.serve import prepare_gateway
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.definition.execution_modes import MAX_EXECUTIONS_IN_FLIGHT
 from prefect_codepipeline.model.triggers.webhook_delivery import TakenDelivery
@@ -468,6 +472,63 @@ def test_a_body_that_is_too_large_is_not_read(site: Site) -> None:
     assert (sent.status_code, declared.status_code) == (413, 413)
 
 
+def test_slow_large_bodies_of_two_addresses_delay_no_other(site: Site) -> None:
+    with ExitStack() as stack:
+        slow = [
+            stack.enter_context(_begin_large(site, f"198.51.100.{number % 2 + 1}")) for number in range(8)
+        ]
+        assert all(each.recv(1000).startswith(b"HTTP/1.1 100") for each in slow), "all eight are being read"
+        began = time.monotonic()
+
+        answer = site.send(site.push(padding="x" * 600_000), X_Forwarded_For="203.0.113.7")
+
+        assert answer.status_code == 202, answer.text
+        assert time.monotonic() - began < 6
+        (made_room,) = select.select(slow, [], [], 5)[0]
+        assert made_room.recv(12) == b"HTTP/1.1 429"
+
+
+def test_a_large_body_for_an_unknown_name_is_not_read(site: Site) -> None:
+    with _begin_large(site, "198.51.100.3", "nobody-s") as slow:
+        assert slow.recv(12) == b"HTTP/1.1 404"
+
+
+def test_a_delivery_comes_through_a_tunnel_only_under_the_gateways_own_name(site: Site) -> None:
+    earlier = prepare_gateway(None).url
+    with serving(create_app()) as site.url:
+        prepare_gateway("https://hooks.example.com")
+        own = site.send(site.push(), Host="hooks.example.com")
+        foreign = site.send(site.push(), Host="evil.example")
+        prepare_gateway(earlier or site.url)
+
+        assert (own.status_code, foreign.status_code) == (202, 421)
+        site.result(own)
+
+
+def test_a_sender_that_hangs_up_in_the_middle_is_no_error(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    with _begin_large(site, "198.51.100.4") as connection:
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100")
+
+    (line,) = until(lambda: [each for each in caplog.messages if each.startswith("POST")])
+    assert " 499 " in line
+    assert [each.getMessage() for each in caplog.records if each.exc_info] == []
+
+
+@contextmanager
+def _begin_large(site: Site, address: str, name: str = "") -> Iterator[socket.socket]:
+    """A request from that address whose body never comes. `100 Continue` says that the gateway reads it."""
+    url = httpx.URL(site.url)
+    head = f"POST /webhooks/{name or site.name} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-For: {address}\r\n"
+    with socket.create_connection((url.host, url.port or 0)) as connection:
+        connection.settimeout(5)
+        connection.sendall(f"{head}Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n".encode())
+        yield connection
+
+
 def test_our_own_form_needs_no_git_host(site: Site) -> None:
     name = site.deploy()
     event = {"repository": site.repository, "commit": COMMIT, "branch": "main"}
@@ -560,7 +621,7 @@ def _ask(app: Any, path: str, body: bytes, headers: dict[str, str]) -> httpx.Res
 
     async def answer() -> httpx.Response:
         transport = httpx.ASGITransport(app=app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return await client.post(path, content=body, headers=headers)
 
     return asyncio.run(answer())

@@ -246,9 +246,12 @@ def test_a_webhook_of_a_template_is_made_once(pipeline: str) -> None:
     (made,) = make_webhooks(resources)
     (there,) = make_webhooks(resources)
     (kept,) = make_webhooks({"Hidden": {"Type": "AWS::CodePipeline::Webhook", "Properties": hidden}})
+    dots = {"Type": "AWS::CodePipeline::Webhook", "Properties": {**properties, "Name": ".."}}
+    (refused,) = make_webhooks({"Dots": dots})
 
     assert "created webhook 'from-template'" in made
     assert "webhook 'from-template' exists" in there
+    assert "a webhook cannot have the name '..': its name is part of its URL" in refused
     assert "kept as data: some of its values are not known" in kept
     assert [each.definition["name"] for each in list_webhooks()] == ["from-template"]
 

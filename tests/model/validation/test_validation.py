@@ -207,6 +207,10 @@ CASES = [
     ("sources-only-first", on_build(source("Late"), commands("B")), "stages[1].actions[0]", STRUCTURE, "Source actions can only be included in the first stage of the pipeline"),
     ("work-after-sources", stages(SOURCE, {"name": "More", "actions": [source("Other")]}), "stages", STRUCTURE, "Pipeline should contain at least 1 action whose category is not Source"),
     # 1.5 (4), 1.9: names
+    *(
+        ("pipeline-name-no-path", {"name": name}, "name", STRUCTURE, f"A pipeline cannot have the name '{name}': its name is part of URLs")
+        for name in (".", "..")
+    ),
     ("stage-name-once", stages(SOURCE, build(commands("B")), build(commands("C"))), "stages[2].name", STAGE, "Stage name 'Build' is used more than once"),
     ("action-name-once", on_build(commands("B"), commands("B")), "stages[1].actions[1].name", ACTION, "Action name 'B' is used more than once in stage 'Build'"),
     ("variable-name-once", {"variables": [{"name": "Env"}, {"name": "Env"}]}, "variables[1].name", STRUCTURE, "Variable names must be unique. The following variable name is already in use: Env"),
