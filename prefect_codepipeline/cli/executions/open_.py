@@ -42,7 +42,8 @@ def open_page(name: PipelineName, *, execution: str | None = None, json: AsJson 
 def _sign_in_url(url: str) -> str | None:
     """The URL that signs a browser in and opens the page, if it is one of the embedded server."""
     from prefect_codepipeline.deployments.local import embedded
-    from prefect_codepipeline.deployments.local.api_url import configured_api_url
 
-    running = None if configured_api_url() else embedded.find()
-    return running.sign_in_url(url.removeprefix(running.ui_url)) if running else None
+    running = embedded.find()
+    if running is None or not url.startswith(f"{running.ui_url}/"):
+        return None
+    return running.sign_in_url(url.removeprefix(running.ui_url))
