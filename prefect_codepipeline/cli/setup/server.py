@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import asdict
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.text import Text
 
-from prefect_codepipeline.cli.session import connect, console, job_variables
+from prefect_codepipeline.cli.output import answer
+from prefect_codepipeline.cli.parameters import AsJson
+from prefect_codepipeline.cli.session import connect, job_variables
 
 
 def setup(
@@ -15,6 +18,7 @@ def setup(
     pool: str = "codepipeline",
     kind: Annotated[str | None, Parameter(name="--type")] = None,
     job_variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    json: AsJson = False,
 ) -> int:
     """Create what pipelines need on a Prefect server of your own: a work pool, its queues, and two deployments.
 
@@ -36,13 +40,17 @@ def setup(
     is_embedded = configured_api_url() is None
     connect()
     if is_embedded:
-        console.print(
-            Text("nothing to do: the embedded set-up has a work pool, and reconciles and polls by itself")
-        )
+        said = "nothing to do: the embedded set-up has a work pool, and reconciles and polls by itself"
+        answer(json, {"isEmbedded": True, "parts": []}, said)
         return 0
     from prefect_codepipeline.deployments.setup import set_up
 
-    for sentence in set_up(pool, kind, variables):
-        console.print(Text(sentence))
-    console.print(Text(f"now start a worker, where the executions run: prefect worker start --pool {pool}"))
+    parts = set_up(pool, kind, variables)
+    worker = f"prefect worker start --pool {shlex.quote(pool)}"
+    answer(
+        json,
+        {"isEmbedded": False, "parts": [asdict(part) for part in parts], "workerCommand": worker},
+        *map(str, parts),
+        f"now start a worker, where the executions run: {worker}",
+    )
     return 0

@@ -171,7 +171,7 @@ def test_the_set_up_runs_on_a_database_that_the_user_names(set_up: SetUp, tmp_pa
 def test_the_set_up_runs_on_sqlite_and_keeps_to_it(set_up: SetUp) -> None:
     release(set_up, "--sqlite")
 
-    assert "SQLite" in set_up.cli("up")
+    assert json.loads(set_up.cli("up", "--json"))["database"] == "sqlite"
     assert list(set_up.home.rglob("prefect.db"))
     assert not postgresql.data_folder(set_up.home).exists()
 
