@@ -99,6 +99,19 @@ def app_options() -> Iterator[set[str]]:
             yield {name for argument in arguments for name in argument.names if name.startswith("--")}
 
 
+def test_the_page_of_commands_has_each_command_and_what_its_json_has() -> None:
+    rows = re.findall(
+        r"^\| (`.*?) \| .*? \| (.*) \|$", (ROOT / "docs" / "commands.md").read_text(), re.MULTILINE
+    )
+    listed = [command for names, _ in rows for command in re.findall(r"`([^`]+)`", names)]
+    families = [f"{family} {verb}" for family, (_, verbs) in _FAMILIES.items() for verb in verbs]
+    assert sorted(listed) == sorted([verb for verbs in _VERBS.values() for verb in verbs] + families)
+
+    code = "\n".join(sources().values())
+    keys = {key for _, answer in rows for key in re.findall(r"`([a-z]\w+)`", answer)} - {"status"}
+    assert [key for key in keys if not re.search(rf'"{key}"|^    {key}: ', code, re.MULTILINE)] == []
+
+
 def test_every_command_that_a_message_names_exists() -> None:
     lost = [
         f"{name_of(path)}: codepipeline {words}"

@@ -179,12 +179,12 @@ def moved(home: Path, folder: Path) -> list[str]:
     program.parent.mkdir()
     program.write_text(f"#!{sys.executable}\n")
     program.chmod(0o755)
-    theirs = f"postgresql:///moved?host={home}/postgresql&user=reader"
+    theirs = f"postgresql:///moved?host={home}/postgresql&user=prefect&options=-c%20role%3Dreader"
     load = page.replace("postgresql://USER:PASSWORD@HOST/DATABASE", f"'{theirs}'")
     count = "-Atc \"select count(*) from deployment where name = 'crash'\""
     ours = f'"$bin/psql" -h {home}/postgresql -U prefect'
     commands = [line for line in load.splitlines() if not line.startswith(("codepipeline", "export"))]
-    new_database = f"{ours} -c 'create role reader login' -c 'create database moved owner reader' postgres"
+    new_database = f"{ours} -c 'create role reader' -c 'create database moved owner reader' postgres"
     commands[3:3] = [new_database]
     counts = [f"{ours} {count} postgres >&3", f"\"$bin/psql\" '{theirs}' {count} >&3"]
     script = "\n".join(["set -eu", *commands, *counts])
