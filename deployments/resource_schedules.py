@@ -46,7 +46,9 @@ def add_schedule(
     deployment = find_deployment(pipeline_name)
     _, definition = newest_version(pipeline_name, int(deployment["version"] or 1))
     if mistakes := list(mistakes_in_variables(definition.masked(), variables or {})):
-        raise ValidationException(f"no schedule was added to pipeline {pipeline_name!r}: {'; '.join(mistakes)}")
+        raise ValidationException(
+            f"no schedule was added to pipeline {pipeline_name!r}: {'; '.join(mistakes)}"
+        )
     schedule = _schedule(expression, timezone, variables or {}, rule)
     return schedule, keep_schedule(deployment, schedule, replace)
 

@@ -82,12 +82,7 @@ def build(
         context = _context(tree, work, image, logger)
         spec = read_buildspec(buildspec, tree, logger)
         result = _run(spec, context, variables, secrets_from, privileged, cache and source)
-        several = len(result.output_artifacts) > 1
-        kept = [
-            _Kept(name, *_keep(name, found, artifacts / name if several else artifacts))
-            for name, found in result.output_artifacts.items()
-            if artifacts is not None
-        ]
+        kept = list(_kept_of(result, artifacts)) if artifacts else []
     answer(json, _as_json(result, kept), *_lines(result, kept))
     return 1 if result.failure else 0
 
@@ -214,8 +209,14 @@ class _Kept:
     files: list[str]
 
 
-def _keep(name: str, tree: OutputTree, folder: Path) -> tuple[Path, list[str]]:
-    """Copy an artifact to a folder; the folder and the names of its files."""
+def _kept_of(result: BuildResult, folder: Path) -> Iterator[_Kept]:
+    """Copy the artifacts to a folder; each to its own subfolder if there are several."""
+    several = len(result.output_artifacts) > 1
+    for name, tree in result.output_artifacts.items():
+        yield _keep(name, tree, folder / name if several else folder)
+
+
+def _keep(name: str, tree: OutputTree, folder: Path) -> _Kept:
     files = tree.files
     if files is None:
         files = [
@@ -229,7 +230,7 @@ def _keep(name: str, tree: OutputTree, folder: Path) -> tuple[Path, list[str]]:
             shutil.copy2(tree.directory / file, place, follow_symlinks=False)
     except OSError as error:
         raise ActionFailed(f"artifact {name!r} cannot be written to {folder}: {error}") from None
-    return folder, sorted(files)
+    return _Kept(name, folder, sorted(files))
 
 
 def _lines(result: BuildResult, kept: list[_Kept]) -> Iterator[str | tuple[str, Style]]:
