@@ -49,6 +49,7 @@ def test_every_field_of_the_block_for_builds_here_is_documented() -> None:
     assert fields - documented == set()
 
 
+@pytest.mark.live
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("page", ["codebuild.md", "codebuild-aws.md"])
 def test_the_block_of_the_page_can_be_created(page: str) -> None:

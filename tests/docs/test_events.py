@@ -8,6 +8,7 @@ from prefect.automations import Automation
 from prefect.blocks.webhook import Webhook
 
 
+@pytest.mark.live
 @pytest.mark.usefixtures("prefect_server")
 def test_the_automation_of_the_page_can_be_created() -> None:
     [code] = [text for language, text in blocks_of(ROOT / "docs" / "events.md") if language == "python"]
