@@ -14,7 +14,7 @@ from prefect_codepipeline.deployments.files.resource_kinds import is_schedule
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.operations.schedules import keep_schedule
-from prefect_codepipeline.engine.operations.starting import check_start, find_deployment
+from prefect_codepipeline.engine.operations.starting import find_deployment, mistakes_in_variables
 from prefect_codepipeline.errors import ValidationException
 from prefect_codepipeline.model.triggers.schedules import Schedule, read_expression
 
@@ -45,7 +45,10 @@ def add_schedule(
     """
     deployment = find_deployment(pipeline_name)
     _, definition = newest_version(pipeline_name, int(deployment["version"] or 1))
-    check_start(definition.masked(), variables or {}, {})
+    if mistakes := list(mistakes_in_variables(definition.masked(), variables or {})):
+        raise ValidationException(
+            f"no schedule was added to pipeline {pipeline_name!r}: {'; '.join(mistakes)}"
+        )
     schedule = _schedule(expression, timezone, variables or {}, rule)
     return schedule, keep_schedule(deployment, schedule, replace)
 

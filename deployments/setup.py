@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from prefect_codepipeline.errors import ValidationException
 from prefect_codepipeline.prefect_api.client import call, find_named, path_segment
@@ -51,8 +51,24 @@ _UPKEEP = (
 )
 
 
-def set_up(work_pool: str, kind: str | None, job_variables: Mapping[str, Any]) -> list[str]:
-    """Create what is missing, and update what is different; a sentence for each part. May be called any number of times.
+@dataclass(frozen=True)
+class Part:
+    """A part of a Prefect server, and what became of it: its type or priority, or what was changed."""
+
+    kind: Literal["work pool", "work queue", "deployment"]
+    name: str
+    result: Literal["created", "updated", "exists"]
+    details: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        name = self.name if self.kind == "deployment" else repr(self.name)
+        between, within = (": ", "; ") if self.result == "updated" else (", ", ", ")
+        details = f"{between}{within.join(self.details)}" if self.details else ""
+        return f"{self.kind} {name}: {self.result}{details}"
+
+
+def set_up(work_pool: str, kind: str | None, job_variables: Mapping[str, Any]) -> list[Part]:
+    """Create what is missing, and update what is different. May be called any number of times.
 
     Args:
         work_pool: the name of the work pool.
@@ -69,8 +85,8 @@ def set_up(work_pool: str, kind: str | None, job_variables: Mapping[str, Any]) -
     ]
 
 
-def make_pool(name: str, kind: str | None) -> str:
-    """Create a work pool if it does not exist; a sentence about it. Arguments and exceptions as of `set_up`."""
+def make_pool(name: str, kind: str | None) -> Part:
+    """Create a work pool if it does not exist; what became of it. Arguments and exceptions as of `set_up`."""
     if path_segment(name) is None:
         raise ValidationException(f"{name!r} cannot be the name of a work pool")
     there = find_named("/work_pools", name)
@@ -81,15 +97,14 @@ def make_pool(name: str, kind: str | None) -> str:
             raise ValidationException(f"work pool {name!r} was not created: Prefect answered {answer}")
         there = find_named("/work_pools", name) or answer
         if status == 201:
-            return f"work pool {name!r}: created, type {there['type']}"
+            return Part("work pool", name, "created", (f"type {there['type']}",))
     if kind and there["type"] != kind:
         raise ValidationException(f"work pool {name!r} has the type {there['type']}, not {kind}")
-    return f"work pool {name!r}: exists, type {there['type']}"
+    return Part("work pool", name, "exists", (f"type {there['type']}",))
 
 
-def _make_queue(work_pool: str, upkeep: _Upkeep) -> str:
+def _make_queue(work_pool: str, upkeep: _Upkeep) -> Part:
     """A queue that users gave another priority keeps it."""
-    what = f"work queue {upkeep.name!r}"
     path = f"/work_pools/{path_segment(work_pool)}/queues"
     there = find_named(path, upkeep.name)
     if there is None:
@@ -100,14 +115,14 @@ def _make_queue(work_pool: str, upkeep: _Upkeep) -> str:
         }
         status, _ = call("POST", f"{path}/", body, expected=(409,))
         if status == 201:
-            return f"{what}: created, priority {upkeep.priority}"
+            return Part("work queue", upkeep.name, "created", (f"priority {upkeep.priority}",))
         there = find_named(path, upkeep.name) or body
-    return f"{what}: exists, priority {there['priority']}"
+    return Part("work queue", upkeep.name, "exists", (f"priority {there['priority']}",))
 
 
-def _make_deployment(place: Place, upkeep: _Upkeep) -> str:
+def _make_deployment(place: Place, upkeep: _Upkeep) -> Part:
     """A schedule that users changed or paused stays; so does everything else that is not named here."""
-    what = f"deployment {upkeep.name}/{upkeep.name}"
+    name = f"{upkeep.name}/{upkeep.name}"
     there = find_deployment_of(upkeep.name, upkeep.name)
     own = {
         "entrypoint": upkeep.entrypoint,
@@ -119,9 +134,9 @@ def _make_deployment(place: Place, upkeep: _Upkeep) -> str:
     }
     changes = put_deployment(upkeep.name, upkeep.name, place, own, there)
     if there is None:
-        return f"{what}: created, each minute, in work queue {upkeep.name!r}"
+        return Part("deployment", name, "created", ("each minute", f"in work queue {upkeep.name!r}"))
     changes += [f"{key} corrected" for key in ("entrypoint", "pull_steps", "path") if there[key] != own[key]]
-    return f"{what}: {'updated: ' + '; '.join(changes) if changes else 'exists'}"
+    return Part("deployment", name, "updated" if changes else "exists", tuple(changes))
 
 
 def _schedules(there: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:

@@ -38,8 +38,8 @@ def print_line(*parts: str | tuple[str, Style]) -> None:
     sys.stdout.write(f"{line}\n")
 
 
-def answer(as_json: bool, value: dict[str, Any], *lines: str) -> None:
-    """Print what a command has done: for programs the value as JSON, else the lines."""
+def answer(as_json: bool, value: dict[str, Any], *lines: str | tuple[str, Style]) -> None:
+    """Print what a command has done: for programs the value as JSON, else the lines, which may have a style."""
     if as_json:
         print_json(value)
         return

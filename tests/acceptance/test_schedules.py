@@ -122,7 +122,10 @@ def test_the_command_lists_refuses_and_removes(world: Any) -> None:
     for arguments, said in (
         ({"expression": "0 0 L * *"}, "Prefect's schedules do not support L, W and #"),
         ({"expression": "0 0 * * *", "timezone": "Mars/Base"}, "time zone 'Mars/Base' does not exist"),
-        ({"expression": "0 0 * * *", "variables": {"nothing": "1"}}, "it has no variable 'nothing'"),
+        (
+            {"expression": "0 0 * * *", "variables": {"nothing": "1"}},
+            f"no schedule was added to pipeline {world.name!r}: it has no",
+        ),
         ({"expression": "0 0 * * *", "rule": "a b"}, "the schedule name 'a b' is not valid"),
     ):
         with pytest.raises(ValidationException, match=re.escape(said)):

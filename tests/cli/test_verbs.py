@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,21 +17,10 @@ import pytest
 from prefect_codepipeline.cli import _FAMILIES, _VERBS
 from prefect_codepipeline.cli.output import answer
 
-# They print a document, a script or a page, or serve until they are stopped.
-WITHOUT_JSON = {
-    "graph",
-    "schema",
-    "import",
-    "build",
-    "export",
-    "run",
-    "shell",
-    "up",
-    "down",
-    "gateway",
-    "completion",
-    "setup",
-}
+# They print a schema or a script, have the output of a shell, or serve until they are stopped.
+WITHOUT_JSON = {"schema", "completion", "shell", "gateway"}
+# What these print has several formats; JSON is one of them.
+WITH_FORMATS = {"validate", "export"}
 BLOCKS = ("connection", "slack", "secret", "event-webhook", "webhook", "schedule")
 
 
@@ -42,13 +32,11 @@ def functions() -> Iterator[tuple[str, Any]]:
 
 
 def test_every_command_that_answers_takes_json() -> None:
-    without = {
-        verb
-        for verb, function in functions()
-        if not {"json", "format"} & inspect.signature(function).parameters.keys()
-    }
+    parameters = {verb: inspect.signature(function).parameters for verb, function in functions()}
+    without = {verb for verb, known in parameters.items() if "json" not in known}
 
-    assert without <= WITHOUT_JSON
+    assert without == WITHOUT_JSON | WITH_FORMATS
+    assert [verb for verb in WITH_FORMATS if "format" not in parameters[verb]] == []
 
 
 @pytest.mark.parametrize("family", BLOCKS)
@@ -116,3 +104,15 @@ def test_blocks_are_listed_shown_and_removed_without_their_secrets(world: Any) -
     assert "planted" not in printed
     assert "cGxhbnRlZC" not in printed
     assert "https://hooks.example.com/…" in printed
+
+
+@pytest.mark.live
+def test_run_answers_for_programs_on_the_configured_server(world: Any, tmp_path: Path) -> None:
+    declared = world.declare([world.action("Ok", category="Approval")])
+    (tmp_path / "p.json").write_text(json.dumps(declared.to_wire()))
+
+    done = world.cli("run", str(tmp_path / "p.json"), "--approve", "--json")
+
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["status"], answer["pipelineName"]) == (0, "Succeeded", world.name)
+    assert "execution" in done.stderr

@@ -65,8 +65,8 @@ def test_setup_makes_pool_queues_and_deployments_that_run_anywhere(
 ) -> None:
     name = f"own-{uuid4().hex[:8]}"
 
-    made = set_up(name, "process", {"env": {"A": "1"}})
-    again = set_up(name, None, {})
+    made = list(map(str, set_up(name, "process", {"env": {"A": "1"}})))
+    again = list(map(str, set_up(name, None, {})))
 
     assert made[:3] == [
         f"work pool {name!r}: created, type process",
@@ -104,7 +104,7 @@ def test_setup_corrects_what_prefect_deploy_wrote_and_keeps_what_users_changed(p
         {"pull_steps": [step], "path": "/a/checkout", "schedules": [schedule], "tags": ["mine"]},
     )
 
-    made = set_up(name, None, {})
+    made = list(map(str, set_up(name, None, {})))
 
     assert made[3] == "deployment reconcile/reconcile: updated: pull_steps corrected; path corrected"
     deployment = call("GET", "/deployments/name/reconcile/reconcile")[1]
@@ -120,15 +120,17 @@ def test_setup_asks_for_a_worker_except_for_the_embedded_set_ups_own_pool(world:
     own = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
 
     embedded = world.cli("setup", env=own)
-    other = world.cli("setup", "--pool", f"own-{uuid4().hex[:8]}", "--type", "process")
+    pool = f"own-{uuid4().hex[:8]}"
+    other = world.json("setup", "--pool", pool, "--type", "process")
     refused = world.cli("setup", "--job-variable", "image=x", env=own)
 
     assert embedded.stdout.splitlines() == [
         "work pool 'codepipeline': exists, type codepipeline",
         "nothing more to do: the embedded set-up has a worker, and reconciles and polls by itself",
     ]
-    assert "created, type process" in other.stdout
-    assert "prefect worker start --pool own-" in other.stdout.splitlines()[-1]
+    made = {"kind": "work pool", "name": pool, "result": "created", "details": ["type process"]}
+    assert (other["parts"][0], len(other["parts"])) == (made, 5)
+    assert other["workerCommand"] == f"prefect worker start --pool {pool}"
     assert "the embedded set-up does not have" in refused.stderr
 
 

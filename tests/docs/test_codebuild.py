@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from pages import ROOT, blocks_of
 
-ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "codebuild.md").read_text(encoding="utf-8")
 
 
@@ -49,10 +49,12 @@ def test_every_field_of_the_block_for_builds_here_is_documented() -> None:
     assert fields - documented == set()
 
 
+@pytest.mark.live
 @pytest.mark.usefixtures("prefect_server")
-def test_the_block_of_the_page_can_be_created() -> None:
-    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    exec(compile(code, "docs/codebuild.md", "exec"), {})
+@pytest.mark.parametrize("page", ["codebuild.md", "codebuild-aws.md"])
+def test_the_block_of_the_page_can_be_created(page: str) -> None:
+    [code] = [text for language, text in blocks_of(ROOT / "docs" / page) if language == "python"]
+    exec(compile(code, page, "exec"), {})
 
 
 def test_every_option_of_the_command_is_documented() -> None:

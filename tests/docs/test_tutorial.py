@@ -51,7 +51,9 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
         return done.stdout
 
     yield run
-    run("codepipeline down")
+    assert json.loads(run("codepipeline down --json")) == {"wasRunning": False}, (
+        "the tutorial ends with `down`"
+    )
 
 
 @pytest.mark.live
@@ -74,6 +76,9 @@ def test_every_command_of_the_tutorial_works(shell: Shell, tmp_path: Path) -> No
 
     assert "<h1>Hello</h1>" in printed
     assert "waiting for approval" in printed or "InProgress" in printed
+    assert "sign in with: http://127.0.0.1:" in printed, "`open` prints the link that signs in"
+    assert "site: deleted, 1 version" in printed
+    assert "warning" not in printed
 
 
 def commands(text: str) -> list[str]:

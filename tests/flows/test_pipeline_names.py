@@ -21,6 +21,7 @@ def test_a_pipeline_deployed_again_under_its_name_is_new(world: Any) -> None:
     old = world.start(declaration)
     world.ended(old)
     refused = world.cli("delete", world.name)
+    not_asked = world.cli("delete", world.name, "--json")
     deleted = world.cli("delete", world.name, "--yes")
     gone = world.cli("status", world.name)
     deployed = deploy_pipeline(declaration)
@@ -29,6 +30,7 @@ def test_a_pipeline_deployed_again_under_its_name_is_new(world: Any) -> None:
     assert (refused.returncode, "--yes" in refused.stderr) == (1, True), (
         "it asks, and nobody is there to answer"
     )
+    assert (not_asked.returncode, "--json asks nothing" in not_asked.stderr) == (1, True)
     assert deleted.returncode == 0, deleted.stderr
     assert (gone.returncode, "does not exist" in gone.stderr) == (1, True)
     assert (deployed.version, deployed.created) == (1, True)

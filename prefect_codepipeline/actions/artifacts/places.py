@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -156,9 +157,10 @@ def _remote(store: ArtifactStore, key: str) -> tuple[Any, str]:
     try:
         filesystem, root = _request(store, lambda: fsspec.url_to_fs(store.url, **store.options()))
     except ImportError as error:
-        advice = "pip install 'prefect-codepipeline[s3]'" if store.url.startswith("s3") else str(error)
+        extra = "install prefect-codepipeline there with its extra `s3`: README.md, Install it"
+        advice = extra if store.url.startswith("s3") else str(error)
         raise ActionFailed(
-            f"the artifact store {store.url!r} needs a package that is not installed on this machine: {advice}",
+            f"the artifact store {store.url!r} needs a package that is not installed in {sys.prefix}; {advice}",
             code="ConfigurationError",
         ) from None
     return filesystem, f"{root.rstrip('/')}/{key}"

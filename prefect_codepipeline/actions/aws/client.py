@@ -5,6 +5,7 @@ https://boto3.amazonaws.com/v1/documentation/api/latest/guide/credentials.html
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,7 +60,8 @@ class Account:
             import boto3
         except ImportError:
             raise ActionFailed(
-                "boto3 is not installed on the worker; install it: pip install 'prefect-codepipeline[aws]'",
+                f"boto3 is not installed in {sys.prefix}, where the worker runs; install prefect-codepipeline there "
+                "with its extra `aws`: README.md, Install it",
                 code="ConfigurationError",
             ) from None
         session = boto3.session.Session(

@@ -200,6 +200,8 @@ def delete(
     connect()
     from prefect_codepipeline.deployments.delete import check_deletable, delete_pipeline
 
+    if json and not yes:
+        raise CodePipelineError(f"pipeline {name!r} was not deleted: --json asks nothing, add --yes")
     check_deletable(name)
     if not yes and not _confirmed(name):
         print_line(f"{name}: not deleted")

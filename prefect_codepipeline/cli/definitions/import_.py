@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from prefect_codepipeline.cli.output import Style, print_line
+from prefect_codepipeline.cli.output import Style, print_json, print_line
+from prefect_codepipeline.cli.parameters import AsJson
 from prefect_codepipeline.cli.session import pairs
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.deployments.cloudformation.pipelines import ImportedPipeline
+    from prefect_codepipeline.deployments.checking.needed import NeededValue
+    from prefect_codepipeline.deployments.cloudformation.pipelines import Imported, ImportedPipeline
     from prefect_codepipeline.documents.document import Place
     from prefect_codepipeline.model.validation import Problem
 
@@ -27,6 +30,7 @@ def import_pipelines(
     parameter: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
     out: Path = Path(),
     force: bool = False,
+    json: AsJson = False,
 ) -> int:
     """Convert the pipelines of a template to definitions. Exits with 1 if AWS would reject the result.
 
@@ -43,54 +47,130 @@ def import_pipelines(
     """
     from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
     from prefect_codepipeline.deployments.cloudformation.sources import documents_at
-    from prefect_codepipeline.deployments.cloudformation.writing import write_imported
-    from prefect_codepipeline.deployments.files.definition import what_it_is
 
     given = pairs(parameter, "--parameter")
-    ask = _ask if sys.stdin.isatty() and str(file) != "-" else None
+    ask = _ask if sys.stdin.isatty() and str(file) != "-" and not json else None
     found = [import_document(document, given, ask) for document in documents_at(file)]
     names = [pipeline.name for imported in found for pipeline in imported.pipelines]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise CodePipelineError(
             f"{file}: two pipelines are named {twice!r}; import their templates one at a time"
         )
-    failed = False
+    read = []
     for imported in found:
-        if not imported.pipelines:
-            what = what_it_is(imported.document.content)
-            print_line((f"{imported.document.name}: this is {what}; nothing is written", "yellow"))
-        failed |= _print_problems(imported.problems, imported.document.name, imported.document.place_of)
-        for pipeline in imported.pipelines:
-            files = write_imported(pipeline, out, force, given)
-            _print_summary(pipeline, files)
-            failed |= _print_problems(_problems_of(pipeline), imported.document.name, pipeline.place_of)
-            _print_missing(pipeline)
-    return 1 if failed or not names else 0
+        read.append(_Read.of(imported, out, force, given))
+        if not json:
+            read[-1].print()
+    if json:
+        print_json([each.as_json() for each in read])
+    return 1 if any(each.has_errors for each in read) or not names else 0
 
 
 def _ask(name: str, what: str) -> str | None:
     return input(f"{name} ({what}), empty if unknown: ") or None
 
 
-def _problems_of(pipeline: ImportedPipeline) -> list[Problem]:
-    """What AWS would reject in the definition, except for values that are still missing."""
-    from prefect_codepipeline.model.validation import validate
+@dataclass(frozen=True)
+class _Written:
+    """A pipeline of a document, with the files that were written for it."""
 
-    # A masked secret is valid: AWS stores its value.
-    return pipeline.problems(lambda declaration: validate(declaration, stored=declaration))
+    pipeline: ImportedPipeline
+    files: list[Path]
+    problems: list[Problem]
+
+    @classmethod
+    def of(cls, pipeline: ImportedPipeline, out: Path, force: bool, given: Iterable[str]) -> _Written:
+        from prefect_codepipeline.deployments.cloudformation.writing import write_imported
+        from prefect_codepipeline.model.validation import validate
+
+        files = write_imported(pipeline, out, force, given)
+        # What AWS would reject, except for values that are still missing. A masked secret is valid: AWS stores it.
+        problems = pipeline.problems(lambda declaration: validate(declaration, stored=declaration))
+        placed = [_placed(problem, pipeline.place_of(problem.path)) for problem in problems]
+        return cls(pipeline, files, placed)
+
+    @property
+    def needed(self) -> list[NeededValue]:
+        """The unknown values that actions need."""
+        from prefect_codepipeline.deployments.checking.needed import needed_values
+
+        return needed_values(self.pipeline.wire, self.pipeline.beside)
+
+    @property
+    def others(self) -> list[str]:
+        """The names of the unknown values that only other resources have."""
+        needed = {value.name for value in self.needed}
+        return [
+            name
+            for name, missing in self.pipeline.missing.items()
+            if name not in needed and any(path.startswith("resources.") for path in missing.paths)
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.pipeline.name,
+            "files": [str(path) for path in self.files],
+            "problems": [vars(problem) for problem in self.problems],
+            "placeholders": list(self.pipeline.placeholders),
+            "missing": [vars(value) for value in self.needed],
+            "missingForOtherResources": self.others,
+        }
 
 
-def _print_problems(problems: Iterable[Problem], name: str, place_of: Callable[[str], Place]) -> bool:
-    failed = False
+@dataclass(frozen=True)
+class _Read:
+    """A document, with its pipelines. `outcome` says what it is if it has none."""
+
+    name: str
+    outcome: str
+    problems: list[Problem]
+    pipelines: list[_Written]
+
+    @classmethod
+    def of(cls, imported: Imported, out: Path, force: bool, given: Iterable[str]) -> _Read:
+        from prefect_codepipeline.deployments.files.definition import what_it_is
+
+        document = imported.document
+        what = what_it_is(document.content)
+        return cls(
+            document.name,
+            "" if imported.pipelines else f"this is {what}; nothing is written",
+            [_placed(problem, document.place_of(problem.path)) for problem in imported.problems],
+            [_Written.of(pipeline, out, force, given) for pipeline in imported.pipelines],
+        )
+
+    @property
+    def has_errors(self) -> bool:
+        lists = [self.problems, *(each.problems for each in self.pipelines)]
+        return any(problem.severity == "error" for problems in lists for problem in problems)
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys are those of `codepipeline validate --format json`, and the pipelines."""
+        entry = {"file": self.name, "problems": [vars(problem) for problem in self.problems]}
+        entry |= {"outcome": self.outcome} if self.outcome else {}
+        return {**entry, "pipelines": [each.as_json() for each in self.pipelines]}
+
+    def print(self) -> None:
+        if self.outcome:
+            print_line((f"{self.name}: {self.outcome}", "yellow"))
+        _print_problems(self.problems, self.name)
+        for each in self.pipelines:
+            _print_summary(each.pipeline, each.files)
+            _print_problems(each.problems, self.name)
+            _print_missing(each)
+
+
+def _placed(problem: Problem, place: Place) -> Problem:
+    return replace(problem, line=place.line, column=place.column)
+
+
+def _print_problems(problems: Iterable[Problem], name: str) -> None:
     for problem in problems:
-        failed |= problem.severity == "error"
-        place = place_of(problem.path)
         print_line(
-            (f"{name}:{place.line}:{place.column}: ", "bold"),
+            (f"{name}:{problem.line}:{problem.column}: ", "bold"),
             (f"{problem.severity}: ", _COLOURS[problem.severity]),
             str(problem).replace("\n", " "),
         )
-    return failed
 
 
 def _print_summary(pipeline: ImportedPipeline, files: list[Path]) -> None:
@@ -106,25 +186,17 @@ def _print_summary(pipeline: ImportedPipeline, files: list[Path]) -> None:
         print_line(f"  with {kind}" + (f" ({count} of them)" if count > 1 else ""))
 
 
-def _print_missing(pipeline: ImportedPipeline) -> None:
-    from prefect_codepipeline.deployments.checking.needed import needed_values
-
-    needed = needed_values(pipeline.wire, pipeline.beside)
-    if pipeline.placeholders:
-        paths = ", ".join(pipeline.placeholders)
+def _print_missing(written: _Written) -> None:
+    needed = written.needed
+    if written.pipeline.placeholders:
+        paths = ", ".join(written.pipeline.placeholders)
         print_line((f"  placeholders for values that are not used here: {paths}", "dim"))
     if needed:
         print_line((f"  missing values, pass each with --parameter NAME=VALUE ({len(needed)}):", "yellow"))
     for value in needed:
         what = f"  ({value.what})" if value.what else ""
         print_line(f"    {value.name}  for {value.paths[0]}{what}")
-    listed = {value.name for value in needed}
-    others = {
-        name
-        for name, missing in pipeline.missing.items()
-        if name not in listed and any(path.startswith("resources.") for path in missing.paths)
-    }
-    if others:
+    if others := written.others:
         print_line((f"  and {len(others)} more for other resources, listed in the resources file", "dim"))
 
 

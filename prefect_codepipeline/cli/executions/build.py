@@ -7,12 +7,15 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 from cyclopts import Parameter
 
-from prefect_codepipeline.cli.output import print_line
+from prefect_codepipeline.cli.output import Style, answer
+from prefect_codepipeline.cli.parameters import AsJson
 from prefect_codepipeline.errors import ActionFailed, CodePipelineError
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ def build(
     privileged: Annotated[bool, Parameter(negative=())] = False,
     cache: Annotated[bool, Parameter(negative=())] = False,
     secrets_from: Literal["environment", "aws", "prefect"] = "environment",
+    json: AsJson = False,
 ) -> int:
     """Run a buildspec: on this machine, or in a container. Exits with 1 if the build fails.
 
@@ -70,7 +74,7 @@ def build(
     hide_environment()
     if not source.is_dir():
         raise CodePipelineError(f"--source {source} is not a directory")
-    logger = _logger()
+    logger = _logger(sys.stderr if json else sys.stdout)
     variables = _variables(env or [], env_file)
     with tempfile.TemporaryDirectory(prefix="codepipeline-build-") as folder:
         work = Path(folder)
@@ -78,9 +82,9 @@ def build(
         context = _context(tree, work, image, logger)
         spec = read_buildspec(buildspec, tree, logger)
         result = _run(spec, context, variables, secrets_from, privileged, cache and source)
-        for name, found in result.output_artifacts.items():
-            _keep(name, found, artifacts, len(result.output_artifacts) > 1)
-        return _print_result(result)
+        kept = list(_kept_of(result, artifacts)) if artifacts else []
+    answer(json, _as_json(result, kept), *_lines(result, kept))
+    return 1 if result.failure else 0
 
 
 def _run(
@@ -164,12 +168,12 @@ def _variables(given: list[str], file: Path | None) -> dict[str, str]:
     return found
 
 
-def _logger() -> logging.Logger:
+def _logger(stream: TextIO) -> logging.Logger:
     """A logger that prints the output of the build and nothing else."""
     logger = logging.getLogger("codepipeline.build")
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.handlers = [handler]
     return logger
@@ -196,11 +200,23 @@ def _commit(source: Path) -> str | None:
     return found.stdout.strip()
 
 
-def _keep(name: str, tree: OutputTree, folder: Path | None, several: bool) -> None:
-    """Copy an artifact to the artifacts folder; each to its own subfolder if there are several."""
-    if folder is None:
-        return
-    target = folder / name if several else folder
+@dataclass(frozen=True)
+class _Kept:
+    """An artifact of a build that was copied to a folder."""
+
+    name: str
+    folder: Path
+    files: list[str]
+
+
+def _kept_of(result: BuildResult, folder: Path) -> Iterator[_Kept]:
+    """Copy the artifacts to a folder; each to its own subfolder if there are several."""
+    several = len(result.output_artifacts) > 1
+    for name, tree in result.output_artifacts.items():
+        yield _keep(name, tree, folder / name if several else folder)
+
+
+def _keep(name: str, tree: OutputTree, folder: Path) -> _Kept:
     files = tree.files
     if files is None:
         files = [
@@ -208,23 +224,42 @@ def _keep(name: str, tree: OutputTree, folder: Path | None, several: bool) -> No
         ]
     try:
         for file in files:
-            place = target / file
+            place = folder / file
             place.parent.mkdir(parents=True, exist_ok=True)
             place.unlink(missing_ok=True)
             shutil.copy2(tree.directory / file, place, follow_symlinks=False)
     except OSError as error:
-        raise ActionFailed(f"artifact {name!r} cannot be written to {target}: {error}") from None
-    print_line(f"Artifact {name}: {len(files)} files in {target}")
+        raise ActionFailed(f"artifact {name!r} cannot be written to {folder}: {error}") from None
+    return _Kept(name, folder, sorted(files))
 
 
-def _print_result(result: BuildResult) -> int:
-    phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
+def _lines(result: BuildResult, kept: list[_Kept]) -> Iterator[str | tuple[str, Style]]:
+    for each in kept:
+        yield f"Artifact {each.name}: {len(each.files)} files in {each.folder}"
     if result.reports.one_line:
-        print_line(f"Reports: {result.reports.one_line}")
+        yield f"Reports: {result.reports.one_line}"
     for name, value in result.exported_variables.items():
-        print_line(f"Exported variable {name}={value}")
+        yield f"Exported variable {name}={value}"
+    phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
     if result.failure:
-        print_line((f"Build failed ({phases}): {result.failure}", "red"))
-        return 1
-    print_line((f"Build succeeded ({phases})", "green"))
-    return 0
+        yield f"Build failed ({phases}): {result.failure}", "red"
+    else:
+        yield f"Build succeeded ({phases})", "green"
+
+
+def _as_json(result: BuildResult, kept: list[_Kept]) -> dict[str, Any]:
+    from prefect_codepipeline.model.buildspec.reports import one_line
+
+    return {
+        "buildStatus": "FAILED" if result.failure else "SUCCEEDED",
+        "failure": result.failure,
+        "phases": [
+            {"phaseType": name.upper(), "durationInSeconds": seconds}
+            for name, seconds in result.seconds.items()
+        ],
+        "exportedVariables": dict(result.exported_variables),
+        "artifacts": [vars(each) for each in kept],
+        "reports": [
+            {"name": report.group, "summary": one_line([report])} for report in result.reports.reports
+        ],
+    }

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from prefect_codepipeline.cli.parameters import SourceRevisions, Variables
+from prefect_codepipeline.cli.output import print_json
+from prefect_codepipeline.cli.parameters import AsJson, SourceRevisions, Variables
 from prefect_codepipeline.cli.session import console, pairs, use, who
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.engine.executions.lookup import KnownExecution
 
 
 def run(
@@ -19,6 +23,7 @@ def run(
     variable: Variables = [],  # noqa: B006
     source_revision: SourceRevisions = [],  # noqa: B006
     approve: bool = False,
+    json: AsJson = False,
 ) -> int:
     """Run a pipeline on this machine, in the foreground. Exits with 0 only if it succeeds.
 
@@ -34,19 +39,25 @@ def run(
     from prefect_codepipeline.deployments.files.settings import read_settings_beside
 
     hide_environment()
+    console.stderr = json  # so that the output is JSON only
     variables = pairs(variable, "--variable")
     revisions = pairs(source_revision, "--source-revision")
     runnable = read_runnable(file)
     settings = read_settings_beside(file, runnable.declaration)
     with _server() as server:
         use(*server)
+        from prefect_codepipeline.cli.executions.as_json import execution_as_json
+        from prefect_codepipeline.cli.executions.watch import exit_code
         from prefect_codepipeline.deployments.local.foreground import create_run
         from prefect_codepipeline.prefect_api.ui import run_url
 
         flow_run = create_run(runnable, variables, revisions, who(), settings)
         console.print(Text(f"{runnable.declaration.name}: execution {flow_run.id}"))
         console.print(Text(f"in Prefect's UI: {run_url(str(flow_run.id))}"))
-        return _run_and_display(flow_run, runnable.declaration.name, approve)
+        ended = _run_and_display(flow_run, runnable.declaration.name, approve, for_people=not json)
+        if json:
+            print_json(execution_as_json(ended))
+        return exit_code(ended)
 
 
 def _server() -> AbstractContextManager[tuple[str, Path | None]]:
@@ -61,15 +72,23 @@ def _server() -> AbstractContextManager[tuple[str, Path | None]]:
     return embedded.private()
 
 
-def _run_and_display(flow_run: Any, name: str, approve: bool) -> int:
-    """Run the flow in the main thread, which receives signals; display the tree from another thread."""
-    from prefect_codepipeline.cli.executions.watch import exit_code, watch
+def _run_and_display(flow_run: Any, name: str, approve: bool, for_people: bool) -> KnownExecution:
+    """Run the flow in the main thread, which receives signals; display and approve from another thread."""
+    from prefect_codepipeline.cli.executions.watch import watch
     from prefect_codepipeline.deployments.local.foreground import run_here
     from prefect_codepipeline.engine.executions.lookup import read_execution
 
     has_ended = threading.Event()
     display = threading.Thread(
-        target=lambda: watch(str(flow_run.id), name, approve=approve, is_over=has_ended.is_set), daemon=True
+        target=lambda: watch(
+            str(flow_run.id),
+            name,
+            approve=approve,
+            ask=for_people,
+            display=for_people,
+            is_over=has_ended.is_set,
+        ),
+        daemon=True,
     )
     display.start()
     try:
@@ -77,4 +96,4 @@ def _run_and_display(flow_run: Any, name: str, approve: bool) -> int:
     finally:
         has_ended.set()
         display.join(timeout=5)
-    return exit_code(read_execution(str(flow_run.id)))
+    return read_execution(str(flow_run.id))

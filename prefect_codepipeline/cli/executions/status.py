@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.text import Text
 
-from prefect_codepipeline.cli.output import print_json
+from prefect_codepipeline.cli.output import print_json, print_table
 from prefect_codepipeline.cli.parameters import AsJson, PipelineName
 from prefect_codepipeline.cli.session import connect, console, print_whole
 
@@ -103,13 +104,9 @@ def executions(name: PipelineName, *, limit: int = 20, page: int = 1, json: AsJs
     limit = min(max(limit, 1), 200)
     before = limit * (max(page, 1) - 1)
     connect()
-    from rich.table import Table
-
     from prefect_codepipeline.cli.executions.as_json import execution_as_json
-    from prefect_codepipeline.cli.executions.pipeline_view import time_text
     from prefect_codepipeline.engine.executions.definitions import first_created, unknown_pipeline
     from prefect_codepipeline.engine.executions.lookup import due, find_runs, known_executions
-    from prefect_codepipeline.model.views.pipeline_stages import revisions
 
     runs = find_runs(name, limit=limit, offset=before)
     found = known_executions(due(runs))
@@ -118,18 +115,20 @@ def executions(name: PipelineName, *, limit: int = 20, page: int = 1, json: AsJs
     if json:
         print_json([execution_as_json(execution) for execution in found])
         return 0
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("Execution", "Status", "Started", "Trigger", "Revision"):
-        table.add_column(column, no_wrap=True, min_width=36 if column == "Execution" else None)
-    for execution in found:
-        if state := execution.state:
-            trigger = f"{state.pinned.trigger_type} {state.pinned.trigger_detail}"
-            texts = (execution.id, execution.status, time_text(state.started_at), trigger)
-            table.add_row(*map(Text, texts), Text(revisions(state.source_revisions.values())))
-        else:
-            table.add_row(execution.id, execution.status, "not started", "", "")
-    console.print(table)
+    print_table(("Execution", "Status", "Started", "Trigger", "Revision"), map(_row, found))
     if len(runs) == limit and find_runs(name, limit=1, offset=before + limit):
         options = f"--limit {limit} " if limit != 20 else ""
         console.print(Text(f"earlier ones: codepipeline executions {name} {options}--page {page + 1}", "dim"))
     return 0
+
+
+def _row(execution: KnownExecution) -> Sequence[str]:
+    from prefect_codepipeline.cli.executions.pipeline_view import time_text
+    from prefect_codepipeline.model.views.pipeline_stages import revisions
+
+    state = execution.state
+    if state is None:
+        return execution.id, execution.status, "not started", "", ""
+    trigger = f"{state.pinned.trigger_type} {state.pinned.trigger_detail}"
+    revision = revisions(state.source_revisions.values())
+    return execution.id, execution.status, time_text(state.started_at), trigger, revision

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import asdict
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.text import Text
 
-from prefect_codepipeline.cli.session import connect, console, job_variables
+from prefect_codepipeline.cli.output import answer
+from prefect_codepipeline.cli.parameters import AsJson
+from prefect_codepipeline.cli.session import connect, job_variables
 from prefect_codepipeline.errors import CodePipelineError
 
 OWN_POOL = "codepipeline"  # which the worker of the embedded set-up serves
@@ -20,6 +22,7 @@ def setup(
     pool: str = OWN_POOL,
     kind: Annotated[str | None, Parameter(name="--type")] = None,
     job_variable: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    json: AsJson = False,
 ) -> int:
     """Create what pipelines need on a Prefect server of your own: a work pool, its queues, and two deployments.
 
@@ -43,23 +46,21 @@ def setup(
     connect()
     from prefect_codepipeline.deployments.setup import make_pool, set_up
 
-    worker = f"prefect worker start --pool {shlex.quote(pool)}"
+    worker: str | None = f"prefect worker start --pool {shlex.quote(pool)}"
     if not is_embedded:
-        sentences = set_up(pool, kind, variables)
+        parts = set_up(pool, kind, variables)
     elif variables:
         raise CodePipelineError(
             "--job-variable is for the deployments of reconcile and poll, which the embedded set-up does not have; use "
             "`codepipeline deploy --job-variable`"
         )
     else:
-        sentences = [make_pool(pool, kind)]
+        parts = [make_pool(pool, kind)]
         worker = f"{PROFILES_VARIABLE}={shlex.quote(os.environ[PROFILES_VARIABLE])} {worker}"
-    for sentence in sentences:
-        console.print(Text(sentence))
+    last = f"now start a worker, where the executions run: {worker}"
     if is_embedded and pool == OWN_POOL:
-        console.print(
-            Text("nothing more to do: the embedded set-up has a worker, and reconciles and polls by itself")
-        )
-    else:
-        console.print(Text(f"now start a worker, where the executions run: {worker}"))
+        last = "nothing more to do: the embedded set-up has a worker, and reconciles and polls by itself"
+        worker = None
+    value = {"isEmbedded": is_embedded, "parts": [asdict(part) for part in parts], "workerCommand": worker}
+    answer(json, value, *map(str, parts), last)
     return 0

@@ -62,7 +62,7 @@ def check_start(
 ) -> None:
     """Check the variables and revisions for a start. Raises `ValidationException`, naming every mistake."""
     mistakes = [
-        *_mistakes_in_variables(declaration, variables),
+        *mistakes_in_variables(declaration, variables),
         *_mistakes_in_revisions(declaration, source_revisions),
     ]
     if mistakes:
@@ -83,7 +83,8 @@ def list_deployments() -> list[dict[str, Any]]:
     return [{key: item[key] for key in ("name", "version", "updated")} for item in found]
 
 
-def _mistakes_in_variables(declaration: PipelineDeclaration, given: Mapping[str, str]) -> Iterator[str]:
+def mistakes_in_variables(declaration: PipelineDeclaration, given: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each value that a start would refuse, or that it lacks."""
     declared = {variable.name: variable for variable in declaration.variables or []}
     for name, value in given.items():
         if name not in declared:

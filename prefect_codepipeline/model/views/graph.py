@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prefect_codepipeline.model.definition.declaration import (
     ActionDeclaration,
@@ -61,6 +61,56 @@ def draw_mermaid(declaration: PipelineDeclaration) -> str:
     lines += [f"  s{index - 1} ==> s{index}" for index in range(1, len(declaration.stages))]
     lines += _mermaid_artifacts(declaration, nodes)
     return "\n".join([*lines, ""])
+
+
+def graph_of(declaration: PipelineDeclaration) -> dict[str, Any]:
+    """What the drawings show, for other programs that draw: the groups of actions, and the way of each artifact."""
+    return {
+        "name": declaration.name,
+        "stages": [_stage_of(stage) for stage in declaration.stages],
+        "artifacts": [
+            {
+                "name": artifact,
+                "from": {"stageName": made_in.name, "actionName": maker.name},
+                "to": {"stageName": taken_in.name, "actionName": taker.name},
+            }
+            for artifact, (made_in, maker), (taken_in, taker) in _artifacts(declaration)
+        ],
+    }
+
+
+def _stage_of(stage: StageDeclaration) -> dict[str, Any]:
+    conditions = [
+        {"kind": kind, "result": result, "rules": rules}
+        for kind in ("beforeEntry", "onSuccess", "onFailure")
+        for result, rules in _conditions(stage, kind)
+    ]
+    groups = [
+        {
+            "runOrder": group[0].run_order,
+            "actions": [
+                {"name": action.name, "actionTypeId": action.action_type_id.to_wire()} for action in group
+            ],
+        }
+        for group in run_order_groups(stage)
+    ]
+    return {"name": stage.name, "groups": groups, "conditions": conditions}
+
+
+_Place = tuple[StageDeclaration, ActionDeclaration]
+
+
+def _artifacts(declaration: PipelineDeclaration) -> Iterator[tuple[str, _Place, _Place]]:
+    """Each use of an artifact: its name, the action that makes it, and the action that takes it."""
+    places = [(stage, action) for stage in declaration.stages for action in stage.actions]
+    makers: dict[str, _Place] = {}
+    for place in places:
+        for artifact in place[1].output_artifacts:
+            makers.setdefault(artifact.name, place)
+    for place in places:
+        for taken in place[1].input_artifacts:
+            if taken.name in makers:
+                yield taken.name, makers[taken.name], place
 
 
 # -- SVG
@@ -193,16 +243,8 @@ def _mermaid_shape(action: ActionDeclaration) -> str:
 
 
 def _mermaid_artifacts(declaration: PipelineDeclaration, nodes: dict[int, str]) -> Iterator[str]:
-    makers: dict[str, str] = {}
-    for stage in declaration.stages:
-        for action in stage.actions:
-            for artifact in action.output_artifacts:
-                makers.setdefault(artifact.name, nodes[id(action)])
-    for stage in declaration.stages:
-        for action in stage.actions:
-            for taken in action.input_artifacts:
-                if maker := makers.get(taken.name):
-                    yield f"  {maker} -. {_quote(taken.name)} .-> {nodes[id(action)]}"
+    for artifact, (_, maker), (_, taker) in _artifacts(declaration):
+        yield f"  {nodes[id(maker)]} -. {_quote(artifact)} .-> {nodes[id(taker)]}"
 
 
 def _quote(text: str) -> str:

@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 from aws_server import AwsServer
+from pages import ROOT, blocks_of
 from set_up import SetUp
 
 from prefect_codepipeline.deployments.local import postgresql
@@ -232,6 +235,7 @@ def test_the_set_up_runs_on_a_database_that_the_user_names(set_up: SetUp, tmp_pa
     try:
         set_up.environment["PREFECT_CODEPIPELINE_DATABASE_URL"] = postgresql.database_url(home)
         release(set_up)
+        assert moved(home, tmp_path) == ["1", "1"]
     finally:
         stop(identity(process.pid), postgresql.STOP_SIGNAL)
         shutil.rmtree(home, ignore_errors=True)
@@ -240,10 +244,39 @@ def test_the_set_up_runs_on_a_database_that_the_user_names(set_up: SetUp, tmp_pa
     assert not postgresql.data_folder(set_up.home).exists()
 
 
+def moved(home: Path, folder: Path) -> list[str]:
+    """Move the database as docs/embedded.md says, to that of a user without rights; its pipelines before and after."""
+    [page] = [text for _, text in blocks_of(ROOT / "docs" / "embedded.md") if "pg_dump" in text]
+    program = folder / "bin" / "codepipeline"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\n")
+    program.chmod(0o755)
+    theirs = f"postgresql:///moved?host={home}/postgresql&user=prefect&options=-c%20role%3Dreader"
+    load = page.replace("postgresql://USER:PASSWORD@HOST/DATABASE", f"'{theirs}'")
+    count = "-Atc \"select count(*) from deployment where name = 'crash'\""
+    ours = f'"$bin/psql" -h {home}/postgresql -U prefect'
+    commands = [line for line in load.splitlines() if not line.startswith(("codepipeline", "export"))]
+    new_database = f"{ours} -c 'create role reader' -c 'create database moved owner reader' postgres"
+    commands[3:3] = [new_database]
+    counts = [f"{ours} {count} postgres >&3", f"\"$bin/psql\" '{theirs}' {count} >&3"]
+    script = "\n".join(["set -eu", *commands, *counts])
+    environment = {**os.environ, "PREFECT_CODEPIPELINE_HOME": str(home)}
+    environment["PATH"] = f"{program.parent}:{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", f"exec 3>&1 >&2\n{script}"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
 def test_the_set_up_runs_on_sqlite_and_keeps_to_it(set_up: SetUp) -> None:
     release(set_up, "--sqlite")
 
-    assert "SQLite" in set_up.cli("up")
+    assert json.loads(set_up.cli("up", "--json"))["database"] == "sqlite"
     assert list(set_up.home.rglob("prefect.db"))
     assert not postgresql.data_folder(set_up.home).exists()
 

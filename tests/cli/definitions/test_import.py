@@ -144,6 +144,26 @@ def test_files_that_are_there_are_replaced_on_demand_only(tmp_path: Path, here: 
     assert path.read_text() != "mine"
 
 
+def test_import_for_programs(tmp_path: Path, here: Here) -> None:
+    (tmp_path / "t.yaml").write_text(
+        TEMPLATE.replace("InputArtifacts: [{Name: Src}]", "InputArtifacts: [{Name: Srk}]")
+    )
+    (tmp_path / "other.yaml").write_text("Resources: {Store: {Type: AWS::S3::Bucket}}")
+
+    done, other = here("import", "t.yaml", "--json"), here("import", "other.yaml", "--json")
+
+    [[read], [without]] = json.loads(done.stdout), json.loads(other.stdout)
+    [pipeline] = read["pipelines"]
+    assert (done.returncode, other.returncode, read["file"]) == (1, 1, "t.yaml")
+    assert pipeline["files"] == ["shop-import.json", "shop-import.resources.yaml"]
+    errors = [each["line"] for each in pipeline["problems"] if each["severity"] == "error"]
+    assert errors == [39]
+    assert pipeline["placeholders"] == ["roleArn"]
+    assert [each["name"] for each in pipeline["missing"]] == ["Hub"]
+    assert without["outcome"].endswith("it has AWS::S3::Bucket; nothing is written")
+    assert without["pipelines"] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

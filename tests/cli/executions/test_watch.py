@@ -74,3 +74,7 @@ def test_an_approval_is_asked_for_and_a_failure_is_told_whole(world: Any) -> Non
     assert "✔ Ok" in end
     assert re.sub(r"[│\s]", "", f"there is no {missing.name}") in re.sub(r"[│\s]", "", end)
     assert f"retry with: codepipeline retry {world.name} S1 --execution" in re.sub(r"\s+", " ", end)
+
+    listed = Terminal("executions", world.name)
+    assert listed.end() == 0
+    assert re.search(r"^\S{36}  Failed  .*  StartPipelineExecution \S+@\S+", listed.text, re.MULTILINE)

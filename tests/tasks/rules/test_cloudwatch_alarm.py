@@ -212,4 +212,4 @@ def test_without_boto3_it_says_what_to_install(asker: Any, monkeypatch: pytest.M
     answer = asker.ask("CloudWatchAlarm", ALARM)
 
     assert answer.error_details.code == "ConfigurationError"
-    assert "pip install 'prefect-codepipeline[aws]'" in answer.summary
+    assert "extra `aws`: README.md, Install it" in answer.summary
