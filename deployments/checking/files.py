@@ -178,8 +178,15 @@ def _with_needed(problems: list[Problem], written: WrittenPipeline) -> list[Prob
     beside = read_beside(definition)
     needed = needed_values(written.wire, beside)
     unknown = list(problems_of_needed(needed, definition, beside))
-    explained = {problem.path for problem in unknown}
-    return [*(problem for problem in problems if problem.path not in explained), *unknown]
+    # What an unknown value breaks is told by its own message, or by that of the action that cannot run.
+    explained = {path for value in beside.missing.values() for path in value.paths}
+    names = ["${" + name + "}" for name in beside.missing]
+    kept = [
+        problem
+        for problem in problems
+        if problem.path not in explained and not any(name in problem.message for name in names)
+    ]
+    return [*kept, *unknown]
 
 
 def _of_template(document: Document, check: Check, region: str | None) -> Iterator[Problem]:

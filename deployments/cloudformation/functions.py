@@ -21,6 +21,7 @@ from prefect_codepipeline.deployments.cloudformation.unknown import (
     is_unknown,
     names_in,
     unknown,
+    unknown_names,
     with_placeholders,
 )
 
@@ -47,7 +48,12 @@ class Evaluation(Protocol):
         """Whether a condition of the template is true."""
 
     def lacking(
-        self, name: str, what: str, function: Any = None, parameter: dict[str, Any] | None = None
+        self,
+        name: str,
+        what: str,
+        function: Any = None,
+        parameter: dict[str, Any] | None = None,
+        made_of: Iterable[str] = (),
     ) -> str:
         """The given value of that name, or a marked name that records it as missing."""
 
@@ -199,7 +205,9 @@ def _find_in_map(template: Evaluation, argument: Any, path: str, out: str) -> An
     )
     if any(holds_unknown(name) for name in names):
         return template.lacking(
-            "FindInMap." + ".".join(map(bare, names)), "a value of Mappings, whose keys are not known"
+            "FindInMap." + ".".join(map(bare, names)),
+            "a value of Mappings, whose keys are not known",
+            made_of=unknown_names(names),
         )
     found: Any = template.mappings
     for name in names:
@@ -232,7 +240,8 @@ def _length(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     if isinstance(items, list):
         return str(len(items))
     if is_unknown(items):
-        return template.lacking(f"Length({bare(items)})", "the length of an unknown list")
+        made_of = unknown_names(items)
+        return template.lacking(f"Length({bare(items)})", "the length of an unknown list", made_of=made_of)
     return _malformed(template, path, "Fn::Length", "a list")
 
 

@@ -59,6 +59,14 @@ PSEUDO_PARAMETERS = {
     "AWS::StackName": None,
     "AWS::NotificationARNs": None,
 }
+# What those without a value are.
+PSEUDO_MEANINGS = {
+    "AWS::AccountId": "the number of the AWS account",
+    "AWS::Region": "the region of the stack, such as eu-west-1",
+    "AWS::StackId": "the ARN of the stack",
+    "AWS::StackName": "the name of the stack",
+    "AWS::NotificationARNs": "the topics that the stack notifies",
+}
 # Attributes stored with an imported resource, because its block is created from them.
 KEPT_ATTRIBUTES = {
     "AWS::CodeBuild::Project": "Ref",

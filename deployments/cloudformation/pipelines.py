@@ -7,20 +7,30 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefect_codepipeline.deployments.cloudformation.declared import (
+    allowed_values,
+    node_at,
+    parameters_of_condition,
+)
 from prefect_codepipeline.deployments.cloudformation.known_values import KEPT_ATTRIBUTES
 from prefect_codepipeline.deployments.cloudformation.not_used import put_placeholders
+from prefect_codepipeline.deployments.cloudformation.sources import stack_name_of
 from prefect_codepipeline.deployments.cloudformation.spelling import Spelling
 from prefect_codepipeline.deployments.cloudformation.template import (
-    Missing,
     Resource,
     Template,
-    stack_name_of,
 )
-from prefect_codepipeline.deployments.cloudformation.unknown import as_text, names_in, with_placeholders
+from prefect_codepipeline.deployments.cloudformation.unknown import (
+    Missing,
+    as_text,
+    names_in,
+    with_placeholders,
+)
 from prefect_codepipeline.deployments.files.definition import WrittenPipeline, pipeline_in, with_numbers
 from prefect_codepipeline.deployments.files.resources import Beside, MissingValue
 from prefect_codepipeline.documents.document import Document, Place
@@ -120,17 +130,12 @@ class Imported:
     document: Document
 
 
-def import_document(
-    document: Document,
-    given: Mapping[str, str] | None = None,
-    ask: Callable[[str, str], str | None] | None = None,
-) -> Imported:
+def import_document(document: Document, given: Mapping[str, str] | None = None) -> Imported:
     """Import every pipeline of a template, or the pipeline of a definition.
 
     Args:
         document: a CloudFormation template, or the output of `aws codepipeline get-pipeline`.
         given: values of parameters, and of values that only AWS knows, by name.
-        ask: called with name and description of a parameter without a value; None leaves it missing.
 
     Raises:
         UnreadableDefinition: the document is neither, or its evaluation exceeds the limits.
@@ -138,7 +143,7 @@ def import_document(
     content = document.content
     if isinstance(content, dict) and "Resources" in content:
         try:
-            return _of_template(document, given or {}, ask)
+            return _of_template(document, given or {})
         except RecursionError:
             raise UnreadableDefinition(f"{document.name}: its functions are nested too deeply") from None
     return Imported([_of_definition(pipeline_in(document))], _unused(set(given or {}), set()), document)
@@ -153,12 +158,10 @@ def _of_definition(written: WrittenPipeline) -> ImportedPipeline:
     return ImportedPipeline(written.wire, written.document, origins)
 
 
-def _of_template(
-    document: Document, given: Mapping[str, str], ask: Callable[[str, str], str | None] | None
-) -> Imported:
-    template = Template(document, given, stack_name_of(document.name), ask)
+def _of_template(document: Document, given: Mapping[str, str]) -> Imported:
+    template = Template(document, given, stack_name_of(document.name))
     found = [_Found(resource, dict(template.origins)) for resource in template.of_types({PIPELINE})]
-    problems = [_skipped(logical_id, name) for logical_id, name in template.skipped.items()]
+    problems = [_skipped(logical_id, name, template) for logical_id, name in template.skipped.items()]
     beside = [_Found(resource, {}) for resource in template.of_types(BESIDE)]
     pipelines = [_pipeline(each, beside, template, given) for each in found]
     known = {*template.missing, *template.parameters}
@@ -181,14 +184,28 @@ def _with_stand_ins(part: Any, stand_ins: Mapping[str, str], key: str = "") -> A
     return f"arn:aws:iam::111122223333:role/{text}" if is_whole and key == "roleArn" else text
 
 
-def _skipped(logical_id: str, condition: str) -> Problem:
+def _skipped(logical_id: str, condition: str, template: Template) -> Problem:
+    deciding = parameters_of_condition(condition, template.conditions, template.parameters)
     return Problem(
         f"Resources.{logical_id}",
         f"{logical_id} is skipped, because condition {condition} is false",
         severity="warning",
         rule="template",
-        hint="pass other parameters",
+        hint=f"it depends on {' and '.join(_choice(name, template) for name in deciding)}: "
+        f"codepipeline import {shlex.quote(template.document.name)}"
+        + "".join(f" --parameter {name}=VALUE" for name in deciding)
+        if deciding
+        else "",
     )
+
+
+def _choice(name: str, template: Template) -> str:
+    """A parameter with its value, and the values that it may have."""
+    value = as_text(template.ref(name, f"Parameters.{name}")) or ""
+    declared = template.parameters[name]
+    allowed = ", ".join(allowed_values(declared)) if isinstance(declared, dict) else ""
+    has = "has no value" if names_in(value) else f"is {value!r}"
+    return f"{name}, which {has}" + (f" (allowed: {allowed})" if allowed else "")
 
 
 @dataclass(frozen=True)
@@ -213,13 +230,13 @@ def _unused(names: set[str], known: set[str]) -> list[Problem]:
 def _pipeline(
     found: _Found, beside: list[_Found], template: Template, given: Mapping[str, str]
 ) -> ImportedPipeline:
+    properties = _asked_if_empty(found.resource.properties, found.origins, template)
     waiting: dict[str, list[str]] = {}
     reasons = dict(template.missing)
 
     def text_at(path: str) -> Callable[[str], str]:
         return lambda text: _finished(text, path, given, template, reasons, waiting)
 
-    properties = dict(found.resource.properties)
     extras = {key: _each_text(properties.pop(key), key, text_at) for key in EXTRAS if key in properties}
     spelled = Spelling(found.origins)
     wire = with_numbers(_each_text(spelled.pipeline(properties), "", text_at))
@@ -251,9 +268,31 @@ def _pipeline(
     )
 
 
+def _asked_if_empty(
+    properties: dict[str, Any], origins: Mapping[str, str], template: Template
+) -> dict[str, Any]:
+    """The properties, with a missing value for each parameter in a configuration whose default is empty.
+
+    AWS takes no empty value there, so whoever makes the stack gives another one.
+    """
+
+    def asked(part: Any, path: str) -> Any:
+        if isinstance(part, dict):
+            return {key: asked(item, f"{path}.{key}".lstrip(".")) for key, item in part.items()}
+        if isinstance(part, list):
+            return [asked(item, f"{path}[{index}]") for index, item in enumerate(part)]
+        if part != "" or ".Configuration." not in path:
+            return part
+        missing = template.if_empty_by_default(node_at(template.document.content, origins.get(path, "")))
+        return part if missing is None else missing
+
+    found: dict[str, Any] = asked(properties, "")
+    return found
+
+
 def _value_of(reasons: Mapping[str, Missing], name: str, paths: list[str]) -> MissingValue:
     reason = reasons.get(name, Missing(name, ""))
-    return MissingValue(reason.what, tuple(paths), reason.function, reason.parameter)
+    return MissingValue(reason.what, tuple(paths), reason.function, reason.parameter, reason.made_of)
 
 
 def _names_in_functions(reasons: Mapping[str, Missing], names: Iterable[str]) -> Iterator[str]:
@@ -261,7 +300,8 @@ def _names_in_functions(reasons: Mapping[str, Missing], names: Iterable[str]) ->
     waiting, seen = list(names), set(names)
     while waiting:
         reason = reasons.get(waiting.pop())
-        for name in _PLACEHOLDER.findall(json.dumps(reason.function)) if reason else ():
+        inner = (*_PLACEHOLDER.findall(json.dumps(reason.function)), *reason.made_of) if reason else ()
+        for name in inner:
             if name in reasons and name not in seen:
                 seen.add(name)
                 waiting.append(name)

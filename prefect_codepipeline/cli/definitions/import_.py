@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +15,8 @@ from prefect_codepipeline.cli.session import pairs
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.deployments.cloudformation.pipelines import ImportedPipeline
-    from prefect_codepipeline.documents.document import Place
+    from prefect_codepipeline.deployments.cloudformation.pipelines import Imported, ImportedPipeline
+    from prefect_codepipeline.documents.document import Document, Place
     from prefect_codepipeline.model.validation import Problem
 
 _COLOURS: dict[str, Style] = {"error": "red", "warning": "yellow"}
@@ -47,8 +48,10 @@ def import_pipelines(
     from prefect_codepipeline.deployments.files.definition import what_it_is
 
     given = pairs(parameter, "--parameter")
-    ask = _ask if sys.stdin.isatty() and str(file) != "-" else None
-    found = [import_document(document, given, ask) for document in documents_at(file)]
+    documents = documents_at(file)
+    if sys.stdin.isatty() and str(file) != "-":
+        given = _with_answers(documents, given)
+    found = [import_document(document, given) for document in documents]
     names = [pipeline.name for imported in found for pipeline in imported.pipelines]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise CodePipelineError(
@@ -65,11 +68,30 @@ def import_pipelines(
             _print_summary(pipeline, files)
             failed |= _print_problems(_problems_of(pipeline), imported.document.name, pipeline.place_of)
             _print_missing(pipeline)
+        _print_command(imported, out, given)
     return 1 if failed or not names else 0
 
 
-def _ask(name: str, what: str) -> str | None:
-    return input(f"{name} ({what}), empty if unknown: ") or None
+def _with_answers(documents: list[Document], given: Mapping[str, str]) -> dict[str, str]:
+    """The given values, and those that the user answers for the parameters that an action here needs."""
+    from prefect_codepipeline.deployments.checking.needed import needed_values
+    from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
+
+    known, asked = dict(given), set(given)
+    while True:  # an answer can make another value necessary
+        pipelines = [each for document in documents for each in import_document(document, known).pipelines]
+        needed = {
+            value.name: value.what
+            for pipeline in pipelines
+            for value in needed_values(pipeline.wire, pipeline.beside)
+            if value.name not in asked and pipeline.missing[value.name].parameter
+        }
+        if not needed:
+            return known
+        for name, what in needed.items():
+            asked.add(name)
+            if answer := input(f"{name} ({what}), empty if unknown: "):
+                known[name] = answer
 
 
 def _problems_of(pipeline: ImportedPipeline) -> list[Problem]:
@@ -108,16 +130,18 @@ def _print_summary(pipeline: ImportedPipeline, files: list[Path]) -> None:
 
 def _print_missing(pipeline: ImportedPipeline) -> None:
     from prefect_codepipeline.deployments.checking.needed import needed_values
+    from prefect_codepipeline.deployments.checking.places import place_in_words
 
     needed = needed_values(pipeline.wire, pipeline.beside)
     if pipeline.placeholders:
         paths = ", ".join(pipeline.placeholders)
         print_line((f"  placeholders for values that are not used here: {paths}", "dim"))
     if needed:
-        print_line((f"  missing values, pass each with --parameter NAME=VALUE ({len(needed)}):", "yellow"))
+        print_line((f"  missing values, and what needs them ({len(needed)}):", "yellow"))
     for value in needed:
         what = f"  ({value.what})" if value.what else ""
-        print_line(f"    {value.name}  for {value.paths[0]}{what}")
+        more = f" and {len(value.paths) - 1} more" if len(value.paths) > 1 else ""
+        print_line(f"    {value.name}  for {place_in_words(pipeline.wire, value.paths[0])}{more}{what}")
     listed = {value.name for value in needed}
     others = {
         name
@@ -126,6 +150,22 @@ def _print_missing(pipeline: ImportedPipeline) -> None:
     }
     if others:
         print_line((f"  and {len(others)} more for other resources, listed in the resources file", "dim"))
+
+
+def _print_command(imported: Imported, out: Path, given: Mapping[str, str]) -> None:
+    """The command that gives what the pipelines of a template lack."""
+    from prefect_codepipeline.deployments.checking.needed import import_command, needed_values
+
+    lacking = [
+        value.name
+        for pipeline in imported.pipelines
+        for value in needed_values(pipeline.wire, pipeline.beside)
+    ]
+    if lacking:
+        beside = imported.pipelines[0].beside
+        beside = replace(beside, imported={**beside.imported, "parameters": sorted(given)})
+        command = import_command(out / "definition.json", beside, list(dict.fromkeys(lacking)))
+        print_line("give the missing values with: ", (command, "bold"))
 
 
 def _plural(count: int, what: str) -> str:

@@ -119,8 +119,10 @@ def test_import_of_what_comes_by_standard_input_lists_what_is_missing(tmp_path: 
     assert done.returncode == 0
     assert "shop-import: 2 stages, 3 actions -> " in done.stdout
     assert "placeholders for values that are not used here: roleArn" in done.stdout
-    assert "missing values, pass each with --parameter NAME=VALUE (1):" in done.stdout
-    assert "Hub  for stages[0].actions[0].configuration.ConnectionArn" in done.stdout
+    assert "missing values, and what needs them (1):" in done.stdout
+    assert "Hub  for ConnectionArn of Source/Checkout" in done.stdout
+    command = f"codepipeline import - --force --out {tmp_path}/out --parameter Hub=VALUE"
+    assert f"give the missing values with: {command}" in done.stdout
     pipeline = json.loads((tmp_path / "out" / "shop-import.json").read_text())["pipeline"]
     assert pipeline["roleArn"] == "arn:aws:iam::000000000000:role/not-used-here-RoleArn"
     assert pipeline["stages"][1]["actions"][1]["runOrder"] == 2
