@@ -178,7 +178,7 @@ def _with_needed(problems: list[Problem], written: WrittenPipeline) -> list[Prob
     beside = read_beside(definition)
     needed = needed_values(written.wire, beside)
     unknown = list(problems_of_needed(needed, definition, beside))
-    # What an unknown value breaks is told by its own message, or by that of the action that cannot run.
+    # The message about an unknown value, or about an action that cannot run, explains the others.
     explained = {path for value in beside.missing.values() for path in value.paths}
     names = ["${" + name + "}" for name in beside.missing]
     kept = [

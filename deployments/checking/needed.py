@@ -13,6 +13,8 @@ from prefect_codepipeline.deployments.checking.runnable import may_run
 from prefect_codepipeline.deployments.files.resources import Beside
 from prefect_codepipeline.model.problem import Problem
 
+# The options of an import that say where the stack is which it reads.
+STACK_OPTIONS = ("stack", "region", "profile")
 # What an action alone uses; its names and artifacts belong to the pipeline.
 _OWN_KEYS = ("commands", "configuration", "environmentVariables", "region", "roleArn")
 
@@ -126,6 +128,9 @@ def import_command(definition: Path, beside: Beside, names: list[str]) -> str:
     before = beside.imported.get("parameters")
     before = [str(name) for name in before if name not in names] if isinstance(before, list) else []
     parts = ["codepipeline import", template, "--force"]
+    for option in STACK_OPTIONS:
+        if value := beside.imported.get(option):
+            parts += [f"--{option}", shlex.quote(str(value))]
     if definition.parent != Path():
         parts += ["--out", shlex.quote(str(definition.parent))]
     parts += [f"--parameter {shlex.quote(f'{name}=VALUE')}" for name in [*names, *before]]

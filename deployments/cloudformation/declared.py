@@ -31,6 +31,17 @@ def parameters_of_condition(
     return list(names)
 
 
+def attributes_in_outputs(declared: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, str]:
+    """The attributes of resources that are outputs of a template, as `Resource.Attribute`, from the outputs of its stack."""
+    found = {}
+    for name, output in declared.items():
+        value = output.get("Value") if isinstance(output, dict) else None
+        attribute = value.get("Fn::GetAtt") if isinstance(value, dict) else None
+        if name in values and isinstance(attribute, (str, list)):
+            found[attribute if isinstance(attribute, str) else ".".join(map(str, attribute))] = values[name]
+    return found
+
+
 def node_at(content: Any, path: str) -> Any:
     """The part of a document at a path, or None."""
     for index, key in re.findall(r"\[(\d+)\]|([^.\[\]]+)", path):

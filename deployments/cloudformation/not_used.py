@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from prefect_codepipeline.deployments.checking.accounts import uses_aws
-from prefect_codepipeline.model.definition.declaration import ActionTypeId
 from prefect_codepipeline.model.definition.placeholders import placeholder
 from prefect_codepipeline.model.stored.definition import MASK
 
+# An action without a region is in the pipeline's own.
 _OWN_REGION = "${AWS::Region}"
+# What runs on the worker ignores the region.
+_ON_THE_WORKER = {
+    "Approval/AWS/Manual",
+    "Build/AWS/CodeBuild",
+    "Compute/AWS/Commands",
+    "Source/AWS/CodeCommit",
+    "Source/AWS/CodeStarSourceConnection",
+    "Source/ThirdParty/GitHub",
+    "Test/AWS/CodeBuild",
+}
 _NETWORK = ("VpcId", "Subnets", "SecurityGroupIds")
 # Keys of the configuration, as docs/differences.md lists them.
 _OF_ACTION = {
@@ -89,7 +98,7 @@ def _not_used(wire: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]
             kind = _object(action.get("actionTypeId"))
             name = f"{kind.get('category')}/{kind.get('owner')}/{kind.get('provider')}"
             yield from _role_and(action, path, _keys_of(name, _object(action.get("configuration"))))
-            if not stores and _is_here(kind, action):
+            if not stores and (name in _ON_THE_WORKER or action.get("region") == _OWN_REGION):
                 yield action, "region", f"{path}.region"
         yield from _not_used_by_rules(stage, stage_path)
 
@@ -107,12 +116,6 @@ def _keys_of(name: str, configuration: dict[str, Any]) -> tuple[str, ...]:
     if name == "Deploy/AWS/CloudFormation" and configuration.get("ActionMode") == "CHANGE_SET_EXECUTE":
         return _OF_EXECUTED_CHANGE_SET
     return _OF_ACTION.get(name, ())
-
-
-def _is_here(kind: dict[str, Any], action: dict[str, Any]) -> bool:
-    """Whether an action needs no region: it runs on the worker, or in the pipeline's own region."""
-    where = action.get("region")
-    return where in (None, _OWN_REGION) or not uses_aws(ActionTypeId.model_validate(kind))
 
 
 def _role_and(

@@ -17,6 +17,7 @@ from prefect_codepipeline.deployments.cloudformation.declared import (
     node_at,
     parameters_of_condition,
 )
+from prefect_codepipeline.deployments.cloudformation.deployed_stack import DeployedStack
 from prefect_codepipeline.deployments.cloudformation.known_values import KEPT_ATTRIBUTES
 from prefect_codepipeline.deployments.cloudformation.not_used import put_placeholders
 from prefect_codepipeline.deployments.cloudformation.sources import stack_name_of
@@ -130,12 +131,15 @@ class Imported:
     document: Document
 
 
-def import_document(document: Document, given: Mapping[str, str] | None = None) -> Imported:
+def import_document(
+    document: Document, given: Mapping[str, str] | None = None, deployed: DeployedStack | None = None
+) -> Imported:
     """Import every pipeline of a template, or the pipeline of a definition.
 
     Args:
         document: a CloudFormation template, or the output of `aws codepipeline get-pipeline`.
         given: values of parameters, and of values that only AWS knows, by name.
+        deployed: the stack that the template has made, whose values are known.
 
     Raises:
         UnreadableDefinition: the document is neither, or its evaluation exceeds the limits.
@@ -143,7 +147,7 @@ def import_document(document: Document, given: Mapping[str, str] | None = None) 
     content = document.content
     if isinstance(content, dict) and "Resources" in content:
         try:
-            return _of_template(document, given or {})
+            return _of_template(document, given or {}, deployed)
         except RecursionError:
             raise UnreadableDefinition(f"{document.name}: its functions are nested too deeply") from None
     return Imported([_of_definition(pipeline_in(document))], _unused(set(given or {}), set()), document)
@@ -158,8 +162,8 @@ def _of_definition(written: WrittenPipeline) -> ImportedPipeline:
     return ImportedPipeline(written.wire, written.document, origins)
 
 
-def _of_template(document: Document, given: Mapping[str, str]) -> Imported:
-    template = Template(document, given, stack_name_of(document.name))
+def _of_template(document: Document, given: Mapping[str, str], deployed: DeployedStack | None) -> Imported:
+    template = Template(document, given, stack_name_of(document.name), deployed)
     found = [_Found(resource, dict(template.origins)) for resource in template.of_types({PIPELINE})]
     problems = [_skipped(logical_id, name, template) for logical_id, name in template.skipped.items()]
     beside = [_Found(resource, {}) for resource in template.of_types(BESIDE)]
@@ -273,7 +277,7 @@ def _asked_if_empty(
 ) -> dict[str, Any]:
     """The properties, with a missing value for each parameter in a configuration whose default is empty.
 
-    AWS takes no empty value there, so whoever makes the stack gives another one.
+    AWS takes no empty value there: the stack is made with another one.
     """
 
     def asked(part: Any, path: str) -> Any:

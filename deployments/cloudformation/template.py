@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from prefect_codepipeline.deployments.cloudformation.declared import allowed_values
+from prefect_codepipeline.deployments.cloudformation.declared import allowed_values, attributes_in_outputs
+from prefect_codepipeline.deployments.cloudformation.deployed_stack import DeployedStack
 from prefect_codepipeline.deployments.cloudformation.functions import call, truth, with_loops
 from prefect_codepipeline.deployments.cloudformation.known_values import (
     ATTRIBUTES,
@@ -60,6 +61,7 @@ class Template:
         given: values by parameter (`Branch`), by pseudo parameter (`AWS::Region`), or by the name of any value
             that only AWS knows (`Role.Arn`).
         stack_name: the value of `AWS::StackName` if it is not given.
+        deployed: the stack that the template has made; what is given precedes what it knows.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Template:
         document: Document,
         given: Mapping[str, str] | None = None,
         stack_name: str = "stack",
+        deployed: DeployedStack | None = None,
     ) -> None:
         self.document = document
         self._problems: dict[tuple[str, str], Problem] = {}
@@ -74,7 +77,8 @@ class Template:
         self.origins: dict[str, str] = {}
         self.skipped: dict[str, str] = {}  # skipped resources, with their conditions
         self.unused = set(given or {})
-        self._given = dict(given or {})
+        self._deployed = deployed
+        self._given = {**(deployed.values if deployed else {}), **(given or {})}
         self._pseudo = {**PSEUDO_PARAMETERS, "AWS::StackName": stack_name}
         self._steps = 0
         self._open: list[str] = []
@@ -89,6 +93,9 @@ class Template:
         self.mappings = self._section("Mappings")
         self.conditions = self._section("Conditions")
         self.resources = self._section("Resources")
+        if deployed:
+            outputs = attributes_in_outputs(self._section("Outputs"), deployed.outputs)
+            self._given = {**outputs, **self._given}
         self._check_types()
 
     # --- queries ---
@@ -140,6 +147,8 @@ class Template:
         name = f"{resource_id}.{attribute}"
         if name in self._given:
             return self.lacking(name, "")
+        if self._deployed and (known := self._deployed.attribute(resource_id, attribute)):
+            return known
         resource = self.resources.get(resource_id)
         if not isinstance(resource, dict):
             self.problem(

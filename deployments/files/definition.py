@@ -101,9 +101,7 @@ def what_it_is(content: Mapping[str, Any]) -> str:
         if PIPELINE in kinds:
             return "a CloudFormation template whose pipeline depends on a condition that is false"
         listed = _listed(sorted({str(kind) for kind in kinds if kind}))
-        return f"a CloudFormation template without {PIPELINE}" + (
-            f": it has {listed}" if listed else ""
-        )
+        return f"a CloudFormation template without {PIPELINE}" + (f": it has {listed}" if listed else "")
     if content.keys() & _TEMPLATE_KEYS:
         return "a CloudFormation template without Resources"
     if "version" in content and content.keys() & {"phases", "batch"}:

@@ -55,7 +55,8 @@ class Beside:
         missing: the unknown values by name.
         resources: the additional resources by logical id.
         placeholders: for the path of each placeholder in the definition, the text that it replaces.
-        imported: the `template` of the import, and the names of its `parameters`.
+        imported: the `template` of the import, the names of its `parameters`, and the `stack` that it read, with
+            `region` and `profile`.
     """
 
     properties: Mapping[str, Any] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -15,6 +15,7 @@ from prefect_codepipeline.cli.session import pairs
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
+    from prefect_codepipeline.deployments.cloudformation.deployed_stack import DeployedStack
     from prefect_codepipeline.deployments.cloudformation.pipelines import Imported, ImportedPipeline
     from prefect_codepipeline.documents.document import Document, Place
     from prefect_codepipeline.model.validation import Problem
@@ -26,6 +27,9 @@ def import_pipelines(
     file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     *,
     parameter: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    stack: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
     out: Path = Path(),
     force: bool = False,
 ) -> int:
@@ -37,6 +41,12 @@ def import_pipelines(
         A CloudFormation template, `aws codepipeline get-pipeline` output, a cdk.out folder, or - for standard input.
     parameter:
         NAME=VALUE of a template parameter, or of a value that the import reports as missing; may be repeated.
+    stack:
+        The stack in AWS that the template has made: its names, parameters and exports are read, and nothing is changed.
+    region:
+        The region of that stack; by default that of the profile.
+    profile:
+        A profile in ~/.aws whose account has that stack.
     out:
         The folder in which NAME.json and NAME.resources.yaml are written.
     force:
@@ -49,9 +59,12 @@ def import_pipelines(
 
     given = pairs(parameter, "--parameter")
     documents = documents_at(file)
+    origin = {"stack": stack, "region": region, "profile": profile}
+    options = {name: value for name, value in origin.items() if value}
+    deployed = _deployed_stack(options, documents)
     if sys.stdin.isatty() and str(file) != "-":
-        given = _with_answers(documents, given)
-    found = [import_document(document, given) for document in documents]
+        given = _with_answers(documents, given, deployed)
+    found = [import_document(document, given, deployed) for document in documents]
     names = [pipeline.name for imported in found for pipeline in imported.pipelines]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise CodePipelineError(
@@ -64,22 +77,45 @@ def import_pipelines(
             print_line((f"{imported.document.name}: this is {what}; nothing is written", "yellow"))
         failed |= _print_problems(imported.problems, imported.document.name, imported.document.place_of)
         for pipeline in imported.pipelines:
-            files = write_imported(pipeline, out, force, given)
+            files = write_imported(pipeline, out, force, given, options)
             _print_summary(pipeline, files)
             failed |= _print_problems(_problems_of(pipeline), imported.document.name, pipeline.place_of)
             _print_missing(pipeline)
-        _print_command(imported, out, given)
+        _print_command(imported, out, {"parameters": sorted(given), **options})
     return 1 if failed or not names else 0
 
 
-def _with_answers(documents: list[Document], given: Mapping[str, str]) -> dict[str, str]:
+def _deployed_stack(options: Mapping[str, str], documents: list[Document]) -> DeployedStack | None:
+    """The stack of the options, which AWS is asked for."""
+    from prefect_codepipeline.actions.aws.client import Account
+    from prefect_codepipeline.deployments.cloudformation.deployed_stack import read_deployed_stack
+
+    if "stack" not in options:
+        if options:
+            raise CodePipelineError(
+                f"--{next(iter(options))} says where the stack of --stack is; give --stack"
+            )
+        return None
+    if len(documents) > 1:
+        raise CodePipelineError(
+            f"{len(documents)} templates have pipelines, and --stack names the stack of one; name one of the files: "
+            + ", ".join(document.name for document in documents)
+        )
+    account = Account(region=options.get("region"), profile=options.get("profile"))
+    return read_deployed_stack(options["stack"], account)
+
+
+def _with_answers(
+    documents: list[Document], given: Mapping[str, str], deployed: DeployedStack | None
+) -> dict[str, str]:
     """The given values, and those that the user answers for the parameters that an action here needs."""
     from prefect_codepipeline.deployments.checking.needed import needed_values
     from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
 
     known, asked = dict(given), set(given)
     while True:  # an answer can make another value necessary
-        pipelines = [each for document in documents for each in import_document(document, known).pipelines]
+        found = [import_document(document, known, deployed) for document in documents]
+        pipelines = [pipeline for imported in found for pipeline in imported.pipelines]
         needed = {
             value.name: value.what
             for pipeline in pipelines
@@ -152,20 +188,26 @@ def _print_missing(pipeline: ImportedPipeline) -> None:
         print_line((f"  and {len(others)} more for other resources, listed in the resources file", "dim"))
 
 
-def _print_command(imported: Imported, out: Path, given: Mapping[str, str]) -> None:
+def _print_command(imported: Imported, out: Path, origin: Mapping[str, Any]) -> None:
     """The command that gives what the pipelines of a template lack."""
     from prefect_codepipeline.deployments.checking.needed import import_command, needed_values
 
-    lacking = [
-        value.name
+    lacking = {
+        value.name: pipeline.missing[value.name].parameter is not None
         for pipeline in imported.pipelines
         for value in needed_values(pipeline.wire, pipeline.beside)
-    ]
-    if lacking:
+    }
+    if not lacking:
+        return
+
+    def command(names: list[str], **more: str) -> str:
         beside = imported.pipelines[0].beside
-        beside = replace(beside, imported={**beside.imported, "parameters": sorted(given)})
-        command = import_command(out / "definition.json", beside, list(dict.fromkeys(lacking)))
-        print_line("give the missing values with: ", (command, "bold"))
+        beside = replace(beside, imported={**beside.imported, **origin, **more})
+        return import_command(out / "definition.json", beside, names)
+
+    print_line("give the missing values with: ", (command(list(lacking)), "bold"))
+    if "stack" not in origin and not all(lacking.values()):  # a value that is not a parameter of the template
+        print_line("or read them from the stack of the template: ", (command([], stack="NAME"), "bold"))
 
 
 def _plural(count: int, what: str) -> str:
