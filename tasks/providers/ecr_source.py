@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timezone
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Lookup,
     OutputTree,
     action_provider,
 )
@@ -41,7 +42,20 @@ class EcrSourceConfiguration(ActionConfiguration):
     image_tag: str = "latest"
 
 
-@action_provider(category="Source", provider="ECR", inputs=(0, 0), outputs=(1, 1), restartable=True)
+def _named(configuration: EcrSourceConfiguration, context: ActionContext) -> Iterator[Lookup]:
+    if context.settings.aws.registry:
+        return
+    repository, tag = configuration.repository_name, configuration.image_tag
+    yield Lookup(
+        f"ECR repository {repository!r}", "ecr", "describe_repositories", {"repositoryNames": [repository]}
+    )
+    images = {"repositoryName": repository, "imageIds": [{"imageTag": tag}]}
+    yield Lookup(f"image {tag!r} of {repository!r}", "ecr", "describe_images", images, "imageDetails")
+
+
+@action_provider(
+    category="Source", provider="ECR", inputs=(0, 0), outputs=(1, 1), restartable=True, online=_named
+)
 def read_from_ecr(configuration: EcrSourceConfiguration, context: ActionContext) -> ActionResult:
     """Pin the digest of the tagged image, or of the overriding one, and write it into the artifact."""
     wanted = context.source_revision_override or configuration.image_tag

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_codepipeline.actions.aws.account import account_with
-from prefect_codepipeline.actions.aws.client import translated
+from prefect_codepipeline.actions.aws.client import Account, translated
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.model.definition.aws_settings import AwsSettings
@@ -20,13 +20,17 @@ class Clients:
     context: ActionContext
 
     def __post_init__(self) -> None:
-        project, aws = self.project, self.context.settings.aws
-        if project.aws_profile:
-            aws = aws.changed_by(AwsSettings(profile=project.aws_profile))
-        region = project.aws_region or self.context.action.region
-        self._account = account_with(aws, region, project.aws_role_arn)
+        self._account = account_of_project(self.project, self.context)
         self.codebuild, self.logs, self.s3 = (self._client(name) for name in ("codebuild", "logs", "s3"))
 
     def _client(self, service: str) -> Any:
         with translated(f"connecting to {service}"):
             return self._account.client(service)
+
+
+def account_of_project(project: CodeBuildProject, context: ActionContext) -> Account:
+    """The account of a project's builds: its block precedes the action, and the action its settings."""
+    aws = context.settings.aws
+    if project.aws_profile:
+        aws = aws.changed_by(AwsSettings(profile=project.aws_profile))
+    return account_with(aws, project.aws_region or context.action.region, project.aws_role_arn)
