@@ -18,6 +18,7 @@ from prefect_codepipeline.deployments.cloudformation.declared import (
     parameters_of_condition,
 )
 from prefect_codepipeline.deployments.cloudformation.deployed_stack import DeployedStack
+from prefect_codepipeline.deployments.cloudformation.filled_settings import filled_settings
 from prefect_codepipeline.deployments.cloudformation.known_values import KEPT_ATTRIBUTES
 from prefect_codepipeline.deployments.cloudformation.not_used import put_placeholders
 from prefect_codepipeline.deployments.cloudformation.sources import stack_name_of
@@ -29,6 +30,7 @@ from prefect_codepipeline.deployments.cloudformation.template import (
 from prefect_codepipeline.deployments.cloudformation.unknown import (
     Missing,
     as_text,
+    holds_unknown,
     names_in,
     with_placeholders,
 )
@@ -71,6 +73,7 @@ class ImportedPipeline:
         resources: the additional resources by logical id: `{"Type": ..., "Properties": {...}}`, with `Attributes`
             for those whose blocks need a value of `Ref` or `Fn::GetAtt`.
         missing: the unknown values, with their paths in `wire` and in the resources.
+        region: where the template's stack is; empty if that is not known.
         placeholders: for the path of each value that is unknown and not used here, the text that its placeholder
             in `wire` replaces.
     """
@@ -83,6 +86,12 @@ class ImportedPipeline:
     missing: dict[str, MissingValue] = field(default_factory=dict)
     logical_id: str = ""
     placeholders: dict[str, str] = field(default_factory=dict)
+    region: str = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The content of the settings file of the pipeline."""
+        return filled_settings(self.wire, self.resources, self.region)
 
     @property
     def beside(self) -> Beside:
@@ -269,6 +278,7 @@ def _pipeline(
         missing,
         found.resource.logical_id,
         placeholders,
+        "" if holds_unknown(region := template.ref("AWS::Region", "")) else str(region),
     )
 
 

@@ -21,6 +21,9 @@ _HEAD = """\
 #                 `codepipeline import --parameter NAME=VALUE`, or replace ${{NAME}} in the files
 #   resources     in CloudFormation's format; `codepipeline deploy` creates blocks for the supported types
 """
+_SETTINGS_HEAD = """\
+# The settings of pipeline {name}, from its template; an import never replaces this file.
+"""
 
 
 def write_imported(
@@ -30,7 +33,7 @@ def write_imported(
     parameters: Iterable[str] = (),
     stack: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Write a definition, and its resources file if needed. Returns the written files.
+    """Write a definition, and its resources and settings files if needed. Returns the written files.
 
     Args:
         imported: the pipeline.
@@ -58,6 +61,10 @@ def write_imported(
         files[beside_path] = _written(beside, imported)
     if existing := [path for path in (*files, beside_path) if path.exists() and not replace]:
         raise CodePipelineError(f"{existing[0]} exists already; replace it with --force")
+    settings_path = folder / f"{stem}.settings.yaml"
+    # The user's own settings are never replaced.
+    if imported.settings and not settings_path.exists():
+        files[settings_path] = _SETTINGS_HEAD.format(name=imported.name) + as_yaml(imported.settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in files.items():

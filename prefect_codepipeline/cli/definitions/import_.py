@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -159,6 +160,10 @@ def _print_summary(pipeline: ImportedPipeline, files: list[Path]) -> None:
     written = " and ".join(str(path) for path in files)
     counted = f"{_plural(len(stages), 'stage')}, {_plural(actions, 'action')}"
     print_line((f"{pipeline.name}: {counted} -> {written}", "green"))
+    if pipeline.settings and not any(path.name.endswith(".settings.yaml") for path in files):
+        print_line(
+            ("  the settings file is kept; its template would set: ", "dim"), json.dumps(pipeline.settings)
+        )
     for kind in sorted(set(kinds)):
         count = kinds.count(kind)
         print_line(f"  with {kind}" + (f" ({count} of them)" if count > 1 else ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +14,11 @@ import pytest
 from faulty_endpoint import Fault, FaultyEndpoint
 
 from prefect_codepipeline.actions.registry import Lookup, providers
+from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.cli import main
+from prefect_codepipeline.deployments.checking.online import look_up_all
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
+from prefect_codepipeline.model.stored.settings import StoredSettings
 
 Aws = Callable[[str], Any]
 Validate = Callable[..., tuple[int, str]]
@@ -30,6 +34,17 @@ def action(kind: str, inputs: int = 0, outputs: int = 0, **configuration: str) -
         "configuration": configuration,
         "inputArtifacts": [{"name": "Src"}][:inputs],
         "outputArtifacts": [{"name": "Src"}][:outputs],
+    }
+
+
+def wire(first: dict[str, Any], actions: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": "shop",
+        "pipelineType": "V2",
+        "roleArn": f"arn:aws:iam::{ACCOUNT}:role/p",
+        "artifactStore": {"type": "S3", "location": "store"},
+        "variables": [{"name": "Env", "defaultValue": "dev"}],
+        "stages": [{"name": "Source", "actions": [first]}, {"name": "Deploy", "actions": list(actions)}],
     }
 
 
@@ -52,15 +67,8 @@ def validate(
     def run(
         first: dict[str, Any], *actions: dict[str, Any], options: tuple[str, ...] = ()
     ) -> tuple[int, str]:
-        wire = {
-            "name": "shop",
-            "pipelineType": "V2",
-            "roleArn": f"arn:aws:iam::{ACCOUNT}:role/p",
-            "artifactStore": {"type": "S3", "location": "store"},
-            "variables": [{"name": "Env", "defaultValue": "dev"}],
-            "stages": [{"name": "Source", "actions": [first]}, {"name": "Deploy", "actions": list(actions)}],
-        }
-        (tmp_path / "shop.json").write_text(json.dumps({"pipeline": wire}))
+        text = json.dumps({"pipeline": wire(first, actions)})
+        (tmp_path / "shop.json").write_text(text)
         with pytest.raises(SystemExit) as ended:
             main(["validate", "shop.json", "--online", *options])
         return int(str(ended.value.code)), capsys.readouterr().out
@@ -221,6 +229,31 @@ def test_what_is_known_only_later_or_elsewhere_is_said(
     status, why = seen["what it names"]  # where the project builds is in a block
     assert status == "not known"
     assert "Prefect" in why
+
+
+@pytest.mark.live
+def test_a_project_that_builds_in_aws_is_looked_up_there(
+    prefect_server: str, aws: Aws, aws_endpoint: FaultyEndpoint
+) -> None:
+    name = f"p-{uuid4().hex[:8]}"
+    aws("codebuild").create_project(
+        name=name,
+        source={"type": "S3", "location": "bucket/key.zip"},
+        artifacts={"type": "NO_ARTIFACTS"},
+        environment={"type": "LINUX_CONTAINER", "image": "a", "computeType": "BUILD_GENERAL1_SMALL"},
+        serviceRole=f"arn:aws:iam::{ACCOUNT}:role/build",
+    )
+    for block, project in (("online-there", name), ("online-missing", "no-such-project")):
+        CodeBuildProject(where="aws", aws_project_name=project).save(block, overwrite=True)
+    builds = [action("Build/CodeBuild", 1, ProjectName=f"online-{each}") for each in ("there", "missing")]
+    declaration = PipelineDeclaration.model_validate(wire(action("Source/ECR", outputs=1), builds))
+
+    seen = look_up_all(declaration, StoredSettings())
+
+    assert [str(each) for each in seen] == [
+        f"CodeBuild project {name!r}: there {WHERE}",
+        f"CodeBuild project 'no-such-project': missing {WHERE}",
+    ]
 
 
 def test_nothing_is_looked_up_for_a_definition_with_errors(

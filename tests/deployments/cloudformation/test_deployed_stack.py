@@ -154,6 +154,17 @@ def test_an_import_with_its_stack_asks_for_nothing(
     assert "s3cret" not in (tmp_path / "out" / f"{stack}-release.resources.yaml").read_text()
 
 
+@pytest.mark.live
+def test_it_deploys(
+    prefect_server: str, stack: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("import", str(tmp_path / "t.yaml"), "--out", str(tmp_path), "--stack", stack) == 0
+
+    assert run("deploy", str(tmp_path / f"{stack}-release.json")) == 0
+    assert f"{stack}-release: created, version 1" in capsys.readouterr().out
+    assert run("delete", f"{stack}-release", "--yes") == 0
+
+
 def test_what_is_given_precedes_the_stack(stack: str, tmp_path: Path) -> None:
     arguments = ("--stack", stack, "--region", "us-east-1", "--parameter", "Branch=next")
     assert run("import", str(tmp_path / "t.yaml"), "--out", str(tmp_path), *arguments) == 0
