@@ -31,6 +31,7 @@ class Evaluation(Protocol):
 
     mappings: dict[str, Any]
     origins: dict[str, str]
+    undecided: dict[str, str]
 
     def step(self) -> None:
         """Count one step; raises when there are too many."""
@@ -296,7 +297,10 @@ def truth(template: Evaluation, node: Any, path: str) -> bool:
         return template.condition(argument, inner)
     if key == "Fn::Equals" and isinstance(argument, list) and len(argument) == 2:
         one, other = (_value(template, item, f"{inner}[{index}]") for index, item in enumerate(argument))
-        return bool(_spelled(one) == _spelled(other))
+        is_equal = bool(_spelled(one) == _spelled(other))
+        if not is_equal:
+            template.undecided |= dict.fromkeys(unknown_names([one, other]), path)
+        return is_equal
     if key in ("Fn::And", "Fn::Or", "Fn::Not") and isinstance(argument, list) and argument:
         values = [truth(template, item, f"{inner}[{index}]") for index, item in enumerate(argument)]
         return all(values) if key == "Fn::And" else any(values) if key == "Fn::Or" else not values[0]

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from prefect_codepipeline.deployments.cloudformation.declared import (
-    allowed_values,
     node_at,
-    parameters_of_condition,
 )
 from prefect_codepipeline.deployments.cloudformation.deployed_stack import DeployedStack
 from prefect_codepipeline.deployments.cloudformation.filled_settings import filled_settings
 from prefect_codepipeline.deployments.cloudformation.known_values import KEPT_ATTRIBUTES
 from prefect_codepipeline.deployments.cloudformation.not_used import put_placeholders
+from prefect_codepipeline.deployments.cloudformation.remarks import skipped, undecided, unused
 from prefect_codepipeline.deployments.cloudformation.sources import stack_name_of
 from prefect_codepipeline.deployments.cloudformation.spelling import Spelling
 from prefect_codepipeline.deployments.cloudformation.template import (
@@ -39,7 +37,7 @@ from prefect_codepipeline.deployments.files.resources import Beside, MissingValu
 from prefect_codepipeline.documents.document import Document, Place
 from prefect_codepipeline.errors import UnreadableDefinition
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.validation import Problem, declare_or_problems, nearest
+from prefect_codepipeline.model.validation import Problem, declare_or_problems
 
 PIPELINE = "AWS::CodePipeline::Pipeline"
 BESIDE = {
@@ -133,11 +131,15 @@ class ImportedPipeline:
 
 @dataclass(frozen=True)
 class Imported:
-    """The pipelines of a document, and the problems that CloudFormation would report for the template."""
+    """The pipelines of a document, and the problems that CloudFormation would report for the template.
+
+    `undecided` are the parameters without a value that conditions compare.
+    """
 
     pipelines: list[ImportedPipeline]
     problems: list[Problem]
     document: Document
+    undecided: Mapping[str, Missing] = field(default_factory=dict)
 
 
 def import_document(
@@ -159,7 +161,7 @@ def import_document(
             return _of_template(document, given or {}, deployed)
         except RecursionError:
             raise UnreadableDefinition(f"{document.name}: its functions are nested too deeply") from None
-    return Imported([_of_definition(pipeline_in(document))], _unused(set(given or {}), set()), document)
+    return Imported([_of_definition(pipeline_in(document))], unused(set(given or {}), set()), document)
 
 
 def _of_definition(written: WrittenPipeline) -> ImportedPipeline:
@@ -174,11 +176,14 @@ def _of_definition(written: WrittenPipeline) -> ImportedPipeline:
 def _of_template(document: Document, given: Mapping[str, str], deployed: DeployedStack | None) -> Imported:
     template = Template(document, given, stack_name_of(document.name), deployed)
     found = [_Found(resource, dict(template.origins)) for resource in template.of_types({PIPELINE})]
-    problems = [_skipped(logical_id, name, template) for logical_id, name in template.skipped.items()]
+    problems = [skipped(logical_id, name, template) for logical_id, name in template.skipped.items()]
     beside = [_Found(resource, {}) for resource in template.of_types(BESIDE)]
     pipelines = [_pipeline(each, beside, template, given) for each in found]
     known = {*template.missing, *template.parameters}
-    return Imported(pipelines, [*template.problems, *problems, *_unused(template.unused, known)], document)
+    open_ = {name: template.missing[name] for name in template.undecided if name in template.parameters}
+    problems += [undecided(name, template.undecided[name]) for name in open_]
+    found_problems = [*template.problems, *problems, *unused(template.unused, known)]
+    return Imported(pipelines, found_problems, document, open_)
 
 
 def _with_stand_ins(part: Any, stand_ins: Mapping[str, str], key: str = "") -> Any:
@@ -197,47 +202,10 @@ def _with_stand_ins(part: Any, stand_ins: Mapping[str, str], key: str = "") -> A
     return f"arn:aws:iam::111122223333:role/{text}" if is_whole and key == "roleArn" else text
 
 
-def _skipped(logical_id: str, condition: str, template: Template) -> Problem:
-    deciding = parameters_of_condition(condition, template.conditions, template.parameters)
-    return Problem(
-        f"Resources.{logical_id}",
-        f"{logical_id} is skipped, because condition {condition} is false",
-        severity="warning",
-        rule="template",
-        hint=f"it depends on {' and '.join(_choice(name, template) for name in deciding)}: "
-        f"codepipeline import {shlex.quote(template.document.name)}"
-        + "".join(f" --parameter {name}=VALUE" for name in deciding)
-        if deciding
-        else "",
-    )
-
-
-def _choice(name: str, template: Template) -> str:
-    """A parameter with its value, and the values that it may have."""
-    value = as_text(template.ref(name, f"Parameters.{name}")) or ""
-    declared = template.parameters[name]
-    allowed = ", ".join(allowed_values(declared)) if isinstance(declared, dict) else ""
-    has = "has no value" if names_in(value) else f"is {value!r}"
-    return f"{name}, which {has}" + (f" (allowed: {allowed})" if allowed else "")
-
-
 @dataclass(frozen=True)
 class _Found:
     resource: Resource
     origins: Mapping[str, str]
-
-
-def _unused(names: set[str], known: set[str]) -> list[Problem]:
-    return [
-        Problem(
-            "",
-            f"--parameter {name} is not used by the document",
-            severity="warning",
-            hint=nearest(name, known),
-            rule="template",
-        )
-        for name in sorted(names)
-    ]
 
 
 def _pipeline(

@@ -75,6 +75,7 @@ class Template:
         self._problems: dict[tuple[str, str], Problem] = {}
         self.missing: dict[str, Missing] = {}
         self.origins: dict[str, str] = {}
+        self.undecided: dict[str, str] = {}  # unknown values that conditions compare, with the conditions
         self.skipped: dict[str, str] = {}  # skipped resources, with their conditions
         self.unused = set(given or {})
         self._deployed = deployed

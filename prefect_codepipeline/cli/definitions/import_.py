@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from prefect_codepipeline.cli.definitions.import_values import deployed_stack, print_command, with_answers
 from prefect_codepipeline.cli.output import Style, print_line
 from prefect_codepipeline.cli.session import pairs
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.deployments.cloudformation.deployed_stack import DeployedStack
-    from prefect_codepipeline.deployments.cloudformation.pipelines import Imported, ImportedPipeline
-    from prefect_codepipeline.documents.document import Document, Place
+    from prefect_codepipeline.deployments.cloudformation.pipelines import ImportedPipeline
+    from prefect_codepipeline.documents.document import Place
     from prefect_codepipeline.model.validation import Problem
 
 _COLOURS: dict[str, Style] = {"error": "red", "warning": "yellow"}
@@ -62,9 +61,9 @@ def import_pipelines(
     documents = documents_at(file)
     origin = {"stack": stack, "region": region, "profile": profile}
     options = {name: value for name, value in origin.items() if value}
-    deployed = _deployed_stack(options, documents)
+    deployed = deployed_stack(options, documents)
     if sys.stdin.isatty() and str(file) != "-":
-        given = _with_answers(documents, given, deployed)
+        given = with_answers(documents, given, deployed)
     found = [import_document(document, given, deployed) for document in documents]
     names = [pipeline.name for imported in found for pipeline in imported.pipelines]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -82,53 +81,8 @@ def import_pipelines(
             _print_summary(pipeline, files)
             failed |= _print_problems(_problems_of(pipeline), imported.document.name, pipeline.place_of)
             _print_missing(pipeline)
-        _print_command(imported, out, {"parameters": sorted(given), **options})
+        print_command(imported, out, {"parameters": sorted(given), **options})
     return 1 if failed or not names else 0
-
-
-def _deployed_stack(options: Mapping[str, str], documents: list[Document]) -> DeployedStack | None:
-    """The stack of the options, which AWS is asked for."""
-    from prefect_codepipeline.actions.aws.client import Account
-    from prefect_codepipeline.deployments.cloudformation.deployed_stack import read_deployed_stack
-
-    if "stack" not in options:
-        if options:
-            raise CodePipelineError(
-                f"--{next(iter(options))} says where the stack of --stack is; give --stack"
-            )
-        return None
-    if len(documents) > 1:
-        raise CodePipelineError(
-            f"{len(documents)} templates have pipelines, and --stack names the stack of one; name one of the files: "
-            + ", ".join(document.name for document in documents)
-        )
-    account = Account(region=options.get("region"), profile=options.get("profile"))
-    return read_deployed_stack(options["stack"], account)
-
-
-def _with_answers(
-    documents: list[Document], given: Mapping[str, str], deployed: DeployedStack | None
-) -> dict[str, str]:
-    """The given values, and those that the user answers for the parameters that an action here needs."""
-    from prefect_codepipeline.deployments.checking.needed import needed_values
-    from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
-
-    known, asked = dict(given), set(given)
-    while True:  # an answer can make another value necessary
-        found = [import_document(document, known, deployed) for document in documents]
-        pipelines = [pipeline for imported in found for pipeline in imported.pipelines]
-        needed = {
-            value.name: value.what
-            for pipeline in pipelines
-            for value in needed_values(pipeline.wire, pipeline.beside)
-            if value.name not in asked and pipeline.missing[value.name].parameter
-        }
-        if not needed:
-            return known
-        for name, what in needed.items():
-            asked.add(name)
-            if answer := input(f"{name} ({what}), empty if unknown: "):
-                known[name] = answer
 
 
 def _problems_of(pipeline: ImportedPipeline) -> list[Problem]:
@@ -191,28 +145,6 @@ def _print_missing(pipeline: ImportedPipeline) -> None:
     }
     if others:
         print_line((f"  and {len(others)} more for other resources, listed in the resources file", "dim"))
-
-
-def _print_command(imported: Imported, out: Path, origin: Mapping[str, Any]) -> None:
-    """The command that gives what the pipelines of a template lack."""
-    from prefect_codepipeline.deployments.checking.needed import import_command, needed_values
-
-    lacking = {
-        value.name: pipeline.missing[value.name].parameter is not None
-        for pipeline in imported.pipelines
-        for value in needed_values(pipeline.wire, pipeline.beside)
-    }
-    if not lacking:
-        return
-
-    def command(names: list[str], **more: str) -> str:
-        beside = imported.pipelines[0].beside
-        beside = replace(beside, imported={**beside.imported, **origin, **more})
-        return import_command(out / "definition.json", beside, names)
-
-    print_line("give the missing values with: ", (command(list(lacking)), "bold"))
-    if "stack" not in origin and not all(lacking.values()):  # a value that is not a parameter of the template
-        print_line("or read them from the stack of the template: ", (command([], stack="NAME"), "bold"))
 
 
 def _plural(count: int, what: str) -> str:

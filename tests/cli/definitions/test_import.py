@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -133,6 +134,31 @@ def test_import_of_what_comes_by_standard_input_lists_what_is_missing(tmp_path: 
     assert beside["missing"]["Role.Arn"]["paths"] == ["roleArn"]
     assert beside["imported"] == {"template": "standard input", "logicalId": "Release"}
     assert set(beside["resources"]) == {"Hub", "Code", "Other"}
+
+
+def test_at_a_terminal_only_what_an_action_here_needs_is_asked_for(tmp_path: Path) -> None:
+    text = TEMPLATE.replace(
+        "Repo: {Type: String, Default: owner/shop}",
+        "Repo: {Type: String}\n  Net: {Type: String}\n  Kind: {Type: String}",
+    ).replace("Resources:\n  Hub", "Conditions: {IsOn: !Equals [!Ref Kind, on]}\nResources:\n  Hub")
+    text = text.replace(
+        "    Type: AWS::CodePipeline::Pipeline", "    Condition: IsOn\n    Type: AWS::CodePipeline::Pipeline"
+    )
+    (tmp_path / "t.yaml").write_text(
+        text.replace("Commands: [", "Configuration: {VpcId: !Ref Net}\n              Commands: [")
+    )
+    terminal, own = pty.openpty()
+    os.write(terminal, b"on\nme/shop\n")
+
+    done = cli("import", str(tmp_path / "t.yaml"), "--out", str(tmp_path), stdin=own)
+
+    os.close(own)
+    os.close(terminal)
+    assert done.returncode == 0, done.stderr
+    assert "Kind (parameter, String), empty if unknown: " in done.stdout
+    assert done.stdout.count("empty if unknown") == 2  # neither the network nor the token is used here
+    assert "Repo (parameter, String), empty if unknown: " in done.stdout
+    assert '"me/shop"' in (tmp_path / "shop-import.json").read_text()
 
 
 def test_files_that_are_there_are_replaced_on_demand_only(tmp_path: Path, here: Here) -> None:
