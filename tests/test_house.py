@@ -26,6 +26,7 @@ BESIDE_ROOMS = {
     "prefect_codepipeline/model/web_addresses.py": "no subject of the model: which addresses are private",
     "prefect_codepipeline/model/web_links.py": "views and pages show links of others",
     "prefect_codepipeline/actions/catalog.py": "which types there are, found without importing any",
+    "prefect_codepipeline/actions/lookups.py": "the public place of providers has it",
     "prefect_codepipeline/actions/outgoing.py": "rules and notifications send by it",
     "prefect_codepipeline/actions/registry.py": "the public place of action providers",
     "prefect_codepipeline/actions/rule_registry.py": "the public place of rule providers",

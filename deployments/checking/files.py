@@ -35,6 +35,7 @@ from prefect_codepipeline.model.problem import InvalidDefinition
 from prefect_codepipeline.model.validation import Problem, declare_or_problems
 
 if TYPE_CHECKING:
+    from prefect_codepipeline.deployments.checking.online import Seen
     from prefect_codepipeline.deployments.cloudformation.pipelines import ImportedPipeline
 
 Check = Callable[[PipelineDeclaration], list[Problem]]
@@ -51,7 +52,7 @@ _BUILDSPEC_TEXT = re.compile(rb"\b(?:phases|batch)\b|\A(?:\xff\xfe|\xfe\xff)")
 class CheckedFile:
     """A file with its problems. `unreadable` is the reason why the file could not be checked, else empty.
 
-    `outcome` describes what CodeBuild would do with a buildspec, or what a file without a pipeline is.
+    `online` are the answers of AWS, if it was asked. `outcome` describes what CodeBuild would do with a buildspec, or what a file without a pipeline is.
     """
 
     name: str
@@ -61,6 +62,7 @@ class CheckedFile:
     line: int = 0
     column: int = 0
     outcome: str = ""
+    online: tuple[Seen, ...] = ()
 
     @property
     def has_errors(self) -> bool:
@@ -178,8 +180,15 @@ def _with_needed(problems: list[Problem], written: WrittenPipeline) -> list[Prob
     beside = read_beside(definition)
     needed = needed_values(written.wire, beside)
     unknown = list(problems_of_needed(needed, definition, beside))
-    explained = {problem.path for problem in unknown}
-    return [*(problem for problem in problems if problem.path not in explained), *unknown]
+    # The message about an unknown value, or about an action that cannot run, explains the others.
+    explained = {path for value in beside.missing.values() for path in value.paths}
+    names = ["${" + name + "}" for name in beside.missing]
+    kept = [
+        problem
+        for problem in problems
+        if problem.path not in explained and not any(name in problem.message for name in names)
+    ]
+    return [*kept, *unknown]
 
 
 def _of_template(document: Document, check: Check, region: str | None) -> Iterator[Problem]:
@@ -239,6 +248,12 @@ def _is_buildspec(path: Path, document: Document, kind: Kind | None) -> bool:
     if kind:
         return kind == "buildspec"
     return has_buildspec_name(path) and not is_something_else(document)
+
+
+def is_definition(path: Path) -> bool:
+    """Whether a file that was checked is the definition of a pipeline."""
+    document = read_file(path)
+    return not _is_template(document) and _contains_pipeline(document)
 
 
 def _is_template(document: Document) -> bool:

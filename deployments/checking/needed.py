@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from prefect_codepipeline.deployments.checking.projects import project_name, projects_in_use
+from prefect_codepipeline.deployments.checking.runnable import may_run
 from prefect_codepipeline.deployments.files.resources import Beside
 from prefect_codepipeline.model.problem import Problem
+
+# The options of an import that say where the stack is which it reads.
+STACK_OPTIONS = ("stack", "region", "profile")
+# What an action alone uses; its names and artifacts belong to the pipeline.
+_OWN_KEYS = ("commands", "configuration", "environmentVariables", "region", "roleArn")
 
 
 @dataclass(frozen=True)
@@ -27,17 +33,28 @@ def needed_values(
 ) -> list[NeededValue]:
     """The unknown values that actions of a pipeline need.
 
-    A value that the user has written into the file since the import is not unknown any more. Of the resources, only
-    the buildspecs of the pipeline's projects need their values: all others are created without them.
+    A value that the user has written into the file since the import is not unknown any more. Actions whose types do not
+    run here need none. Of the resources, only the buildspecs of the pipeline's projects need their values: all others
+    are created without them. In place of a value that follows from others, these are asked for.
 
     Args:
         wire: the definition.
         beside: its resources file.
         without: the names of projects that have a block already, which is not changed.
     """
-    return _unknown_in(
-        dict(_texts(wire, "")) | _of_projects(wire, beside, without, "Source.BuildSpec"), beside
-    )
+    texts = dict(_texts(wire, "")) | _of_projects(wire, beside, without, "Source.BuildSpec")
+    idle = tuple(paths_of_actions_that_cannot_run(wire))
+    return _unknown_in({path: text for path, text in texts.items() if not path.startswith(idle)}, beside)
+
+
+def paths_of_actions_that_cannot_run(wire: Mapping[str, Any]) -> Iterator[str]:
+    """The beginnings of the paths of what only an action uses whose type does not run here."""
+    for stage_index, stage in enumerate(_list(wire.get("stages"))):
+        for index, action in enumerate(_list(_object(stage).get("actions"))):
+            kind = _object(_object(action).get("actionTypeId"))
+            if kind and not may_run(kind):
+                path = f"stages[{stage_index}].actions[{index}]"
+                yield from (f"{path}.{key}" for key in _OWN_KEYS)
 
 
 def values_of_variables(
@@ -64,13 +81,27 @@ def _of_projects(
 
 
 def _unknown_in(texts: Mapping[str, str], beside: Beside) -> list[NeededValue]:
-    found = []
+    found: dict[str, list[str]] = {}
     for name, missing in beside.missing.items():
         written = "{{" + name + "}}" if name.startswith("resolve:") else "${" + name + "}"
-        paths = tuple(path for path in dict.fromkeys(missing.paths) if written in texts.get(path, ""))
-        if paths:
-            found.append(NeededValue(name, missing.what, paths))
-    return found
+        paths = [path for path in dict.fromkeys(missing.paths) if written in texts.get(path, "")]
+        for asked in _asked_for(name, beside, set()) if paths else ():
+            found.setdefault(asked, []).extend(paths)
+    return [
+        NeededValue(name, beside.missing[name].what, tuple(dict.fromkeys(paths)))
+        for name, paths in found.items()
+    ]
+
+
+def _asked_for(name: str, beside: Beside, seen: set[str]) -> Iterator[str]:
+    """The value, or those from which it follows."""
+    seen.add(name)
+    made_of = [each for each in beside.missing[name].made_of if each in beside.missing]
+    if not made_of:
+        yield name
+    for each in made_of:
+        if each not in seen:
+            yield from _asked_for(each, beside, seen)
 
 
 def problems_of_needed(needed: list[NeededValue], definition: Path, beside: Beside) -> Iterator[Problem]:
@@ -97,6 +128,9 @@ def import_command(definition: Path, beside: Beside, names: list[str]) -> str:
     before = beside.imported.get("parameters")
     before = [str(name) for name in before if name not in names] if isinstance(before, list) else []
     parts = ["codepipeline import", template, "--force"]
+    for option in STACK_OPTIONS:
+        if value := beside.imported.get(option):
+            parts += [f"--{option}", shlex.quote(str(value))]
     if definition.parent != Path():
         parts += ["--out", shlex.quote(str(definition.parent))]
     parts += [f"--parameter {shlex.quote(f'{name}=VALUE')}" for name in [*names, *before]]
@@ -112,6 +146,10 @@ def _texts(part: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from _texts(item, f"{path}[{index}]")
     elif isinstance(part, str):
         yield path, part
+
+
+def _list(part: Any) -> list[Any]:
+    return part if isinstance(part, list) else []
 
 
 def _object(part: Any) -> Mapping[str, Any]:

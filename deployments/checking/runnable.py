@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect_codepipeline.actions.catalog import built_in_action_types, has_plugins
 from prefect_codepipeline.deployments.checking.inline_buildspecs import problems_of_override
@@ -106,6 +106,16 @@ def _check_plugin(action: ActionDeclaration, path: str) -> Iterator[Problem]:
     elif find_action_type(kind) is None:
         # Action types of AWS are checked by AWS's rules; their providers have no further requirements.
         yield from _check_requirements(action, known[kind], path)
+
+
+def may_run(kind: Mapping[str, Any]) -> bool:
+    """Whether an action type, as a definition writes it, can be one that runs here; unknown parts can be anything."""
+    parts = ("category", "owner", "provider", "version")
+    wanted = {key: str(kind[key]) for key in parts if key in kind and "${" not in str(kind[key])}
+    return any(
+        all(getattr(known, key) == value for key, value in wanted.items())
+        for known in (*built_in_action_types(), *_all_providers())
+    )
 
 
 def _all_providers() -> Mapping[ActionTypeId, ActionProvider]:

@@ -21,6 +21,7 @@ from prefect_codepipeline.deployments.cloudformation.unknown import (
     is_unknown,
     names_in,
     unknown,
+    unknown_names,
     with_placeholders,
 )
 
@@ -30,6 +31,7 @@ class Evaluation(Protocol):
 
     mappings: dict[str, Any]
     origins: dict[str, str]
+    undecided: dict[str, str]
 
     def step(self) -> None:
         """Count one step; raises when there are too many."""
@@ -47,7 +49,12 @@ class Evaluation(Protocol):
         """Whether a condition of the template is true."""
 
     def lacking(
-        self, name: str, what: str, function: Any = None, parameter: dict[str, Any] | None = None
+        self,
+        name: str,
+        what: str,
+        function: Any = None,
+        parameter: dict[str, Any] | None = None,
+        made_of: Iterable[str] = (),
     ) -> str:
         """The given value of that name, or a marked name that records it as missing."""
 
@@ -199,7 +206,9 @@ def _find_in_map(template: Evaluation, argument: Any, path: str, out: str) -> An
     )
     if any(holds_unknown(name) for name in names):
         return template.lacking(
-            "FindInMap." + ".".join(map(bare, names)), "a value of Mappings, whose keys are not known"
+            "FindInMap." + ".".join(map(bare, names)),
+            "a value of Mappings, whose keys are not known",
+            made_of=unknown_names(names),
         )
     found: Any = template.mappings
     for name in names:
@@ -232,7 +241,8 @@ def _length(template: Evaluation, argument: Any, path: str, out: str) -> Any:
     if isinstance(items, list):
         return str(len(items))
     if is_unknown(items):
-        return template.lacking(f"Length({bare(items)})", "the length of an unknown list")
+        made_of = unknown_names(items)
+        return template.lacking(f"Length({bare(items)})", "the length of an unknown list", made_of=made_of)
     return _malformed(template, path, "Fn::Length", "a list")
 
 
@@ -287,7 +297,10 @@ def truth(template: Evaluation, node: Any, path: str) -> bool:
         return template.condition(argument, inner)
     if key == "Fn::Equals" and isinstance(argument, list) and len(argument) == 2:
         one, other = (_value(template, item, f"{inner}[{index}]") for index, item in enumerate(argument))
-        return bool(_spelled(one) == _spelled(other))
+        is_equal = bool(_spelled(one) == _spelled(other))
+        if not is_equal:
+            template.undecided |= dict.fromkeys(unknown_names([one, other]), path)
+        return is_equal
     if key in ("Fn::And", "Fn::Or", "Fn::Not") and isinstance(argument, list) and argument:
         values = [truth(template, item, f"{inner}[{index}]") for index, item in enumerate(argument)]
         return all(values) if key == "Fn::And" else any(values) if key == "Fn::Or" else not values[0]

@@ -46,9 +46,16 @@ MADE_OF_NAME = {
         "AWS::CodeCommit::Repository",
         "CloneUrlHttp",
     ): "https://git-codecommit.{region}.{suffix}/v1/repos/{name}",
+    ("AWS::DynamoDB::Table", "Arn"): "arn:{partition}:dynamodb:{region}:{account}:table/{name}",
+    ("AWS::ECR::Repository", "Arn"): "arn:{partition}:ecr:{region}:{account}:repository/{name}",
+    ("AWS::ECR::Repository", "RepositoryUri"): "{account}.dkr.ecr.{region}.{suffix}/{name}",
+    ("AWS::ECS::Cluster", "Arn"): "arn:{partition}:ecs:{region}:{account}:cluster/{name}",
     ("AWS::IAM::Role", "Arn"): "arn:{partition}:iam::{account}:role{path}{name}",
+    ("AWS::KMS::Key", "Arn"): "arn:{partition}:kms:{region}:{account}:key/{name}",
     ("AWS::Lambda::Function", "Arn"): "arn:{partition}:lambda:{region}:{account}:function:{name}",
     ("AWS::S3::Bucket", "Arn"): "arn:{partition}:s3:::{name}",
+    ("AWS::S3::Bucket", "DomainName"): "{name}.s3.{suffix}",
+    ("AWS::Serverless::Function", "Arn"): "arn:{partition}:lambda:{region}:{account}:function:{name}",
 }
 PSEUDO_PARAMETERS = {
     "AWS::Partition": "aws",
@@ -58,6 +65,14 @@ PSEUDO_PARAMETERS = {
     "AWS::StackId": None,
     "AWS::StackName": None,
     "AWS::NotificationARNs": None,
+}
+# What those without a value are.
+PSEUDO_MEANINGS = {
+    "AWS::AccountId": "the number of the AWS account",
+    "AWS::Region": "the region of the stack, such as eu-west-1",
+    "AWS::StackId": "the ARN of the stack",
+    "AWS::StackName": "the name of the stack",
+    "AWS::NotificationARNs": "the topics that the stack notifies",
 }
 # Attributes stored with an imported resource, because its block is created from them.
 KEPT_ATTRIBUTES = {

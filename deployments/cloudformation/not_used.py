@@ -8,6 +8,18 @@ from typing import Any
 from prefect_codepipeline.model.definition.placeholders import placeholder
 from prefect_codepipeline.model.stored.definition import MASK
 
+# An action without a region is in the pipeline's own.
+_OWN_REGION = "${AWS::Region}"
+# What runs on the worker ignores the region.
+_ON_THE_WORKER = {
+    "Approval/AWS/Manual",
+    "Build/AWS/CodeBuild",
+    "Compute/AWS/Commands",
+    "Source/AWS/CodeCommit",
+    "Source/AWS/CodeStarSourceConnection",
+    "Source/ThirdParty/GitHub",
+    "Test/AWS/CodeBuild",
+}
 _NETWORK = ("VpcId", "Subnets", "SecurityGroupIds")
 # Keys of the configuration, as docs/differences.md lists them.
 _OF_ACTION = {
@@ -17,6 +29,8 @@ _OF_ACTION = {
     "Source/ThirdParty/GitHub": ("OAuthToken",),
     "Test/AWS/CodeBuild": ("ServiceRoleArnOverride",),
 }
+# CloudFormation takes these no more: they were given when the change set was made.
+_OF_EXECUTED_CHANGE_SET = ("RoleArn", "ParameterOverrides", "TemplateConfiguration")
 _OF_RULE = {"Commands": _NETWORK}
 # With this instead of a token, the token of the connection is used.
 _NO_TOKEN = {"OAuthToken": MASK}
@@ -37,7 +51,7 @@ def put_placeholders(wire: dict[str, Any], unknown: set[str]) -> dict[str, str]:
         text = part.get(key)
         if path in unknown and isinstance(text, str):
             replaced[path] = text
-            part[key] = _NO_TOKEN.get(key) or placeholder(key, text)
+            _replace(part, key, text)
     return replaced
 
 
@@ -45,9 +59,22 @@ def with_originals(wire: dict[str, Any], replaced: Mapping[str, str]) -> dict[st
     """The declaration with the replaced texts, except where the placeholder was edited since."""
     found: dict[str, Any] = _copied(wire)
     for part, key, path in _not_used(found):
-        if path in replaced and part.get(key) == (_NO_TOKEN.get(key) or placeholder(key, replaced[path])):
+        if path in replaced and part.get(key) == _replacement(key, replaced[path]):
             part[key] = replaced[path]
     return found
+
+
+def _replace(part: dict[str, Any], key: str, text: str) -> None:
+    replacement = _replacement(key, text)
+    if replacement is None:
+        del part[key]
+    else:
+        part[key] = replacement
+
+
+def _replacement(key: str, text: str) -> str | None:
+    """What stands for a text that is not used here; None: the key is left out."""
+    return None if key == "region" else _NO_TOKEN.get(key) or placeholder(key, text)
 
 
 def _copied(part: Any) -> Any:
@@ -70,7 +97,9 @@ def _not_used(wire: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]
         for path, action in _items(stage, "actions", f"{stage_path}."):
             kind = _object(action.get("actionTypeId"))
             name = f"{kind.get('category')}/{kind.get('owner')}/{kind.get('provider')}"
-            yield from _role_and(action, path, _OF_ACTION.get(name, ()))
+            yield from _role_and(action, path, _keys_of(name, _object(action.get("configuration"))))
+            if not stores and (name in _ON_THE_WORKER or action.get("region") == _OWN_REGION):
+                yield action, "region", f"{path}.region"
         yield from _not_used_by_rules(stage, stage_path)
 
 
@@ -81,6 +110,12 @@ def _not_used_by_rules(stage: dict[str, Any], path: str) -> Iterator[tuple[dict[
                 provider = _object(rule.get("ruleTypeId")).get("provider")
                 if provider != "CloudWatchAlarm":  # it assumes the role
                     yield from _role_and(rule, rule_path, _OF_RULE.get(str(provider), ()))
+
+
+def _keys_of(name: str, configuration: dict[str, Any]) -> tuple[str, ...]:
+    if name == "Deploy/AWS/CloudFormation" and configuration.get("ActionMode") == "CHANGE_SET_EXECUTE":
+        return _OF_EXECUTED_CHANGE_SET
+    return _OF_ACTION.get(name, ())
 
 
 def _role_and(

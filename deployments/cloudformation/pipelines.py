@@ -11,22 +11,33 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefect_codepipeline.deployments.cloudformation.declared import (
+    node_at,
+)
+from prefect_codepipeline.deployments.cloudformation.deployed_stack import DeployedStack
+from prefect_codepipeline.deployments.cloudformation.filled_settings import filled_settings
 from prefect_codepipeline.deployments.cloudformation.known_values import KEPT_ATTRIBUTES
 from prefect_codepipeline.deployments.cloudformation.not_used import put_placeholders
+from prefect_codepipeline.deployments.cloudformation.remarks import skipped, undecided, unused
+from prefect_codepipeline.deployments.cloudformation.sources import stack_name_of
 from prefect_codepipeline.deployments.cloudformation.spelling import Spelling
 from prefect_codepipeline.deployments.cloudformation.template import (
-    Missing,
     Resource,
     Template,
-    stack_name_of,
 )
-from prefect_codepipeline.deployments.cloudformation.unknown import as_text, names_in, with_placeholders
+from prefect_codepipeline.deployments.cloudformation.unknown import (
+    Missing,
+    as_text,
+    holds_unknown,
+    names_in,
+    with_placeholders,
+)
 from prefect_codepipeline.deployments.files.definition import WrittenPipeline, pipeline_in, with_numbers
 from prefect_codepipeline.deployments.files.resources import Beside, MissingValue
 from prefect_codepipeline.documents.document import Document, Place
 from prefect_codepipeline.errors import UnreadableDefinition
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.validation import Problem, declare_or_problems, nearest
+from prefect_codepipeline.model.validation import Problem, declare_or_problems
 
 PIPELINE = "AWS::CodePipeline::Pipeline"
 BESIDE = {
@@ -60,6 +71,7 @@ class ImportedPipeline:
         resources: the additional resources by logical id: `{"Type": ..., "Properties": {...}}`, with `Attributes`
             for those whose blocks need a value of `Ref` or `Fn::GetAtt`.
         missing: the unknown values, with their paths in `wire` and in the resources.
+        region: where the template's stack is; empty if that is not known.
         placeholders: for the path of each value that is unknown and not used here, the text that its placeholder
             in `wire` replaces.
     """
@@ -72,6 +84,12 @@ class ImportedPipeline:
     missing: dict[str, MissingValue] = field(default_factory=dict)
     logical_id: str = ""
     placeholders: dict[str, str] = field(default_factory=dict)
+    region: str = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The content of the settings file of the pipeline."""
+        return filled_settings(self.wire, self.resources, self.region)
 
     @property
     def beside(self) -> Beside:
@@ -113,24 +131,26 @@ class ImportedPipeline:
 
 @dataclass(frozen=True)
 class Imported:
-    """The pipelines of a document, and the problems that CloudFormation would report for the template."""
+    """The pipelines of a document, and the problems that CloudFormation would report for the template.
+
+    `undecided` are the parameters without a value that conditions compare.
+    """
 
     pipelines: list[ImportedPipeline]
     problems: list[Problem]
     document: Document
+    undecided: Mapping[str, Missing] = field(default_factory=dict)
 
 
 def import_document(
-    document: Document,
-    given: Mapping[str, str] | None = None,
-    ask: Callable[[str, str], str | None] | None = None,
+    document: Document, given: Mapping[str, str] | None = None, deployed: DeployedStack | None = None
 ) -> Imported:
     """Import every pipeline of a template, or the pipeline of a definition.
 
     Args:
         document: a CloudFormation template, or the output of `aws codepipeline get-pipeline`.
         given: values of parameters, and of values that only AWS knows, by name.
-        ask: called with name and description of a parameter without a value; None leaves it missing.
+        deployed: the stack that the template has made, whose values are known.
 
     Raises:
         UnreadableDefinition: the document is neither, or its evaluation exceeds the limits.
@@ -138,10 +158,10 @@ def import_document(
     content = document.content
     if isinstance(content, dict) and "Resources" in content:
         try:
-            return _of_template(document, given or {}, ask)
+            return _of_template(document, given or {}, deployed)
         except RecursionError:
             raise UnreadableDefinition(f"{document.name}: its functions are nested too deeply") from None
-    return Imported([_of_definition(pipeline_in(document))], _unused(set(given or {}), set()), document)
+    return Imported([_of_definition(pipeline_in(document))], unused(set(given or {}), set()), document)
 
 
 def _of_definition(written: WrittenPipeline) -> ImportedPipeline:
@@ -153,16 +173,17 @@ def _of_definition(written: WrittenPipeline) -> ImportedPipeline:
     return ImportedPipeline(written.wire, written.document, origins)
 
 
-def _of_template(
-    document: Document, given: Mapping[str, str], ask: Callable[[str, str], str | None] | None
-) -> Imported:
-    template = Template(document, given, stack_name_of(document.name), ask)
+def _of_template(document: Document, given: Mapping[str, str], deployed: DeployedStack | None) -> Imported:
+    template = Template(document, given, stack_name_of(document.name), deployed)
     found = [_Found(resource, dict(template.origins)) for resource in template.of_types({PIPELINE})]
-    problems = [_skipped(logical_id, name) for logical_id, name in template.skipped.items()]
+    problems = [skipped(logical_id, name, template) for logical_id, name in template.skipped.items()]
     beside = [_Found(resource, {}) for resource in template.of_types(BESIDE)]
     pipelines = [_pipeline(each, beside, template, given) for each in found]
     known = {*template.missing, *template.parameters}
-    return Imported(pipelines, [*template.problems, *problems, *_unused(template.unused, known)], document)
+    open_ = {name: template.missing[name] for name in template.undecided if name in template.parameters}
+    problems += [undecided(name, template.undecided[name]) for name in open_]
+    found_problems = [*template.problems, *problems, *unused(template.unused, known)]
+    return Imported(pipelines, found_problems, document, open_)
 
 
 def _with_stand_ins(part: Any, stand_ins: Mapping[str, str], key: str = "") -> Any:
@@ -181,45 +202,22 @@ def _with_stand_ins(part: Any, stand_ins: Mapping[str, str], key: str = "") -> A
     return f"arn:aws:iam::111122223333:role/{text}" if is_whole and key == "roleArn" else text
 
 
-def _skipped(logical_id: str, condition: str) -> Problem:
-    return Problem(
-        f"Resources.{logical_id}",
-        f"{logical_id} is skipped, because condition {condition} is false",
-        severity="warning",
-        rule="template",
-        hint="pass other parameters",
-    )
-
-
 @dataclass(frozen=True)
 class _Found:
     resource: Resource
     origins: Mapping[str, str]
 
 
-def _unused(names: set[str], known: set[str]) -> list[Problem]:
-    return [
-        Problem(
-            "",
-            f"--parameter {name} is not used by the document",
-            severity="warning",
-            hint=nearest(name, known),
-            rule="template",
-        )
-        for name in sorted(names)
-    ]
-
-
 def _pipeline(
     found: _Found, beside: list[_Found], template: Template, given: Mapping[str, str]
 ) -> ImportedPipeline:
+    properties = _asked_if_empty(found.resource.properties, found.origins, template)
     waiting: dict[str, list[str]] = {}
     reasons = dict(template.missing)
 
     def text_at(path: str) -> Callable[[str], str]:
         return lambda text: _finished(text, path, given, template, reasons, waiting)
 
-    properties = dict(found.resource.properties)
     extras = {key: _each_text(properties.pop(key), key, text_at) for key in EXTRAS if key in properties}
     spelled = Spelling(found.origins)
     wire = with_numbers(_each_text(spelled.pipeline(properties), "", text_at))
@@ -248,12 +246,35 @@ def _pipeline(
         missing,
         found.resource.logical_id,
         placeholders,
+        "" if holds_unknown(region := template.ref("AWS::Region", "")) else str(region),
     )
+
+
+def _asked_if_empty(
+    properties: dict[str, Any], origins: Mapping[str, str], template: Template
+) -> dict[str, Any]:
+    """The properties, with a missing value for each parameter in a configuration whose default is empty.
+
+    AWS takes no empty value there: the stack is made with another one.
+    """
+
+    def asked(part: Any, path: str) -> Any:
+        if isinstance(part, dict):
+            return {key: asked(item, f"{path}.{key}".lstrip(".")) for key, item in part.items()}
+        if isinstance(part, list):
+            return [asked(item, f"{path}[{index}]") for index, item in enumerate(part)]
+        if part != "" or ".Configuration." not in path:
+            return part
+        missing = template.if_empty_by_default(node_at(template.document.content, origins.get(path, "")))
+        return part if missing is None else missing
+
+    found: dict[str, Any] = asked(properties, "")
+    return found
 
 
 def _value_of(reasons: Mapping[str, Missing], name: str, paths: list[str]) -> MissingValue:
     reason = reasons.get(name, Missing(name, ""))
-    return MissingValue(reason.what, tuple(paths), reason.function, reason.parameter)
+    return MissingValue(reason.what, tuple(paths), reason.function, reason.parameter, reason.made_of)
 
 
 def _names_in_functions(reasons: Mapping[str, Missing], names: Iterable[str]) -> Iterator[str]:
@@ -261,7 +282,8 @@ def _names_in_functions(reasons: Mapping[str, Missing], names: Iterable[str]) ->
     waiting, seen = list(names), set(names)
     while waiting:
         reason = reasons.get(waiting.pop())
-        for name in _PLACEHOLDER.findall(json.dumps(reason.function)) if reason else ():
+        inner = (*_PLACEHOLDER.findall(json.dumps(reason.function)), *reason.made_of) if reason else ()
+        for name in inner:
             if name in reasons and name not in seen:
                 seen.add(name)
                 waiting.append(name)

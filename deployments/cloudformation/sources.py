@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from prefect_codepipeline.deployments.files.definition import read_file
 from prefect_codepipeline.documents.document import Document
 from prefect_codepipeline.documents.reading import MAX_BYTES, read_document
 from prefect_codepipeline.errors import UnreadableDefinition
+
+# Names of resources and providers are built from the stack's, and the shortest limit is 35 characters.
+_LONGEST_STACK_NAME = 24
 
 
 def documents_at(source: Path) -> list[Document]:
@@ -37,3 +41,15 @@ def _contains_pipeline(document: Document) -> bool:
         isinstance(resource, dict) and resource.get("Type") == "AWS::CodePipeline::Pipeline"
         for resource in resources.values()
     )
+
+
+def stack_name_of(file_name: str) -> str:
+    """The stack name for a file: the end of its stem, with invalid characters replaced by dashes.
+
+    It is short, because names of resources are often built from it.
+    """
+    stem = re.split(r"[\\/]", file_name)[-1].partition(".")[0]
+    words = re.findall(r"[A-Za-z0-9]+", stem)
+    while len(words) > 1 and len("-".join(words)) > _LONGEST_STACK_NAME:
+        words.pop(0)
+    return "-".join(words)[:_LONGEST_STACK_NAME] or "stack"

@@ -5,27 +5,31 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from prefect_codepipeline.deployments.cloudformation.declared import allowed_values, attributes_in_outputs
+from prefect_codepipeline.deployments.cloudformation.deployed_stack import DeployedStack
 from prefect_codepipeline.deployments.cloudformation.functions import call, truth, with_loops
 from prefect_codepipeline.deployments.cloudformation.known_values import (
     ATTRIBUTES,
     MADE_OF_NAME,
     NAMED_HERE,
     NAMES,
+    PSEUDO_MEANINGS,
     PSEUDO_PARAMETERS,
 )
 from prefect_codepipeline.deployments.cloudformation.unknown import (
     NO_VALUE,
+    Missing,
     all_with_placeholders,
     as_text,
     bare,
     holds_unknown,
     unknown,
+    unknown_names,
 )
 from prefect_codepipeline.documents.document import Document
 from prefect_codepipeline.errors import UnreadableDefinition
@@ -34,23 +38,6 @@ from prefect_codepipeline.model.validation import Problem, nearest
 MAX_STEPS = 200_000
 MAX_TEXT = 1_000_000
 MAX_HINTS = 50
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A value that is not in the template: a parameter without a default, or a value that only AWS knows.
-
-    Args:
-        name: its name, also in `${name}`.
-        what: what it is, for people.
-        function: the function that gives the value, with `${name}` for each unknown value in its argument.
-        parameter: the declaration of the parameter.
-    """
-
-    name: str
-    what: str
-    function: Any = None
-    parameter: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +61,7 @@ class Template:
         given: values by parameter (`Branch`), by pseudo parameter (`AWS::Region`), or by the name of any value
             that only AWS knows (`Role.Arn`).
         stack_name: the value of `AWS::StackName` if it is not given.
-        ask: called for a parameter without a value; None leaves it missing.
+        deployed: the stack that the template has made; what is given precedes what it knows.
     """
 
     def __init__(
@@ -82,17 +69,18 @@ class Template:
         document: Document,
         given: Mapping[str, str] | None = None,
         stack_name: str = "stack",
-        ask: Callable[[str, str], str | None] | None = None,
+        deployed: DeployedStack | None = None,
     ) -> None:
         self.document = document
         self._problems: dict[tuple[str, str], Problem] = {}
         self.missing: dict[str, Missing] = {}
         self.origins: dict[str, str] = {}
+        self.undecided: dict[str, str] = {}  # unknown values that conditions compare, with the conditions
         self.skipped: dict[str, str] = {}  # skipped resources, with their conditions
         self.unused = set(given or {})
-        self._given = dict(given or {})
+        self._deployed = deployed
+        self._given = {**(deployed.values if deployed else {}), **(given or {})}
         self._pseudo = {**PSEUDO_PARAMETERS, "AWS::StackName": stack_name}
-        self._ask = ask
         self._steps = 0
         self._open: list[str] = []
         self._refs: dict[str, Any] = {}
@@ -106,6 +94,9 @@ class Template:
         self.mappings = self._section("Mappings")
         self.conditions = self._section("Conditions")
         self.resources = self._section("Resources")
+        if deployed:
+            outputs = attributes_in_outputs(self._section("Outputs"), deployed.outputs)
+            self._given = {**outputs, **self._given}
         self._check_types()
 
     # --- queries ---
@@ -157,6 +148,8 @@ class Template:
         name = f"{resource_id}.{attribute}"
         if name in self._given:
             return self.lacking(name, "")
+        if self._deployed and (known := self._deployed.attribute(resource_id, attribute)):
+            return known
         resource = self.resources.get(resource_id)
         if not isinstance(resource, dict):
             self.problem(
@@ -185,7 +178,12 @@ class Template:
         return self._conditions[name]
 
     def lacking(
-        self, name: str, what: str, function: Any = None, parameter: dict[str, Any] | None = None
+        self,
+        name: str,
+        what: str,
+        function: Any = None,
+        parameter: dict[str, Any] | None = None,
+        made_of: Iterable[str] = (),
     ) -> str:
         """The given value of that name, or a marked name that records it as missing.
 
@@ -194,14 +192,24 @@ class Template:
             what: what it is, for people.
             function: the function that gives it, evaluated as far as possible.
             parameter: its declaration, if it is a parameter.
+            made_of: the names of the unknown values that it follows from.
         """
         name = bare(name)
         self.unused.discard(name)
         if name in self._given:
             return self._given[name]
         written = all_with_placeholders(function)
-        self.missing.setdefault(name, Missing(name, what, written, parameter))
+        following = tuple(made_of) or unknown_names(function)
+        self.missing.setdefault(name, Missing(name, what, written, parameter, following))
         return unknown(name)
+
+    def if_empty_by_default(self, node: Any) -> str | None:
+        """The parameter that a part of the template is, as a missing value, if its value is an empty default."""
+        name = node.get("Ref") if isinstance(node, dict) else None
+        declared = self.parameters.get(name) if isinstance(name, str) else None
+        if not isinstance(declared, dict) or declared.get("Default") != "" or name in self._given:
+            return None
+        return self._lacking_parameter(str(name), declared)
 
     @property
     def problems(self) -> list[Problem]:
@@ -266,7 +274,7 @@ class Template:
             return self.lacking(name, "")
         if name in self._pseudo:
             value = self._pseudo[name]
-            return self.lacking(name, "a pseudo parameter") if value is None else value
+            return self.lacking(name, PSEUDO_MEANINGS[name]) if value is None else value
         if name in self.parameters:
             return self._parameter(name, self.parameters[name])
         if name in self.resources:
@@ -279,28 +287,29 @@ class Template:
         self.unused.discard(name)
         declared = declared if isinstance(declared, dict) else {}
         kind = str(declared.get("Type", "String"))
-        what = f"parameter, {kind}"
-        if description := declared.get("Description"):
-            what += f": {description}"
         value = self._given.get(name)
         # The default of an SSM parameter is the name under which AWS stores its value.
         if value is None and not kind.startswith("AWS::SSM::Parameter::Value"):
             value = as_text(declared.get("Default"))
-        if value is None and self._ask:
-            value = self._ask(name, what)
         if value is None:
-            return self.lacking(name, what, parameter={"Type": "String", **declared})
-        choice = declared.get("AllowedValues")
-        allowed = [as_text(each) for each in choice] if isinstance(choice, list) else []
+            return self._lacking_parameter(name, declared)
+        allowed = allowed_values(declared)
         if allowed and value not in allowed:
-            choices = ", ".join(str(each) for each in allowed)
             self.problem(
                 f"Parameters.{name}",
                 f"Parameter '{name}' must be one of AllowedValues",
-                hint=f"one of {choices}",
+                hint=f"one of {', '.join(allowed)}",
             )
         is_list = kind == "CommaDelimitedList" or "List<" in kind
         return [item.strip() for item in value.split(",")] if is_list else value
+
+    def _lacking_parameter(self, name: str, declared: dict[str, Any]) -> str:
+        what = f"parameter, {declared.get('Type', 'String')}"
+        if allowed := allowed_values(declared):
+            what += f", one of {', '.join(allowed)}"
+        if description := declared.get("Description"):
+            what += f": {description}"
+        return self.lacking(name, what, parameter={"Type": "String", **declared})
 
     def _resource_ref(self, resource_id: str) -> Any:
         resource = self.resources[resource_id]
@@ -386,15 +395,3 @@ class Template:
             yield True
         finally:
             self._open.pop()
-
-
-def stack_name_of(file_name: str) -> str:
-    """The stack name for a file: the end of its stem, with invalid characters replaced by dashes.
-
-    It is short, because names of resources and buckets are often built from it.
-    """
-    stem = re.split(r"[\\/]", file_name)[-1].partition(".")[0]
-    words = re.findall(r"[A-Za-z0-9]+", stem)
-    while len(words) > 1 and len("-".join(words)) > 40:
-        words.pop(0)
-    return "-".join(words)[:40] or "stack"

@@ -7,6 +7,7 @@ be joined, substituted and compared like any other. At the end it is written as 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 NO_VALUE = object()  # the value of `AWS::NoValue`: the enclosing part omits it
@@ -14,7 +15,28 @@ NO_VALUE = object()  # the value of `AWS::NoValue`: the enclosing part omits it
 # Unicode private use characters, which templates do not use; they are removed from names.
 _OPEN, _CLOSE = "\uf8f0", "\uf8f1"
 _MARKED = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
+# Functions whose value follows from their arguments.
+_FOLLOWING = {"Fn::Base64", "Fn::Join", "Fn::Select", "Fn::Split"}
 _MARKS = re.compile(f"[{_OPEN}{_CLOSE}]")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A value that is not in the template: a parameter without a default, or a value that only AWS knows.
+
+    Args:
+        name: its name, also in `${name}`.
+        what: what it is, for people.
+        function: the function that gives the value, with `${name}` for each unknown value in its argument.
+        parameter: the declaration of the parameter.
+        made_of: the names of the unknown values that it follows from.
+    """
+
+    name: str
+    what: str
+    function: Any = None
+    parameter: dict[str, Any] | None = None
+    made_of: tuple[str, ...] = ()
 
 
 def unknown(name: str) -> str:
@@ -39,6 +61,15 @@ def is_unknown(value: Any) -> bool:
 def names_in(text: str) -> list[str]:
     """The names of the unknown values in a text."""
     return _MARKED.findall(text)
+
+
+def unknown_names(value: Any) -> tuple[str, ...]:
+    """The names of the unknown values in a text or a list, or in the arguments of a function that follows from them."""
+    if isinstance(value, dict):
+        ((key, value),) = value.items()
+        value = value if key in _FOLLOWING else ()
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return tuple(name for text in items if isinstance(text, str) for name in names_in(text))
 
 
 def bare(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace as replace_fields
 from pathlib import Path
 
@@ -14,25 +14,33 @@ from prefect_codepipeline.errors import CodePipelineError
 
 _HEAD = """\
 # The resources of pipeline {name}, from the template {source}.
-#   imported      the template, and the names of the parameters that were given
+#   imported      the template, the names of the parameters that were given, and the stack that was read
 #   properties    CloudFormation properties of the pipeline that a definition has no key for
 #   placeholders  values that are not in the template and not used here; `codepipeline export` puts them back
 #   missing       values that are not in the template, with their places; pass them with
 #                 `codepipeline import --parameter NAME=VALUE`, or replace ${{NAME}} in the files
 #   resources     in CloudFormation's format; `codepipeline deploy` creates blocks for the supported types
 """
+_SETTINGS_HEAD = """\
+# The settings of pipeline {name}, from its template; an import never replaces this file.
+"""
 
 
 def write_imported(
-    imported: ImportedPipeline, folder: Path, replace: bool = False, parameters: Iterable[str] = ()
+    imported: ImportedPipeline,
+    folder: Path,
+    replace: bool = False,
+    parameters: Iterable[str] = (),
+    stack: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Write a definition, and its resources file if needed. Returns the written files.
+    """Write a definition, and its resources and settings files if needed. Returns the written files.
 
     Args:
         imported: the pipeline.
         folder: is created if it does not exist.
         replace: whether existing files are replaced.
         parameters: the names of the given parameters.
+        stack: the `stack`, `region` and `profile` from which values were read.
 
     Raises:
         CodePipelineError: a file exists and `replace` is false, or the folder is not writable.
@@ -46,12 +54,17 @@ def write_imported(
         folder / f"{stem}.json": json.dumps({"pipeline": imported.wire}, indent=2, ensure_ascii=False) + "\n"
     }
     beside = imported.beside
-    beside = replace_fields(beside, imported={**beside.imported, "parameters": sorted(parameters)})
+    origin = {**beside.imported, "parameters": sorted(parameters), **(stack or {})}
+    beside = replace_fields(beside, imported=origin)
     beside_path = folder / f"{stem}.resources.yaml"
     if any((beside.properties, beside.missing, beside.resources)):
         files[beside_path] = _written(beside, imported)
     if existing := [path for path in (*files, beside_path) if path.exists() and not replace]:
         raise CodePipelineError(f"{existing[0]} exists already; replace it with --force")
+    settings_path = folder / f"{stem}.settings.yaml"
+    # The user's own settings are never replaced.
+    if imported.settings and not settings_path.exists():
+        files[settings_path] = _SETTINGS_HEAD.format(name=imported.name) + as_yaml(imported.settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in files.items():

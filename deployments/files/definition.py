@@ -18,6 +18,7 @@ from prefect_codepipeline.model.validation import declare_or_problems
 _NUMBERS = {"runOrder", "timeoutInMinutes"}
 # One of these keys is enough to know a pipeline: the checks name the others.
 _PIPELINE_KEYS = {"pipeline", "name", "roleArn", "stages"}
+PIPELINE = "AWS::CodePipeline::Pipeline"
 _TEMPLATE_KEYS = {
     "AWSTemplateFormatVersion",
     "Conditions",
@@ -97,10 +98,10 @@ def what_it_is(content: Mapping[str, Any]) -> str:
     if "Resources" in content:
         resources = content["Resources"]
         kinds = [each.get("Type") for each in _values(resources) if isinstance(each, dict)]
+        if PIPELINE in kinds:
+            return "a CloudFormation template whose pipeline depends on a condition that is false"
         listed = _listed(sorted({str(kind) for kind in kinds if kind}))
-        return "a CloudFormation template without AWS::CodePipeline::Pipeline" + (
-            f": it has {listed}" if listed else ""
-        )
+        return f"a CloudFormation template without {PIPELINE}" + (f": it has {listed}" if listed else "")
     if content.keys() & _TEMPLATE_KEYS:
         return "a CloudFormation template without Resources"
     if "version" in content and content.keys() & {"phases", "batch"}:

@@ -63,6 +63,8 @@ def _block_of(logical_id: str, resource: Mapping[str, Any]) -> BlockOf:
         return _of_project(
             logical_id, kind, properties, str(properties.get("Name") or attributes.get("Ref", ""))
         )
+    if kind == "AWS::Events::Rule":
+        return BlockOf(logical_id, kind, reason="kept as data: sources are polled, as the settings say")
     return BlockOf(logical_id, kind, reason="kept as data: there is no block type for it")
 
 

@@ -25,12 +25,14 @@ class MissingValue:
         paths: the places in the definition, or `resources.ID…`; empty if only the function of another value uses it.
         function: the function of CloudFormation that gives it, with `${NAME}` for the unknown values of its argument.
         parameter: the declaration of the template's parameter.
+        made_of: the names of the unknown values from which it follows: these are asked for in its place.
     """
 
     what: str
     paths: tuple[str, ...]
     function: Any = None
     parameter: Mapping[str, Any] | None = None
+    made_of: tuple[str, ...] = ()
 
     def as_data(self) -> dict[str, Any]:
         """The value in the format of the resources file."""
@@ -39,6 +41,8 @@ class MissingValue:
             found["function"] = self.function
         if self.parameter is not None:
             found["parameter"] = dict(self.parameter)
+        if self.made_of:
+            found["madeOf"] = list(self.made_of)
         return found
 
 
@@ -51,7 +55,8 @@ class Beside:
         missing: the unknown values by name.
         resources: the additional resources by logical id.
         placeholders: for the path of each placeholder in the definition, the text that it replaces.
-        imported: the `template` of the import, and the names of its `parameters`.
+        imported: the `template` of the import, the names of its `parameters`, and the `stack` that it read, with
+            `region` and `profile`.
     """
 
     properties: Mapping[str, Any] = field(default_factory=dict)
@@ -103,11 +108,13 @@ def read_resources(document: Document) -> Beside:
 def _missing(each: Any) -> MissingValue:
     each = each if isinstance(each, dict) else {}
     paths, parameter, function = each.get("paths"), each.get("parameter"), each.get("function")
+    made_of = each.get("madeOf")
     return MissingValue(
         str(each.get("what", "")),
         tuple(map(str, paths)) if isinstance(paths, list) else (),
         function if isinstance(function, dict) and len(function) == 1 else None,
         parameter if isinstance(parameter, dict) else None,
+        tuple(map(str, made_of)) if isinstance(made_of, list) else (),
     )
 
 

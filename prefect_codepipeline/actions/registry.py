@@ -6,7 +6,7 @@ A provider is one file in a room of `tasks/providers/`: a configuration class an
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_pascal
 
 from prefect_codepipeline.actions.catalog import PLUGINS
+from prefect_codepipeline.actions.lookups import Lookup
 from prefect_codepipeline.actions.type_registry import Provider, TypeRegistry
 from prefect_codepipeline.actions.work import CancellationToken, InputTree, OutputTree, TimedWork
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
@@ -40,6 +41,7 @@ __all__ = (
     "CancellationToken",
     "Earlier",
     "InputTree",
+    "Lookup",
     "OutputTree",
     "TimedWork",
     "Waiting",
@@ -162,12 +164,16 @@ Restartable = bool | Callable[[Any, ActionContext], bool]
 
 @dataclass(frozen=True)
 class ActionProvider(Provider):
-    """The provider of one action type. `restartable`: whether the action may safely run again after a crash."""
+    """The provider of one action type. `restartable`: whether the action may safely run again after a crash.
+
+    `online` yields what an action names in AWS, for `codepipeline validate --online`.
+    """
 
     action_type: ActionTypeId
     outputs: tuple[int, int]
     restartable: Restartable
     stop: Callable[[Any, ActionContext], None] | None = None
+    online: Callable[[Any, ActionContext], Iterable[Lookup]] | None = None
 
     def call(self, configuration: Any, context: ActionContext) -> ActionResult | Waiting:
         """What the provider's function makes of its action. Raises whatever that raises."""
@@ -203,6 +209,7 @@ def action_provider(
     timeout_in_minutes: int | None = None,
     restartable: Restartable = False,
     stop: Callable[[Any, ActionContext], None] | None = None,
+    online: Callable[[Any, ActionContext], Iterable[Lookup]] | None = None,
     secrets: Sequence[str] = (),
 ) -> Callable[[_Function], _Function]:
     """Register the decorated function as the provider of an action type.
@@ -212,6 +219,7 @@ def action_provider(
     `restartable` may be a function of the configuration and the context. `stop` ends the work of an action that waits,
     when it is abandoned or its time is up; it must not call `context.check`. Without it the function itself is called once
     more, and `context.check` tells it.
+    `online` yields what the action names in AWS; its context has no inputs and no execution.
     `secrets` are configuration keys whose values are never displayed.
 
     Raises:
@@ -231,6 +239,7 @@ def action_provider(
             timeout_in_minutes=minutes,
             restartable=restartable,
             stop=stop,
+            online=online,
             secrets=frozenset(secrets),
         ),
     )

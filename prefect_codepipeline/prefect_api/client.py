@@ -50,6 +50,20 @@ def within(seconds: float) -> Iterator[None]:
         _most_seconds.reset(token)
 
 
+_may_start_server = True
+
+
+@contextmanager
+def without_starting_a_server() -> Iterator[None]:
+    """In the block, calls fail without a configured server, in all threads: Prefect would start one for this process."""
+    global _may_start_server
+    _may_start_server = False
+    try:
+        yield
+    finally:
+        _may_start_server = True
+
+
 class _PatientTransport(httpx.BaseTransport):
     """Repeats a request while the server is busy or restarting, each for a limited time.
 
@@ -143,7 +157,7 @@ def api_url() -> str:
     """The URL of the API that `call` sends requests to. Raises `PrefectUnavailable` if none is configured."""
     if url := api_settings().url:
         return url
-    if "prefect.context" in sys.modules:  # Prefect starts a server for this process
+    if "prefect.context" in sys.modules and _may_start_server:  # Prefect starts a server for this process
         return str(client().api_url)
     raise PrefectUnavailable(
         "no Prefect server is configured; start one with `codepipeline up`, or set PREFECT_API_URL to your own"

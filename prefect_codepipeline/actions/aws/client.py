@@ -18,7 +18,7 @@ CONNECT_SECONDS = 10
 READ_SECONDS = 20
 ATTEMPTS = 3
 SESSION_NAME = "prefect-codepipeline"
-_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure")
+DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure")
 # What to do about credentials that AWS does not accept.
 _CREDENTIALS = {
     "InvalidClientTokenId": "correct the access key",
@@ -216,7 +216,7 @@ def error_code(error: Any) -> str:
 
 
 def _code_of(code: str, status: int) -> str:
-    if code in _DENIED or code in _CREDENTIALS:
+    if code in DENIED or code in _CREDENTIALS:
         return "PermissionError"
     is_away = status >= 500 or any(code.startswith(each) for each in _THROTTLED)
     return "SystemUnavailable" if is_away else "ConfigurationError"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from prefect_codepipeline.cli.definitions.import_values import deployed_stack, print_command, with_answers
 from prefect_codepipeline.cli.output import Style, print_json, print_line
 from prefect_codepipeline.cli.parameters import AsJson
 from prefect_codepipeline.cli.session import pairs
@@ -28,6 +30,9 @@ def import_pipelines(
     file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     *,
     parameter: Annotated[list[str], Parameter(negative=())] = [],  # noqa: B006
+    stack: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
     out: Path = Path(),
     force: bool = False,
     json: AsJson = False,
@@ -40,6 +45,12 @@ def import_pipelines(
         A CloudFormation template, `aws codepipeline get-pipeline` output, a cdk.out folder, or - for standard input.
     parameter:
         NAME=VALUE of a template parameter, or of a value that the import reports as missing; may be repeated.
+    stack:
+        The stack in AWS that the template has made: its names, parameters and exports are read, and nothing is changed.
+    region:
+        The region of that stack; by default that of the profile.
+    profile:
+        A profile in ~/.aws whose account has that stack.
     out:
         The folder in which NAME.json and NAME.resources.yaml are written.
     force:
@@ -49,8 +60,13 @@ def import_pipelines(
     from prefect_codepipeline.deployments.cloudformation.sources import documents_at
 
     given = pairs(parameter, "--parameter")
-    ask = _ask if sys.stdin.isatty() and str(file) != "-" and not json else None
-    found = [import_document(document, given, ask) for document in documents_at(file)]
+    documents = documents_at(file)
+    origin = {"stack": stack, "region": region, "profile": profile}
+    options = {name: value for name, value in origin.items() if value}
+    deployed = deployed_stack(options, documents)
+    if sys.stdin.isatty() and str(file) != "-" and not json:
+        given = with_answers(documents, given, deployed)
+    found = [import_document(document, given, deployed) for document in documents]
     names = [pipeline.name for imported in found for pipeline in imported.pipelines]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise CodePipelineError(
@@ -58,16 +74,13 @@ def import_pipelines(
         )
     read = []
     for imported in found:
-        read.append(_Read.of(imported, out, force, given))
+        read.append(_Read.of(imported, out, force, given, options))
         if not json:
             read[-1].print()
+            print_command(imported, out, {"parameters": sorted(given), **options})
     if json:
         print_json([each.as_json() for each in read])
     return 1 if any(each.has_errors for each in read) or not names else 0
-
-
-def _ask(name: str, what: str) -> str | None:
-    return input(f"{name} ({what}), empty if unknown: ") or None
 
 
 @dataclass(frozen=True)
@@ -79,11 +92,18 @@ class _Written:
     problems: list[Problem]
 
     @classmethod
-    def of(cls, pipeline: ImportedPipeline, out: Path, force: bool, given: Iterable[str]) -> _Written:
+    def of(
+        cls,
+        pipeline: ImportedPipeline,
+        out: Path,
+        force: bool,
+        given: Iterable[str],
+        stack: Mapping[str, str],
+    ) -> _Written:
         from prefect_codepipeline.deployments.cloudformation.writing import write_imported
         from prefect_codepipeline.model.validation import validate
 
-        files = write_imported(pipeline, out, force, given)
+        files = write_imported(pipeline, out, force, given, stack)
         # What AWS would reject, except for values that are still missing. A masked secret is valid: AWS stores it.
         problems = pipeline.problems(lambda declaration: validate(declaration, stored=declaration))
         placed = [_placed(problem, pipeline.place_of(problem.path)) for problem in problems]
@@ -127,7 +147,9 @@ class _Read:
     pipelines: list[_Written]
 
     @classmethod
-    def of(cls, imported: Imported, out: Path, force: bool, given: Iterable[str]) -> _Read:
+    def of(
+        cls, imported: Imported, out: Path, force: bool, given: Iterable[str], stack: Mapping[str, str]
+    ) -> _Read:
         from prefect_codepipeline.deployments.files.definition import what_it_is
 
         document = imported.document
@@ -136,7 +158,7 @@ class _Read:
             document.name,
             "" if imported.pipelines else f"this is {what}; nothing is written",
             [_placed(problem, document.place_of(problem.path)) for problem in imported.problems],
-            [_Written.of(pipeline, out, force, given) for pipeline in imported.pipelines],
+            [_Written.of(pipeline, out, force, given, stack) for pipeline in imported.pipelines],
         )
 
     @property
@@ -181,21 +203,28 @@ def _print_summary(pipeline: ImportedPipeline, files: list[Path]) -> None:
     written = " and ".join(str(path) for path in files)
     counted = f"{_plural(len(stages), 'stage')}, {_plural(actions, 'action')}"
     print_line((f"{pipeline.name}: {counted} -> {written}", "green"))
+    if pipeline.settings and not any(path.name.endswith(".settings.yaml") for path in files):
+        print_line(("  the settings file is kept; its template would set: ", "dim"), dumps(pipeline.settings))
     for kind in sorted(set(kinds)):
         count = kinds.count(kind)
         print_line(f"  with {kind}" + (f" ({count} of them)" if count > 1 else ""))
 
 
 def _print_missing(written: _Written) -> None:
+    from prefect_codepipeline.deployments.checking.places import place_in_words
+
     needed = written.needed
     if written.pipeline.placeholders:
         paths = ", ".join(written.pipeline.placeholders)
         print_line((f"  placeholders for values that are not used here: {paths}", "dim"))
     if needed:
-        print_line((f"  missing values, pass each with --parameter NAME=VALUE ({len(needed)}):", "yellow"))
+        print_line((f"  missing values, and what needs them ({len(needed)}):", "yellow"))
     for value in needed:
         what = f"  ({value.what})" if value.what else ""
-        print_line(f"    {value.name}  for {value.paths[0]}{what}")
+        more = f" and {len(value.paths) - 1} more" if len(value.paths) > 1 else ""
+        print_line(
+            f"    {value.name}  for {place_in_words(written.pipeline.wire, value.paths[0])}{more}{what}"
+        )
     if others := written.others:
         print_line((f"  and {len(others)} more for other resources, listed in the resources file", "dim"))
 

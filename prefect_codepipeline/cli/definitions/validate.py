@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from prefect_codepipeline.cli.output import Style, print_json, print_line
-from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 
 if TYPE_CHECKING:
     from prefect_codepipeline.deployments.checking.files import CheckedFile
@@ -23,6 +24,7 @@ Kind = Literal["pipeline", "buildspec"]
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|\'(?:[^\']|\'\')*\'?|[^\s:,{}\[\]]+')
 _WIDTH = 160
+_STATUS: dict[str, Style] = {"there": "green", "missing": "red", "not allowed": "red", "not known": "yellow"}
 
 
 def validate(
@@ -31,6 +33,7 @@ def validate(
     region: str | None = None,
     only_aws: Annotated[bool, Parameter(negative=())] = False,
     kind: Kind | None = None,
+    online: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Check pipeline definitions and buildspecs without a server. Exits with 1 on errors, 2 if a file cannot be read.
 
@@ -46,6 +49,8 @@ def validate(
         Check AWS's rules only, not whether this program can run the pipelines.
     kind:
         The kind of the files. By default, files with `buildspec` in their names are buildspecs, the others pipelines.
+    online:
+        Look up in AWS, read only, whether what the definitions name is there. What is missing is an error.
     """
     from prefect_codepipeline.deployments.checking.files import check_files
     from prefect_codepipeline.deployments.checking.runnable import check_rules, check_runnable
@@ -54,10 +59,23 @@ def validate(
         raise CodePipelineError("validate takes one or more files or folders")
     look = partial(check_rules if only_aws else check_runnable, region=region)
     checked = list(check_files(files, look, region, kind))
+    if online:
+        checked = _looked_up(checked)
     _WRITERS[format](checked)
     if any(file.unreadable for file in checked):
         return 2
     return 1 if any(file.has_errors for file in checked) else 0
+
+
+def _looked_up(checked: list[CheckedFile]) -> list[CheckedFile]:
+    from prefect_codepipeline.cli.session import connect
+    from prefect_codepipeline.deployments.checking.online import with_lookups
+    from prefect_codepipeline.prefect_api.client import without_starting_a_server
+
+    with suppress(PrefectUnavailable):  # only blocks of credentials and of projects need a server
+        connect()
+    with without_starting_a_server():
+        return [with_lookups(file) for file in checked]
 
 
 # -- for people
@@ -69,6 +87,10 @@ def _write_text(checked: Sequence[CheckedFile]) -> None:
             print_line((file.unreadable.replace("\n", " "), "red"))
         elif not file.problems:
             print_line((f"{file.name}: no problems{file.outcome and '; '}{file.outcome}", "green"))
+        for seen in file.online:
+            print_line(
+                (f"{file.name}: ", "bold"), f"{seen.action}: ", (str(seen), _STATUS[seen.answer.status])
+            )
         for problem in file.problems:
             _write_problem(file, problem)
         if file.problems and file.outcome:
@@ -128,6 +150,10 @@ def _entry(file: CheckedFile) -> dict[str, Any]:
     if file.unreadable:
         return {"file": file.name, "unreadable": file.unreadable, "line": file.line, "column": file.column}
     entry: dict[str, Any] = {"file": file.name, "problems": [vars(problem) for problem in file.problems]}
+    if file.online:
+        entry["online"] = [
+            {"action": each.action, "what": each.what, **vars(each.answer)} for each in file.online
+        ]
     return {**entry, "outcome": file.outcome} if file.outcome else entry
 
 

@@ -28,9 +28,10 @@ from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.operations.projection import deployed_definitions
 from prefect_codepipeline.engine.triggers.object_polling import poll_objects
 from prefect_codepipeline.engine.triggers.poll_claims import claim, drop_old_claims
+from prefect_codepipeline.engine.triggers.polled import as_polled
 from prefect_codepipeline.engine.triggers.triggering import Triggered, event_result, trigger
 from prefect_codepipeline.engine.triggers.webhook_inbox import drop_old, replace_result
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, MissingBlock
 from prefect_codepipeline.model.printable import printable
 from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.model.triggers.git_event import GitEvent
@@ -99,7 +100,11 @@ def find_watched(
     """The repositories to poll, each once; and one sentence for each source action that cannot be polled."""
     known, found, sentences = Connections(), dict[str, Watched](), list[str]()
     for definition in definitions:
-        declaration = definition.whole()
+        try:
+            declaration = as_polled(definition.whole())
+        except MissingBlock as error:
+            sentences.append(f"pipeline {definition.pipeline_name!r} is not polled: {error}")
+            continue
         by_url: dict[str, list[GitPlace]] = {}
         for place in git_places(declaration):
             if not is_polled(declaration, place, connections) or known.has_webhook(place):

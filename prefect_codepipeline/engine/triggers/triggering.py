@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from prefect_codepipeline.engine.executions.definitions import settings_of
 from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
+from prefect_codepipeline.engine.triggers.polled import as_polled
 from prefect_codepipeline.errors import (
     ConcurrentPipelineExecutionsLimitExceededException,
     PipelineNotFoundException,
@@ -70,7 +71,7 @@ def trigger(
         MissingBlock: the pipeline's settings, which say what a pull request of a fork does, are invalid.
         PrefectUnavailable: Prefect does not respond; calling again with the same token is safe.
     """
-    declaration = definition.masked()
+    declaration = as_polled(definition.masked()) if way == "poll" else definition.masked()
     forks = settings_of(declaration.name).pull_requests_of_forks if event.fork else "never"
     decision = decide(declaration, event, way, actions, forks)
     # The sender of the plain form may give the id of an annotated tag instead of its commit.

@@ -30,6 +30,10 @@ class ActionSettings(BaseModel):
     docker_host: str | None = Field(
         None, description="Name of a prefect-docker DockerHost block; empty: the local engine."
     )
+    poll: bool = Field(
+        False,
+        description="True: a source is polled even if its configuration says otherwise; ECR sources are polled only then.",
+    )
     aws: AwsSettings = Field(
         default_factory=AwsSettings, description="The account, region and endpoint of actions that use AWS."
     )
@@ -52,6 +56,7 @@ class ActionOverride(BaseModel):
     memory_mib: int | None = Field(None, ge=16, description="As in the pipeline's settings.")
     network: bool | None = Field(None, description="As in the pipeline's settings.")
     docker_host: str | None = Field(None, description="As in the pipeline's settings.")
+    poll: bool | None = Field(None, description="As in the pipeline's settings.")
     aws: AwsSettings | None = Field(
         None, description="As in the pipeline's settings; empty fields change nothing."
     )

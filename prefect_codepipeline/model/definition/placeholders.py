@@ -10,7 +10,7 @@ import re
 _MARK = "not-used-here"
 _ROLE = f"arn:aws:iam::000000000000:role/{_MARK}-"
 _TOPIC = f"arn:aws:sns:us-east-1:000000000000:{_MARK}-"
-_FORMS = {"roleArn": _ROLE, "ServiceRoleArnOverride": _ROLE, "NotificationArn": _TOPIC}
+_FORMS = {"roleArn": _ROLE, "RoleArn": _ROLE, "ServiceRoleArnOverride": _ROLE, "NotificationArn": _TOPIC}
 _PLACEHOLDER = re.compile(rf"(?:{_ROLE}|{_TOPIC}|{_MARK}-)([A-Za-z0-9-]+)")
 _LONGEST_NAME = 63 - len(_MARK) - 1  # the name of a bucket has at most 63 characters
 

@@ -8,9 +8,18 @@ from pydantic import Field
 
 from prefect_codepipeline.model.approvals.policy import AWS_POLICY, EVERYWHERE, ApprovalPolicy
 from prefect_codepipeline.model.definition.action_settings import ActionOverride, ActionSettings
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration, StageDeclaration
 from prefect_codepipeline.model.record.notification_rules import NotificationRule
 from prefect_codepipeline.model.stored.content import BlockContent
 from prefect_codepipeline.model.triggers.matching import Forks
+
+# The key with which a source switches its detection of changes on and off.
+_DETECTING = {
+    "CodeCommit": "PollForSourceChanges",
+    "CodeStarSourceConnection": "DetectChanges",
+    "GitHub": "PollForSourceChanges",
+    "S3": "PollForSourceChanges",
+}
 
 
 class StoredSettings(BlockContent):
@@ -65,6 +74,22 @@ class StoredSettings(BlockContent):
         """The policy of one approval: that of its action, else its stage, else the pipeline, else AWS's."""
         names = (f"{stage_name}/{action_name}", stage_name, EVERYWHERE)
         return next((self.approvals[name] for name in names if name in self.approvals), AWS_POLICY)
+
+    def with_polls(self, declaration: PipelineDeclaration) -> PipelineDeclaration:
+        """The declaration whose sources detect changes if these settings say that they are polled."""
+        return declaration.model_copy(
+            update={"stages": [self._with_polls(stage) for stage in declaration.stages]}
+        )
+
+    def _with_polls(self, stage: StageDeclaration) -> StageDeclaration:
+        actions = [
+            action.model_copy(update={"configuration": {**action.configuration, key: "true"}})
+            if (key := _DETECTING.get(action.action_type_id.provider))
+            and self.for_action(stage.name, action.name).poll
+            else action
+            for action in stage.actions
+        ]
+        return stage.model_copy(update={"actions": actions})
 
     def for_action(self, stage_name: str, action_name: str) -> ActionSettings:
         """The settings of one action: the defaults, changed by its stage's override, then by its own."""

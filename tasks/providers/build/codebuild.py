@@ -6,18 +6,21 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-CodeB
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import Field, field_validator
 
 from prefect_codepipeline.actions.codebuild.project.finding import find_project
 from prefect_codepipeline.actions.codebuild.project.project_build import run_project_build
+from prefect_codepipeline.actions.codebuild.service.clients import account_of_project
 from prefect_codepipeline.actions.codebuild.service.running import can_find_again
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Lookup,
     action_provider,
 )
 from prefect_codepipeline.actions.work import FetchedWhenUsed, InputTree
@@ -62,10 +65,33 @@ def _is_in_aws(configuration: CodeBuildConfiguration, context: ActionContext) ->
     return can_find_again(find_project(configuration.project_name), context)
 
 
+def _named(configuration: CodeBuildConfiguration, context: ActionContext) -> Iterator[Lookup]:
+    project = find_project(configuration.project_name)
+    if project is None or project.where != "aws":
+        return
+    name = project.aws_project_name or configuration.project_name
+    names = {"names": [name]}
+    connect = account_of_project(project, context.settings.aws, context.action.region).client
+    what = f"CodeBuild project {name!r}"
+    yield Lookup(what, "codebuild", "batch_get_projects", names, "projects", connect=connect)
+
+
 @action_provider(
-    category="Build", provider="CodeBuild", inputs=(1, 5), outputs=(0, 5), restartable=_is_in_aws
+    category="Build",
+    provider="CodeBuild",
+    inputs=(1, 5),
+    outputs=(0, 5),
+    restartable=_is_in_aws,
+    online=_named,
 )
-@action_provider(category="Test", provider="CodeBuild", inputs=(1, 5), outputs=(0, 5), restartable=_is_in_aws)
+@action_provider(
+    category="Test",
+    provider="CodeBuild",
+    inputs=(1, 5),
+    outputs=(0, 5),
+    restartable=_is_in_aws,
+    online=_named,
+)
 def run_codebuild(configuration: CodeBuildConfiguration, context: ActionContext) -> ActionResult:
     """Run the build and wait for its end."""
     if configuration.service_role_arn_override and not context.earlier:

@@ -6,6 +6,8 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-Cloud
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
@@ -30,6 +32,7 @@ from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Lookup,
     OutputTree,
     action_provider,
 )
@@ -41,6 +44,12 @@ from prefect_codepipeline.prefect_api.runs import ids_of_task_run
 Mode = Literal[
     "CREATE_UPDATE", "REPLACE_ON_FAILURE", "DELETE_ONLY", "CHANGE_SET_REPLACE", "CHANGE_SET_EXECUTE"
 ]
+# A stack need not be there: why, by the mode.
+_IF_MISSING = {
+    "CHANGE_SET_EXECUTE": "the action that makes the change set creates it",
+    "DELETE_ONLY": "there is nothing to delete",
+}
+_ROLE = re.compile(r"arn:[^:]+:iam::(?P<account>\d{12}):role/(?:.*/)?(?P<name>[^/]+)")
 _WITH_TEMPLATE = ("CREATE_UPDATE", "REPLACE_ON_FAILURE", "CHANGE_SET_REPLACE")
 
 
@@ -72,8 +81,25 @@ class CloudFormationConfiguration(ActionConfiguration):
         return self
 
 
+def _named(configuration: CloudFormationConfiguration, context: ActionContext) -> Iterator[Lookup]:
+    why = _IF_MISSING.get(configuration.action_mode, "the action creates it")
+    stack = {"StackName": configuration.stack_name}
+    yield Lookup(
+        f"stack {configuration.stack_name!r}", "cloudformation", "describe_stacks", stack, if_missing=why
+    )
+    role = _ROLE.fullmatch(configuration.role_arn or "")
+    if role and configuration.action_mode != "CHANGE_SET_EXECUTE":
+        name = {"RoleName": role["name"]}
+        yield Lookup(f"role {role['name']!r}", "iam", "get_role", name, account_id=role["account"])
+
+
 @action_provider(
-    category="Deploy", provider="CloudFormation", inputs=(0, 10), outputs=(0, 1), restartable=True
+    category="Deploy",
+    provider="CloudFormation",
+    inputs=(0, 10),
+    outputs=(0, 1),
+    restartable=True,
+    online=_named,
 )
 def deploy_with_cloudformation(
     configuration: CloudFormationConfiguration, context: ActionContext

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +32,7 @@ from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Lookup,
     action_provider,
 )
 from prefect_codepipeline.errors import ActionFailed
@@ -57,7 +59,20 @@ class LambdaDeployConfiguration(ActionConfiguration):
         return [name for name in (each.strip() for each in (self.alarms or "").split(",")) if name]
 
 
-@action_provider(category="Deploy", provider="Lambda", inputs=(0, 1), outputs=(0, 0), restartable=True)
+def _named(configuration: LambdaDeployConfiguration, context: ActionContext) -> Iterator[Lookup]:
+    function = {"FunctionName": configuration.function_name}
+    what = f"function {configuration.function_name!r}"
+    yield Lookup(what, "lambda", "get_function_configuration", function)
+    if version := configuration.published_target_version:
+        qualified = {**function, "Qualifier": version}
+        yield Lookup(f"version {version!r} of {what}", "lambda", "get_function_configuration", qualified)
+    if alias := configuration.function_alias:
+        yield Lookup(f"alias {alias!r} of {what}", "lambda", "get_alias", {**function, "Name": alias})
+
+
+@action_provider(
+    category="Deploy", provider="Lambda", inputs=(0, 1), outputs=(0, 0), restartable=True, online=_named
+)
 def deploy_to_lambda(configuration: LambdaDeployConfiguration, context: ActionContext) -> ActionResult:
     """Update the code, publish a version, and shift the alias.
 

@@ -22,6 +22,7 @@ from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Lookup,
     action_provider,
 )
 from prefect_codepipeline.errors import ActionFailed
@@ -50,7 +51,15 @@ class S3DeployConfiguration(ActionConfiguration):
     cache_control: str | None = None
 
 
-@action_provider(category="Deploy", provider="S3", inputs=(1, 1), outputs=(0, 0), restartable=True)
+def _named(configuration: S3DeployConfiguration, context: ActionContext) -> Iterator[Lookup]:
+    bucket = configuration.bucket_name
+    if bucket not in (context.settings.aws.buckets or {}):
+        yield Lookup(f"bucket {bucket!r}", "s3", "head_bucket", {"Bucket": bucket})
+
+
+@action_provider(
+    category="Deploy", provider="S3", inputs=(1, 1), outputs=(0, 0), restartable=True, online=_named
+)
 def deploy_to_s3(configuration: S3DeployConfiguration, context: ActionContext) -> ActionResult:
     """Upload the files. Nothing is deleted. After a crash the same keys are written again."""
     check_bucket(configuration.bucket_name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Lookup,
     OutputTree,
     action_provider,
 )
@@ -73,8 +74,20 @@ def _can_find_again(configuration: StepFunctionsConfiguration, context: ActionCo
     return state.get("machine") != "EXPRESS" or _STEP in state
 
 
+def _named(configuration: StepFunctionsConfiguration, context: ActionContext) -> Iterator[Lookup]:
+    if named := _ARN.fullmatch(configuration.state_machine_arn):
+        arn = {"stateMachineArn": configuration.state_machine_arn}
+        what = f"state machine {named['name']!r}"
+        yield Lookup(what, "stepfunctions", "describe_state_machine", arn, region=named["region"])
+
+
 @action_provider(
-    category="Invoke", provider="StepFunctions", inputs=(0, 1), outputs=(0, 1), restartable=_can_find_again
+    category="Invoke",
+    provider="StepFunctions",
+    inputs=(0, 1),
+    outputs=(0, 1),
+    restartable=_can_find_again,
+    online=_named,
 )
 def invoke_state_machine(configuration: StepFunctionsConfiguration, context: ActionContext) -> ActionResult:
     """Start the state machine. A standard one is followed; an express one has succeeded when it is started."""

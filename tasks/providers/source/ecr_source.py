@@ -6,8 +6,7 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-ECR.h
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timezone
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,22 +14,21 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from prefect_codepipeline.actions.aws.account import client_of
-from prefect_codepipeline.actions.aws.client import error_code, translated
 from prefect_codepipeline.actions.aws.console import console_url
+from prefect_codepipeline.actions.aws.ecr_images import DIGEST, find_image
 from prefect_codepipeline.actions.aws.image_registry import find_manifest
 from prefect_codepipeline.actions.commands.environment import secret_value
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Lookup,
     OutputTree,
     action_provider,
 )
-from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.record.artifacts import SourceRevision
 
 FILE = "imageDetail.json"
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DOMAINS = {"aws-cn": "amazonaws.com.cn"}
 
 
@@ -41,7 +39,20 @@ class EcrSourceConfiguration(ActionConfiguration):
     image_tag: str = "latest"
 
 
-@action_provider(category="Source", provider="ECR", inputs=(0, 0), outputs=(1, 1), restartable=True)
+def _named(configuration: EcrSourceConfiguration, context: ActionContext) -> Iterator[Lookup]:
+    if context.settings.aws.registry:
+        return
+    repository, tag = configuration.repository_name, configuration.image_tag
+    yield Lookup(
+        f"ECR repository {repository!r}", "ecr", "describe_repositories", {"repositoryNames": [repository]}
+    )
+    images = {"repositoryName": repository, "imageIds": [{"imageTag": tag}]}
+    yield Lookup(f"image {tag!r} of {repository!r}", "ecr", "describe_images", images, "imageDetails")
+
+
+@action_provider(
+    category="Source", provider="ECR", inputs=(0, 0), outputs=(1, 1), restartable=True, online=_named
+)
 def read_from_ecr(configuration: EcrSourceConfiguration, context: ActionContext) -> ActionResult:
     """Pin the digest of the tagged image, or of the overriding one, and write it into the artifact."""
     wanted = context.source_revision_override or configuration.image_tag
@@ -49,7 +60,7 @@ def read_from_ecr(configuration: EcrSourceConfiguration, context: ActionContext)
         image, variables, url = _in_registry(registry, configuration, wanted, context)
     else:
         ecr = client_of(context, "ecr")
-        image = _find(ecr, configuration.repository_name, wanted)
+        image = find_image(ecr, configuration.repository_name, wanted)
         variables = _variables(ecr, image, configuration.image_tag)
         url = _url(ecr, variables)
     context.logger.info("Image %s of %s: %s", wanted, configuration.repository_name, image["imageDigest"])
@@ -80,7 +91,7 @@ def _in_registry(
     credentials = secret_value(secret, "registry_secret of the pipeline's settings") if secret else None
     found = find_manifest(registry, repository, wanted, credentials)
     host = urlsplit(registry).netloc
-    tag = "" if _DIGEST.fullmatch(wanted) else wanted
+    tag = "" if DIGEST.fullmatch(wanted) else wanted
     variables = {
         "RegistryId": host,
         "RepositoryName": repository,
@@ -90,34 +101,6 @@ def _in_registry(
     }
     image = {"imageDigest": found.digest, "imageTags": [tag] if tag else []}
     return {**image, **({"imageSizeInBytes": found.size} if found.size else {})}, variables, None
-
-
-def _find(ecr: Any, repository: str, wanted: str) -> Mapping[str, Any]:
-    from botocore.exceptions import ClientError
-
-    image = {"imageDigest": wanted} if _DIGEST.fullmatch(wanted) else {"imageTag": wanted}
-    what, region = f"image {wanted!r} of ECR repository {repository!r}", ecr.meta.region_name
-    with translated(f"looking up {what} in region {region}"):
-        try:
-            found = ecr.describe_images(repositoryName=repository, imageIds=[image]).get("imageDetails")
-        except ClientError as error:
-            if error_code(error) == "ImageNotFoundException":
-                raise ActionFailed(
-                    f"there is no {what} in region {region}; push it, or correct ImageTag",
-                    code="RevisionUnavailable",
-                ) from error
-            if error_code(error) == "RepositoryNotFoundException":
-                raise ActionFailed(
-                    f"there is no ECR repository {repository!r} in region {region}; correct RepositoryName or the region",
-                    code="ConfigurationError",
-                ) from error
-            raise
-    if not found or "imageDigest" not in found[0]:
-        raise ActionFailed(
-            f"looking up {what}: {ecr.meta.endpoint_url} does not answer as ECR does; correct the endpoint",
-            code="ConfigurationError",
-        )
-    return dict(found[0])
 
 
 def _variables(ecr: Any, image: Mapping[str, Any], wanted_tag: str) -> dict[str, str]:

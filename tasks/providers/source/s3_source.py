@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Lookup,
     OutputTree,
     action_provider,
 )
@@ -43,7 +45,15 @@ class S3SourceConfiguration(ActionConfiguration):
     poll_for_source_changes: Literal["true", "false"] = "true"
 
 
-@action_provider(category="Source", provider="S3", inputs=(0, 0), outputs=(1, 1), restartable=True)
+def _named(configuration: S3SourceConfiguration, context: ActionContext) -> Iterator[Lookup]:
+    bucket, key = configuration.bucket, configuration.object_key
+    yield Lookup(f"bucket {bucket!r}", "s3", "head_bucket", {"Bucket": bucket})
+    yield Lookup(f"object s3://{bucket}/{key}", "s3", "head_object", {"Bucket": bucket, "Key": key})
+
+
+@action_provider(
+    category="Source", provider="S3", inputs=(0, 0), outputs=(1, 1), restartable=True, online=_named
+)
 def read_from_s3(configuration: S3SourceConfiguration, context: ActionContext) -> ActionResult:
     """Pin the newest version of the object, or the overriding one, and return its files."""
     s3 = client_of(context, "s3")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -119,8 +120,10 @@ def test_import_of_what_comes_by_standard_input_lists_what_is_missing(tmp_path: 
     assert done.returncode == 0
     assert "shop-import: 2 stages, 3 actions -> " in done.stdout
     assert "placeholders for values that are not used here: roleArn" in done.stdout
-    assert "missing values, pass each with --parameter NAME=VALUE (1):" in done.stdout
-    assert "Hub  for stages[0].actions[0].configuration.ConnectionArn" in done.stdout
+    assert "missing values, and what needs them (1):" in done.stdout
+    assert "Hub  for ConnectionArn of Source/Checkout" in done.stdout
+    command = f"codepipeline import - --force --out {tmp_path}/out --parameter Hub=VALUE"
+    assert f"give the missing values with: {command}" in done.stdout
     pipeline = json.loads((tmp_path / "out" / "shop-import.json").read_text())["pipeline"]
     assert pipeline["roleArn"] == "arn:aws:iam::000000000000:role/not-used-here-RoleArn"
     assert pipeline["stages"][1]["actions"][1]["runOrder"] == 2
@@ -131,6 +134,31 @@ def test_import_of_what_comes_by_standard_input_lists_what_is_missing(tmp_path: 
     assert beside["missing"]["Role.Arn"]["paths"] == ["roleArn"]
     assert beside["imported"] == {"template": "standard input", "logicalId": "Release"}
     assert set(beside["resources"]) == {"Hub", "Code", "Other"}
+
+
+def test_at_a_terminal_only_what_an_action_here_needs_is_asked_for(tmp_path: Path) -> None:
+    text = TEMPLATE.replace(
+        "Repo: {Type: String, Default: owner/shop}",
+        "Repo: {Type: String}\n  Net: {Type: String}\n  Kind: {Type: String}",
+    ).replace("Resources:\n  Hub", "Conditions: {IsOn: !Equals [!Ref Kind, on]}\nResources:\n  Hub")
+    text = text.replace(
+        "    Type: AWS::CodePipeline::Pipeline", "    Condition: IsOn\n    Type: AWS::CodePipeline::Pipeline"
+    )
+    (tmp_path / "t.yaml").write_text(
+        text.replace("Commands: [", "Configuration: {VpcId: !Ref Net}\n              Commands: [")
+    )
+    terminal, own = pty.openpty()
+    os.write(terminal, b"on\nme/shop\n")
+
+    done = cli("import", str(tmp_path / "t.yaml"), "--out", str(tmp_path), stdin=own)
+
+    os.close(own)
+    os.close(terminal)
+    assert done.returncode == 0, done.stderr
+    assert "Kind (parameter, String), empty if unknown: " in done.stdout
+    assert done.stdout.count("empty if unknown") == 2  # neither the network nor the token is used here
+    assert "Repo (parameter, String), empty if unknown: " in done.stdout
+    assert '"me/shop"' in (tmp_path / "shop-import.json").read_text()
 
 
 def test_files_that_are_there_are_replaced_on_demand_only(tmp_path: Path, here: Here) -> None:

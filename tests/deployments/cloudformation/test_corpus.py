@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,8 +16,10 @@ from typing import Any, TypeVar
 import pytest
 import yaml
 
+from prefect_codepipeline.cli import main
 from prefect_codepipeline.deployments.checking.files import read_runnable
 from prefect_codepipeline.deployments.checking.needed import needed_values
+from prefect_codepipeline.deployments.checking.runnable import may_run
 from prefect_codepipeline.deployments.cloudformation.export import as_template
 from prefect_codepipeline.deployments.cloudformation.not_used import with_originals
 from prefect_codepipeline.deployments.cloudformation.pipelines import (
@@ -49,14 +52,6 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("roleArn", "regular expression"),
         ("stages[1].actions[0]", "Source actions can only be included in the first stage"),
     ],
-    # Parameter pConnectionArn has an empty default, and AWS takes no empty value.
-    "identitycenter-codepipeline-auto-assignment__templates~codepipeline-stack.template": [
-        ("stages[0].actions[0].configuration.ConnectionArn", "greater than or equal to 1")
-    ],
-    # The provider is named after the stack, which has a name of more than 35 characters when the file's is taken.
-    "labs~ecs~ecs-pipeline.json": [
-        ("stages[1].actions[0].actionTypeId.provider", "less than or equal to 35")
-    ],
     # AWS's reference of OpsWorks, which is retired, lists App, Stack and Layer; these say AppId, StackId, LayerId.
     "samples~opsworks~pipeline.yml": [
         ("stages[2].actions[0].configuration.DeploymentType", "unknown configuration 'DeploymentType'"),
@@ -76,6 +71,65 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
             "Bundle Source in action Cloudformation is not declared",
         ),
     ],
+}
+# What each file asks for if all of its action types run here; as long as one does not, it may ask for less.
+VALUES: dict[str, set[str]] = {
+    "aws-cross-account-pipeline__cloudformation~codepipeline.yaml": {"Name", "RepositoryName"},
+    "bad~resources~codepipeline~stages_second_stage.yaml": {"Github"},
+    "good~resources_codepipeline.yaml": {"ImportValue.TestImport", "ImportValue.Version"},
+    "polyglot-app-pipeline.yaml": {"AWS::AccountId", "SourceRepo"},
+    # Its other regions are values of a mapping, which follow from the own one.
+    "cross-region-code-pipeline.yaml": {
+        "AWS::Region",
+        "ApplicationName",
+        "DeploymentGroupName",
+        "S3SourceBucket",
+        "S3SourceBucketKey",
+    },
+    "windows-container-pipeline~template.yml": {
+        "AWS::AccountId",
+        "AWS::Region",
+        "CustomActionProviderCategory",
+        "CustomActionProviderName",
+        "CustomActionProviderVersion",
+    },
+    # Parameter ConnectionArn has an empty default, and AWS takes no empty value.
+    "auto-assignment__templates~codepipeline-stack.template": {"AWS::AccountId", "ConnectionArn"},
+    "AcceleratorInstaller.template.json": {"AWS::AccountId", "AWS::Region"},
+    "ci-cd-codepipeline.cfn.yml": {"GitHubUser"},
+    "mlops-deploy.yaml": {"AWS::AccountId", "ImportValue.MLOpsRepoName", "ImportValue.ModelName"},
+    "BlueGreen__cloudformation~pipeline.yaml": {
+        "AWS::Region",
+        "CloudFormationRole",
+        "CodeCommitRepositoryName",
+        "DBPassSSMName",
+        "DatabaseStack",
+        "FargateStackName",
+        "LoadBalancerStack",
+        "NetworkStack",
+        "TargetGroup",
+        "TargetGroup2",
+        *(f"Stage2{name}" for name in ("CloudFormationRole", "DBPassSSMName", "DatabaseStack")),
+        *(f"Stage2{name}" for name in ("FargateStackName", "LoadBalancerStack", "NetworkStack")),
+        *(f"Stage2{name}" for name in ("TargetGroup", "TargetGroup2")),
+    },
+    "iph+yocal__cloudformation~pipeline.yml": {
+        "AppName",
+        "CloudFormationTrustRole.Arn",
+        "RepositoryBranch",
+        "RepositoryName",
+    },
+    "ndlib+curatend-batch__codepipeline.yml": {"TargetBucket"},
+    "labs~codepipeline~codepipeline-canonical.json": {"CodePipelineLambdaDummy"},
+    "samples~opsworks~pipeline.yml": {"MyLayer", "MyOpsWorksApp", "MyStack"},
+    "tuimac+lambda_codepipeline__codepipeline.yml": {
+        *("DevBranch", "DevDeployParamFile", "DevModuleStackName", "ModuleName", "Owner", "Repo"),
+        *("PackagedTemplateFilePath", "PipelineDeployRole.Arn"),
+        *("ProdBranch", "ProdDeployParamFile", "ProdModuleStackName"),
+    },
+    "utiliware+cloudformation-differential-pipeline__cloudformation~pipeline.yaml": {
+        "CloudFormationRole.Arn"
+    },
 }
 # What CloudFormation would refuse: the end of the file's name, and the names that are not defined there.
 UNDEFINED = {
@@ -162,9 +216,61 @@ def test_a_real_file_deploys_as_imported_or_says_what_it_lacks(path: Path, tmp_p
             found = {problem.path for problem in error.problems if problem.rule != "not-available"}
         else:
             found = set()
-        found.discard("artifactStores")  # of several regions, which are not available yet either
         assert unknown <= found <= unknown | wrong
         assert not [place for place in unknown if NOT_USED.search(place)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_real_file_asks_only_for_what_an_action_here_needs(path: Path) -> None:
+    for pipeline in import_document(read_file(path)).pipelines:
+        asked = {value.name for value in needed_values(pipeline.wire, pipeline.beside)}
+        runs_here = [may_run(action["actionTypeId"]) for action in _actions(pipeline.wire)]
+        if DATA in path.parents:
+            expected = _of(VALUES, path, set()) & pipeline.missing.keys()
+            assert (asked == expected) if all(runs_here) else asked <= expected
+        # What follows from another value is not asked for, and what can be given has a description.
+        assert not {name for name in asked if name.startswith(("FindInMap.", "Length(", "Base64("))}
+        assert [name for name in asked if not pipeline.missing[name].what] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_command_for_the_missing_values_is_enough(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it is printed, with a value in place of each VALUE: then nothing is asked for, and nothing was in vain."""
+    source = tmp_path / f"template{path.suffix}"
+    source.write_bytes(path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    _run(["import", source.name])
+    said, _, command = capsys.readouterr().out.partition("give the missing values with: codepipeline ")
+    assert ("  missing values, " in said) == bool(command)
+    if command:
+        _run([word.replace("=VALUE", f"={_fitting(word)}") for word in shlex.split(command)])
+        said = capsys.readouterr().out
+        assert "missing values" not in said
+        assert "is not used by the document" not in said
+
+
+def _run(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+
+
+def _fitting(option: str) -> str:
+    """A value that fits a parameter by its name."""
+    name = option.partition("=")[0]
+    values = {
+        "AccountId": "111122223333",
+        "Region": "eu-west-1",
+        "Category": "Test",
+        "Version": "1",
+        "Role": "arn:aws:iam::111122223333:role/p",
+    }
+    return next((value for part, value in values.items() if part in name), "value")
+
+
+def _actions(wire: dict[str, Any]) -> list[dict[str, Any]]:
+    return [action for stage in wire["stages"] for action in stage["actions"]]
 
 
 def test_what_is_given_is_enough_to_complete_a_pipeline() -> None:
@@ -187,6 +293,10 @@ def test_a_pipeline_that_is_left_out_is_named_with_its_condition() -> None:
 
     (problem,) = import_document(read_file(path)).problems
     assert "Pipeline is skipped, because condition DeployPipeline is false" in problem.message
+    assert "it depends on DeployUpdatePipeline, which is 'true' (allowed: true, false)" in problem.hint
+    options = "--parameter DeployUpdatePipeline=VALUE --parameter UpdateConfigFileName=VALUE"
+    assert problem.hint.endswith(options)
+    assert import_document(read_file(path), {"UpdateConfigFileName": "config.json"}).pipelines
 
 
 def test_keys_that_stand_twice_outside_of_the_pipeline_are_warnings() -> None:

@@ -214,17 +214,20 @@ def test_missing_values_say_what_they_are() -> None:
     }
 
 
-def test_a_parameter_without_value_is_asked_for_by_its_name() -> None:
-    asked: list[str] = []
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!FindInMap [Regions, !Ref 'AWS::Region', Bucket]",
+        "!Select [0, !Split [a, !Ref 'AWS::Region']]",
+        "!Base64 {Ref: 'AWS::Region'}",
+    ],
+)
+def test_what_follows_from_an_unknown_value_says_so(value: str) -> None:
+    _, template = evaluate(value)
 
-    def ask(name: str, what: str) -> str:
-        asked.append(f"{name} ({what})")
-        return "s3cret"
-
-    template = Template(parse_document(HEAD + "!Ref Secret", "t"), {}, "s", ask)
-
-    assert template.ref("Secret", "") == template.ref("Secret", "") == "s3cret"
-    assert asked == ["Secret (parameter, String: the token)"]
+    assert {name: missing.made_of for name, missing in template.missing.items() if missing.made_of}
+    for missing in template.missing.values():
+        assert all(name in template.missing for name in missing.made_of)
 
 
 def test_what_is_made_says_where_it_came_from() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -14,16 +16,20 @@ from faulty_endpoint import Fault, FaultyEndpoint, refusal
 from prefect.client.schemas.actions import WorkPoolCreate
 
 from prefect_codepipeline.blocks.git_poll_state import GitPollState
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.deployments.create import deploy_pipeline
+from prefect_codepipeline.deployments.files.settings import save_settings
 from prefect_codepipeline.engine.executions.lookup import find_runs
 from prefect_codepipeline.engine.triggers.object_polling import STATE_BLOCK
 from prefect_codepipeline.engine.triggers.polling import poll_once
+from prefect_codepipeline.model.definition.action_settings import ActionOverride
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.prefect_api.block_documents import find_block, save_block
 from prefect_codepipeline.prefect_api.client import call, client
 
 pytestmark = pytest.mark.live
 S3 = {"category": "Source", "owner": "AWS", "provider": "S3", "version": "1"}
+ECR = {**S3, "provider": "ECR"}
 SCRIPTED = {"category": "Test", "owner": "Custom", "provider": "Scripted", "version": "1"}
 _HOURS = count(1)
 
@@ -39,12 +45,20 @@ class PolledObjects:
         self.names: list[str] = []
         client().create_work_pool(WorkPoolCreate(name=self.pool, type="process"))
 
-    def deploy(self, key: str = "app.zip", **more: str) -> str:
+    def deploy(self, key: str = "app.zip", *, poll: bool | None = None, **more: str) -> str:
+        given = {"S3Bucket": self.bucket, "S3ObjectKey": key}
+        return self.deploy_source(S3, {**given, **more}, poll)
+
+    def deploy_source(
+        self, kind: dict[str, str], configuration: dict[str, str], poll: bool | None = None
+    ) -> str:
         name = f"Poll.{uuid4().hex[:8]}"
-        configuration = {"S3Bucket": self.bucket, "S3ObjectKey": key, **more}
+        if poll is not None:
+            overrides = {"Source/Src": ActionOverride(poll=poll)}
+            save_settings(name, PipelineSettings(overrides=overrides))
         source = {
             "name": "Src",
-            "actionTypeId": S3,
+            "actionTypeId": kind,
             "configuration": configuration,
             "outputArtifacts": [{"name": "Source"}],
         }
@@ -101,6 +115,7 @@ def test_a_new_version_starts_with_exactly_this_version_and_once(
     polled.put("1")
     name = polled.deploy()
     off = polled.deploy(PollForSourceChanges="false")
+    set_on = polled.deploy(PollForSourceChanges="false", poll=True)
     assert polled.poll() == []  # what is there already is nothing new
     version = polled.put("2")
 
@@ -108,12 +123,49 @@ def test_a_new_version_starts_with_exactly_this_version_and_once(
 
     assert polled.starts(name) == [("PollForSourceChanges", "Src", {"Src": version})]
     assert polled.starts(off) == []
-    assert len(said) == 1
+    assert polled.starts(set_on) == polled.starts(name)
+    assert len(said) == 2
     assert f"pipeline {name!r}: execution " in said[0]
     assert polled.poll() == []
     assert len(polled.starts(name)) == 1
     assert all(each.method == "HEAD" for each in aws_endpoint.requests)
-    assert len(aws_endpoint.asked("HEAD", "app.zip")) == 3
+    assert len(aws_endpoint.asked("HEAD", "app.zip")) == 6
+
+
+def test_a_new_image_starts_if_the_settings_say_so(polled: PolledObjects, aws: Callable[[str], Any]) -> None:
+    repository, ecr = f"images-{uuid4().hex[:8]}", aws("ecr")
+    ecr.create_repository(repositoryName=repository)
+    name = polled.deploy_source(ECR, {"RepositoryName": repository, "ImageTag": "live"}, poll=True)
+    off = polled.deploy_source(ECR, {"RepositoryName": repository, "ImageTag": "live"})
+    assert polled.poll() == []  # there is no image yet
+
+    digest = push(ecr, repository, "one")
+    (said,) = polled.poll()
+    assert polled.poll() == []
+    push(ecr, repository, "two")
+    polled.poll()
+
+    assert polled.starts(name)[0] == ("PollForSourceChanges", "Src", {"Src": digest})
+    assert len(polled.starts(name)) == 2
+    assert polled.starts(off) == []
+    assert f"version {digest} of {repository}:live" in said
+
+
+def push(ecr: Any, repository: str, content: str) -> str:
+    """Push an image with the tag `live`; its digest."""
+    layer = {
+        "mediaType": "application/vnd.docker.container.image.v1+json",
+        "size": len(content),
+        "digest": f"sha256:{hashlib.sha256(content.encode()).hexdigest()}",
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+        "config": layer,
+        "layers": [],
+    }
+    answer = ecr.put_image(repositoryName=repository, imageManifest=json.dumps(manifest), imageTag="live")
+    return str(answer["image"]["imageId"]["imageDigest"])
 
 
 def test_an_object_that_appears_starts_and_one_that_is_deleted_does_not(polled: PolledObjects) -> None:

@@ -12,11 +12,14 @@ import pytest
 from prefect.client.schemas.actions import WorkPoolCreate
 
 from prefect_codepipeline.blocks.git_connection import GitConnection
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.deployments.create import deploy_pipeline
+from prefect_codepipeline.deployments.files.settings import save_settings
 from prefect_codepipeline.engine.executions.lookup import find_runs
 from prefect_codepipeline.engine.triggers.polling import poll_once
 from prefect_codepipeline.engine.triggers.webhook_inbox import finished
 from prefect_codepipeline.flows.poll import poll
+from prefect_codepipeline.model.definition.action_settings import ActionOverride
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.prefect_api.client import call, client
 
@@ -289,12 +292,15 @@ def test_codecommit_is_polled_unless_it_says_otherwise(polled: Polled, save_code
         return {**polled.source(), "actionTypeId": CODECOMMIT, "configuration": configuration}
 
     name, quiet = polled.deploy(source=source()), polled.deploy(source=source(PollForSourceChanges="false"))
+    set_on = polled.deploy(source=source(PollForSourceChanges="false"))
+    save_settings(set_on, PipelineSettings(overrides={"Source": ActionOverride(poll=True)}))
     polled.look()
     commit = polled.repository.commit(a="1")
     polled.look(connections=False)
 
     assert polled.starts(name) == [("PollForSourceChanges", f"branch main at {commit[:12]}", {"Src": commit})]
     assert polled.commits(quiet) == []
+    assert polled.starts(set_on) == polled.starts(name)
 
 
 @pytest.fixture

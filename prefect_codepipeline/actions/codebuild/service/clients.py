@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_codepipeline.actions.aws.account import account_with
-from prefect_codepipeline.actions.aws.client import translated
+from prefect_codepipeline.actions.aws.client import Account, translated
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.model.definition.aws_settings import AwsSettings
 
@@ -20,12 +20,16 @@ class Clients:
     region: str | None = None
 
     def __post_init__(self) -> None:
-        project, aws = self.project, self.aws
-        if project.aws_profile:
-            aws = aws.changed_by(AwsSettings(profile=project.aws_profile))
-        self._account = account_with(aws, project.aws_region or self.region, project.aws_role_arn)
+        self._account = account_of_project(self.project, self.aws, self.region)
         self.codebuild, self.logs, self.s3 = (self._client(name) for name in ("codebuild", "logs", "s3"))
 
     def _client(self, service: str) -> Any:
         with translated(f"connecting to {service}"):
             return self._account.client(service)
+
+
+def account_of_project(project: CodeBuildProject, aws: AwsSettings, region: str | None) -> Account:
+    """The account of a project's builds: its block precedes the region of the action, and that the settings."""
+    if project.aws_profile:
+        aws = aws.changed_by(AwsSettings(profile=project.aws_profile))
+    return account_with(aws, project.aws_region or region, project.aws_role_arn)
