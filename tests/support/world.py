@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from commands import run_command
 from prefect.states import Scheduled
 from set_up import SetUp
 
@@ -142,16 +142,7 @@ class World:
 
     def cli(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """The `codepipeline` command, as a user runs it."""
-        command = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *arguments]
-        options = {
-            "capture_output": True,
-            "text": True,
-            "timeout": 120,
-            "env": os.environ,
-            "check": False,
-            **more,
-        }
-        return subprocess.run(command, **options)
+        return run_command(arguments, **{"timeout": 120, **more})
 
     def json(self, *arguments: str) -> Any:
         """What a command prints with --json."""

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from commands import run_command
 
 from prefect_codepipeline.actions.codebuild.project.finding import find_project
 from prefect_codepipeline.blocks.git_connection import GitConnection
@@ -71,16 +71,7 @@ HUB = "Hub=arn:aws:codeconnections:eu-west-1:111122223333:connection/0000-import
 
 
 def cli(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *arguments]
-    options = {
-        "capture_output": True,
-        "text": True,
-        "timeout": 150,
-        "check": False,
-        "env": os.environ,
-        **more,
-    }
-    return subprocess.run(command, **options)
+    return run_command(arguments, **more)
 
 
 @pytest.fixture
