@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -23,6 +24,16 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.path.insert(0, str(PLUGIN))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))
     _keep_the_users_own_out(config)
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    # Whatever is imported and collected stays until the end: to look for garbage among it takes each worker a second.
+    gc.disable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    gc.freeze()
+    gc.enable()
 
 
 LONG = (

@@ -54,7 +54,9 @@ _HEAVY_MODULES = (
     "prefect_codepipeline.deployments.resource_webhooks",
 )
 _OF_PREFECT = {"prefect_codepipeline.cli.executions.shell_environment"}
-_servers: dict[bool, _Server] = {}
+# Only the reconcile loop reads this one; modules of commands read the other times when they are imported.
+_NOT_OF_COMMANDS = "PREFECT_CODEPIPELINE_RECONCILE_SECONDS"
+_servers: dict[tuple[bool, frozenset[tuple[str, str]]], _Server] = {}
 
 
 def run_command(arguments: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
@@ -62,14 +64,21 @@ def run_command(arguments: Sequence[str], **options: Any) -> subprocess.Complete
     verb = next(iter(arguments), "")
     if verb not in _LIGHT | _WITH_PREFECT or not hasattr(socket, "send_fds"):
         return run_python(MAIN, arguments, **options)
-    return _server(verb in _WITH_PREFECT).run(MAIN, arguments, **options)
+    return _server(verb in _WITH_PREFECT, options).run(MAIN, arguments, **options)
+
+
+def run_without_prefect(program: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """A program with these arguments where Prefect is not imported."""
+    if not hasattr(socket, "send_fds"):
+        return run_python(program, arguments)
+    return _server(False, {}).run(program, arguments)
 
 
 def run_program(program: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """The same for a program of a test, as a text in Python; Prefect is imported already."""
     if not hasattr(socket, "send_fds"):
         return run_python(program, (), **options)
-    return _server(True).run(program, (), **options)
+    return _server(True, options).run(program, (), **options)
 
 
 def run_python(program: str, arguments: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
@@ -78,16 +87,28 @@ def run_python(program: str, arguments: Sequence[str], **options: Any) -> subpro
     return subprocess.run(command, capture_output=True, text=True, check=False, **{"timeout": 200, **options})
 
 
-def _server(with_prefect: bool) -> _Server:
-    if with_prefect not in _servers:
-        _servers[with_prefect] = _Server(with_prefect)
-    return _servers[with_prefect]
+def _server(with_prefect: bool, options: Mapping[str, Any]) -> _Server:
+    times = frozenset(_times(options.get("env") or os.environ).items())
+    if (with_prefect, times) not in _servers:
+        _servers[with_prefect, times] = _Server(with_prefect, dict(times))
+    return _servers[with_prefect, times]
+
+
+def _times(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith("PREFECT_CODEPIPELINE_") and name.endswith("_SECONDS") and name != _NOT_OF_COMMANDS
+    }
 
 
 class _Server:
     """The process that forks, seen from the tests. It ends when these have ended."""
 
-    def __init__(self, with_prefect: bool) -> None:
+    def __init__(self, with_prefect: bool, times: Mapping[str, str]) -> None:
+        others = {
+            name: value for name, value in os.environ.items() if not name.startswith("PREFECT_CODEPIPELINE_")
+        }
         self._requests, its_end = socket.socketpair()
         with its_end:
             command = [sys.executable, __file__, str(its_end.fileno()), "prefect" if with_prefect else ""]
@@ -96,6 +117,7 @@ class _Server:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[its_end.fileno()],
+                env={**others, **times},
                 start_new_session=True,
             )
         atexit.register(self._stop)
