@@ -16,6 +16,7 @@ import pytest
 from commands import run_command
 from prefect.states import Scheduled
 from set_up import SetUp
+from waiting import rest
 
 from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, find_all_runs, read_execution
@@ -96,6 +97,7 @@ class World:
         began, told = time.monotonic(), False
         until = began + seconds
         while True:
+            asked = time.monotonic()
             known = read_execution(execution_id)
             if condition(known):
                 return known
@@ -104,7 +106,7 @@ class World:
                 _tell_why_slow(known)
             if time.monotonic() > until:
                 pytest.fail(f"{known.run['state']} {[fact.key for fact in known.facts]}")
-            time.sleep(0.1)
+            rest(asked)
 
     def ended(self, execution_id: str, seconds: float = DEADLINE_SECONDS) -> KnownExecution:
         """The execution once Prefect has its end."""

@@ -44,10 +44,8 @@ Resources:
 
 def findings(text: str) -> set[str]:
     """The names of cfn-lint's rules that refuse a template."""
-    from cfnlint.api import (
-        ManualArgs,
-        lint,
-    )  # half a second, which only the worker with these tests has to spend
+    # Half a second, which only the worker with these tests has to spend.
+    from cfnlint.api import ManualArgs, lint
 
     return {found.rule.id for found in lint(text, config=ManualArgs(regions=["us-east-1"]))}
 
