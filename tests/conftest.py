@@ -39,13 +39,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 LONG = (
     "test_chaos.py",
     "test_crash.py",
-    "test_crowd.py",
     "test_database.py",
-    "test_gateway_crowd.py",
+    "test_ports.py",
     "test_tutorial.py",
     "test_worker.py",
-    "test_hello.py",
+    "test_gateway_crowd.py",
+    "test_aws_work.py",
     "test_modes.py",
+    "test_hello.py",
+    "test_without_prefect.py",
 )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos import start_together
 from set_up import SetUp
 
 from prefect_codepipeline.deployments.local import postgresql
@@ -86,12 +87,25 @@ def in_progress(set_up: SetUp) -> dict[str, str]:
     }
 
 
-def test_everything_is_killed_while_an_approval_and_two_actions_wait_side_by_side(set_up: SetUp) -> None:
-    folder = set_up.folder
+def test_a_set_up_survives_the_death_of_everything_and_of_its_worker_and_a_move(set_up: SetUp) -> None:
+    set_up.cli("up", "--limit", "3")
+    everything_is_killed_while_an_approval_and_two_actions_wait_side_by_side(set_up)
+    a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(set_up)
+    a_server_that_is_moved_takes_its_worker_along(set_up)
+
+
+def made(set_up: SetUp, name: str) -> Path:
+    """A folder of the set-up's test."""
+    folder = set_up.folder / name
+    folder.mkdir()
+    return folder
+
+
+def everything_is_killed_while_an_approval_and_two_actions_wait_side_by_side(set_up: SetUp) -> None:
+    folder = made(set_up, "everything")
     job = {"subject": "job", "channel": "job", "message_id": "1"}
     fact = NotificationSent(at=datetime.now(timezone.utc), **job)
     beside = waiting(folder, "Timed", Seconds="6"), waiting(folder, "Job", Fact=fact.key)
-    set_up.cli("up")
     set_up.cli("deploy", str(declare(folder, *beside)), "--start")
     set_up.wait(lambda: "Prod/Slow" in ran(folder))
 
@@ -106,6 +120,8 @@ def test_everything_is_killed_while_an_approval_and_two_actions_wait_side_by_sid
     assert ran(folder) == ["Source/Src", "Prod/Build", "Prod/Slow"]
 
     set_up.kill_everything()
+    # From here on a lease is short, so that the death of a flow is soon found out.
+    set_up.environment["PREFECT_CODEPIPELINE_LEASE_SECONDS"] = "2"
     set_up.cli("up")
     assert in_progress(set_up) == all_wait
     set_up.cli("approve", "crash", "-m", "after the storm")
@@ -130,10 +146,8 @@ def test_everything_is_killed_while_an_approval_and_two_actions_wait_side_by_sid
     assert ran(folder) == ["Source/Src", "Prod/Build", "Prod/Slow", "Prod/Ship"]
 
 
-def test_a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(set_up: SetUp) -> None:
-    folder = set_up.folder
-    set_up.environment["PREFECT_CODEPIPELINE_LEASE_SECONDS"] = "2"
-    set_up.cli("up")
+def a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(set_up: SetUp) -> None:
+    folder = made(set_up, "worker")
     set_up.cli("deploy", str(declare(folder)), "--start")
     set_up.wait(lambda: "Prod/Slow" in ran(folder))
 
@@ -152,6 +166,29 @@ def test_a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(
     set_up.wait(lambda: waits(set_up))
 
 
+def a_server_that_is_moved_takes_its_worker_along(set_up: SetUp) -> None:
+    folder = made(set_up, "moved")
+    state = set_up.state
+    os.kill(state["server"]["pid"], signal.SIGKILL)
+    port = state["port"]["number"]
+    set_up.wait(lambda: not _listens(port))
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+
+        assert set_up.run("up").returncode == 1  # a port is never changed without a word
+        set_up.cli("up", "--port", str(free_port()))
+        moved = set_up.state
+        set_up.cli("deploy", str(declare(folder)))
+        set_up.cli("start", "crash")
+
+        assert moved["port"]["number"] != port
+        assert moved["worker"]["pid"] != state["worker"]["pid"]
+        assert moved["limit"] == 3
+        set_up.wait(lambda: (folder / "trace").exists())
+
+
 def test_the_set_up_runs_on_a_database_that_the_user_names(set_up: SetUp, tmp_path: Path) -> None:
     programs = postgresql.find_programs()
     assert programs
@@ -168,8 +205,9 @@ def test_the_set_up_runs_on_a_database_that_the_user_names(set_up: SetUp, tmp_pa
     assert not postgresql.data_folder(set_up.home).exists()
 
 
-def test_the_set_up_runs_on_sqlite_and_keeps_to_it(set_up: SetUp) -> None:
-    release(set_up, "--sqlite")
+def test_the_set_up_runs_on_sqlite_and_keeps_to_it_and_a_crowd_waits_for_no_lock(set_up: SetUp) -> None:
+    start_together(set_up, 16, "--sqlite")
+    release(set_up)
 
     assert "SQLite" in set_up.cli("up")
     assert list(set_up.home.rglob("prefect.db"))
@@ -200,29 +238,6 @@ def release(set_up: SetUp, *options: str) -> None:
     set_up.cli("approve", "crash", "-m", "as always")
     set_up.wait(lambda: set_up.status("crash")["status"] == "Succeeded")
     set_up.cli("down")
-
-
-def test_a_server_that_is_moved_takes_its_worker_along(set_up: SetUp, tmp_path: Path) -> None:
-    set_up.cli("up", "--limit", "3")
-    state = set_up.state
-    os.kill(state["server"]["pid"], signal.SIGKILL)
-    port = state["port"]["number"]
-    set_up.wait(lambda: not _listens(port))
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", port))
-        other.listen()
-
-        assert set_up.run("up").returncode == 1  # a port is never changed without a word
-        set_up.cli("up", "--port", str(free_port()))
-        moved = set_up.state
-        set_up.cli("deploy", str(declare(tmp_path)))
-        set_up.cli("start", "crash")
-
-        assert moved["port"]["number"] != port
-        assert moved["worker"]["pid"] != state["worker"]["pid"]
-        assert moved["limit"] == 3
-        set_up.wait(lambda: (tmp_path / "trace").exists())
 
 
 def _listens(port: int) -> bool:
