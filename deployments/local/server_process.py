@@ -32,6 +32,7 @@ _START_SECONDS = 120.0
 def main() -> None:
     """Run the server on that port of this machine, until SIGTERM or SIGINT."""
     hide_environment()
+    gc.disable()  # until the server answers: nearly all that is created until then stays
     port = sys.argv[1]
     try:
         listener = listener_at(int(port))
@@ -94,17 +95,23 @@ def _guard(port: str) -> None:
 
 def _freeze_objects_after_start(port: str) -> None:
     """Once the server answers, exclude all existing objects from garbage collection."""
+    try:
+        _wait_for_answer(port)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
+def _wait_for_answer(port: str) -> None:
     until = time.monotonic() + _START_SECONDS
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < until:
         try:
             opener.open(f"http://127.0.0.1:{port}/api/health", timeout=5).close()
+            return
         except (OSError, urllib.error.URLError):
             time.sleep(0.2)
-            continue
-        gc.collect()
-        gc.freeze()
-        return
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ It is started together with the server: it imports Prefect while the server star
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -21,9 +22,13 @@ def main() -> None:
     """Run the worker until SIGTERM or SIGINT."""
     hide_environment()
     pool, limit = sys.argv[1:]
+    gc.disable()  # what is imported stays
     from prefect.cli import app
 
     import prefect_codepipeline.deployments.worker.worker  # noqa: F401  # the worker that Prefect imports
+
+    gc.freeze()
+    gc.enable()
 
     url = f"{os.environ['PREFECT_API_URL']}/work_pools/{pool}"
     until = time.monotonic() + _START_SECONDS

@@ -133,6 +133,7 @@ def die_with_parent(number: signal.Signals, parent: int) -> None:
 
 def _preload() -> None:
     environment = dict(os.environ)  # modules that are imported may change it
+    gc.disable()  # what is imported stays
     from prefect_codepipeline.deployments.worker import prefect_engine
 
     for name in PRELOADED:
@@ -141,6 +142,7 @@ def _preload() -> None:
     prefect_engine.prepare_to_run_flows(environment)
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _exists(name: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from commands import run_command
 from set_up import texts_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -21,16 +22,7 @@ HELLO = ROOT / "examples" / "hello" / "pipeline.json"
 
 
 def cli(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *arguments]
-    options = {
-        "capture_output": True,
-        "text": True,
-        "timeout": 150,
-        "check": False,
-        "env": os.environ,
-        **more,
-    }
-    return subprocess.run(command, **options)
+    return run_command(arguments, **more)
 
 
 def nowhere(tmp_path: Path) -> dict[str, str]:

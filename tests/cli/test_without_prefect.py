@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
+from commands import run_without_prefect
 
 from prefect_codepipeline.gateway.serve import prepare_gateway
 
@@ -24,8 +22,7 @@ _PROGRAM = (
 
 def run(*arguments: str, code: int = 0) -> str:
     """The output of a command, which must have imported no part of Prefect."""
-    command = [sys.executable, "-c", _PROGRAM, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=os.environ, check=False)
+    done = run_without_prefect(_PROGRAM, arguments)
     assert done.returncode == code, done.stdout + done.stderr
     assert "loaded of Prefect: []" in done.stderr, f"{arguments} imports Prefect"
     return done.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from commands import run_command
 from prefect.client.schemas.actions import WorkPoolCreate
 from pydantic import SecretStr
 from serving import serving
@@ -73,8 +73,7 @@ def _check_session(folder: Path, block: str, codes: list[int]) -> None:
 
 
 def _codepipeline(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *command.split()]
-    return subprocess.run(program, cwd=folder, capture_output=True, text=True)
+    return run_command(command.split(), cwd=folder)
 
 
 def _write_pipeline(folder: Path, trigger: Any) -> None:

@@ -1,4 +1,4 @@
-"""Sixty answers to thirty approvals at once, on pages and in Slack: each is answered with the truth."""
+"""Forty answers to twenty approvals at once, on pages and in Slack: each is answered with the truth."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from prefect_codepipeline.model.record.facts import ApprovalRequested
 from prefect_codepipeline.model.views.slack_message import APPROVE
 
 pytestmark = pytest.mark.live
-APPROVALS = 30
+APPROVALS = 20
 
 
-def test_of_sixty_answers_to_thirty_approvals_each_is_answered_with_the_truth(
+def test_of_forty_answers_to_twenty_approvals_each_is_answered_with_the_truth(
     world: Any, slack_server: Any, gateway: str
 ) -> None:
     # The messages are not posted, as Slack allows one a second: their buttons and links are made here.

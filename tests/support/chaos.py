@@ -99,6 +99,50 @@ def storm(set_up: SetUp, kills: int, seed: int) -> str:
     return f"{kills} kills ({dict(victims)}), {len(executions)} executions: {dict(ends)}"
 
 
+_START_TOGETHER = """
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+import time
+from prefect_codepipeline.deployments.create import start_pipeline_execution
+from prefect_codepipeline.engine.executions.lookup import read_execution
+
+together = Barrier(COUNT)
+
+def start(number):
+    together.wait()
+    return start_pipeline_execution("together", {}, {}, "a crowd")
+
+def end_of(execution_id):
+    while not (state := read_execution(execution_id).state) or not state.final:
+        time.sleep(0.5)
+    return state.final.status
+
+with ThreadPoolExecutor(COUNT) as pool:
+    started = list(pool.map(start, range(COUNT)))
+print(json.dumps({execution_id: end_of(execution_id) for execution_id in started}))
+"""
+
+
+def start_together(set_up: SetUp, count: int, *options: str) -> None:
+    """Start `count` executions at the same moment, which do not wait for one another.
+
+    Raises:
+        AssertionError: a start was not answered, an execution did not succeed, or a request waited for a lock.
+    """
+    set_up.cli("up", *options)
+    set_up.cli("deploy", str(pipeline("together", set_up.folder, [{"name": "Try"}], mode="PARALLEL")))
+
+    ends = json.loads(set_up.python(_START_TOGETHER.replace("COUNT", str(count))))
+
+    assert list(ends.values()) == ["Succeeded"] * count
+    complaints = [
+        line
+        for line in (set_up.home / "logs" / "server.log").read_text().splitlines()
+        if "locked" in line or "ERROR" in line or "deadlock" in line
+    ]
+    assert complaints == []
+
+
 def crowd(set_up: SetUp, count: int, mode: str) -> str:
     """Start `count` executions of three stages at once; return a summary of how they ended.
 

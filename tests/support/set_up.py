@@ -7,11 +7,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from commands import run_command, run_program
 from waiting import until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -50,21 +50,11 @@ class SetUp:
         return done.stdout
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=200, env=self.environment, check=False
-        )
+        return run_command(arguments, env=self.environment)
 
     def python(self, program: str) -> str:
         """The output of a program that is connected to this set-up; `json` is imported."""
-        done = subprocess.run(
-            [sys.executable, "-c", _CONNECTED + program],
-            capture_output=True,
-            text=True,
-            timeout=200,
-            env=self.environment,
-            check=False,
-        )
+        done = run_program(_CONNECTED + program, env=self.environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

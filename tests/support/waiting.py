@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 DEADLINE_SECONDS = 60.0
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.02, 0.5
 
 
 def until(
@@ -16,7 +17,17 @@ def until(
 ) -> Any:
     """Wait until the condition is true, and return its value; at the deadline, fail with the value of `seen`."""
     deadline = time.monotonic() + seconds
+    asked = time.monotonic()
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"waited {seconds:g} seconds: {seen()}"
-        time.sleep(0.02)
+        rest(asked)
+        asked = time.monotonic()
     return answer
+
+
+def rest(asked: float) -> None:
+    """Pause before a condition that was asked then is asked again: questions slow down what is waited for.
+
+    The more work a question is, or the busier the processors are, the longer is the pause.
+    """
+    time.sleep(min(max(4 * (time.monotonic() - asked), SHORTEST_SECONDS), LONGEST_SECONDS))

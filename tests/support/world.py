@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,8 +13,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from commands import run_command
 from prefect.states import Scheduled
 from set_up import SetUp
+from waiting import rest
 
 from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, find_all_runs, read_execution
@@ -96,6 +97,7 @@ class World:
         began, told = time.monotonic(), False
         until = began + seconds
         while True:
+            asked = time.monotonic()
             known = read_execution(execution_id)
             if condition(known):
                 return known
@@ -104,7 +106,7 @@ class World:
                 _tell_why_slow(known)
             if time.monotonic() > until:
                 pytest.fail(f"{known.run['state']} {[fact.key for fact in known.facts]}")
-            time.sleep(0.1)
+            rest(asked)
 
     def ended(self, execution_id: str, seconds: float = DEADLINE_SECONDS) -> KnownExecution:
         """The execution once Prefect has its end."""
@@ -142,16 +144,7 @@ class World:
 
     def cli(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """The `codepipeline` command, as a user runs it."""
-        command = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *arguments]
-        options = {
-            "capture_output": True,
-            "text": True,
-            "timeout": 120,
-            "env": os.environ,
-            "check": False,
-            **more,
-        }
-        return subprocess.run(command, **options)
+        return run_command(arguments, **{"timeout": 120, **more})
 
     def json(self, *arguments: str) -> Any:
         """What a command prints with --json."""

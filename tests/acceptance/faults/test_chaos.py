@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from chaos import crowd, storm
+from chaos import crowd, start_together, storm
 from set_up import SetUp
 
 pytestmark = pytest.mark.live
@@ -11,5 +11,6 @@ SEED = 3  # kills PostgreSQL, the worker and a flow
 
 
 def test_a_crowd_passes_one_at_a_time_and_kills_lose_or_repeat_or_leave_nothing(set_up: SetUp) -> None:
+    start_together(set_up, 16)
     crowd(set_up, 5, "QUEUED")
     assert "postgresql" in storm(set_up, kills=3, seed=SEED)

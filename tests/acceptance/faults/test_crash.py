@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from aws_server import AwsServer
+from chaos import start_together
 from pages import ROOT, blocks_of
 from set_up import SetUp
 
@@ -150,16 +151,31 @@ def watching(folder: Path) -> Path:
     return path
 
 
-def test_everything_is_killed_while_an_approval_a_build_in_aws_a_job_and_an_alarm_rule_wait(
+def test_a_set_up_survives_the_death_of_everything_and_of_its_worker_and_a_move(
     set_up: SetUp, codebuild: AwsServer, moto_url: str, aws: Any
 ) -> None:
-    folder = set_up.folder
+    set_up.environment["AWS_ENDPOINT_URL_CLOUDWATCH"] = moto_url
+    set_up.cli("up", "--limit", "3")
+    everything_is_killed_while_an_approval_a_build_in_aws_a_job_and_an_alarm_rule_wait(set_up, codebuild, aws)
+    a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(set_up)
+    a_server_that_is_moved_takes_its_worker_along(set_up)
+
+
+def made(set_up: SetUp, name: str) -> Path:
+    """A folder of the set-up's test."""
+    folder = set_up.folder / name
+    folder.mkdir()
+    return folder
+
+
+def everything_is_killed_while_an_approval_a_build_in_aws_a_job_and_an_alarm_rule_wait(
+    set_up: SetUp, codebuild: AwsServer, aws: Any
+) -> None:
+    folder = made(set_up, "everything")
     job = {"subject": "job", "channel": "job", "message_id": "1"}
     fact = NotificationSent(at=datetime.now(timezone.utc), **job)
     beside = in_codebuild(), waiting(folder, "Job", Fact=fact.key)
-    set_up.environment["AWS_ENDPOINT_URL_CLOUDWATCH"] = moto_url
     alarm_goes(aws, "ALARM")
-    set_up.cli("up")
     set_up.python(
         "from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject\n"
         "CodeBuildProject(where='aws').save('far')"
@@ -182,6 +198,8 @@ def test_everything_is_killed_while_an_approval_a_build_in_aws_a_job_and_an_alar
 
     set_up.kill_everything()
     alarm_goes(aws, "OK")
+    # From here on a lease is short, so that the death of a flow is soon found out.
+    set_up.environment["PREFECT_CODEPIPELINE_LEASE_SECONDS"] = "2"
     set_up.cli("up")
     assert in_progress(set_up) == all_wait
     set_up.cli("approve", "crash", "-m", "after the storm")
@@ -205,10 +223,8 @@ def test_everything_is_killed_while_an_approval_a_build_in_aws_a_job_and_an_alar
     assert sorted(ran(folder)) == sorted([*begun, "Prod/Build", "Prod/Ship"]), "nothing ran twice"
 
 
-def test_a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(set_up: SetUp) -> None:
-    folder = set_up.folder
-    set_up.environment["PREFECT_CODEPIPELINE_LEASE_SECONDS"] = "2"
-    set_up.cli("up")
+def a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(set_up: SetUp) -> None:
+    folder = made(set_up, "worker")
     set_up.cli("deploy", str(declare(folder)), "--start")
     set_up.wait(lambda: "Prod/Slow" in ran(folder))
 
@@ -225,6 +241,29 @@ def test_a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(
     (folder / "go").touch()
     set_up.cli("start", "crash")
     set_up.wait(lambda: waits(set_up))
+
+
+def a_server_that_is_moved_takes_its_worker_along(set_up: SetUp) -> None:
+    folder = made(set_up, "moved")
+    state = set_up.state
+    os.kill(state["server"]["pid"], signal.SIGKILL)
+    port = state["port"]["number"]
+    set_up.wait(lambda: not _listens(port))
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+
+        assert set_up.run("up").returncode == 1  # a port is never changed without a word
+        set_up.cli("up", "--port", str(free_port()))
+        moved = set_up.state
+        set_up.cli("deploy", str(declare(folder)))
+        set_up.cli("start", "crash")
+
+        assert moved["port"]["number"] != port
+        assert moved["worker"]["pid"] != state["worker"]["pid"]
+        assert moved["limit"] == 3
+        set_up.wait(lambda: (folder / "trace").exists())
 
 
 def test_the_set_up_runs_on_a_database_that_the_user_names(set_up: SetUp, tmp_path: Path) -> None:
@@ -273,8 +312,9 @@ def moved(home: Path, folder: Path) -> list[str]:
     return done.stdout.split()
 
 
-def test_the_set_up_runs_on_sqlite_and_keeps_to_it(set_up: SetUp) -> None:
-    release(set_up, "--sqlite")
+def test_the_set_up_runs_on_sqlite_and_keeps_to_it_and_a_crowd_waits_for_no_lock(set_up: SetUp) -> None:
+    start_together(set_up, 16, "--sqlite")
+    release(set_up)
 
     assert json.loads(set_up.cli("up", "--json"))["database"] == "sqlite"
     assert list(set_up.home.rglob("prefect.db"))
@@ -305,29 +345,6 @@ def release(set_up: SetUp, *options: str) -> None:
     set_up.cli("approve", "crash", "-m", "as always")
     set_up.wait(lambda: set_up.status("crash")["status"] == "Succeeded")
     set_up.cli("down")
-
-
-def test_a_server_that_is_moved_takes_its_worker_along(set_up: SetUp, tmp_path: Path) -> None:
-    set_up.cli("up", "--limit", "3")
-    state = set_up.state
-    os.kill(state["server"]["pid"], signal.SIGKILL)
-    port = state["port"]["number"]
-    set_up.wait(lambda: not _listens(port))
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", port))
-        other.listen()
-
-        assert set_up.run("up").returncode == 1  # a port is never changed without a word
-        set_up.cli("up", "--port", str(free_port()))
-        moved = set_up.state
-        set_up.cli("deploy", str(declare(tmp_path)))
-        set_up.cli("start", "crash")
-
-        assert moved["port"]["number"] != port
-        assert moved["worker"]["pid"] != state["worker"]["pid"]
-        assert moved["limit"] == 3
-        set_up.wait(lambda: (tmp_path / "trace").exists())
 
 
 def _listens(port: int) -> bool:

@@ -8,7 +8,6 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from commands import run_command
 
 from prefect_codepipeline.actions.codebuild.project.finding import find_project
 from prefect_codepipeline.blocks.git_connection import GitConnection
@@ -72,16 +72,7 @@ HUB = "Hub=arn:aws:codeconnections:eu-west-1:111122223333:connection/0000-import
 
 
 def cli(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from prefect_codepipeline.cli import main; main()", *arguments]
-    options = {
-        "capture_output": True,
-        "text": True,
-        "timeout": 150,
-        "check": False,
-        "env": os.environ,
-        **more,
-    }
-    return subprocess.run(command, **options)
+    return run_command(arguments, **more)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cfnlint.api import ManualArgs, lint
 
 from prefect_codepipeline.deployments.checking.files import check_file
 from prefect_codepipeline.deployments.checking.runnable import check_rules
@@ -45,6 +44,9 @@ Resources:
 
 def findings(text: str) -> set[str]:
     """The names of cfn-lint's rules that refuse a template."""
+    # Half a second, which only the worker with these tests has to spend.
+    from cfnlint.api import ManualArgs, lint
+
     return {found.rule.id for found in lint(text, config=ManualArgs(regions=["us-east-1"]))}
 
 
