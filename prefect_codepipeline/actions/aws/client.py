@@ -85,6 +85,7 @@ class Account:
             **credentials,
         )
         client.meta.events.register("before-parse", _drop_error_page)
+        client.meta.events.register("before-parse", _refuse_web_page)
         return client
 
     def _assumed(self, session: Any, role: str) -> Any:
@@ -107,6 +108,16 @@ def _drop_error_page(response_dict: dict[str, Any], **_: Any) -> None:
     """Drop the page with which a proxy says that AWS is away: botocore takes only some of these for an error."""
     if response_dict["status_code"] >= 500 and b"<html" in response_dict["body"][:1000].lower():
         response_dict["body"] = b""
+
+
+def _refuse_web_page(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
+    """Refuse a page in place of an answer: botocore takes one that is XML for an answer of the protocol `query`."""
+    from botocore.parsers import ResponseParserError
+
+    if operation_model.service_model.protocol == "query" and response_dict["status_code"] < 300:
+        start = response_dict["body"][:1000]
+        if b"<html" in start.lower():
+            raise ResponseParserError(f"a web page: {start.decode(errors='replace')}")
 
 
 def _new_session(profile: str | None) -> Any:
