@@ -111,13 +111,19 @@ def _drop_error_page(response_dict: dict[str, Any], **_: Any) -> None:
 
 
 def _refuse_web_page(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
-    """Refuse a page in place of an answer: botocore takes one that is XML for an answer of the protocol `query`."""
+    """Refuse a page in place of an answer, which botocore takes for an empty answer or fails at.
+
+    S3 answers with objects, and some operations with a content as it is: these may be pages.
+    """
     from botocore.parsers import ResponseParserError
 
-    if operation_model.service_model.protocol == "query" and response_dict["status_code"] < 300:
-        start = response_dict["body"][:1000]
-        if b"<html" in start.lower():
-            raise ResponseParserError(f"a web page: {start.decode(errors='replace')}")
+    body, shape = response_dict["body"], operation_model.output_shape
+    is_content = operation_model.service_model.protocol == "rest-xml" or "payload" in (
+        shape.serialization if shape else {}
+    )
+    is_answer = response_dict["status_code"] < 300 and isinstance(body, bytes) and not is_content
+    if is_answer and b"<html" in body[:1000].lower():
+        raise ResponseParserError(f"a web page: {body[:1000].decode(errors='replace')}")
 
 
 def _new_session(profile: str | None) -> Any:

@@ -39,6 +39,8 @@ from prefect_codepipeline.tasks.providers.deploy.stack_instances_deploy import (
 )
 
 ONE, TWO = "111122223333", "444455556666"
+# The operation was started, but its id was not kept.
+EARLIER = Earlier(datetime.now(timezone.utc), state={"set": SET_ID})
 MOTO = "123456789012"  # its account
 
 
@@ -200,10 +202,10 @@ def test_an_operation_is_stopped_when_its_action_is_abandoned_or_out_of_time(sta
     stack_sets.answers["DescribeStackSetOperation"] = in_turn([operation("RUNNING")])
 
     with pytest.raises(ActionFailed, match="is stopped: CloudFormation begins with no further") as failed:
-        deploy(make_context(seconds=0.4))
+        deploy(make_context(seconds=0, earlier=EARLIER))
     assert failed.value.code == "Timeout"
 
-    abandoned = make_context(earlier=Earlier(datetime.now(timezone.utc), state={"set": SET_ID}))
+    abandoned = make_context(earlier=EARLIER)
     abandoned.cancellation.cancel()
     with pytest.raises(ActionAbandoned, match="is stopped"):
         deploy(abandoned)

@@ -358,7 +358,8 @@ def test_another_process_continues_with_the_same_operations(stack_sets, make_con
 @pytest.mark.parametrize("how", ["abandoned", "out of time"])
 def test_an_operation_is_stopped_when_its_action_must_end(stack_sets, make_context, how):
     stack_sets.answers["DescribeStackSetOperation"] = in_turn([operation("RUNNING")])
-    context = make_context(seconds=60 if how == "abandoned" else 0.4)
+    kept = earlier(TOKEN, route="update", set=SET_ID, operation=TOKEN)
+    context = make_context() if how == "abandoned" else make_context(seconds=0, earlier=kept)
     if how == "abandoned":
         looked = stack_sets.answers["ListStackSetOperationResults"]
         stack_sets.answers["ListStackSetOperationResults"] = lambda request: (
