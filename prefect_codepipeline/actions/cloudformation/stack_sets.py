@@ -1,4 +1,4 @@
-"""One stack set: create and update it, create its instances, and follow what happens to them.
+"""One stack set: create its instances, and follow what happens to them.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/stacksets-concepts.html
 """
@@ -22,10 +22,6 @@ from prefect_codepipeline.errors import ActionFailed
 _GONE = ("StackSetNotFoundException", "OperationNotFoundException")
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 _MOST_SHOWN = 5  # instances in a message
-
-
-class NameTaken(Exception):  # noqa: N818  # no error: there is such a stack set by now
-    """A stack set of this name was created since it was looked up."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +77,11 @@ class StackSet:
                 raise
         return str(found["StackSetId"])
 
-    def instances(self) -> set[tuple[str, str]]:
-        """Account and region of each of its instances, and the organizational unit and region of those that have one."""
-        found: set[tuple[str, str]] = set()
-        pages = self._pages(
-            self.cloudformation.list_stack_instances, f"reading the instances of {self.what}", self.named()
-        )
-        for instance in pages:
-            for target in (instance.get("Account"), instance.get("OrganizationalUnitId")):
-                if target:
-                    found.add((target, instance["Region"]))
-        return found
-
     def results(self, operation_id: str) -> list[Mapping[str, Any]]:
         """What has become of each instance of an operation: one request for a hundred of them."""
         arguments = {**self.named(), "OperationId": operation_id}
         doing = f"reading the instances of operation {operation_id!r} of {self.what}"
-        return list(self._pages(self.cloudformation.list_stack_set_operation_results, doing, arguments))
+        return list(self.pages(self.cloudformation.list_stack_set_operation_results, doing, arguments))
 
     def describe(self, operation_id: str) -> Mapping[str, Any]:
         """An operation on the stack set. Raises `ActionFailed` if it is not there any more."""
@@ -127,9 +111,10 @@ class StackSet:
                 raise
         return dict(answer["StackSetOperation"])
 
-    def _pages(
+    def pages(
         self, ask: Callable[..., Any], doing: str, arguments: Mapping[str, str]
     ) -> Iterator[Mapping[str, Any]]:
+        """The summaries that an operation of CloudFormation lists: one request for a hundred of them."""
         more: dict[str, str] = {}
         while True:
             with translated(doing):
@@ -140,38 +125,11 @@ class StackSet:
             more = {"NextToken": page["NextToken"]}
 
 
-def create_stack_set(stack_set: StackSet, arguments: Mapping[str, Any]) -> Work:
-    """Create the stack set, without instances. Raises `NameTaken` if there is one of this name."""
-    from botocore.exceptions import ClientError
-
-    with translated(f"creating {stack_set.what}"):
-        try:
-            answer = stack_set.cloudformation.create_stack_set(
-                **stack_set.named(), ClientRequestToken=stack_set.token, **arguments
-            )
-        except ClientError as error:
-            if error_code(error) == "NameAlreadyExistsException":
-                raise NameTaken from error
-            raise
-    return Work(answer["StackSetId"], stack_set.url(answer["StackSetId"]))
-
-
-def update_stack_set(stack_set: StackSet, set_id: str, arguments: Mapping[str, Any]) -> Work:
-    """Update the stack set, and the instances that the arguments name; all of them if these name none."""
-    return _start(
-        stack_set,
-        set_id,
-        f"updating {stack_set.what}",
-        stack_set.token,
-        lambda more: stack_set.cloudformation.update_stack_set(**more, **arguments),
-    )
-
-
 def create_instances(
     stack_set: StackSet, set_id: str, operation_id: str, targets: Targets, arguments: Mapping[str, Any]
 ) -> Work:
     """Create the instances that are missing in the targets; CloudFormation updates those that are there."""
-    return _start(
+    return start_operation(
         stack_set,
         set_id,
         f"creating instances of {stack_set.what}",
@@ -180,6 +138,36 @@ def create_instances(
             **more, **targets.arguments(), **arguments
         ),
     )
+
+
+def start_operation(
+    stack_set: StackSet, set_id: str, doing: str, operation_id: str, send: Callable[[dict[str, Any]], Any]
+) -> Work:
+    """Start an operation that gets the id; `send` makes the request with the arguments that every operation has.
+
+    Raises:
+        ActionFailed: CloudFormation refused, or did not answer.
+    """
+    from botocore.exceptions import ClientError
+
+    with translated(doing):
+        try:
+            answer = send({**stack_set.named(), "OperationId": operation_id})
+        except ClientError as error:
+            code = error_code(error)
+            if code == "OperationIdAlreadyExistsException":  # the answer to an earlier request was lost
+                return Work(operation_id, stack_set.url(set_id))
+            if code == "OperationInProgressException":
+                raise ActionFailed(
+                    f"{doing}: another operation on it is in progress; retry the action when that has ended",
+                    code="ConfigurationError",
+                ) from error
+            if code == "StackSetNotFoundException":
+                raise ActionFailed(
+                    f"{doing}: it was deleted in the meantime, not by this action", code="JobFailed"
+                ) from error
+            raise
+    return Work(answer["OperationId"], stack_set.url(set_id))
 
 
 def run_operation(
@@ -209,31 +197,6 @@ def run_operation(
     if why:
         stack_set.context.logger.warning("Within the failure tolerance of %s: %s", what, why)
     return work
-
-
-def _start(
-    stack_set: StackSet, set_id: str, doing: str, operation_id: str, send: Callable[[dict[str, Any]], Any]
-) -> Work:
-    from botocore.exceptions import ClientError
-
-    with translated(doing):
-        try:
-            answer = send({**stack_set.named(), "OperationId": operation_id})
-        except ClientError as error:
-            code = error_code(error)
-            if code == "OperationIdAlreadyExistsException":  # the answer to an earlier request was lost
-                return Work(operation_id, stack_set.url(set_id))
-            if code == "OperationInProgressException":
-                raise ActionFailed(
-                    f"{doing}: another operation on it is in progress; retry the action when that has ended",
-                    code="ConfigurationError",
-                ) from error
-            if code == "StackSetNotFoundException":
-                raise ActionFailed(
-                    f"{doing}: it was deleted in the meantime, not by this action", code="JobFailed"
-                ) from error
-            raise
-    return Work(answer["OperationId"], stack_set.url(set_id))
 
 
 def _stop(stack_set: StackSet, work: Work) -> str:

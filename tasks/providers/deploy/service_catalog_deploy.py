@@ -161,7 +161,7 @@ def _version(configuration: ServiceCatalogConfiguration, context: ActionContext)
         return _Version.model_validate(json.loads(content))
     except ValidationError as error:
         problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
+        where = ".".join(map(str, problem["loc"])) or "the file"
         raise _wrong(f"ConfigurationFilePath {path!r}: {where}: {problem['msg']}") from None
     except ValueError as error:
         raise _wrong(f"ConfigurationFilePath {path!r} is not JSON: {error}") from None

@@ -5,11 +5,13 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-Stack
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from prefect_codepipeline.actions.artifacts.input_files import read_input_file
+from prefect_codepipeline.actions.aws.client import error_code, translated
 from prefect_codepipeline.actions.aws.remote_work import Work, bearing_silence, started
 from prefect_codepipeline.actions.cloudformation.stack import Stack
 from prefect_codepipeline.actions.cloudformation.stack_input import read_template
@@ -20,12 +22,10 @@ from prefect_codepipeline.actions.cloudformation.stack_set_input import (
     read_targets,
 )
 from prefect_codepipeline.actions.cloudformation.stack_sets import (
-    NameTaken,
     StackSet,
     create_instances,
-    create_stack_set,
     run_operation,
-    update_stack_set,
+    start_operation,
 )
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult, action_provider
 
@@ -34,6 +34,10 @@ MOST_TEMPLATE_BYTES = 460_800
 _ROUTE = "route"
 _CREATE, _ADD, _UPDATE = "create", "add", "update"
 _SET, _OPERATION, _ADDING, _ADDED = "set", "operation", "adding", "added"
+
+
+class _NameTaken(Exception):  # noqa: N818  # no error: there is such a stack set by now
+    """A stack set of this name was created since it was looked up."""
 
 
 class StackSetConfiguration(StackSetOperationConfiguration):
@@ -74,7 +78,7 @@ def deploy_stack_set(configuration: StackSetConfiguration, context: ActionContex
     if route == _CREATE:
         try:
             set_id = _created(stack_set, configuration)
-        except NameTaken:  # the answer to the creation was lost, or another user was faster
+        except _NameTaken:  # the answer to the creation was lost, or another user was faster
             with bearing_silence(context, stack_set.what):
                 route, set_id = _route_of_existing(stack_set, configuration, stack_set.find_id() or "")
     if route == _CREATE and not configuration.regions:
@@ -118,7 +122,17 @@ def _route_of_existing(
 
 
 def _missing(stack_set: StackSet, configuration: StackSetConfiguration) -> Targets | None:
-    return _targets(stack_set, configuration).without(stack_set.instances())
+    return _targets(stack_set, configuration).without(_instances(stack_set))
+
+
+def _instances(stack_set: StackSet) -> set[tuple[str, str]]:
+    """Account and region of each instance, and unit and region of those that have an organizational unit."""
+    found: set[tuple[str, str]] = set()
+    doing = f"reading the instances of {stack_set.what}"
+    for each in stack_set.pages(stack_set.cloudformation.list_stack_instances, doing, stack_set.named()):
+        targets = filter(None, (each.get("Account"), each.get("OrganizationalUnitId")))
+        found |= {(target, each["Region"]) for target in targets}
+    return found
 
 
 def _targets(stack_set: StackSet, configuration: StackSetConfiguration) -> Targets:
@@ -130,9 +144,35 @@ def _created(stack_set: StackSet, configuration: StackSetConfiguration) -> str:
     return started(
         stack_set.context,
         _SET,
-        lambda: create_stack_set(stack_set, _arguments(stack_set, configuration)),
+        lambda: _create(stack_set, _arguments(stack_set, configuration)),
         lambda: None,
     ).id
+
+
+def _create(stack_set: StackSet, arguments: Mapping[str, Any]) -> Work:
+    from botocore.exceptions import ClientError
+
+    with translated(f"creating {stack_set.what}"):
+        try:
+            answer = stack_set.cloudformation.create_stack_set(
+                **stack_set.named(), ClientRequestToken=stack_set.token, **arguments
+            )
+        except ClientError as error:
+            if error_code(error) == "NameAlreadyExistsException":
+                raise _NameTaken from error
+            raise
+    return Work(answer["StackSetId"], stack_set.url(answer["StackSetId"]))
+
+
+def _update(stack_set: StackSet, set_id: str, arguments: Mapping[str, Any]) -> Work:
+    """Update the stack set, and the instances that the arguments name; all of them if these name none."""
+    return start_operation(
+        stack_set,
+        set_id,
+        f"updating {stack_set.what}",
+        stack_set.token,
+        lambda more: stack_set.cloudformation.update_stack_set(**more, **arguments),
+    )
 
 
 def _add(stack_set: StackSet, set_id: str, configuration: StackSetConfiguration) -> None:
@@ -162,7 +202,7 @@ def _deployed(stack_set: StackSet, set_id: str, route: str, configuration: Stack
             **(targets.arguments() if targets else {}),
             **configuration.preferences(),
         }
-        return update_stack_set(stack_set, set_id, arguments)
+        return _update(stack_set, set_id, arguments)
 
     return run_operation(stack_set, set_id, _OPERATION, stack_set.token, start)
 

@@ -238,7 +238,7 @@ def test_what_aws_refuses_is_said(catalog, make_context, answers, message, code)
         ({"ConfigurationFilePath": "none.json"}, "ConfigurationFilePath: input artifact 'App' has no file"),
         ({"ConfigurationFilePath": "bad.json"}, "ConfigurationFilePath 'bad.json' is not JSON"),
         ({"ConfigurationFilePath": "few.json"}, "ConfigurationFilePath 'few.json': ProductVersionName: Field required"),
-        ({"ConfigurationFilePath": "list.json"}, "ConfigurationFilePath 'list.json': : Input should be"),
+        ({"ConfigurationFilePath": "list.json"}, "ConfigurationFilePath 'list.json': the file: Input should be"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_before_anything_starts(catalog, make_context, tmp_path, given, message):
