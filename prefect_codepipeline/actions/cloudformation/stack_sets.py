@@ -155,8 +155,6 @@ def start_operation(
             answer = send({**stack_set.named(), "OperationId": operation_id})
         except ClientError as error:
             code = error_code(error)
-            if code == "OperationIdAlreadyExistsException":  # the answer to an earlier request was lost
-                return Work(operation_id, stack_set.url(set_id))
             if code == "OperationInProgressException":
                 raise ActionFailed(
                     f"{doing}: another operation on it is in progress; retry the action when that has ended",

@@ -209,6 +209,9 @@ def test_an_operation_is_stopped_when_its_action_is_abandoned_or_out_of_time(sta
     abandoned.cancellation.cancel()
     with pytest.raises(ActionAbandoned, match="is stopped"):
         deploy(abandoned)
+    with pytest.raises(ActionAbandoned):
+        deploy(replace(abandoned, earlier=None))
+    assert not stack_sets.asked("DescribeStackSet")
     assert stack_sets.asked("StopStackSetOperation") == [{"StackSetName": "shop", "OperationId": TOKEN}] * 2
 
 

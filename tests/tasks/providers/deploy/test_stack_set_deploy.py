@@ -155,6 +155,9 @@ def test_one_that_is_there_gets_the_missing_instances_first_and_then_the_update(
     stack_sets.answers["ListStackInstances"] = in_turn(
         [instances((ONE, "eu-west-1"), (ONE, "us-east-1"), (TWO, "eu-west-1"))]
     )
+    stack_sets.answers["DescribeStackSetOperation"] = looks(
+        stack_sets, *(operation(each) for each in ("RUNNING", "SUCCEEDED", "RUNNING", "SUCCEEDED"))
+    )
     told: list[tuple[str, int | None]] = []
     context = make_context(report_progress=lambda **given: told.append((given["summary"], given["percent"])))
 
@@ -177,6 +180,10 @@ def test_one_that_is_there_gets_the_missing_instances_first_and_then_the_update(
     }
     assert result.output_variables == {"StackSetId": SET_ID, "OperationId": TOKEN}
     assert (result.external_execution_id, result.external_execution_url) == (TOKEN, URL)
+    looked = [each["OperationId"] for each in stack_sets.asked("DescribeStackSetOperation")]
+    assert (
+        looked == [f"{TOKEN}-instances"] * 2 + [TOKEN] * 3
+    )  # the first of these finds that it is not started
     assert told[:2] == [("0 of 1 instances: RUNNING", 0), ("1 of 1 instances: SUCCEEDED", 100)]
 
 
@@ -221,12 +228,12 @@ def test_units_parallel_regions_and_files_of_artifacts(stack_sets, make_context,
 @pytest.mark.parametrize("status", ["FAILED", "STOPPED"])
 def test_a_failure_says_which_instances_failed_and_why(stack_sets, make_context, status):
     stack_sets.answers["DescribeStackSetOperation"] = in_turn([operation(status, StatusReason="tolerance")])
+    first_page = {**results((ONE, "eu-west-1", "SUCCEEDED")), "NextToken": "n"}
     bad = results(
-        (ONE, "eu-west-1", "SUCCEEDED"),
         (TWO, "eu-west-1", "FAILED", "ResourceLogicalId:Queue, ResourceStatusReason:shop already exists"),
         (TWO, "us-east-1", "CANCELLED", "Cancelled since failure tolerance has exceeded"),
     )
-    stack_sets.answers["ListStackSetOperationResults"] = in_turn([{**bad, "NextToken": "n"}, results()])
+    stack_sets.answers["ListStackSetOperationResults"] = in_turn([first_page, bad])
 
     with pytest.raises(ActionFailed) as failed:
         deploy(make_context())
@@ -389,6 +396,7 @@ def test_an_abandoned_action_stops_what_an_earlier_process_started_and_starts_no
         deploy(replace(context, earlier=None))
 
     assert operations_of(stack_sets) == ["StopStackSetOperation"]
+    assert not stack_sets.asked("DescribeStackSet")
 
 
 def test_an_operation_that_cannot_be_stopped_may_still_run(stack_sets, make_context):
