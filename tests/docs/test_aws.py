@@ -69,6 +69,16 @@ _MODULES = {
         "tasks/providers/deploy/lambda_deploy.py",
         "prefect_codepipeline/actions/aws/lambda_alias.py",
     ],
+    "Deploy/AWS/CloudFormationStackSet/1": [
+        "tasks/providers/deploy/stack_set_deploy.py",
+        "prefect_codepipeline/actions/cloudformation/stack_sets.py",
+    ],
+    "Deploy/AWS/CloudFormationStackInstances/1": [
+        "tasks/providers/deploy/stack_instances_deploy.py",
+        "prefect_codepipeline/actions/cloudformation/stack_sets.py",
+    ],
+    "Deploy/AWS/AppConfig/1": ["tasks/providers/deploy/app_config_deploy.py"],
+    "Deploy/AWS/ServiceCatalog/1": ["tasks/providers/deploy/service_catalog_deploy.py"],
     "Invoke/AWS/StepFunctions/1": ["tasks/providers/invoke/step_functions_invoke.py"],
 }
 _CLIENTS = {
@@ -76,6 +86,9 @@ _CLIENTS = {
     "functions": ("lambda", "lambda"),
     "alarms": ("cloudwatch", "cloudwatch"),
     "client": ("stepfunctions", "states"),
+    "cloudformation": ("cloudformation", "cloudformation"),
+    "appconfig": ("appconfig", "appconfig"),
+    "catalog": ("servicecatalog", "servicecatalog"),
 }
 
 
@@ -88,6 +101,6 @@ def test_the_table_of_other_types_has_what_they_call_and_no_more() -> None:
             names = {
                 xform_name(each): each for each in get_session().get_service_model(service).operation_names
             }
-            used = [each for each in re.findall(rf"\b{name}\.(\w+)\(", text) if each in names]
+            used = [each for each in re.findall(rf"\b{name}\.(\w+)", text) if each in names]
             called |= {f"{prefix}:{names[each]}" for each in used}
         assert set(re.findall(r"`([a-z]+:\w+)`", row)) == called, kind

@@ -87,6 +87,7 @@ class Account:
             **credentials,
         )
         client.meta.events.register("before-parse", _drop_error_page)
+        client.meta.events.register("before-parse", _refuse_web_page)
         return client
 
     def _assumed(self, session: Any, role: str) -> Any:
@@ -109,6 +110,22 @@ def _drop_error_page(response_dict: dict[str, Any], **_: Any) -> None:
     """Drop the page with which a proxy says that AWS is away: botocore takes only some of these for an error."""
     if response_dict["status_code"] >= 500 and b"<html" in response_dict["body"][:1000].lower():
         response_dict["body"] = b""
+
+
+def _refuse_web_page(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
+    """Refuse a page in place of an answer, which botocore takes for an empty answer or fails at.
+
+    S3 answers with objects, and some operations with a content as it is: these may be pages.
+    """
+    from botocore.parsers import ResponseParserError
+
+    body, shape = response_dict["body"], operation_model.output_shape
+    is_content = operation_model.service_model.protocol == "rest-xml" or "payload" in (
+        shape.serialization if shape else {}
+    )
+    is_answer = response_dict["status_code"] < 300 and isinstance(body, bytes) and not is_content
+    if is_answer and b"<html" in body[:1000].lower():
+        raise ResponseParserError(f"a web page: {body[:1000].decode(errors='replace')}")
 
 
 def _new_session(profile: str | None) -> Any:
