@@ -69,6 +69,11 @@ _MODULES = {
         "tasks/providers/deploy/lambda_deploy.py",
         "prefect_codepipeline/actions/aws/lambda_alias.py",
     ],
+    "Deploy/AWS/ECS/1": [
+        "tasks/providers/deploy/ecs_deploy.py",
+        "prefect_codepipeline/actions/ecs/services.py",
+        "prefect_codepipeline/actions/ecs/task_definitions.py",
+    ],
     "Invoke/AWS/StepFunctions/1": ["tasks/providers/invoke/step_functions_invoke.py"],
 }
 _CLIENTS = {
@@ -76,6 +81,7 @@ _CLIENTS = {
     "functions": ("lambda", "lambda"),
     "alarms": ("cloudwatch", "cloudwatch"),
     "client": ("stepfunctions", "states"),
+    "ecs": ("ecs", "ecs"),
 }
 
 
@@ -88,6 +94,7 @@ def test_the_table_of_other_types_has_what_they_call_and_no_more() -> None:
             names = {
                 xform_name(each): each for each in get_session().get_service_model(service).operation_names
             }
-            used = [each for each in re.findall(rf"\b{name}\.(\w+)\(", text) if each in names]
-            called |= {f"{prefix}:{names[each]}" for each in used}
+            used = re.findall(rf"\b{name}\.(\w+)\(", text)
+            used += re.findall(rf'\b{name}\.get_paginator\("(\w+)"', text)
+            called |= {f"{prefix}:{names[each]}" for each in used if each in names}
         assert set(re.findall(r"`([a-z]+:\w+)`", row)) == called, kind
