@@ -74,6 +74,11 @@ _MODULES = {
         "prefect_codepipeline/actions/ecs/services.py",
         "prefect_codepipeline/actions/ecs/task_definitions.py",
     ],
+    "Deploy/AWS/CodeDeployToECS/1": [
+        "tasks/providers/deploy/codedeploy_to_ecs.py",
+        "prefect_codepipeline/actions/codedeploy_service/deployments.py",
+        "prefect_codepipeline/actions/ecs/task_definitions.py",
+    ],
     "Invoke/AWS/StepFunctions/1": ["tasks/providers/invoke/step_functions_invoke.py"],
 }
 _CLIENTS = {
@@ -82,6 +87,7 @@ _CLIENTS = {
     "alarms": ("cloudwatch", "cloudwatch"),
     "client": ("stepfunctions", "states"),
     "ecs": ("ecs", "ecs"),
+    "codedeploy": ("codedeploy", "codedeploy"),
 }
 
 

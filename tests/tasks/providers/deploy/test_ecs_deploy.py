@@ -520,6 +520,7 @@ def test_another_file_may_be_named(ecs, make_context, tmp_path):
     ("operation", "answer", "code", "message"),
     [
         ("DescribeServices", {"failures": []}, "ConfigurationError", "there is no active service 'web' of cluster 'shop' in"),
+        ("DescribeServices", {"services": [{"serviceName": "web", "status": "INACTIVE"}]}, "ConfigurationError", "no active"),
         ("DescribeServices", RefusalError("ClusterNotFoundException", "x"), "ConfigurationError", "correct ClusterName, Serv"),
         ("RegisterTaskDefinition", None, "PermissionError", "registering a revision of task definition 'web' in region eu"),
         ("UpdateService", None, "PermissionError", "updating service 'web' of cluster 'shop' in eu-west-1: AWS refused"),
