@@ -188,7 +188,9 @@ def test_a_revision_with_the_new_images_is_deployed_until_it_is_the_only_one_and
         [running(0), old()],
         [running(1, failedTasks=1), old(1)],
         [running(2), old(1)],
+        [deployment(), old(1)],
         [running(2)],  # its health checks are not done
+        [deployment(runningCount=1)],  # a task has ended
         [deployment()],
     ]
     told: list[tuple[str, int | None]] = []
@@ -221,7 +223,9 @@ def test_a_revision_with_the_new_images_is_deployed_until_it_is_the_only_one_and
         ("0 of 2 tasks run, 2 of the earlier revision", 0),
         ("1 of 2 tasks run, 1 failed, 1 of the earlier revision", 50),
         ("2 of 2 tasks run, 1 of the earlier revision", 100),
+        ("2 of 2 tasks run, 1 of the earlier revision", 100),
         ("2 of 2 tasks run", 100),
+        ("1 of 2 tasks run", 50),
         ("2 of 2 tasks run", 100),
     ]
     assert [state for _, state in kept] == [{"task-definition": NEW}, {"deployment": "ecs-svc/8"}]
@@ -269,6 +273,16 @@ def test_a_deployment_that_the_circuit_breaker_rolls_back_has_its_reason_and_the
     assert failed.value.code == "JobFailed"
     assert (failed.value.external_execution_id, failed.value.external_execution_url) == ("ecs-svc/8", PAGE)
     assert not ecs.asked("StopServiceDeployment")
+
+
+def test_a_deployment_that_fails_and_stays_has_no_other_reason_than_that_of_ecs(ecs, make_context):
+    ecs.looks = [
+        [deployment(runningCount=0, rolloutState="FAILED", rolloutStateReason="tasks failed to start")]
+    ]
+    ecs.events = [{"id": "0", "createdAt": now(-90), "message": "(service web) failed long ago."}]
+
+    with pytest.raises(ActionFailed, match=r"in eu-west-1 failed: tasks failed to start$"):
+        run(make_context())
 
 
 def test_a_rolled_back_deployment_that_ecs_shows_no_more_is_found_in_its_records(ecs, make_context):
