@@ -79,6 +79,7 @@ _MODULES = {
         "prefect_codepipeline/actions/codedeploy_service/deployments.py",
         "prefect_codepipeline/actions/ecs/task_definitions.py",
     ],
+    "Deploy/AWS/ElasticBeanstalk/1": ["tasks/providers/deploy/elastic_beanstalk_deploy.py"],
     "Invoke/AWS/StepFunctions/1": ["tasks/providers/invoke/step_functions_invoke.py"],
 }
 _CLIENTS = {
@@ -88,6 +89,7 @@ _CLIENTS = {
     "client": ("stepfunctions", "states"),
     "ecs": ("ecs", "ecs"),
     "codedeploy": ("codedeploy", "codedeploy"),
+    "beanstalk": ("elasticbeanstalk", "elasticbeanstalk"),
 }
 
 

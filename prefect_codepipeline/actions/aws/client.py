@@ -5,6 +5,7 @@ https://boto3.amazonaws.com/v1/documentation/api/latest/guide/credentials.html
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,13 @@ CONNECT_SECONDS = 10
 READ_SECONDS = 20
 ATTEMPTS = 3
 SESSION_NAME = "prefect-codepipeline"
-_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure")
+_DENIED = (
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "AuthFailure",
+    "InsufficientPrivilegesException",
+)
 # What to do about credentials that AWS does not accept.
 _CREDENTIALS = {
     "InvalidClientTokenId": "correct the access key",
@@ -29,6 +36,7 @@ _CREDENTIALS = {
     "ExpiredTokenException": "renew the credentials of the worker",
     "OptInRequired": "enable the region in the account, or correct the region",
 }
+_IS_PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
 _THROTTLED = ("Throttl", "RequestLimitExceeded", "TooManyRequests", "SlowDown", "BandwidthLimitExceeded")
 
 
@@ -103,10 +111,20 @@ class Account:
         return boto3.session.Session(botocore_session=assumed, region_name=session.region_name)
 
 
-def _drop_error_page(response_dict: dict[str, Any], **_: Any) -> None:
-    """Drop the page with which a proxy says that AWS is away: botocore takes only some of these for an error."""
-    if response_dict["status_code"] >= 500 and b"<html" in response_dict["body"][:1000].lower():
+def _drop_error_page(response_dict: dict[str, Any], operation_model: Any, **_: Any) -> None:
+    """Drop the page with which a proxy says that AWS is away: botocore takes only some of these for an error.
+
+    Raises:
+        ResponseParserError: it is a page of something that is not AWS, which botocore's parser of the protocol `query`
+            does not notice.
+    """
+    from botocore.parsers import ResponseParserError
+
+    status, body = response_dict["status_code"], response_dict["body"]
+    if status >= 500 and b"<html" in body[:1000].lower():
         response_dict["body"] = b""
+    elif status < 300 and operation_model.service_model.protocol == "query" and _IS_PAGE.match(body):
+        raise ResponseParserError(f"a web page: {body[:100].decode(errors='replace')}")
 
 
 def _new_session(profile: str | None) -> Any:
