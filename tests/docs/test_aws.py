@@ -79,6 +79,17 @@ _MODULES = {
     ],
     "Deploy/AWS/AppConfig/1": ["tasks/providers/deploy/app_config_deploy.py"],
     "Deploy/AWS/ServiceCatalog/1": ["tasks/providers/deploy/service_catalog_deploy.py"],
+    "Deploy/AWS/ECS/1": [
+        "tasks/providers/deploy/ecs_deploy.py",
+        "prefect_codepipeline/actions/ecs/services.py",
+        "prefect_codepipeline/actions/ecs/task_definitions.py",
+    ],
+    "Deploy/AWS/CodeDeployToECS/1": [
+        "tasks/providers/deploy/codedeploy_to_ecs.py",
+        "prefect_codepipeline/actions/codedeploy_service/deployments.py",
+        "prefect_codepipeline/actions/ecs/task_definitions.py",
+    ],
+    "Deploy/AWS/ElasticBeanstalk/1": ["tasks/providers/deploy/elastic_beanstalk_deploy.py"],
     "Invoke/AWS/StepFunctions/1": ["tasks/providers/invoke/step_functions_invoke.py"],
 }
 _CLIENTS = {
@@ -89,6 +100,9 @@ _CLIENTS = {
     "cloudformation": ("cloudformation", "cloudformation"),
     "appconfig": ("appconfig", "appconfig"),
     "catalog": ("servicecatalog", "servicecatalog"),
+    "ecs": ("ecs", "ecs"),
+    "codedeploy": ("codedeploy", "codedeploy"),
+    "beanstalk": ("elasticbeanstalk", "elasticbeanstalk"),
 }
 
 
@@ -102,5 +116,6 @@ def test_the_table_of_other_types_has_what_they_call_and_no_more() -> None:
                 xform_name(each): each for each in get_session().get_service_model(service).operation_names
             }
             used = [each for each in re.findall(rf"\b{name}\.(\w+)", text) if each in names]
+            used += re.findall(rf'\b{name}\.get_paginator\("(\w+)"', text)
             called |= {f"{prefix}:{names[each]}" for each in used}
         assert set(re.findall(r"`([a-z]+:\w+)`", row)) == called, kind

@@ -80,14 +80,18 @@ def account_of(context: ActionContext, region: str | None = None) -> Account:
     return account_with(aws, region or action.region, role, session_name)
 
 
-def client_of(context: ActionContext, service: str, region: str | None = None) -> Any:
+def client_of(
+    context: ActionContext, service: str, region: str | None = None, attempts: int | None = None
+) -> Any:
     """The client of an action for a service; `region` is by default the action's own.
+
+    With `attempts` 0 it repeats no request: for one that has no token, and whose answer may have been lost.
 
     Raises:
         ActionFailed: with code `ConfigurationError`, boto3 is not installed, or the settings cannot be used.
     """
     with translated(f"connecting to {service} for action {context.action.name!r}"):
-        return account_of(context, region).client(service)
+        return account_of(context, region).client(service, attempts)
 
 
 def _credentials(name: str) -> AwsCredentialsContent:

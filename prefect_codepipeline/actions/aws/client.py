@@ -18,7 +18,13 @@ CONNECT_SECONDS = 10
 READ_SECONDS = 20
 ATTEMPTS = 3
 SESSION_NAME = "prefect-codepipeline"
-DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure")
+DENIED = (
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "AuthFailure",
+    "InsufficientPrivilegesException",
+)
 # What to do about credentials that AWS does not accept.
 _CREDENTIALS = {
     "InvalidClientTokenId": "correct the access key",
@@ -50,8 +56,8 @@ class Account:
     endpoint_urls: Mapping[str, str] = field(default_factory=dict)
     verify: bool | str | None = None
 
-    def client(self, service: str) -> Any:
-        """A boto3 client.
+    def client(self, service: str, attempts: int | None = None) -> Any:
+        """A boto3 client, which repeats an unanswered request `attempts` times; None is a few times.
 
         Raises:
             ActionFailed: with code `ConfigurationError`, boto3 is not installed.
@@ -69,15 +75,15 @@ class Account:
         )
         for role in self.roles:
             session = self._assumed(session, role)
-        return self._client(session, service)
+        return self._client(session, service, attempts)
 
-    def _client(self, session: Any, service: str, **credentials: Any) -> Any:
+    def _client(self, session: Any, service: str, attempts: int | None = None, **credentials: Any) -> Any:
         from botocore.config import Config
 
         config = Config(
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
-            retries={"mode": "standard", "max_attempts": ATTEMPTS},
+            retries={"mode": "standard", "max_attempts": ATTEMPTS if attempts is None else attempts},
         )
         client = session.client(
             service,

@@ -133,8 +133,8 @@ def test_what_is_wrong_with_a_rule_is_said_once(field: str) -> None:
     ("change", "problem"),
     [
         pytest.param(
-            {"actionTypeId": {"category": "Deploy", "owner": "AWS", "provider": "ECS", "version": "1"}},
-            "stages[3].actions[0].actionTypeId: action type Deploy/AWS/ECS/1 is not available yet",
+            {"actionTypeId": {"category": "Invoke", "owner": "AWS", "provider": "Lambda", "version": "1"}},
+            "stages[3].actions[0].actionTypeId: action type Invoke/AWS/Lambda/1 is not available yet",
             id="a provider that is not there",
         ),
         pytest.param(

@@ -126,6 +126,9 @@ class FaultyEndpoint:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = (
+                True  # headers and body are two packets, and the second would wait 40 ms
+            )
 
             def _any(self) -> None:
                 if self.headers.get("Expect", "").lower() == "100-continue":

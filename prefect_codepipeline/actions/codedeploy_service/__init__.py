@@ -1,0 +1,1 @@
+"""Deployments in AWS CodeDeploy."""

@@ -1,0 +1,223 @@
+"""A deployment in AWS CodeDeploy: started once, followed, stopped, and why it failed.
+
+CodeDeploy has no token; a deployment is found again by its description.
+
+https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_CreateDeployment.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from prefect_codepipeline.actions.aws.account import client_of
+from prefect_codepipeline.actions.aws.client import error_code, translated
+from prefect_codepipeline.actions.aws.console import console_url
+from prefect_codepipeline.actions.aws.remote_work import Following, Look, Work, failed, follow, started
+from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.errors import ActionFailed
+
+State = Mapping[str, Any]
+_STEP = "deployment"
+_ENDS = ("Succeeded", "Failed", "Stopped")
+_CLOCKS_DIFFER = timedelta(minutes=5)
+# The most that AWS describes in one request.
+_AT_ONCE = 25
+_MISSING = ("ApplicationDoesNotExistException", "DeploymentGroupDoesNotExistException")
+# The last lines of a script that failed.
+_LOG_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class DeploymentGroup:
+    """The deployment group of an action, by its name and that of its application; `codedeploy` is the client."""
+
+    application: str
+    name: str
+    context: ActionContext
+    codedeploy: Any
+
+    @classmethod
+    def of(cls, application: str, name: str, context: ActionContext) -> DeploymentGroup:
+        return cls(application, name, context, client_of(context, "codedeploy"))
+
+    @property
+    def what(self) -> str:
+        """For messages."""
+        region = self.codedeploy.meta.region_name
+        return f"deployment group {self.name!r} of application {self.application!r} in {region}"
+
+    @property
+    def mark(self) -> str:
+        """The description by which the action finds its deployment again."""
+        context = self.context
+        return f"Pipeline {context.pipeline_name}, action execution {context.action_execution_id}"
+
+
+def deploy(group: DeploymentGroup, revision: Callable[[], Mapping[str, Any]]) -> Work:
+    """Start a deployment of a revision, and wait until it has succeeded.
+
+    Args:
+        group: where to.
+        revision: `revision` of `CreateDeployment`, called only to start.
+
+    Raises:
+        ActionFailed: CodeDeploy refused, or the deployment failed or was stopped.
+    """
+    work = started(group.context, _STEP, lambda: _create(group, revision()), lambda: _find(group))
+    seen: dict[str, Any] = {}
+
+    def look() -> Look:
+        seen.clear()
+        with translated(f"reading the state of deployment {work.id!r}"):
+            seen.update(group.codedeploy.get_deployment(deploymentId=work.id).get("deploymentInfo", {}))
+        if "status" not in seen:
+            raise _wrong(f"{group.codedeploy.meta.endpoint_url} does not answer as CodeDeploy does")
+        return Look(seen["status"] in _ENDS, *_progress(seen))
+
+    what = f"deployment {work.id!r} to {group.what}"
+    follow(Following(what, work, look, lambda: _stop(group, work)), group.context)
+    if seen["status"] != "Succeeded":
+        raise failed(f"{what} ended as {seen['status']}: {_reason(group, work, seen)}", work)
+    return work
+
+
+def _create(group: DeploymentGroup, revision: Mapping[str, Any]) -> Work:
+    from botocore.exceptions import ClientError
+
+    # No token exists: the request is not repeated, the deployment is looked for first.
+    codedeploy = client_of(group.context, "codedeploy", attempts=0)
+    with translated(f"starting a deployment to {group.what}"):
+        try:
+            answer = codedeploy.create_deployment(
+                applicationName=group.application,
+                deploymentGroupName=group.name,
+                revision=dict(revision),
+                description=group.mark,
+            )
+        except ClientError as error:
+            if error_code(error) == "DeploymentLimitExceededException":
+                message = error.response["Error"].get("Message", "it has a deployment already")
+                raise ActionFailed(
+                    f"starting a deployment to {group.what}: {message}; wait for that deployment, or stop it, and retry"
+                ) from error
+            if error_code(error) in _MISSING:
+                raise _wrong(
+                    f"there is no {group.what}; correct ApplicationName, DeploymentGroupName or the region"
+                ) from error
+            raise
+    if "deploymentId" not in answer:
+        raise _wrong(f"{codedeploy.meta.endpoint_url} does not answer as CodeDeploy does")
+    return _work(group, answer["deploymentId"])
+
+
+def _find(group: DeploymentGroup) -> Work | None:
+    earlier = group.context.earlier
+    since = (earlier.started_at if earlier else datetime.now(timezone.utc)) - _CLOCKS_DIFFER
+    with translated(f"looking for a deployment to {group.what}"):
+        pages = group.codedeploy.get_paginator("list_deployments").paginate(
+            applicationName=group.application,
+            deploymentGroupName=group.name,
+            createTimeRange={"start": since},
+        )
+        ids = [each for page in pages for each in page.get("deployments", ())]
+        for first in range(0, len(ids), _AT_ONCE):
+            some = ids[first : first + _AT_ONCE]
+            for info in group.codedeploy.batch_get_deployments(deploymentIds=some)["deploymentsInfo"]:
+                if info.get("description") == group.mark:
+                    return _work(group, info["deploymentId"])
+    return None
+
+
+def _progress(state: State) -> tuple[str, int | None]:
+    """What the deployment does, and how many of its targets are done where there are several."""
+    counts = state.get("deploymentOverview") or {}
+    total = sum(counts.values())
+    summary = f"deployment {state.get('deploymentId', '')}: {state['status']}"
+    if state["status"] == "Ready":
+        summary += ", waits until its traffic is shifted in CodeDeploy"
+    elif state["status"] == "InProgress" and state.get("instanceTerminationWaitTimeStarted"):
+        summary += ", the traffic has been shifted, and what ran before is kept for a while"
+    if total < 2:
+        return summary, None
+    done = counts.get("Succeeded", 0) + counts.get("Skipped", 0)
+    failures = f", {counts['Failed']} failed" if counts.get("Failed") else ""
+    return f"{summary}, {done} of {total} targets done{failures}", 100 * done // total
+
+
+def _reason(group: DeploymentGroup, work: Work, state: State) -> str:
+    """CodeDeploy's error, the lifecycle event that failed first, and the deployment that rolls this one back."""
+    error = state.get("errorInformation") or {}
+    rollback = (state.get("rollbackInfo") or {}).get("rollbackDeploymentId")
+    event = ""
+    with suppress(ActionFailed):  # not worth another failure
+        event = _failed_event(group, work)
+    parts = [
+        ": ".join(filter(None, [error.get("code"), error.get("message")])) or "CodeDeploy gives no error",
+        event,
+        f"deployment {rollback!r} rolls it back" if rollback else "",
+    ]
+    return "; ".join(filter(None, parts))
+
+
+def _failed_event(group: DeploymentGroup, work: Work) -> str:
+    events = [
+        (event, target.get("targetId", ""))
+        for target in _targets(group, work)
+        for event in target.get("lifecycleEvents", ())
+        if event.get("status") == "Failed"
+    ]
+    if not events:
+        return ""
+    event, target = min(events, key=lambda each: _ended_at(each[0]))
+    found = event.get("diagnostics") or {}
+    log = found.get("logTail", "").strip()[-_LOG_CHARACTERS:]
+    why = [found.get("errorCode"), found.get("scriptName"), found.get("message"), log]
+    return ": ".join(filter(None, [f"{event['lifecycleEventName']} of target {target!r} failed", *why]))
+
+
+def _targets(group: DeploymentGroup, work: Work) -> Iterator[State]:
+    """The first targets that failed, or the first of all if none is called so."""
+    with translated(f"looking up the targets of deployment {work.id!r}"):
+        for wanted in ({"targetFilters": {"TargetStatus": ["Failed"]}}, {}):
+            ids = group.codedeploy.list_deployment_targets(deploymentId=work.id, **wanted)["targetIds"]
+            if ids:
+                answer = group.codedeploy.batch_get_deployment_targets(
+                    deploymentId=work.id, targetIds=ids[:_AT_ONCE]
+                )
+                for target in answer["deploymentTargets"]:
+                    yield from (each for each in target.values() if isinstance(each, Mapping))
+                return
+
+
+def _ended_at(event: State) -> float:
+    at = event.get("endTime") or event.get("startTime")
+    return at.timestamp() if at else float("inf")
+
+
+def _stop(group: DeploymentGroup, work: Work) -> str:
+    from botocore.exceptions import ClientError
+
+    with translated(f"stopping deployment {work.id!r}"):
+        try:
+            group.codedeploy.stop_deployment(deploymentId=work.id, autoRollbackEnabled=True)
+        except ClientError as error:
+            if error_code(error) == "DeploymentAlreadyCompletedException":
+                return f"deployment {work.id!r} had ended already"
+            raise
+    return f"deployment {work.id!r} is stopped, and CodeDeploy rolls it back"
+
+
+def _work(group: DeploymentGroup, deployment_id: str) -> Work:
+    meta = group.codedeploy.meta
+    arn = f"arn:{meta.partition}:codedeploy:{meta.region_name}::deployment:{deployment_id}"
+    return Work(
+        deployment_id, console_url(arn, f"codesuite/codedeploy/deployments/{deployment_id}?region={{region}}")
+    )
+
+
+def _wrong(message: str) -> ActionFailed:
+    return ActionFailed(message, code="ConfigurationError")

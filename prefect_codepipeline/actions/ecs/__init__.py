@@ -1,0 +1,1 @@
+"""Task definitions and services in Amazon ECS."""
