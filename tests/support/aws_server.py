@@ -21,6 +21,8 @@ from moto.core.utils import get_service_model
 from werkzeug.datastructures import MultiDict
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
+# Services whose requests are signed with another name than that of their model.
+_MODELS = {"elasticloadbalancing": "elbv2"}
 _SIGNED = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
 
 
@@ -67,6 +69,7 @@ class AwsServer:
         signed = _SIGNED.search(headers.get("Authorization", ""))
         assert signed, "a request without a signature"
         key, region, service = signed.groups()
+        service = _MODELS.get(service, service)
         self.keys.append(key)
         self.regions.append(region)
         model = get_service_model(service)

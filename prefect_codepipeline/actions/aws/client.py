@@ -37,7 +37,8 @@ class Account:
     """Credentials, region and endpoints. What is empty, boto3 takes from the environment, `~/.aws` or the machine.
 
     `keys` are credentials by boto3's argument names. `roles` are assumed one after the other. `endpoint_urls` are
-    those of single services; `verify` is boto3's: whether, or against which file, certificates are verified.
+    those of single services; `verify` is boto3's: whether, or against which file, certificates are verified. `repeats` is 0
+    where a request must not be repeated when its answer is lost.
     """
 
     region: str | None = None
@@ -48,6 +49,7 @@ class Account:
     endpoint_url: str | None = None
     endpoint_urls: Mapping[str, str] = field(default_factory=dict)
     verify: bool | str | None = None
+    repeats: int | None = None
 
     def client(self, service: str) -> Any:
         """A boto3 client.
@@ -75,7 +77,7 @@ class Account:
         config = Config(
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
-            retries={"mode": "standard", "max_attempts": ATTEMPTS},
+            retries={"mode": "standard", "max_attempts": ATTEMPTS if self.repeats is None else self.repeats},
         )
         client = session.client(
             service,
