@@ -69,13 +69,23 @@ _MODULES = {
         "tasks/providers/deploy/lambda_deploy.py",
         "prefect_codepipeline/actions/aws/lambda_alias.py",
     ],
+    "Build/AWS/ECRBuildAndPublish/1": ["prefect_codepipeline/actions/images/repository.py"],
+    "Deploy/AWS/EC2/1": [
+        "prefect_codepipeline/actions/instances/fleet.py",
+        "prefect_codepipeline/actions/instances/target_groups.py",
+    ],
+    "Deploy/AWS/EKS/1": ["prefect_codepipeline/actions/kubernetes/cluster.py"],
     "Invoke/AWS/StepFunctions/1": ["tasks/providers/invoke/step_functions_invoke.py"],
 }
 _CLIENTS = {
     "ecr": ("ecr", "ecr"),
+    "ec2": ("ec2", "ec2"),
+    "eks": ("eks", "eks"),
+    "elb": ("elbv2", "elasticloadbalancing"),
     "functions": ("lambda", "lambda"),
     "alarms": ("cloudwatch", "cloudwatch"),
     "client": ("stepfunctions", "states"),
+    "ssm": ("ssm", "ssm"),
 }
 
 
@@ -88,6 +98,7 @@ def test_the_table_of_other_types_has_what_they_call_and_no_more() -> None:
             names = {
                 xform_name(each): each for each in get_session().get_service_model(service).operation_names
             }
-            used = [each for each in re.findall(rf"\b{name}\.(\w+)\(", text) if each in names]
+            calls = rf'\b{name}\.(?:get_paginator\(")?(\w+)'
+            used = [each for each in re.findall(calls, text) if each in names]
             called |= {f"{prefix}:{names[each]}" for each in used}
-        assert set(re.findall(r"`([a-z]+:\w+)`", row)) == called, kind
+        assert set(re.findall(r"`([a-z0-9]+:\w+)`", row)) == called, kind
