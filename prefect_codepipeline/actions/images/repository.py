@@ -50,7 +50,11 @@ class ImageRepository:
         folder.mkdir(mode=0o700)
         host = "https://index.docker.io/v1/" if self.host in _DOCKER_HUB else self.host
         encoded = base64.b64encode((self.credentials or "").encode()).decode()
-        content = {"auths": {host: {"auth": encoded}} if self.credentials else {}}
+        content = {
+            "auths": {host: {"auth": encoded}} if self.credentials else {},
+            # buildx, if only the user of the worker has it.
+            "cliPluginsExtraDirs": [str(Path.home() / ".docker" / "cli-plugins")],
+        }
         handle = os.open(folder / "config.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
             json.dump(content, file)

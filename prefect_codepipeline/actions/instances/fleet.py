@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
@@ -18,6 +18,8 @@ from prefect_codepipeline.actions.registry import ActionContext
 DOCUMENT = "AWS-RunShellScript"
 # Of SendCommand.
 MOST_INSTANCES = 50
+# Of a filter of DescribeInstanceInformation.
+_MOST_IDS = 100
 _DELIVERY_SECONDS = 120
 _ENDED = ("Success", "Cancelled", "Failed", "TimedOut")
 _CLOCKS_DIFFER = timedelta(minutes=2)
@@ -68,41 +70,41 @@ class Fleet:
 
     def find(self, key: str, value: str | None, kind: Literal["EC2", "SSM_MANAGED_NODE"]) -> Instances:
         """The running instances of EC2, or the nodes of Systems Manager, that have the tag."""
-        tag = {"Key": f"tag:{key}", "Values": [value]} if value else {"Key": "tag-key", "Values": [key]}
-        resource = "EC2Instance" if kind == "EC2" else "ManagedInstance"
-        filters = [tag, {"Key": "ResourceType", "Values": [resource]}]
-        reachable, unreachable = [], {}
-        with translated(f"looking for nodes with tag {key!r} in region {self.region}"):
-            pages = self.ssm.get_paginator("describe_instance_information").paginate(Filters=filters)
-            for each in (each for page in pages for each in page["InstanceInformationList"]):
-                if each.get("PlatformType", "Linux") != "Linux":
-                    unreachable[each["InstanceId"]] = f"its platform is {each['PlatformType']}, not Linux"
-                elif each.get("PingStatus", "Online") != "Online":
-                    unreachable[each["InstanceId"]] = f"its agent is not online: {each['PingStatus']}"
-                else:
-                    reachable.append(each["InstanceId"])
         if kind == "EC2":
             running = self._running(key, value)
-            reachable = [each for each in reachable if each in running]
-            unreachable = {each: why for each, why in unreachable.items() if each in running}
-            for each in running - {*reachable, *unreachable}:
-                unreachable[each] = (
-                    "Systems Manager does not know it: it has no agent, or its role does not allow it"
-                )
-        return Instances(sorted(reachable), dict(sorted(unreachable.items())))
+            chunks = [running[at : at + _MOST_IDS] for at in range(0, len(running), _MOST_IDS)]
+            nodes = [each for chunk in chunks for each in self._nodes(InstanceIds=chunk)]
+        else:
+            running = []
+            tag = {f"tag:{key}": [value]} if value else {"tag-key": [key]}
+            nodes = [*self._nodes(**tag, ResourceType=["ManagedInstance"])]
+        why = {each["InstanceId"]: _why_unreachable(each) for each in nodes}
+        no_agent = "Systems Manager does not know it: it has no agent, or its role does not allow it"
+        why.update({each: no_agent for each in running if each not in why})
+        return Instances(
+            reachable=sorted(each for each, reason in why.items() if not reason),
+            unreachable={each: why[each] for each in sorted(why) if why[each]},
+        )
 
-    def _running(self, key: str, value: str | None) -> set[str]:
+    def _nodes(self, **filters: Sequence[str | None]) -> Iterator[dict[str, Any]]:
+        """What Systems Manager knows of the nodes with these values."""
+        named = [{"Key": key, "Values": list(values)} for key, values in filters.items()]
+        with translated(f"looking for nodes of Systems Manager in region {self.region}"):
+            for page in self.ssm.get_paginator("describe_instance_information").paginate(Filters=named):
+                yield from page["InstanceInformationList"]
+
+    def _running(self, key: str, value: str | None) -> list[str]:
         ec2 = client_of(self.context, "ec2")
         tag = {"Name": f"tag:{key}", "Values": [value]} if value else {"Name": "tag-key", "Values": [key]}
         filters = [tag, {"Name": "instance-state-name", "Values": ["running"]}]
         with translated(f"looking for instances with tag {key!r} in region {self.region}"):
             pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
-            return {
+            return [
                 each["InstanceId"]
                 for page in pages
                 for reservation in page["Reservations"]
                 for each in reservation["Instances"]
-            }
+            ]
 
     def send(self, text: str, instances: Sequence[str], comment: str, at_once: int, errors: int) -> str:
         """Run a command on instances, at most 50, and return its id. Systems Manager has no token for it.
@@ -159,6 +161,15 @@ class Fleet:
         """Cancel a command where it has not ended."""
         with translated(f"cancelling command {command}"):
             self.ssm.cancel_command(CommandId=command)
+
+
+def _why_unreachable(node: Mapping[str, Any]) -> str:
+    """Why nothing can be deployed to a node; empty if it can."""
+    if node.get("PlatformType", "Linux") != "Linux":
+        return f"its platform is {node['PlatformType']}, not Linux"
+    if node.get("PingStatus", "Online") != "Online":
+        return f"its agent is not online: {node['PingStatus']}"
+    return ""
 
 
 def _outcome(invocation: dict[str, Any]) -> Outcome:

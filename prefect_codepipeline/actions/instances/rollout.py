@@ -139,12 +139,14 @@ class Rollout:
     def stop(self) -> str:
         """End the deployment; what still happens."""
         said, batch = [], self._batch() if "order" in self.state else []
-        if command := self.state.get("command"):
+        command = self.state.get("command")
+        if command and not self.fleet.command(command).has_ended:
             self.fleet.cancel(command)
             said.append("the command was cancelled; scripts that run on instances may run to their end")
         if batch and self.groups:
-            self.groups.put_back(batch, self._ports())
-            said.append(f"{', '.join(batch[:3])} were put back into the target groups")
+            waiting = self.groups.put_back(batch, self._ports())
+            where = f", where {waiting[0]}" if waiting else ""
+            said.append(f"{', '.join(batch[:3])} were put back into the target groups{where}")
         return ", and ".join(said) or "nothing runs on the instances"
 
     def summary(self) -> str:
