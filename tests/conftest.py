@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["git_repositories", "world", "moto_fixtures"]  # of tests/support
+pytest_plugins = ["git_repositories", "world", "moto_fixtures", "recorded_programs"]  # of tests/support
 PLUGIN = Path(__file__).parent / "plugin"
 
 

@@ -64,7 +64,7 @@ def test_the_policy_allows_what_is_called_and_no_more() -> None:
 
 # By what a client is called in the modules of each type; S3 names its permissions otherwise than its operations.
 _MODULES = {
-    "Source/AWS/ECR/1": ["tasks/providers/source/ecr_source.py"],
+    "Source/AWS/ECR/1": ["prefect_codepipeline/actions/aws/ecr_images.py"],
     "Deploy/AWS/Lambda/1": [
         "tasks/providers/deploy/lambda_deploy.py",
         "prefect_codepipeline/actions/aws/lambda_alias.py",
@@ -90,10 +90,19 @@ _MODULES = {
         "prefect_codepipeline/actions/ecs/task_definitions.py",
     ],
     "Deploy/AWS/ElasticBeanstalk/1": ["tasks/providers/deploy/elastic_beanstalk_deploy.py"],
+    "Build/AWS/ECRBuildAndPublish/1": ["prefect_codepipeline/actions/images/repository.py"],
+    "Deploy/AWS/EC2/1": [
+        "prefect_codepipeline/actions/instances/fleet.py",
+        "prefect_codepipeline/actions/instances/target_groups.py",
+    ],
+    "Deploy/AWS/EKS/1": ["prefect_codepipeline/actions/kubernetes/cluster.py"],
     "Invoke/AWS/StepFunctions/1": ["tasks/providers/invoke/step_functions_invoke.py"],
 }
 _CLIENTS = {
     "ecr": ("ecr", "ecr"),
+    "ec2": ("ec2", "ec2"),
+    "eks": ("eks", "eks"),
+    "elb": ("elbv2", "elasticloadbalancing"),
     "functions": ("lambda", "lambda"),
     "alarms": ("cloudwatch", "cloudwatch"),
     "client": ("stepfunctions", "states"),
@@ -103,6 +112,7 @@ _CLIENTS = {
     "ecs": ("ecs", "ecs"),
     "codedeploy": ("codedeploy", "codedeploy"),
     "beanstalk": ("elasticbeanstalk", "elasticbeanstalk"),
+    "ssm": ("ssm", "ssm"),
 }
 
 
@@ -115,7 +125,7 @@ def test_the_table_of_other_types_has_what_they_call_and_no_more() -> None:
             names = {
                 xform_name(each): each for each in get_session().get_service_model(service).operation_names
             }
-            used = [each for each in re.findall(rf"\b{name}\.(\w+)", text) if each in names]
-            used += re.findall(rf'\b{name}\.get_paginator\("(\w+)"', text)
+            calls = rf'\b{name}\.(?:get_paginator\(")?(\w+)'
+            used = [each for each in re.findall(calls, text) if each in names]
             called |= {f"{prefix}:{names[each]}" for each in used}
-        assert set(re.findall(r"`([a-z]+:\w+)`", row)) == called, kind
+        assert set(re.findall(r"`([a-z0-9]+:\w+)`", row)) == called, kind

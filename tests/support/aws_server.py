@@ -24,6 +24,8 @@ from werkzeug.datastructures import MultiDict
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 Reply = tuple[int, dict[str, str], bytes]
+# Services whose requests are signed with another name than that of their model.
+_MODELS = {"elasticloadbalancing": "elbv2"}
 _SIGNED = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
 
 
@@ -70,6 +72,7 @@ class AwsServer:
         signed = _SIGNED.search(headers.get("Authorization", ""))
         assert signed, "a request without a signature"
         key, region, service = signed.groups()
+        service = _MODELS.get(service, service)
         self.keys.append(key)
         self.regions.append(region)
         model = get_service_model(service)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # importing docker takes 0.2 s, which a pipeline on the host 
     from docker.models.containers import Container
 
 LABEL = "prefect-codepipeline"
+# What `docker.from_env` and the program `docker` read.
+_ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,22 @@ def _connected(context: ActionContext, options: ContainerOptions) -> Iterator[Do
         yield client
     finally:
         client.close()
+
+
+def engine_variables(context: ActionContext) -> dict[str, str]:
+    """The environment variables with which the program `docker` reaches the engine that the settings name.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, the named block does not exist.
+    """
+    address = _named_host(context).base_url if context.settings.docker_host else None
+    if address:
+        return {"DOCKER_HOST": address}
+    found = {name: os.environ[name] for name in _ENGINE_VARIABLES if os.environ.get(name)}
+    if "DOCKER_TLS_VERIFY" in found:
+        # By default docker looks for them in its home, which is another one here.
+        found.setdefault("DOCKER_CERT_PATH", str(Path.home() / ".docker"))
+    return found
 
 
 def _named_host(context: ActionContext) -> Any:  # Any: prefect_docker is imported only when it is needed

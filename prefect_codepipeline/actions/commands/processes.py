@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prefect_codepipeline.actions.commands import supervisor
 from prefect_codepipeline.actions.registry import ActionContext
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
 
 CLEAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -42,24 +42,29 @@ class Script:
     environment: Mapping[str, str]
 
 
-def run_on_host(script: Script, on_output: OnOutput, context: ActionContext) -> int:
+def run_on_host(
+    script: Script, on_output: OnOutput, context: ActionContext, *, always_gently: bool = False
+) -> int:
     """Run a shell script to its end, with bash if there is one, and return its exit code (128 + n for signal n).
 
     When this returns or raises, or this process dies, every process of the script is ended. On Linux that includes
     daemons and children that called `setsid` or forked twice; on macOS it is the script's process group. They get
-    SIGTERM, 2 s to end (0.2 s if the execution was cancelled), and SIGKILL. Standard input is empty.
+    SIGTERM, 2 s to end (0.2 s if the execution was cancelled, unless `always_gently`), and SIGKILL. Standard input is
+    empty.
 
     Args:
         script: the script to run.
         on_output: called with standard output and error as they arrive, and with `b""` at least every 0.05 s.
         context: of the action, with the deadline and the cancellation token.
+        always_gently: the processes have something to put in order when they end, such as a release of helm.
 
     Raises:
         ActionFailed: with code `Timeout`, the deadline has passed.
         ActionAbandoned: the execution was cancelled.
     """
     shell = shutil.which("bash", path=CLEAN_PATH) or "/bin/sh"
-    with _supervised(shell_command(shell, script), script, on_output) as process:
+    command = shell_command(shell, script)
+    with _supervised(command, script, on_output, always_gently=always_gently) as process:
         follow_output(_output_of(process), on_output, context.check, _has_ended(process))
     return process.returncode
 
@@ -90,7 +95,9 @@ def follow_output(
 
 
 @contextmanager
-def _supervised(command: list[str], script: Script, on_output: OnOutput) -> Iterator[subprocess.Popen[bytes]]:
+def _supervised(
+    command: list[str], script: Script, on_output: OnOutput, *, always_gently: bool
+) -> Iterator[subprocess.Popen[bytes]]:
     # The end of the block closes the lifeline and waits for the supervisor, which ends all remaining processes.
     with subprocess.Popen(
         [sys.executable, "-I", "-S", _SUPERVISOR, str(os.getpid()), *command],
@@ -104,8 +111,9 @@ def _supervised(command: list[str], script: Script, on_output: OnOutput) -> Iter
     ) as process:
         try:
             yield process
-        except ActionFailed:
-            _end_gently(process, on_output)
+        except (ActionFailed, ActionAbandoned) as error:
+            if always_gently or isinstance(error, ActionFailed):
+                _end_gently(process, on_output)
             raise
 
 

@@ -56,6 +56,12 @@ class AwsSettings(BaseModel):
         None, min_length=1, description="Name of a Secret block with 'user:password' for the registry."
     )
 
+    clusters: dict[str, str] | None = Field(
+        None,
+        description="Names of Secret blocks with the kubeconfig of clusters, by the ClusterName of EKS actions; other "
+        "clusters are those of EKS.",
+    )
+
     @model_validator(mode="after")
     def _names_one_account(self) -> AwsSettings:
         if self.profile and self.credentials:
@@ -65,7 +71,7 @@ class AwsSettings(BaseModel):
     def changed_by(self, override: AwsSettings) -> AwsSettings:
         """These settings, with those that an override sets in place of their own; entries of mappings are merged."""
         changes = override.model_dump(exclude_none=True)
-        for name in ("endpoint_urls", "locations", "buckets"):
+        for name in ("endpoint_urls", "locations", "buckets", "clusters"):
             if name in changes:
                 changes[name] = {**(getattr(self, name) or {}), **changes[name]}
         if changes.keys() & {"profile", "credentials"}:

@@ -24,7 +24,7 @@ ALL = [*action_types().values(), *rule_types().values()]
 
 
 def test_the_table_has_every_type_that_aws_documents() -> None:
-    assert len(action_types()) == 40
+    assert len(action_types()) == 41
     assert len(rule_types()) == 6
     assert secret_keys() == {"OAuthToken", "ClientSecret", "RefreshToken"}
 

@@ -1,0 +1,1 @@
+"""Images that actions build and push."""

@@ -1,0 +1,1 @@
+"""Deployments to Kubernetes, by kubectl and helm."""
