@@ -27,7 +27,7 @@ def test_a_provider_names_its_page_and_refuses_unknown_keys_and_has_a_test(provi
     assert provider.configuration.model_config["extra"] == "forbid"
     stem = module.__name__.rpartition(".")[2]
     tests = [
-        *(ROOT / "tests" / "tasks" / "providers").glob(f"test_{stem}*.py"),
+        *(ROOT / "tests" / "tasks" / "providers").rglob(f"test_{stem}*.py"),
         *ROOT.glob("tests/acceptance/*.py"),
         *ROOT.glob("tests/flows/*.py"),
     ]
