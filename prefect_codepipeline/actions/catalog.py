@@ -39,7 +39,9 @@ ACTION_TYPES_NOT_YET = {
     "Invoke/AWS/InspectorScan/1": "this version cannot ask Inspector to scan a bill of materials",
     "Invoke/AWS/Lambda/1": "the function answers through the job result API, which this version does not have",
 }
-_OF_PARTNERS = "its publisher runs it with a job worker of its own; an installed package may provide it instead"
+_OF_PARTNERS = (
+    "its publisher runs it with a job worker of its own; an installed package may provide it instead"
+)
 # Action types that will never have a provider here, and the reason.
 ACTION_TYPES_REFUSED = {
     "Build/Custom/CloudBees/1": _OF_PARTNERS,

@@ -137,13 +137,18 @@ def test_what_is_wrong_with_a_rule_is_said_once(field: str) -> None:
         ("Invoke/AWS/Lambda/1", "is not available yet: the function answers through the job result API"),
         ("Deploy/AWS/OpsWorks/1", "does not run here: AWS ended OpsWorks"),
         ("Invoke/ThirdParty/Snyk/1", "does not run here: its publisher runs it with a job worker of its own"),
-        ("Deploy/Custom/OurTool/1", "does not run here: job workers run custom actions, and no installed package"),
+        (
+            "Deploy/Custom/OurTool/1",
+            "does not run here: job workers run custom actions, and no installed package",
+        ),
     ],
 )
 def test_a_type_that_does_not_run_here_is_refused_with_the_reason(kind: str, why: str) -> None:
     wire = hello()
     action = wire["stages"][3]["actions"][0]
-    action["actionTypeId"] = dict(zip(("category", "owner", "provider", "version"), kind.split("/"), strict=True))
+    action["actionTypeId"] = dict(
+        zip(("category", "owner", "provider", "version"), kind.split("/"), strict=True)
+    )
     action["configuration"] = {}
 
     found = [each for each in check(wire) if "actionTypeId" in each]
