@@ -1,17 +1,18 @@
 """A server that speaks the protocols of AWS's services by botocore's own models; the test defines the answers.
 
-A service of one of the protocols `query` and `json` is recognized by its requests' signature. Every key of an answer, and
-every value that AWS lists, is checked against the model.
+A service of one of the protocols `query`, `json` and `rest-json` is recognized by its requests' signature. Every key of
+an answer, and every value that AWS lists, is checked against the model.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
 import botocore.session
@@ -21,6 +22,9 @@ from moto.core.utils import get_service_model
 from werkzeug.datastructures import MultiDict
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
+Reply = tuple[int, dict[str, str], bytes]
+# By the name in the signature, where it is not that of the model.
+_MODELS = {"states": "stepfunctions"}
 _SIGNED = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
 
 
@@ -29,11 +33,11 @@ class DroppedError(Exception):
 
 
 class RefusalError(Exception):
-    """An error response of AWS."""
+    """An error response of AWS. `more` are further keys of it, where the protocol is JSON."""
 
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
+    def __init__(self, code: str, message: str, status: int = 400, **more: Any) -> None:
         super().__init__(message)
-        self.code, self.status = code, status
+        self.code, self.status, self.more = code, status, more
 
 
 class AwsServer:
@@ -63,28 +67,30 @@ class AwsServer:
     def asked(self, operation: str) -> list[dict[str, Any]]:
         return [request for name, request in self.requests if name == operation]
 
-    def handle(self, headers: Any, body: bytes) -> tuple[int, bytes]:
+    def handle(self, method: str, path: str, headers: Any, body: bytes) -> Reply:
         signed = _SIGNED.search(headers.get("Authorization", ""))
         assert signed, "a request without a signature"
         key, region, service = signed.groups()
         self.keys.append(key)
         self.regions.append(region)
+        service = _MODELS.get(service, service)
         model = get_service_model(service)
-        name, request = _parsed(model, headers, body)
+        name, request = _parsed(model, method, path, headers, body)
         self.requests.append((name, request))
         operation = model.operation_model(name)
         try:
             if name not in self.answers:
-                code = "AccessDeniedException" if model.protocol == "json" else "AccessDenied"
+                code = "AccessDenied" if model.protocol == "query" else "AccessDeniedException"
                 raise RefusalError(code, f"User is not authorized to perform: {service}:{name}", 403)
             answer = self.answers[name](request)
         except RefusalError as refusal:
-            return refusal.status, _refused(model.protocol, refusal)
+            return refusal.status, {}, _refused(model.protocol, refusal)
         if operation.output_shape:
             _check(answer, _real(service, name), name)
         serializer = get_serializer_class(service, model.protocol)(operation_model=operation)
-        text = serializer.serialize(answer)["body"]
-        return 200, text.encode() if isinstance(text, str) else text
+        sent = serializer.serialize(answer)
+        text = sent["body"]
+        return 200, sent["headers"], text.encode() if isinstance(text, str) else text
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
@@ -93,17 +99,23 @@ class AwsServer:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 try:
-                    status, answer = server.page or server.handle(self.headers, body)
+                    if server.page:
+                        status, headers, answer = server.page[0], {}, server.page[1]
+                    else:
+                        status, headers, answer = server.handle(self.command, self.path, self.headers, body)
                 except DroppedError:
                     self.close_connection = True
                     return
                 self.send_response(status)
-                self.send_header("Content-Type", "text/xml")
+                for name, value in {"Content-Type": "text/xml", **headers}.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
+
+            do_GET = do_DELETE = do_PUT = do_PATCH = do_POST  # noqa: N815
 
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass
@@ -129,25 +141,36 @@ def _real(service: str, operation: str) -> Any:
     return model.operation_model(operation).output_shape
 
 
-def _parsed(model: Any, headers: Any, body: bytes) -> tuple[str, dict[str, Any]]:
-    fields = {name: values[0] for name, values in parse_qs(body.decode(), keep_blank_values=True).items()}
-    target = headers.get("X-Amz-Target")
-    name = target.partition(".")[2] if target else fields.get("Action", "")
+def _parsed(model: Any, method: str, url: str, headers: Any, body: bytes) -> tuple[str, dict[str, Any]]:
+    asked = {"method": method, "headers": headers, "body": body, "url_path": "/", "url_params": {}}
+    if model.protocol == "rest-json":
+        path, _, query = url.partition("?")
+        name, found = _routed(model, method, path)
+        values = {key: each[0] for key, each in parse_qs(query).items()}
+        asked |= {"values": MultiDict(values), "url_path": path, "url_params": found}
+    else:
+        fields = {key: each[0] for key, each in parse_qs(body.decode(), keep_blank_values=True).items()}
+        target = headers.get("X-Amz-Target")
+        name = target.partition(".")[2] if target else fields.get("Action", "")
+        asked["values"] = MultiDict(fields)
     parser = PROTOCOL_PARSERS[model.protocol](model.operation_model(name))
-    asked = {
-        "method": "POST",
-        "values": MultiDict(fields),
-        "headers": headers,
-        "body": body,
-        "url_path": "/",
-        "url_params": {},
-    }
     return name, dict(parser.parse(asked))
 
 
+def _routed(model: Any, method: str, path: str) -> tuple[str, dict[str, str]]:
+    """The operation of a REST protocol, and what its path contains."""
+    for name in model.operation_names:
+        http = model.operation_model(name).http
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(http["requestUri"].partition("?")[0]))
+        if http["method"] == method and (found := re.fullmatch(pattern, path)):
+            return name, {key: unquote(value) for key, value in found.groupdict().items()}
+    raise AssertionError(f"{method} {path} is no request of {model.service_name}")
+
+
 def _refused(protocol: str, refusal: RefusalError) -> bytes:
-    if protocol == "json":
-        return b'{"__type": "%s", "message": "%s"}' % (refusal.code.encode(), str(refusal).encode())
+    if protocol != "query":
+        answer = {"__type": refusal.code, "message": str(refusal), **refusal.more}
+        return json.dumps(answer).encode()
     error = f"<Type>Sender</Type><Code>{refusal.code}</Code><Message>{escape(str(refusal))}</Message>"
     return f"<ErrorResponse><Error>{error}</Error><RequestId>r1</RequestId></ErrorResponse>".encode()
 

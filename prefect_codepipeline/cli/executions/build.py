@@ -76,7 +76,7 @@ def build(
         work = Path(folder)
         tree = source.resolve() if in_place else _copied(source, work / "source")
         context = _context(tree, work, image, logger)
-        spec = read_buildspec(buildspec, tree, logger)
+        spec = read_buildspec(buildspec, tree, context)
         result = _run(spec, context, variables, secrets_from, privileged, cache and source)
         for name, found in result.output_artifacts.items():
             _keep(name, found, artifacts, len(result.output_artifacts) > 1)
