@@ -36,7 +36,6 @@ ACTION_TYPES_NOT_YET = {
     "Deploy/AWS/ElasticBeanstalk/1": "this version cannot update and follow environments of Elastic Beanstalk",
     "Deploy/AWS/ServiceCatalog/1": "this version cannot create versions of products in Service Catalog",
     "Invoke/AWS/CodePipeline/1": "this version cannot start another pipeline from an action",
-    "Invoke/AWS/InspectorScan/1": "this version cannot ask Inspector to scan a bill of materials",
     "Invoke/AWS/Lambda/1": "the function answers through the job result API, which this version does not have",
 }
 _OF_PARTNERS = (

@@ -70,12 +70,14 @@ _MODULES = {
         "prefect_codepipeline/actions/aws/lambda_alias.py",
     ],
     "Invoke/AWS/StepFunctions/1": ["tasks/providers/invoke/step_functions_invoke.py"],
+    "Invoke/AWS/InspectorScan/1": ["tasks/providers/invoke/inspector_scan_invoke.py"],
 }
 _CLIENTS = {
     "ecr": ("ecr", "ecr"),
     "functions": ("lambda", "lambda"),
     "alarms": ("cloudwatch", "cloudwatch"),
     "client": ("stepfunctions", "states"),
+    "inspector": ("inspector-scan", "inspector-scan"),
 }
 
 
@@ -90,4 +92,4 @@ def test_the_table_of_other_types_has_what_they_call_and_no_more() -> None:
             }
             used = [each for each in re.findall(rf"\b{name}\.(\w+)\(", text) if each in names]
             called |= {f"{prefix}:{names[each]}" for each in used}
-        assert set(re.findall(r"`([a-z]+:\w+)`", row)) == called, kind
+        assert set(re.findall(r"`([a-z-]+:\w+)`", row)) == called, kind
