@@ -24,7 +24,6 @@ ACTION_TYPES_NOT_YET = {
     "Build/AWS/ECRBuildAndPublish/1": "this version cannot build and push an image by itself; use CodeBuild or Commands",
     "Build/Custom/Jenkins/1": "Jenkins asks for jobs through the job worker API, which this version does not have",
     "Test/Custom/Jenkins/1": "Jenkins asks for jobs through the job worker API, which this version does not have",
-    "Test/AWS/DeviceFarm/1": "this version cannot start and follow runs in Device Farm",
     "Deploy/AWS/AppConfig/1": "this version cannot start and follow deployments in AppConfig",
     "Deploy/AWS/CloudFormationStackInstances/1": "this version cannot follow operations of stack sets",
     "Deploy/AWS/CloudFormationStackSet/1": "this version cannot follow operations of stack sets",

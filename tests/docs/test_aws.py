@@ -70,6 +70,12 @@ _MODULES = {
         "prefect_codepipeline/actions/aws/lambda_alias.py",
     ],
     "Invoke/AWS/StepFunctions/1": ["tasks/providers/invoke/step_functions_invoke.py"],
+    "Test/AWS/DeviceFarm/1": [
+        "tasks/providers/build/device_farm_test.py",
+        "prefect_codepipeline/actions/device_farm/results.py",
+        "prefect_codepipeline/actions/device_farm/runs.py",
+        "prefect_codepipeline/actions/device_farm/uploads.py",
+    ],
     "Invoke/AWS/InspectorScan/1": ["tasks/providers/invoke/inspector_scan_invoke.py"],
 }
 _CLIENTS = {
@@ -77,6 +83,7 @@ _CLIENTS = {
     "functions": ("lambda", "lambda"),
     "alarms": ("cloudwatch", "cloudwatch"),
     "client": ("stepfunctions", "states"),
+    "device_farm": ("devicefarm", "devicefarm"),
     "inspector": ("inspector-scan", "inspector-scan"),
 }
 
@@ -90,6 +97,8 @@ def test_the_table_of_other_types_has_what_they_call_and_no_more() -> None:
             names = {
                 xform_name(each): each for each in get_session().get_service_model(service).operation_names
             }
-            used = [each for each in re.findall(rf"\b{name}\.(\w+)\(", text) if each in names]
+            paginated = rf'(?:\b{name}\.get_paginator|\blisted)\("(\w+)"'
+            found = [*re.findall(rf"\b{name}\.(\w+)\(", text), *re.findall(paginated, text)]
+            used = [each for each in found if each in names]
             called |= {f"{prefix}:{names[each]}" for each in used}
         assert set(re.findall(r"`([a-z-]+:\w+)`", row)) == called, kind

@@ -10,6 +10,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -97,6 +98,9 @@ class AwsServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = (
+                True  # headers and body are two packets, and the second would wait 40 ms
+            )
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -137,8 +141,12 @@ def in_turn(answers: Iterable[Any]) -> Answer:
 
 
 def _real(service: str, operation: str) -> Any:
-    model = botocore.session.get_session().get_service_model(service)
-    return model.operation_model(operation).output_shape
+    return _model(service).operation_model(operation).output_shape
+
+
+@cache  # reading it takes long
+def _model(service: str) -> Any:
+    return botocore.session.get_session().get_service_model(service)
 
 
 def _parsed(model: Any, method: str, url: str, headers: Any, body: bytes) -> tuple[str, dict[str, Any]]:
