@@ -358,7 +358,9 @@ def test_a_run_that_cannot_be_stopped_is_said_to_run(aws, make_context):
         "GetRun": lambda _: run("RUNNING", "PENDING"),
         "StopRun": in_turn([RefusalError("ServiceAccountException", "no")]),
     }
-    with pytest.raises(ActionFailed, match=r"may still run: .*stop it at https://us-west-2.console") as failed:
+    with pytest.raises(
+        ActionFailed, match=r"may still run: .*stop it at https://us-west-2.console"
+    ) as failed:
         farm(make_context(seconds=0.7))
     assert failed.value.code == "Timeout"
 
