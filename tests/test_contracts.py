@@ -35,11 +35,24 @@ def test_a_provider_names_its_page_and_refuses_unknown_keys_and_has_a_test(provi
     assert str(provider.action_type) in (ROOT / "docs" / "providers.md").read_text()
 
 
-def test_the_providers_are_imported_without_boto3() -> None:
-    code = "import sys, prefect_codepipeline.actions.registry as r; r.providers(); print('boto3' in sys.modules, 'botocore' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def test_nothing_imports_boto3_before_an_action_uses_it() -> None:
+    """Neither the package and its providers, nor the command line, nor the worker and the processes it starts."""
+    modules = [
+        "prefect_codepipeline", "cli", "actions.registry", "actions.rule_registry", "actions.aws.account",
+        *(f"deployments.worker.{name}" for name in ("worker", "execution", "fork_server", "prefect_engine")),
+        "flows.pipeline", "flows.poll", "flows.reconcile", "gateway.app", "deployments.create",
+    ]  # fmt: skip
+    code = (
+        "import sys; from importlib import import_module\n"
+        "for name in sys.argv[1:]: import_module(name)\n"
+        "sys.modules['prefect_codepipeline.actions.registry'].providers()\n"
+        "sys.modules['prefect_codepipeline.actions.rule_registry'].rule_providers()\n"
+        "print([name for name in ('boto3', 'botocore', 's3transfer') if name in sys.modules])"
+    )
+    names = [name if name == "prefect_codepipeline" else f"prefect_codepipeline.{name}" for name in modules]
+    ran = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True)
 
-    assert ran.stdout.split() == ["False", "False"]
+    assert (ran.stdout.strip(), ran.returncode) == ("[]", 0), ran.stderr
 
 
 def test_public_names_can_be_had() -> None:

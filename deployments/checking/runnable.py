@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from prefect_codepipeline.actions.catalog import built_in_action_types, has_plugins
+from prefect_codepipeline.actions.catalog import built_in_action_types, has_plugins, why_no_provider
 from prefect_codepipeline.deployments.checking.inline_buildspecs import problems_of_override
 from prefect_codepipeline.deployments.checking.requirements import Provided
 from prefect_codepipeline.deployments.checking.runnable_rules import check_rule
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from prefect_codepipeline.actions.registry import ActionProvider
 
 _EXCEPTION = "InvalidActionDeclarationException"
-_LATER = "is not available yet; this version cannot run it"
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def _check_plugin(action: ActionDeclaration, path: str) -> Iterator[Problem]:
         names = sorted({str(action_type) for action_type in (*built_in_action_types(), *known)})
         yield Problem(
             f"{path}.actionTypeId",
-            f"action type {kind} {_LATER}; available: {', '.join(names)}",
+            f"action type {kind} {why_no_provider(kind)}; available: {', '.join(names)}",
             _EXCEPTION,
             hint="" if find_action_type(kind) else nearest(str(kind), names),
             rule="not-available",

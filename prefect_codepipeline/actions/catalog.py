@@ -19,6 +19,32 @@ _WORDS = {"category", "owner", "provider", "version"}
 RULES_NOT_YET = {
     "LambdaInvoke": "it answers through the job result API, which this version does not have",
 }
+# Action types of AWS that are not available yet, and the reason. A type that gets a provider leaves the list.
+ACTION_TYPES_NOT_YET = {
+    "Build/Custom/Jenkins/1": "Jenkins asks for jobs through the job worker API, which this version does not have",
+    "Test/Custom/Jenkins/1": "Jenkins asks for jobs through the job worker API, which this version does not have",
+    "Deploy/AWS/CodeDeploy/1": "this version cannot start and follow deployments in CodeDeploy",
+    "Invoke/AWS/CodePipeline/1": "this version cannot start another pipeline from an action",
+    "Invoke/AWS/Lambda/1": "the function answers through the job result API, which this version does not have",
+}
+_OF_PARTNERS = (
+    "its publisher runs it with a job worker of its own; an installed package may provide it instead"
+)
+# Action types that will never have a provider here, and the reason.
+ACTION_TYPES_REFUSED = {
+    "Build/Custom/CloudBees/1": _OF_PARTNERS,
+    "Build/Custom/TeamCity/1": _OF_PARTNERS,
+    "Test/Custom/BlazeMeter/1": _OF_PARTNERS,
+    "Test/ThirdParty/GhostInspector/1": _OF_PARTNERS,
+    "Test/ThirdParty/Nouvola/1": _OF_PARTNERS,
+    "Test/ThirdParty/Runscope/1": _OF_PARTNERS,
+    "Test/ThirdParty/StormRunnerLoad/1": _OF_PARTNERS,
+    "Deploy/AWS/OpsWorks/1": "AWS ended OpsWorks in May 2024, and boto3 has it no more; remove the action",
+    "Deploy/Custom/XebiaLabs/1": _OF_PARTNERS,
+    "Deploy/ThirdParty/AlexaSkillsKit/1": _OF_PARTNERS,
+    "Invoke/ThirdParty/Snyk/1": _OF_PARTNERS,
+}
+_CUSTOM = "job workers run custom actions, and no installed package provides this type"
 
 
 @cache
@@ -35,6 +61,18 @@ def built_in_rules() -> frozenset[str]:
         for given in _decorated("rules", "rule_provider")
         if given["owner"] == "AWS"
     )
+
+
+def why_no_provider(kind: ActionTypeId) -> str:
+    """Why no provider runs an action type, as the end of a sentence: it comes later, never, or is not known."""
+    name = str(kind)
+    if reason := ACTION_TYPES_REFUSED.get(name):
+        return f"does not run here: {reason}"
+    if reason := ACTION_TYPES_NOT_YET.get(name):
+        return f"is not available yet: {reason}"
+    if kind.owner != "AWS":
+        return f"does not run here: {_CUSTOM}"
+    return "does not exist"
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_pascal
 
-from prefect_codepipeline.actions.catalog import PLUGINS
+from prefect_codepipeline.actions.catalog import PLUGINS, why_no_provider
 from prefect_codepipeline.actions.lookups import Lookup
 from prefect_codepipeline.actions.type_registry import Provider, TypeRegistry
 from prefect_codepipeline.actions.work import CancellationToken, InputTree, OutputTree, TimedWork
@@ -194,7 +194,7 @@ _registry = TypeRegistry[ActionTypeId, ActionProvider](
     "action type",
     built_in="prefect_codepipeline.tasks.providers",
     plugins=PLUGINS,
-    why_unknown=lambda wanted, known: f"no provider for action type {wanted}; registered: {known}",
+    why_unknown=lambda wanted, known: f"action type {wanted} {why_no_provider(wanted)}; available: {known}",
 )
 
 

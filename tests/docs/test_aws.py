@@ -97,6 +97,13 @@ _MODULES = {
     ],
     "Deploy/AWS/EKS/1": ["prefect_codepipeline/actions/kubernetes/cluster.py"],
     "Invoke/AWS/StepFunctions/1": ["tasks/providers/invoke/step_functions_invoke.py"],
+    "Test/AWS/DeviceFarm/1": [
+        "tasks/providers/build/device_farm_test.py",
+        "prefect_codepipeline/actions/device_farm/results.py",
+        "prefect_codepipeline/actions/device_farm/runs.py",
+        "prefect_codepipeline/actions/device_farm/uploads.py",
+    ],
+    "Invoke/AWS/InspectorScan/1": ["tasks/providers/invoke/inspector_scan_invoke.py"],
 }
 _CLIENTS = {
     "ecr": ("ecr", "ecr"),
@@ -113,6 +120,8 @@ _CLIENTS = {
     "codedeploy": ("codedeploy", "codedeploy"),
     "beanstalk": ("elasticbeanstalk", "elasticbeanstalk"),
     "ssm": ("ssm", "ssm"),
+    "device_farm": ("devicefarm", "devicefarm"),
+    "inspector": ("inspector-scan", "inspector-scan"),
 }
 
 
@@ -125,7 +134,7 @@ def test_the_table_of_other_types_has_what_they_call_and_no_more() -> None:
             names = {
                 xform_name(each): each for each in get_session().get_service_model(service).operation_names
             }
-            calls = rf'\b{name}\.(?:get_paginator\(")?(\w+)'
+            calls = rf'(?:\b{name}\.(?:get_paginator\(")?|\blisted\(")(\w+)'
             used = [each for each in re.findall(calls, text) if each in names]
             called |= {f"{prefix}:{names[each]}" for each in used}
-        assert set(re.findall(r"`([a-z0-9]+:\w+)`", row)) == called, kind
+        assert set(re.findall(r"`([a-z0-9-]+:\w+)`", row)) == called, kind

@@ -24,8 +24,8 @@ from werkzeug.datastructures import MultiDict
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 Reply = tuple[int, dict[str, str], bytes]
-# Services whose requests are signed with another name than that of their model.
-_MODELS = {"elasticloadbalancing": "elbv2"}
+# By the name in the signature, where it is not that of the model.
+_MODELS = {"elasticloadbalancing": "elbv2", "states": "stepfunctions"}
 _SIGNED = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
 
 
@@ -72,9 +72,9 @@ class AwsServer:
         signed = _SIGNED.search(headers.get("Authorization", ""))
         assert signed, "a request without a signature"
         key, region, service = signed.groups()
-        service = _MODELS.get(service, service)
         self.keys.append(key)
         self.regions.append(region)
+        service = _MODELS.get(service, service)
         model = get_service_model(service)
         name, request = _parsed(model, method, path, headers, body)
         self.requests.append((name, request))
@@ -184,6 +184,8 @@ def _refused(protocol: str, refusal: RefusalError) -> bytes:
 
 
 def _check(value: Any, shape: Any, path: str) -> None:
+    if getattr(shape, "is_document_type", False):
+        return  # any JSON
     if shape.type_name == "structure" and isinstance(value, Mapping):
         for key, each in value.items():
             assert key in shape.members, f"{path}.{key} is not a key of AWS's answers"

@@ -40,14 +40,23 @@ def read_input_file(trees: Sequence[InputTree], reference: str, key: str, most_b
     name, separator, path = reference.partition("::")
     if not separator or not path:
         raise _wrong(f"{key} {reference!r} is not of the form 'ArtifactName::path/of/the/file'")
-    tree = find_input(trees, name, key)
-    file = _inside(tree.directory, path)
-    if file is None or not file.is_file():
-        raise _wrong(f"{key}: input artifact {name!r} has no file {path!r}")
+    file = find_file(find_input(trees, name, key), path, key)
     size = file.stat().st_size
     if size > most_bytes:
         raise _wrong(f"{key}: file {path!r} of {name!r} has {size:,} bytes; the limit is {most_bytes:,}")
     return file.read_bytes()
+
+
+def find_file(tree: InputTree, path: str, key: str) -> Path:
+    """A file in an input artifact.
+
+    Raises:
+        ActionFailed: with code `ConfigurationError`, there is no such file; the message starts with `key`.
+    """
+    file = _inside(tree.directory, path)
+    if file is None or not file.is_file():
+        raise _wrong(f"{key}: input artifact {tree.name!r} has no file {path!r}")
+    return file
 
 
 def _inside(directory: Path, path: str) -> Path | None:

@@ -30,8 +30,10 @@ _CREDENTIALS = {
     "InvalidClientTokenId": "correct the access key",
     "UnrecognizedClientException": "correct the access key; it may belong to another partition of AWS",
     "SignatureDoesNotMatch": "correct the secret key, and the clock of the worker",
+    "InvalidSignatureException": "correct the secret key, and the clock of the worker",
     "RequestTimeTooSkewed": "correct the clock of the worker",
     "RequestExpired": "correct the clock of the worker",
+    "RequestInTheFuture": "correct the clock of the worker",
     "ExpiredToken": "renew the credentials of the worker",
     "ExpiredTokenException": "renew the credentials of the worker",
     "OptInRequired": "enable the region in the account, or correct the region",
@@ -92,8 +94,7 @@ class Account:
             verify=self.verify,
             **credentials,
         )
-        client.meta.events.register("before-parse", _drop_error_page)
-        client.meta.events.register("before-parse", _refuse_web_page)
+        client.meta.events.register("before-parse", partial(_refuse_page, client.meta.endpoint_url))
         return client
 
     def _assumed(self, session: Any, role: str) -> Any:
@@ -112,10 +113,29 @@ class Account:
         return boto3.session.Session(botocore_session=assumed, region_name=session.region_name)
 
 
-def _drop_error_page(response_dict: dict[str, Any], **_: Any) -> None:
-    """Drop the page with which a proxy says that AWS is away: botocore takes only some of these for an error."""
-    if response_dict["status_code"] >= 500 and b"<html" in response_dict["body"][:1000].lower():
+def _refuse_page(url: str, response_dict: dict[str, Any], **_: Any) -> None:
+    """Refuse a web page in place of an answer of AWS, which botocore often takes for an answer without content.
+
+    With a page and a status of 500 or more, a proxy says that AWS is away: only the page is dropped.
+    """
+    if not _is_page(response_dict):
+        return
+    if response_dict["status_code"] >= 500:
         response_dict["body"] = b""
+    elif response_dict["status_code"] < 300:
+        from botocore.parsers import ResponseParserError
+
+        raise ResponseParserError(f"{url} answered with a web page")
+
+
+def _is_page(response: Mapping[str, Any]) -> bool:
+    headers = {name.lower(): value for name, value in response["headers"].items()}
+    if isinstance(response["body"], bytes) and response["body"]:
+        start = response["body"][:1000].lstrip().lower()
+        return start.startswith(b"<!doctype html") or b"<html" in start
+    # Without a body to look at: objects in S3 may be web pages too, and have the headers of S3.
+    is_html = headers.get("content-type", "").startswith("text/html")
+    return is_html and not any(name == "etag" or name.startswith("x-amz") for name in headers)
 
 
 def _refuse_web_page(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
@@ -166,17 +186,6 @@ class _RoleProvider:
         )
 
 
-def aws_client(
-    service: str, region: str | None = None, role_arn: str | None = None, profile: str | None = None
-) -> Any:
-    """A boto3 client with the worker's usual credentials; if `role_arn` is given, with those of that role.
-
-    Raises:
-        ActionFailed: with code `ConfigurationError`, boto3 is not installed.
-    """
-    return Account(region=region, profile=profile, roles=(role_arn,) if role_arn else ()).client(service)
-
-
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Turn boto3's exceptions into an `ActionFailed` whose message starts with `doing`.
@@ -201,8 +210,11 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         code, status = error_code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        # About a wrong signature AWS repeats the request, in many lines, one of which may be the session token.
+        said = str(error).splitlines()[0] if code in _CREDENTIALS else str(error)
         advice = f"; {_CREDENTIALS[code]}" if code in _CREDENTIALS else ""
-        raise ActionFailed(f"{doing}: AWS refused: {error}{advice}", code=_code_of(code, status)) from error
+        cause = None if code in _CREDENTIALS else error  # a traceback shows the text of the cause
+        raise ActionFailed(f"{doing}: AWS refused: {said}{advice}", code=_code_of(code, status)) from cause
     except (ConnectionError, HTTPClientError) as error:
         raise ActionFailed(f"{doing}: AWS did not answer: {error}", code="SystemUnavailable") from error
     except ResponseParserError as error:

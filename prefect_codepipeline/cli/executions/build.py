@@ -80,7 +80,7 @@ def build(
         work = Path(folder)
         tree = source.resolve() if in_place else _copied(source, work / "source")
         context = _context(tree, work, image, logger)
-        spec = read_buildspec(buildspec, tree, logger)
+        spec = read_buildspec(buildspec, tree, context)
         result = _run(spec, context, variables, secrets_from, privileged, cache and source)
         kept = list(_kept_of(result, artifacts)) if artifacts else []
     answer(json, _as_json(result, kept), *_lines(result, kept))

@@ -49,6 +49,13 @@ class AwsSettings(BaseModel):
         "'sftp://host/www' or 'gs://bucket'.",
     )
 
+    sbom_command: str | None = Field(
+        None,
+        min_length=1,
+        description="Shell command that prints the bill of materials in CycloneDX which Inspector scans, in place of "
+        "inspector-sbomgen.",
+    )
+
     registry: Url | None = Field(
         None, description="URL of a registry of images that ECR sources read in place of ECR."
     )

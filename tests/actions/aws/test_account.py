@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_server import AwsServer
+from aws_server import AwsServer, RefusalError, in_turn
+from provider_calls import call_to_its_end
 from pydantic import ValidationError
 
+from prefect_codepipeline.actions.aws import remote_work
 from prefect_codepipeline.actions.aws.account import client_of
 from prefect_codepipeline.actions.aws.client import translated
-from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.registry import ActionContext, get_provider
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.action_settings import ActionOverride, ActionSettings
 from prefect_codepipeline.model.definition.aws_settings import AwsSettings
@@ -119,6 +121,46 @@ def test_the_role_of_an_action_is_assumed_and_its_credentials_are_renewed(aws, c
     assert aws.asked("AssumeRole")[0] == {"RoleArn": ROLE, "RoleSessionName": "codepipeline-a1"}
 
 
+def test_an_action_that_waits_asks_with_a_new_session_of_its_role_when_the_old_one_has_expired(
+    aws, context_of, monkeypatch
+):
+    """Each session is accepted for one look only, as if hours had passed between the looks."""
+    monkeypatch.setattr(remote_work, "SHORTEST_PAUSE_SECONDS", 0.01)
+    machine = "arn:aws:states:eu-west-1:222233334444:stateMachine:shop"
+    execution = f"{machine.replace('stateMachine', 'execution')}:a1"
+    now = datetime.now(timezone.utc)
+    used: set[str] = set()
+
+    def assume(_: dict[str, Any]) -> dict[str, Any]:
+        key = f"ROLE{len(aws.asked('AssumeRole'))}"
+        keys = {"AccessKeyId": key, "SecretAccessKey": "s", "SessionToken": "t"}
+        return {"Credentials": {**keys, "Expiration": now + timedelta(hours=1)}}
+
+    def describe(_: dict[str, Any]) -> dict[str, Any]:
+        if aws.keys[-1] in used:
+            raise RefusalError("ExpiredTokenException", "the token has expired")
+        used.add(aws.keys[-1])
+        status = "SUCCEEDED" if len(used) == 3 else "RUNNING"
+        return {"executionArn": execution, "stateMachineArn": machine, "status": status, "startDate": now}
+
+    aws.answers |= {
+        "AssumeRole": assume,
+        "DescribeStateMachine": lambda _: {"stateMachineArn": machine, "type": "STANDARD"},
+        "StartExecution": lambda _: {"executionArn": execution, "startDate": now},
+        "DescribeExecution": describe,
+    }
+    kind = {"category": "Invoke", "owner": "AWS", "provider": "StepFunctions", "version": "1"}
+    context = context_of(AwsSettings(assume_action_role=True), actionTypeId=kind, roleArn=ROLE)
+    provider = get_provider(context.action.action_type_id)
+    configuration = provider.configuration.model_validate({"StateMachineArn": machine})
+
+    result = call_to_its_end(provider.run, configuration, context)
+
+    assert result.external_execution_id == execution
+    assert len(aws.asked("StartExecution")) == 1
+    assert len(used) == 3
+
+
 @pytest.mark.parametrize(
     ("settings", "message", "code"),
     [
@@ -148,8 +190,6 @@ def test_what_is_wrong_with_the_account_is_said(aws, context_of, settings, messa
     ],
 )
 def test_a_refusal_says_what_to_do(aws, context_of, refused, code, advice):
-    from aws_server import RefusalError, in_turn
-
     aws.answers["DescribeStacks"] = in_turn([RefusalError(refused, "because")])
 
     with pytest.raises(ActionFailed, match=f"looking: AWS refused: .*because.*{advice}") as failed:

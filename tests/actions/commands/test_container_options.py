@@ -88,7 +88,7 @@ class Builder:
         self, text: str, context: ActionContext | None = None, cache: str | None = None, **options
     ) -> BuildResult:
         context = context or self.context()
-        spec = read_buildspec(dedent(text), self.source, context.logger)
+        spec = read_buildspec(dedent(text), self.source, context)
         wanted = ContainerOptions(**{"as_root": True, "fall_back": False, **options})
         place = cache_place("app", cache) if cache else None
         with container_engine(context, Compute(), wanted) as engine:

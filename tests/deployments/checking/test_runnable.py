@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from prefect_codepipeline.actions.registry import get_provider
 from prefect_codepipeline.deployments.checking import runnable
 from prefect_codepipeline.deployments.checking.files import read_runnable
 from prefect_codepipeline.deployments.checking.runnable import Runnable, check_runnable
+from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.problem import InvalidDefinition
 
@@ -130,13 +132,35 @@ def test_what_is_wrong_with_a_rule_is_said_once(field: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("Invoke/AWS/Lambda/1", "is not available yet: the function answers through the job result API"),
+        ("Deploy/AWS/OpsWorks/1", "does not run here: AWS ended OpsWorks"),
+        ("Invoke/ThirdParty/Snyk/1", "does not run here: its publisher runs it with a job worker of its own"),
+        (
+            "Deploy/Custom/OurTool/1",
+            "does not run here: job workers run custom actions, and no installed package",
+        ),
+    ],
+)
+def test_a_type_that_does_not_run_here_is_refused_with_the_reason(kind: str, why: str) -> None:
+    wire = hello()
+    action = wire["stages"][3]["actions"][0]
+    action["actionTypeId"] = dict(
+        zip(("category", "owner", "provider", "version"), kind.split("/"), strict=True)
+    )
+    action["configuration"] = {}
+
+    found = [each for each in check(wire) if "actionTypeId" in each]
+
+    assert [each.partition(";")[0] for each in found if f"action type {kind} {why}" in each]
+    with pytest.raises(ActionFailed, match=f"action type {kind} {why}"):
+        get_provider(PipelineDeclaration.model_validate(wire).stages[3].actions[0].action_type_id)
+
+
+@pytest.mark.parametrize(
     ("change", "problem"),
     [
-        pytest.param(
-            {"actionTypeId": {"category": "Invoke", "owner": "AWS", "provider": "Lambda", "version": "1"}},
-            "stages[3].actions[0].actionTypeId: action type Invoke/AWS/Lambda/1 is not available yet",
-            id="a provider that is not there",
-        ),
         pytest.param(
             {"inputArtifacts": []},
             "declares 0 input artifacts which is less than the minimum count (1)",

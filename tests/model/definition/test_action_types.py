@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from prefect_codepipeline.actions.catalog import built_in_action_types, built_in_rules
+from prefect_codepipeline.actions.catalog import (
+    ACTION_TYPES_NOT_YET,
+    ACTION_TYPES_REFUSED,
+    built_in_action_types,
+    built_in_rules,
+)
 from prefect_codepipeline.actions.registry import ActionProvider, providers
 from prefect_codepipeline.actions.rule_registry import RuleProvider, rule_providers
 from prefect_codepipeline.model.definition.action_types import (
@@ -19,7 +24,8 @@ from prefect_codepipeline.model.definition.action_types import (
 from prefect_codepipeline.model.validation.fields import bounds_of, hints_of
 from prefect_codepipeline.model.validation.reference import reference
 
-DOCUMENT = Path(__file__).parent.parent.parent.parent / "docs" / "validation.md"
+DOCS = Path(__file__).parent.parent.parent.parent / "docs"
+DOCUMENT = DOCS / "validation.md"
 ALL = [*action_types().values(), *rule_types().values()]
 
 
@@ -76,6 +82,23 @@ def test_the_names_of_the_providers_are_found_without_importing_them() -> None:
     }
 
     assert built_in_action_types() == registered
+
+
+def test_every_type_of_aws_runs_here_or_is_refused_with_its_reason() -> None:
+    """A type that gets a provider leaves the list, and the page."""
+    runs = {str(kind) for kind in built_in_action_types()}
+
+    assert runs.isdisjoint(ACTION_TYPES_NOT_YET)
+    assert runs.isdisjoint(ACTION_TYPES_REFUSED)
+    assert ACTION_TYPES_NOT_YET.keys().isdisjoint(ACTION_TYPES_REFUSED)
+    assert {*runs, *ACTION_TYPES_NOT_YET, *ACTION_TYPES_REFUSED} == action_types().keys()
+
+
+def test_the_page_of_the_providers_has_the_reason_of_each_refused_type() -> None:
+    page = (DOCS / "providers.md").read_text().partition("\n## What does not run here\n")[2]
+
+    rows = dict(re.findall(r"^\| `(\w+/\w+/\w+/\w+)` \| (.*) \|$", page.partition("\n## ")[0], re.MULTILINE))
+    assert rows == {**ACTION_TYPES_NOT_YET, **ACTION_TYPES_REFUSED}
 
 
 def test_the_rules_are_found_too() -> None:

@@ -5,12 +5,12 @@ https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
-from typing import Any
 
-from prefect_codepipeline.actions.aws.client import aws_client, translated
+from prefect_codepipeline.actions.aws.account import client_of
+from prefect_codepipeline.actions.aws.client import translated
+from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.documents.document import Document
 from prefect_codepipeline.documents.reading import read_document
 from prefect_codepipeline.errors import ActionFailed, UnreadableDefinition
@@ -22,21 +22,19 @@ _S3 = re.compile(r"arn:[^:]+:s3:::(?P<bucket>[^/]+)/(?P<key>.+)")
 _MOST_PROBLEMS = 20
 
 
-def read_buildspec(
-    wanted: str | None, source: Path, logger: logging.Logger | logging.LoggerAdapter[Any]
-) -> Buildspec:
+def read_buildspec(wanted: str | None, source: Path, context: ActionContext) -> Buildspec:
     """The buildspec of a build; problems that are not errors are logged as warnings.
 
     Args:
         wanted: a path in the source, the ARN of an object in S3, or an inline buildspec; None means buildspec.yml.
         source: the source directory.
-        logger: receives the warnings.
+        context: of the action: its logger receives the warnings, its account reads the object.
 
     Raises:
         ActionFailed: with code `ConfigurationError`, the buildspec does not exist, or CodeBuild would refuse it; the
             message lists every problem with line and column.
     """
-    name, content = _content(wanted, source)
+    name, content = _content(wanted, source, context)
     try:
         document = read_document(content, name)
     except UnreadableDefinition as error:
@@ -44,7 +42,7 @@ def read_buildspec(
     spec, problems = parse_buildspec(document.content)
     for problem in problems:
         if problem.severity == "warning":
-            logger.warning("%s", _with_place(document, problem.path, str(problem)))
+            context.logger.warning("%s", _with_place(document, problem.path, str(problem)))
     if spec is None:
         errors = [
             _with_place(document, each.path, str(each)) for each in problems if each.severity == "error"
@@ -55,12 +53,12 @@ def read_buildspec(
     return spec
 
 
-def _content(wanted: str | None, source: Path) -> tuple[str, bytes]:
+def _content(wanted: str | None, source: Path, context: ActionContext) -> tuple[str, bytes]:
     """The name of the buildspec for messages, and its bytes."""
     if wanted and is_text(wanted):
         return "buildspec", wanted.encode()
     if wanted and (place := _S3.fullmatch(wanted)):
-        return wanted, _object(place["bucket"], place["key"])
+        return wanted, _object(place["bucket"], place["key"], context)
     name = wanted or DEFAULT_BUILDSPEC
     path = source / name.removeprefix("/")
     if not path.resolve().is_relative_to(source.resolve()):
@@ -85,9 +83,10 @@ def _hint(source: Path, name: str) -> str:
     return f"; the source has {', '.join(found[:5])}: name it in the project or in BuildspecOverride"
 
 
-def _object(bucket: str, key: str) -> bytes:
+def _object(bucket: str, key: str, context: ActionContext) -> bytes:
+    s3 = client_of(context, "s3")
     with translated(f"reading buildspec s3://{bucket}/{key}"):
-        content: bytes = aws_client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        content: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     return content
 
 

@@ -10,10 +10,11 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from prefect_codepipeline.actions.aws.client import aws_client, translated
+from prefect_codepipeline.actions.aws.account import account_with
+from prefect_codepipeline.actions.aws.client import translated
 from prefect_codepipeline.actions.commands.environment import (
     SecretReference,
     find_secret,
@@ -22,6 +23,7 @@ from prefect_codepipeline.actions.commands.environment import (
     secret_value,
 )
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.definition.aws_settings import AwsSettings
 from prefect_codepipeline.prefect_api.variables import read_variable
 
 _AT_ONCE = 10  # the limit of GetParameters
@@ -42,7 +44,7 @@ class WantedSecret:
 
 @dataclass(frozen=True)
 class SecretSource:
-    """Where references are looked up. Region, profile and role are for AWS; None means the worker's own.
+    """Where references are looked up. Region, profile and role are for AWS; they precede what the settings say.
 
     `environment` means the environment of this process: parameter `/prod/db-url` is CODEBUILD_PARAMETER_PROD_DB_URL
     and secret `prod/db` is CODEBUILD_SECRET_PROD_DB.
@@ -52,6 +54,7 @@ class SecretSource:
     region: str | None = None
     profile: str | None = None
     role_arn: str | None = None
+    settings: AwsSettings = field(default_factory=AwsSettings)
 
 
 def resolve_secrets(wanted: Sequence[WantedSecret], source: SecretSource) -> dict[str, str]:
@@ -213,7 +216,10 @@ def _parse(wanted: WantedSecret) -> SecretReference:
 
 def _client(service: str, source: SecretSource, wanted: WantedSecret) -> Any:
     with translated(str(wanted)):
-        return aws_client(service, source.region, source.role_arn, source.profile)
+        settings = source.settings
+        if source.profile:
+            settings = settings.changed_by(AwsSettings(profile=source.profile))
+        return account_with(settings, source.region, source.role_arn).client(service)
 
 
 def _batches(parameters: Iterable[WantedSecret]) -> Iterator[list[str]]:

@@ -76,7 +76,7 @@ def _run(common: SingleBuild, build: BatchBuild, token: CancellationToken) -> Bu
     )
     spec = common.spec
     if build.buildspec:
-        spec = read_buildspec(build.buildspec, inputs[0].directory, context.logger)
+        spec = read_buildspec(build.buildspec, inputs[0].directory, context)
     own = {
         **common.own_variables,
         "CODEBUILD_BUILD_ID": f"{common.own_variables['CODEBUILD_BUILD_ID']}-{build.identifier}",

@@ -118,7 +118,7 @@ class ProjectBuild:
             deadline=min(self.context.deadline, time.monotonic() + 60 * self.project.timeout_in_minutes),
         )
         wanted = self.wanted.buildspec or self.project.buildspec
-        spec = read_buildspec(wanted, sources[0].directory, context.logger)
+        spec = read_buildspec(wanted, sources[0].directory, context)
         own = {
             "CODEBUILD_BUILD_ID": self.id,
             **({"CODEBUILD_BUILD_NUMBER": number} if number else {}),

@@ -96,9 +96,14 @@ class SingleBuild:
         return values, list(secrets.values())
 
     def _secret_source(self) -> SecretSource:
-        project = self.project
-        region = project.aws_region or self.context.action.region
-        return SecretSource(project.secrets_from, region, project.aws_profile, project.aws_role_arn)
+        project, context = self.project, self.context
+        return SecretSource(
+            project.secrets_from,
+            project.aws_region or context.action.region,
+            project.aws_profile,
+            project.aws_role_arn,
+            context.settings.aws,
+        )
 
     def _git_credentials(self) -> tuple[dict[str, str], list[str]]:
         """The variables that give the build's git access to its source, if the buildspec wants that; and the secret."""

@@ -53,7 +53,7 @@ def run(tmp_path: Path):
             settings=ActionSettings(run_on="host"),
             logger=logger,
         )
-        return run_build(Build(read_buildspec(json.dumps(spec), source, logger)), context), records
+        return run_build(Build(read_buildspec(json.dumps(spec), source, context)), context), records
 
     return run_commands
 

@@ -127,8 +127,6 @@ def run(tmp_path: Path, caplog: pytest.LogCaptureFixture):
             place.write_text(content or "")
             place.chmod(0o755 if file.endswith(".sh") else 0o644)
         path = _programs(tmp_path, case.get("tools", {}))
-        logger = logging.getLogger("runs")
-        spec = read_buildspec(None, source, logger)
         (tmp_path / "scratch").mkdir()
         kind = {"category": "Build", "owner": "AWS", "provider": "CodeBuild", "version": "1"}
         context = ActionContext(
@@ -141,8 +139,9 @@ def run(tmp_path: Path, caplog: pytest.LogCaptureFixture):
             deadline=time.monotonic() + 60,
             input_artifacts=(InputTree("Source", source, revision_id=COMMIT),),
             settings=ActionSettings(run_on="host"),
-            logger=logger,
+            logger=logging.getLogger("runs"),
         )
+        spec = read_buildspec(None, source, context)
         secrets = {
             name: f"secret-of-{name}" for name in (*spec.env.parameter_store, *spec.env.secrets_manager)
         }

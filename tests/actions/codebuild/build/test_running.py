@@ -63,7 +63,7 @@ def run(context, source, caplog) -> Callable[..., Ran]:
     caplog.set_level(logging.INFO)
 
     def run_text(text: str, more: ActionContext | None = None, **fields) -> Ran:
-        spec = read_buildspec(textwrap.dedent(text), source, context.logger)
+        spec = read_buildspec(textwrap.dedent(text), source, context)
         progress: list[str] = []
         ours = replace(more or context, report_progress=progress.append)
         result = run_build(Build(spec, **{"variables": spec.env.variables, **fields}), ours)
@@ -391,7 +391,7 @@ def test_a_cancelled_build_is_abandoned_and_leaves_no_process(run, context, sour
     spec = read_buildspec(
         "version: 0.2\nphases: {build: {commands: ['sleep 61 & echo $! >pid', 'sleep 62']}}",
         source,
-        context.logger,
+        context,
     )
     with pytest.raises(ActionAbandoned):
         run_build(Build(spec), replace(context, report_progress=cancel))

@@ -14,6 +14,7 @@ from prefect_codepipeline.actions.codebuild.build.secrets import (
     resolve_secrets,
 )
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.definition.aws_settings import AwsSettings
 
 AWS = SecretSource("aws", region="us-east-1")
 PREFECT = SecretSource("prefect")
@@ -57,6 +58,21 @@ def test_parameters_of_aws_are_read_in_batches_and_decrypted(aws):
 
     expected = {f"V{number}": f"value {number}" for number in range(23)}
     assert values == expected | {"V7": "newer", "AGAIN": "value 3", "FIRST": "value 7", "BY_ARN": "newer"}
+
+
+def test_the_endpoint_the_region_and_the_profile_of_the_settings_count(aws, moto_url, monkeypatch, tmp_path):
+    aws("ssm").put_parameter(Name="/settings/a", Value="1", Type="String", Overwrite=True)
+    aws("secretsmanager").create_secret(Name="settings/b", SecretString="2")
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "keys").write_text("[shop]\naws_access_key_id=testing\naws_secret_access_key=testing\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "keys"))
+    settings = AwsSettings(endpoint_url=moto_url, region="us-east-1", profile="shop")
+    wanted = [parameter("/settings/a", "A"), secret("settings/b", "B")]
+
+    assert resolve_secrets(wanted, SecretSource("aws", settings=settings)) == {"A": "1", "B": "2"}
+    with pytest.raises(ActionFailed, match=r"profile \(nobody\) could not be found"):
+        resolve_secrets(wanted, SecretSource("aws", profile="nobody", settings=settings))
 
 
 def test_secrets_of_aws_are_read_whole_by_key_by_stage_and_by_version(aws):

@@ -231,7 +231,9 @@ def test_what_s3_refuses(make_bucket, deploy, aws_endpoint, monkeypatch, fault, 
 def test_an_endpoint_that_answers_html(make_bucket, deploy, aws_endpoint):
     aws_endpoint.faults = [Fault("PUT", "bucket-", html, times=99)]
 
-    with pytest.raises(ActionFailed, match="does not answer as S3 does; correct the endpoint"):
+    with pytest.raises(
+        ActionFailed, match=r"uploading s3://.*: what answered is not AWS; correct the endpoint_url"
+    ):
         deploy(make_bucket())
 
 

@@ -162,7 +162,7 @@ def test_a_repository_that_is_not_there(aws, read):
         (json_refusal(400, "ThrottlingException"), "AWS refused", "SystemUnavailable"),
         (json_refusal(503, "ServiceUnavailable"), "AWS refused", "SystemUnavailable"),
         ("drop", "AWS did not answer", "SystemUnavailable"),
-        (html, "not AWS|does not answer as ECR", "ConfigurationError"),
+        (html, "what answered is not AWS; correct the endpoint_url", "ConfigurationError"),
     ],
 )
 def test_what_ecr_refuses(repository, read, aws_endpoint, monkeypatch, fault, message, code):

@@ -269,7 +269,10 @@ def test_a_bucket_in_another_region(make_bucket, read, aws_endpoint):
 def test_an_endpoint_that_answers_html(aws, make_bucket, read, aws_endpoint):
     aws_endpoint.faults = [Fault("HEAD", "app.zip", html, times=9)]
 
-    with pytest.raises(ActionFailed, match="does not answer as S3 does; correct the endpoint"):
+    with pytest.raises(
+        ActionFailed,
+        match=r"reading s3://.*: what answered is not AWS; correct the endpoint_url: http://.*a web page",
+    ):
         read(make_bucket())
 
 

@@ -1,0 +1,1 @@
+"""Uploads, runs and results of AWS Device Farm."""

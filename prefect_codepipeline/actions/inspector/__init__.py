@@ -1,0 +1,1 @@
+"""Bills of materials, and what Amazon Inspector finds in them."""
