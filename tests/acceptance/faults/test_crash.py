@@ -250,7 +250,8 @@ def a_server_that_is_moved_takes_its_worker_along(set_up: SetUp) -> None:
     port = state["port"]["number"]
     set_up.wait(lambda: not _listens(port))
     with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # The worker holds the port against others; a program of the same user can ask to share it.
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind(("127.0.0.1", port))
         other.listen()
 
