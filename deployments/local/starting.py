@@ -258,7 +258,8 @@ def _start_part(
     stop(state.get(part))
     environment = {**_environment(home), "PREFECT_API_URL": api_url, **more}
     # All parts send the password to the server, so no other user may have its port while one of them lives.
-    ports = [state["port"]["number"], *(gateway_ports(state) if part == "reconcile" else [])]
+    # The gateway's own port, because it listens on 127.0.0.1 only and holds ::1 too.
+    ports = [state["port"]["number"], *(gateway_ports(state) if part != "worker" else [])]
     process = spawn_python(home, part, arguments, environment, keeps=holders(ports))
     state[part] = identity(process.pid)
     state[f"{part}-started-as"] = started_as

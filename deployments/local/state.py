@@ -59,7 +59,7 @@ def locked(home: Path, *, waits: bool = True) -> Iterator[bool]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            # Whoever may read it can lock it.
+            # Every user who may read it can lock it.
             lock = stack.enter_context(open(home / "lock", "w", opener=private_opener))
         except OSError as error:
             raise PrefectUnavailable(unusable(home, error)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -44,20 +44,11 @@ class Turns:
     Args:
         most: at once.
         most_of_source: of one address; its further requests wait.
-        sure_seconds: for which no turn is taken away.
     """
 
-    def __init__(
-        self,
-        most: int,
-        most_of_source: int,
-        sure_seconds: float = SURE_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, most: int, most_of_source: int) -> None:
         self._most = most
         self._most_of_source = most_of_source
-        self._sure_seconds = sure_seconds
-        self._clock = clock
         self._reading: list[Turn] = []
         self._waiting: list[Turn] = []
 
@@ -84,10 +75,10 @@ class Turns:
             raise TurnLost
 
     async def _wait(self, own: Turn, seconds: float) -> None:
-        until = self._clock() + seconds
+        until = time.monotonic() + seconds
         self._admit()
         while not own.admitted.is_set():
-            if self._clock() > until:
+            if time.monotonic() > until:
                 raise NoTurn
             with anyio.move_on_after(_LOOK_SECONDS):
                 await own.admitted.wait()
@@ -104,12 +95,12 @@ class Turns:
                 return
             self._waiting.remove(first)
             self._reading.append(first)
-            first.since = self._clock()
+            first.since = time.monotonic()
             first.admitted.set()
 
     def _take_away(self, has: Counter[str], fewer: int) -> bool:
         """End the oldest turn of the address with the most turns, if it has more than `fewer`; whether there was one."""
-        until = self._clock() - self._sure_seconds
+        until = time.monotonic() - SURE_SECONDS
         old = [turn for turn in self._reading if turn.since <= until and has[turn.source] > fewer]
         if not old:
             return False
