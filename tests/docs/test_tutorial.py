@@ -7,11 +7,11 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 TUTORIAL = Path(__file__).parent.parent.parent / "docs" / "tutorial.md"
 Shell = Callable[[str], str]
@@ -69,9 +69,9 @@ def test_every_command_of_the_tutorial_works(shell: Shell, tmp_path: Path) -> No
     printed = ""
     for command in commands(text):
         if command.startswith("codepipeline approve"):
-            wait(lambda: any(a["token"] for stage in status(shell) for a in stage["actions"]))
+            until(lambda: any(a["token"] for stage in status(shell) for a in stage["actions"]))
         if command.startswith("cat "):
-            wait(lambda: all(stage["status"] == "Succeeded" for stage in status(shell)))
+            until(lambda: all(stage["status"] == "Succeeded" for stage in status(shell)))
         printed += shell(command)
 
     assert "<h1>Hello</h1>" in printed
@@ -101,10 +101,3 @@ def status(shell: Shell) -> list[dict[str, object]]:
         "stages"
     ]
     return stages
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.2)
