@@ -149,8 +149,9 @@ def _refuse_web_page(operation_model: Any, response_dict: dict[str, Any], **_: A
     is_content = operation_model.service_model.protocol == "rest-xml" or "payload" in (
         shape.serialization if shape else {}
     )
-    is_answer = response_dict["status_code"] < 300 and isinstance(body, bytes) and not is_content
-    if is_answer and b"<html" in body[:1000].lower():
+    if response_dict["status_code"] >= 300 or is_content or not isinstance(body, bytes):
+        return
+    if body[:1000].lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise ResponseParserError(f"a web page: {body[:1000].decode(errors='replace')}")
 
 

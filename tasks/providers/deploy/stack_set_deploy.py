@@ -141,12 +141,13 @@ def _targets(stack_set: StackSet, configuration: StackSetConfiguration) -> Targe
 
 def _created(stack_set: StackSet, configuration: StackSetConfiguration) -> str:
     """The id of the new stack set. The token makes a second request for it harmless."""
-    return started(
-        stack_set.context,
-        _SET,
-        lambda: _create(stack_set, _arguments(stack_set, configuration)),
-        lambda: None,
-    ).id
+
+    def start() -> Work:
+        if configuration.regions:
+            _targets(stack_set, configuration)  # what is wrong with them is said before anything is created
+        return _create(stack_set, _arguments(stack_set, configuration))
+
+    return started(stack_set.context, _SET, start, lambda: None).id
 
 
 def _create(stack_set: StackSet, arguments: Mapping[str, Any]) -> Work:
@@ -182,6 +183,7 @@ def _add(stack_set: StackSet, set_id: str, configuration: StackSetConfiguration)
         return
 
     def start() -> Work:
+        _arguments(stack_set, configuration)  # what is wrong with them is said before anything is created
         targets = _missing(stack_set, configuration) or _targets(stack_set, configuration)
         return create_instances(
             stack_set, set_id, operation_id, targets, _preferences(configuration, targets)

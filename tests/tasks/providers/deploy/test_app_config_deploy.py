@@ -41,6 +41,7 @@ def deployment(status: str, percent: float = 0, *events: tuple[str, str, str]) -
     return {
         "DeploymentNumber": 7,
         "ConfigurationVersion": "3",
+        "Description": "<html> in an answer makes no page of it",
         "State": status,
         "PercentageComplete": percent,
         "EventLog": log,

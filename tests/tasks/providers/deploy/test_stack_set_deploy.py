@@ -441,24 +441,26 @@ def test_what_aws_refuses_is_said(stack_sets, make_context, operation_name, refu
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"TemplatePath": "App::none.json"}, "TemplatePath: input artifact 'App' has no file 'none.json'"),
-        ({"TemplatePath": "Other::t.json"}, "TemplatePath: 'Other' is not an input artifact"),
+        (
+            {**TARGETS, "TemplatePath": "App::none.json"},
+            "TemplatePath: input artifact 'App' has no file 'none.json'",
+        ),
         ({"TemplatePath": "App::big.json"}, "has 460,801 bytes; the limit is 460,800"),
         ({"TemplatePath": "App::large.json"}, "set 'location' of 'aws'"),
         ({"Parameters": "ParameterKey=Name"}, "parameter 'Name' has no ParameterValue"),
         ({**TARGETS, "DeploymentTargets": "r-abcd"}, "PermissionModel SELF_MANAGED needs accounts"),
     ],
 )
+@pytest.mark.parametrize("there", [True, False])
 def test_what_cannot_be_is_refused_before_anything_starts(
-    stack_sets, make_context, tmp_path, change, message
+    stack_sets, make_context, tmp_path, change, message, there
 ):
     for name, text in {
         "big.json": "x" * 460_801,
         "large.json": json.dumps({"Resources": {}, "Description": "x" * 51_200}),
     }.items():
         (tmp_path / "App" / name).write_text(text)
-
-    stack_sets.answers["DescribeStackSetOperation"] = in_turn([NO_OPERATION])
+    stack_sets.answers["DescribeStackSet"] = in_turn([THERE if there else NO_SET])
 
     with pytest.raises(ActionFailed) as failed:
         deploy(make_context(), **change)
