@@ -16,7 +16,15 @@ from typing import Any
 from prefect_codepipeline.actions.aws.account import client_of
 from prefect_codepipeline.actions.aws.client import error_code, translated
 from prefect_codepipeline.actions.aws.console import console_url
-from prefect_codepipeline.actions.aws.remote_work import Following, Look, Work, failed, follow, started
+from prefect_codepipeline.actions.aws.remote_work import (
+    Following,
+    Look,
+    Work,
+    bearing_silence,
+    failed,
+    follow,
+    started,
+)
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.errors import ActionFailed
 
@@ -153,7 +161,8 @@ def _reason(group: DeploymentGroup, work: Work, state: State) -> str:
     error = state.get("errorInformation") or {}
     rollback = (state.get("rollbackInfo") or {}).get("rollbackDeploymentId")
     event = ""
-    with suppress(ActionFailed):  # not worth another failure
+    # That it may not be read is not worth another failure.
+    with suppress(ActionFailed), bearing_silence(group.context, f"deployment {work.id!r}"):
         event = _failed_event(group, work)
     parts = [
         ": ".join(filter(None, [error.get("code"), error.get("message")])) or "CodeDeploy gives no error",

@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
-from prefect_codepipeline.actions.aws.remote_work import Following, Look, Work, failed, follow, started
+from prefect_codepipeline.actions.aws.remote_work import (
+    Following,
+    Look,
+    Work,
+    bearing_silence,
+    failed,
+    follow,
+    started,
+)
 from prefect_codepipeline.actions.ecs.services import Service, State, page_of, trouble_in_events
 from prefect_codepipeline.actions.ecs.task_definitions import short_name
 from prefect_codepipeline.actions.registry import ActionContext
@@ -17,6 +25,7 @@ from prefect_codepipeline.errors import ActionFailed
 
 _STEP = "deployment"
 _UNDER_WAY = ("PENDING", "IN_PROGRESS")
+_STALE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -104,9 +113,8 @@ def _judged(deployment: Deployment, state: State | None) -> Look:
         return Look(True, f"{deployment.service.what} is gone")
     own, primary = _own(deployment, state), _primary(state)
     if own is None:
-        # An answer may be older than the update. A deployment that replaced this one is newer.
         is_replaced = primary is not None and primary["createdAt"] >= deployment.since
-        return Look(is_replaced, "ECS starts the deployment")
+        return Look(is_replaced or not _may_still_come(deployment), "ECS starts the deployment")
     running, desired, failures = (own.get(key, 0) for key in ("runningCount", "desiredCount", "failedTasks"))
     summary = f"{running} of {desired} tasks run" + (f", {failures} failed" if failures else "")
     if left := sum(each.get("runningCount", 0) for each in state["deployments"] if each is not own):
@@ -114,6 +122,14 @@ def _judged(deployment: Deployment, state: State | None) -> Look:
     has_failed = own.get("rolloutState") == "FAILED" or (primary is not None and primary is not own)
     percent = min(100, 100 * running // desired) if desired else None
     return Look(has_failed or _is_steady(deployment, state), summary, percent)
+
+
+def _may_still_come(deployment: Deployment) -> bool:
+    """Whether a deployment that ECS does not show may be under way: an answer may be older than the update."""
+    with suppress(ActionFailed):
+        if record := deployment.service.deployment_record(deployment.revision, deployment.since):
+            return record["status"] in _UNDER_WAY
+    return datetime.now(timezone.utc) - deployment.since < _STALE
 
 
 def _reason(deployment: Deployment, state: State | None) -> str:
@@ -127,23 +143,20 @@ def _reason(deployment: Deployment, state: State | None) -> str:
     if is_back and primary is not None:
         next_one = short_name(primary["taskDefinition"])
         said = f"{said}; the service goes back to {next_one!r}" if said else f"{next_one!r} replaced it"
-    return "; ".join(filter(None, [said or "ECS gives no reason", _cause(deployment, state)]))
+    cause = ""
+    with suppress(ActionFailed), bearing_silence(deployment.context, deployment.what):
+        cause = deployment.service.stopped_task(deployment.revision)
+    cause = cause or trouble_in_events(state, deployment.since)
+    return "; ".join(filter(None, [said or "ECS gives no reason", cause]))
 
 
 def _recorded_reason(deployment: Deployment) -> str:
-    """What ECS's record says of the deployment; it is not worth another failure."""
-    with suppress(ActionFailed):
+    """What ECS's record says of the deployment; that this may not be read is not worth another failure."""
+    with suppress(ActionFailed), bearing_silence(deployment.context, deployment.what):
         record = deployment.service.deployment_record(deployment.revision, deployment.since)
         if record and record.get("status") not in (*_UNDER_WAY, "SUCCESSFUL"):
             return f"{record['status']}: {record.get('statusReason', 'no reason given')}"
     return ""
-
-
-def _cause(deployment: Deployment, state: State | None) -> str:
-    with suppress(ActionFailed):
-        if stopped := deployment.service.stopped_task(deployment.revision):
-            return stopped
-    return trouble_in_events(state, deployment.since) if state else ""
 
 
 def _stop(deployment: Deployment) -> str:
@@ -155,6 +168,8 @@ def _stop(deployment: Deployment) -> str:
         deployment.service.stop(record)
         sentence = f"{deployment.what} is stopped, and ECS puts the service back"
     with suppress(ActionFailed):
-        cause = _cause(deployment, deployment.service.describe())
+        state = deployment.service.describe()
+        cause = deployment.service.stopped_task(deployment.revision)
+        cause = cause or (trouble_in_events(state, deployment.since) if state else "")
         return f"{sentence}; {cause}" if cause else sentence
     return sentence

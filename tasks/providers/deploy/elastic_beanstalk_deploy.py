@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference.html
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any
@@ -17,7 +16,15 @@ from prefect_codepipeline.actions.artifacts.zip_trees import zip_tree
 from prefect_codepipeline.actions.aws.account import client_of
 from prefect_codepipeline.actions.aws.client import error_code, transferring, translated
 from prefect_codepipeline.actions.aws.console import console_url
-from prefect_codepipeline.actions.aws.remote_work import Following, Look, Work, failed, follow, started
+from prefect_codepipeline.actions.aws.remote_work import (
+    Following,
+    Look,
+    Work,
+    bearing_silence,
+    failed,
+    follow,
+    started,
+)
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
@@ -249,8 +256,7 @@ def _why_failed(update: _Update, state: State | None) -> str:
     """Why the update failed: its first error; empty if it succeeded."""
     if state is None:
         return "the environment was terminated in the meantime, not by this action"
-    errors: list[State] = []
-    with suppress(ActionFailed):  # not worth another failure
+    with bearing_silence(update.context, update.what):
         errors = _errors(update)
     first = errors[0] if errors else None
     if state.get("VersionLabel") != update.label:

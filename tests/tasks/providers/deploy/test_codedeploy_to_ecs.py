@@ -281,6 +281,15 @@ def test_a_failure_has_codedeploys_error_the_first_event_that_failed_and_the_rol
     assert not aws.asked("StopDeployment")
 
 
+def test_silence_while_the_cause_is_looked_for_is_borne(aws, make_context):
+    aws.looks = [state("Failed")]
+    aws.targets = [target(event("Install", "Failed"))]
+    aws.answers["BatchGetDeploymentTargets"] = in_turn([DroppedError(), {"deploymentTargets": aws.targets}])
+
+    with pytest.raises(ActionFailed, match="Install of target 'shop:web' failed"):
+        run(make_context())
+
+
 def test_a_failure_whose_targets_cannot_be_read(aws, make_context):
     aws.looks = [state("Failed")]
     del aws.answers["ListDeploymentTargets"]

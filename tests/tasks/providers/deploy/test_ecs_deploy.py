@@ -318,10 +318,35 @@ def test_another_deployment_replaces_this_one(ecs, make_context, may_read):
     assert failed.value.code == "JobFailed"
 
 
-def test_an_answer_that_is_older_than_the_update_is_no_end(ecs, make_context):
+@pytest.mark.parametrize("status", [None, "IN_PROGRESS"])
+def test_an_answer_that_is_older_than_the_update_is_no_end(ecs, make_context, status):
     ecs.looks = [[old(status="PRIMARY")], [deployment()]]
+    ecs.records = [record(status)] if status else []
 
     assert run(make_context()).external_execution_id == "ecs-svc/8"
+
+
+@pytest.mark.parametrize("status", [None, "ROLLBACK_SUCCESSFUL"])
+def test_a_deployment_may_end_in_the_one_before_as_it_was(ecs, make_context, status):
+    ecs.updated = [NEW]
+    ecs.looks = [[old(status="PRIMARY")]]
+    ecs.records = [record(status, statusReason="alarm")] if status else []
+    state = {"task-definition": NEW, "deployment": "ecs-svc/8"}
+
+    with pytest.raises(ActionFailed, match="goes back to 'web:7'" if status else "'web:7' replaced it"):
+        run(make_context(earlier=Earlier(now(-61), "ecs-svc/8", state=state)))
+
+
+def test_silence_while_the_cause_is_looked_for_is_borne(ecs, make_context):
+    ecs.looks = [
+        [deployment(runningCount=0, rolloutState="FAILED", rolloutStateReason="tasks failed to start")]
+    ]
+    ecs.stopped = [task("t1", "CannotPullContainerError", 1)]
+    answer, faults = ecs.answers["ListTasks"], [DroppedError()]
+    ecs.answers["ListTasks"] = lambda request: _raise(faults.pop()) if faults else answer(request)
+
+    with pytest.raises(ActionFailed, match="task t1 stopped: CannotPullContainerError"):
+        run(make_context())
 
 
 def test_a_service_that_is_deleted_meanwhile(ecs, make_context):
