@@ -34,7 +34,7 @@ class InstancesServer(AwsServer):
         self.looks_until_ended = 0
         self.lose_next_answer = False
         self.answers = {
-            "DescribeInstanceInformation": lambda _: {"InstanceInformationList": [*self.nodes.values()]},
+            "DescribeInstanceInformation": self._describe,
             "SendCommand": self._send,
             "ListCommands": self._list,
             "ListCommandInvocations": lambda asked: {"CommandInvocations": self.results[asked["CommandId"]]},
@@ -64,6 +64,11 @@ class InstancesServer(AwsServer):
     def deployments(self) -> list[dict[str, Any]]:
         """The commands that deploy."""
         return [each for each in self.asked("SendCommand") if not each["Comment"].endswith(" look")]
+
+    def _describe(self, asked: dict[str, Any]) -> dict[str, Any]:
+        wanted = {each["Key"]: each["Values"] for each in asked["Filters"]}.get("InstanceIds", self.nodes)
+        nodes = [node for name, node in self.nodes.items() if name in wanted]
+        return {"InstanceInformationList": nodes}
 
     def _send(self, asked: dict[str, Any]) -> dict[str, Any]:
         command = {

@@ -171,13 +171,14 @@ def test_what_has_the_artifact_is_left_out_and_what_failed_is_first(server, make
     assert failed.value.external_execution_id in server.commands
     assert log(server, "mi-0c") == []
     (server.folder / "mi-0b" / "broken").unlink()
+    server.add("mi-0a-new")
 
     result = deploy(make_context(), **SCRIPTS)
 
-    assert server.deployments[-1]["InstanceIds"] == ["mi-0b", "mi-0c"]
-    assert result.summary == "deployed to 2 of 3 instances; 1 had this artifact already"
+    assert server.deployments[-1]["InstanceIds"] == ["mi-0b", "mi-0a-new", "mi-0c"]
+    assert result.summary == "deployed to 3 of 4 instances; 1 had this artifact already"
     assert deploy(make_context(), **SCRIPTS).summary == (
-        "deployed to 0 of 3 instances; 3 had this artifact already"
+        "deployed to 0 of 4 instances; 4 had this artifact already"
     )
     assert len(server.deployments) == 2
 
