@@ -64,7 +64,10 @@ def test_the_policy_allows_what_is_called_and_no_more() -> None:
 
 # By what a client is called in the modules of each type; S3 names its permissions otherwise than its operations.
 _MODULES = {
-    "Source/AWS/ECR/1": ["tasks/providers/ecr_source.py"],
+    "Source/AWS/ECR/1": [
+        "tasks/providers/ecr_source.py",
+        "prefect_codepipeline/actions/aws/ecr_images.py",
+    ],
     "Deploy/AWS/Lambda/1": [
         "tasks/providers/lambda_deploy.py",
         "prefect_codepipeline/actions/aws/lambda_alias.py",
