@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from prefect_codepipeline.cli.definitions.import_values import deployed_stack, print_command, with_answers
+from prefect_codepipeline.cli.definitions.import_values import deployed_stack, proposed_commands, with_answers
 from prefect_codepipeline.cli.output import Style, print_line
 from prefect_codepipeline.cli.session import pairs
 from prefect_codepipeline.errors import CodePipelineError
@@ -59,8 +59,8 @@ def import_pipelines(
 
     given = pairs(parameter, "--parameter")
     documents = documents_at(file)
-    origin = {"stack": stack, "region": region, "profile": profile}
-    options = {name: value for name, value in origin.items() if value}
+    where = {"stack": stack, "region": region, "profile": profile}
+    options = {name: value for name, value in where.items() if value}
     deployed = deployed_stack(options, documents)
     if sys.stdin.isatty() and str(file) != "-":
         given = with_answers(documents, given, deployed)
@@ -81,7 +81,9 @@ def import_pipelines(
             _print_summary(pipeline, files)
             failed |= _print_problems(_problems_of(pipeline), imported.document.name, pipeline.place_of)
             _print_missing(pipeline)
-        print_command(imported, out, {"parameters": sorted(given), **options})
+        origin = {"parameters": sorted(given), **options}
+        for sentence, command in proposed_commands(imported, out, origin).items():
+            print_line(f"{sentence}: ", (command, "bold"))
     return 1 if failed or not names else 0
 
 
