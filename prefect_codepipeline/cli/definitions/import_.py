@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -16,7 +16,7 @@ from prefect_codepipeline.cli.session import pairs
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
-    from prefect_codepipeline.deployments.cloudformation.pipelines import ImportedPipeline
+    from prefect_codepipeline.deployments.cloudformation.pipelines import Imported, ImportedPipeline
     from prefect_codepipeline.documents.document import Place
     from prefect_codepipeline.model.validation import Problem
 
@@ -54,8 +54,6 @@ def import_pipelines(
     """
     from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
     from prefect_codepipeline.deployments.cloudformation.sources import documents_at
-    from prefect_codepipeline.deployments.cloudformation.writing import write_imported
-    from prefect_codepipeline.deployments.files.definition import what_it_is
 
     given = pairs(parameter, "--parameter")
     documents = documents_at(file)
@@ -70,21 +68,26 @@ def import_pipelines(
         raise CodePipelineError(
             f"{file}: two pipelines are named {twice!r}; import their templates one at a time"
         )
-    failed = False
-    for imported in found:
-        if not imported.pipelines:
-            what = what_it_is(imported.document.content)
-            print_line((f"{imported.document.name}: this is {what}; nothing is written", "yellow"))
-        failed |= _print_problems(imported.problems, imported.document.name, imported.document.place_of)
-        for pipeline in imported.pipelines:
-            files = write_imported(pipeline, out, force, given, options)
-            _print_summary(pipeline, files)
-            failed |= _print_problems(_problems_of(pipeline), imported.document.name, pipeline.place_of)
-            _print_missing(pipeline)
-        origin = {"parameters": sorted(given), **options}
-        for sentence, command in proposed_commands(imported, out, origin).items():
-            print_line(f"{sentence}: ", (command, "bold"))
-    return 1 if failed or not names else 0
+    failed = [_write(imported, out, force, {"parameters": sorted(given), **options}) for imported in found]
+    return 1 if any(failed) or not names else 0
+
+
+def _write(imported: Imported, out: Path, force: bool, origin: Mapping[str, Any]) -> bool:
+    """Write the pipelines of a document, and print what they are and what they lack. Returns whether AWS would reject one."""
+    from prefect_codepipeline.deployments.cloudformation.writing import write_imported
+    from prefect_codepipeline.deployments.files.definition import what_it_is
+
+    name = imported.document.name
+    if not imported.pipelines:
+        print_line((f"{name}: this is {what_it_is(imported.document.content)}; nothing is written", "yellow"))
+    failed = _print_problems(imported.problems, name, imported.document.place_of)
+    for pipeline in imported.pipelines:
+        _print_summary(pipeline, write_imported(pipeline, out, force, origin))
+        failed |= _print_problems(_problems_of(pipeline), name, pipeline.place_of)
+        _print_missing(pipeline)
+    for sentence, command in proposed_commands(imported, out, origin).items():
+        print_line(f"{sentence}: ", (command, "bold"))
+    return failed
 
 
 def _problems_of(pipeline: ImportedPipeline) -> list[Problem]:
