@@ -107,8 +107,9 @@ def _asked_for(name: str, beside: Beside, seen: set[str]) -> Iterator[str]:
 def problems_of_needed(needed: list[NeededValue], definition: Path, beside: Beside) -> Iterator[Problem]:
     """An error for each place in the definition that needs an unknown value.
 
-    Those of buildspecs are not errors of the definition: it can be deployed.
+    Those of buildspecs are not errors of the definition: it can be deployed. The command is that for all values.
     """
+    command = import_command(definition, beside, [value.name for value in needed])
     for value in needed:
         what = f" ({value.what})" if value.what else ""
         for path in value.paths:
@@ -116,7 +117,7 @@ def problems_of_needed(needed: list[NeededValue], definition: Path, beside: Besi
                 yield Problem(
                     path,
                     f"the value of {value.name}{what} is not in the template",
-                    hint=f"write it here, or run: {import_command(definition, beside, [value.name])}",
+                    hint=f"write it here, or run: {command}",
                     rule="imported-value",
                 )
 

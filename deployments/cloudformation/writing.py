@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace as replace_fields
 from pathlib import Path
+from typing import Any
 
 from prefect_codepipeline.deployments.cloudformation.pipelines import ImportedPipeline
-from prefect_codepipeline.deployments.files.resources import Beside, as_yaml
-from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
+from prefect_codepipeline.deployments.files.resources import Beside, as_yaml, read_beside
+from prefect_codepipeline.errors import CodePipelineError, UnreadableDefinition
 
 _HEAD = """\
 # The resources of pipeline {name}, from the template {source}.
@@ -30,8 +32,7 @@ def write_imported(
     imported: ImportedPipeline,
     folder: Path,
     replace: bool = False,
-    parameters: Iterable[str] = (),
-    stack: Mapping[str, str] | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write a definition, and its resources and settings files if needed. Returns the written files.
 
@@ -39,8 +40,7 @@ def write_imported(
         imported: the pipeline.
         folder: is created if it does not exist.
         replace: whether existing files are replaced.
-        parameters: the names of the given parameters.
-        stack: the `stack`, `region` and `profile` from which values were read.
+        origin: the names of the given `parameters`, and the `stack`, `region` and `profile` from which values were read.
 
     Raises:
         CodePipelineError: a file exists and `replace` is false, or the folder is not writable.
@@ -54,8 +54,7 @@ def write_imported(
         folder / f"{stem}.json": json.dumps({"pipeline": imported.wire}, indent=2, ensure_ascii=False) + "\n"
     }
     beside = imported.beside
-    origin = {**beside.imported, "parameters": sorted(parameters), **(stack or {})}
-    beside = replace_fields(beside, imported=origin)
+    beside = replace_fields(beside, imported={**beside.imported, **(origin or {})})
     beside_path = folder / f"{stem}.resources.yaml"
     if any((beside.properties, beside.missing, beside.resources)):
         files[beside_path] = _written(beside, imported)
@@ -71,9 +70,27 @@ def write_imported(
             path.write_text(text, encoding="utf-8")
         if beside_path not in files:
             beside_path.unlink(missing_ok=True)
+        if replace:
+            _remove_unnamed(folder, stem, beside)
     except OSError as error:
         raise CodePipelineError(f"{error.filename}: {error.strerror}") from None
     return list(files)
+
+
+def _remove_unnamed(folder: Path, stem: str, beside: Beside) -> None:
+    """Remove the files of the same pipeline from an import that did not know its name yet."""
+    for path in folder.glob("*.resources.yaml"):
+        definition = path.with_name(path.name.replace(".resources.yaml", ".json"))
+        if definition.stem == stem or not definition.is_file():
+            continue
+        try:
+            imported, wire = read_beside(definition).imported, pipeline_in(read_file(definition)).wire
+        except UnreadableDefinition:
+            continue  # it is not of an import
+        is_same = all(imported.get(key) == beside.imported.get(key) for key in ("template", "logicalId"))
+        if is_same and "${" in str(wire.get("name")):
+            path.unlink()
+            definition.unlink()
 
 
 def _written(beside: Beside, imported: ImportedPipeline) -> str:

@@ -18,7 +18,7 @@ CONNECT_SECONDS = 10
 READ_SECONDS = 20
 ATTEMPTS = 3
 SESSION_NAME = "prefect-codepipeline"
-DENIED = (
+_DENIED = (
     "AccessDenied",
     "AccessDeniedException",
     "UnauthorizedOperation",
@@ -251,8 +251,13 @@ def error_code(error: Any) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def is_denied(code: str) -> bool:
+    """Whether AWS's code says that the caller has no permission."""
+    return code in _DENIED
+
+
 def _code_of(code: str, status: int) -> str:
-    if code in DENIED or code in _CREDENTIALS:
+    if code in _DENIED or code in _CREDENTIALS:
         return "PermissionError"
     is_away = status >= 500 or any(code.startswith(each) for each in _THROTTLED)
     return "SystemUnavailable" if is_away else "ConfigurationError"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from prefect_codepipeline.actions.aws.account import account_of
-from prefect_codepipeline.actions.aws.client import DENIED, error_code, translated
+from prefect_codepipeline.actions.aws.client import error_code, is_denied, translated
 from prefect_codepipeline.actions.lookups import Lookup
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.errors import ActionFailed
@@ -15,7 +15,6 @@ from prefect_codepipeline.errors import ActionFailed
 Status = Literal["there", "missing", "not allowed", "not known"]
 # Codes such as NoSuchBucket, StateMachineDoesNotExist, RepositoryNotFoundException; HEAD requests have only the status.
 _MISSING = re.compile(r"NoSuch|NotFound|DoesNotExist|^404$")
-_FORBIDDEN = (*DENIED, "403")
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def _ask(lookup: Lookup, client: Any, region: str, account_id: str) -> Answer:
 
 def _status(error: Any) -> Status | None:
     code = error_code(error)
-    if code in _FORBIDDEN:
+    if code == "403" or is_denied(code):
         return "not allowed"
     is_unknown_stack = code == "ValidationError" and "does not exist" in str(error)
     return "missing" if is_unknown_stack or _MISSING.search(code) else None

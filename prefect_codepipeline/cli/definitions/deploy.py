@@ -112,8 +112,9 @@ def _warnings(file: Path, runnable: Runnable, beside: Beside) -> Iterator[str]:
     from prefect_codepipeline.deployments.checking.needed import import_command, needed_values
 
     yield from map(str, runnable.warnings)
-    for value in needed_values(runnable.declaration.to_wire(), beside):
-        command = import_command(file, beside, [value.name])
+    needed = needed_values(runnable.declaration.to_wire(), beside)
+    command = import_command(file, beside, [value.name for value in needed])
+    for value in needed:
         yield f"{value.paths[0]} needs the value of {value.name}: {command}"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from prefect_codepipeline.cli.definitions.import_values import deployed_stack, print_command, with_answers
+from prefect_codepipeline.cli.definitions.import_values import deployed_stack, proposed_commands, with_answers
 from prefect_codepipeline.cli.output import Style, print_json, print_line
 from prefect_codepipeline.cli.parameters import AsJson
 from prefect_codepipeline.cli.session import pairs
@@ -61,8 +61,8 @@ def import_pipelines(
 
     given = pairs(parameter, "--parameter")
     documents = documents_at(file)
-    origin = {"stack": stack, "region": region, "profile": profile}
-    options = {name: value for name, value in origin.items() if value}
+    where = {"stack": stack, "region": region, "profile": profile}
+    options = {name: value for name, value in where.items() if value}
     deployed = deployed_stack(options, documents)
     if sys.stdin.isatty() and str(file) != "-" and not json:
         given = with_answers(documents, given, deployed)
@@ -72,12 +72,12 @@ def import_pipelines(
         raise CodePipelineError(
             f"{file}: two pipelines are named {twice!r}; import their templates one at a time"
         )
+    origin = {"parameters": sorted(given), **options}
     read = []
     for imported in found:
-        read.append(_Read.of(imported, out, force, given, options))
+        read.append(_Read.of(imported, out, force, origin))
         if not json:
             read[-1].print()
-            print_command(imported, out, {"parameters": sorted(given), **options})
     if json:
         print_json([each.as_json() for each in read])
     return 1 if any(each.has_errors for each in read) or not names else 0
@@ -97,13 +97,12 @@ class _Written:
         pipeline: ImportedPipeline,
         out: Path,
         force: bool,
-        given: Iterable[str],
-        stack: Mapping[str, str],
+        origin: Mapping[str, Any],
     ) -> _Written:
         from prefect_codepipeline.deployments.cloudformation.writing import write_imported
         from prefect_codepipeline.model.validation import validate
 
-        files = write_imported(pipeline, out, force, given, stack)
+        files = write_imported(pipeline, out, force, origin)
         # What AWS would reject, except for values that are still missing. A masked secret is valid: AWS stores it.
         problems = pipeline.problems(lambda declaration: validate(declaration, stored=declaration))
         placed = [_placed(problem, pipeline.place_of(problem.path)) for problem in problems]
@@ -145,11 +144,10 @@ class _Read:
     outcome: str
     problems: list[Problem]
     pipelines: list[_Written]
+    commands: dict[str, str]  # by what each is for
 
     @classmethod
-    def of(
-        cls, imported: Imported, out: Path, force: bool, given: Iterable[str], stack: Mapping[str, str]
-    ) -> _Read:
+    def of(cls, imported: Imported, out: Path, force: bool, origin: Mapping[str, Any]) -> _Read:
         from prefect_codepipeline.deployments.files.definition import what_it_is
 
         document = imported.document
@@ -158,7 +156,8 @@ class _Read:
             document.name,
             "" if imported.pipelines else f"this is {what}; nothing is written",
             [_placed(problem, document.place_of(problem.path)) for problem in imported.problems],
-            [_Written.of(pipeline, out, force, given, stack) for pipeline in imported.pipelines],
+            [_Written.of(pipeline, out, force, origin) for pipeline in imported.pipelines],
+            proposed_commands(imported, out, origin),
         )
 
     @property
@@ -170,7 +169,7 @@ class _Read:
         """The keys are those of `codepipeline validate --format json`, and the pipelines."""
         entry = {"file": self.name, "problems": [vars(problem) for problem in self.problems]}
         entry |= {"outcome": self.outcome} if self.outcome else {}
-        return {**entry, "pipelines": [each.as_json() for each in self.pipelines]}
+        return {**entry, "pipelines": [each.as_json() for each in self.pipelines], "commands": self.commands}
 
     def print(self) -> None:
         if self.outcome:
@@ -180,6 +179,8 @@ class _Read:
             _print_summary(each.pipeline, each.files)
             _print_problems(each.problems, self.name)
             _print_missing(each)
+        for sentence, command in self.commands.items():
+            print_line(f"{sentence}: ", (command, "bold"))
 
 
 def _placed(problem: Problem, place: Place) -> Problem:

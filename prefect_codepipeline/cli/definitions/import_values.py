@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect_codepipeline.cli.output import print_line
 from prefect_codepipeline.errors import CodePipelineError
 
 if TYPE_CHECKING:
@@ -63,8 +62,11 @@ def with_answers(
                 known[name] = answer
 
 
-def print_command(imported: Imported, out: Path, origin: Mapping[str, Any]) -> None:
-    """The command that gives what the pipelines of a template lack."""
+def proposed_commands(imported: Imported, out: Path, origin: Mapping[str, Any]) -> dict[str, str]:
+    """The commands that give what the pipelines of a template lack, each with the sentence that introduces it.
+
+    `origin` is what the import got: the names of its `parameters`, and the options of its stack.
+    """
     from prefect_codepipeline.deployments.checking.needed import import_command, needed_values
 
     lacking = {
@@ -73,13 +75,14 @@ def print_command(imported: Imported, out: Path, origin: Mapping[str, Any]) -> N
         for value in needed_values(pipeline.wire, pipeline.beside)
     }
     if not lacking:
-        return
+        return {}
 
     def command(names: list[str], **more: str) -> str:
         beside = imported.pipelines[0].beside
         beside = replace(beside, imported={**beside.imported, **origin, **more})
         return import_command(out / "definition.json", beside, names)
 
-    print_line("give the missing values with: ", (command(list(lacking)), "bold"))
+    found = {"give the missing values with": command(list(lacking))}
     if "stack" not in origin and not all(lacking.values()):  # a value that is not a parameter of the template
-        print_line("or read them from the stack of the template: ", (command([], stack="NAME"), "bold"))
+        found["or read them from the stack of the template"] = command([], stack="NAME")
+    return found

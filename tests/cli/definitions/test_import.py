@@ -399,6 +399,23 @@ def test_validate_of_an_imported_definition_says_how_to_give_what_is_missing(
     assert here("validate", "shop-import.json").returncode == 0
 
 
+def test_a_pipeline_without_a_name_leaves_no_files_behind_when_it_gets_one(
+    tmp_path: Path, here: Here
+) -> None:
+    text = TEMPLATE.replace("Name: shop-import", "Name: !Sub '${App}-import'")
+    (tmp_path / "t.yaml").write_text(text.replace("Parameters:\n", "Parameters:\n  App: {Type: String}\n"))
+    here("import", "t.yaml")
+    here("import", "t.yaml", "--parameter", "App=other")
+    assert {path.name for path in tmp_path.glob("*.json")} == {"App--import.json", "other-import.json"}
+
+    assert here("import", "t.yaml", "--force", "--parameter", "App=shop").returncode == 0
+
+    assert {path.name for path in tmp_path.glob("*import*")} == {
+        *("other-import.json", "other-import.resources.yaml"),  # another pipeline, as the user wanted it
+        *("shop-import.json", "shop-import.resources.yaml"),
+    }
+
+
 def test_the_command_that_gives_a_value_names_what_was_given_before(tmp_path: Path, here: Here) -> None:
     imported(tmp_path, "Repo=other/shop")
     done = here("deploy", "shop-import.json")
