@@ -167,6 +167,7 @@ JSON_KINDS: dict[str, Callable[[Any], object] | None] = {
     "repository": lambda value: plain.read({}, json.dumps(value).encode()),
     "detail-type": None,
     "Statement": None,
+    "ProductVersionName": None,  # of Service Catalog
 }
 YAML_KINDS: dict[str, Callable[[Any], object] | None] = {
     "repos": None,  # of pre-commit

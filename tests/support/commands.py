@@ -62,7 +62,7 @@ _servers: dict[tuple[bool, frozenset[tuple[str, str]]], _Server] = {}
 def run_command(arguments: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
     """`codepipeline` with these arguments; the options are some of `subprocess.run`: `env`, `cwd`, `input`, `timeout`."""
     verb = next(iter(arguments), "")
-    if verb not in _LIGHT | _WITH_PREFECT or not hasattr(socket, "send_fds"):
+    if verb not in _LIGHT | _WITH_PREFECT or "stdin" in options or not hasattr(socket, "send_fds"):
         return run_python(MAIN, arguments, **options)
     return _server(verb in _WITH_PREFECT, options).run(MAIN, arguments, **options)
 
