@@ -29,14 +29,18 @@ lint: $(STAMP)  ## Run ruff, mypy --strict and the check of the import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) $(VENV)/bench/bin/cfn-lint $(VENV)/buildbot/.tried  ## Run the benchmarks, compared with bare Prefect, Buildbot, tar and cfn-lint; ARGS=--quick takes less time
-	$(BIN)/python benchmarks/run_all.py --cfn-lint $(VENV)/bench/bin/cfn-lint --buildbot $(VENV)/buildbot/bin/buildbot $(ARGS)
+bench: $(STAMP) $(VENV)/bench/bin/cfn-lint $(VENV)/buildbot/.tried $(VENV)/awscli/bin/aws  ## Run the benchmarks, compared with bare Prefect, Buildbot, tar, cfn-lint and aws; ARGS=--quick takes less time
+	$(BIN)/python benchmarks/run_all.py --cfn-lint $(VENV)/bench/bin/cfn-lint --buildbot $(VENV)/buildbot/bin/buildbot --aws $(VENV)/awscli/bin/aws $(ARGS)
 
-# cfn-lint and Buildbot are only compared with. They have separate environments, so that their dependencies do not mix with the
+# cfn-lint, Buildbot and aws are only compared with. They have separate environments, so that their dependencies do not mix with the
 # project's. Where Buildbot cannot be installed, its column of the table is empty.
 $(VENV)/bench/bin/cfn-lint: $(STAMP)
 	$(BIN)/python -m venv $(VENV)/bench
 	$(VENV)/bench/bin/pip install --quiet cfn-lint
+
+$(VENV)/awscli/bin/aws: $(STAMP)
+	$(BIN)/python -m venv $(VENV)/awscli
+	$(VENV)/awscli/bin/pip install --quiet awscli
 
 $(VENV)/buildbot/.tried: $(STAMP)
 	$(BIN)/python -m venv $(VENV)/buildbot

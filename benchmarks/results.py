@@ -53,6 +53,9 @@ ROWS = {
     "approve": Row("codepipeline approve, s", "0.4"),
     "up": Row("codepipeline up, new, s", "8", 1),
     "up-again": Row("codepipeline up, again, s", "4", 1),
+    "aws-action": Row("an AWS action whose work ends at once: s beyond boto3", "0.3", 3),
+    "s3-deploy": Row("Deploy/S3 of 2,000 small files: times `aws s3 cp`", "1.5"),
+    "s3-source": Row("Source/S3 of 1 GiB: MiB beyond an object of 1 MiB", "constant", 0),
     "make-run": Row("make run APPROVE=1, new environment, s", "30", 0),
 }
 

@@ -1,6 +1,6 @@
 """Run all benchmarks, one after another, and print one table at the end.
 
-    python benchmarks/run_all.py [--quick] [--only engine,scale] [--cfn-lint COMMAND] [--buildbot COMMAND]
+    python benchmarks/run_all.py [--quick] [--only engine,scale] [--cfn-lint COMMAND] [--buildbot COMMAND] [--aws COMMAND]
 
 `--quick` measures once instead of several times, and leaves out what takes minutes. A benchmark that fails is named at the end, and
 the exit code is 1; the others still run.
@@ -32,6 +32,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "approvals": ([], ["--approvals", "2"]),
     "builds": ([], []),
     "artifacts": ([], ["--mib", "64", "--files", "2000", "--repeat", "1"]),
+    "aws_actions": ([], ["--repeat", "1", "--mib", "64"]),
     "validation": ([], ["--repeat", "1"]),
     "importing": ([], []),
 }
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--only", help="names of benchmarks, with commas between them")
     parser.add_argument("--cfn-lint", help="the command to compare `importing` with")
     parser.add_argument("--buildbot", help="the command to compare `engine` with")
+    parser.add_argument("--aws", help="the command to compare `aws_actions` with")
     arguments = parser.parse_args()
     wanted = arguments.only.split(",") if arguments.only else list(BENCHMARKS)
     if unknown := set(wanted) - BENCHMARKS.keys():
@@ -62,6 +64,8 @@ def main() -> None:
                 options = [*options, "--cfn-lint", arguments.cfn_lint]
             if name == "buildbot_steps" and arguments.buildbot:
                 options = [*options, "--buildbot", arguments.buildbot]
+            if name == "aws_actions" and arguments.aws:
+                options = [*options, "--aws", arguments.aws]
             if not run(name, options):
                 failed.append(name)
         print("\nmedians, with the smallest and the largest value of the repeats")
