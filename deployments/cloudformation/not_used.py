@@ -91,7 +91,8 @@ def _not_used(wire: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]
         ("artifactStore", wire.get("artifactStore")),
         *((f"artifactStores.{region}", store) for region, store in stores.items()),
     ):
-        yield _object(store), "location", f"{path}.location"
+        if not _gives_artifacts_to_stacks(wire):
+            yield _object(store), "location", f"{path}.location"
         yield _object(_object(store).get("encryptionKey")), "id", f"{path}.encryptionKey.id"
     for stage_path, stage in _items(wire, "stages"):
         for path, action in _items(stage, "actions", f"{stage_path}."):
@@ -101,6 +102,16 @@ def _not_used(wire: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]
             if not stores and (name in _ON_THE_WORKER or action.get("region") == _OWN_REGION):
                 yield action, "region", f"{path}.region"
         yield from _not_used_by_rules(stage, stage_path)
+
+
+def _gives_artifacts_to_stacks(wire: dict[str, Any]) -> bool:
+    """Whether a stack gets the place of an artifact in S3 as a parameter: then the artifacts' bucket is used."""
+    configurations = (
+        _object(action.get("configuration"))
+        for stage_path, stage in _items(wire, "stages")
+        for _, action in _items(stage, "actions", f"{stage_path}.")
+    )
+    return any("Fn::GetArtifactAtt" in str(each.get("ParameterOverrides")) for each in configurations)
 
 
 def _not_used_by_rules(stage: dict[str, Any], path: str) -> Iterator[tuple[dict[str, Any], str, str]]:
