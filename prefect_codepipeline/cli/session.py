@@ -105,9 +105,15 @@ def who() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
-def read_secret(prompt: str, from_stdin: bool) -> str:
-    """A secret from the standard input, or typed without an echo. Raises `CodePipelineError` if it is empty."""
-    value = sys.stdin.readline() if from_stdin or not sys.stdin.isatty() else getpass.getpass(f"{prompt}: ")
+def read_secret(prompt: str, from_stdin: bool, *, all_lines: bool = False) -> str:
+    """A secret from the standard input, or typed without an echo. Raises `CodePipelineError` if it is empty.
+
+    From the standard input it is the next line or, with `all_lines`, everything: a secret may be a file.
+    """
+    if from_stdin or not sys.stdin.isatty():
+        value = sys.stdin.read() if all_lines else sys.stdin.readline()
+    else:
+        value = getpass.getpass(f"{prompt}: ")
     if not value.strip():
         raise CodePipelineError(f"{prompt}: the value is empty")
     return value.strip()

@@ -168,7 +168,7 @@ def test_blocks_are_made_at_the_command_line_and_secrets_are_not_shown(prefect_s
                 "--token-stdin", input="planted-secret\n")  # fmt: skip
     listed = cli("connection", "list", "--json")
     slack = cli("slack", "add", name, "--channel", "C1", "--token-stdin", input="xoxb-planted-secret\n")
-    secret = cli("secret", "add", name, "--value-stdin", input="planted-secret\n")
+    secret = cli("secret", "add", name, "--value-stdin", input="planted-secret:\n  of two lines\n")
 
     assert [done.returncode for done in (added, listed, slack, secret)] == [0, 0, 0, 0], (
         added.stderr + slack.stderr
@@ -181,6 +181,9 @@ def test_blocks_are_made_at_the_command_line_and_secrets_are_not_shown(prefect_s
         "commit_statuses": True,
     }
     assert shown in json.loads(listed.stdout)
+    from prefect.blocks.system import Secret
+
+    assert Secret.load(name).get() == "planted-secret:\n  of two lines"
     assert "planted-secret" not in "".join(
         done.stdout + done.stderr for done in (added, listed, slack, secret)
     )

@@ -54,8 +54,8 @@ _HEAVY_MODULES = (
     "prefect_codepipeline.deployments.resource_webhooks",
 )
 _OF_PREFECT = {"prefect_codepipeline.cli.executions.shell_environment"}
-# Only the reconcile loop reads this one; modules of commands read the other times when they are imported.
-_NOT_OF_COMMANDS = "PREFECT_CODEPIPELINE_RECONCILE_SECONDS"
+# Only the reconcile loop and flows go by these times. Modules of commands read the others when they are imported.
+_NOT_OF_COMMANDS = {f"PREFECT_CODEPIPELINE_{name}_SECONDS" for name in ("POLL", "RECONCILE", "WAIT")}
 _servers: dict[tuple[bool, frozenset[tuple[str, str]]], _Server] = {}
 
 
@@ -98,7 +98,9 @@ def _times(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if name.startswith("PREFECT_CODEPIPELINE_") and name.endswith("_SECONDS") and name != _NOT_OF_COMMANDS
+        if name.startswith("PREFECT_CODEPIPELINE_")
+        and name.endswith("_SECONDS")
+        and name not in _NOT_OF_COMMANDS
     }
 
 

@@ -25,7 +25,7 @@ from prefect_codepipeline.model.record.facts import ProcessStarted
 from prefect_codepipeline.prefect_api.client import call, client
 
 DEADLINE_SECONDS = 200
-# No wait of a healthy set-up takes so long, also when three of them share two processors.
+# No wait of a healthy set-up takes so long, also when four of them share two processors.
 SLOW_SECONDS = 40
 # The value of a variable of the session's worker, which no build may find.
 PLANTED = f"planted-in-the-worker-{uuid4().hex}"

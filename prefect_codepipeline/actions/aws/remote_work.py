@@ -1,6 +1,6 @@
 """Work of an action in AWS that outlives this process: start it or find it again, follow it, stop it.
 
-While the work goes on, the action waits: its function is called again for each look, and so once more does what comes
+While the work continues, the action waits: its function is called again for each look, and so once more does what comes
 before `follow`. So what only a start needs, such as the input artifacts, belongs into the `start` of `started`.
 """
 
@@ -135,7 +135,7 @@ def bearing_silence(context: ActionContext, what: str) -> Iterator[None]:
 
     Raises:
         WorkGoesOn: it does not answer.
-        ActionFailed: any other failure, or no answer for so long.
+        ActionFailed: any other failure, or no answer for five minutes.
     """
     state = context.earlier.state if context.earlier else {}
     since = state.get(_UNANSWERED)

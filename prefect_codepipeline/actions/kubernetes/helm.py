@@ -81,7 +81,8 @@ def _ours(release: Release, programs: Programs) -> Mapping[str, Any]:
     """The release as helm lists it, if its last operation is one of this action; else empty."""
     selector = f"{_LABEL}={programs.context.action_execution_id}"
     name = f"^{re.escape(release.name)}$"
-    command = ["helm", "list", *release.place, "--all", "--selector", selector, "--filter", name]
+    states = ["--deployed", "--failed", "--pending"]
+    command = ["helm", "list", *release.place, *states, "--selector", selector, "--filter", name]
     found = _json(programs, [*command, "--output", "json"], f"helm list of release {release.name!r}")
     return next(iter(found), {})
 

@@ -120,12 +120,12 @@ def add_secret(name: str, *, value_stdin: bool = False, json: AsJson = False) ->
     name:
         Name of the block; use it in environment variables of type SECRETS_MANAGER.
     value_stdin:
-        Read the value from the standard input.
+        Read the value from the standard input, with all its lines.
     """
     connect()
     from prefect.blocks.system import Secret
 
-    save_block(Secret, name, {"value": read_secret("value", value_stdin)})
+    save_block(Secret, name, {"value": read_secret("value", value_stdin, all_lines=True)})
     answer(json, {"name": name}, f"secret {name!r} saved")
     return 0
 

@@ -58,7 +58,7 @@ def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: Act
 
 @contextmanager
 def _cleared_at_the_end(clients: Clients, place: Place | None, context: ActionContext) -> Iterator[None]:
-    """Remove what was exchanged through S3, unless the build goes on."""
+    """Remove what was exchanged through S3, unless the build continues."""
     try:
         yield
     except WorkGoesOn:
@@ -79,7 +79,7 @@ def can_find_again(project: CodeBuildProject | None, context: ActionContext) -> 
 
 
 def abandon_in_codebuild(clients: Clients, build_id: str, batch: bool, action_execution_id: str) -> None:
-    """Stop a build that nobody follows any more. Raises `ActionFailed` if that is not possible."""
+    """Stop a build that is no longer followed. Raises `ActionFailed` if that is not possible."""
     stop_build(clients, build_id, batch)
     if place := _place(clients.project, action_execution_id):
         clear(clients.s3, place)

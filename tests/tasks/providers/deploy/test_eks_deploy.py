@@ -312,7 +312,9 @@ def test_after_a_crash_our_own_pending_operation_is_undone(eks, make_context, pr
 
     listed, *rest = map(str, programs.calls())
     selector = f"codepipeline-action-execution={context.action_execution_id}"
-    assert listed == (f"helm list --namespace shop --all --selector {selector} --filter ^web$ --output json")
+    assert listed == (
+        f"helm list --namespace shop --deployed --failed --pending --selector {selector} --filter ^web$ --output json"
+    )
     assert rest[:-1] == undone
     assert rest[-1].startswith("helm upgrade web")
 
