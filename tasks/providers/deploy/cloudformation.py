@@ -131,9 +131,14 @@ def _create_or_update(configuration: CloudFormationConfiguration, stack: Stack) 
 def _delete(configuration: CloudFormationConfiguration, stack: Stack) -> ActionResult:
     work = delete(stack, configuration.role_arn, stack.token)
     if work is None:
-        return ActionResult(summary=f"there is no {stack.what}: nothing to delete")
+        return ActionResult(
+            f"there is no {stack.what}: nothing to delete", _output(configuration, stack, {})
+        )
     return ActionResult(
-        f"deleted {stack.what}", external_execution_id=work.id, external_execution_url=work.url
+        f"deleted {stack.what}",
+        _output(configuration, stack, {}),
+        external_execution_id=work.id,
+        external_execution_url=work.url,
     )
 
 
@@ -217,11 +222,17 @@ def _deployed(
 def _output(
     configuration: CloudFormationConfiguration, stack: Stack, outputs: dict[str, str]
 ) -> dict[str, OutputTree]:
-    """The output artifact: a file with the stack's outputs, if OutputFileName names one."""
+    """The output artifact: a file with the stack's outputs if OutputFileName names one, else empty.
+
+    Pipelines give an empty one to a later action, to say that it comes after this one.
+    """
     artifacts, name = stack.context.action.output_artifacts, configuration.output_file_name
-    if not artifacts or not name:
+    if not artifacts:
         return {}
     directory = stack.context.scratch / "output"
+    directory.mkdir(parents=True, exist_ok=True)
+    if not name:
+        return {artifacts[0].name: OutputTree(directory)}
     file = (directory / name).resolve()
     if not file.is_relative_to(directory.resolve()):
         raise ActionFailed(f"OutputFileName {name!r} leads out of the artifact", code="ConfigurationError")

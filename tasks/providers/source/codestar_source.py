@@ -49,9 +49,15 @@ def read_from_connection(configuration: CodeStarSourceConfiguration, context: Ac
 
 
 def output_variables(configuration: CodeStarSourceConfiguration, commit: Commit) -> dict[str, str]:
-    """The output variables that AWS documents for this action type."""
+    """The output variables that AWS documents for this action type, and three more that it gives.
+
+    AuthorId is the account at the host on AWS; git knows only the address.
+    """
     return {
         **commit_variables(commit),
+        "AuthorDisplayName": commit.author,
+        "AuthorEmail": commit.author_email,
+        "AuthorId": commit.author_email,
         "BranchName": configuration.branch_name,
         "ConnectionArn": configuration.connection_arn,
         "FullRepositoryName": configuration.full_repository_id,

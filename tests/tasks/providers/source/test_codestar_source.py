@@ -43,6 +43,9 @@ def read(repository, make_source_context):
 def test_output_variables(read, repository):
     assert read().output_variables == {
         "AuthorDate": "2019-10-29T03:32:21Z",
+        "AuthorDisplayName": "Ada Byron",
+        "AuthorEmail": "ada@example.com",
+        "AuthorId": "ada@example.com",
         "BranchName": "main",
         "CommitId": repository.git("rev-parse", "main"),
         "CommitMessage": "First commit\n\nwith a body",
