@@ -36,15 +36,25 @@ def account(aws: Client, moto_url: str, prefect_server: str) -> Iterator[Client]
         if pipeline.stack:
             (template,) = TEMPLATES.glob(f"*{pipeline.template}")
             aws("cloudformation").create_stack(
-                StackName=pipeline.name, TemplateBody=template.read_text(), Capabilities=["CAPABILITY_NAMED_IAM"]
+                StackName=pipeline.name,
+                TemplateBody=template.read_text(),
+                Capabilities=["CAPABILITY_NAMED_IAM"],
             )
     import boto3
 
-    yield lambda service, region="us-east-1": boto3.client(service, region, endpoint_url=moto_url)
+    def client(service: str, region: str = "us-east-1") -> Any:
+        return boto3.client(service, region, endpoint_url=moto_url)
+
+    yield client
+    for pipeline in PIPELINES:
+        for name in pipeline.stacks:
+            client("cloudformation", pipeline.region).delete_stack(StackName=name)
 
 
 @pytest.fixture
-def repositories(prefect_server: str, make_repository: Callable[..., GitRepository], tmp_path: Path) -> Iterator[None]:
+def repositories(
+    prefect_server: str, make_repository: Callable[..., GitRepository], tmp_path: Path
+) -> Iterator[None]:
     """The repositories of the pipelines on this machine, and the connections that find them there."""
     for pipeline in PIPELINES:
         for place, files in pipeline.repositories.items():
@@ -123,8 +133,11 @@ def run(world: Any, pipeline: PublicPipeline, execution_id: str) -> KnownExecuti
     def is_over(known: KnownExecution) -> bool:
         return bool(known.state and known.state.final)
 
+    def waits_for(name: str, known: KnownExecution) -> bool:
+        return bool(known.state and name in [action.name for _, action in known.state.open_approvals])
+
     for name in pipeline.approvals:
-        known = world.wait(execution_id, lambda known: is_over(known) or name in open_approvals(known))
+        known = world.wait(execution_id, lambda known, name=name: is_over(known) or waits_for(name, known))
         if not is_over(known):
             done = world.cli("approve", pipeline.name)
             assert done.returncode == 0, done.stderr
@@ -138,21 +151,18 @@ def failure(known: KnownExecution) -> str:
     return "" if known.status == "Succeeded" else f"{known.run['name']} {known.status}{where}"
 
 
-def open_approvals(known: KnownExecution) -> list[str]:
-    return [action.name for _, action in known.state.open_approvals] if known.state else []
-
-
 def stacks(account: Client, pipeline: PublicPipeline) -> dict[str, Stack]:
     """The pipeline's stacks as they are in the account."""
     formation = account("cloudformation", pipeline.region)
     every = formation.get_paginator("describe_stacks").paginate().build_full_result()["Stacks"]
     found = {each["StackName"]: each for each in every}
     # A stack that is deleted has no name any more.
-    deleted = formation.list_stacks(StackStatusFilter=["DELETE_COMPLETE"])["StackSummaries"]
+    summaries = formation.list_stacks(StackStatusFilter=["DELETE_COMPLETE"])["StackSummaries"]
+    deleted = {each["StackName"] for each in summaries}
     ended = {}
     for name, wanted in pipeline.stacks.items():
         if name not in found:
-            ended |= {name: Stack(status=each["StackStatus"]) for each in deleted if each["StackName"] == name}
+            ended[name] = Stack(status="DELETE_COMPLETE" if name in deleted else "missing")
             continue
         template = formation.get_template(StackName=name)["TemplateBody"]
         given = {each["ParameterKey"]: each["ParameterValue"] for each in found[name].get("Parameters", [])}

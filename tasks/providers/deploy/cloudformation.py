@@ -131,9 +131,7 @@ def _create_or_update(configuration: CloudFormationConfiguration, stack: Stack) 
 def _delete(configuration: CloudFormationConfiguration, stack: Stack) -> ActionResult:
     work = delete(stack, configuration.role_arn, stack.token)
     if work is None:
-        return ActionResult(
-            f"there is no {stack.what}: nothing to delete", _output(configuration, stack, {})
-        )
+        return ActionResult(f"there is no {stack.what}: nothing to delete", _output(configuration, stack, {}))
     return ActionResult(
         f"deleted {stack.what}",
         _output(configuration, stack, {}),

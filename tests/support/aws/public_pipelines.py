@@ -110,7 +110,9 @@ PETSTORE = PublicPipeline(
         "acme/petstore@next": {
             "01api/template.json": stack("pets"),
             "01api/petstore-api-buildspec.yml": build(
-                "cd 01api", "cp template.json petstore-api-output.yaml", files="01api/petstore-api-output.yaml"
+                "cd 01api",
+                "cp template.json petstore-api-output.yaml",
+                files="01api/petstore-api-output.yaml",
             ),
             "03codebuild/postman-newman-buildspec.yml": build('test "$S3_BUCKET" = pets'),
         }
@@ -146,7 +148,9 @@ IDENTITY_CENTER = PublicPipeline(
                 """echo '{"Parameters": {"Keep": "30"}}' > ic-s3-parameters.json""",
                 """echo '{"Parameters": {"AutomationBuildProjectName": "overridden", "Users": "7"}}' > ic-automation-parameters.json""",
             ),
-            "src/codebuild/buildspec-validation.yml": build("test -f templates/identity-center-s3-bucket.template"),
+            "src/codebuild/buildspec-validation.yml": build(
+                "test -f templates/identity-center-s3-bucket.template"
+            ),
             "src/codebuild/buildspec-zipfiles.yml": build("test -f ic-automation-parameters.json"),
             "src/codebuild/buildspec-mapping.yml": build("test -f ic-s3-parameters.json"),
             "buildspec.yml": build('test -n "$CODEPIPELINE_EXECUTION_ID" -a ${#COMMIT_ID} = 40'),
@@ -182,7 +186,11 @@ SAM_FARM = PublicPipeline(
             "buildspec.yml": build('sed "s/BUCKET/$S3_BUCKET/" saml.yaml > post-saml.yaml'),
         }
     },
-    stacks={"farm-serverless-stack": Stack("from serverless-app-123456789012-us-east-1-farm", {"Animals": "squirrels"})},
+    stacks={
+        "farm-serverless-stack": Stack(
+            "from serverless-app-123456789012-us-east-1-farm", {"Animals": "squirrels"}
+        )
+    },
 )
 SERVICE_CATALOG = PublicPipeline(
     name="scDemoPipeline",
@@ -240,7 +248,14 @@ MLOPS = PublicPipeline(
         "deploy-mlops-deploy-prd": Stack("abalone for Prd", {"Stage": "Prd"}),
     },
 )
-_OF_FARGATE = ("NetworkStack", "LoadBalancerStack", "DatabaseStack", "DBPassSSMName", "TargetGroup", "TargetGroup2")
+_OF_FARGATE = (
+    "NetworkStack",
+    "LoadBalancerStack",
+    "DatabaseStack",
+    "DBPassSSMName",
+    "TargetGroup",
+    "TargetGroup2",
+)
 BLUE_GREEN = PublicPipeline(
     name="cloudformation-pipelinePipeline",
     template="BlueGreen__cloudformation~pipeline.yaml",
@@ -276,10 +291,12 @@ BLUE_GREEN = PublicPipeline(
     region="eu-west-1",
     stacks={
         "fargate-blue": Stack(
-            "fargate", {**{name: f"blue-{name.lower()}" for name in _OF_FARGATE}, "Image": "registry.example/app:app"}
+            "fargate",
+            {**{name: f"blue-{name.lower()}" for name in _OF_FARGATE}, "Image": "registry.example/app:app"},
         ),
         "fargate-green": Stack(
-            "fargate", {**{name: f"green-{name.lower()}" for name in _OF_FARGATE}, "Image": "of fargate-green"}
+            "fargate",
+            {**{name: f"green-{name.lower()}" for name in _OF_FARGATE}, "Image": "of fargate-green"},
         ),
         "green-loadbalancerstack": Stack(
             "balancer", {"NetworkStack": "green-networkstack", "CertificateArn": "NONE", "Active": "green"}
