@@ -45,6 +45,7 @@ LONG = (
     "test_worker.py",
     "test_gateway_crowd.py",
     "test_aws_work.py",
+    "test_public_pipelines.py",
     "test_modes.py",
     "test_hello.py",
     "test_without_prefect.py",

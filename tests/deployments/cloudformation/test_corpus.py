@@ -72,75 +72,8 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ),
     ],
 }
-# What each file asks for if all of its action types run here; as long as one does not, it may ask for less.
-VALUES: dict[str, set[str]] = {
-    "aws-cross-account-pipeline__cloudformation~codepipeline.yaml": {"Name", "RepositoryName"},
-    "bad~resources~codepipeline~stages_second_stage.yaml": {"Github"},
-    "good~resources_codepipeline.yaml": {"ImportValue.TestImport", "ImportValue.Version"},
-    "polyglot-app-pipeline.yaml": {"AWS::AccountId", "SourceRepo"},
-    "petstore-api-pipeline.yaml": {
-        *("AWS::AccountId", "GitHubBranch", "GitHubRepositoryName", "GitHubUser"),
-    },
-    # The stack gets the place of an artifact, so that the artifacts' bucket is used.
-    "setup-synthetic-tests-resources-stack.yml": {"ArtifactStoreBucket", "CloudFormationRole.Arn"},
-    "samfarm__pipeline~pipeline.yaml": {"AppName", "CloudformationRole", "GitHubRepoName", "GitHubUser"},
-    "xacct-pipeline~sc-sub.yml": {"ArtifactStoreBucket", "CFNLaunchRole.Arn"},
-    "codepipeline-cfn-codebuild.yml": {
-        *("AWS::AccountId", "CFNTemplateRepoName", "ValidateResourcesRepoName"),
-    },
-    # Its other regions are values of a mapping, which follow from the own one.
-    "cross-region-code-pipeline.yaml": {
-        "AWS::Region",
-        "ApplicationName",
-        "DeploymentGroupName",
-        "S3SourceBucket",
-        "S3SourceBucketKey",
-    },
-    "windows-container-pipeline~template.yml": {
-        "AWS::AccountId",
-        "AWS::Region",
-        "CustomActionProviderCategory",
-        "CustomActionProviderName",
-        "CustomActionProviderVersion",
-    },
-    # Parameter ConnectionArn has an empty default, and AWS takes no empty value.
-    "auto-assignment__templates~codepipeline-stack.template": {"AWS::AccountId", "ConnectionArn"},
-    "AcceleratorInstaller.template.json": {"AWS::AccountId", "AWS::Region"},
-    "ci-cd-codepipeline.cfn.yml": {"GitHubUser"},
-    "mlops-deploy.yaml": {"AWS::AccountId", "ImportValue.MLOpsRepoName", "ImportValue.ModelName"},
-    "BlueGreen__cloudformation~pipeline.yaml": {
-        "AWS::Region",
-        "CloudFormationRole",
-        "CodeCommitRepositoryName",
-        "DBPassSSMName",
-        "DatabaseStack",
-        "FargateStackName",
-        "LoadBalancerStack",
-        "NetworkStack",
-        "TargetGroup",
-        "TargetGroup2",
-        *(f"Stage2{name}" for name in ("CloudFormationRole", "DBPassSSMName", "DatabaseStack")),
-        *(f"Stage2{name}" for name in ("FargateStackName", "LoadBalancerStack", "NetworkStack")),
-        *(f"Stage2{name}" for name in ("TargetGroup", "TargetGroup2")),
-    },
-    "iph+yocal__cloudformation~pipeline.yml": {
-        "AppName",
-        "CloudFormationTrustRole.Arn",
-        "RepositoryBranch",
-        "RepositoryName",
-    },
-    "ndlib+curatend-batch__codepipeline.yml": {"TargetBucket"},
-    "labs~codepipeline~codepipeline-canonical.json": {"CodePipelineLambdaDummy"},
-    "samples~opsworks~pipeline.yml": {"MyLayer", "MyOpsWorksApp", "MyStack"},
-    "tuimac+lambda_codepipeline__codepipeline.yml": {
-        *("DevBranch", "DevDeployParamFile", "DevModuleStackName", "ModuleName", "Owner", "Repo"),
-        *("PackagedTemplateFilePath", "PipelineDeployRole.Arn"),
-        *("ProdBranch", "ProdDeployParamFile", "ProdModuleStackName"),
-    },
-    "utiliware+cloudformation-differential-pipeline__cloudformation~pipeline.yaml": {
-        "CloudFormationRole.Arn"
-    },
-}
+# What each file asks for.
+VALUES = {end: set(names) for end, names in yaml.safe_load((DATA / "asked-values.yaml").read_text()).items()}
 # What CloudFormation would refuse: the end of the file's name, and the names that are not defined there.
 UNDEFINED = {
     "bad~resources~codepipeline~stages_second_stage.yaml": {"Github"},
@@ -260,11 +193,13 @@ def test_the_command_for_the_missing_values_is_enough(
     source.write_bytes(path.read_bytes())
     monkeypatch.chdir(tmp_path)
     _run(["import", source.name])
-    said, _, command = capsys.readouterr().out.partition("give the missing values with: codepipeline ")
+    said, _, rest = capsys.readouterr().out.partition("give the missing values with: codepipeline ")
+    command = rest.partition("\n")[0]
     assert ("  missing values, " in said) == bool(command)
     if command:
         _run([word.replace("=VALUE", f"={_fitting(word)}") for word in shlex.split(command)])
         said = capsys.readouterr().out
+        assert " -> " in said
         assert "missing values" not in said
         assert "is not used by the document" not in said
     for definition in set(tmp_path.glob("*.json")) - {source}:
