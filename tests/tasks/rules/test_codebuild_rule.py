@@ -12,6 +12,7 @@ from aws_server import AwsServer, in_turn
 
 from prefect_codepipeline.actions.rule_registry import rule_providers
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
+from prefect_codepipeline.errors import ActionFailed
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -108,3 +109,28 @@ class TestInAws:
 
         assert answer.error_details.code == "Timeout"
         assert len(codebuild.asked("StopBuild")) == 1
+
+    def test_a_build_whose_project_was_deleted_is_neither_started_again_nor_forgotten(
+        self, codebuild: AwsServer, asker: Any, ask: Any
+    ) -> None:
+        wait = ask()
+        CodeBuildProject.delete("in-aws")
+        (abandon,) = [each.abandon for kind, each in rule_providers().items() if kind.provider == "CodeBuild"]
+
+        answer = asker.ask_again()
+
+        said = "the CodeBuildProject block of 'in-aws' was deleted while build in-aws:1 ran in AWS"
+        assert answer.error_details.code == "ConfigurationError"
+        assert said in answer.summary
+        with pytest.raises(ActionFailed, match=said):
+            abandon(wait.memory)
+
+    def test_a_build_is_followed_in_aws_although_its_project_builds_elsewhere_now(
+        self, codebuild: AwsServer, asker: Any, ask: Any
+    ) -> None:
+        ask()
+        CodeBuildProject(where="host").save("in-aws", overwrite=True)
+
+        answer = asker.ask_again()
+
+        assert (answer.status, answer.external_execution_id) == ("Succeeded", "in-aws:1")

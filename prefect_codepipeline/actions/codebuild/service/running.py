@@ -23,6 +23,8 @@ from prefect_codepipeline.actions.registry import ActionContext, ActionResult, W
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
 
+# Under this name the id of the build is kept.
+_STEP = "build"
 # For five minutes AWS answers the same idempotency token with the build that it started. A margin for the clocks is left.
 _TOKEN_LIFETIME = timedelta(minutes=4)
 
@@ -69,6 +71,24 @@ def _cleared_at_the_end(clients: Clients, place: Place | None, context: ActionCo
         raise
     if place:
         clear(clients.s3, place)
+
+
+def build_in_aws(context: ActionContext) -> Work | None:
+    """The build that this action or rule has in AWS already, whatever its project's block has become since."""
+    earlier = context.earlier
+    build_id = earlier.state.get(_STEP) if earlier else None
+    return Work(build_id, earlier.url if earlier else None) if build_id else None
+
+
+def project_is_gone(project_name: str, build: Work) -> ActionFailed:
+    """The failure of who has a build in AWS, but no block any more that says where."""
+    return ActionFailed(
+        f"the CodeBuildProject block of {project_name!r} was deleted while build {build.id} ran in AWS; the build may "
+        "still run: look in the console, and stop it there",
+        code="ConfigurationError",
+        external_execution_id=build.id,
+        external_execution_url=build.url,
+    )
 
 
 def can_find_again(project: CodeBuildProject | None, context: ActionContext) -> bool:
@@ -119,7 +139,7 @@ def _started(clients: Clients, build: WantedBuild, context: ActionContext, place
         earlier = context.earlier
         return Work(earlier.external_id, earlier.url) if earlier and earlier.external_id else None
 
-    work = started(context, "build", start, find)
+    work = started(context, _STEP, start, find)
     return Watch(clients, work.id, build.batch, context, next(iter(states), {}))
 
 
