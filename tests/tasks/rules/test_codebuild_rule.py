@@ -101,6 +101,16 @@ class TestInAws:
 
         assert codebuild.asked("StopBuild") == [{"id": "in-aws:1"}]
 
+    def test_a_start_that_is_not_known_to_have_happened_is_not_repeated_when_its_token_is_old(
+        self, codebuild: AwsServer, asker: Any
+    ) -> None:
+        wanted = {"inputArtifacts": [{"name": "App"}], "late": timedelta(minutes=6)}
+
+        answer = asker.ask("CodeBuild", {"ProjectName": "in-aws"}, **wanted)
+
+        assert answer.error_details.code == "InternalError"
+        assert not codebuild.asked("StartBuild")
+
     def test_the_end_of_the_rules_time_stops_it(self, codebuild: AwsServer, asker: Any, ask: Any) -> None:
         codebuild.answers["BatchGetBuilds"] = in_turn([codebuild.answers["BatchGetBuilds"]({})])
         ask()
