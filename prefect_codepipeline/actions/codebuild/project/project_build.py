@@ -19,7 +19,11 @@ from prefect_codepipeline.actions.codebuild.project.queue import turn_of
 from prefect_codepipeline.actions.codebuild.project.single_build import SingleBuild
 from prefect_codepipeline.actions.codebuild.reports.collecting import CollectedReports
 from prefect_codepipeline.actions.codebuild.reports.publishing import keep_report_files, publish_reports
-from prefect_codepipeline.actions.codebuild.service.running import build_in_aws, project_is_gone, run_in_codebuild
+from prefect_codepipeline.actions.codebuild.service.running import (
+    build_in_aws,
+    project_is_gone,
+    run_in_codebuild,
+)
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.commands.failures import explain_full_disk
 from prefect_codepipeline.actions.git.process import Access

@@ -21,7 +21,7 @@ from prefect_codepipeline.actions.codebuild.service.request import build_request
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult, WorkGoesOn
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, PrefectUnavailable
 
 # Under this name the id of the build is kept.
 _STEP = "build"
@@ -63,7 +63,7 @@ def _cleared_at_the_end(clients: Clients, place: Place | None, context: ActionCo
     """Remove what was exchanged through S3, unless the build goes on."""
     try:
         yield
-    except WorkGoesOn:
+    except (WorkGoesOn, PrefectUnavailable):
         raise
     except BaseException:
         if place and not context.cancellation.left:

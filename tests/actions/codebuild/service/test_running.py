@@ -23,7 +23,7 @@ from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult, Earlier
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, ProjectVariable
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted, PrefectUnavailable
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 
 ID = "shop:0f1e"
@@ -382,6 +382,30 @@ def test_who_may_not_read_the_log_has_a_build_without(codebuild, make_context, s
     run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
 
     assert "cannot be read: An error occurred (AccessDeniedException)" in caplog.text
+
+
+def test_that_the_log_cannot_be_read_is_said_once_in_all_looks(codebuild, make_context, source, caplog):
+    looks = iter(range(4))
+    codebuild.answers["BatchGetBuilds"] = lambda _: {
+        "builds": [BUILD | LOGS | ({} if next(looks, None) is not None else {"buildStatus": "SUCCEEDED"})]
+    }
+
+    run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
+
+    assert caplog.text.count("cannot be read") == 1
+    assert len(codebuild.asked("GetLogEvents")) == 1
+
+
+def test_what_was_exchanged_stays_if_prefect_does_not_answer(codebuild, aws, make_context, source):
+    def keep(*_: Any, **__: Any) -> None:
+        raise PrefectUnavailable("no answer")
+
+    project = CodeBuildProject(where="aws", aws_location="s3://exchange/")
+
+    with pytest.raises(PrefectUnavailable):
+        running.run_in_codebuild(project, WantedBuild("shop", [source]), make_context(keep=keep))
+
+    assert keys(aws) == ["a1/in/Source.zip"]
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil"])
