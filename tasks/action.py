@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -72,13 +73,19 @@ def run_action(stage_name: str, action_name: str) -> State[Any]:
         return task_state_of(known.finished)
     if known.started:
         count_from(known.started.at)
-    outcome = _run(execution, stage, known)
+    cleanups: list[Callable[[], None]] = []
+    outcome = _run(execution, stage, known, cleanups)
     if isinstance(outcome, ActionWaits):
         return _waiting_state(execution.write(outcome))
-    return task_state_of(execution.write(outcome))
+    state = task_state_of(execution.write(outcome))
+    for clean_up in cleanups:
+        clean_up()
+    return state
 
 
-def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionFinished | ActionWaits:
+def _run(
+    execution: Execution, stage: StageState, known: ActionState, cleanups: list[Callable[[], None]]
+) -> ActionFinished | ActionWaits:
     identity = _identity(stage, known)
     unexpected = (
         f"Action {known.name!r} of stage {stage.name!r} failed unexpectedly: "
@@ -87,7 +94,7 @@ def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionF
     try:
         with attempting(get_run_logger(), unexpected) as scratch:
             try:
-                outcome = _attempt(execution, stage, known, identity, scratch)
+                outcome = _attempt(execution, stage, known, identity, scratch, cleanups)
             except PrefectUnavailable as error:
                 raise _unreached(known, error) from error
         if isinstance(outcome, ActionWaits):
@@ -138,6 +145,7 @@ def _attempt(
     known: ActionState,
     identity: dict[str, Any],
     scratch: Path,
+    cleanups: list[Callable[[], None]],
 ) -> dict[str, Any] | ActionWaits:
     """Do the work between the started and the finished fact; the fields of the finished fact, or that it waits."""
     resolved = action = known.action
@@ -172,6 +180,7 @@ def _attempt(
         result = provider.call(configuration, context)
     if isinstance(result, Waiting):
         return _waits(result, known, identity, started.at + timedelta(minutes=provider.timeout_in_minutes))
+    cleanups.append(result.cleanup)
     context.check()
     return _success(result, _store_outputs(execution, resolved, result))
 

@@ -67,6 +67,7 @@ def run_rule_codebuild(
         if error.code != "JobFailed":
             raise
         return RuleResult("Failed", str(error), error.external_execution_id, error.external_execution_url)
+    result.cleanup()
     return RuleResult(
         "Succeeded", result.summary, result.external_execution_id, result.external_execution_url
     )

@@ -45,7 +45,7 @@ def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: Act
     """
     clients = Clients(project, context.settings.aws, context.action.region)
     place = _place(project, context.action_execution_id)
-    with _cleared_at_the_end(clients, place, context):
+    with _cleared_after_a_failure(clients, place, context):
         watch = _started(clients, build, context, place)
         follow(watch)
         _refuse_failure(watch)
@@ -55,11 +55,12 @@ def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: Act
             output_variables=exported(watch),
             external_execution_id=watch.id,
             external_execution_url=watch.url,
+            cleanup=lambda: clear(clients.s3, place) if place else None,
         )
 
 
 @contextmanager
-def _cleared_at_the_end(clients: Clients, place: Place | None, context: ActionContext) -> Iterator[None]:
+def _cleared_after_a_failure(clients: Clients, place: Place | None, context: ActionContext) -> Iterator[None]:
     """Remove what was exchanged through S3, unless the build goes on."""
     try:
         yield
@@ -69,8 +70,6 @@ def _cleared_at_the_end(clients: Clients, place: Place | None, context: ActionCo
         if place and not context.cancellation.left:
             clear(clients.s3, place)
         raise
-    if place:
-        clear(clients.s3, place)
 
 
 def build_in_aws(context: ActionContext) -> Work | None:

@@ -8,6 +8,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -490,6 +491,22 @@ def test_a_build_that_an_earlier_process_started_is_followed_and_not_started_aga
     assert not codebuild.asked("StartBuild")
     assert codebuild.asked("BatchGetBuilds")[0] == {"ids": [ID]}
     assert (result.output_artifacts["Out"].directory / "app").read_text() == "built"
+
+
+def test_the_outputs_are_fetched_again_if_the_worker_dies_before_the_end_is_recorded(
+    codebuild, aws, make_context, source, tmp_path
+):
+    earlier = Earlier(datetime.now(timezone.utc), ID, PAGE, {"build": ID})
+    aws("s3").put_object(Bucket="exchange", Key="a1/out/Out.zip", Body=zipped(app="built"))
+    project = CodeBuildProject(where="aws", aws_location="s3://exchange")
+    wanted, context = WantedBuild("shop", [source], ["Out"]), make_context(earlier=earlier)
+    running.run_in_codebuild(project, wanted, context)
+
+    result = running.run_in_codebuild(project, wanted, replace(context, scratch=tmp_path))
+    result.cleanup()
+
+    assert (result.output_artifacts["Out"].directory / "app").read_text() == "built"
+    assert keys(aws) == []
 
 
 def test_the_id_of_a_build_is_kept_before_anything_else_is_asked(codebuild, make_context, source):
