@@ -62,7 +62,8 @@ def run_rule_codebuild(
         memory = {**action.kept, _PLACE: _place(configuration, context)}
         if context.now >= context.expires_at:
             stop_build(memory)
-        return WaitUntil(work.waiting.until or context.expires_at, work.waiting.summary, memory)
+        until = work.waiting.until or context.expires_at
+        return WaitUntil(until, work.waiting.summary, memory, memory.get(_BUILD))
     except ActionFailed as error:
         if error.code != "JobFailed":
             raise

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from aws_server import AwsServer, in_turn
 
-from prefect_codepipeline.actions.rule_registry import rule_providers
+from prefect_codepipeline.actions.rule_registry import abandon_rule, rule_providers
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.definition.declaration import RuleDeclaration
+from prefect_codepipeline.model.record.condition_facts import RuleAsked
+from prefect_codepipeline.model.record.state import RuleState
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -100,6 +103,32 @@ class TestInAws:
         abandon(wait.memory)
 
         assert codebuild.asked("StopBuild") == [{"id": "in-aws:1"}]
+        assert wait.external_execution_id == "in-aws:1"
+
+    @pytest.mark.parametrize("place", ["not what this version wrote", None])
+    def test_a_build_that_cannot_be_stopped_is_named_and_ends_the_rule_nevertheless(
+        self, codebuild: AwsServer, asker: Any, ask: Any, place: str | None
+    ) -> None:
+        wait = ask()
+        del codebuild.answers["StopBuild"]
+        memory = {**wait.memory, **({"place": place} if place else {})}
+        asked = RuleAsked(
+            at=asker.clock,
+            stage="S",
+            condition="beforeEntry",
+            attempt=1,
+            rule="Check",
+            rule_execution_id="r1",
+        )
+        kind = {"category": "Rule", "owner": "AWS", "provider": "CodeBuild", "version": "1"}
+        rule = RuleDeclaration.model_validate({"name": "Check", "ruleTypeId": kind})
+        known = RuleState(rule, asked, 1, wait.model_copy(update={"memory": memory}), asker.clock)
+
+        outcome = abandon_rule(known, "overridden by ana", asker.clock)
+
+        assert outcome
+        assert outcome.summary.startswith("overridden by ana; its work elsewhere (in-aws:1) may still run: ")
+        assert ("AWS refused" in outcome.summary) == (place is None)
 
     def test_a_start_that_is_not_known_to_have_happened_is_not_repeated_when_its_token_is_old(
         self, codebuild: AwsServer, asker: Any
