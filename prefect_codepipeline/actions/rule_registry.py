@@ -192,6 +192,12 @@ def no_provider(rule_type: RuleType) -> str:
     return _registry.why_unknown(rule_type)
 
 
+def can_abandon(known: RuleState) -> bool:
+    """Whether a rule waits, and may have work elsewhere that its provider ends."""
+    provider = rule_providers().get(RuleType.of(known.rule.rule_type_id))
+    return bool(known.wait and not known.outcome and provider and provider.abandon)
+
+
 def abandon_rule(known: RuleState, why: str, now: datetime) -> RuleOutcome | None:
     """End a waiting rule and the work that it started elsewhere; None if it was not evaluated yet, or has an outcome."""
     if known.asked is None or known.outcome:
