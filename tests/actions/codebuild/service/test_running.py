@@ -8,6 +8,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult, Earlier
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, ProjectVariable
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted, PrefectUnavailable
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 
 ID = "shop:0f1e"
@@ -384,6 +385,30 @@ def test_who_may_not_read_the_log_has_a_build_without(codebuild, make_context, s
     assert "cannot be read: An error occurred (AccessDeniedException)" in caplog.text
 
 
+def test_that_the_log_cannot_be_read_is_said_once_in_all_looks(codebuild, make_context, source, caplog):
+    looks = iter(range(4))
+    codebuild.answers["BatchGetBuilds"] = lambda _: {
+        "builds": [BUILD | LOGS | ({} if next(looks, None) is not None else {"buildStatus": "SUCCEEDED"})]
+    }
+
+    run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
+
+    assert caplog.text.count("cannot be read") == 1
+    assert len(codebuild.asked("GetLogEvents")) == 1
+
+
+def test_what_was_exchanged_stays_if_prefect_does_not_answer(codebuild, aws, make_context, source):
+    def keep(*_: Any, **__: Any) -> None:
+        raise PrefectUnavailable("no answer")
+
+    project = CodeBuildProject(where="aws", aws_location="s3://exchange/")
+
+    with pytest.raises(PrefectUnavailable):
+        running.run_in_codebuild(project, WantedBuild("shop", [source]), make_context(keep=keep))
+
+    assert keys(aws) == ["a1/in/Source.zip"]
+
+
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil"])
 def test_an_output_cannot_leave_its_directory(codebuild, aws, make_context, source, tmp_path, name):
     def start(request: dict[str, Any]) -> dict[str, Any]:
@@ -466,6 +491,22 @@ def test_a_build_that_an_earlier_process_started_is_followed_and_not_started_aga
     assert not codebuild.asked("StartBuild")
     assert codebuild.asked("BatchGetBuilds")[0] == {"ids": [ID]}
     assert (result.output_artifacts["Out"].directory / "app").read_text() == "built"
+
+
+def test_the_outputs_are_fetched_again_if_the_worker_dies_before_the_end_is_recorded(
+    codebuild, aws, make_context, source, tmp_path
+):
+    earlier = Earlier(datetime.now(timezone.utc), ID, PAGE, {"build": ID})
+    aws("s3").put_object(Bucket="exchange", Key="a1/out/Out.zip", Body=zipped(app="built"))
+    project = CodeBuildProject(where="aws", aws_location="s3://exchange")
+    wanted, context = WantedBuild("shop", [source], ["Out"]), make_context(earlier=earlier)
+    running.run_in_codebuild(project, wanted, context)
+
+    result = running.run_in_codebuild(project, wanted, replace(context, scratch=tmp_path))
+    result.cleanup()
+
+    assert (result.output_artifacts["Out"].directory / "app").read_text() == "built"
+    assert keys(aws) == []
 
 
 def test_the_id_of_a_build_is_kept_before_anything_else_is_asked(codebuild, make_context, source):
