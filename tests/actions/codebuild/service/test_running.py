@@ -489,7 +489,9 @@ def test_how_far_the_logs_of_a_large_batch_were_read_is_not_too_much_to_keep(cod
             {
                 "id": "shop:b1",
                 "buildBatchStatus": "IN_PROGRESS",
-                "buildGroups": [{"currentBuildSummary": {"arn": f"{ARN.partition('/')[0]}/{id}"}} for id in ids],
+                "buildGroups": [
+                    {"currentBuildSummary": {"arn": f"{ARN.partition('/')[0]}/{id}"}} for id in ids
+                ],
             }
         ]
     }
