@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -61,6 +62,7 @@ from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.runs import count_from
 
 MAX_OUTPUT_VARIABLES_BYTES = 122_880
+_KEY = re.compile(r"[a-z0-9-]+")
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -215,6 +217,11 @@ def _waits(wanted: Waiting, known: ActionState, identity: dict[str, Any], deadli
         raise ActionFailed("the provider waits, but for no time and for no fact", code="InternalError")
     if wanted.until and wanted.until.tzinfo is None:
         raise ActionFailed("the provider waits until a time without a time zone", code="InternalError")
+    if wanted.fact is not None and not _KEY.fullmatch(wanted.fact):
+        raise ActionFailed(
+            f"the provider waits for a fact with the key {wanted.fact!r}; keys have a-z, 0-9 and '-' only",
+            code="InternalError",
+        )
     now, before = utc_now(), known.waits
     return ActionWaits(
         **identity,

@@ -187,7 +187,8 @@ def call(method: str, path: str, json: Any = None, *, expected: tuple[int, ...] 
     """
     response = request(method, path, json)
     if response.status_code >= 400 and response.status_code not in expected:
-        kind = PrefectUnavailable if response.status_code in _BUSY else PrefectRefused
+        is_final = response.status_code < 500 and response.status_code not in _BUSY
+        kind = PrefectRefused if is_final else PrefectUnavailable
         raise kind(
             f"{method} {path}: Prefect's API responded with {response.status_code}: {response.text[:500]}"
         )

@@ -90,6 +90,9 @@ def test_what_prefect_does_not_answer_about_is_continued_by_the_next_process() -
     assert _unreached(action(STACK), PrefectRefused("never")).code == "ConfigurationError"
 
 
-def test_a_wait_until_a_time_without_a_zone_is_refused() -> None:
+def test_a_wait_for_what_cannot_come_is_refused() -> None:
+    for key in ("", "Job 1", "a\0b"):
+        with pytest.raises(ActionFailed, match="keys have a-z, 0-9 and '-' only"):
+            _waits(Waiting(fact=key), action(STACK), IDENTITY, NOW)
     with pytest.raises(ActionFailed, match="without a time zone"):
         _waits(Waiting(until=datetime(2030, 1, 1)), action(STACK), IDENTITY, NOW)

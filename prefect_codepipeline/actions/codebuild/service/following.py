@@ -160,15 +160,16 @@ def _stream(watch: Watch, build: Mapping[str, Any]) -> None:
 
 def _new_lines(watch: Watch, build_id: str, group: str, stream: str) -> Iterator[list[str]]:
     before = f"[{identifier(watch, build_id)}] " if watch.batch else ""
+    position = build_id.rpartition(":")[2]  # without the project: those of a large batch have to be kept
     while True:
-        token = watch.tokens.get(build_id)
+        token = watch.tokens.get(position)
         asked = {"logGroupName": group, "logStreamName": stream, "startFromHead": True}
         answer = watch.clients.logs.get_log_events(**asked, **({"nextToken": token} if token else {}))
         lines = [before + event["message"].rstrip("\r\n") for event in answer["events"]]
         if lines:
             yield lines
         following = answer.get("nextForwardToken")
-        watch.tokens[build_id] = following
+        watch.tokens[position] = following
         # CloudWatch returns the same token if there are no more lines for now.
         if not following or following == token:
             return

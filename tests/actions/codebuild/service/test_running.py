@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from aws_server import AwsServer, RefusalError
@@ -21,11 +22,13 @@ from prefect_codepipeline.actions.aws import remote_work
 from prefect_codepipeline.actions.codebuild.service import following, running
 from prefect_codepipeline.actions.codebuild.service.running import can_find_again
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
-from prefect_codepipeline.actions.registry import ActionContext, ActionResult, Earlier
+from prefect_codepipeline.actions.registry import ActionContext, ActionResult, Earlier, WorkGoesOn
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, ProjectVariable
+from prefect_codepipeline.engine.executions.keeping import Keeper
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted, PrefectUnavailable
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
+from prefect_codepipeline.model.record.waiting_facts import ActionKept
 
 ID = "shop:0f1e"
 ARN = "arn:aws:codebuild:us-east-1:123456789012:build/shop:0f1e"
@@ -86,7 +89,7 @@ def make_context(tmp_path: Path) -> Callable[..., ActionContext]:
             "name": "Build",
             "actionTypeId": {"category": "Build", "owner": "AWS", "provider": "CodeBuild", "version": "1"},
         }
-        (tmp_path / "scratch").mkdir()
+        (tmp_path / "scratch").mkdir(exist_ok=True)
         return ActionContext(
             pipeline_name="release",
             pipeline_execution_id="e1",
@@ -476,6 +479,42 @@ def test_a_batch_is_watched_build_by_build(codebuild, aws, make_context, source,
     assert "[linux] hello" in caplog.text
     assert "[arm] hello" in caplog.text
     assert "/projects/shop/batch/shop%3Ab1/" in str(result.external_execution_url)
+
+
+def test_how_far_the_logs_of_a_large_batch_were_read_is_not_too_much_to_keep(codebuild, make_context):
+    name, group = "p" * 150, {"logs": {"groupName": "g", "streamName": "s"}}
+    ids = [f"{name}:{uuid4()}" for _ in range(100)]
+    codebuild.answers["BatchGetBuildBatches"] = lambda _: {
+        "buildBatches": [
+            {
+                "id": "shop:b1",
+                "buildBatchStatus": "IN_PROGRESS",
+                "buildGroups": [
+                    {"currentBuildSummary": {"arn": f"{ARN.partition('/')[0]}/{id}"}} for id in ids
+                ],
+            }
+        ]
+    }
+    codebuild.answers["BatchGetBuilds"] = lambda request: {
+        "builds": [{"id": id, **group} for id in request["ids"]]
+    }
+    codebuild.answers["GetLogEvents"] = lambda _: {"events": [], "nextForwardToken": f"f/{10**55}"}
+    facts: list[ActionKept] = []
+    identity = {"stage": "S", "action": "A", "attempt": 1, "action_execution_id": "a1"}
+    keeper = Keeper(lambda fact: facts.append(fact) or fact, None, identity)
+    earlier = Earlier(datetime.now(timezone.utc), "shop:b1", None, {"build": "shop:b1"})
+
+    for state in ({"build": "shop:b1"}, None):
+        earlier = replace(earlier, state=state or facts[-1].state)
+        with pytest.raises(WorkGoesOn):
+            running.run_in_codebuild(
+                CodeBuildProject(where="aws"),
+                WantedBuild("shop", [], batch=True),
+                make_context(earlier=earlier, keep=keeper),
+            )
+
+    asked = codebuild.asked("GetLogEvents")
+    assert [each.get("nextToken") for each in asked[-100:]] == [f"f/{10**55}"] * 100
 
 
 def test_a_build_that_an_earlier_process_started_is_followed_and_not_started_again(
