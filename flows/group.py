@@ -6,7 +6,7 @@ process looks whether the wait has ended.
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -45,7 +45,9 @@ def run_group(execution: Execution, stage_name: str, group: Group) -> bool:
     with _threads(execution, len(group)) as threads:
         while True:
             for action in _to_call(execution, states_of(execution, stage_name, group), called):
-                if not action.action.is_approval and _busy(group, running) >= _most_at_once(execution):
+                if not _may_have_a_thread(
+                    action, states_of(execution, stage_name, group), running, _most_at_once(execution)
+                ):
                     continue  # so that a stop reaches what has no thread yet, and an approval never waits for one
                 if action.name not in called and not action.waits:
                     patience.renew()
@@ -102,8 +104,14 @@ def _to_call(
                 yield action
 
 
-def _busy(group: Group, running: dict[str, Future[None]]) -> int:
-    return sum(not action.is_approval and action.name in running for action in group)
+def _may_have_a_thread(
+    action: ActionState, group: Iterable[ActionState], running: Collection[str], most: float
+) -> bool:
+    """Whether an action may be called beside the others. One that waits for work elsewhere is in progress too."""
+    if action.action.is_approval or action.started:
+        return True
+    in_progress = (other for other in group if other.status == "InProgress" or other.name in running)
+    return sum(not other.action.is_approval for other in in_progress) < most
 
 
 def _most_at_once(execution: Execution) -> float:

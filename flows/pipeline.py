@@ -17,10 +17,11 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.states import Failed
 
-from prefect_codepipeline.engine.executions.process import Execution
-from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.engine.executions.process import Execution, OutcomeUnknown
+from prefect_codepipeline.errors import CodePipelineError, PrefectRefused, PrefectUnavailable
 from prefect_codepipeline.flows.condition import check_condition
 from prefect_codepipeline.flows.failure import begin_automatic_retry, roll_back_automatically
 from prefect_codepipeline.flows.lifecycle import (
@@ -52,7 +53,21 @@ def pipeline(
                         break
             return finish_execution(execution)
     except CodePipelineError as error:  # the definition was deleted, or Prefect's API does not come back
-        return Failed(message=str(error))
+        context = FlowRunContext.get()
+        run = context.flow_run if context else None
+        return _without_record(error, can_be_resumed=run is not None and run.deployment_id is not None)
+
+
+def _without_record(error: CodePipelineError, *, can_be_resumed: bool) -> State[Any]:
+    """The state of a run that ends with an error, and without an end in its record.
+
+    Raises:
+        OutcomeUnknown: Prefect did not answer. Reconcile resumes the execution when it answers again.
+    """
+    is_away = isinstance(error, PrefectUnavailable) and not isinstance(error, PrefectRefused)
+    if is_away and can_be_resumed:
+        raise OutcomeUnknown(str(error)) from error
+    return Failed(message=str(error))
 
 
 def run_stage(execution: Execution, stage_name: str) -> StageExecutionStatus | None:

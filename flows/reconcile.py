@@ -9,6 +9,7 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Crashed, Scheduled
 
+from prefect_codepipeline.actions.rule_registry import can_abandon
 from prefect_codepipeline.engine.approvals.decision import (
     WAKE_ONLY,
     approval_policy,
@@ -230,9 +231,16 @@ def _conclude(execution: KnownExecution) -> list[str]:
 
 
 def _has_work_elsewhere(state: ExecutionState) -> bool:
-    """Whether an action in progress has work that continues without a process, and that only its provider can stop."""
+    """Whether an action or a rule has work that continues without a process, and that only its provider can stop.
+
+    The process of a worker stops it: this one may have no credentials for it.
+    """
     actions = (action for _, action in state.actions if action.status == "InProgress")
-    return any(action.waits or action.kept for action in actions)
+    conditions = (condition for stage in state.stages for condition in stage.conditions)
+    rules = (condition.next_rule for condition in conditions if condition.status == "InProgress")
+    return any(action.waits or action.kept for action in actions) or any(
+        rule and can_abandon(rule) for rule in rules
+    )
 
 
 def _restore_form(execution: KnownExecution) -> list[str]:

@@ -83,6 +83,10 @@ class PrefectUnavailable(CodePipelineError):
     """Prefect's API did not answer, or refused the request."""
 
 
+class PrefectRefused(PrefectUnavailable):
+    """Prefect's API refused the request: the same request would be refused again."""
+
+
 class AnswerUnconfirmed(PrefectUnavailable):
     """Prefect did not answer while an approver's answer was written: it may be recorded, or not."""
 

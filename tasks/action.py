@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -43,7 +45,13 @@ from prefect_codepipeline.engine.executions.keeping import Keeper
 from prefect_codepipeline.engine.executions.process import Execution, OutcomeUnknown, current_execution
 from prefect_codepipeline.engine.executions.progress import ProgressReport
 from prefect_codepipeline.engine.executions.record import utc_now
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
+from prefect_codepipeline.errors import (
+    ActionAbandoned,
+    ActionFailed,
+    ActionInterrupted,
+    PrefectRefused,
+    PrefectUnavailable,
+)
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.definition.variables import resolve_action
 from prefect_codepipeline.model.record.artifacts import StoredArtifact
@@ -54,6 +62,7 @@ from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.runs import count_from
 
 MAX_OUTPUT_VARIABLES_BYTES = 122_880
+_KEY = re.compile(r"[a-z0-9-]+")
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -66,13 +75,19 @@ def run_action(stage_name: str, action_name: str) -> State[Any]:
         return task_state_of(known.finished)
     if known.started:
         count_from(known.started.at)
-    outcome = _run(execution, stage, known)
+    cleanups: list[Callable[[], None]] = []
+    outcome = _run(execution, stage, known, cleanups)
     if isinstance(outcome, ActionWaits):
         return _waiting_state(execution.write(outcome))
-    return task_state_of(execution.write(outcome))
+    state = task_state_of(execution.write(outcome))
+    for clean_up in cleanups:
+        clean_up()
+    return state
 
 
-def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionFinished | ActionWaits:
+def _run(
+    execution: Execution, stage: StageState, known: ActionState, cleanups: list[Callable[[], None]]
+) -> ActionFinished | ActionWaits:
     identity = _identity(stage, known)
     unexpected = (
         f"Action {known.name!r} of stage {stage.name!r} failed unexpectedly: "
@@ -80,7 +95,10 @@ def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionF
     )
     try:
         with attempting(get_run_logger(), unexpected) as scratch:
-            outcome = _attempt(execution, stage, known, identity, scratch)
+            try:
+                outcome = _attempt(execution, stage, known, identity, scratch, cleanups)
+            except PrefectUnavailable as error:
+                raise _unreached(known, error) from error
         if isinstance(outcome, ActionWaits):
             return outcome
     except ActionInterrupted:
@@ -103,11 +121,24 @@ def _run(execution: Execution, stage: StageState, known: ActionState) -> ActionF
 def _interruption(execution: Execution, known: ActionState) -> dict[str, Any]:
     """Failed, as after a crash. Raises if the next process continues the action, or already does."""
     execution.look_for_stop()
-    provider = providers().get(known.action.action_type_id)
-    if (provider and provider.restartable) or known.waits:
-        raise OutcomeUnknown("the worker was shut down; the next process continues the action")
+    _leave_to_the_next_process(known, "the worker was shut down")
     details = ErrorDetails(code="InternalError", message="the worker was shut down while the action ran")
     return {"status": "Failed", "error_details": details}
+
+
+def _unreached(known: ActionState, error: PrefectUnavailable) -> ActionFailed:
+    """The failure of an action about which Prefect did not answer. Raises if the next process continues the action."""
+    if isinstance(error, PrefectRefused):  # the next process would be refused too
+        return ActionFailed(str(error), code="ConfigurationError")
+    _leave_to_the_next_process(known, str(error))
+    return ActionFailed(str(error), code="SystemUnavailable")
+
+
+def _leave_to_the_next_process(known: ActionState, why: str) -> None:
+    """Raise `OutcomeUnknown` if the next process can continue the action."""
+    provider = providers().get(known.action.action_type_id)
+    if (provider and provider.restartable) or known.waits:
+        raise OutcomeUnknown(f"{why}; the next process continues the action")
 
 
 def _attempt(
@@ -116,6 +147,7 @@ def _attempt(
     known: ActionState,
     identity: dict[str, Any],
     scratch: Path,
+    cleanups: list[Callable[[], None]],
 ) -> dict[str, Any] | ActionWaits:
     """Do the work between the started and the finished fact; the fields of the finished fact, or that it waits."""
     resolved = action = known.action
@@ -150,6 +182,7 @@ def _attempt(
         result = provider.call(configuration, context)
     if isinstance(result, Waiting):
         return _waits(result, known, identity, started.at + timedelta(minutes=provider.timeout_in_minutes))
+    cleanups.append(result.cleanup)
     context.check()
     return _success(result, _store_outputs(execution, resolved, result))
 
@@ -165,6 +198,10 @@ def _end_if_it_must(provider: ActionProvider, configuration: Any, context: Actio
             (provider.stop or provider.call)(configuration, context)
         # A provider may raise anything, and the action has to end as it must.
         except Exception as error:
+            if isinstance(error, ActionInterrupted | PrefectUnavailable) and not isinstance(
+                error, PrefectRefused
+            ):
+                raise  # the next process ends the work
             if _is_same_end(error, why):
                 raise  # it also says what becomes of the work
             context.logger.warning("The work of action %r may still run: %s", context.action.name, error)
@@ -178,6 +215,13 @@ def _is_same_end(error: Exception, why: ActionAbandoned | ActionFailed) -> bool:
 def _waits(wanted: Waiting, known: ActionState, identity: dict[str, Any], deadline: datetime) -> ActionWaits:
     if wanted.until is None and wanted.fact is None:
         raise ActionFailed("the provider waits, but for no time and for no fact", code="InternalError")
+    if wanted.until and wanted.until.tzinfo is None:
+        raise ActionFailed("the provider waits until a time without a time zone", code="InternalError")
+    if wanted.fact is not None and not _KEY.fullmatch(wanted.fact):
+        raise ActionFailed(
+            f"the provider waits for a fact with the key {wanted.fact!r}; keys have a-z, 0-9 and '-' only",
+            code="InternalError",
+        )
     now, before = utc_now(), known.waits
     return ActionWaits(
         **identity,

@@ -120,7 +120,11 @@ class ActionContext(TimedWork):
 
 @dataclass(frozen=True)
 class ActionResult:
-    """The fields of AWS's ActionExecutionOutput that a provider can fill, and the trees to store."""
+    """The fields of AWS's ActionExecutionOutput that a provider can fill, and the trees to store.
+
+    `cleanup` is called once the end of the action is recorded. It removes what the function would need if it were called
+    again, because its process died before that.
+    """
 
     summary: str = ""
     output_artifacts: Mapping[str, OutputTree] = field(default_factory=dict)
@@ -128,6 +132,7 @@ class ActionResult:
     external_execution_id: str | None = None
     external_execution_url: str | None = None
     source_revision: SourceRevision | None = None
+    cleanup: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)

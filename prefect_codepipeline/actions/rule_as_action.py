@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
 from prefect_codepipeline.actions.registry import ActionContext, Earlier
 from prefect_codepipeline.actions.rule_registry import RuleContext
@@ -43,8 +44,14 @@ def as_action(context: RuleContext, category: ActionCategory, provider: str) -> 
         rule=context,
         kept=kept,
         keep=lambda *_, **state: kept.update(state),
-        earlier=Earlier(context.started_at, state=context.memory) if context.memory else None,
+        # A process that died may have started the work before the memory was recorded: only the first time is sure.
+        earlier=Earlier(_began(context), state=context.memory),
     )
+
+
+def _began(context: RuleContext) -> datetime:
+    """When the rule was evaluated first."""
+    return datetime.now(timezone.utc) - (context.now - context.started_at)
 
 
 def _empty_input(context: RuleContext) -> InputTree:

@@ -17,7 +17,7 @@ from prefect_codepipeline.actions.catalog import RULE_PLUGINS, RULES_NOT_YET
 from prefect_codepipeline.actions.registry import ActionConfiguration
 from prefect_codepipeline.actions.type_registry import Provider, TypeRegistry
 from prefect_codepipeline.actions.work import CancellationToken, InputTree, TimedWork
-from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.errors import PrefectRefused, PrefectUnavailable
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.conditions import ConditionKind, RuleOutcome
 from prefect_codepipeline.model.definition.declaration import RuleDeclaration, RuleTypeId
@@ -192,6 +192,12 @@ def no_provider(rule_type: RuleType) -> str:
     return _registry.why_unknown(rule_type)
 
 
+def can_abandon(known: RuleState) -> bool:
+    """Whether a rule waits, and may have work elsewhere that its provider ends."""
+    provider = rule_providers().get(RuleType.of(known.rule.rule_type_id))
+    return bool(known.wait and not known.outcome and provider and provider.abandon)
+
+
 def abandon_rule(known: RuleState, why: str, now: datetime) -> RuleOutcome | None:
     """End a waiting rule and the work that it started elsewhere; None if it was not evaluated yet, or has an outcome."""
     if known.asked is None or known.outcome:
@@ -201,10 +207,13 @@ def abandon_rule(known: RuleState, why: str, now: datetime) -> RuleOutcome | Non
     if wait and provider and provider.abandon:
         try:
             provider.abandon(wait.memory)
-        except CodePipelineError as error:  # the execution ends anyway
-            _logger.warning(
-                "the work that rule %r started elsewhere could not be ended: %s", known.rule.name, error
-            )
+        # A provider may raise anything, and the execution ends anyway.
+        except Exception as error:
+            if isinstance(error, PrefectUnavailable) and not isinstance(error, PrefectRefused):
+                raise  # nor can the end be recorded: it will be tried again
+            which = f" ({wait.external_execution_id})" if wait.external_execution_id else ""
+            why = f"{why}; its work elsewhere{which} may still run: {error}"
+            _logger.warning("rule %r: %s", known.rule.name, why)
     return RuleOutcome(
         rule=known.rule.name,
         rule_execution_id=known.asked.rule_execution_id,

@@ -22,7 +22,7 @@ from uuid import UUID
 
 import httpx
 
-from prefect_codepipeline.errors import PrefectUnavailable
+from prefect_codepipeline.errors import PrefectRefused, PrefectUnavailable
 from prefect_codepipeline.prefect_api.connection import TIMEOUT, CsrfToken, http_client
 from prefect_codepipeline.prefect_api.internals import http_client_of
 from prefect_codepipeline.prefect_api.settings import ApiSettings, api_settings
@@ -187,7 +187,9 @@ def call(method: str, path: str, json: Any = None, *, expected: tuple[int, ...] 
     """
     response = request(method, path, json)
     if response.status_code >= 400 and response.status_code not in expected:
-        raise PrefectUnavailable(
+        is_final = response.status_code < 500 and response.status_code not in _BUSY
+        kind = PrefectRefused if is_final else PrefectUnavailable
+        raise kind(
             f"{method} {path}: Prefect's API responded with {response.status_code}: {response.text[:500]}"
         )
     is_json = response.headers.get("content-type", "").startswith("application/json")

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from prefect_codepipeline.actions.aws.remote_work import Work
 from prefect_codepipeline.actions.codebuild.project.finding import find_project
 from prefect_codepipeline.actions.codebuild.service.clients import Clients
-from prefect_codepipeline.actions.codebuild.service.running import abandon_in_codebuild
+from prefect_codepipeline.actions.codebuild.service.running import abandon_in_codebuild, project_is_gone
 from prefect_codepipeline.actions.registry import WorkGoesOn
 from prefect_codepipeline.actions.rule_as_action import as_action
 from prefect_codepipeline.actions.rule_registry import (
@@ -37,13 +38,15 @@ class CodeBuildRuleConfiguration(ProjectConfiguration, RuleConfiguration):
 
 
 def stop_build(memory: Mapping[str, str]) -> None:
-    """Stop the build in AWS of a rule whose result is no longer needed."""
+    """Stop the build in AWS of a rule whose result is no longer needed. Raises `ActionFailed` if that is not possible."""
     if _BUILD not in memory:
         return
     place = json.loads(memory[_PLACE])
-    if project := find_project(place["project"]):
-        clients = Clients(project, AwsSettings.model_validate(place["aws"]), place["region"])
-        abandon_in_codebuild(clients, memory[_BUILD], place["batch"], place["rule_execution_id"])
+    project = find_project(place["project"])
+    if project is None:
+        raise project_is_gone(place["project"], Work(memory[_BUILD]))
+    clients = Clients(project, AwsSettings.model_validate(place["aws"]), place["region"])
+    abandon_in_codebuild(clients, memory[_BUILD], place["batch"], place["rule_execution_id"])
 
 
 @rule_provider(provider="CodeBuild", inputs=(1, 5), timeout_in_minutes=60, abandon=stop_build)
@@ -59,11 +62,13 @@ def run_rule_codebuild(
         memory = {**action.kept, _PLACE: _place(configuration, context)}
         if context.now >= context.expires_at:
             stop_build(memory)
-        return WaitUntil(work.waiting.until or context.expires_at, work.waiting.summary, memory)
+        until = work.waiting.until or context.expires_at
+        return WaitUntil(until, work.waiting.summary, memory, memory.get(_BUILD))
     except ActionFailed as error:
         if error.code != "JobFailed":
             raise
         return RuleResult("Failed", str(error), error.external_execution_id, error.external_execution_url)
+    result.cleanup()
     return RuleResult(
         "Succeeded", result.summary, result.external_execution_id, result.external_execution_url
     )

@@ -131,8 +131,7 @@ def _refuse_page(url: str, response_dict: dict[str, Any], **_: Any) -> None:
 def _is_page(response: Mapping[str, Any]) -> bool:
     headers = {name.lower(): value for name, value in response["headers"].items()}
     if isinstance(response["body"], bytes) and response["body"]:
-        start = response["body"][:1000].lstrip().lower()
-        return start.startswith(b"<!doctype html") or b"<html" in start
+        return response["body"][:1000].lstrip().lower().startswith((b"<!doctype html", b"<html"))
     # Without a body to look at: objects in S3 may be web pages too, and have the headers of S3.
     is_html = headers.get("content-type", "").startswith("text/html")
     return is_html and not any(name == "etag" or name.startswith("x-amz") for name in headers)

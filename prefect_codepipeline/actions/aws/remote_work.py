@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from prefect_codepipeline.actions.registry import ActionContext, Waiting, WorkGoesOn
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted, PrefectUnavailable
 
 # The longer the work takes, the less often it is looked at: a tenth of its time, and after minutes every 30 s. Work of
 # hours and days is looked at after each hundredth of its time: every look of a suspended execution costs some facts.
@@ -103,7 +103,7 @@ def _start(start: Callable[[], Work], find: Callable[[], Work | None]) -> Work:
 def follow(following: Following, context: ActionContext) -> None:
     """Return if the work has ended; on cancellation, timeout or a permanent error, stop it.
 
-    The work continues if only this process must end.
+    The work continues if only this process must end, or if it is Prefect that does not answer.
 
     Raises:
         WorkGoesOn: it has not; the action waits for it.
@@ -114,7 +114,7 @@ def follow(following: Following, context: ActionContext) -> None:
         context.check()
         with bearing_silence(context, following.what):
             look = following.look()
-    except (ActionInterrupted, WorkGoesOn):
+    except (ActionInterrupted, WorkGoesOn, PrefectUnavailable):
         raise
     except ActionAbandoned as error:
         raise ActionAbandoned(_with(error, _stop(following, context))) from error
@@ -150,7 +150,9 @@ def bearing_silence(context: ActionContext, what: str) -> Iterator[None]:
         elif now - datetime.fromisoformat(since) >= timedelta(seconds=UNANSWERED_SECONDS):
             raise
         context.logger.warning("No answer about %s, will retry: %s", what, error)
-        raise WorkGoesOn(Waiting(_next_look(context), summary=f"no answer about {what}")) from error
+        raise WorkGoesOn(
+            Waiting(_next_look(context, LONGEST_PAUSE_SECONDS), summary=f"no answer about {what}")
+        ) from error
     if since:
         context.keep(**{_UNANSWERED: ""})
 

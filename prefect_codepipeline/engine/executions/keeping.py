@@ -34,6 +34,8 @@ class Keeper:
     def __call__(self, external_id: str | None = None, url: str | None = None, **state: str) -> None:
         """Keep these values; one that is left out keeps its last value.
 
+        A process that was replaced may have written a fact under the next number. Then these come after it.
+
         Raises:
             ActionFailed: with code `InternalError`, the provider keeps too much, or too often, or after its end.
         """
@@ -42,15 +44,19 @@ class Keeper:
                 raise ActionFailed(
                     "the provider kept something after the action had ended", code="InternalError"
                 )
-            before = self._kept
-            news = {
-                "at": utc_now(),
-                "number": before.number + 1,
-                "external_execution_id": external_id or before.external_execution_id,
-                "external_execution_url": url or before.external_execution_url,
-                "state": {**before.state, **state},
-            }
-            self._kept = self._write(_checked(ActionKept(**{**before.model_dump(), **news})))
+            while True:
+                before = self._kept
+                news = {
+                    "at": utc_now(),
+                    "number": before.number + 1,
+                    "external_execution_id": external_id or before.external_execution_id,
+                    "external_execution_url": url or before.external_execution_url,
+                    "state": {**before.state, **state},
+                }
+                wanted = _checked(ActionKept(**{**before.model_dump(), **news}))
+                self._kept = self._write(wanted)
+                if self._kept == wanted:
+                    return
 
     def close(self) -> None:
         """Refuse to keep anything more."""

@@ -305,7 +305,7 @@ def _fold_rule(
         index.asked.get(key),
         len(waits),
         waits[-1].wait if waits else None,
-        waits[-1].at if waits else None,
+        waits[0].at if waits else None,
         answered.outcome if answered else None,
     )
 

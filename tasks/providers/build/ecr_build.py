@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,7 @@ from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Lookup,
     action_provider,
 )
 from prefect_codepipeline.errors import ActionFailed
@@ -74,8 +75,28 @@ class _Image:
     programs: Programs
 
 
+def _named(configuration: EcrBuildConfiguration, context: ActionContext) -> Iterator[Lookup]:
+    name, is_public = configuration.ecr_repository_name, configuration.registry_type == "public"
+    if not context.settings.aws.registry:
+        service, region = ("ecr-public", "us-east-1") if is_public else ("ecr", None)
+        named = {"repositoryNames": [name]}
+        yield Lookup(
+            f"image repository {name!r}",
+            service,
+            "describe_repositories",
+            named,
+            "repositories",
+            region=region,
+        )
+
+
 @action_provider(
-    category="Build", provider="ECRBuildAndPublish", inputs=(1, 1), outputs=(0, 0), restartable=True
+    category="Build",
+    provider="ECRBuildAndPublish",
+    inputs=(1, 1),
+    outputs=(0, 0),
+    restartable=True,
+    online=_named,
 )
 def build_and_publish(configuration: EcrBuildConfiguration, context: ActionContext) -> ActionResult:
     """Build the image of the folder, and push it with each tag.

@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-AppCo
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,6 +20,7 @@ from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Lookup,
     action_provider,
 )
 from prefect_codepipeline.errors import ActionFailed
@@ -90,7 +91,18 @@ class _Place:
         return Work(str(number), console_url(arn, f"systems-manager/appconfig/{path}?region={{region}}"))
 
 
-@action_provider(category="Deploy", provider="AppConfig", inputs=(1, 1), outputs=(0, 0), restartable=True)
+def _named(configuration: AppConfigConfiguration, context: ActionContext) -> Iterator[Lookup]:
+    application, profile = configuration.application, configuration.configuration_profile
+    named = {"ApplicationId": application}
+    what = f"profile {profile!r} of application {application!r}"
+    yield Lookup(what, "appconfig", "get_configuration_profile", {**named, "ConfigurationProfileId": profile})
+    what = f"environment {configuration.environment!r} of application {application!r}"
+    yield Lookup(what, "appconfig", "get_environment", {**named, "EnvironmentId": configuration.environment})
+
+
+@action_provider(
+    category="Deploy", provider="AppConfig", inputs=(1, 1), outputs=(0, 0), restartable=True, online=_named
+)
 def deploy_configuration(configuration: AppConfigConfiguration, context: ActionContext) -> ActionResult:
     """Make a version out of the file, and follow its deployment.
 

@@ -21,6 +21,7 @@ from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Lookup,
     action_provider,
 )
 from prefect_codepipeline.errors import ActionFailed
@@ -74,8 +75,20 @@ class CodeDeployToEcsConfiguration(ActionConfiguration):
         return self
 
 
+def _named(configuration: CodeDeployToEcsConfiguration, context: ActionContext) -> Iterator[Lookup]:
+    application, group = configuration.application_name, configuration.deployment_group_name
+    named = {"applicationName": application, "deploymentGroupName": group}
+    what = f"deployment group {group!r} of application {application!r}"
+    yield Lookup(what, "codedeploy", "get_deployment_group", named)
+
+
 @action_provider(
-    category="Deploy", provider="CodeDeployToECS", inputs=(1, 5), outputs=(0, 0), restartable=True
+    category="Deploy",
+    provider="CodeDeployToECS",
+    inputs=(1, 5),
+    outputs=(0, 0),
+    restartable=True,
+    online=_named,
 )
 def deploy_to_ecs_with_codedeploy(
     configuration: CodeDeployToEcsConfiguration, context: ActionContext

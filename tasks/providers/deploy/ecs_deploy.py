@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Annotated, Any
@@ -28,6 +28,7 @@ from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Lookup,
     action_provider,
 )
 from prefect_codepipeline.errors import ActionFailed
@@ -44,7 +45,16 @@ class EcsDeployConfiguration(ActionConfiguration):
     deployment_timeout: Annotated[int, Field(ge=1, le=60)] = 60
 
 
-@action_provider(category="Deploy", provider="ECS", inputs=(1, 1), outputs=(0, 0), restartable=True)
+def _named(configuration: EcsDeployConfiguration, context: ActionContext) -> Iterator[Lookup]:
+    cluster, service = configuration.cluster_name, configuration.service_name
+    named = {"cluster": cluster, "services": [service]}
+    what = f"service {service!r} of cluster {cluster!r}"
+    yield Lookup(what, "ecs", "describe_services", named, "services[?status=='ACTIVE']")
+
+
+@action_provider(
+    category="Deploy", provider="ECS", inputs=(1, 1), outputs=(0, 0), restartable=True, online=_named
+)
 def deploy_to_ecs(configuration: EcsDeployConfiguration, context: ActionContext) -> ActionResult:
     """Register the service's task definition with the new images, deploy it, and wait until the service is steady.
 

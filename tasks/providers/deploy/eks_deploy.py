@@ -20,6 +20,7 @@ from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Lookup,
     action_provider,
 )
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
@@ -45,7 +46,15 @@ class EksDeployConfiguration(ActionConfiguration):
         return bool(self.helm_release_name or self.helm_chart_location)
 
 
-@action_provider(category="Deploy", provider="EKS", inputs=(1, 1), outputs=(0, 0), restartable=True)
+def _named(configuration: EksDeployConfiguration, context: ActionContext) -> Iterator[Lookup]:
+    name = configuration.cluster_name
+    if name not in (context.settings.aws.clusters or {}):
+        yield Lookup(f"cluster {name!r}", "eks", "describe_cluster", {"name": name})
+
+
+@action_provider(
+    category="Deploy", provider="EKS", inputs=(1, 1), outputs=(0, 0), restartable=True, online=_named
+)
 def deploy_to_eks(configuration: EksDeployConfiguration, context: ActionContext) -> ActionResult:
     """Deploy, and wait until everything runs. Both ways can be repeated after a crash."""
     _check(configuration, context)

@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any
@@ -29,6 +29,7 @@ from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
     ActionResult,
+    Lookup,
     action_provider,
 )
 from prefect_codepipeline.errors import ActionFailed
@@ -108,8 +109,20 @@ class _Update:
         return sorted(answer["Events"], key=lambda event: event["EventDate"])
 
 
+def _named(configuration: ElasticBeanstalkConfiguration, context: ActionContext) -> Iterator[Lookup]:
+    application, environment = configuration.application_name, configuration.environment_name
+    named = {"ApplicationName": application, "EnvironmentNames": [environment], "IncludeDeleted": False}
+    what = f"environment {environment!r} of application {application!r}"
+    yield Lookup(what, "elasticbeanstalk", "describe_environments", named, "Environments")
+
+
 @action_provider(
-    category="Deploy", provider="ElasticBeanstalk", inputs=(1, 1), outputs=(0, 0), restartable=True
+    category="Deploy",
+    provider="ElasticBeanstalk",
+    inputs=(1, 1),
+    outputs=(0, 0),
+    restartable=True,
+    online=_named,
 )
 def deploy_to_elastic_beanstalk(
     configuration: ElasticBeanstalkConfiguration, context: ActionContext

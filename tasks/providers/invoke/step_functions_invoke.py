@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from prefect_codepipeline.actions.artifacts.input_files import read_input_file
@@ -208,7 +208,9 @@ def _start_express(
         # Before the start, which is made only once: an express execution has no name that could find it again.
         context.check()  # nothing starts in an action that must end
         context.keep(machine="EXPRESS")
-        work = _start(machine, given)
+        # boto3 would repeat a request whose answer was lost, and start a second execution.
+        once = client_of(context, "stepfunctions", machine.client.meta.region_name, attempts=0)
+        work = _start(replace(machine, client=once), given)
         context.keep(work.id, work.url, **{_STEP: work.id})
     return ActionResult(
         summary=f"{machine.what} was started; express executions are not followed",

@@ -724,7 +724,7 @@ def test_a_disk_too_full_for_the_download_is_not_the_stores_fault(s3_store, tree
 @pytest.mark.parametrize(
     ("url", "module", "message"),
     [
-        ("s3://releases", "s3fs", r"pip install 'prefect-codepipeline\[s3\]'"),
+        ("s3://releases", "s3fs", "its extra `s3`: README.md"),
         ("gs://releases", "gcsfs", "gcsfs"),
     ],
 )

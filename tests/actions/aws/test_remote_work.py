@@ -11,7 +11,7 @@ import pytest
 
 from prefect_codepipeline.actions.aws.remote_work import Following, Look, Work, follow, started
 from prefect_codepipeline.actions.registry import ActionContext, Earlier, WorkGoesOn
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, PrefectUnavailable
 
 WORK = Work("job-1", "https://example.com/job-1")
 AWAY = ActionFailed("no answer", code="SystemUnavailable")
@@ -95,6 +95,28 @@ def test_silence_is_borne_for_five_minutes(context: ActionContext, which: str) -
     with pytest.raises(ActionFailed) as failed:
         calls[which](aged(context, timedelta(hours=1), **gone))
     assert failed.value.code == "SystemUnavailable"
+
+
+def test_work_of_days_is_looked_at_soon_again_while_there_is_no_answer(context: ActionContext) -> None:
+    with pytest.raises(WorkGoesOn) as work:
+        follow(Following("job 'one'", WORK, silent, lambda: ""), aged(context, timedelta(days=3)))
+
+    assert work.value.waiting.until
+    left = work.value.waiting.until - datetime.now(timezone.utc)
+    assert left <= timedelta(seconds=30)
+
+
+def test_the_work_goes_on_if_it_is_prefect_that_does_not_answer(context: ActionContext) -> None:
+    def keep(*_: Any, **__: Any) -> None:
+        raise PrefectUnavailable("no answer")
+
+    stopped: list[str] = []
+    work = Following("job 'one'", WORK, silent, lambda: stopped.append("stop") or "")  # type: ignore[func-returns-value]
+
+    with pytest.raises(PrefectUnavailable):
+        follow(work, replace(aged(context, timedelta(hours=1)), keep=keep))
+
+    assert not stopped
 
 
 def test_an_answer_ends_the_silence(context: ActionContext) -> None:

@@ -183,6 +183,49 @@ def test_what_is_missing_is_an_error_with_its_line(validate: Validate, function:
     assert "6 errors, 0 warnings" in said
 
 
+def test_services_clusters_and_environments_are_looked_up(validate: Validate, aws: Aws) -> None:
+    """Each once as it is there, and once as it is not."""
+    name = f"n-{uuid4().hex[:8]}"
+    task = {"family": name, "containerDefinitions": [{"name": "web", "image": "a", "memory": 128}]}
+    aws("ecs").create_cluster(clusterName=name)
+    aws("ecs").register_task_definition(**task)
+    aws("ecs").create_service(cluster=name, serviceName="web", taskDefinition=name, desiredCount=1)
+    role = f"arn:aws:iam::{ACCOUNT}:role/eks"
+    aws("eks").create_cluster(name=name, roleArn=role, resourcesVpcConfig={})
+    aws("ecr").create_repository(repositoryName=name)
+    aws("codedeploy").create_application(applicationName=name, computePlatform="ECS")
+    aws("codedeploy").create_deployment_group(
+        applicationName=name, deploymentGroupName="blue", serviceRoleArn=role
+    )
+    templates = {"TaskDefinitionTemplateArtifact": "Src", "AppSpecTemplateArtifact": "Src"}
+
+    code, said = validate(
+        source(),
+        *(action("Deploy/ECS", 1, ClusterName=name, ServiceName=each) for each in ("web", "gone")),
+        *(action("Deploy/EKS", 1, ClusterName=each, ManifestFiles="a.yaml") for each in (name, "gone")),
+        *(action("Build/ECRBuildAndPublish", 1, ECRRepositoryName=each) for each in (name, "gone")),
+        *(
+            action("Deploy/CodeDeployToECS", 1, ApplicationName=name, DeploymentGroupName=each, **templates)
+            for each in ("blue", "gone")
+        ),
+        action("Deploy/ElasticBeanstalk", 1, ApplicationName=name, EnvironmentName="gone"),
+    )
+
+    assert code == 1
+    for what, there in (
+        (f"service 'web' of cluster {name!r}", True),
+        (f"service 'gone' of cluster {name!r}", False),
+        (f"cluster {name!r}", True),
+        ("cluster 'gone'", False),
+        (f"image repository {name!r}", True),
+        ("image repository 'gone'", False),
+        (f"deployment group 'blue' of application {name!r}", True),
+        (f"deployment group 'gone' of application {name!r}", False),
+        (f"environment 'gone' of application {name!r}", False),
+    ):
+        assert f": {what}: {'there' if there else 'missing'} {WHERE}" in said
+
+
 def test_what_may_not_be_looked_up_is_said_and_does_not_fail(
     validate: Validate, make_bucket: Callable[..., str], aws_endpoint: FaultyEndpoint
 ) -> None:

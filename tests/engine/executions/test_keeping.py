@@ -41,6 +41,15 @@ def test_the_numbers_continue_after_those_of_an_earlier_process() -> None:
     assert (facts[0].number, facts[0].external_execution_id) == (8, "job-1")
 
 
+def test_what_a_process_that_was_replaced_wrote_under_the_same_number_hides_nothing() -> None:
+    late = ActionKept(at=datetime.now(timezone.utc), number=1, state={"log": "f/1"}, **IDENTITY)
+    facts = {late.number: late}
+
+    Keeper(lambda fact: facts.setdefault(fact.number, fact), None, IDENTITY)("job-1", step="one")
+
+    assert (facts[2].external_execution_id, facts[2].state) == ("job-1", {"log": "f/1", "step": "one"})
+
+
 def test_too_much_too_often_and_too_late_are_refused() -> None:
     keep = Keeper(lambda fact: fact, None, IDENTITY)
     with pytest.raises(ActionFailed, match=r"keeps 1000[0-9]{3} bytes; the limit is 16384"):

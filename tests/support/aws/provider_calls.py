@@ -35,6 +35,7 @@ def call_to_its_end(
         except WorkGoesOn as work:
             result = work.waiting
         if isinstance(result, ActionResult):
+            result.cleanup()
             return result
         assert result.until, "only works with times"
         pause = (result.until - datetime.now(timezone.utc)).total_seconds()

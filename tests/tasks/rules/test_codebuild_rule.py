@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 from aws_server import AwsServer, in_turn
 
-from prefect_codepipeline.actions.rule_registry import rule_providers
+from prefect_codepipeline.actions.rule_registry import abandon_rule, rule_providers
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
+from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.definition.declaration import RuleDeclaration
+from prefect_codepipeline.model.record.condition_facts import RuleAsked
+from prefect_codepipeline.model.record.state import RuleState
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -99,6 +103,42 @@ class TestInAws:
         abandon(wait.memory)
 
         assert codebuild.asked("StopBuild") == [{"id": "in-aws:1"}]
+        assert wait.external_execution_id == "in-aws:1"
+
+    @pytest.mark.parametrize("place", ["not what this version wrote", None])
+    def test_a_build_that_cannot_be_stopped_is_named_and_ends_the_rule_nevertheless(
+        self, codebuild: AwsServer, asker: Any, ask: Any, place: str | None
+    ) -> None:
+        wait = ask()
+        del codebuild.answers["StopBuild"]
+        memory = {**wait.memory, **({"place": place} if place else {})}
+        asked = RuleAsked(
+            at=asker.clock,
+            stage="S",
+            condition="beforeEntry",
+            attempt=1,
+            rule="Check",
+            rule_execution_id="r1",
+        )
+        kind = {"category": "Rule", "owner": "AWS", "provider": "CodeBuild", "version": "1"}
+        rule = RuleDeclaration.model_validate({"name": "Check", "ruleTypeId": kind})
+        known = RuleState(rule, asked, 1, wait.model_copy(update={"memory": memory}), asker.clock)
+
+        outcome = abandon_rule(known, "overridden by ana", asker.clock)
+
+        assert outcome
+        assert outcome.summary.startswith("overridden by ana; its work elsewhere (in-aws:1) may still run: ")
+        assert ("AWS refused" in outcome.summary) == (place is None)
+
+    def test_a_start_that_is_not_known_to_have_happened_is_not_repeated_when_its_token_is_old(
+        self, codebuild: AwsServer, asker: Any
+    ) -> None:
+        wanted = {"inputArtifacts": [{"name": "App"}], "late": timedelta(minutes=6)}
+
+        answer = asker.ask("CodeBuild", {"ProjectName": "in-aws"}, **wanted)
+
+        assert answer.error_details.code == "InternalError"
+        assert not codebuild.asked("StartBuild")
 
     def test_the_end_of_the_rules_time_stops_it(self, codebuild: AwsServer, asker: Any, ask: Any) -> None:
         codebuild.answers["BatchGetBuilds"] = in_turn([codebuild.answers["BatchGetBuilds"]({})])
@@ -108,3 +148,28 @@ class TestInAws:
 
         assert answer.error_details.code == "Timeout"
         assert len(codebuild.asked("StopBuild")) == 1
+
+    def test_a_build_whose_project_was_deleted_is_neither_started_again_nor_forgotten(
+        self, codebuild: AwsServer, asker: Any, ask: Any
+    ) -> None:
+        wait = ask()
+        CodeBuildProject.delete("in-aws")
+        (abandon,) = [each.abandon for kind, each in rule_providers().items() if kind.provider == "CodeBuild"]
+
+        answer = asker.ask_again()
+
+        said = "the CodeBuildProject block of 'in-aws' was deleted while build in-aws:1 ran in AWS"
+        assert answer.error_details.code == "ConfigurationError"
+        assert said in answer.summary
+        with pytest.raises(ActionFailed, match=said):
+            abandon(wait.memory)
+
+    def test_a_build_is_followed_in_aws_although_its_project_builds_elsewhere_now(
+        self, codebuild: AwsServer, asker: Any, ask: Any
+    ) -> None:
+        ask()
+        CodeBuildProject(where="host").save("in-aws", overwrite=True)
+
+        answer = asker.ask_again()
+
+        assert (answer.status, answer.external_execution_id) == ("Succeeded", "in-aws:1")

@@ -19,7 +19,11 @@ from prefect_codepipeline.actions.codebuild.project.queue import turn_of
 from prefect_codepipeline.actions.codebuild.project.single_build import SingleBuild
 from prefect_codepipeline.actions.codebuild.reports.collecting import CollectedReports
 from prefect_codepipeline.actions.codebuild.reports.publishing import keep_report_files, publish_reports
-from prefect_codepipeline.actions.codebuild.service.running import run_in_codebuild
+from prefect_codepipeline.actions.codebuild.service.running import (
+    build_in_aws,
+    project_is_gone,
+    run_in_codebuild,
+)
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.commands.failures import explain_full_disk
 from prefect_codepipeline.actions.git.process import Access
@@ -41,11 +45,13 @@ def run_project_build(wanted: WantedBuild, context: ActionContext) -> ActionResu
         ActionAbandoned: the execution was cancelled.
     """
     block = find_project(wanted.project_name)
-    if block and block.where == "aws":
+    if block and (block.where == "aws" or build_in_aws(context)):
         return run_in_codebuild(block, wanted, context)
-    build = ProjectBuild.of(block, wanted, context)
-    with explain_full_disk(context), build.turn():
-        return build.run()
+    if build := build_in_aws(context):
+        raise project_is_gone(wanted.project_name, build)
+    local = ProjectBuild.of(block, wanted, context)
+    with explain_full_disk(context), local.turn():
+        return local.run()
 
 
 def _settings(block: CodeBuildProject | None, context: ActionContext) -> ActionSettings:

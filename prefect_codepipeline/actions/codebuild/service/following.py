@@ -18,8 +18,8 @@ from prefect_codepipeline.errors import ActionFailed
 
 SETTLE_SECONDS = 2.0
 _RECORD_LINES = 500
-# Under this name it is kept how far the logs have been read.
-_LOG = "log"
+# Under these names it is kept how far the logs have been read, and that they cannot be read.
+_LOG, _NO_LOG = "log", "no-log"
 
 
 @dataclass
@@ -38,6 +38,7 @@ class Watch:
     def __post_init__(self) -> None:
         earlier = self.context.earlier
         self.tokens.update(json.loads(earlier.state.get(_LOG, "{}")) if earlier else {})
+        self.without_logs = bool(earlier and _NO_LOG in earlier.state)
 
     @property
     def work(self) -> Work:
@@ -148,6 +149,8 @@ def _stream(watch: Watch, build: Mapping[str, Any]) -> None:
         # CloudWatch creates the stream with the first line.
         if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
             watch.without_logs = True
+            with suppress(ActionFailed):
+                watch.context.keep(**{_NO_LOG: "yes"})
             watch.context.logger.warning("The log of build %s cannot be read: %s", build["id"], error)
     except BotoCoreError as error:
         watch.context.logger.warning(
@@ -157,15 +160,16 @@ def _stream(watch: Watch, build: Mapping[str, Any]) -> None:
 
 def _new_lines(watch: Watch, build_id: str, group: str, stream: str) -> Iterator[list[str]]:
     before = f"[{identifier(watch, build_id)}] " if watch.batch else ""
+    position = build_id.rpartition(":")[2]  # without the project: those of a large batch have to be kept
     while True:
-        token = watch.tokens.get(build_id)
+        token = watch.tokens.get(position)
         asked = {"logGroupName": group, "logStreamName": stream, "startFromHead": True}
         answer = watch.clients.logs.get_log_events(**asked, **({"nextToken": token} if token else {}))
         lines = [before + event["message"].rstrip("\r\n") for event in answer["events"]]
         if lines:
             yield lines
         following = answer.get("nextForwardToken")
-        watch.tokens[build_id] = following
+        watch.tokens[position] = following
         # CloudWatch returns the same token if there are no more lines for now.
         if not following or following == token:
             return

@@ -21,8 +21,10 @@ from prefect_codepipeline.actions.codebuild.service.request import build_request
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
 from prefect_codepipeline.actions.registry import ActionContext, ActionResult, WorkGoesOn
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, PrefectUnavailable
 
+# Under this name the id of the build is kept.
+_STEP = "build"
 # For five minutes AWS answers the same idempotency token with the build that it started. A margin for the clocks is left.
 _TOKEN_LIFETIME = timedelta(minutes=4)
 
@@ -43,7 +45,7 @@ def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: Act
     """
     clients = Clients(project, context.settings.aws, context.action.region)
     place = _place(project, context.action_execution_id)
-    with _cleared_at_the_end(clients, place, context):
+    with _cleared_after_a_failure(clients, place, context):
         watch = _started(clients, build, context, place)
         follow(watch)
         _refuse_failure(watch)
@@ -53,22 +55,39 @@ def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: Act
             output_variables=exported(watch),
             external_execution_id=watch.id,
             external_execution_url=watch.url,
+            cleanup=lambda: clear(clients.s3, place) if place else None,
         )
 
 
 @contextmanager
-def _cleared_at_the_end(clients: Clients, place: Place | None, context: ActionContext) -> Iterator[None]:
+def _cleared_after_a_failure(clients: Clients, place: Place | None, context: ActionContext) -> Iterator[None]:
     """Remove what was exchanged through S3, unless the build continues."""
     try:
         yield
-    except WorkGoesOn:
+    except (WorkGoesOn, PrefectUnavailable):
         raise
     except BaseException:
         if place and not context.cancellation.left:
             clear(clients.s3, place)
         raise
-    if place:
-        clear(clients.s3, place)
+
+
+def build_in_aws(context: ActionContext) -> Work | None:
+    """The build that this action or rule has in AWS already, whatever its project's block has become since."""
+    earlier = context.earlier
+    build_id = earlier.state.get(_STEP) if earlier else None
+    return Work(build_id, earlier.url if earlier else None) if build_id else None
+
+
+def project_is_gone(project_name: str, build: Work) -> ActionFailed:
+    """The failure of who has a build in AWS, but no block any more that says where."""
+    return ActionFailed(
+        f"the CodeBuildProject block of {project_name!r} was deleted while build {build.id} ran in AWS; the build may "
+        "still run: look in the console, and stop it there",
+        code="ConfigurationError",
+        external_execution_id=build.id,
+        external_execution_url=build.url,
+    )
 
 
 def can_find_again(project: CodeBuildProject | None, context: ActionContext) -> bool:
@@ -119,7 +138,7 @@ def _started(clients: Clients, build: WantedBuild, context: ActionContext, place
         earlier = context.earlier
         return Work(earlier.external_id, earlier.url) if earlier and earlier.external_id else None
 
-    work = started(context, "build", start, find)
+    work = started(context, _STEP, start, find)
     return Watch(clients, work.id, build.batch, context, next(iter(states), {}))
 
 

@@ -8,9 +8,11 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from aws_server import AwsServer, RefusalError
@@ -20,11 +22,13 @@ from prefect_codepipeline.actions.aws import remote_work
 from prefect_codepipeline.actions.codebuild.service import following, running
 from prefect_codepipeline.actions.codebuild.service.running import can_find_again
 from prefect_codepipeline.actions.codebuild.wanted_build import WantedBuild
-from prefect_codepipeline.actions.registry import ActionContext, ActionResult, Earlier
+from prefect_codepipeline.actions.registry import ActionContext, ActionResult, Earlier, WorkGoesOn
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject, ProjectVariable
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
+from prefect_codepipeline.engine.executions.keeping import Keeper
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted, PrefectUnavailable
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
+from prefect_codepipeline.model.record.waiting_facts import ActionKept
 
 ID = "shop:0f1e"
 ARN = "arn:aws:codebuild:us-east-1:123456789012:build/shop:0f1e"
@@ -85,7 +89,7 @@ def make_context(tmp_path: Path) -> Callable[..., ActionContext]:
             "name": "Build",
             "actionTypeId": {"category": "Build", "owner": "AWS", "provider": "CodeBuild", "version": "1"},
         }
-        (tmp_path / "scratch").mkdir()
+        (tmp_path / "scratch").mkdir(exist_ok=True)
         return ActionContext(
             pipeline_name="release",
             pipeline_execution_id="e1",
@@ -384,6 +388,30 @@ def test_who_may_not_read_the_log_has_a_build_without(codebuild, make_context, s
     assert "cannot be read: An error occurred (AccessDeniedException)" in caplog.text
 
 
+def test_that_the_log_cannot_be_read_is_said_once_in_all_looks(codebuild, make_context, source, caplog):
+    looks = iter(range(4))
+    codebuild.answers["BatchGetBuilds"] = lambda _: {
+        "builds": [BUILD | LOGS | ({} if next(looks, None) is not None else {"buildStatus": "SUCCEEDED"})]
+    }
+
+    run_in_codebuild(CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context())
+
+    assert caplog.text.count("cannot be read") == 1
+    assert len(codebuild.asked("GetLogEvents")) == 1
+
+
+def test_what_was_exchanged_stays_if_prefect_does_not_answer(codebuild, aws, make_context, source):
+    def keep(*_: Any, **__: Any) -> None:
+        raise PrefectUnavailable("no answer")
+
+    project = CodeBuildProject(where="aws", aws_location="s3://exchange/")
+
+    with pytest.raises(PrefectUnavailable):
+        running.run_in_codebuild(project, WantedBuild("shop", [source]), make_context(keep=keep))
+
+    assert keys(aws) == ["a1/in/Source.zip"]
+
+
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil"])
 def test_an_output_cannot_leave_its_directory(codebuild, aws, make_context, source, tmp_path, name):
     def start(request: dict[str, Any]) -> dict[str, Any]:
@@ -453,6 +481,42 @@ def test_a_batch_is_watched_build_by_build(codebuild, aws, make_context, source,
     assert "/projects/shop/batch/shop%3Ab1/" in str(result.external_execution_url)
 
 
+def test_how_far_the_logs_of_a_large_batch_were_read_is_not_too_much_to_keep(codebuild, make_context):
+    name, group = "p" * 150, {"logs": {"groupName": "g", "streamName": "s"}}
+    ids = [f"{name}:{uuid4()}" for _ in range(100)]
+    codebuild.answers["BatchGetBuildBatches"] = lambda _: {
+        "buildBatches": [
+            {
+                "id": "shop:b1",
+                "buildBatchStatus": "IN_PROGRESS",
+                "buildGroups": [
+                    {"currentBuildSummary": {"arn": f"{ARN.partition('/')[0]}/{id}"}} for id in ids
+                ],
+            }
+        ]
+    }
+    codebuild.answers["BatchGetBuilds"] = lambda request: {
+        "builds": [{"id": id, **group} for id in request["ids"]]
+    }
+    codebuild.answers["GetLogEvents"] = lambda _: {"events": [], "nextForwardToken": f"f/{10**55}"}
+    facts: list[ActionKept] = []
+    identity = {"stage": "S", "action": "A", "attempt": 1, "action_execution_id": "a1"}
+    keeper = Keeper(lambda fact: facts.append(fact) or fact, None, identity)
+    earlier = Earlier(datetime.now(timezone.utc), "shop:b1", None, {"build": "shop:b1"})
+
+    for state in ({"build": "shop:b1"}, None):
+        earlier = replace(earlier, state=state or facts[-1].state)
+        with pytest.raises(WorkGoesOn):
+            running.run_in_codebuild(
+                CodeBuildProject(where="aws"),
+                WantedBuild("shop", [], batch=True),
+                make_context(earlier=earlier, keep=keeper),
+            )
+
+    asked = codebuild.asked("GetLogEvents")
+    assert [each.get("nextToken") for each in asked[-100:]] == [f"f/{10**55}"] * 100
+
+
 def test_a_build_that_an_earlier_process_started_is_followed_and_not_started_again(
     codebuild, aws, make_context, source
 ):
@@ -466,6 +530,22 @@ def test_a_build_that_an_earlier_process_started_is_followed_and_not_started_aga
     assert not codebuild.asked("StartBuild")
     assert codebuild.asked("BatchGetBuilds")[0] == {"ids": [ID]}
     assert (result.output_artifacts["Out"].directory / "app").read_text() == "built"
+
+
+def test_the_outputs_are_fetched_again_if_the_worker_dies_before_the_end_is_recorded(
+    codebuild, aws, make_context, source, tmp_path
+):
+    earlier = Earlier(datetime.now(timezone.utc), ID, PAGE, {"build": ID})
+    aws("s3").put_object(Bucket="exchange", Key="a1/out/Out.zip", Body=zipped(app="built"))
+    project = CodeBuildProject(where="aws", aws_location="s3://exchange")
+    wanted, context = WantedBuild("shop", [source], ["Out"]), make_context(earlier=earlier)
+    running.run_in_codebuild(project, wanted, context)
+
+    result = running.run_in_codebuild(project, wanted, replace(context, scratch=tmp_path))
+    result.cleanup()
+
+    assert (result.output_artifacts["Out"].directory / "app").read_text() == "built"
+    assert keys(aws) == []
 
 
 def test_the_id_of_a_build_is_kept_before_anything_else_is_asked(codebuild, make_context, source):

@@ -589,7 +589,7 @@ def test_a_service_of_codedeploy_is_refused_with_what_to_use(ecs, make_context):
 def test_an_endpoint_that_answers_html(ecs, make_context):
     ecs.page = (200, b"<html><body>Welcome</body></html>")
 
-    with pytest.raises(ActionFailed, match="does not answer as ECS does; correct the endpoint"):
+    with pytest.raises(ActionFailed, match="what answered is not AWS; correct the endpoint"):
         run(make_context())
 
 

@@ -38,7 +38,7 @@ LINEAR = "Linear40PercentEvery1Minute"
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_work, "SHORTEST_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr(remote_work, "LONGEST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(lambda_deploy, "_LONGEST_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(client, "ATTEMPTS", 1)
 
 

@@ -256,6 +256,19 @@ def test_an_express_machine_has_succeeded_when_it_is_started(aws, make_machine, 
         invoke(arn, make_context(outputs=("Out",)))
 
 
+def test_an_express_machine_whose_answer_is_lost_is_not_started_again(
+    make_machine, make_context, aws_endpoint
+):
+    arn = make_machine(("Work", PASS), kind="EXPRESS")
+    aws_endpoint.faults = [Fault("POST", "StartExecution", "drop", times=9)]
+
+    with pytest.raises(ActionFailed) as failed:
+        invoke(arn, make_context())
+
+    assert failed.value.code == "SystemUnavailable"
+    assert aws_endpoint.operations().count("StartExecution") == 1
+
+
 @pytest.mark.parametrize(
     ("state", "may"),
     [({}, True), ({"machine": "EXPRESS"}, False), ({"machine": "EXPRESS", "execution": "arn:x"}, True)],
