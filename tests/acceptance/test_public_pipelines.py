@@ -24,6 +24,7 @@ from prefect_codepipeline.engine.executions.lookup import KnownExecution
 pytestmark = pytest.mark.live
 TEMPLATES = Path(__file__).parents[1] / "data" / "templates"
 SETTINGS = {"run_on": "host", "aws": {"credentials": "moto-of-public-pipelines"}}
+SECONDS = 400  # the executions take turns
 Client = Callable[..., Any]
 
 
@@ -137,11 +138,13 @@ def run(world: Any, pipeline: PublicPipeline, execution_id: str) -> KnownExecuti
         return bool(known.state and name in [action.name for _, action in known.state.open_approvals])
 
     for name in pipeline.approvals:
-        known = world.wait(execution_id, lambda known, name=name: is_over(known) or waits_for(name, known))
+        known = world.wait(
+            execution_id, lambda known, name=name: is_over(known) or waits_for(name, known), SECONDS
+        )
         if not is_over(known):
             done = world.cli("approve", pipeline.name)
             assert done.returncode == 0, done.stderr
-    return world.ended(execution_id)
+    return world.ended(execution_id, SECONDS)
 
 
 def failure(known: KnownExecution) -> str:
@@ -172,6 +175,7 @@ def stacks(account: Client, pipeline: PublicPipeline) -> dict[str, Stack]:
     return ended
 
 
+@pytest.mark.timeout(600)  # on a machine that is busy with other things; alone it takes 40 seconds
 @pytest.mark.filterwarnings("ignore:Tried to parse AWS")  # moto's stacks lack some types
 @pytest.mark.usefixtures("repositories")
 def test_ten_public_pipelines_run_from_source_to_stacks(world: Any, account: Client, tmp_path: Path) -> None:
