@@ -71,7 +71,7 @@ def test_an_approval_is_one_run_that_waits_and_stages_to_come_are_pending(world:
         "Last": [("FAILED", "Rejected")],
         "Ship": [("COMPLETED", "Succeeded")],
     }
-    until(lambda: {key: task_runs(id_).get(key) for key in ended} == ended, 30)
+    until(lambda: {key: task_runs(id_).get(key) for key in ended} == ended, 90)
     (approval,) = call(
         "POST",
         "/task_runs/filter",
