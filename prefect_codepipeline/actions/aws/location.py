@@ -99,7 +99,9 @@ def _put(context: ActionContext, file: Path, name: str, region: str | None) -> S
         try:
             answer = s3.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
         except ClientError as error:
-            if error_code(error) == "ConditionalRequestConflict":  # another upload has not ended: later it has
+            if (
+                error_code(error) == "ConditionalRequestConflict"
+            ):  # another upload has not ended: later it has
                 raise ActionFailed(
                     f"uploading {name!r} to s3://{bucket}/{key}: {error}", code="SystemUnavailable"
                 ) from error

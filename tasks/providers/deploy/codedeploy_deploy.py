@@ -80,7 +80,10 @@ def _check_bundle(tree: InputTree) -> None:
     if len(inside) == 1 and inside[0].is_dir() and _has_app_spec(inside[0]):
         return
     elsewhere = sorted(
-        str(path.relative_to(tree.directory)) for path in tree.directory.rglob("*") if path.name in _APP_SPECS
+        str(path.relative_to(tree.directory))
+        for name in _APP_SPECS
+        for path in tree.directory.rglob(name)
+        if path.is_file()
     )
     found = f"; it is in {elsewhere[0]!r}, where CodeDeploy does not look" if elsewhere else ""
     raise ActionFailed(

@@ -45,7 +45,9 @@ class CodeDeploy(AwsServer):
                 "targetIds": [] if "targetFilters" in request else [each for each, _ in self.named_targets()]
             },
             "BatchGetDeploymentTargets": lambda request: {
-                "deploymentTargets": [each for name, each in self.named_targets() if name in request["targetIds"]]
+                "deploymentTargets": [
+                    each for name, each in self.named_targets() if name in request["targetIds"]
+                ]
             },
         }
 

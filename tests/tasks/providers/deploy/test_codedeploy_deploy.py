@@ -173,7 +173,9 @@ def test_a_bundle_that_is_there_keeps_its_etag_for_the_deployments_that_read_it(
 
 
 @pytest.mark.parametrize("place", ["appspec.yaml", "shop-1.0/appspec.yml", "shop-1.0/appspec.yaml"])
-def test_an_appspec_may_have_another_ending_and_lie_in_the_only_folder(codedeploy, make_context, bundle, place):
+def test_an_appspec_may_have_another_ending_and_lie_in_the_only_folder(
+    codedeploy, make_context, bundle, place
+):
     for name in ("appspec.yml", "scripts/start.sh"):
         (bundle / name).unlink()
     (bundle / "scripts").rmdir()
@@ -226,7 +228,9 @@ def test_without_a_location_it_is_said_what_to_set(codedeploy, make_context):
 def test_a_bundle_that_s3_does_not_take_at_once_is_refused(codedeploy, make_context, monkeypatch):
     monkeypatch.setattr(location, "MOST_BYTES_AT_ONCE", 10)
 
-    with pytest.raises(ActionFailed, match=r"'App' has \d+ bytes as a ZIP archive; S3 takes at most 10 in") as failed:
+    with pytest.raises(
+        ActionFailed, match=r"'App' has \d+ bytes as a ZIP archive; S3 takes at most 10 in"
+    ) as failed:
         run(make_context())
 
     assert failed.value.code == "ConfigurationError"
@@ -325,7 +329,9 @@ def test_a_lost_answer_throttling_and_silence_start_nothing_twice(
     ["drop", refusal(503, "SlowDown"), refusal(409, "ConditionalRequestConflict")],
     ids=["lost", "throttled", "another upload"],
 )
-def test_an_upload_that_s3_does_not_take_yet_is_tried_again(aws_endpoint, codedeploy, bucket, make_context, what):
+def test_an_upload_that_s3_does_not_take_yet_is_tried_again(
+    aws_endpoint, codedeploy, bucket, make_context, what
+):
     aws_endpoint.faults = [Fault("PUT", bucket, what, times=2)]
 
     assert run(make_context()).external_execution_id == "d-1"
@@ -380,7 +386,9 @@ def test_another_process_follows_the_same_deployment(codedeploy, make_context, d
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("why", ["abandoned", "timeout"])
-def test_an_abandoned_deployment_and_one_whose_time_is_up_are_stopped(codedeploy, make_context, why, answer, said):
+def test_an_abandoned_deployment_and_one_whose_time_is_up_are_stopped(
+    codedeploy, make_context, why, answer, said
+):
     codedeploy.looks = [state("InProgress")]
     codedeploy.answers["StopDeployment"] = in_turn([answer])
     context = make_context(
@@ -433,10 +441,14 @@ def test_what_codedeploy_refuses_is_named(codedeploy, make_context, operation, a
     ],
     ids=["denied", "no bucket"],
 )  # fmt: skip
-def test_an_upload_that_s3_refuses_is_named(aws_endpoint, codedeploy, bucket, make_context, what, code, message):
+def test_an_upload_that_s3_refuses_is_named(
+    aws_endpoint, codedeploy, bucket, make_context, what, code, message
+):
     aws_endpoint.faults = [Fault("PUT", bucket, what)]
 
-    with pytest.raises(ActionFailed, match=rf"uploading 'App/\w+/revision.zip' to s3://{bucket}/.*{message}") as failed:
+    with pytest.raises(
+        ActionFailed, match=rf"uploading 'App/\w+/revision.zip' to s3://{bucket}/.*{message}"
+    ) as failed:
         run(make_context())
 
     assert failed.value.code == code
@@ -470,9 +482,11 @@ def test_moto_knows_the_deployment_which_it_never_begins(aws, make_context, buck
     with pytest.raises(WorkGoesOn):
         deploy_with_codedeploy(configuration, second)
 
-    (deployment,) = codedeploy.list_deployments(applicationName="shop", deploymentGroupName="web")["deployments"]
+    listed = codedeploy.list_deployments(applicationName="shop", deploymentGroupName="web")
+    (deployment,) = listed["deployments"]
     assert kept == [deployment, deployment]
-    assert work.value.waiting.summary == f"deployment {deployment}: Created, waits until CodeDeploy takes it up"
+    said = f"deployment {deployment}: Created, waits until CodeDeploy takes it up"
+    assert work.value.waiting.summary == said
     info = codedeploy.get_deployment(deploymentId=deployment)["deploymentInfo"]
     (stored,) = aws("s3").list_object_versions(Bucket=bucket)["Versions"]
     assert info["revision"]["s3Location"]["version"] == stored["VersionId"]
@@ -481,7 +495,11 @@ def test_moto_knows_the_deployment_which_it_never_begins(aws, make_context, buck
 
 @pytest.mark.parametrize(
     "given",
-    [{"ApplicationName": "shop"}, {**GIVEN, "DeploymentGroupName": ""}, {**GIVEN, "DeploymentConfigName": "All"}],
+    [
+        {"ApplicationName": "shop"},
+        {**GIVEN, "DeploymentGroupName": ""},
+        {**GIVEN, "DeploymentConfigName": "All"},
+    ],
 )
 def test_rejects_configuration(given):
     with pytest.raises(ValidationError):
