@@ -41,25 +41,26 @@ class CodeDeploy(AwsServer):
                 "deploymentInfo": self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
             },
             "StopDeployment": lambda _: {"status": "Pending"},
-            "ListDeploymentTargets": lambda request: {
-                "targetIds": [] if "targetFilters" in request else [each for each, _ in self.named_targets()]
-            },
+            "ListDeploymentTargets": self.list_targets,
             "BatchGetDeploymentTargets": lambda request: {
                 "deploymentTargets": [
-                    each for name, each in self.named_targets() if name in request["targetIds"]
+                    each for each in self.targets if _found(each)["targetId"] in request["targetIds"]
                 ]
             },
         }
 
-    def named_targets(self) -> list[tuple[str, dict[str, Any]]]:
-        return [
-            (found["targetId"], each)
-            for each in self.targets
-            for found in each.values()
-            if isinstance(found, dict)
-        ]
+    def list_targets(self, request: dict[str, Any]) -> dict[str, Any]:
+        wanted = request.get("targetFilters", {}).get("TargetStatus")
+        found = [_found(each) for each in self.targets]
+        return {"targetIds": [each["targetId"] for each in found if not wanted or each["status"] in wanted]}
 
     def create(self, request: dict[str, Any]) -> dict[str, Any]:
         found = f"d-{len(self.deployments)}"
         self.deployments[found] = {"description": request["description"]}
         return {"deploymentId": found}
+
+
+def _found(target: dict[str, Any]) -> dict[str, Any]:
+    """The target itself, whose key is named after its type."""
+    (found,) = (each for each in target.values() if isinstance(each, dict))
+    return dict(found)

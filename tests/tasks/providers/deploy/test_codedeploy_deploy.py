@@ -49,7 +49,8 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def target(name: str, *events: dict[str, Any]) -> dict[str, Any]:
-    found = {"targetId": name, "status": "Failed", "lifecycleEvents": list(events)}
+    status = "Failed" if any(each["status"] == "Failed" for each in events) else "Succeeded"
+    found = {"targetId": name, "status": status, "lifecycleEvents": list(events)}
     return {"deploymentTargetType": "InstanceTarget", "instanceTarget": found}
 
 
@@ -279,6 +280,8 @@ def test_a_failure_names_the_first_hosts_their_event_script_and_last_lines(
     assert (failed.value.external_execution_id, failed.value.external_execution_url) == ("d-1", PAGE)
     assert "its log ends with:\nLifecycleEvent - ApplicationStart\nScript - scripts/start.sh" in caplog.text
     assert not {"\x1b", "\u202e"} & {*caplog.text}
+    (asked,) = codedeploy.asked("BatchGetDeploymentTargets")
+    assert "i-good" not in asked["targetIds"]
     assert not codedeploy.asked("StopDeployment")
 
 

@@ -79,7 +79,7 @@ class CodeDeployAndEcs(CodeDeploy):
 
 
 def target(*events: dict[str, Any]) -> dict[str, Any]:
-    found = {"targetId": "shop:web", "status": "Failed", "lifecycleEvents": list(events)}
+    found = {"targetId": "shop:web", "status": "Unknown", "lifecycleEvents": list(events)}
     return {"deploymentTargetType": "ECSTarget", "ecsTarget": found}
 
 
