@@ -23,7 +23,6 @@ RULES_NOT_YET = {
 ACTION_TYPES_NOT_YET = {
     "Build/Custom/Jenkins/1": "Jenkins asks for jobs through the job worker API, which this version does not have",
     "Test/Custom/Jenkins/1": "Jenkins asks for jobs through the job worker API, which this version does not have",
-    "Deploy/AWS/CodeDeploy/1": "this version cannot start and follow deployments in CodeDeploy",
     "Invoke/AWS/CodePipeline/1": "this version cannot start another pipeline from an action",
     "Invoke/AWS/Lambda/1": "the function answers through the job result API, which this version does not have",
 }

@@ -84,6 +84,10 @@ _MODULES = {
         "prefect_codepipeline/actions/ecs/services.py",
         "prefect_codepipeline/actions/ecs/task_definitions.py",
     ],
+    "Deploy/AWS/CodeDeploy/1": [
+        "tasks/providers/deploy/codedeploy_deploy.py",
+        "prefect_codepipeline/actions/codedeploy_service/deployments.py",
+    ],
     "Deploy/AWS/CodeDeployToECS/1": [
         "tasks/providers/deploy/codedeploy_to_ecs.py",
         "prefect_codepipeline/actions/codedeploy_service/deployments.py",

@@ -25,8 +25,9 @@ from prefect_codepipeline.actions.aws.remote_work import (
     follow,
     started,
 )
-from prefect_codepipeline.actions.registry import ActionContext
+from prefect_codepipeline.actions.registry import ActionContext, Lookup
 from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.model.printable import printable
 
 State = Mapping[str, Any]
 _STEP = "deployment"
@@ -35,8 +36,17 @@ _CLOCKS_DIFFER = timedelta(minutes=5)
 # The most that AWS describes in one request.
 _AT_ONCE = 25
 _MISSING = ("ApplicationDoesNotExistException", "DeploymentGroupDoesNotExistException")
-# The last lines of a script that failed.
+# The end of the log of a script that failed, and of how many targets.
 _LOG_CHARACTERS = 300
+_MOST_TARGETS = 3
+# For what a deployment waits in these states.
+_WAITS = {
+    "Created": "waits until CodeDeploy takes it up",
+    "Queued": "waits for its turn in CodeDeploy",
+    "Ready": "waits until its traffic is shifted in CodeDeploy",
+}
+# The counts of its targets, from done to not begun.
+_COUNTS = ("Succeeded", "Skipped", "Failed", "Ready", "InProgress", "Pending")
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,13 @@ class DeploymentGroup:
         """The description by which the action finds its deployment again."""
         context = self.context
         return f"Pipeline {context.pipeline_name}, action execution {context.action_execution_id}"
+
+
+def group_lookup(application: str, name: str) -> Lookup:
+    """Whether there is such a deployment group, for `validate --online`."""
+    named = {"applicationName": application, "deploymentGroupName": name}
+    what = f"deployment group {name!r} of application {application!r}"
+    return Lookup(what, "codedeploy", "get_deployment_group", named)
 
 
 def deploy(group: DeploymentGroup, revision: Callable[[], Mapping[str, Any]]) -> Work:
@@ -141,51 +158,65 @@ def _find(group: DeploymentGroup) -> Work | None:
 
 
 def _progress(state: State) -> tuple[str, int | None]:
-    """What the deployment does, and how many of its targets are done where there are several."""
+    """What the deployment does, and the states of its targets where there are several."""
     counts = state.get("deploymentOverview") or {}
     total = sum(counts.values())
     summary = f"deployment {state.get('deploymentId', '')}: {state['status']}"
-    if state["status"] == "Ready":
-        summary += ", waits until its traffic is shifted in CodeDeploy"
+    if waits := _WAITS.get(state["status"]):
+        summary += f", {waits}"
     elif state["status"] == "InProgress" and state.get("instanceTerminationWaitTimeStarted"):
         summary += ", the traffic has been shifted, and what ran before is kept for a while"
     if total < 2:
         return summary, None
     done = counts.get("Succeeded", 0) + counts.get("Skipped", 0)
-    failures = f", {counts['Failed']} failed" if counts.get("Failed") else ""
-    return f"{summary}, {done} of {total} targets done{failures}", 100 * done // total
+    overview = ", ".join(f"{name} {counts[name]}" for name in _COUNTS if counts.get(name))
+    return f"{summary}: {overview}", 100 * done // total
 
 
 def _reason(group: DeploymentGroup, work: Work, state: State) -> str:
-    """CodeDeploy's error, the lifecycle event that failed first, and the deployment that rolls this one back."""
+    """CodeDeploy's error, the targets that failed first, and the deployment that rolls this one back."""
     error = state.get("errorInformation") or {}
     rollback = (state.get("rollbackInfo") or {}).get("rollbackDeploymentId")
-    event = ""
-    # That it may not be read is not worth another failure.
+    failures: list[str] = []
+    # That they may not be read is not worth another failure.
     with suppress(ActionFailed), bearing_silence(group.context, f"deployment {work.id!r}"):
-        event = _failed_event(group, work)
+        failures = _failures(group, work, (state.get("deploymentOverview") or {}).get("Failed", 0))
     parts = [
         ": ".join(filter(None, [error.get("code"), error.get("message")])) or "CodeDeploy gives no error",
-        event,
+        *failures,
         f"deployment {rollback!r} rolls it back" if rollback else "",
     ]
     return "; ".join(filter(None, parts))
 
 
-def _failed_event(group: DeploymentGroup, work: Work) -> str:
+def _failures(group: DeploymentGroup, work: Work, count: int) -> list[str]:
+    """The targets that failed first, each with its lifecycle event, and how many failed beside them."""
     events = [
         (event, target.get("targetId", ""))
         for target in _targets(group, work)
         for event in target.get("lifecycleEvents", ())
         if event.get("status") == "Failed"
     ]
-    if not events:
-        return ""
-    event, target = min(events, key=lambda each: _ended_at(each[0]))
+    first: dict[str, State] = {}
+    for event, target in sorted(events, key=lambda each: _ended_at(each[0])):
+        first.setdefault(target, event)
+    shown = list(first.items())[:_MOST_TARGETS]
+    more = max(count, len(first)) - len(shown) if shown else 0
+    return [
+        *(_failure(group, target, event) for target, event in shown),
+        *([f"{more} more failed"] if more else ()),
+    ]
+
+
+def _failure(group: DeploymentGroup, target: str, event: State) -> str:
+    """The event of a target that failed, its script, and the end of the script's log, all of which is logged."""
     found = event.get("diagnostics") or {}
-    log = found.get("logTail", "").strip()[-_LOG_CHARACTERS:]
-    why = [found.get("errorCode"), found.get("scriptName"), found.get("message"), log]
-    return ": ".join(filter(None, [f"{event['lifecycleEventName']} of target {target!r} failed", *why]))
+    said = f"{event['lifecycleEventName']} of target {target!r} failed"
+    if log := printable(found.get("logTail", ""), kept="\n").strip():
+        group.context.logger.warning("%s; its log ends with:\n%s", said, log)
+    why = [found.get("errorCode"), found.get("scriptName"), found.get("message")]
+    end = " | ".join(line.strip() for line in log[-_LOG_CHARACTERS:].splitlines() if line.strip())
+    return printable(": ".join(filter(None, [said, *why, end])))
 
 
 def _targets(group: DeploymentGroup, work: Work) -> Iterator[State]:

@@ -15,7 +15,7 @@ from pydantic import model_validator
 
 from prefect_codepipeline.actions.artifacts.input_files import read_input_file
 from prefect_codepipeline.actions.aws.account import client_of
-from prefect_codepipeline.actions.codedeploy_service.deployments import DeploymentGroup, deploy
+from prefect_codepipeline.actions.codedeploy_service.deployments import DeploymentGroup, deploy, group_lookup
 from prefect_codepipeline.actions.ecs.task_definitions import accepted_keys, registered, short_name
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
@@ -76,10 +76,7 @@ class CodeDeployToEcsConfiguration(ActionConfiguration):
 
 
 def _named(configuration: CodeDeployToEcsConfiguration, context: ActionContext) -> Iterator[Lookup]:
-    application, group = configuration.application_name, configuration.deployment_group_name
-    named = {"applicationName": application, "deploymentGroupName": group}
-    what = f"deployment group {group!r} of application {application!r}"
-    yield Lookup(what, "codedeploy", "get_deployment_group", named)
+    yield group_lookup(configuration.application_name, configuration.deployment_group_name)
 
 
 @action_provider(

@@ -224,8 +224,8 @@ Resources:
         - Name: Deploy
           Actions:
             - Name: Ship
-              ActionTypeId: {Category: Deploy, Owner: AWS, Provider: CodeDeploy, Version: 1}
-              Configuration: {ApplicationName: !Ref Bucket, DeploymentGroupName: blue}
+              ActionTypeId: {Category: Deploy, Owner: AWS, Provider: OpsWorks, Version: 1}
+              Configuration: {App: !Ref Bucket, Stack: blue}
               InputArtifacts: [{Name: !Sub "App"}]
 """
 

@@ -208,6 +208,7 @@ def test_services_clusters_and_environments_are_looked_up(validate: Validate, aw
             action("Deploy/CodeDeployToECS", 1, ApplicationName=name, DeploymentGroupName=each, **templates)
             for each in ("blue", "gone")
         ),
+        action("Deploy/CodeDeploy", 1, ApplicationName=name, DeploymentGroupName="other"),
         action("Deploy/ElasticBeanstalk", 1, ApplicationName=name, EnvironmentName="gone"),
     )
 
@@ -221,6 +222,7 @@ def test_services_clusters_and_environments_are_looked_up(validate: Validate, aw
         ("image repository 'gone'", False),
         (f"deployment group 'blue' of application {name!r}", True),
         (f"deployment group 'gone' of application {name!r}", False),
+        (f"deployment group 'other' of application {name!r}", False),
         (f"environment 'gone' of application {name!r}", False),
     ):
         assert f": {what}: {'there' if there else 'missing'} {WHERE}" in said

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_server import AwsServer, DroppedError, RefusalError, in_turn
+from aws_server import DroppedError, RefusalError, in_turn
+from codedeploy_answers import CodeDeploy, event, now, state
 from provider_calls import call_to_its_end
 from pydantic import ValidationError
 
@@ -60,67 +61,31 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "ATTEMPTS", 0)
 
 
-def now(seconds: float = 0) -> datetime:
-    return datetime.now(timezone.utc) + timedelta(seconds=seconds)
-
-
-class CodeDeploy(AwsServer):
-    """CodeDeploy and ECS: deployments by their ids, and the looks at the newest one in order."""
+class CodeDeployAndEcs(CodeDeploy):
+    """Task definitions that are registered, beside the deployments."""
 
     def __init__(self) -> None:
         super().__init__()
         self.registered: list[dict[str, Any]] = []
-        self.deployments: dict[str, dict[str, Any]] = {"d-0": {"description": "of another user"}}
-        self.looks: list[dict[str, Any]] = [state("Succeeded")]
-        self.targets: list[dict[str, Any]] = []
         self.answers |= {
             "RegisterTaskDefinition": self.register,
             "ListTaskDefinitions": lambda _: {"taskDefinitionArns": [ARN] if self.registered else []},
             "DescribeTaskDefinition": lambda _: {"taskDefinition": {}, "tags": self.registered[0]["tags"]},
-            "CreateDeployment": self.create,
-            "ListDeployments": lambda _: {"deployments": list(self.deployments)},
-            "BatchGetDeployments": lambda request: {
-                "deploymentsInfo": [
-                    {"deploymentId": each, **self.deployments[each]} for each in request["deploymentIds"]
-                ]
-            },
-            "GetDeployment": lambda _: {
-                "deploymentInfo": self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
-            },
-            "StopDeployment": lambda _: {"status": "Pending"},
-            "ListDeploymentTargets": lambda request: {
-                "targetIds": [] if "targetFilters" in request else ["shop:web" for _ in self.targets]
-            },
-            "BatchGetDeploymentTargets": lambda _: {"deploymentTargets": self.targets},
         }
 
     def register(self, request: dict[str, Any]) -> dict[str, Any]:
         self.registered.append(request)
         return {"taskDefinition": {"taskDefinitionArn": ARN}}
 
-    def create(self, request: dict[str, Any]) -> dict[str, Any]:
-        found = f"d-{len(self.deployments)}"
-        self.deployments[found] = {"description": request["description"]}
-        return {"deploymentId": found}
-
-
-def state(status: str, **more: Any) -> dict[str, Any]:
-    return {"deploymentId": "d-1", "status": status, **more}
-
-
-def event(name: str, status: str, at: float = 0, **diagnostics: str) -> dict[str, Any]:
-    found = {"lifecycleEventName": name, "status": status, "endTime": now(at)}
-    return {**found, "diagnostics": diagnostics} if diagnostics else found
-
 
 def target(*events: dict[str, Any]) -> dict[str, Any]:
-    found = {"targetId": "shop:web", "status": "Failed", "lifecycleEvents": list(events)}
+    found = {"targetId": "shop:web", "status": "Unknown", "lifecycleEvents": list(events)}
     return {"deploymentTargetType": "ECSTarget", "ecsTarget": found}
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeDeploy]:
-    server = CodeDeploy()
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeDeployAndEcs]:
+    server = CodeDeployAndEcs()
     for name, value in {
         "AWS_ENDPOINT_URL": server.url,
         "AWS_ACCESS_KEY_ID": "testing",
@@ -204,14 +169,14 @@ def test_images_and_task_definition_take_the_place_of_their_placeholders(aws, ma
     )
     assert (result.external_execution_id, result.external_execution_url) == ("d-1", PAGE)
     assert told == [
-        ("deployment d-1: Created", None),
+        ("deployment d-1: Created, waits until CodeDeploy takes it up", None),
         ("deployment d-1: InProgress", None),
         ("deployment d-1: Ready, waits until its traffic is shifted in CodeDeploy", None),
         (
             "deployment d-1: InProgress, the traffic has been shifted, and what ran before is kept for a while",
             None,
         ),
-        ("deployment d-1: InProgress, 1 of 4 targets done, 1 failed", 25),
+        ("deployment d-1: InProgress: Succeeded 1, Failed 1, Pending 2", 25),
         ("deployment d-1: Succeeded", None),
     ]
     assert kept == [{"task-definition": ARN}, {"deployment": "d-1"}]
