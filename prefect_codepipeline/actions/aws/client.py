@@ -137,23 +137,6 @@ def _is_page(response: Mapping[str, Any]) -> bool:
     return is_html and not any(name == "etag" or name.startswith("x-amz") for name in headers)
 
 
-def _refuse_web_page(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
-    """Refuse a page in place of an answer, which botocore takes for an empty answer or fails at.
-
-    S3 answers with objects, and some operations with a content as it is: these may be pages.
-    """
-    from botocore.parsers import ResponseParserError
-
-    body, shape = response_dict["body"], operation_model.output_shape
-    is_content = operation_model.service_model.protocol == "rest-xml" or "payload" in (
-        shape.serialization if shape else {}
-    )
-    if response_dict["status_code"] >= 300 or is_content or not isinstance(body, bytes):
-        return
-    if body[:1000].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        raise ResponseParserError(f"a web page: {body[:1000].decode(errors='replace')}")
-
-
 def _new_session(profile: str | None) -> Any:
     """A botocore session; all of them share AWS's service models, which take long to read."""
     from botocore.session import Session
