@@ -225,7 +225,7 @@ def _fitting(option: str) -> str:
     name = option.partition("=")[0]
     values = {
         "AccountId": "111122223333",
-        "Region": "eu-west-1",
+        "Region": "us-east-1",
         "Category": "Test",
         "Version": "1",
         "Role": "arn:aws:iam::111122223333:role/p",

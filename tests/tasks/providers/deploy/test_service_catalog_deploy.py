@@ -45,6 +45,8 @@ def version(status: str) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_work, "SHORTEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(remote_work, "LONGEST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(remote_work, "LATE_PAUSE_PER_SECOND", 0.0)  # some looks are at old work
     monkeypatch.setattr(client, "ATTEMPTS", 0)
 
 
