@@ -22,6 +22,7 @@ from results import record
 from throughput import wait_for_all
 
 ACTIONS, IDLE_SECONDS, ROUNDS = 5, 30.0, 12
+MANY = [f"many-{number}" for number in range(5)]  # a PARALLEL pipeline has at most 50 executions in flight
 FACT = {"subject": "job", "channel": "job", "message_id": "1"}
 
 
@@ -54,7 +55,8 @@ def deploy(home: Path) -> None:
     configuration = {"Work": str(work), "Fact": fact().key, "AtFirst": "true"}
     names = [f"Wait{number}" for number in range(ACTIONS)]
     waits = [{**action(name, provider="Waits"), "configuration": configuration} for name in names]
-    for name, beside in ("one", waits[:1]), ("many", waits):
+    many = [(name, waits) for name in MANY]
+    for name, beside in ("one", waits[:1]), *many:
         stages = {"Source": [action("Src", category="Source")], "Far": [*beside, action("Next", 2)]}
         deploy_pipeline(pipeline(name, stages, "PARALLEL"))
 
@@ -88,7 +90,7 @@ def measure_wake(repeat: int) -> None:
 
 def measure_crowd(home: Path, count: int) -> None:
     with ThreadPoolExecutor(4) as pool:
-        ids = list(pool.map(lambda _: start("many"), range(count)))
+        ids = list(pool.map(lambda number: start(MANY[number % len(MANY)]), range(count)))
     until(lambda: suspended_runs() >= count, 1800, pause=2.0)
     until(lambda: not flow_processes(home), 60)
     before = processor_seconds(home)
