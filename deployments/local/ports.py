@@ -12,6 +12,7 @@ import pwd
 import random
 import socket
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ _LISTENS = "0A"  # as in Linux's include/net/tcp_states.h
 _CAN_SHARE = sys.platform == "linux"
 # In the variables of the gateway of the set-up: the port at which it listens beside the processes that hold it.
 HELD_VARIABLE = "PREFECT_CODEPIPELINE_HELD_PORT"
+_CLOSING_SECONDS = 3.0
 _held: dict[int, list[socket.socket]] = {}
 
 
@@ -136,6 +138,15 @@ def has_listener(port: int) -> bool:
         except OSError:
             return True
         return True
+
+
+def wait_for_closing(port: int) -> None:
+    """Wait while no process that can be seen has the listening socket: a killed server's last threads close it shortly."""
+    deadline = time.monotonic() + _CLOSING_SECONDS
+    while time.monotonic() < deadline and any(
+        _process_with(f"socket:[{inode}]") is None for inode, _ in _listeners(port)
+    ):
+        time.sleep(0.05)
 
 
 def owner_of(port: int) -> str:

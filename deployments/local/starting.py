@@ -37,6 +37,7 @@ from prefect_codepipeline.deployments.local.ports import (
     is_free,
     is_only_held,
     owner_of,
+    wait_for_closing,
 )
 from prefect_codepipeline.deployments.local.probes import answers_within, is_healthy, is_ours, request_json
 from prefect_codepipeline.deployments.local.state import State, write_state
@@ -111,6 +112,8 @@ def check_server_port(home: Path, state: State, port: int) -> None:
     gets another one.
     """
     is_kept = port == state.get("port", {}).get("number")
+    if is_kept:
+        wait_for_closing(port)
     if is_free(port) or (is_kept and is_only_held(port)):
         return
     if is_kept and has_listener(port):
