@@ -37,6 +37,11 @@ class ActionFailed(CodePipelineError):
         self.external_execution_url = external_execution_url
 
 
+def wrong_configuration(message: str) -> ActionFailed:
+    """The failure of an action whose configuration, input or settings the user has to correct."""
+    return ActionFailed(message, code="ConfigurationError")
+
+
 class ActionAbandoned(CodePipelineError):
     """The action ended early because its execution was stopped or cancelled."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -85,8 +85,8 @@ class ActionContext(TimedWork):
     """Everything that a provider gets about its action and execution.
 
     The variables in `action` are resolved. `input_artifacts` are fetched when the first of them is used. `scratch` is an
-    empty directory that is deleted after the action. `deadline` is in `time.monotonic()` seconds. `source_revision_override` is None if the user set none.
-    `store` contains the pipeline's artifacts.
+    empty directory that is deleted after the action. `deadline` is in `time.monotonic()` seconds.
+    `source_revision_override` is None if the user set none. `store` contains the pipeline's artifacts.
 
     `keep(external_id, url, name="text", ...)` returns when the values are safe: a later call for the same action
     execution, maybe in another process, finds them in `earlier`. What is left out keeps its last value. It raises
@@ -116,6 +116,15 @@ class ActionContext(TimedWork):
     @property
     def what(self) -> str:
         return f"action {self.action.name!r}"
+
+    @property
+    def began(self) -> datetime:
+        """When the first call for this action execution began."""
+        return self.earlier.started_at if self.earlier else datetime.now(timezone.utc)
+
+    def kept(self, name: str) -> str | None:
+        """The value that an earlier call kept under that name."""
+        return self.earlier.state.get(name) if self.earlier else None
 
 
 @dataclass(frozen=True)

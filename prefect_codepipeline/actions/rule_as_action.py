@@ -13,10 +13,10 @@ from prefect_codepipeline.model.definition.declaration import ActionCategory, Ac
 
 @dataclass(frozen=True)
 class RuleAsAction(ActionContext):
-    """An action's context whose messages name the rule when it must end early; `kept` is the rule's next memory."""
+    """An action's context whose messages name the rule when it must end early; `memory` is the next one of the rule."""
 
     rule: RuleContext | None = None
-    kept: dict[str, str] = field(default_factory=dict)
+    memory: dict[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
         if self.rule:
@@ -42,7 +42,7 @@ def as_action(context: RuleContext, category: ActionCategory, provider: str) -> 
         cancellation=context.cancellation,
         logger=context.logger,
         rule=context,
-        kept=kept,
+        memory=kept,
         keep=lambda *_, **state: kept.update(state),
         # A process that died may have started the work before the memory was recorded: only the first time is sure.
         earlier=Earlier(_began(context), state=context.memory),

@@ -59,7 +59,7 @@ def run_rule_codebuild(
     try:
         result = run_codebuild(wanted, action)
     except WorkGoesOn as work:
-        memory = {**action.kept, _PLACE: _place(configuration, context)}
+        memory = {**action.memory, _PLACE: _place(configuration, context)}
         if context.now >= context.expires_at:
             stop_build(memory)
         until = work.waiting.until or context.expires_at

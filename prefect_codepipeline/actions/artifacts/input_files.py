@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prefect_codepipeline.actions.work import InputTree
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, wrong_configuration
 
 
 def find_input(trees: Sequence[InputTree], name: str, key: str) -> InputTree:
@@ -39,11 +39,13 @@ def read_input_file(trees: Sequence[InputTree], reference: str, key: str, most_b
     """
     name, separator, path = reference.partition("::")
     if not separator or not path:
-        raise _wrong(f"{key} {reference!r} is not of the form 'ArtifactName::path/of/the/file'")
+        raise wrong_configuration(f"{key} {reference!r} is not of the form 'ArtifactName::path/of/the/file'")
     file = find_file(find_input(trees, name, key), path, key)
     size = file.stat().st_size
     if size > most_bytes:
-        raise _wrong(f"{key}: file {path!r} of {name!r} has {size:,} bytes; the limit is {most_bytes:,}")
+        raise wrong_configuration(
+            f"{key}: file {path!r} of {name!r} has {size:,} bytes; the limit is {most_bytes:,}"
+        )
     return file.read_bytes()
 
 
@@ -55,7 +57,7 @@ def find_file(tree: InputTree, path: str, key: str) -> Path:
     """
     file = _inside(tree.directory, path)
     if file is None or not file.is_file():
-        raise _wrong(f"{key}: input artifact {tree.name!r} has no file {path!r}")
+        raise wrong_configuration(f"{key}: input artifact {tree.name!r} has no file {path!r}")
     return file
 
 
@@ -63,7 +65,3 @@ def _inside(directory: Path, path: str) -> Path | None:
     """The file, unless the path or a link leads out of the directory."""
     file = (directory / path).resolve()
     return file if file.is_relative_to(directory.resolve()) else None
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

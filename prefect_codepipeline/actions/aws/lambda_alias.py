@@ -14,7 +14,7 @@ from typing import Any
 
 from prefect_codepipeline.actions.aws.client import error_code, translated
 from prefect_codepipeline.actions.aws.remote_work import Look
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, wrong_configuration
 
 MAX_MINUTES = 2 * 24 * 60
 _CANARY = re.compile(r"Canary(\d{1,3})Percent(\d{1,5})Minutes")
@@ -44,16 +44,18 @@ def parse_strategy(text: str) -> Strategy:
     canary = _CANARY.fullmatch(text)
     found = canary or _LINEAR.fullmatch(text)
     if found is None:
-        raise _wrong(
+        raise wrong_configuration(
             f"DeployStrategy {text!r} is not AllAtOnce, Canary10Percent5Minutes or Linear10PercentEvery1Minute with "
             "numbers of your own"
         )
     percent, minutes = int(found[1]), int(found[2])
     if not 1 <= percent <= 99 or minutes < 1:
-        raise _wrong(f"DeployStrategy {text!r} must have 1 to 99 percent and at least one minute")
+        raise wrong_configuration(
+            f"DeployStrategy {text!r} must have 1 to 99 percent and at least one minute"
+        )
     steps = 2 if canary else ceil(100 / percent)
     if (steps - 1) * minutes > MAX_MINUTES:
-        raise _wrong(
+        raise wrong_configuration(
             f"DeployStrategy {text!r} waits for {(steps - 1) * minutes:,} minutes; the limit is two days, "
             f"{MAX_MINUTES:,} minutes"
         )
@@ -167,13 +169,15 @@ def read_alias(functions: Any, function: str, alias: str) -> AliasState:
             answer = functions.get_alias(FunctionName=function, Name=alias)
         except ClientError as error:
             if error_code(error) == "ResourceNotFoundException":
-                raise _wrong(
+                raise wrong_configuration(
                     f"function {function!r} has no alias {alias!r} in region {functions.meta.region_name}; create it, or "
                     "correct FunctionAlias"
                 ) from error
             raise
     if "FunctionVersion" not in answer:
-        raise _wrong(f"{functions.meta.endpoint_url} does not answer as Lambda does; correct the endpoint")
+        raise wrong_configuration(
+            f"{functions.meta.endpoint_url} does not answer as Lambda does; correct the endpoint"
+        )
     weights = (answer.get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {}
     other, weight = next(iter(weights.items()), (None, 0.0))
     return AliasState(answer["FunctionVersion"], other, round(100 * weight), answer.get("RevisionId", ""))
@@ -191,14 +195,10 @@ def check_alarms(alarms: Any, names: Sequence[str]) -> None:
         for each in answer.get(kind, ())
     }
     if missing := [name for name in names if name not in found]:
-        raise _wrong(
+        raise wrong_configuration(
             f"there is no alarm {', '.join(map(repr, missing))} in region {alarms.meta.region_name}; correct Alarms"
         )
     for name, alarm in found.items():
         if alarm["StateValue"] == "ALARM":
             reason = alarm.get("StateReason")
             raise ActionFailed(f"alarm {name!r} is in state ALARM" + (f": {reason}" if reason else ""))
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

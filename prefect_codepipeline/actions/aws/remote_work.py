@@ -137,8 +137,7 @@ def bearing_silence(context: ActionContext, what: str) -> Iterator[None]:
         WorkGoesOn: it does not answer.
         ActionFailed: any other failure, or no answer for five minutes.
     """
-    state = context.earlier.state if context.earlier else {}
-    since = state.get(_UNANSWERED)
+    since = context.kept(_UNANSWERED)
     try:
         yield
     except ActionFailed as error:
@@ -168,7 +167,7 @@ def _report(look: Look, work: Work, context: ActionContext) -> None:
 
 def _next_look(context: ActionContext, longest: float | None = None) -> datetime:
     now = datetime.now(timezone.utc)
-    age = (now - context.earlier.started_at).total_seconds() if context.earlier else 0.0
+    age = (now - context.began).total_seconds()
     pause = min(max(SHORTEST_PAUSE_SECONDS, PAUSE_PER_SECOND * age), longest or LONGEST_PAUSE_SECONDS)
     if longest is None:
         pause = max(pause, LATE_PAUSE_PER_SECOND * age)

@@ -15,7 +15,7 @@ from prefect_codepipeline.actions.artifacts.input_files import find_input, read_
 from prefect_codepipeline.actions.aws.location import upload_bytes, upload_tree
 from prefect_codepipeline.actions.cloudformation.stack import Stack
 from prefect_codepipeline.documents.reading import parse_document
-from prefect_codepipeline.errors import ActionFailed, CodePipelineError
+from prefect_codepipeline.errors import CodePipelineError, wrong_configuration
 
 MOST_BODY_BYTES = 51_200  # a larger template is given by its URL
 MOST_TEMPLATE_BYTES = 1_048_576
@@ -55,9 +55,9 @@ def read_template(stack: Stack, reference: str) -> Template:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _wrong(f"TemplatePath {reference!r}: the file is not UTF-8: {error}") from None
+        raise wrong_configuration(f"TemplatePath {reference!r}: the file is not UTF-8: {error}") from None
     if not text.strip():
-        raise _wrong(f"TemplatePath {reference!r}: the file is empty")
+        raise wrong_configuration(f"TemplatePath {reference!r}: the file is empty")
     resources = _count_resources(text)
     if len(content) <= MOST_BODY_BYTES:
         return Template({"TemplateBody": text}, resources)
@@ -92,7 +92,7 @@ def _read_configuration(stack: Stack, reference: str) -> dict[str, Any]:
     content = read_input_file(stack.context.input_artifacts, reference, key, _MOST_JSON_BYTES)
     given = _mapping(_json(content, f"{key} {reference!r}"), f"{key} {reference!r}")
     if unknown := given.keys() - _CONFIGURATION_KEYS:
-        raise _wrong(
+        raise wrong_configuration(
             f"{key} {reference!r}: unknown keys {', '.join(map(repr, sorted(unknown)))}; "
             f"known: {', '.join(sorted(_CONFIGURATION_KEYS))}"
         )
@@ -106,7 +106,7 @@ def _resolved(stack: Stack, value: Any) -> Any:
     name, arguments = next(iter(value.items()), ("", None))
     function = _FUNCTIONS.get(name)
     if function is None or len(value) != 1 or not isinstance(arguments, list):
-        raise _wrong(
+        raise wrong_configuration(
             f"{_OVERRIDES}: {json.dumps(value)} is neither a text nor one of {', '.join(_FUNCTIONS)} with a list"
         )
     return function(stack, list(map(str, arguments)))
@@ -114,7 +114,7 @@ def _resolved(stack: Stack, value: Any) -> Any:
 
 def _artifact_attribute(stack: Stack, arguments: list[str]) -> str:
     if len(arguments) != 2 or arguments[1] not in ("BucketName", "ObjectKey", "URL"):
-        raise _wrong(
+        raise wrong_configuration(
             f"{_OVERRIDES}: Fn::GetArtifactAtt takes an input artifact and BucketName, ObjectKey or URL, "
             f"not {arguments}"
         )
@@ -125,7 +125,7 @@ def _artifact_attribute(stack: Stack, arguments: list[str]) -> str:
 
 def _parameter_of_file(stack: Stack, arguments: list[str]) -> Any:
     if len(arguments) != 3:
-        raise _wrong(
+        raise wrong_configuration(
             f"{_OVERRIDES}: Fn::GetParam takes an input artifact, a JSON file and a key of it, not {arguments}"
         )
     artifact, file, key = arguments
@@ -135,7 +135,9 @@ def _parameter_of_file(stack: Stack, arguments: list[str]) -> Any:
     )
     values = _mapping(_json(content, what), what)
     if key not in values:
-        raise _wrong(f"{what}: the file has no key {key!r}; it has {', '.join(sorted(values)) or 'none'}")
+        raise wrong_configuration(
+            f"{what}: the file has no key {key!r}; it has {', '.join(sorted(values)) or 'none'}"
+        )
     return values[key]
 
 
@@ -149,14 +151,14 @@ def _json(text: str | bytes, what: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:  # not JSON, or not UTF-8
-        raise _wrong(f"{what} is not JSON: {error}") from None
+        raise wrong_configuration(f"{what} is not JSON: {error}") from None
 
 
 def _mapping(value: Any, what: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _wrong(f"{what} is not a JSON object")
+        raise wrong_configuration(f"{what} is not a JSON object")
     return value
 
 
@@ -164,7 +166,7 @@ def _texts(values: dict[str, Any], what: str) -> dict[str, str]:
     texts = {}
     for name, value in values.items():
         if isinstance(value, (dict, list)) or value is None:
-            raise _wrong(f"{what}: the value of {name!r} is not a text: {json.dumps(value)}")
+            raise wrong_configuration(f"{what}: the value of {name!r} is not a text: {json.dumps(value)}")
         texts[name] = value if isinstance(value, str) else json.dumps(value)
     return texts
 
@@ -177,7 +179,3 @@ def _count_resources(text: str) -> int | None:
         return None
     resources = content.get("Resources") if isinstance(content, dict) else None
     return len(resources) if isinstance(resources, dict) else None
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

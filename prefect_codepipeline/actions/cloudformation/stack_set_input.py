@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from prefect_codepipeline.actions.artifacts.input_files import read_input_file
 from prefect_codepipeline.actions.registry import ActionConfiguration
 from prefect_codepipeline.actions.work import InputTree
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import wrong_configuration
 
 _MOST_JSON_BYTES = 1_048_576
 _FIELDS = ("ParameterKey", "ParameterValue", "UsePreviousValue", "ResolvedValue")
@@ -107,14 +107,14 @@ def read_targets(
     accounts = tuple(each for each in found if _ACCOUNT.fullmatch(each))
     units = tuple(each for each in found if _UNIT.fullmatch(each))
     if wrong := next((each for each in found if each not in accounts + units), None):
-        raise _wrong(
+        raise wrong_configuration(
             f"{key}: {wrong!r} is not the id of an account (12 digits), of an organizational unit (ou-…) or of a root (r-…)"
         )
     if not found or (accounts and units):
-        raise _wrong(f"{key} {text!r} must have either accounts or organizational units")
+        raise wrong_configuration(f"{key} {text!r} must have either accounts or organizational units")
     if (model == "SERVICE_MANAGED" and accounts) or (model == "SELF_MANAGED" and units):
         needed = "organizational units" if accounts else "accounts"
-        raise _wrong(f"{key} {text!r}: PermissionModel {model} needs {needed}")
+        raise wrong_configuration(f"{key} {text!r}: PermissionModel {model} needs {needed}")
     return Targets(accounts, units, configuration.regions)
 
 
@@ -145,7 +145,9 @@ def read_parameters(trees: Sequence[InputTree], text: str | None, key: str) -> l
 def _field(text: str, key: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator:
-        raise _wrong(f"{key}: {text!r} is not of the form ParameterKey=Name,ParameterValue=value")
+        raise wrong_configuration(
+            f"{key}: {text!r} is not of the form ParameterKey=Name,ParameterValue=value"
+        )
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         value = value[1:-1]
     return name, value.replace("\\,", ",")
@@ -154,15 +156,19 @@ def _field(text: str, key: str) -> tuple[str, str]:
 def _parameter(entry: Any, key: str) -> dict[str, Any]:
     shown = json.dumps(entry)
     if not isinstance(entry, dict) or not entry.get("ParameterKey") or entry.keys() - set(_FIELDS):
-        raise _wrong(f"{key}: {shown} is no parameter; it has ParameterKey, and {', '.join(_FIELDS[1:])}")
+        raise wrong_configuration(
+            f"{key}: {shown} is no parameter; it has ParameterKey, and {', '.join(_FIELDS[1:])}"
+        )
     found = dict(entry)
     if "UsePreviousValue" in found:
         found["UsePreviousValue"] = str(found["UsePreviousValue"]).lower() == "true"
     if "ParameterValue" not in found and not found.get("UsePreviousValue"):
-        raise _wrong(f"{key}: parameter {found['ParameterKey']!r} has no ParameterValue")
+        raise wrong_configuration(f"{key}: parameter {found['ParameterKey']!r} has no ParameterValue")
     value = found.get("ParameterValue", "")
     if isinstance(value, (dict, list)) or value is None:
-        raise _wrong(f"{key}: the value of {found['ParameterKey']!r} is not a text: {json.dumps(value)}")
+        raise wrong_configuration(
+            f"{key}: the value of {found['ParameterKey']!r} is not a text: {json.dumps(value)}"
+        )
     if "ParameterValue" in found:
         found["ParameterValue"] = value if isinstance(value, str) else json.dumps(value)
     return found
@@ -171,7 +177,7 @@ def _parameter(entry: Any, key: str) -> dict[str, Any]:
 def _read_texts(trees: Sequence[InputTree], reference: str, key: str) -> tuple[str, ...]:
     found = _read_json(trees, reference, key)
     if any(not isinstance(each, str) for each in found):
-        raise _wrong(f"{key} {reference!r}: the file must have texts in its list, in quotes")
+        raise wrong_configuration(f"{key} {reference!r}: the file must have texts in its list, in quotes")
     return tuple(found)
 
 
@@ -180,15 +186,11 @@ def _read_json(trees: Sequence[InputTree], reference: str, key: str) -> list[Any
     try:
         found = json.loads(content)
     except ValueError as error:
-        raise _wrong(f"{key} {reference!r} is not JSON: {error}") from None
+        raise wrong_configuration(f"{key} {reference!r} is not JSON: {error}") from None
     if not isinstance(found, list):
-        raise _wrong(f"{key} {reference!r} is not a JSON list")
+        raise wrong_configuration(f"{key} {reference!r} is not a JSON list")
     return found
 
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.replace(",", " ").split()))
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

@@ -26,7 +26,7 @@ from prefect_codepipeline.actions.aws.remote_work import (
     started,
 )
 from prefect_codepipeline.actions.registry import ActionContext, Lookup
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, wrong_configuration
 from prefect_codepipeline.model.printable import printable
 
 State = Mapping[str, Any]
@@ -100,7 +100,9 @@ def deploy(group: DeploymentGroup, revision: Callable[[], Mapping[str, Any]]) ->
         with translated(f"reading the state of deployment {work.id!r}"):
             seen.update(group.codedeploy.get_deployment(deploymentId=work.id).get("deploymentInfo", {}))
         if "status" not in seen:
-            raise _wrong(f"{group.codedeploy.meta.endpoint_url} does not answer as CodeDeploy does")
+            raise wrong_configuration(
+                f"{group.codedeploy.meta.endpoint_url} does not answer as CodeDeploy does"
+            )
         return Look(seen["status"] in _ENDS, *_progress(seen))
 
     what = f"deployment {work.id!r} to {group.what}"
@@ -130,12 +132,12 @@ def _create(group: DeploymentGroup, revision: Mapping[str, Any]) -> Work:
                     f"starting a deployment to {group.what}: {message}; wait for that deployment, or stop it, and retry"
                 ) from error
             if error_code(error) in _MISSING:
-                raise _wrong(
+                raise wrong_configuration(
                     f"there is no {group.what}; correct ApplicationName, DeploymentGroupName or the region"
                 ) from error
             raise
     if "deploymentId" not in answer:
-        raise _wrong(f"{codedeploy.meta.endpoint_url} does not answer as CodeDeploy does")
+        raise wrong_configuration(f"{codedeploy.meta.endpoint_url} does not answer as CodeDeploy does")
     return _work(group, answer["deploymentId"])
 
 
@@ -257,7 +259,3 @@ def _work(group: DeploymentGroup, deployment_id: str) -> Work:
     return Work(
         deployment_id, console_url(arn, f"codesuite/codedeploy/deployments/{deployment_id}?region={{region}}")
     )
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

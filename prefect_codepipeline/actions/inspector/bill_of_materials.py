@@ -21,7 +21,7 @@ from prefect_codepipeline.actions.commands.log import CommandLog
 from prefect_codepipeline.actions.commands.processes import Script, run_on_host
 from prefect_codepipeline.actions.commands.shell_session import ShellSession, write_session
 from prefect_codepipeline.actions.registry import ActionContext
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, wrong_configuration
 
 PROGRAM = "inspector-sbomgen"
 
@@ -97,15 +97,13 @@ def _read(file: Path, program: str) -> dict[str, Any]:
     try:
         bill = json.loads(file.read_bytes())
     except OSError:
-        raise _wrong(f"{program} wrote no bill of materials") from None
+        raise wrong_configuration(f"{program} wrote no bill of materials") from None
     except ValueError as error:
-        raise _wrong(
+        raise wrong_configuration(
             f"{program} wrote something that is not JSON: {error}; CycloneDX 1.5 in JSON is needed"
         ) from None
     if not isinstance(bill, dict) or bill.get("bomFormat") != "CycloneDX":
-        raise _wrong(f"{program} wrote a file that is not CycloneDX; CycloneDX 1.5 in JSON is needed")
+        raise wrong_configuration(
+            f"{program} wrote a file that is not CycloneDX; CycloneDX 1.5 in JSON is needed"
+        )
     return bill
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

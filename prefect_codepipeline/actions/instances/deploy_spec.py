@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from prefect_codepipeline.actions.work import InputTree
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import wrong_configuration
 
 MAX_BYTES = 100_000
 LONGEST_SECONDS = 3600
@@ -103,15 +103,17 @@ def steps_of_file(content: bytes, name: str) -> Steps:
         data: Any = yaml.safe_load(content)
         spec = _Spec.model_validate(data)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise _wrong(f"DeploySpec {name!r} is not YAML: {' '.join(str(error).split())}") from None
+        raise wrong_configuration(
+            f"DeploySpec {name!r} is not YAML: {' '.join(str(error).split())}"
+        ) from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
-        raise _wrong(f"DeploySpec {name!r}: {place}: {first['msg']}") from None
+        raise wrong_configuration(f"DeploySpec {name!r}: {place}: {first['msg']}") from None
     if spec.os != "linux":
-        raise _wrong(f"DeploySpec {name!r} is for {spec.os}; this action deploys to Linux only")
+        raise wrong_configuration(f"DeploySpec {name!r} is for {spec.os}; this action deploys to Linux only")
     if spec.version not in (0.0, 0.1):
-        raise _wrong(
+        raise wrong_configuration(
             f"DeploySpec {name!r}: version {spec.version} is not supported; use 0.1, or 0.0 of an AppSpec"
         )
     used = "hooks" if spec.version == 0.0 else "scripts"
@@ -134,7 +136,7 @@ def steps_of_scripts(target: str, before: str | None, after: str | None) -> Step
         ActionFailed: with code `ConfigurationError`, the directory is not an absolute path.
     """
     if not target.startswith("/"):
-        raise _wrong(f"TargetDirectory {target!r} is not an absolute path")
+        raise wrong_configuration(f"TargetDirectory {target!r} is not an absolute path")
     return Steps(
         before=[Step("PreScript", before)] if before else [],
         copies=[Copy("/", target)],
@@ -146,10 +148,12 @@ def check_files(steps: Steps, tree: InputTree) -> None:
     """Raise `ActionFailed` with code `ConfigurationError` if the artifact lacks a file that a step needs."""
     for step in (*steps.before, *steps.after):
         if not _is_in(tree, step.location, kinds=("is_file",)):
-            raise _wrong(f"{step.event}: input artifact {tree.name!r} has no file {step.location!r}")
+            raise wrong_configuration(
+                f"{step.event}: input artifact {tree.name!r} has no file {step.location!r}"
+            )
     for copy in steps.copies:
         if not _is_in(tree, copy.source, kinds=("is_file", "is_dir")):
-            raise _wrong(f"files: input artifact {tree.name!r} has no {copy.source!r}")
+            raise wrong_configuration(f"files: input artifact {tree.name!r} has no {copy.source!r}")
 
 
 def _scripts(events: Mapping[str, list[_Script] | None], wanted: Iterable[str]) -> list[Step]:
@@ -164,7 +168,3 @@ def _is_in(tree: InputTree, path: str, kinds: Sequence[str]) -> bool:
     root = tree.directory.resolve()
     found: Path = (root / path.lstrip("/")).resolve()
     return found.is_relative_to(root) and any(getattr(found, kind)() for kind in kinds)
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

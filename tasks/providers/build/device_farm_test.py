@@ -30,7 +30,7 @@ from prefect_codepipeline.actions.registry import (
     ActionResult,
     action_provider,
 )
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import wrong_configuration
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.prefect_api.artifacts import publish_table
 from prefect_codepipeline.prefect_api.runs import ids_of_task_run
@@ -124,11 +124,13 @@ def _check(configuration: DeviceFarmConfiguration, farm: Farm) -> None:
     kind, region = configuration.test_type, farm.context.action.region
     offered = farm.device_farm.meta.service_model.shape_for("TestType").enum
     if kind not in offered:
-        raise _wrong(f"TestType {kind} has ended in Device Farm; it offers {', '.join(offered)}")
+        raise wrong_configuration(f"TestType {kind} has ended in Device Farm; it offers {', '.join(offered)}")
     if not configuration.test and not kind.startswith("BUILTIN_"):
-        raise _wrong(f"TestType {kind} needs in Test the path of the tests in the input artifact")
+        raise wrong_configuration(
+            f"TestType {kind} needs in Test the path of the tests in the input artifact"
+        )
     if (configuration.latitude is None) != (configuration.longitude is None):
-        raise _wrong("Latitude and Longitude belong together; set both or none")
+        raise wrong_configuration("Latitude and Longitude belong together; set both or none")
     if region and region != REGION and not farm.kept:
         farm.context.logger.warning(
             "Device Farm is only in region %s: region %s of the action is not used", REGION, region
@@ -206,7 +208,3 @@ def _show(rows: list[dict[str, str]], said: str, context: ActionContext) -> None
     if ids_of_task_run():
         key = f"devices-{slug(context.pipeline_name, context.action.name)}"
         publish_table(key, "results of the devices", said, rows)
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

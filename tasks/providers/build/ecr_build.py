@@ -26,7 +26,7 @@ from prefect_codepipeline.actions.registry import (
     Lookup,
     action_provider,
 )
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, wrong_configuration
 
 ROOT = "<source root>"
 _NAME = re.compile(r"(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-]+[a-z0-9]+)*")
@@ -106,7 +106,7 @@ def build_and_publish(configuration: EcrBuildConfiguration, context: ActionConte
     _check(configuration)
     with bearing_silence(context, f"image repository {configuration.ecr_repository_name!r}"):
         repository = find_repository(context, configuration.ecr_repository_name, configuration.registry_type)
-    digest = context.earlier.state.get("digest") if context.earlier else None
+    digest = context.kept("digest")
     if digest is None:
         digest = _build_and_push(configuration, repository, context)
     return ActionResult(
@@ -123,15 +123,15 @@ def build_and_publish(configuration: EcrBuildConfiguration, context: ActionConte
 def _check(configuration: EcrBuildConfiguration) -> None:
     name, tags = configuration.ecr_repository_name, configuration.tags
     if not _NAME.fullmatch(name):
-        raise _wrong(
+        raise wrong_configuration(
             f"ECRRepositoryName {name!r} is not the name of a repository; give it without registry and tag, "
             "such as 'team/app'"
         )
     if not tags:
-        raise _wrong("ImageTags has no tag; give one or more, separated by commas")
+        raise wrong_configuration("ImageTags has no tag; give one or more, separated by commas")
     for tag in tags:
         if not _TAG.fullmatch(tag):
-            raise _wrong(
+            raise wrong_configuration(
                 f"ImageTags: {tag[:140]!r} is not a tag: at most 128 letters, digits, '_', '.' and '-', and no '.' or '-' "
                 "at its beginning"
             )
@@ -150,7 +150,7 @@ def _build_and_push(
     }
     programs = Programs(context, variables, repository.secrets)
     with explain_full_disk(context):
-        kept = context.earlier.state.get("image") if context.earlier else None
+        kept = context.kept("image")
         if kept and _exists(kept, programs):
             context.logger.info("Image %s was built before, and is pushed now", kept)
             image = _Image(repository, kept, programs)
@@ -186,11 +186,11 @@ def _folder(path: str, context: ActionContext) -> Path:
     root = artifact.directory.resolve()
     folder = root if path == ROOT else (root / path.lstrip("/")).resolve()
     if not folder.is_relative_to(root):
-        raise _wrong(f"DockerFilePath {path!r} leads out of input artifact {artifact.name!r}")
+        raise wrong_configuration(f"DockerFilePath {path!r} leads out of input artifact {artifact.name!r}")
     if folder.is_file():
-        raise _wrong(f"DockerFilePath {path!r} is a file; give the folder of the Dockerfile")
+        raise wrong_configuration(f"DockerFilePath {path!r} is a file; give the folder of the Dockerfile")
     if not (folder / "Dockerfile").is_file():
-        raise _wrong(
+        raise wrong_configuration(
             f"input artifact {artifact.name!r} has no Dockerfile in folder {path!r}; add it, or correct DockerFilePath"
         )
     return folder
@@ -257,7 +257,3 @@ def _failure(doing: str, ran: Ran) -> ActionFailed:
     return ActionFailed(
         f"{doing} failed with exit code {ran.code}{reason}{advice}{last_lines(ran.tail)}", code=code
     )
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

@@ -23,7 +23,7 @@ from prefect_codepipeline.actions.registry import (
     Lookup,
     action_provider,
 )
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, wrong_configuration
 
 MOST_BYTES = 4 << 20  # the largest quota that AWS gives
 ALL_AT_ONCE = "AppConfig.AllAtOnce"
@@ -141,11 +141,11 @@ def _start(place: _Place) -> Work:
             )
         except ClientError as error:
             if error_code(error) == "ConflictException":
-                raise _wrong(
+                raise wrong_configuration(
                     f"{doing}: another deployment is in progress there; retry the action when it has ended: {error}"
                 ) from error
             if why := _invalid(error):
-                raise _wrong(f"{doing}: {path!r} is no valid configuration: {why}") from error
+                raise wrong_configuration(f"{doing}: {path!r} is no valid configuration: {why}") from error
             raise
     return place.work(answer["DeploymentNumber"])
 
@@ -168,7 +168,7 @@ def _read(place: _Place) -> tuple[str, bytes]:
     if not path:
         files = [each for each in tree.directory.rglob("*") if each.is_file()]
         if len(files) != 1:
-            raise _wrong(
+            raise wrong_configuration(
                 f"{key} '/': input artifact {tree.name!r} has {len(files)} files; set {key} to the path of one of them"
             )
         path = files[0].relative_to(tree.directory).as_posix()
@@ -184,14 +184,14 @@ def _check_profile(place: _Place) -> None:
             found = place.appconfig.get_configuration_profile(**place.of_profile())
         except ClientError as error:
             if error_code(error) == "ResourceNotFoundException":
-                raise _wrong(
+                raise wrong_configuration(
                     f"there is no {place.profile}; correct Application and ConfigurationProfile, which are ids"
                 ) from error
             raise
     location = found.get("LocationUri", "")
     if location != _HOSTED:
         source = "a pipeline in AWS" if location.startswith("codepipeline:") else repr(location)
-        raise _wrong(
+        raise wrong_configuration(
             f"{place.profile} reads its configuration from {source}, to which nothing is deployed from here; create a "
             "profile whose location is 'hosted', and set ConfigurationProfile to its id"
         )
@@ -282,7 +282,3 @@ def _content_type(path: str, content: bytes) -> str:
 
 def _description(place: _Place) -> str:
     return f"Pipeline {place.context.pipeline_name}, action execution {place.label}"
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

@@ -24,7 +24,7 @@ from prefect_codepipeline.actions.registry import (
     Lookup,
     action_provider,
 )
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import wrong_configuration
 
 MOST_BYTES = 3 << 20
 IMAGE_FILE = "imageDetail.json"
@@ -138,14 +138,14 @@ def _task_definition(configuration: CodeDeployToEcsConfiguration, context: Actio
     what = f"TaskDefinitionTemplatePath: {path!r} of {artifact!r}"
     definition = _object(text, what)
     if not isinstance(definition.get("family"), str):
-        raise _wrong(
+        raise wrong_configuration(
             f"{what} has no 'family'; it must be a task definition as RegisterTaskDefinition takes it"
         )
     containers = definition.get("containerDefinitions")
     for container in containers if isinstance(containers, list) else ():
         left = container.get("image") if isinstance(container, dict) else None
         if isinstance(left, str) and _PLACEHOLDER.fullmatch(left):
-            raise _wrong(
+            raise wrong_configuration(
                 f"{what}: container {container.get('name')!r} has the image {left}; name this placeholder in "
                 f"Image1ContainerName as {left.strip('<>')!r}, and its artifact in Image1ArtifactName"
             )
@@ -162,7 +162,7 @@ def _images(configuration: CodeDeployToEcsConfiguration, context: ActionContext)
             )
             image = detail.get("ImageURI")
             if not (isinstance(image, str) and image):
-                raise _wrong(f"{key}: {IMAGE_FILE} of {artifact!r} has no text 'ImageURI'")
+                raise wrong_configuration(f"{key}: {IMAGE_FILE} of {artifact!r} has no text 'ImageURI'")
             yield f"<{container.strip('<>')}>", image
 
 
@@ -189,18 +189,14 @@ def _text(context: ActionContext, artifact: str, path: str, key: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _wrong(f"{key}: {path!r} of {artifact!r} is not UTF-8: {error}") from None
+        raise wrong_configuration(f"{key}: {path!r} of {artifact!r} is not UTF-8: {error}") from None
 
 
 def _object(text: str, what: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _wrong(f"{what} is not JSON: {error}") from None
+        raise wrong_configuration(f"{what} is not JSON: {error}") from None
     if not isinstance(found, dict):
-        raise _wrong(f"{what} is not a JSON object")
+        raise wrong_configuration(f"{what} is not a JSON object")
     return found
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

@@ -32,7 +32,7 @@ from prefect_codepipeline.actions.registry import (
     ActionResult,
     action_provider,
 )
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, wrong_configuration
 
 BATCH, ERROR = r"[1-9][0-9]{0,2}%?", r"[0-9]{1,3}%?"
 _NO_AWS = ("NoCredentialsError", "NoRegionError", "PartialCredentialsError")
@@ -66,7 +66,9 @@ class Ec2DeployConfiguration(ActionConfiguration):
 def deploy_to_instances(configuration: Ec2DeployConfiguration, context: ActionContext) -> ActionResult:
     """Deploy to all instances with the tag, in batches, until all have it or too many have failed."""
     if not (configuration.deploy_spec or configuration.target_directory):
-        raise _wrong("set DeploySpec to a file of the input artifact, or TargetDirectory and PostScript")
+        raise wrong_configuration(
+            "set DeploySpec to a file of the input artifact, or TargetDirectory and PostScript"
+        )
     with _only_in_aws():
         fleet = Fleet(context)
     mark = mark_of(context.pipeline_name, context.stage_name, context.action.name)
@@ -96,7 +98,7 @@ def _prepare(rollout: Rollout, configuration: Ec2DeployConfiguration, context: A
     )
     if not (found.reachable or found.unreachable):
         kind = "instance of EC2" if configuration.instance_type == "EC2" else "node of Systems Manager"
-        raise _wrong(
+        raise wrong_configuration(
             f"no running {kind} with tag {configuration.tag!r} is in region {fleet.region}; correct InstanceTagKey, "
             "InstanceTagValue, InstanceType or the region"
         )
@@ -141,10 +143,6 @@ def _only_in_aws() -> Iterator[None]:
     except ActionFailed as error:
         if type(error.__cause__).__name__ not in _NO_AWS:
             raise
-        raise _wrong(
+        raise wrong_configuration(
             f"{error}; this action deploys to instances of AWS, and cannot deploy to other hosts yet"
         ) from error
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

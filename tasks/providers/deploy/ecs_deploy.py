@@ -31,7 +31,7 @@ from prefect_codepipeline.actions.registry import (
     Lookup,
     action_provider,
 )
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import wrong_configuration
 
 MOST_BYTES = 100 << 10
 
@@ -78,9 +78,7 @@ def deploy_to_ecs(configuration: EcsDeployConfiguration, context: ActionContext)
 
 def _within_its_timeout(configuration: EcsDeployConfiguration, context: ActionContext) -> ActionContext:
     """The context with DeploymentTimeout, counted from the first start of the action."""
-    passed = (
-        (datetime.now(timezone.utc) - context.earlier.started_at).total_seconds() if context.earlier else 0.0
-    )
+    passed = (datetime.now(timezone.utc) - context.began).total_seconds()
     end = time.monotonic() + configuration.deployment_timeout * 60 - passed
     return replace(context, deadline=min(context.deadline, end))
 
@@ -93,7 +91,7 @@ def _with_new_images(
     state = service.required()
     controller = state.get("deploymentController", {}).get("type", "ECS")
     if controller != "ECS":
-        raise _wrong(
+        raise wrong_configuration(
             f"{service.what} has the deployment controller {controller}; this action needs ECS"
             + (": use an action of type Deploy/AWS/CodeDeployToECS/1" if controller == "CODE_DEPLOY" else "")
         )
@@ -101,7 +99,7 @@ def _with_new_images(
     containers = definition["containerDefinitions"]
     known = [container["name"] for container in containers]
     if unknown := [name for name in images if name not in known]:
-        raise _wrong(
+        raise wrong_configuration(
             f"{configuration.file_name}: task definition {short_name(state['taskDefinition'])!r} of {service.what} has "
             f"no container {unknown[0]!r}; its containers: {', '.join(known)}"
         )
@@ -116,20 +114,20 @@ def _read_images(configuration: EcsDeployConfiguration, context: ActionContext) 
     try:
         entries = json.loads(content)
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested too deeply
-        raise _wrong(f"{file} of {tree.name!r} is not JSON: {error}") from None
+        raise wrong_configuration(f"{file} of {tree.name!r} is not JSON: {error}") from None
     form = '[{"name": "container", "imageUri": "image"}]'
     if not isinstance(entries, list) or not entries:
-        raise _wrong(f"{file} of {tree.name!r} is not a list of the form {form}")
+        raise wrong_configuration(f"{file} of {tree.name!r} is not a list of the form {form}")
     images: dict[str, str] = {}
     for entry in entries:
         name, image = (entry.get("name"), entry.get("imageUri")) if isinstance(entry, dict) else (None, None)
         if not (isinstance(name, str) and name and isinstance(image, str) and image):
-            raise _wrong(f"{file} of {tree.name!r}: {json.dumps(entry)} is not an entry of the form {form}")
+            raise wrong_configuration(
+                f"{file} of {tree.name!r}: {json.dumps(entry)} is not an entry of the form {form}"
+            )
         if name in images:
-            raise _wrong(f"{file} of {tree.name!r} names container {name!r} twice; remove one of the entries")
+            raise wrong_configuration(
+                f"{file} of {tree.name!r} names container {name!r} twice; remove one of the entries"
+            )
         images[name] = image
     return images
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

@@ -23,7 +23,7 @@ from prefect_codepipeline.actions.registry import (
     Lookup,
     action_provider,
 )
-from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
+from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted, wrong_configuration
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _LONGEST_RELEASE, _LONGEST_NAMESPACE = 53, 63
@@ -75,15 +75,17 @@ def deploy_to_eks(configuration: EksDeployConfiguration, context: ActionContext)
 def _check(configuration: EksDeployConfiguration, context: ActionContext) -> None:
     release, chart = configuration.helm_release_name, configuration.helm_chart_location
     if configuration.uses_helm and not (release and chart):
-        raise _wrong("HelmReleaseName and HelmChartLocation are needed together; set both")
+        raise wrong_configuration("HelmReleaseName and HelmChartLocation are needed together; set both")
     if configuration.uses_helm == bool(configuration.manifest_files):
-        raise _wrong("set ManifestFiles for kubectl, or HelmReleaseName and HelmChartLocation for helm")
+        raise wrong_configuration(
+            "set ManifestFiles for kubectl, or HelmReleaseName and HelmChartLocation for helm"
+        )
     for key, value, longest in (
         ("HelmReleaseName", release, _LONGEST_RELEASE),
         ("Namespace", configuration.namespace, _LONGEST_NAMESPACE),
     ):
         if value and not (_LABEL.fullmatch(value) and len(value) <= longest):
-            raise _wrong(
+            raise wrong_configuration(
                 f"{key} {value!r} must have at most {longest} lower case letters, digits and hyphens, with a letter or "
                 "digit at both ends"
             )
@@ -100,7 +102,7 @@ def _kubectl(configuration: EksDeployConfiguration, programs: Programs) -> str:
     context, key = programs.context, "ManifestFiles"
     places = [files.find(context, name, key) for name in files.names_in(configuration.manifest_files)]
     if not places:
-        raise _wrong("ManifestFiles has no name; give one or more files, separated by commas")
+        raise wrong_configuration("ManifestFiles has no name; give one or more files, separated by commas")
     manifests = [file for place in places for file in files.manifests_in(place, key)]
     objects = kubectl.apply(programs, _substituted(context, manifests, "manifests"), configuration.namespace)
     workloads = kubectl.roll_out(programs, objects)
@@ -164,7 +166,3 @@ def _what_stays(configuration: EksDeployConfiguration) -> Iterator[None]:
 def _external_id(configuration: EksDeployConfiguration, cluster: Cluster) -> str:
     release = f"/{configuration.helm_release_name}" if configuration.uses_helm else ""
     return f"{cluster.arn or cluster.name}{release}"
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

@@ -32,7 +32,7 @@ from prefect_codepipeline.actions.registry import (
     Lookup,
     action_provider,
 )
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, wrong_configuration
 
 MOST_BYTES = 512 << 20
 State = Mapping[str, Any]
@@ -69,16 +69,14 @@ class _Update:
 
     @classmethod
     def of(cls, configuration: ElasticBeanstalkConfiguration, context: ActionContext) -> _Update:
-        earlier = context.earlier
-        kept = earlier.state.get(_UPDATED) if earlier else None
-        began = earlier.started_at if earlier else datetime.now(timezone.utc)
+        kept = context.kept(_UPDATED)
         return cls(
             configuration.application_name,
             configuration.environment_name,
             context,
             client_of(context, "elasticbeanstalk"),
-            earlier.state.get(_REQUEST, "") if earlier else "",
-            datetime.fromisoformat(kept) if kept else began,
+            context.kept(_REQUEST) or "",
+            datetime.fromisoformat(kept) if kept else context.began,
         )
 
     @property
@@ -151,7 +149,7 @@ def _create_version(update: _Update) -> Work:
     archive = context.scratch / "bundle.zip"
     zip_tree(tree.directory, archive)
     if (size := archive.stat().st_size) > MOST_BYTES:
-        raise _wrong(
+        raise wrong_configuration(
             f"input artifact {tree.name!r} has {size:,} bytes as a ZIP archive; the limit of a bundle is {MOST_BYTES:,}"
         )
     with translated("looking up the storage bucket of Elastic Beanstalk"):
@@ -177,7 +175,9 @@ def _create_version(update: _Update) -> Work:
 def _check_ready(update: _Update) -> None:
     state = update.describe()
     if state is None:
-        raise _wrong(f"there is no {update.what}; correct ApplicationName, EnvironmentName or the region")
+        raise wrong_configuration(
+            f"there is no {update.what}; correct ApplicationName, EnvironmentName or the region"
+        )
     if state["Status"] != "Ready":
         raise ActionFailed(
             f"{update.what} is {state['Status']}, and takes an update only when it is Ready; wait until that has ended, "
@@ -253,8 +253,7 @@ def _follow(update: _Update, work: Work) -> State | None:
 
 def _log_events(update: _Update) -> str:
     """Log the events that are new; returns the message of the latest."""
-    earlier = update.context.earlier
-    kept = earlier.state.get(_LOGGED) if earlier else None
+    kept = update.context.kept(_LOGGED)
     since = datetime.fromisoformat(kept) if kept else update.at - _CLOCKS_DIFFER
     events = update.events(since)
     new = [event for event in events if not kept or event["EventDate"] > since]
@@ -306,7 +305,3 @@ def _stop(update: _Update) -> str:
 def _work(update: _Update, state: State) -> Work:
     path = f"elasticbeanstalk/home?region={{region}}#/environment/dashboard?environmentId={state.get('EnvironmentId')}"
     return Work(update.label, console_url(state.get("EnvironmentArn", ""), path))
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

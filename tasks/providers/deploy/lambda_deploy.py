@@ -35,7 +35,7 @@ from prefect_codepipeline.actions.registry import (
     Lookup,
     action_provider,
 )
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, wrong_configuration
 
 MAX_DIRECT_BYTES = 50 << 20
 MAX_ALARMS = 10
@@ -82,7 +82,7 @@ def deploy_to_lambda(configuration: LambdaDeployConfiguration, context: ActionCo
     strategy = _checked(configuration, context)
     functions = client_of(context, "lambda")
     alarms = client_of(context, "cloudwatch") if configuration.alarm_names else None
-    if not _kept(context, "before"):  # later the shift looks at them, and puts the alias back
+    if not context.kept("before"):  # later the shift looks at them, and puts the alias back
         check_alarms(alarms, configuration.alarm_names)
     before = _version_before(functions, configuration, context)
     version = _version(functions, configuration, context)
@@ -101,15 +101,21 @@ def deploy_to_lambda(configuration: LambdaDeployConfiguration, context: ActionCo
 def _checked(configuration: LambdaDeployConfiguration, context: ActionContext) -> Strategy:
     strategy = parse_strategy(configuration.deploy_strategy)
     if len(configuration.alarm_names) > MAX_ALARMS:
-        raise _wrong(f"Alarms has {len(configuration.alarm_names)} names; the limit is {MAX_ALARMS}")
+        raise wrong_configuration(
+            f"Alarms has {len(configuration.alarm_names)} names; the limit is {MAX_ALARMS}"
+        )
     for key, given in (
         ("DeployStrategy", len(strategy.percents) > 1),
         ("PublishedTargetVersion", configuration.published_target_version),
     ):
         if given and not configuration.function_alias:
-            raise _wrong(f"{key} needs FunctionAlias: without an alias there is nothing to shift")
+            raise wrong_configuration(
+                f"{key} needs FunctionAlias: without an alias there is nothing to shift"
+            )
     if not configuration.published_target_version and not context.input_artifacts:
-        raise _wrong("the action has neither an input artifact nor PublishedTargetVersion; give one of them")
+        raise wrong_configuration(
+            "the action has neither an input artifact nor PublishedTargetVersion; give one of them"
+        )
     if configuration.published_target_version and context.input_artifacts and not context.earlier:
         context.logger.warning("PublishedTargetVersion is given: the input artifact is not used")
     return strategy
@@ -122,15 +128,15 @@ def _version_before(
     alias, function = configuration.function_alias, configuration.function_name
     if not alias:
         return None
-    if kept := _kept(context, "before"):
+    if kept := context.kept("before"):
         return kept
     state = read_alias(functions, function, alias)
     if state.version == _LATEST:
-        raise _wrong(
+        raise wrong_configuration(
             f"alias {alias!r} of function {function!r} leads to $LATEST; give it a published version"
         )
     if state.other:
-        raise _wrong(
+        raise wrong_configuration(
             f"alias {alias!r} of function {function!r} is already being shifted: {state.percent} percent lead to version "
             f"{state.other}; end that deployment first"
         )
@@ -140,14 +146,14 @@ def _version_before(
 
 def _version(functions: Any, configuration: LambdaDeployConfiguration, context: ActionContext) -> str:
     """The version to deploy: the given one, or one that is published from the input artifact."""
-    if kept := _kept(context, "version"):
+    if kept := context.kept("version"):
         return kept
     function = configuration.function_name
     if given := configuration.published_target_version:
         _check_published(functions, function, given)
         context.keep(version=given)
         return given
-    digest = _kept(context, "code")
+    digest = context.kept("code")
     if not digest:
         _wait_until_updated(functions, function, context)
         digest = _update_code(functions, function, context)
@@ -162,13 +168,9 @@ def _version(functions: Any, configuration: LambdaDeployConfiguration, context: 
     return version
 
 
-def _kept(context: ActionContext, name: str) -> str | None:
-    return context.earlier.state.get(name) if context.earlier else None
-
-
 def _check_published(functions: Any, function: str, version: str) -> None:
     if version == _LATEST:
-        raise _wrong("PublishedTargetVersion is $LATEST; give a published version")
+        raise wrong_configuration("PublishedTargetVersion is $LATEST; give a published version")
     _configuration(functions, function, version)
 
 
@@ -183,7 +185,7 @@ def _configuration(functions: Any, function: str, version: str | None = None) ->
             )
         except ClientError as error:
             if error_code(error) == "ResourceNotFoundException":
-                raise _wrong(
+                raise wrong_configuration(
                     f"there is no {what} in region {functions.meta.region_name}; correct "
                     f"{'PublishedTargetVersion' if version else 'FunctionName'} or the region"
                 ) from error
@@ -196,7 +198,9 @@ def _wait_until_updated(functions: Any, function: str, context: ActionContext) -
     def look() -> Look:
         state = _configuration(functions, function)
         if state.get("PackageType") == "Image":
-            raise _wrong(f"function {function!r} is made from an image; this action deploys ZIP archives")
+            raise wrong_configuration(
+                f"function {function!r} is made from an image; this action deploys ZIP archives"
+            )
         if state.get("LastUpdateStatus") == "Failed":
             raise ActionFailed(
                 f"the update of function {function!r} failed: {state.get('LastUpdateStatusReason', 'no reason given')}"
@@ -247,7 +251,7 @@ def _shift(
     if before == version:
         context.logger.info("Alias %r has version %s already", configuration.function_alias, version)
         return
-    stepped = _kept(context, "stepped")
+    stepped = context.kept("stepped")
     shift = Shift(
         functions=functions,
         alarms=alarms,
@@ -274,7 +278,3 @@ def _work(functions: Any, function: str, version: str) -> Work:
     arn = f"arn:{functions.meta.partition}:lambda:{functions.meta.region_name}::function:{name}"
     path = f"lambda/home?region={{region}}#/functions/{name}/versions/{version}"
     return Work(f"{name}:{version}", console_url(arn, path))
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import timezone
 from pathlib import Path
 from typing import Literal
 
@@ -111,7 +111,7 @@ def _object_key(configuration: S3DeployConfiguration, context: ActionContext) ->
 def _time(context: ActionContext) -> str:
     if context.earlier and (kept := context.earlier.state.get("datetime")):
         return kept
-    started = context.earlier.started_at if context.earlier else datetime.now(timezone.utc)
+    started = context.began
     text = started.astimezone(timezone.utc).strftime("%Y-%m-%d_%H-%M-%S")
     context.keep(datetime=text)
     return text

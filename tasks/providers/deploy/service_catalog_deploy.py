@@ -25,7 +25,7 @@ from prefect_codepipeline.actions.registry import (
     ActionResult,
     action_provider,
 )
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, wrong_configuration
 
 MOST_TEMPLATE_BYTES = 1_048_576
 _MOST_JSON_BYTES = 1_048_576
@@ -139,7 +139,9 @@ def _start(product: _Product, configuration: ServiceCatalogConfiguration) -> Wor
             )
         except ClientError as error:
             if error_code(error) == "ResourceNotFoundException":
-                raise _wrong(f"there is no {product.what}; correct ProductId or the region") from error
+                raise wrong_configuration(
+                    f"there is no {product.what}; correct ProductId or the region"
+                ) from error
             raise
     return product.work(answer["ProvisioningArtifactDetail"]["Id"])
 
@@ -162,9 +164,9 @@ def _version(configuration: ServiceCatalogConfiguration, context: ActionContext)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "the file"
-        raise _wrong(f"ConfigurationFilePath {path!r}: {where}: {problem['msg']}") from None
+        raise wrong_configuration(f"ConfigurationFilePath {path!r}: {where}: {problem['msg']}") from None
     except ValueError as error:
-        raise _wrong(f"ConfigurationFilePath {path!r} is not JSON: {error}") from None
+        raise wrong_configuration(f"ConfigurationFilePath {path!r} is not JSON: {error}") from None
 
 
 def _read(context: ActionContext, path: str, key: str, most_bytes: int) -> bytes:
@@ -198,7 +200,3 @@ def _follow(product: _Product, work: Work, what: str) -> dict[str, Any]:
 
     follow(Following(what, work, look, stop), product.context)
     return state
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

@@ -32,7 +32,7 @@ from prefect_codepipeline.actions.registry import (
     OutputTree,
     action_provider,
 )
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, wrong_configuration
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.prefect_api.artifacts import publish_table
 from prefect_codepipeline.prefect_api.runs import ids_of_task_run
@@ -90,13 +90,13 @@ def scan_with_inspector(configuration: InspectorScanConfiguration, context: Acti
 def _scanned(configuration: InspectorScanConfiguration, context: ActionContext) -> Path | Image:
     if configuration.inspector_run_mode == "SourceCodeScan":
         if not context.input_artifacts:
-            raise _wrong(
+            raise wrong_configuration(
                 "InspectorRunMode SourceCodeScan needs an input artifact; add the source to the action"
             )
         return context.input_artifacts[0].directory
     repository, tag = configuration.ecr_repository_name, configuration.image_tag or "latest"
     if not repository:
-        raise _wrong("InspectorRunMode ECRImageScan needs ECRRepositoryName")
+        raise wrong_configuration("InspectorRunMode ECRImageScan needs ECRRepositoryName")
     aws = context.settings.aws
     if aws.registry:
         host = urlsplit(aws.registry).netloc
@@ -117,7 +117,7 @@ def _image_in_ecr(repository: str, tag: str, context: ActionContext) -> Image:
             found = ecr.describe_repositories(repositoryNames=[repository])["repositories"][0]
         except ClientError as error:
             if error_code(error) == "RepositoryNotFoundException":
-                raise _wrong(
+                raise wrong_configuration(
                     f"there is no ECR repository {repository!r} in region {ecr.meta.region_name}; correct "
                     "ECRRepositoryName or the region"
                 ) from error
@@ -149,7 +149,3 @@ def _show(rows: list[dict[str, str]], said: str, context: ActionContext) -> None
     limit = f" (the worst {MOST_ROWS} are listed)" if len(rows) == MOST_ROWS else ""
     key = f"vulnerabilities-{slug(context.pipeline_name, context.action.name)}"
     publish_table(key, "vulnerabilities", f"{said}{limit}", rows)
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

@@ -32,7 +32,7 @@ from prefect_codepipeline.actions.registry import (
     OutputTree,
     action_provider,
 )
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, wrong_configuration
 
 MAX_INPUT_BYTES = 262_144
 OUTPUT_FILE = "output.json"
@@ -112,10 +112,12 @@ def invoke_state_machine(configuration: StepFunctionsConfiguration, context: Act
 def _machine(configuration: StepFunctionsConfiguration, context: ActionContext) -> _Machine:
     named = _ARN.fullmatch(configuration.state_machine_arn)
     if named is None:
-        raise _wrong(f"StateMachineArn {configuration.state_machine_arn!r} is not the ARN of a state machine")
+        raise wrong_configuration(
+            f"StateMachineArn {configuration.state_machine_arn!r} is not the ARN of a state machine"
+        )
     prefix = configuration.execution_name_prefix
     if prefix and not _PREFIX.fullmatch(prefix):
-        raise _wrong(
+        raise wrong_configuration(
             f"ExecutionNamePrefix {prefix!r} must have at most 43 characters out of letters, digits, '-' and '_'"
         )
     return _Machine(
@@ -131,18 +133,22 @@ def _input(configuration: StepFunctionsConfiguration, context: ActionContext) ->
     where, text = "Input", configuration.input or ""
     if configuration.input_type == "FilePath":
         if not text or not context.input_artifacts:
-            raise _wrong("InputType FilePath needs an input artifact, and in Input the path of a file in it")
+            raise wrong_configuration(
+                "InputType FilePath needs an input artifact, and in Input the path of a file in it"
+            )
         where = f"file {text!r}"
         reference = f"{context.input_artifacts[0].name}::{text}"
         content = read_input_file(context.input_artifacts, reference, "Input", MAX_INPUT_BYTES)
         text = content.decode(errors="replace")
     text = text or "{}"
     if (size := len(text.encode())) > MAX_INPUT_BYTES:
-        raise _wrong(f"{where} has {size:,} bytes; the limit of Step Functions is {MAX_INPUT_BYTES:,}")
+        raise wrong_configuration(
+            f"{where} has {size:,} bytes; the limit of Step Functions is {MAX_INPUT_BYTES:,}"
+        )
     try:
         json.loads(text)
     except ValueError as error:
-        raise _wrong(f"{where} is not JSON, which a state machine needs: {error}") from None
+        raise wrong_configuration(f"{where} is not JSON, which a state machine needs: {error}") from None
     return text
 
 
@@ -162,10 +168,12 @@ def _kind(machine: _Machine) -> str:
             answer = machine.client.describe_state_machine(stateMachineArn=machine.arn)
         except ClientError as error:
             if error_code(error) in ("StateMachineDoesNotExist", "InvalidArn"):
-                raise _wrong(f"there is no state machine {machine.arn!r}; correct StateMachineArn") from error
+                raise wrong_configuration(
+                    f"there is no state machine {machine.arn!r}; correct StateMachineArn"
+                ) from error
             raise
     if answer.get("status") == "DELETING":
-        raise _wrong(f"state machine {machine.arn!r} is being deleted; correct StateMachineArn")
+        raise wrong_configuration(f"state machine {machine.arn!r} is being deleted; correct StateMachineArn")
     return str(answer.get("type", "STANDARD"))
 
 
@@ -185,7 +193,7 @@ def _start(machine: _Machine, given: str) -> Work:
             arn = _ARN.sub(r"arn:\g<partition>:states:\g<region>:\g<account>:execution:\g<name>", machine.arn)
             return _work(f"{arn}:{machine.execution_name}")
     if "executionArn" not in answer:
-        raise _wrong(
+        raise wrong_configuration(
             f"starting {machine.what}: {machine.client.meta.endpoint_url} does not answer as Step Functions does; "
             "correct the endpoint"
         )
@@ -196,7 +204,7 @@ def _start_express(
     machine: _Machine, configuration: StepFunctionsConfiguration, context: ActionContext
 ) -> ActionResult:
     if context.action.output_artifacts:
-        raise _wrong(
+        raise wrong_configuration(
             f"state machine {machine.name!r} is an express one, which has no output artifact; remove "
             f"{context.action.output_artifacts[0].name!r} from the action's outputs"
         )
@@ -229,7 +237,9 @@ def _follow(machine: _Machine, work: Work, context: ActionContext) -> Mapping[st
             state.clear()
             state.update(machine.client.describe_execution(executionArn=work.id))
         if "status" not in state:
-            raise _wrong(f"{machine.client.meta.endpoint_url} does not answer as Step Functions does")
+            raise wrong_configuration(
+                f"{machine.client.meta.endpoint_url} does not answer as Step Functions does"
+            )
         return Look(
             state["status"] not in ("RUNNING", "PENDING_REDRIVE"), f"{machine.what}: {state['status']}"
         )
@@ -295,7 +305,3 @@ def _output(
 
 def _work(arn: str) -> Work:
     return Work(arn, console_url(arn, f"states/home?region={{region}}#/v2/executions/details/{arn}"))
-
-
-def _wrong(message: str) -> ActionFailed:
-    return ActionFailed(message, code="ConfigurationError")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_environment import use_endpoint
 from aws_server import AwsServer, DroppedError, RefusalError, in_turn
 from provider_calls import call_to_its_end
 
@@ -43,13 +44,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsServer]:
     server = AwsServer()
-    for name, value in {
-        "AWS_ENDPOINT_URL": server.url,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing-secret",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_endpoint(monkeypatch, server.url, "eu-west-1")
     server.answers |= {
         "DescribeStacks": in_turn([MISSING, stack("CREATE_COMPLETE")]),
         "CreateStack": lambda _: {"StackId": ID},

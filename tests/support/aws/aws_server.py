@@ -65,6 +65,19 @@ class AwsServer:
         self._server.shutdown()
         self._server.server_close()
 
+    def fail_once(self, operation: str, error: Exception, *, is_done: bool) -> None:
+        """The first request of the operation ends with this error: after it was done, or in place of that."""
+        answer, left = self.answers[operation], [error]
+
+        def sometimes(request: dict[str, Any]) -> dict[str, Any]:
+            if left and is_done:
+                answer(request)
+            if left:
+                raise left.pop()
+            return dict(answer(request))
+
+        self.answers[operation] = sometimes
+
     def asked(self, operation: str) -> list[dict[str, Any]]:
         return [request for name, request in self.requests if name == operation]
 

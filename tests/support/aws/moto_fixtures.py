@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from aws_environment import use_endpoint
 from faulty_endpoint import FaultyEndpoint
 
 if TYPE_CHECKING:  # loaded before the environment of tests is set, which Prefect reads when it is imported
@@ -35,13 +36,7 @@ def moto_url() -> Iterator[str]:
 def aws_endpoint(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyEndpoint]:
     """Where all clients of the test go: to moto, unless a fault is played."""
     endpoint = FaultyEndpoint(moto_url)
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint.url,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing-secret",
-        "AWS_DEFAULT_REGION": REGION,
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_endpoint(monkeypatch, endpoint.url, REGION)
     yield endpoint
     endpoint.stop()
 

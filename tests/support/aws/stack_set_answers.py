@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from aws_environment import use_endpoint
 from aws_server import Answer, AwsServer, RefusalError, in_turn
 
 SET_ID = "shop:0f1e-77aa"
@@ -58,13 +59,7 @@ def operations_of(server: AwsServer) -> list[str]:
 def stack_set_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsServer]:
     """CloudFormation with the stack set, in which every operation succeeds at the second look."""
     server = AwsServer()
-    for name, value in {
-        "AWS_ENDPOINT_URL": server.url,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing-secret",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_endpoint(monkeypatch, server.url, "eu-west-1")
     given = ("111122223333", "eu-west-1")
     server.answers |= {
         "DescribeStackSet": in_turn([THERE]),

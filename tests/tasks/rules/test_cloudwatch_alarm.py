@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from aws_environment import use_endpoint
 
 from prefect_codepipeline.model.definition.conditions import RuleWait
 
@@ -32,13 +33,7 @@ class Alarm:
 
 @pytest.fixture
 def alarm(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Alarm]:
-    for name, value in {
-        "AWS_ENDPOINT_URL": moto_url,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_endpoint(monkeypatch, moto_url, "us-east-1")
     made = Alarm()
     yield made
     made.client.delete_alarms(AlarmNames=["Errors"])

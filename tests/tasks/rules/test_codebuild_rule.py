@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_environment import use_endpoint
 from aws_server import AwsServer, in_turn
 
 from prefect_codepipeline.actions.rule_registry import abandon_rule, rule_providers
@@ -62,13 +63,7 @@ class TestInAws:
     def codebuild(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsServer]:
         CodeBuildProject(where="aws").save("in-aws", overwrite=True)
         server = AwsServer()
-        for name, value in {
-            "AWS_ENDPOINT_URL": server.url,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing-secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            monkeypatch.setenv(name, value)
+        use_endpoint(monkeypatch, server.url, "us-east-1")
         build = {"id": "in-aws:1", "arn": "arn:aws:codebuild:us-east-1:123456789012:build/in-aws:1"}
         running = {"builds": [{**build, "buildStatus": "IN_PROGRESS", "currentPhase": "BUILD"}]}
         server.answers = {

@@ -37,7 +37,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         earlier = self.context.earlier
-        self.tokens.update(json.loads(earlier.state.get(_LOG, "{}")) if earlier else {})
+        self.tokens.update(json.loads(self.context.kept(_LOG) or "{}"))
         self.without_logs = bool(earlier and _NO_LOG in earlier.state)
 
     @property

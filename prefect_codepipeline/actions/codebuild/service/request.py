@@ -21,13 +21,10 @@ _LEAST_MINUTES = 5  # AWS accepts no shorter timeout
 
 
 def build_request(
-    clients: Clients,
-    project: CodeBuildProject,
-    build: WantedBuild,
-    context: ActionContext,
-    place: Place | None,
+    clients: Clients, build: WantedBuild, context: ActionContext, place: Place | None
 ) -> dict[str, Any]:
     """The arguments of `StartBuild` or `StartBuildBatch`."""
+    project = clients.project
     name = project.aws_project_name or build.project_name
     known = _project_in_aws(clients, name)
     variables = {each.name: each for each in (*project.environment_variables, *build.variables)}

@@ -105,8 +105,7 @@ def abandon_in_codebuild(clients: Clients, build_id: str, batch: bool, action_ex
 
 
 def _has_token(context: ActionContext) -> bool:
-    earlier = context.earlier
-    return earlier is None or datetime.now(timezone.utc) - earlier.started_at < _TOKEN_LIFETIME
+    return datetime.now(timezone.utc) - context.began < _TOKEN_LIFETIME
 
 
 def _place(project: CodeBuildProject, action_execution_id: str) -> Place | None:
@@ -128,9 +127,7 @@ def _started(clients: Clients, build: WantedBuild, context: ActionContext, place
                 f"whether a build of {build.project_name!r} runs",
                 code="InternalError",
             )
-        states.append(
-            _start(clients, build_request(clients, clients.project, build, context, place), build.batch)
-        )
+        states.append(_start(clients, build_request(clients, build, context, place), build.batch))
         return Watch(clients, states[0]["id"], build.batch, context, states[0]).work
 
     def find() -> Work | None:

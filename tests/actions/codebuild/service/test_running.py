@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from aws_environment import use_endpoint
 from aws_server import AwsServer, RefusalError
 from provider_calls import call_to_its_end
 
@@ -50,13 +51,7 @@ def run_in_codebuild(project: CodeBuildProject, build: WantedBuild, context: Act
 
 @pytest.fixture
 def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    for name, value in {
-        "AWS_ENDPOINT_URL": moto_url,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_endpoint(monkeypatch, moto_url, "us-east-1")
     monkeypatch.setattr(remote_work, "SHORTEST_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(remote_work, "LONGEST_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(following, "SETTLE_SECONDS", 0.02)

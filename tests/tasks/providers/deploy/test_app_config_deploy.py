@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_environment import use_endpoint
 from aws_server import AwsServer, DroppedError, RefusalError, in_turn
 from provider_calls import call_to_its_end
 from pydantic import ValidationError
@@ -60,13 +61,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 def app_config(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsServer]:
     """AppConfig, which shows what was made and started, and in which a deployment is complete at the second look."""
     server = AwsServer()
-    for name, value in {
-        "AWS_ENDPOINT_URL": server.url,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing-secret",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_endpoint(monkeypatch, server.url, "eu-west-1")
 
     def versions(request: dict[str, Any]) -> dict[str, Any]:
         made = [each["VersionLabel"] for each in server.asked("CreateHostedConfigurationVersion")]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_environment import use_endpoint
 from provider_calls import call_to_its_end
 from pydantic import ValidationError
 
@@ -60,13 +61,7 @@ def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     import httpx
 
     assert httpx.post(f"{moto}/moto-api/reset", trust_env=False).status_code == 200
-    for name, value in {
-        "AWS_ENDPOINT_URL": moto,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing-secret",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_endpoint(monkeypatch, moto, "eu-west-1")
     boto3.client("s3").create_bucket(
         Bucket="through", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
     )

@@ -312,16 +312,7 @@ def test_a_lost_answer_throttling_and_silence_start_nothing_twice(
 ):
     monkeypatch.setattr(client, "ATTEMPTS", 3)  # boto3 would repeat a lost request by itself
     monkeypatch.setattr("time.sleep", lambda _: None)  # its pauses
-    answer, left = codedeploy.answers[operation], [FAULTS[kind]]
-
-    def sometimes(request: dict[str, Any]) -> dict[str, Any]:
-        if left and kind == "lost":
-            answer(request)
-        if left:
-            raise left.pop()
-        return dict(answer(request))
-
-    codedeploy.answers[operation] = sometimes
+    codedeploy.fail_once(operation, FAULTS[kind], is_done=kind == "lost")
 
     assert run(make_context()).external_execution_id == "d-1"
     assert list(codedeploy.deployments) == ["d-0", "d-1"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_environment import use_endpoint
 from aws_server import DroppedError, RefusalError, in_turn
 from codedeploy_answers import CodeDeploy, event, now, state
 from provider_calls import call_to_its_end
@@ -86,13 +87,7 @@ def target(*events: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeDeployAndEcs]:
     server = CodeDeployAndEcs()
-    for name, value in {
-        "AWS_ENDPOINT_URL": server.url,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing-secret",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_endpoint(monkeypatch, server.url, "eu-west-1")
     yield server
     server.stop()
 
@@ -286,16 +281,7 @@ def test_a_lost_answer_throttling_and_silence_start_nothing_twice(
         "throttled": RefusalError("ThrottlingException", "slow down"),
         "away": RefusalError("InternalFailure", "away", 500),
     }
-    answer, left = aws.answers[operation], [faults[kind]]
-
-    def sometimes(request: dict[str, Any]) -> dict[str, Any]:
-        if left and kind == "lost":
-            answer(request)
-        if left:
-            raise left.pop()
-        return dict(answer(request))
-
-    aws.answers[operation] = sometimes
+    aws.fail_once(operation, faults[kind], is_done=kind == "lost")
 
     assert run(make_context()).external_execution_id == "d-1"
     assert (len(aws.registered), list(aws.deployments)) == (1, ["d-0", "d-1"])

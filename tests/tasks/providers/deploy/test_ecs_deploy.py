@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_environment import use_endpoint
 from aws_server import AwsServer, DroppedError, RefusalError, in_turn
 from provider_calls import call_to_its_end
 from pydantic import ValidationError
@@ -156,13 +157,7 @@ def task(name: str, reason: str, at: float, **more: Any) -> dict[str, Any]:
 @pytest.fixture
 def ecs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ecs]:
     server = Ecs()
-    for name, value in {
-        "AWS_ENDPOINT_URL": server.url,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing-secret",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_endpoint(monkeypatch, server.url, "eu-west-1")
     yield server
     server.stop()
 

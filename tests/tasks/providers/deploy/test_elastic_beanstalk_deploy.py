@@ -277,16 +277,7 @@ def test_a_lost_answer_throttling_and_silence_start_nothing_twice(
         "throttled": RefusalError("Throttling", "Rate exceeded"),
         "away": RefusalError("InternalFailure", "away", 500),
     }
-    answer, left = beanstalk.answers[operation], [faults[kind]]
-
-    def sometimes(request: dict[str, Any]) -> dict[str, Any]:
-        if left and kind == "lost":
-            answer(request)
-        if left:
-            raise left.pop()
-        return dict(answer(request))
-
-    beanstalk.answers[operation] = sometimes
+    beanstalk.fail_once(operation, faults[kind], is_done=kind == "lost")
 
     assert run(make_context()).external_execution_id == LABEL
     assert (len(beanstalk.versions), len(beanstalk.updates)) == (1, 1)
