@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from bench_setup import seconds
 from results import record
 
 MIB = 1 << 20
@@ -236,12 +237,6 @@ def new_bucket() -> str:
     name = f"bench-{uuid4().hex[:12]}"
     boto3.client("s3").create_bucket(Bucket=name)
     return name
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 @contextmanager

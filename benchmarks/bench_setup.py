@@ -73,6 +73,13 @@ def command_line(*arguments: str) -> str:
     return done.stdout
 
 
+def seconds(work: Callable[[], object]) -> float:
+    """How long the work takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
 def until(condition: Callable[[], Any], seconds: float = DEADLINE_SECONDS, pause: float = 0.05) -> Any:
     """Wait until the condition is true, and return its value."""
     deadline = time.monotonic() + seconds

@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from bench_setup import (
     leave,
     pipeline,
     prepare,
+    seconds,
     set_up,
     wait_for,
 )
@@ -160,12 +160,6 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None) -> No
 
 def repeated(work: Callable[[], Any], repeat: int) -> list[float]:
     return [seconds(work) for _ in range(repeat)]
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

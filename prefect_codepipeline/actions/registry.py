@@ -118,6 +118,11 @@ class ActionContext(TimedWork):
         return f"action {self.action.name!r}"
 
     @property
+    def mark(self) -> str:
+        """A description of what this action execution makes elsewhere, by which it finds that again."""
+        return f"Pipeline {self.pipeline_name}, action execution {self.action_execution_id}"
+
+    @property
     def began(self) -> datetime:
         """When the first call for this action execution began."""
         return self.earlier.started_at if self.earlier else datetime.now(timezone.utc)

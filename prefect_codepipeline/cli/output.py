@@ -56,6 +56,11 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         print_line((text, "bold") if number == 0 else text)
 
 
+def counted(count: int, what: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def without_control(text: str) -> str:
     """The text for a terminal; characters that are not visible are replaced."""
     # A carriage return would overwrite the line.

@@ -51,12 +51,6 @@ class ChangeSet:
     def what(self) -> str:
         return f"change set {self.name!r} of {self.stack.what}"
 
-    @property
-    def mark(self) -> str:
-        """The description by which the action finds its own change set again."""
-        context = self.stack.context
-        return f"Pipeline {context.pipeline_name}, action execution {context.action_execution_id}"
-
     def describe(self, change_set_id: str | None = None) -> State | None:
         """The change set with all its changes, or None if there is none."""
         from botocore.exceptions import ClientError
@@ -192,7 +186,7 @@ def _create(change_set: ChangeSet, arguments: Mapping[str, Any]) -> Work:
             ChangeSetName=change_set.name,
             ChangeSetType="CREATE" if is_new else "UPDATE",
             ClientToken=stack.token,
-            Description=change_set.mark,
+            Description=change_set.stack.context.mark,
             **arguments,
         )
     return _work(answer["Id"], answer["StackId"])
@@ -208,7 +202,7 @@ def _remove_old(change_set: ChangeSet) -> None:
     if "old" not in kept:
         with bearing_silence(context, change_set.what):
             existing = change_set.describe()
-        if existing is None or existing.get("Description") == change_set.mark:
+        if existing is None or existing.get("Description") == change_set.stack.context.mark:
             return
     old = started(context, "old", lambda: _delete(change_set, existing or {}), lambda: None)
     gone = Following(
@@ -230,7 +224,7 @@ def _find_own(change_set: ChangeSet) -> Work | None:
     if change_set.stack.describe() is None:
         return None
     state = change_set.describe()
-    is_own = state is not None and state.get("Description") == change_set.mark
+    is_own = state is not None and state.get("Description") == change_set.stack.context.mark
     return _work(state["ChangeSetId"], state["StackId"]) if state and is_own else None
 
 

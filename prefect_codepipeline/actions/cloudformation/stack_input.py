@@ -9,7 +9,9 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from prefect_codepipeline.actions.artifacts.input_files import find_input, read_input_file
 from prefect_codepipeline.actions.aws.location import upload_bytes, upload_tree
@@ -22,6 +24,14 @@ MOST_TEMPLATE_BYTES = 1_048_576
 _MOST_JSON_BYTES = 1_048_576
 _OVERRIDES = "ParameterOverrides"
 _CONFIGURATION_KEYS = {"Parameters", "Tags", "StackPolicy"}
+
+
+def _split(value: Any) -> Any:
+    return tuple(filter(None, value.replace(",", " ").split())) if isinstance(value, str) else value
+
+
+# `CAPABILITY_IAM,CAPABILITY_AUTO_EXPAND`: every value of a configuration is a text.
+Capabilities = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 @dataclass(frozen=True)

@@ -68,12 +68,6 @@ class DeploymentGroup:
         region = self.codedeploy.meta.region_name
         return f"deployment group {self.name!r} of application {self.application!r} in {region}"
 
-    @property
-    def mark(self) -> str:
-        """The description by which the action finds its deployment again."""
-        context = self.context
-        return f"Pipeline {context.pipeline_name}, action execution {context.action_execution_id}"
-
 
 def group_lookup(application: str, name: str) -> Lookup:
     """Whether there is such a deployment group, for `validate --online`."""
@@ -123,7 +117,7 @@ def _create(group: DeploymentGroup, revision: Mapping[str, Any]) -> Work:
                 applicationName=group.application,
                 deploymentGroupName=group.name,
                 revision=dict(revision),
-                description=group.mark,
+                description=group.context.mark,
             )
         except ClientError as error:
             if error_code(error) == "DeploymentLimitExceededException":
@@ -154,7 +148,7 @@ def _find(group: DeploymentGroup) -> Work | None:
         for first in range(0, len(ids), _AT_ONCE):
             some = ids[first : first + _AT_ONCE]
             for info in group.codedeploy.batch_get_deployments(deploymentIds=some)["deploymentsInfo"]:
-                if info.get("description") == group.mark:
+                if info.get("description") == group.context.mark:
                     return _work(group, info["deploymentId"])
     return None
 

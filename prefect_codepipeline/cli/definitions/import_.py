@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from prefect_codepipeline.cli.definitions.import_values import deployed_stack, proposed_commands, with_answers
-from prefect_codepipeline.cli.output import Style, print_json, print_line
+from prefect_codepipeline.cli.output import Style, counted, print_json, print_line
 from prefect_codepipeline.cli.parameters import AsJson
 from prefect_codepipeline.cli.session import pairs
 from prefect_codepipeline.errors import CodePipelineError
@@ -202,8 +202,8 @@ def _print_summary(pipeline: ImportedPipeline, files: list[Path]) -> None:
     actions = sum(len(stage.get("actions") or []) for stage in stages if isinstance(stage, dict))
     kinds = sorted(str(resource.get("Type")) for resource in pipeline.resources.values())
     written = " and ".join(str(path) for path in files)
-    counted = f"{_plural(len(stages), 'stage')}, {_plural(actions, 'action')}"
-    print_line((f"{pipeline.name}: {counted} -> {written}", "green"))
+    size = f"{counted(len(stages), 'stage')}, {counted(actions, 'action')}"
+    print_line((f"{pipeline.name}: {size} -> {written}", "green"))
     if pipeline.settings and not any(path.name.endswith(".settings.yaml") for path in files):
         print_line(("  the settings file is kept; its template would set: ", "dim"), dumps(pipeline.settings))
     for kind in sorted(set(kinds)):
@@ -228,7 +228,3 @@ def _print_missing(written: _Written) -> None:
         )
     if others := written.others:
         print_line((f"  and {len(others)} more for other resources, listed in the resources file", "dim"))
-
-
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

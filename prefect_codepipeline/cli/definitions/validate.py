@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from prefect_codepipeline.cli.output import Style, print_json, print_line
+from prefect_codepipeline.cli.output import Style, counted, print_json, print_line
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _write_text(checked: Sequence[CheckedFile]) -> None:
             print_line((f"{file.name}: ", "bold"), file.outcome)
     errors, warnings = _count(checked, "error"), _count(checked, "warning")
     if errors + warnings:
-        print_line(f"{_plural(errors, 'error')}, {_plural(warnings, 'warning')}")
+        print_line(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}")
     if not checked:
         print_line("no definitions found")
 
@@ -133,10 +133,6 @@ def _with_caret(line: str, problem: Problem) -> tuple[str, str]:
 
 def _count(checked: Sequence[CheckedFile], severity: str) -> int:
     return sum(problem.severity == severity for file in checked for problem in file.problems)
-
-
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 # -- for programs

@@ -137,7 +137,7 @@ def _start(place: _Place) -> Work:
                 ConfigurationProfileId=given.configuration_profile,
                 ConfigurationVersion=str(version),
                 DeploymentStrategyId=given.deployment_strategy or ALL_AT_ONCE,
-                Description=_description(place),
+                Description=place.context.mark,
             )
         except ClientError as error:
             if error_code(error) == "ConflictException":
@@ -211,7 +211,7 @@ def _make_version(place: _Place, path: str, content: bytes) -> int:
             **place.of_profile(),
             Content=content,
             ContentType=_content_type(path, content),
-            Description=_description(place),
+            Description=place.context.mark,
             VersionLabel=place.label,
         )
     return int(answer["VersionNumber"])
@@ -278,7 +278,3 @@ def _content_type(path: str, content: bytes) -> str:
     except UnicodeDecodeError:
         return "application/octet-stream"
     return "text/plain"
-
-
-def _description(place: _Place) -> str:
-    return f"Pipeline {place.context.pipeline_name}, action execution {place.label}"

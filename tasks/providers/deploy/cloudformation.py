@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from prefect_codepipeline.actions.aws.remote_work import Work
 from prefect_codepipeline.actions.cloudformation import change_sets
@@ -24,6 +24,7 @@ from prefect_codepipeline.actions.cloudformation.operations import (
 )
 from prefect_codepipeline.actions.cloudformation.stack import Stack, outputs_of, stack_url
 from prefect_codepipeline.actions.cloudformation.stack_input import (
+    Capabilities,
     StackInput,
     read_stack_input,
     read_template,
@@ -59,18 +60,12 @@ class CloudFormationConfiguration(ActionConfiguration):
     action_mode: Mode
     stack_name: str
     change_set_name: str | None = None
-    capabilities: tuple[str, ...] = ()
+    capabilities: Capabilities = ()
     role_arn: str | None = None
     template_path: str | None = None
     template_configuration: str | None = None
     parameter_overrides: str | None = None
     output_file_name: str | None = None
-
-    @field_validator("capabilities", mode="before")
-    @classmethod
-    def _from_list(cls, value: Any) -> Any:
-        """`CAPABILITY_IAM,CAPABILITY_AUTO_EXPAND`: every value of a configuration is a text."""
-        return tuple(filter(None, value.replace(",", " ").split())) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _has_what_its_mode_needs(self) -> CloudFormationConfiguration:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from prefect_codepipeline.actions.artifacts.input_files import read_input_file
 from prefect_codepipeline.actions.aws.client import error_code, translated
 from prefect_codepipeline.actions.aws.remote_work import Work, bearing_silence, started
 from prefect_codepipeline.actions.cloudformation.stack import Stack
-from prefect_codepipeline.actions.cloudformation.stack_input import read_template
+from prefect_codepipeline.actions.cloudformation.stack_input import Capabilities, read_template
 from prefect_codepipeline.actions.cloudformation.stack_set_input import (
     StackSetOperationConfiguration,
     Targets,
@@ -47,16 +47,11 @@ class StackSetConfiguration(StackSetOperationConfiguration):
     description: str | None = None
     template_path: str
     parameters: str | None = None
-    capabilities: tuple[str, ...] = ()
+    capabilities: Capabilities = ()
     permission_model: Literal["SELF_MANAGED", "SERVICE_MANAGED"] = "SELF_MANAGED"
     administration_role_arn: str | None = None
     execution_role_name: str | None = None
     organizations_auto_deployment: Literal["Enabled", "Disabled", "EnabledWithStackRetention"] = "Disabled"
-
-    @field_validator("capabilities", mode="before")
-    @classmethod
-    def _capabilities(cls, value: Any) -> Any:
-        return tuple(filter(None, value.replace(",", " ").split())) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _has_targets_with_regions(self) -> StackSetConfiguration:
