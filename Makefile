@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 # Without compiled modules, which are kept in .venv, each command and each server compiles all of Prefect again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run stop test lint bench chaos fuzz docs lock clean
+.PHONY: help setup run stop test long lint bench chaos fuzz docs lock image clean
 help:  ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -20,8 +20,12 @@ run: $(STAMP)  ## Run the example pipeline on Prefect; APPROVE=1 approves withou
 stop:  ## Stop the Prefect that `make run` left running
 	@BIN=$(BIN) examples/run down
 
-test: $(STAMP)  ## Run the tests; FULL=1 also installs and uses Docker and Chromium
+test: $(STAMP)  ## Run the tests; FULL=1 also installs and uses Docker, Chromium and sshd
 	@BIN=$(BIN) .ci/test $(ARGS)
+
+long: $(STAMP)  ## Run the tests that take long, which `make test` leaves out
+	@.ci/services >/dev/null 2>&1 || echo "Redis, HAProxy or mmdebstrap is missing: not all of deploy/ is tested"
+	@BIN=$(BIN) FULL=1 .ci/test -m long $(ARGS)
 
 lint: $(STAMP)  ## Run ruff, mypy --strict and the check of the import rules
 	$(BIN)/ruff check .
@@ -47,10 +51,10 @@ $(VENV)/buildbot/.tried: $(STAMP)
 	$(VENV)/buildbot/bin/pip install --quiet 'buildbot[bundle]' || echo "Buildbot cannot be installed: not compared"
 	touch $@
 
-chaos: $(STAMP)  ## Kill processes at random and crowd the gates, about 15 minutes
-	PYTHONPATH=tests/plugin:tests/support $(BIN)/python tests/support/chaos.py $(ARGS)
+chaos: $(STAMP)  ## Kill processes at random and crowd the gates, about 25 minutes
+	PYTHONPATH=tests/plugin:tests/support:tests/support/jobs $(BIN)/python tests/support/chaos.py $(ARGS)
 
-fuzz: $(STAMP)  ## Search for input files and webhooks that cause a traceback, one minute for each of two methods
+fuzz: $(STAMP)  ## Search for input files, webhooks and calls of the AWS API that cause a traceback, some minutes
 	$(BIN)/python -m pip install --quiet atheris || true  # not for every Python and system
 	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
 
@@ -61,8 +65,17 @@ lock: $(STAMP)  ## Resolve the newest dependencies, and uv, and write the lock f
 	$(BIN)/python -m pip install --quiet --upgrade uv
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --extra dev --no-header --upgrade \
 	  pyproject.toml -o requirements.lock
+	echo setuptools | $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+	  --extra aws --extra kubernetes --extra otel --extra redis --extra s3 -c requirements.lock \
+	  pyproject.toml - -o deploy/requirements.lock
 	echo uv | $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --upgrade \
 	  - -o .ci/uv.txt
+
+# The version of the image is that of the package.
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= prefect-codepipeline:$(VERSION)
+image:  ## Build the container image of all parts; PLATFORMS=linux/amd64,linux/arm64 builds and pushes IMAGE for both
+	$(if $(PLATFORMS),docker buildx build --platform $(PLATFORMS) --push,docker build) -f deploy/Dockerfile -t $(IMAGE) .
 
 clean: stop  ## Stop Prefect, and remove everything that make created
 	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

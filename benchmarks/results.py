@@ -53,9 +53,25 @@ ROWS = {
     "approve": Row("codepipeline approve, s", "0.4"),
     "up": Row("codepipeline up, new, s", "8", 1),
     "up-again": Row("codepipeline up, again, s", "4", 1),
+    "aws-artifact-down": Row("artifact for a worker, first download, MB/s", "100", 0),
+    "aws-artifact-up": Row("artifact of a worker, upload, MB/s", "100", 0),
+    "aws-artifact-memory": Row("artifacts of workers: more memory of the gateway, MB", "100", 0),
     "aws-action": Row("an AWS action whose work ends at once: s beyond boto3", "0.3", 3),
+    "aws-waiting": Row("100 stacks that are waited for: requests to AWS in a minute", "200", 0),
+    "aws-waiting-threads": Row(
+        "100 stacks that are waited for: threads of the execution", "no thread each", 0
+    ),
     "s3-deploy": Row("Deploy/S3 of 2,000 small files: times `aws s3 cp`", "1.5"),
     "s3-source": Row("Source/S3 of 1 GiB: MiB beyond an object of 1 MiB", "constant", 0),
+    "deploy-all": Row("CodeDeploy to 50 hosts at once, 20 MB: times `xargs ssh tar`", "2"),
+    "deploy-again": Row("CodeDeploy to a host that has the revision, s", "1"),
+    "aws-api-p50": Row("AWS API, 7 reading operations: p50, ms", "10", 1),
+    "aws-api-p95": Row("AWS API, 7 reading operations: p95, ms", "40", 1),
+    "aws-api-cold": Row("AWS API, after a start of the gateway: first answer, s", "1"),
+    "aws-api-start": Row("AWS API: StartPipelineExecution, s", "0.1", 3),
+    "aws-api-job": Row("AWS API: from a job to the poll that gets it, s", "0.3", 3),
+    "aws-api-result": Row("AWS API: from a job's result to the next action, s", "1"),
+    "aws-api-workers": Row("AWS API, 50 workers that poll each second: gateway, % of one core", "25", 1),
     "make-run": Row("make run APPROVE=1, new environment, s", "30", 0),
 }
 

@@ -32,7 +32,11 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "approvals": ([], ["--approvals", "2"]),
     "builds": ([], []),
     "artifacts": ([], ["--mib", "64", "--files", "2000", "--repeat", "1"]),
+    "aws_artifacts": ([], ["--mib", "64"]),
     "aws_actions": ([], ["--repeat", "1", "--mib", "64"]),
+    "aws_waiting": ([], ["--minutes", "1"]),
+    "aws_api": ([], ["--pipelines", "20", "--executions", "50", "--rounds", "50"]),
+    "deploying": ([], ["--hosts", "10", "--repeat", "1"]),
     "validation": ([], ["--repeat", "1"]),
     "importing": ([], []),
 }

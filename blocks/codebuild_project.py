@@ -9,9 +9,10 @@ from prefect.blocks.core import Block
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator, model_validator
 
 from prefect_codepipeline.model.definition.action_settings import AWS_STANDARD_IMAGE
+from prefect_codepipeline.model.definition.aws_settings import BucketLocation
 from prefect_codepipeline.model.definition.compute_types import COMPUTE_SIZES, ComputeSize, ComputeType
+from prefect_codepipeline.model.names import refuse_repeated
 
-_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\x00-\x1f]*)?")
 _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/.+")
 
 
@@ -142,7 +143,7 @@ class CodeBuildProject(Block):
     aws_project_name: str | None = Field(
         None, description="Name of the project in AWS, for where='aws'; the action's ProjectName if empty."
     )
-    aws_location: str | None = Field(
+    aws_location: BucketLocation | None = Field(
         None,
         description=(
             "'s3://bucket/prefix' for where='aws': inputs are uploaded there and outputs are downloaded from there. If "
@@ -168,9 +169,7 @@ class CodeBuildProject(Block):
     @field_validator("environment_variables")
     @classmethod
     def _has_each_name_once(cls, variables: list[ProjectVariable]) -> list[ProjectVariable]:
-        names = [variable.name for variable in variables]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"{', '.join(sorted(twice))}: declared more than once")
+        refuse_repeated(sorted(variable.name for variable in variables))
         return variables
 
     @field_validator("cache_location")
@@ -178,13 +177,6 @@ class CodeBuildProject(Block):
     def _is_absolute(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith("/"):
             raise ValueError(f"{value!r} is not an absolute path")
-        return value
-
-    @field_validator("aws_location")
-    @classmethod
-    def _is_in_s3(cls, value: str | None) -> str | None:
-        if value is not None and not _BUCKET.fullmatch(value):
-            raise ValueError(f"{value!r} is not an S3 location; write s3://bucket or s3://bucket/prefix")
         return value
 
     @field_validator("aws_role_arn")

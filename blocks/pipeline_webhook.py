@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr
 
+from prefect_codepipeline.model.stored.definition import MASK
 from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
 
 
@@ -36,6 +37,13 @@ class PipelineWebhook(Block):
         wire = definition.model_dump(mode="json", by_alias=True, exclude_none=True)
         secret = wire["authenticationConfiguration"].pop("SecretToken", None)
         return cls(definition=wire, secret_token=secret and SecretStr(secret), url_token=url_token)
+
+    def masked(self) -> dict[str, Any]:
+        """The definition in PutWebhook's format, with `****` in place of its secret."""
+        settings = dict(self.definition["authenticationConfiguration"])
+        if self.secret_token is not None:
+            settings["SecretToken"] = MASK
+        return {**self.definition, "authenticationConfiguration": settings}
 
     def whole(self) -> WebhookDefinition:
         """The definition with its secret."""

@@ -8,10 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
+from prefect_codepipeline.blocks.codedeploy_application import CodeDeployApplication
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.deployments.checking.inline_buildspecs import PROJECT, problems_of_blocks
 from prefect_codepipeline.deployments.files.resource_kinds import BlockOf, blocks_of
 from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.model.codedeploy.applications import application_block
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.prefect_api.block_documents import create_block, field_problems, fields_by_name
 
@@ -48,7 +50,7 @@ def present(block: BlockOf) -> str | None:
 
 def _create(block: BlockOf) -> str:
     if block.fields is not None:
-        return _create_project(block, block.fields)
+        return _create_of_fields(block, block.fields)
     if not block.url_template:
         return f"{block.logical_id} ({block.type}): {block.reason}"
     if existing := present(block):
@@ -67,17 +69,26 @@ def _create(block: BlockOf) -> str:
     )
 
 
-def _create_project(block: BlockOf, fields: Mapping[str, Any]) -> str:
-    what = f"{block.logical_id} ({block.type})"
-    if block.name in fields_by_name(CodeBuildProject):
-        return f"{what}: project {block.name!r} exists"
+def _create_of_fields(block: BlockOf, fields: Mapping[str, Any]) -> str:
+    what, noun = f"{block.logical_id} ({block.type})", block.noun
+    kind = CodeBuildProject if block.kind == "codebuild-project" else CodeDeployApplication
+    if existing := _existing(block, kind):
+        return f"{what}: {noun} {existing!r} exists"
     try:
-        project = CodeBuildProject(**fields)
+        new = kind(**fields)
     except ValidationError as error:
         return f"{what}: kept as data: {field_problems(error)}"
     try:
-        if create_block(project, block.name) is None:
-            return f"{what}: project {block.name!r} exists"
+        if create_block(new, block.name) is None:
+            return f"{what}: {noun} {block.name!r} exists"
     except ValueError as error:  # from Prefect, for an invalid name
         raise CodePipelineError(f"{block.logical_id}: block {block.name!r} was not saved: {error}") from None
-    return f"{what}: created project {block.name!r}" + (f"; {block.reason}" if block.reason else "")
+    return f"{what}: created {noun} {block.name!r}" + (f"; {block.reason}" if block.reason else "")
+
+
+def _existing(block: BlockOf, kind: type[CodeBuildProject | CodeDeployApplication]) -> str | None:
+    """The name of the block that exists already: an application's may have any name."""
+    names = fields_by_name(kind)
+    if kind is CodeDeployApplication and block.fields:
+        return application_block(str(block.fields["application_name"]), names)
+    return block.name if block.name in names else None

@@ -5,11 +5,18 @@ The embedded set-up needs no more than a pool, even for executions in another on
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
+from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+from prefect_codepipeline.deployments.work_pools.templates import template_for
+from prefect_codepipeline.engine.pool_runs.pools import put_action_deployment
 from prefect_codepipeline.errors import ValidationException
+from prefect_codepipeline.prefect_api.block_documents import create_block, field_problems, find_block
 from prefect_codepipeline.prefect_api.client import call, find_named, path_segment
 from prefect_codepipeline.prefect_api.deployments import (
     NOTHING_TO_PULL,
@@ -55,7 +62,7 @@ _UPKEEP = (
 class Part:
     """A part of a Prefect server, and what became of it: its type or priority, or what was changed."""
 
-    kind: Literal["work pool", "work queue", "deployment"]
+    kind: Literal["work pool", "work queue", "deployment", "artifact store"]
     name: str
     result: Literal["created", "updated", "exists"]
     details: tuple[str, ...] = ()
@@ -67,40 +74,97 @@ class Part:
         return f"{self.kind} {name}: {self.result}{details}"
 
 
-def set_up(work_pool: str, kind: str | None, job_variables: Mapping[str, Any]) -> list[Part]:
+def set_up(
+    work_pool: str, kind: str | None, job_variables: Mapping[str, Any], image: str | None = None
+) -> list[Part]:
     """Create what is missing, and update what is different. May be called any number of times.
 
     Args:
         work_pool: the name of the work pool.
         kind: the type of the work pool if it must be created, `codepipeline` by default.
-        job_variables: of the two deployments, beside those that they have; None removes one.
+        job_variables: of the three deployments, beside those that they have; None removes one.
+        image: of the flow runs of the pool, if its type has images.
 
     Raises:
         ValidationException: the pool exists with another type, or Prefect refuses a part of it.
     """
     return [
-        make_pool(work_pool, kind),
+        make_pool(work_pool, kind, image),
         *(_make_queue(work_pool, each) for each in _UPKEEP),
         *(_make_deployment(Place(work_pool, each.name, job_variables), each) for each in _UPKEEP),
+        _make_action_deployment(work_pool, job_variables),
     ]
 
 
-def make_pool(name: str, kind: str | None) -> Part:
-    """Create a work pool if it does not exist; what became of it. Arguments and exceptions as of `set_up`."""
+def make_pool(name: str, kind: str | None, image: str | None = None) -> Part:
+    """Create a work pool if it does not exist; what became of it. Arguments and exceptions as of `set_up`.
+
+    A template that the pool has stays as it is, but for the image.
+    """
     if path_segment(name) is None:
         raise ValidationException(f"{name!r} cannot be the name of a work pool")
     there = find_named("/work_pools", name)
     if there is None:
-        body = {"name": name, "type": kind or "codepipeline"}
+        template = template_for(kind or "codepipeline", image)
+        body = {"name": name, "type": kind or "codepipeline", "base_job_template": template}
         status, answer = call("POST", "/work_pools/", body, expected=(403, 409, 422))
         if status in (403, 422):
             raise ValidationException(f"work pool {name!r} was not created: Prefect answered {answer}")
         there = find_named("/work_pools", name) or answer
         if status == 201:
-            return Part("work pool", name, "created", (f"type {there['type']}",))
+            return Part("work pool", name, "created", (f"type {there['type']}", *_image_of(template)))
     if kind and there["type"] != kind:
         raise ValidationException(f"work pool {name!r} has the type {there['type']}, not {kind}")
-    return Part("work pool", name, "exists", (f"type {there['type']}",))
+    template = _template_of(there, image)
+    if template == there["base_job_template"]:
+        return Part("work pool", name, "exists", (f"type {there['type']}", *_image_of(template)))
+    call("PATCH", f"/work_pools/{path_segment(name)}", {"base_job_template": template})
+    what = "image" if there["base_job_template"] else "base job template"
+    return Part("work pool", name, "updated", (f"{what} written", *_image_of(template)))
+
+
+def _template_of(pool: Mapping[str, Any], image: str | None) -> dict[str, Any]:
+    """The template that a pool has, or else gets, with that image."""
+    template: dict[str, Any] = copy.deepcopy(pool["base_job_template"])
+    if not template:
+        return template_for(pool["type"], image)
+    if image is None:
+        return template
+    try:
+        template["variables"]["properties"]["image"]["default"] = image
+    except KeyError:
+        raise ValidationException(
+            f"the base job template of work pool {pool['name']!r} has no variable `image`"
+        ) from None
+    return template
+
+
+def make_store(url: str) -> Part:
+    """Create the ArtifactStore block `default`, where all pipelines store artifacts that name no other.
+
+    Raises:
+        ValidationException: the block exists with another URL, or this cannot be a store.
+    """
+    try:
+        wanted = ArtifactStore(url=url)
+    except ValidationError as error:
+        raise ValidationException(f"artifact store {url!r}: {field_problems(error)}") from None
+    if create_block(wanted, "default"):
+        return Part("artifact store", "default", "created", (wanted.url,))
+    there = find_block(ArtifactStore, "default")
+    if there and there.url != wanted.url:
+        raise ValidationException(
+            f"the artifact store 'default' is {there.url}, not {wanted.url}; artifacts do not move by themselves: change "
+            "the block in Prefect's UI when they have been copied"
+        )
+    return Part("artifact store", "default", "exists", (wanted.url,))
+
+
+def _image_of(template: Mapping[str, Any]) -> Iterator[str]:
+    """The image that flow runs have by default, as a detail."""
+    variables = (template.get("variables") or {}).get("properties") or {}
+    if image := variables.get("image", {}).get("default"):
+        yield f"image {image}"
 
 
 def _make_queue(work_pool: str, upkeep: _Upkeep) -> Part:
@@ -137,6 +201,12 @@ def _make_deployment(place: Place, upkeep: _Upkeep) -> Part:
         return Part("deployment", name, "created", ("each minute", f"in work queue {upkeep.name!r}"))
     changes += [f"{key} corrected" for key in ("entrypoint", "pull_steps", "path") if there[key] != own[key]]
     return Part("deployment", name, "updated" if changes else "exists", tuple(changes))
+
+
+def _make_action_deployment(work_pool: str, job_variables: Mapping[str, Any]) -> Part:
+    """Of the actions that run on this pool while their executions run elsewhere."""
+    _, result = put_action_deployment(work_pool, job_variables)
+    return Part("deployment", f"action/{work_pool}", result)
 
 
 def _schedules(there: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:

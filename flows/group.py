@@ -6,7 +6,7 @@ process looks whether the wait has ended.
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -53,7 +53,7 @@ def run_group(execution: Execution, stage_name: str, group: Group) -> bool:
                     patience.renew()
                 called[action.name] = action.looks
                 step = partial(run_step, execution, stage_name, action.action)
-                running[action.name] = threads.submit(copy_context().run, step)
+                running[action.name] = threads.start(step)
             waits = _waits(states_of(execution, stage_name, group), running)
             if running:
                 wait(running.values(), LOOK_SECONDS if waits else None, FIRST_COMPLETED)
@@ -61,6 +61,7 @@ def run_group(execution: Execution, stage_name: str, group: Group) -> bool:
                     if error := running.pop(name).exception():
                         _logger.warning("action %r ended without a result: %r", name, error)
             else:
+                threads.rest()
                 _check_all_said(execution, states_of(execution, stage_name, group), called)
                 if not waits:
                     return True
@@ -96,7 +97,7 @@ def _to_call(
     for action in sorted(actions, key=lambda action: not action.action.is_approval):
         if action.wait:
             is_new = called.get(action.name, -1) < action.looks
-            if is_new and has_ended(execution, action.wait) and _has_rested(action):
+            if is_new and has_ended(execution, action.wait) and _has_rested(execution, action):
                 yield action
         elif action.name not in called and not action.finished:
             may_start = action.status == "InProgress" or not execution.state.stop
@@ -118,9 +119,12 @@ def _most_at_once(execution: Execution) -> float:
     return MAX_PARALLEL_ACTIONS if execution.declaration.execution_mode == "PARALLEL" else float("inf")
 
 
-def _has_rested(action: ActionState) -> bool:
-    """Whether the provider was not called just now. The end of an approval calls no provider."""
-    if not action.waits:
+def _has_rested(execution: Execution, action: ActionState) -> bool:
+    """Whether the provider was not called just now, or has not been called with the fact that it waits for.
+
+    The end of an approval calls no provider.
+    """
+    if not action.waits or action.waits.has_been_answered(execution.facts):
         return True
     rested = abs(utc_now() - action.waits.at)  # the clock may have been put back
     return rested >= timedelta(seconds=LOOK_SECONDS)
@@ -149,13 +153,33 @@ def states_of(execution: Execution, stage_name: str, group: Group) -> list[Actio
     return [state.action(action.name) for action in group]
 
 
+class _Threads:
+    """The threads of the actions that work, at most as many as there are actions."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._pool: ThreadPoolExecutor | None = None
+
+    def start(self, step: Callable[[], None]) -> Future[None]:
+        self._pool = self._pool or ThreadPoolExecutor(self._most, "codepipeline-action")
+        return self._pool.submit(copy_context().run, step)
+
+    def rest(self) -> None:
+        """End the threads: what is left only waits, maybe for days."""
+        if self._pool:
+            self._pool.shutdown()
+            self._pool = None
+
+
 @contextmanager
-def _threads(execution: Execution, size: int) -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(size, "codepipeline-action") as threads:
-        try:
-            yield threads
-        except BaseException:
-            # The threads do not get the signal that ended the wait for them. This ends them, so that the executor does
-            # not block when it is closed.
-            execution.interrupt()
-            raise
+def _threads(execution: Execution, most: int) -> Iterator[_Threads]:
+    threads = _Threads(most)
+    try:
+        yield threads
+    except BaseException:
+        # The threads do not get the signal that ended the wait for them. This ends them, so that the pool does not block
+        # when it is closed.
+        execution.interrupt()
+        raise
+    finally:
+        threads.rest()

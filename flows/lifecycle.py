@@ -15,13 +15,16 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 
 from prefect_codepipeline.actions.commands.hidden_environment import hide_environment
-from prefect_codepipeline.actions.registry import providers
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.attempt import failure, worker_died
 from prefect_codepipeline.engine.executions.definitions import newest_version, read_definition_block
 from prefect_codepipeline.engine.executions.gate_state import Visit
 from prefect_codepipeline.engine.executions.lookup import check_limit_before
-from prefect_codepipeline.engine.executions.process import Execution, claim_process, set_current_execution
+from prefect_codepipeline.engine.executions.process import (
+    Execution,
+    claim_process,
+    set_current_execution,
+)
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.engine.executions.stop_watch import watching_for_stop
 from prefect_codepipeline.engine.notifications.commit_statuses import CommitStatuses
@@ -32,6 +35,7 @@ from prefect_codepipeline.engine.operations.ending import PREFECT_USER, Way, con
 from prefect_codepipeline.engine.operations.retrying import write_retry
 from prefect_codepipeline.engine.operations.rollback import inherited_from
 from prefect_codepipeline.engine.operations.schedules import rule_of
+from prefect_codepipeline.engine.pool_runs.provider import may_restart
 from prefect_codepipeline.flows.waiting import IN_PROCESS_SECONDS
 from prefect_codepipeline.model.record.artifacts import Inherited
 from prefect_codepipeline.model.record.facts import (
@@ -275,9 +279,10 @@ def _repair_after_earlier_process(execution: Execution, known: list[AnyFact], ru
 
     An action that may run again decides about that itself, in `tasks.action`.
     """
-    for _, action in execution.state.actions:
-        provider = providers().get(action.action.action_type_id)
-        if action.status == "InProgress" and not (provider and provider.restartable) and not action.waits:
+    for stage, action in execution.state.actions:
+        if action.status != "InProgress" or action.waits:
+            continue
+        if not may_restart(execution, stage.name, action):
             assert action.started, "what is in progress was started"
             execution.write(action.started.finished(utc_now(), **failure(worker_died())))
     if _is_retried_in_prefect(known, run_count):

@@ -20,8 +20,8 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Failed
 
-from prefect_codepipeline.engine.executions.process import Execution, OutcomeUnknown
-from prefect_codepipeline.errors import CodePipelineError, PrefectRefused, PrefectUnavailable
+from prefect_codepipeline.engine.executions.process import Execution, LeftToNewer, OutcomeUnknown
+from prefect_codepipeline.errors import CodePipelineError, NewerRecord, PrefectRefused, PrefectUnavailable
 from prefect_codepipeline.flows.condition import check_condition
 from prefect_codepipeline.flows.failure import begin_automatic_retry, roll_back_automatically
 from prefect_codepipeline.flows.lifecycle import (
@@ -31,6 +31,7 @@ from prefect_codepipeline.flows.lifecycle import (
     leave_stage,
     taking_over,
 )
+from prefect_codepipeline.flows.newer import leave_to_newer
 from prefect_codepipeline.flows.stage import run_actions, show_end
 from prefect_codepipeline.model.record.facts import StageExecutionStatus
 
@@ -52,6 +53,8 @@ def pipeline(
                     if run_stage(execution, stage.name) not in ("Succeeded", "Skipped"):
                         break
             return finish_execution(execution)
+    except (NewerRecord, LeftToNewer) as error:
+        return leave_to_newer(error)
     except CodePipelineError as error:  # the definition was deleted, or Prefect's API does not come back
         context = FlowRunContext.get()
         run = context.flow_run if context else None

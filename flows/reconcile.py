@@ -1,7 +1,9 @@
 """Repair what lost wake-ups and dead processes leave unfinished. Each step may run twice, and concurrently."""
 
-from collections.abc import Collection
+import logging
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -9,35 +11,38 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Crashed, Scheduled
 
-from prefect_codepipeline.actions.rule_registry import can_abandon
-from prefect_codepipeline.engine.approvals.decision import (
-    WAKE_ONLY,
-    approval_policy,
-    expire_approval,
-    settle_votes,
-)
+from prefect_codepipeline.engine.approvals.decision import WAKE_ONLY
 from prefect_codepipeline.engine.executions import gate
+from prefect_codepipeline.engine.executions.definitions import forget_pinned
+from prefect_codepipeline.engine.executions.gate_state import Gates
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, find_all_runs, known_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
-from prefect_codepipeline.engine.notifications.approval_messages import (
-    is_reminded,
-    remind,
-    reminder_due,
+from prefect_codepipeline.engine.jobs.index import forget_ended_jobs
+from prefect_codepipeline.engine.operations.deleting import finish_interrupted_deletions
+from prefect_codepipeline.engine.operations.ending import (
+    PREFECT_USER,
+    Way,
+    end_from_outside,
+    has_work_elsewhere,
 )
-from prefect_codepipeline.engine.operations.ending import PREFECT_USER, Way, end_from_outside
+from prefect_codepipeline.engine.operations.first_execution import start_what_was_left
 from prefect_codepipeline.engine.operations.projection import count_of_everything, project_missing
-from prefect_codepipeline.errors import ApprovalAlreadyCompletedException
-from prefect_codepipeline.flows.approval import form_of
+from prefect_codepipeline.engine.retention.prune import prune_when_due
+from prefect_codepipeline.errors import (
+    NewerRecord,
+    PipelineNotFoundException,
+    PrefectRefused,
+    PrefectUnavailable,
+)
+from prefect_codepipeline.flows.approval_repair import repair_approvals, restore_forms
 from prefect_codepipeline.model.record.facts import (
     AnyFact,
-    ApprovalRequested,
     ProcessLost,
     ProcessStarted,
     StopRequested,
 )
-from prefect_codepipeline.model.record.state import ActionState, ExecutionState
 from prefect_codepipeline.prefect_api.client import call, client, find_named, moment
-from prefect_codepipeline.prefect_api.flow_runs import schedule_again
+from prefect_codepipeline.prefect_api.flow_runs import end_run, schedule_again
 from prefect_codepipeline.prefect_api.leases import (
     STALE_SECONDS,
     Leases,
@@ -47,7 +52,7 @@ from prefect_codepipeline.prefect_api.leases import (
     read_variables,
     server_time,
 )
-from prefect_codepipeline.prefect_api.suspension import restore_form, resume
+from prefect_codepipeline.prefect_api.suspension import resume
 
 # A worker reports a crash twice, some seconds apart; the second report would undo a retry in between.
 CRASH_SETTLES = timedelta(seconds=10)
@@ -57,80 +62,113 @@ START_GRACE = timedelta(seconds=STALE_SECONDS)
 CANCELLED_LATELY = timedelta(hours=1)
 # How long a waiting execution is not read again when its state is the same.
 LOOK_AGAIN = timedelta(minutes=1)
+# How often the ids of jobs that ended long ago are forgotten.
+FORGET_JOBS = timedelta(minutes=30)
 # Other types of work pools may pull an image before a process starts.
 OTHER_START_GRACE = timedelta(minutes=15)
+_logger = logging.getLogger("codepipeline.reconcile")
 _OPEN_STATES = ["RUNNING", "PAUSED", "CRASHED", "CANCELLING", "PENDING"]
 
 
 # By flow run id: the id of the state that was read, and when to read again although it is the same. Under "woken" and
 # that id: the wait for whose end the run was resumed, and when it may be resumed again for the same. Under "deployments":
-# how many deployments and definitions there were, and when to count again. Under "open": the ids of the open runs, and
-# when to search for cancelled ones although none has ended.
+# how many deployments and definitions there were, and when to count again. Under "jobs": when to forget ended ones. Under "open": the ids of the open runs, and
+# when to search for cancelled ones although none has ended. Under "approvals" and a run: how many it waits for, the oldest.
 Memory = dict[str, tuple[str, datetime]]
 Runs = list[dict[str, Any]]
 
 
 @flow(name="reconcile", persist_result=False)
 def reconcile() -> State[Any]:
-    """Repair once, as a flow with a schedule. `codepipeline up` and the gateway reconcile by themselves."""
-    repaired = reconcile_once()
+    """Repair once, as a flow with a schedule, and remove once a day what is old. `codepipeline up` does it by itself."""
+    repaired = [*reconcile_once(), *prune_when_due()]
     for sentence in repaired:
         get_run_logger().warning("%s", sentence)
     return Completed(message="; ".join(repaired) or "nothing to repair")
 
 
-def reconcile_once(now: datetime | None = None, memory: Memory | None = None) -> list[str]:
-    """Repair everything once. What was done, as sentences.
+def reconcile_once(
+    now: datetime | None = None,
+    memory: Memory | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> list[str]:
+    """Repair everything once. What was done and what could not be repaired, as sentences.
 
     Args:
         now: the server's time, which is requested when it is not given.
         memory: what earlier calls of the same loop have seen. A waiting execution is then read again when something
             about it can have changed, and after a minute at the latest.
+        is_stopped: asked before each step; no further step begins once it is true.
+
+    Raises:
+        PrefectUnavailable: Prefect does not answer.
     """
     now = now or server_time()
-    memory = {} if memory is None else memory
+    done: list[str] = []
+    for what, step in _steps(now, {} if memory is None else memory):
+        if is_stopped():
+            break
+        done += _done_by(what, step)
+    return done
+
+
+def open_approvals(memory: Memory) -> tuple[int, datetime | None]:
+    """How many approvals the suspended executions of the last round wait for, and since when the oldest is open."""
+    run_ids = memory.get("open", ("",))[0].split()
+    found = [memory[key] for key in (f"approvals {run_id}" for run_id in run_ids) if key in memory]
+    counted = [(int(count), oldest) for count, oldest in found if count != "0"]
+    return sum(count for count, _ in counted), min((oldest for _, oldest in counted), default=None)
+
+
+def _done_by(what: str, step: Callable[[], list[str]]) -> list[str]:
+    """What one step did. Whatever is wrong with one execution, the others are repaired all the same."""
+    try:
+        return step()
+    except NewerRecord as error:
+        return [str(error)]
+    except Exception as error:
+        if isinstance(error, PrefectUnavailable) and not isinstance(error, PrefectRefused):
+            raise
+        _logger.exception("%s failed; it will be tried again", what)
+        return [f"{what} failed: {type(error).__name__}: {error}"]
+
+
+def _steps(now: datetime, memory: Memory) -> Iterator[tuple[str, Callable[[], list[str]]]]:
+    """The steps of one round, each with the words for it. Each may run twice, and concurrently."""
     # When nothing has to be repaired, these two are the only requests.
     runs = find_all_runs(state_types=_OPEN_STATES)
     variables = read_variables()
     leases = leases_among(variables, now)
-    return [
-        *_wake_suspended(runs, now, memory),
-        *_reschedule_unstarted(runs, now, leases.fresh),
-        *_resume_orphaned(runs, now, leases.fresh),
-        *_conclude_cancelled(runs, now, memory),
-        *_open_gates(runs, variables, leases),
-        *_recreate_deployments(now, memory),
-    ]
-
-
-def _wake_suspended(runs: Runs, now: datetime, memory: Memory) -> list[str]:
-    """Resume suspended executions whose wait has ended, or that are stopped."""
-    suspended = [run for run in runs if run["state_type"] == "PAUSED"]
-    return [sentence for run in suspended for sentence in _wake(run, now, memory)]
-
-
-def _reschedule_unstarted(runs: Runs, now: datetime, leased: Collection[str]) -> list[str]:
-    """Schedule runs again whose worker died after it had taken them, before their process started."""
-    pending = [run for run in runs if run["state_type"] == "PENDING"]
-    return [sentence for run in pending for sentence in _reschedule(run, now, leased)]
-
-
-def _resume_orphaned(runs: Runs, now: datetime, leased: Collection[str]) -> list[str]:
-    """Resume executions whose process died from their record; fail those that cannot be resumed."""
-    orphaned = [run for run in runs if _is_orphaned(run, now, leased)]
-    return [sentence for run in orphaned for sentence in _resume_or_fail(known_execution(run))]
-
-
-def _open_gates(runs: Runs, variables: list[dict[str, Any]], leases: Leases) -> list[str]:
-    """Free the locks of ended executions, drop leases of dead processes, and resume the executions that may enter."""
+    for run in runs:  # resume those whose wait has ended, or that are stopped
+        if run["state_type"] == "PAUSED":
+            yield f"execution {run['id']}: its repair", partial(_wake, run, now, memory)
+        else:
+            memory.pop(f"approvals {run['id']}", None)
+    for run in runs:  # schedule those again whose worker died before their process started
+        if run["state_type"] == "PENDING":
+            yield f"execution {run['id']}: its repair", partial(_reschedule, run, now, leases.fresh)
+    for run in runs:  # resume those whose process died from their record; fail those that cannot be resumed
+        if _is_orphaned(run, now, leases.fresh):
+            yield f"execution {run['id']}: its repair", partial(_resume_or_end, run)
+    yield "the look for cancelled executions", partial(_conclude_cancelled, runs, now, memory)
     alive = frozenset(run["id"] for run in runs if run["state_type"] != "PENDING")
-    drop_stale_leases(leases, alive)
-    repaired: list[str] = []
+    yield "the look for stale leases", partial(_drop_leases, leases, alive)
     for pipeline_name, gates in gate.gates_among(variables).items():
-        freed = gate.tidy(pipeline_name, gates, alive)
-        repaired += freed
-        gate.wake_waiting(pipeline_name, None if freed else gates)
-    return repaired
+        yield f"pipeline {pipeline_name!r}: its gates", partial(_open_gates, pipeline_name, gates, alive)
+    yield "the look for missing deployments", partial(_recreate_deployments, now, memory)
+    yield "the look for ended jobs", partial(_forget_jobs, now, memory)
+
+
+def _drop_leases(leases: Leases, alive: Collection[str]) -> list[str]:
+    drop_stale_leases(leases, alive)
+    return []
+
+
+def _open_gates(pipeline_name: str, gates: Gates, alive: frozenset[str]) -> list[str]:
+    """Free the locks of a pipeline's ended executions, and resume the executions that may enter."""
+    freed = gate.tidy(pipeline_name, gates, alive)
+    gate.wake_waiting(pipeline_name, None if freed else gates)
+    return freed
 
 
 def _conclude_cancelled(runs: Runs, now: datetime, memory: Memory) -> list[str]:
@@ -144,9 +182,14 @@ def _conclude_cancelled(runs: Runs, now: datetime, memory: Memory) -> list[str]:
     repaired: list[str] = []
     for run in find_all_runs(state_names=["Cancelled"], ended_after=now - CANCELLED_LATELY):
         if memory.get(run["id"], ("",))[0] != run["state_id"]:
-            repaired += _conclude(known_execution(run))
+            repaired += _done_by(f"execution {run['id']}: its end", partial(_conclude_known, run))
             memory[run["id"]] = (run["state_id"], now)
     return repaired
+
+
+def _conclude_known(run: dict[str, Any]) -> list[str]:
+    known = _known(run)
+    return _conclude(known) if known else []
 
 
 def _recreate_deployments(now: datetime, memory: Memory) -> list[str]:
@@ -155,21 +198,61 @@ def _recreate_deployments(now: datetime, memory: Memory) -> list[str]:
     if now < look_again:
         return []
     count = count_of_everything()
-    done = project_missing() if count != before else []
+    repairs = (finish_interrupted_deletions, project_missing, start_what_was_left)
+    done = []
+    if count != before:
+        forget_pinned()  # some may have been deleted
+        done = [sentence for repair in repairs for sentence in _done_by(repair.__name__, repair)]
     memory["deployments"] = ("" if done else count, now + (timedelta(0) if done else LOOK_AGAIN))
     return done
+
+
+def _resume_or_end(run: dict[str, Any]) -> list[str]:
+    known = _known(run)
+    return _resume_or_fail(known) if known else _end_of_deleted(run)
+
+
+def _known(run: dict[str, Any]) -> KnownExecution | None:
+    """The execution of a run; None if its definition was deleted with its pipeline."""
+    try:
+        return known_execution(run)
+    except PipelineNotFoundException:
+        return None
+
+
+def _end_of_deleted(run: dict[str, Any]) -> list[str]:
+    """End the run of an execution that nothing can continue."""
+    end_run(run["id"], Way.DELETED.status, Way.DELETED.sentence)
+    return [f"execution {run['id']}: {Way.DELETED.sentence}, and it is Stopped now"]
+
+
+def _forget_jobs(now: datetime, memory: Memory) -> list[str]:
+    """Forget the ids of jobs that ended long ago; every half an hour."""
+    _, look_again = memory.get("jobs", ("", now))
+    if now >= look_again:
+        memory["jobs"] = ("", now + FORGET_JOBS)
+        forget_ended_jobs(now)
+    return []
 
 
 def _wake(run: dict[str, Any], now: datetime, memory: Memory) -> list[str]:
     state_id, look_again = memory.get(run["id"], ("", now))
     if state_id == run["state_id"] and now < look_again:
         return []
-    execution = known_execution(run)
+    try:
+        execution = _known(run)
+    except NewerRecord:
+        memory[run["id"]] = (run["state_id"], now + LOOK_AGAIN)
+        raise
+    if execution is None:
+        return _end_of_deleted(run)
     if execution.state is None:
         return []
+    requests = [action.request.at for _, action in execution.state.open_approvals if action.request]
+    memory[f"approvals {run['id']}"] = (str(len(requests)), min(requests, default=now))
     look_again = now + _share_of(LOOK_AGAIN, execution.id)
     memory[run["id"]] = (run["state_id"], min([look_again, *(wait.until for wait in execution.state.waits)]))
-    done = [*_restore_form(execution), *_repair_approvals(execution, now)]
+    done = [*restore_forms(execution), *repair_approvals(execution, now)]
     done += _resume_waiting(execution, now, memory)
     if _has_new_stop(execution.facts) and resume(execution.id, WAKE_ONLY):
         done.append(f"execution {execution.id}: resumed, it was asked to stop")
@@ -218,7 +301,7 @@ def _conclude(execution: KnownExecution) -> list[str]:
             return []  # its process is alive and ends it
     elif state.final.status != "Stopped":
         return []
-    if state.final is None and execution.run["deployment_id"] and _has_work_elsewhere(state):
+    if state.final is None and execution.run["deployment_id"] and has_work_elsewhere(state):
         reason = Way.CANCELLED_IN_PREFECT.sentence
         stop = StopRequested(at=utc_now(), epoch=state.epoch, how="abandon", reason=reason, by=PREFECT_USER)
         RecordOf(execution.id).write(stop)
@@ -228,70 +311,6 @@ def _conclude(execution: KnownExecution) -> list[str]:
         ]
     end_from_outside(execution, Way.CANCELLED_IN_PREFECT, PREFECT_USER)
     return [f"execution {execution.id}: was cancelled in Prefect, and is Stopped now"]
-
-
-def _has_work_elsewhere(state: ExecutionState) -> bool:
-    """Whether an action or a rule has work that continues without a process, and that only its provider can stop.
-
-    The process of a worker stops it: this one may have no credentials for it.
-    """
-    actions = (action for _, action in state.actions if action.status == "InProgress")
-    conditions = (condition for stage in state.stages for condition in stage.conditions)
-    rules = (condition.next_rule for condition in conditions if condition.status == "InProgress")
-    return any(action.waits or action.kept for action in actions) or any(
-        rule and can_abandon(rule) for rule in rules
-    )
-
-
-def _restore_form(execution: KnownExecution) -> list[str]:
-    """Write the form of an approval if its process died before it wrote it. Prefect resumes no run without its form."""
-    assert execution.state, "checked by the caller"
-    for stage, action in execution.state.actions:
-        if action.request and restore_form(
-            execution.run, form_of(execution.state, stage.name, action.request)
-        ):
-            return [f"execution {execution.id}: the form of approval {action.name!r} was missing"]
-    return []
-
-
-def _repair_approvals(execution: KnownExecution, now: datetime) -> list[str]:
-    assert execution.state, "checked by the caller"
-    done: list[str] = []
-    for _, action in execution.state.open_approvals:
-        request = action.request
-        if request and (action.votes or request.expires_at <= now):
-            done += _end_approval(execution, action, request, now)
-        elif request and not is_reminded(execution, request.token):
-            done += _remind(execution, action, request, now)
-    return done
-
-
-def _end_approval(
-    execution: KnownExecution, action: ActionState, request: ApprovalRequested, now: datetime
-) -> list[str]:
-    """Record the decision that its votes amount to, or its expiry."""
-    assert execution.state, "checked by the caller"
-    what = f"execution {execution.id}: approval {action.name!r}"
-    policy = approval_policy(execution.state, action)
-    try:
-        if settle_votes(execution.id, request.token, policy):
-            return [f"{what} has enough votes"]
-        if request.expires_at <= now:
-            expire_approval(execution.id, request.token, policy)
-            return [f"{what} expired"]
-    except ApprovalAlreadyCompletedException:
-        pass
-    return []
-
-
-def _remind(
-    execution: KnownExecution, action: ActionState, request: ApprovalRequested, now: datetime
-) -> list[str]:
-    assert execution.state, "checked by the caller"
-    due = reminder_due(request, approval_policy(execution.state, action))
-    if due and due <= now and remind(execution, request):
-        return [f"execution {execution.id}: a reminder of approval {action.name!r} was sent"]
-    return []
 
 
 def _reschedule(run: dict[str, Any], now: datetime, leased: Collection[str]) -> list[str]:
@@ -329,8 +348,13 @@ def _resume_or_fail(execution: KnownExecution) -> list[str]:
         client().set_flow_run_state(UUID(execution.id), Scheduled(name="AwaitingRetry"))
         return [f"execution {execution.id}: its process died; it is resumed from its record"]
     way = Way.DIED_TWICE if run["deployment_id"] else Way.DIED_IN_FOREGROUND
-    end_from_outside(execution, way)
-    return [f"execution {execution.id}: {way.sentence}"]
+    message = None
+    if execution.state is None and (
+        said := run["state"]["message"]
+    ):  # no process has begun: the worker says why
+        message = f"no process of it could be started: {said}"
+    end_from_outside(execution, way, message=message)
+    return [f"execution {execution.id}: {message or way.sentence}"]
 
 
 def _was_taken_over(execution_id: str, lost_at: datetime) -> bool:

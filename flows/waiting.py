@@ -53,9 +53,8 @@ def look_for_ends(execution: Execution, waits: Sequence[Wait]) -> None:
     """
     try:
         execution.look_for_stop()
-        for wait in waits:
-            if wait.fact_prefix:
-                execution.look_for(wait.fact_prefix)
+        for prefix in dict.fromkeys(wait.fact_prefix for wait in waits if wait.fact_prefix):
+            execution.look_for(prefix)
     except PrefectUnavailable as error:
         _logger.warning("could not check whether a wait has ended; it will be tried again: %s", error)
 

@@ -10,13 +10,16 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "ApiKey": "blocks.api_key",
     "ArtifactStore": "blocks.artifact_store",
     "CodeBuildProject": "blocks.codebuild_project",
+    "CodeDeployApplication": "blocks.codedeploy_application",
     "EventWebhook": "blocks.event_webhook",
     "Gateway": "blocks.gateway",
     "GitConnection": "blocks.git_connection",
     "PipelineDefinition": "blocks.pipeline_definition",
     "PipelineSettings": "blocks.pipeline_settings",
+    "Retention": "blocks.retention",
     "SlackChannel": "blocks.slack_channel",
     "pipeline": "flows.pipeline",
     "reconcile": "flows.reconcile",

@@ -92,8 +92,16 @@ class PrefectRefused(PrefectUnavailable):
     """Prefect's API refused the request: the same request would be refused again."""
 
 
+class NotLetIn(PrefectUnavailable):
+    """Prefect's API, or a proxy before it, does not let this process in; the message names the setting to correct."""
+
+
 class AnswerUnconfirmed(PrefectUnavailable):
     """Prefect did not answer while an approver's answer was written: it may be recorded, or not."""
+
+
+class NewerRecord(CodePipelineError):
+    """A newer release wrote this record; the message says which release can read it."""
 
 
 class PipelineServiceError(CodePipelineError):
@@ -158,3 +166,69 @@ class InvalidWebhookAuthenticationParametersException(PipelineServiceError): ...
 
 
 class InvalidWebhookFilterPatternException(PipelineServiceError): ...
+
+
+class ActionExecutionNotFoundException(PipelineServiceError): ...
+
+
+class ActionTypeAlreadyExistsException(PipelineServiceError): ...
+
+
+class ActionTypeNotFoundException(PipelineServiceError): ...
+
+
+class ConflictException(PipelineServiceError): ...
+
+
+class InvalidActionDeclarationException(PipelineServiceError): ...
+
+
+class InvalidArnException(PipelineServiceError): ...
+
+
+class InvalidBlockerDeclarationException(PipelineServiceError): ...
+
+
+class InvalidClientTokenException(PipelineServiceError): ...
+
+
+class InvalidJobException(PipelineServiceError): ...
+
+
+class InvalidJobStateException(PipelineServiceError): ...
+
+
+class InvalidNextTokenException(PipelineServiceError): ...
+
+
+class InvalidNonceException(PipelineServiceError): ...
+
+
+class InvalidStageDeclarationException(PipelineServiceError): ...
+
+
+class InvalidStructureException(PipelineServiceError): ...
+
+
+class InvalidTagsException(PipelineServiceError): ...
+
+
+class JobNotFoundException(PipelineServiceError): ...
+
+
+class LimitExceededException(PipelineServiceError): ...
+
+
+class OutputVariablesSizeExceededException(PipelineServiceError): ...
+
+
+class RequestFailedException(PipelineServiceError): ...
+
+
+class ResourceNotFoundException(PipelineServiceError): ...
+
+
+class TooManyTagsException(PipelineServiceError): ...
+
+
+class WebhookNotFoundException(PipelineServiceError): ...

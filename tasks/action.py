@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -15,28 +14,19 @@ from uuid import uuid4
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
-from prefect.logging import get_logger, get_run_logger
+from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 from pydantic import ValidationError
 
-from prefect_codepipeline.actions.artifacts.storing import store_tree
 from prefect_codepipeline.actions.registry import (
-    ActionContext,
-    ActionProvider,
-    ActionResult,
-    Earlier,
     Waiting,
-    get_provider,
-    providers,
 )
-from prefect_codepipeline.actions.work import FetchedWhenUsed
 from prefect_codepipeline.engine.executions.attempt import (
     SUMMARY_LENGTH,
     attempting,
     configuration_of,
     displayed_configuration,
     failure,
-    find_input,
     log_end,
     task_state_of,
     worker_died,
@@ -45,6 +35,16 @@ from prefect_codepipeline.engine.executions.keeping import Keeper
 from prefect_codepipeline.engine.executions.process import Execution, OutcomeUnknown, current_execution
 from prefect_codepipeline.engine.executions.progress import ProgressReport
 from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.jobs.provider import find_provider
+from prefect_codepipeline.engine.pool_runs.action_context import (
+    ActionPlace,
+    earlier_of,
+    end_if_it_must,
+    make_context,
+    store_outputs,
+    success,
+)
+from prefect_codepipeline.engine.pool_runs.provider import may_restart, provider_for
 from prefect_codepipeline.errors import (
     ActionAbandoned,
     ActionFailed,
@@ -54,14 +54,12 @@ from prefect_codepipeline.errors import (
 )
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.definition.variables import resolve_action
-from prefect_codepipeline.model.record.artifacts import StoredArtifact
 from prefect_codepipeline.model.record.facts import ActionFinished, ActionStarted
 from prefect_codepipeline.model.record.state import ActionState, StageState
 from prefect_codepipeline.model.record.waiting_facts import ActionWaits
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.runs import count_from
 
-MAX_OUTPUT_VARIABLES_BYTES = 122_880
 _KEY = re.compile(r"[a-z0-9-]+")
 
 
@@ -98,11 +96,11 @@ def _run(
             try:
                 outcome = _attempt(execution, stage, known, identity, scratch, cleanups)
             except PrefectUnavailable as error:
-                raise _unreached(known, error) from error
+                raise _unreached(execution, stage.name, known, error) from error
         if isinstance(outcome, ActionWaits):
             return outcome
     except ActionInterrupted:
-        outcome = _interruption(execution, known)
+        outcome = _interruption(execution, stage.name, known)
     except ActionAbandoned as error:
         outcome = {"status": "Abandoned", "summary": str(error)}
     except ActionFailed as error:
@@ -118,26 +116,27 @@ def _run(
     return finished
 
 
-def _interruption(execution: Execution, known: ActionState) -> dict[str, Any]:
+def _interruption(execution: Execution, stage_name: str, known: ActionState) -> dict[str, Any]:
     """Failed, as after a crash. Raises if the next process continues the action, or already does."""
     execution.look_for_stop()
-    _leave_to_the_next_process(known, "the worker was shut down")
+    _leave_to_the_next_process(execution, stage_name, known, "the worker was shut down")
     details = ErrorDetails(code="InternalError", message="the worker was shut down while the action ran")
     return {"status": "Failed", "error_details": details}
 
 
-def _unreached(known: ActionState, error: PrefectUnavailable) -> ActionFailed:
+def _unreached(
+    execution: Execution, stage_name: str, known: ActionState, error: PrefectUnavailable
+) -> ActionFailed:
     """The failure of an action about which Prefect did not answer. Raises if the next process continues the action."""
     if isinstance(error, PrefectRefused):  # the next process would be refused too
         return ActionFailed(str(error), code="ConfigurationError")
-    _leave_to_the_next_process(known, str(error))
+    _leave_to_the_next_process(execution, stage_name, known, str(error))
     return ActionFailed(str(error), code="SystemUnavailable")
 
 
-def _leave_to_the_next_process(known: ActionState, why: str) -> None:
+def _leave_to_the_next_process(execution: Execution, stage_name: str, known: ActionState, why: str) -> None:
     """Raise `OutcomeUnknown` if the next process can continue the action."""
-    provider = providers().get(known.action.action_type_id)
-    if (provider and provider.restartable) or known.waits:
+    if known.waits or may_restart(execution, stage_name, known):
         raise OutcomeUnknown(f"{why}; the next process continues the action")
 
 
@@ -152,7 +151,7 @@ def _attempt(
     """Do the work between the started and the finished fact; the fields of the finished fact, or that it waits."""
     resolved = action = known.action
     try:
-        provider = get_provider(action.action_type_id)
+        provider = provider_for(execution, stage.name, known)
         resolved = resolve_action(action, execution.state.namespaces)
     finally:
         # An action whose variables cannot be resolved fails, and every failed action needs a started fact.
@@ -162,19 +161,19 @@ def _attempt(
     configuration = configuration_of(provider, f"action {action.name!r}", resolved.configuration)
     if not known.waits:
         get_run_logger().info("Action %r of stage %r started", action.name, stage.name)
-    context = make_context(
-        execution, stage.name, resolved, identity["action_execution_id"], scratch, started.at
-    )
+    place = ActionPlace.of(execution, stage.name, action.name)
+    context = make_context(place, resolved, identity["action_execution_id"], scratch, started.at, provider)
     reported = known.progress.number if known.progress else 0
     with (
         closing(Keeper(execution.write, known.kept, identity)) as keep,
         ProgressReport(execution.write, reported, **identity) as report,
     ):
+        earlier = earlier_of(known.started.at, known.kept) if known.started else None
         context = replace(
-            context, logger=get_run_logger(), report_progress=report, keep=keep, earlier=_earlier(known)
+            context, logger=get_run_logger(), report_progress=report, keep=keep, earlier=earlier
         )
         if known.waits:
-            _end_if_it_must(provider, configuration, context)
+            end_if_it_must(provider, configuration, context)
         elif known.started and not provider.may_restart(configuration, context):
             raise worker_died()
         elif not known.started and execution.cancellation.cancelled:
@@ -184,32 +183,7 @@ def _attempt(
         return _waits(result, known, identity, started.at + timedelta(minutes=provider.timeout_in_minutes))
     cleanups.append(result.cleanup)
     context.check()
-    return _success(result, _store_outputs(execution, resolved, result))
-
-
-def _end_if_it_must(provider: ActionProvider, configuration: Any, context: ActionContext) -> None:
-    """Raise if an action that waited must end, after its provider has ended its work."""
-    try:
-        context.check()
-    except ActionInterrupted:
-        raise
-    except (ActionAbandoned, ActionFailed) as why:
-        try:
-            (provider.stop or provider.call)(configuration, context)
-        # A provider may raise anything, and the action has to end as it must.
-        except Exception as error:
-            if isinstance(error, ActionInterrupted | PrefectUnavailable) and not isinstance(
-                error, PrefectRefused
-            ):
-                raise  # the next process ends the work
-            if _is_same_end(error, why):
-                raise  # it also says what becomes of the work
-            context.logger.warning("The work of action %r may still run: %s", context.action.name, error)
-        raise
-
-
-def _is_same_end(error: Exception, why: ActionAbandoned | ActionFailed) -> bool:
-    return type(error) is type(why) and getattr(error, "code", None) == getattr(why, "code", None)
+    return success(result, store_outputs(place, resolved, result))
 
 
 def _waits(wanted: Waiting, known: ActionState, identity: dict[str, Any], deadline: datetime) -> ActionWaits:
@@ -244,15 +218,6 @@ def _waiting_state(waits: ActionWaits) -> State[Any]:
     return State(type=StateType.PAUSED, name="Waiting", message=message)
 
 
-def _earlier(known: ActionState) -> Earlier | None:
-    if not known.started:
-        return None
-    if not known.kept:
-        return Earlier(known.started.at)
-    kept = known.kept
-    return Earlier(known.started.at, kept.external_execution_id, kept.external_execution_url, kept.state)
-
-
 def _end_what_another_process_started(
     execution: Execution, identity: dict[str, Any], started: ActionStarted
 ) -> NoReturn:
@@ -276,105 +241,9 @@ def _identity(stage: StageState, known: ActionState) -> dict[str, Any]:
 
 
 def _start_fact(action: ActionDeclaration, identity: dict[str, Any]) -> ActionStarted:
-    displayed = displayed_configuration(providers().get(action.action_type_id), action.configuration)
+    displayed = displayed_configuration(find_provider(action.action_type_id), action.configuration)
     run_id = str(task_run.id) if task_run.id else None
     inputs = [artifact.name for artifact in action.input_artifacts]
     return ActionStarted(
         **identity, at=utc_now(), resolved_configuration=displayed, input_artifacts=inputs, task_run_id=run_id
-    )
-
-
-def _store_outputs(
-    execution: Execution, action: ActionDeclaration, result: ActionResult
-) -> list[StoredArtifact]:
-    declared = {artifact.name for artifact in action.output_artifacts}
-    if unknown := result.output_artifacts.keys() - declared:
-        raise ActionFailed(
-            f"the provider returned output artifacts that action {action.name!r} does not declare: "
-            f"{', '.join(map(repr, sorted(unknown)))}"
-        )
-    revision = (
-        result.source_revision.revision_id
-        if result.source_revision
-        else _revision_of_inputs(execution, action)
-    )
-    return [
-        store_tree(execution.store, name, tree, revision) for name, tree in result.output_artifacts.items()
-    ]
-
-
-def _revision_of_inputs(execution: Execution, action: ActionDeclaration) -> str | None:
-    artifacts = execution.state.artifacts
-    inputs = (artifacts.get(artifact.name) for artifact in action.input_artifacts)
-    return next((artifact.revision_id for artifact in inputs if artifact and artifact.revision_id), None)
-
-
-def _success(result: ActionResult, artifacts: list[StoredArtifact]) -> dict[str, Any]:
-    variables = dict(result.output_variables)
-    size = sum(len(key.encode()) + len(value.encode()) for key, value in variables.items())
-    if size > MAX_OUTPUT_VARIABLES_BYTES:
-        raise ActionFailed(
-            f"the output variables take {size} bytes; the limit is {MAX_OUTPUT_VARIABLES_BYTES}",
-            code="ConfigurationError",
-        )
-    return {
-        "status": "Succeeded",
-        "summary": result.summary[:SUMMARY_LENGTH],
-        "external_execution_id": result.external_execution_id,
-        "external_execution_url": result.external_execution_url,
-        "output_variables": variables,
-        "output_artifacts": artifacts,
-        "source_revision": result.source_revision,
-    }
-
-
-def make_context(
-    execution: Execution,
-    stage_name: str,
-    action: ActionDeclaration,
-    action_execution_id: str,
-    scratch: Path,
-    started_at: datetime | None = None,
-) -> ActionContext:
-    """Find the input artifacts of an action and build the context for its provider.
-
-    Args:
-        execution: the execution whose artifacts and settings the action uses.
-        stage_name: the stage of the action.
-        action: the action, with its variables resolved.
-        action_execution_id: the id of this attempt.
-        scratch: an empty directory for the input artifacts and the provider's files.
-        started_at: when the attempt was started, maybe by an earlier process; the time limit counts from then.
-
-    Raises:
-        ActionFailed: with code `ConfigurationError`, an input artifact was never produced.
-    """
-    provider = get_provider(action.action_type_id)
-    can_clone = action.action_type_id.provider == "CodeBuild"
-    inputs = [
-        find_input(
-            execution,
-            artifact.name,
-            scratch / "inputs" / artifact.name,
-            missing="the action that declares it as an output did not produce it",
-            why_no_clone=None if can_clone else "which only CodeBuild actions can use",
-        )
-        for artifact in action.input_artifacts
-    ]
-    seconds_ago = max(0.0, (utc_now() - started_at).total_seconds()) if started_at else 0.0
-    (scratch / "scratch").mkdir(parents=True, exist_ok=True)
-    return ActionContext(
-        pipeline_name=execution.declaration.name,
-        pipeline_execution_id=execution.id,
-        stage_name=stage_name,
-        action=action,
-        action_execution_id=action_execution_id,
-        scratch=scratch / "scratch",
-        deadline=time.monotonic() + 60 * provider.timeout_in_minutes - seconds_ago,
-        input_artifacts=FetchedWhenUsed(len(inputs), lambda: [fetch() for fetch in inputs]),
-        settings=execution.settings.for_action(stage_name, action.name),
-        source_revision_override=execution.state.pinned.source_revisions.get(action.name),
-        cancellation=execution.cancellation,
-        logger=get_logger(__name__),
-        store=execution.store,
     )

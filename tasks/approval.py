@@ -8,13 +8,13 @@ from uuid import uuid4
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType
-from prefect.states import Cancelled, Completed, Failed
 
 from prefect_codepipeline.actions.registry import get_provider
 from prefect_codepipeline.engine.approvals.decision import expire_approval
 from prefect_codepipeline.engine.executions.attempt import configuration_of, failure, log_end, reason_of
 from prefect_codepipeline.engine.executions.process import Execution, current_execution
 from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.executions.task_runs import name_of_end
 from prefect_codepipeline.errors import ActionFailed, ApprovalAlreadyCompletedException
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.definition.timeouts import timeout_in_minutes
@@ -27,7 +27,7 @@ from prefect_codepipeline.model.record.facts import (
 )
 from prefect_codepipeline.model.record.state import ActionState, StageState
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.prefect_api.runs import count_from
+from prefect_codepipeline.prefect_api.runs import count_from, ended_state
 from prefect_codepipeline.tasks.providers.approval.manual_approval import ManualApprovalConfiguration
 
 
@@ -38,7 +38,7 @@ def run_approval(stage_name: str, action_name: str) -> State[Any]:
     stage = execution.state.stage(stage_name)
     known = stage.action(action_name)
     if known.finished:
-        return _ended(known.finished, known.decision)
+        return _ended(known)
     if known.started:
         count_from(known.started.at)
     if known.started and execution.state.stop and not known.decision:
@@ -53,7 +53,7 @@ def run_approval(stage_name: str, action_name: str) -> State[Any]:
     if decision is None:
         return _waiting(request)
     assert known.started, "an approval is requested after it was started"
-    return _end(execution, _finished(known.started, decision), decision)
+    return _end(execution, _finished(known.started, decision))
 
 
 def _request(execution: Execution, state: StageState, known: ActionState) -> State[Any]:
@@ -95,23 +95,15 @@ def _expire(execution: Execution, request: ApprovalRequested) -> ApprovalDecided
     return execution.state.stage(request.stage).action(request.action).decision
 
 
-def _end(
-    execution: Execution, finished: ActionFinished, decision: ApprovalDecided | None = None
-) -> State[Any]:
+def _end(execution: Execution, finished: ActionFinished) -> State[Any]:
     written = execution.write(finished)
     log_end(get_run_logger(), written)
-    return _ended(written, decision)
+    return _ended(execution.state.stage(written.stage).action(written.action))
 
 
-def _ended(finished: ActionFinished, decision: ApprovalDecided | None) -> State[Any]:
-    message = reason_of(finished)
-    if finished.status == "Succeeded":
-        return Completed(name="Approved", message=message)
-    if finished.status == "Abandoned":
-        return Cancelled(name="Abandoned", message=message)
-    if decision is None:
-        return Failed(message=message)
-    return Failed(name="Rejected" if decision.status == "Rejected" else "Expired", message=message)
+def _ended(known: ActionState) -> State[Any]:
+    assert known.finished, "the action of this approval has ended"
+    return ended_state(known.finished.status, reason_of(known.finished), name_of_end(known))
 
 
 def _configuration(action: ActionDeclaration) -> ManualApprovalConfiguration:

@@ -109,7 +109,8 @@ def place_of(
         pipeline_execution_id=execution.id,
         namespaces=execution.state.namespaces,
         find_input=lambda name, directory: find_input(
-            execution,
+            execution.state.artifacts,
+            lambda: execution.store,
             name,
             directory,
             missing="the action that declares it as an output did not produce it",

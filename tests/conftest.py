@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +22,9 @@ PLUGIN = Path(__file__).parent / "plugin"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # In the background of a shell it is ignored, also by the workers that a test starts: they could not be stopped.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Here and in every process that a test starts, `Test/Custom/Scripted/1` is found by its entry point.
     sys.path.insert(0, str(PLUGIN))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))
@@ -36,7 +41,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.enable()
 
 
-LONG = (
+FIRST = (
     "test_chaos.py",
     "test_crash.py",
     "test_database.py",
@@ -45,6 +50,7 @@ LONG = (
     "test_worker.py",
     "test_gateway_crowd.py",
     "test_aws_work.py",
+    "test_operations.py",
     "test_public_pipelines.py",
     "test_modes.py",
     "test_hello.py",
@@ -52,9 +58,15 @@ LONG = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long begins first, so that nobody waits for it in the end."""
-    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `long` run when they are asked for; of the others, what takes a while begins first."""
+    if "long" not in config.option.markexpr:
+        named = {Path(argument.split("::")[0]).resolve() for argument in config.args}
+        left_out = [item for item in items if item.get_closest_marker("long") and item.path not in named]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+    # Nobody is to wait for it in the end.
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
 def _keep_the_users_own_out(config: pytest.Config) -> None:
@@ -76,6 +88,8 @@ def _keep_the_users_own_out(config: pytest.Config) -> None:
         GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_NOSYSTEM="1",
         # So that neither a test nor the session's worker ever uses the user's account of AWS.
         AWS_ACCESS_KEY_ID="testing", AWS_SECRET_ACCESS_KEY="testing-secret",
+        # Looks at work in AWS are not to wait for those of other tests.
+        PREFECT_CODEPIPELINE_AWS_REQUESTS="1000000",
         AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull, AWS_EC2_METADATA_DISABLED="true",
     )  # fmt: skip
 

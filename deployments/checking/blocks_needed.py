@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect_codepipeline.deployments.files.resource_kinds import BlockOf, blocks_of
 from prefect_codepipeline.deployments.files.resources import Beside
+from prefect_codepipeline.model.codedeploy.applications import application_block
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.definition.variables import find_references
 from prefect_codepipeline.model.stored.definition import MASK
@@ -58,6 +59,8 @@ def needs_of(action: ActionDeclaration, blocks: Blocks | None, created: list[Blo
         yield _connection(("codecommit", "default"), provider, blocks, created)
     elif provider == "GitHub" and configuration.get("OAuthToken") == MASK:
         yield _connection(("github", "default"), provider, blocks, created)
+    elif provider == "CodeDeploy":
+        yield from _application(configuration, blocks, created)
     for variable in action.environment_variables or []:
         if variable.type == "SECRETS_MANAGER" and not any(find_references(variable.value)):
             command = f"codepipeline secret add {shlex.quote(variable.value)}"
@@ -67,7 +70,9 @@ def needs_of(action: ActionDeclaration, blocks: Blocks | None, created: list[Blo
 def need_of_resource(block: BlockOf, blocks: Blocks | None) -> Need:
     """The state of the block that belongs to a resource."""
     if block.fields is not None:
-        return need_by_name("codebuild-project", (block.name,), blocks)
+        application = block.fields.get("application_name")
+        existing = application_block(application, (blocks or {}).get(block.kind, {})) if application else None
+        return need_by_name(block.kind, (existing or block.name,), blocks)
     need = _by_arn(block.connection_arn, blocks) if block.connection_arn else None
     if need is None or need.state == "missing":
         return need_by_name("git-connection", (block.name,), blocks)
@@ -99,6 +104,33 @@ def _connection(names: tuple[str, ...], provider: str, blocks: Blocks | None, cr
     if need.state == "missing" and (created_names & set(names) or names[0] in created_arns):
         return Need(need.kind, need.name, "created by deploy")
     return need
+
+
+def _application(
+    configuration: Mapping[str, str], blocks: Blocks | None, created: list[BlockOf]
+) -> Iterator[Need]:
+    """The block of an application, and the keys of its group; without one, AWS is asked for the deployment group."""
+    kind, name = "codedeploy-application", configuration.get("ApplicationName", "")
+    existing = (blocks or {}).get(kind, {})
+    if found := application_block(name, existing):
+        yield Need(kind, found, "present")
+        fields = existing[found]
+    elif own := [block for block in created if block.fields and block.fields.get("application_name") == name]:
+        yield Need(kind, own[0].name, "unknown" if blocks is None else "created by deploy")
+        fields = own[0].fields or {}
+    else:
+        return
+    for group in fields.get("deployment_groups") or []:
+        if group.get("name") == configuration.get("DeploymentGroupName"):
+            yield from _keys(group.get("ssh") or {}, blocks)
+
+
+def _keys(ssh: Mapping[str, Any], blocks: Blocks | None) -> Iterator[Need]:
+    """The secrets with which hosts are logged in to."""
+    for field in ("private_key_secret", "passphrase_secret"):
+        if name := ssh.get(field):
+            command = f"codepipeline secret add {shlex.quote(name)} --value-stdin"
+            yield need_by_name("secret", (name,), blocks, command)
 
 
 def _by_arn(arn: str, blocks: Blocks | None, command: str = "") -> Need:

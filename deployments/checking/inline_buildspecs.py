@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from prefect_codepipeline.deployments.checking.blocks_needed import Blocks
-from prefect_codepipeline.deployments.checking.buildspecs import check_buildspec
 from prefect_codepipeline.deployments.checking.projects import project_name, project_names, projects_in_use
+from prefect_codepipeline.deployments.checking.spec_files import check_buildspec
 from prefect_codepipeline.deployments.files.definition import read_file
 from prefect_codepipeline.deployments.files.resources import read_resources
 from prefect_codepipeline.documents.document import Document, Place

@@ -10,7 +10,9 @@ from typing import Any
 
 from prefect_codepipeline.deployments.checking.projects import project_name, projects_in_use
 from prefect_codepipeline.deployments.checking.runnable import may_run
+from prefect_codepipeline.deployments.files.own_types import rows_in
 from prefect_codepipeline.deployments.files.resources import Beside
+from prefect_codepipeline.model.definition.declaration import ActionTypeId
 from prefect_codepipeline.model.problem import Problem
 
 # The options of an import that say where the stack is which it reads.
@@ -43,16 +45,23 @@ def needed_values(
         without: the names of projects that have a block already, which is not changed.
     """
     texts = dict(_texts(wire, "")) | _of_projects(wire, beside, without, "Source.BuildSpec")
-    idle = tuple(paths_of_actions_that_cannot_run(wire))
+    idle = tuple(paths_of_actions_that_cannot_run(wire, rows_in(beside.resources)))
     return _unknown_in({path: text for path, text in texts.items() if not path.startswith(idle)}, beside)
 
 
-def paths_of_actions_that_cannot_run(wire: Mapping[str, Any]) -> Iterator[str]:
-    """The beginnings of the paths of what only an action uses whose type does not run here."""
+def paths_of_actions_that_cannot_run(
+    wire: Mapping[str, Any], own: Collection[ActionTypeId] = ()
+) -> Iterator[str]:
+    """The beginnings of the paths of what only an action uses whose type does not run here.
+
+    Args:
+        wire: the definition.
+        own: the action types beside the definition.
+    """
     for stage_index, stage in enumerate(_list(wire.get("stages"))):
         for index, action in enumerate(_list(_object(stage).get("actions"))):
             kind = _object(_object(action).get("actionTypeId"))
-            if kind and not may_run(kind):
+            if kind and not may_run(kind, own):
                 path = f"stages[{stage_index}].actions[{index}]"
                 yield from (f"{path}.{key}" for key in _OWN_KEYS)
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,16 +14,18 @@ from pydantic import ValidationError
 from prefect_codepipeline.actions.aws.online import Answer, look_up
 from prefect_codepipeline.actions.lookups import Lookup
 from prefect_codepipeline.actions.registry import ActionContext, ActionProvider, providers
+from prefect_codepipeline.deployments.checking.accounts import context_of, with_values
+from prefect_codepipeline.deployments.checking.deployment_groups import places_of_groups
 from prefect_codepipeline.deployments.checking.files import CheckedFile, is_definition
 from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
+from prefect_codepipeline.deployments.files.resources import read_beside
 from prefect_codepipeline.deployments.files.settings import read_settings_beside
 from prefect_codepipeline.errors import CodePipelineError
-from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
+from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.stored.settings import StoredSettings
 
 _AT_ONCE = 8
-_SECONDS = 60.0
 _LATER = "its name is known only when the execution runs"
 
 
@@ -66,7 +66,9 @@ def with_lookups(file: CheckedFile) -> CheckedFile:
     written = pipeline_in(read_file(path))
     declaration = PipelineDeclaration.model_validate(written.wire)
     settings = read_settings_beside(path, declaration) or StoredSettings()
-    seen = look_up_all(declaration, settings)
+    # `deploy` creates these groups from the file beside the definition.
+    on_hosts = places_of_groups(declaration, None, read_beside(path))
+    seen = look_up_all(declaration, settings, on_hosts)
     problems = [
         Problem(
             each.path,
@@ -85,9 +87,23 @@ def with_lookups(file: CheckedFile) -> CheckedFile:
     return replace(file, problems=(*file.problems, *placed), lines=lines, online=tuple(seen))
 
 
-def look_up_all(declaration: PipelineDeclaration, settings: StoredSettings) -> list[Seen]:
-    """What AWS answers about each thing that the actions of a pipeline name, in their order."""
-    wanted = list(_wanted(declaration, settings))
+def look_up_all(
+    declaration: PipelineDeclaration,
+    settings: StoredSettings,
+    without: Collection[tuple[str, str]] = (),
+) -> list[Seen]:
+    """What AWS answers about each thing that the actions of a pipeline name, in their order.
+
+    Args:
+        declaration: the pipeline.
+        settings: with which it will run.
+        without: the stages and names of actions that use nothing in AWS.
+    """
+    wanted = [
+        each
+        for each in _wanted(declaration, settings)
+        if (each[1].stage_name, each[1].action.name) not in without
+    ]
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="codepipeline-online") as pool:
         return list(pool.map(lambda each: _seen(*each), wanted))
 
@@ -102,18 +118,13 @@ def _wanted(
 ) -> Iterator[tuple[str, ActionContext, Lookup | CodePipelineError]]:
     """Each lookup, with the path of its action; an error in place of the lookups that cannot be made."""
     known = providers()
-    defaults = {
-        each.name: each.default_value
-        for each in declaration.variables or []
-        if each.default_value is not None
-    }
     for stage_index, stage in enumerate(declaration.stages):
         for index, action in enumerate(stage.actions):
             provider = known.get(action.action_type_id)
             if provider is None or provider.online is None:
                 continue
             path = f"stages[{stage_index}].actions[{index}]"
-            context = _context(declaration.name, stage.name, _with_values(action, defaults), settings)
+            context = context_of(declaration.name, stage.name, with_values(action, declaration), settings)
             try:
                 yield from ((path, context, lookup) for lookup in _lookups(provider, context))
             except CodePipelineError as error:
@@ -140,28 +151,3 @@ def _seen(path: str, context: ActionContext, wanted: Lookup | CodePipelineError)
     except CodePipelineError as error:
         answer = Answer("not known", detail=str(error))
     return Seen(action, path, wanted.what, answer)
-
-
-def _with_values(action: ActionDeclaration, defaults: Mapping[str, str]) -> ActionDeclaration:
-    """The action with the default values of the pipeline's variables."""
-    configuration = dict(action.configuration)
-    for key, text in configuration.items():
-        for name, value in defaults.items():
-            text = text.replace("#{variables." + name + "}", value)
-        configuration[key] = text
-    return action.model_copy(update={"configuration": configuration})
-
-
-def _context(pipeline: str, stage: str, action: ActionDeclaration, settings: StoredSettings) -> ActionContext:
-    """The account, region and endpoint of the action: all that a lookup needs."""
-    return ActionContext(
-        pipeline_name=pipeline,
-        pipeline_execution_id="",
-        stage_name=stage,
-        action=action,
-        action_execution_id="",
-        scratch=Path(),
-        deadline=time.monotonic() + _SECONDS,
-        settings=settings.for_action(stage, action.name),
-        logger=logging.getLogger(__name__),
-    )

@@ -101,7 +101,7 @@ def plan(
     blocks: Blocks | None,
     store: str = "",
     needed: Sequence[NeededValue] = (),
-    credentials: Sequence[str] = (),
+    named: Sequence[tuple[str, str]] = (),
 ) -> Plan:
     """Return what an execution of a pipeline would do.
 
@@ -113,7 +113,7 @@ def plan(
         blocks: the blocks on the server; None without a server.
         store: the name of the ArtifactStore block; empty for the default.
         needed: the unknown values that the pipeline needs.
-        credentials: the names of the AwsCredentials blocks of actions that use AWS.
+        named: the blocks that the settings name for actions, by type and name.
     """
     planner = _Planner(declaration, given, where, blocks, blocks_of_deploy(beside))
     return Plan(
@@ -122,7 +122,7 @@ def plan(
         declaration.execution_mode,
         planner.variables,
         [planner.stage(stage) for stage in declaration.stages],
-        [*_store(store, blocks), *(need_by_name("aws-credentials", (name,), blocks) for name in credentials)],
+        [*_store(store, blocks), *(need_by_name(kind, (name,), blocks) for kind, name in named)],
         list(_resources(beside, blocks)),
         {value.name: ", ".join(value.paths) for value in needed},
         list(beside.placeholders),
@@ -249,13 +249,12 @@ def _resources(beside: Beside, blocks: Blocks | None) -> Iterator[str]:
         if block.fields is None and not block.url_template:
             yield f"{what}: {block.reason}"
             continue
-        kind = "connection" if block.fields is None else "project"
         need = need_of_resource(block, blocks)
         does = {
             "present": "exists",
             "missing": "would be created by deploy",
             "unknown": "created by deploy if missing",
         }
-        yield f"{what}: {kind} {need.name!r} {does[need.state]}" + (
+        yield f"{what}: {block.noun} {need.name!r} {does[need.state]}" + (
             f"; {block.reason}" if block.reason else ""
         )

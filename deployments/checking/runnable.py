@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from prefect_codepipeline.actions.catalog import built_in_action_types, has_plugins, why_no_provider
 from prefect_codepipeline.deployments.checking.inline_buildspecs import problems_of_override
 from prefect_codepipeline.deployments.checking.requirements import Provided
 from prefect_codepipeline.deployments.checking.runnable_rules import check_rule
-from prefect_codepipeline.model.definition.action_types import find_action_type
+from prefect_codepipeline.model.definition.action_types import FindType, find_action_type, find_no_own
 from prefect_codepipeline.model.definition.conditions import ConditionKind, condition_of
 from prefect_codepipeline.model.definition.declaration import (
     ActionDeclaration,
@@ -36,40 +37,55 @@ class Runnable:
     warnings: tuple[Problem, ...] = ()
 
     @classmethod
-    def of(cls, definition: PipelineDeclaration | Runnable) -> Runnable:
-        """Check a definition, unless it was checked already.
+    def of(cls, definition: PipelineDeclaration | Runnable, find_own: FindType = find_no_own) -> Runnable:
+        """Check a definition, unless it was checked already; `find_own` finds the types that job workers serve.
 
         Raises:
             InvalidDefinition: it breaks rules or is not supported; lists every error.
         """
         if isinstance(definition, Runnable):
             return definition
-        problems = check_runnable(definition)
+        problems = check_runnable(definition, find_own=find_own)
         if errors := [problem for problem in problems if problem.severity == "error"]:
             raise InvalidDefinition(errors, f"pipeline {definition.name!r}")
         return cls(definition, tuple(problems))
 
 
-def check_runnable(declaration: PipelineDeclaration, *, region: str | None = None) -> list[Problem]:
-    """Every error that prevents the definition from running, and warnings about unexpected behaviour."""
-    problems = check_rules(declaration, region=region)
+def check_runnable(
+    declaration: PipelineDeclaration, *, region: str | None = None, find_own: FindType = find_no_own
+) -> list[Problem]:
+    """Every error that prevents the definition from running, and warnings about unexpected behaviour.
+
+    Args:
+        declaration: the definition.
+        region: the region of the pipeline, for the checks that depend on it.
+        find_own: finds the action types that job workers serve.
+    """
+    find_own = cache(find_own)
+    problems = check_rules(declaration, region=region, find_own=find_own)
     paths_with_errors = {problem.path for problem in problems if problem.severity == "error"}
     return [
         *problems,
-        *(problem for problem in _check_supported(declaration) if problem.path not in paths_with_errors),
+        *(
+            problem
+            for problem in _check_supported(declaration, find_own)
+            if problem.path not in paths_with_errors
+        ),
     ]
 
 
-def check_rules(declaration: PipelineDeclaration, *, region: str | None = None) -> list[Problem]:
+def check_rules(
+    declaration: PipelineDeclaration, *, region: str | None = None, find_own: FindType = find_no_own
+) -> list[Problem]:
     """AWS's rules only. A masked secret is accepted, as if AWS had stored its value."""
-    return validate(declaration, region=region, stored=declaration)
+    return validate(declaration, region=region, stored=declaration, find_own=find_own)
 
 
-def _check_supported(declaration: PipelineDeclaration) -> Iterator[Problem]:
+def _check_supported(declaration: PipelineDeclaration, find_own: FindType) -> Iterator[Problem]:
     """Features that AWS has but this version does not support, and the requirements of providers."""
     for stage_index, stage in enumerate(declaration.stages):
         for action_index, action in enumerate(stage.actions):
-            yield from _check_action(action, f"stages[{stage_index}].actions[{action_index}]")
+            yield from _check_action(action, f"stages[{stage_index}].actions[{action_index}]", find_own)
         yield from _check_conditions(stage, f"stages[{stage_index}]")
 
 
@@ -81,9 +97,10 @@ def _check_conditions(stage: StageDeclaration, path: str) -> Iterator[Problem]:
             yield from check_rule(rule, f"{path}.{kind}.conditions[0].rules[{index}]")
 
 
-def _check_action(action: ActionDeclaration, path: str) -> Iterator[Problem]:
+def _check_action(action: ActionDeclaration, path: str, find_own: FindType) -> Iterator[Problem]:
     kind = action.action_type_id
-    if kind not in built_in_action_types():
+    is_own = kind.owner != "AWS" and find_own(kind) is not None
+    if kind not in built_in_action_types() and not is_own:
         yield from _check_plugin(action, path)
     if kind.provider == "CodeBuild" and kind.owner == "AWS":
         yield from problems_of_override(action.configuration, path)
@@ -107,14 +124,21 @@ def _check_plugin(action: ActionDeclaration, path: str) -> Iterator[Problem]:
         yield from _check_requirements(action, known[kind], path)
 
 
-def may_run(kind: Mapping[str, Any]) -> bool:
-    """Whether an action type, as a definition writes it, can be one that runs here; unknown parts can be anything."""
+def may_run(kind: Mapping[str, Any], own: Iterable[ActionTypeId] = ()) -> bool:
+    """Whether an action type, as a definition writes it, can be one that runs here; unknown parts can be anything.
+
+    Args:
+        kind: the type.
+        own: the action types beside the definition, which job workers serve.
+    """
     parts = ("category", "owner", "provider", "version")
     wanted = {key: str(kind[key]) for key in parts if key in kind and "${" not in str(kind[key])}
-    return any(
-        all(getattr(known, key) == value for key, value in wanted.items())
-        for known in (*built_in_action_types(), *_all_providers())
-    )
+
+    def is_one_of(types: Iterable[ActionTypeId]) -> bool:
+        return any(all(getattr(known, key) == value for key, value in wanted.items()) for known in types)
+
+    # The registry imports Prefect, and is not needed for most definitions.
+    return is_one_of(own) or is_one_of(built_in_action_types()) or is_one_of(_all_providers())
 
 
 def _all_providers() -> Mapping[ActionTypeId, ActionProvider]:

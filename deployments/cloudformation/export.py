@@ -8,9 +8,11 @@ from typing import Any
 
 from prefect_codepipeline.deployments.cloudformation.pipelines import PIPELINE
 from prefect_codepipeline.deployments.cloudformation.references import References, id_of
+from prefect_codepipeline.deployments.files.application_fields import OWN_FIELDS
 from prefect_codepipeline.deployments.files.resources import MissingValue
 from prefect_codepipeline.model.stored.definition import MASK
 
+_NOT_OF_A_TEMPLATE = ("Attributes", OWN_FIELDS)
 # The keys below these are the action's or the user's, and keep their spelling.
 _OWN_KEYS = {"configuration"}
 # CloudFormation refuses these in a description.
@@ -43,7 +45,7 @@ def as_template(
     }
     pipeline.pop("Version", None)
     beside = {
-        name: {key: value for key, value in resource.items() if key != "Attributes"}
+        name: {key: value for key, value in resource.items() if key not in _NOT_OF_A_TEMPLATE}
         for name, resource in (resources or {}).items()
     }
     content = {logical_id: {"Type": PIPELINE, "Properties": pipeline}, **beside}

@@ -30,6 +30,7 @@ NAMES = {
 NAMED_HERE = {
     "AWS::CodeBuild::Project",
     "AWS::CodeDeploy::Application",
+    "AWS::CodeDeploy::DeploymentConfig",
     "AWS::CodeDeploy::DeploymentGroup",
     "AWS::CodePipeline::Pipeline",
 }
@@ -79,5 +80,8 @@ KEPT_ATTRIBUTES = {
     "AWS::CodeBuild::Project": "Ref",
     "AWS::CodeCommit::Repository": "CloneUrlHttp",
     "AWS::CodeConnections::Connection": "Ref",
+    "AWS::CodeDeploy::Application": "Ref",
+    "AWS::CodeDeploy::DeploymentConfig": "Ref",
+    "AWS::CodeDeploy::DeploymentGroup": "Ref",
     "AWS::CodeStarConnections::Connection": "Ref",
 }

@@ -45,6 +45,7 @@ BESIDE = {
     "AWS::CodeCommit::Repository",
     "AWS::CodeConnections::Connection",
     "AWS::CodeDeploy::Application",
+    "AWS::CodeDeploy::DeploymentConfig",
     "AWS::CodeDeploy::DeploymentGroup",
     "AWS::CodePipeline::CustomActionType",
     "AWS::CodePipeline::Webhook",

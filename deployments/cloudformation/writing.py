@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_codepipeline.deployments.cloudformation.pipelines import ImportedPipeline
+from prefect_codepipeline.deployments.files.application_fields import OWN_FIELDS
 from prefect_codepipeline.deployments.files.definition import pipeline_in, read_file
 from prefect_codepipeline.deployments.files.resources import Beside, as_yaml, read_beside
 from prefect_codepipeline.errors import CodePipelineError, UnreadableDefinition
@@ -21,7 +22,8 @@ _HEAD = """\
 #   placeholders  values that are not in the template and not used here; `codepipeline export` puts them back
 #   missing       values that are not in the template, with their places; pass them with
 #                 `codepipeline import --parameter NAME=VALUE`, or replace ${{NAME}} in the files
-#   resources     in CloudFormation's format; `codepipeline deploy` creates blocks for the supported types
+#   resources     in CloudFormation's format; `codepipeline deploy` creates blocks for the supported types.
+#                 `Block` of a deployment group has the fields of its block that are not in the template
 """
 _SETTINGS_HEAD = """\
 # The settings of pipeline {name}, from its template; an import never replaces this file.
@@ -56,6 +58,10 @@ def write_imported(
     beside = imported.beside
     beside = replace_fields(beside, imported={**beside.imported, **(origin or {})})
     beside_path = folder / f"{stem}.resources.yaml"
+    if replace and beside_path.is_file():
+        beside = replace_fields(
+            beside, resources=_with_own_fields(beside.resources, read_beside(folder / f"{stem}.json"))
+        )
     if any((beside.properties, beside.missing, beside.resources)):
         files[beside_path] = _written(beside, imported)
     if existing := [path for path in (*files, beside_path) if path.exists() and not replace]:
@@ -75,6 +81,18 @@ def write_imported(
     except OSError as error:
         raise CodePipelineError(f"{error.filename}: {error.strerror}") from None
     return list(files)
+
+
+def _with_own_fields(
+    resources: Mapping[str, Mapping[str, Any]], before: Beside
+) -> dict[str, Mapping[str, Any]]:
+    """The resources with what the user has written about their blocks since the last import."""
+    own = {
+        logical_id: {OWN_FIELDS: each[OWN_FIELDS]}
+        for logical_id, each in before.resources.items()
+        if OWN_FIELDS in each
+    }
+    return {logical_id: {**each, **own.get(logical_id, {})} for logical_id, each in resources.items()}
 
 
 def _remove_unnamed(folder: Path, stem: str, beside: Beside) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from prefect_codepipeline.deployments.files.application_fields import OWN_FIELDS
 from prefect_codepipeline.deployments.files.definition import read_file
 from prefect_codepipeline.documents.document import Document
 from prefect_codepipeline.errors import UnreadableDefinition
@@ -99,6 +100,11 @@ def read_resources(document: Document) -> Beside:
             raise UnreadableDefinition(
                 f"{path}, line {line}: {logical_id} must have Type and Properties as in CloudFormation",
                 line=line,
+            )
+        if not isinstance(resource.get(OWN_FIELDS, {}), dict):
+            line = document.place_of(f"resources.{logical_id}.{OWN_FIELDS}").line
+            raise UnreadableDefinition(
+                f"{path}, line {line}: {OWN_FIELDS} of {logical_id} must be a mapping", line=line
             )
     missing = {name: _missing(each) for name, each in sections["missing"].items()}
     placeholders = {path: str(text) for path, text in sections["placeholders"].items()}

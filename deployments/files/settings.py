@@ -13,7 +13,8 @@ from prefect_codepipeline.model.approvals.policy import EVERYWHERE
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.problem import nearest
-from prefect_codepipeline.prefect_api.block_documents import save_block
+from prefect_codepipeline.model.stored.settings import StoredSettings
+from prefect_codepipeline.prefect_api.block_documents import find_block, save_block
 
 
 def read_settings_beside(definition: Path, declaration: PipelineDeclaration) -> PipelineSettings | None:
@@ -29,6 +30,10 @@ def read_settings_beside(definition: Path, declaration: PipelineDeclaration) -> 
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UnreadableDefinition(f"{path}: not YAML: {error}") from None
+    if isinstance(content, dict) and "allowed_pools" in content:
+        raise UnreadableDefinition(
+            f"{path}: allowed_pools: a file cannot set it; set it in the PipelineSettings block in Prefect's UI"
+        )
     fields = PipelineSettings.model_fields.keys() & {
         "defaults",
         "overrides",
@@ -73,4 +78,8 @@ def _check_approvals(settings: PipelineSettings, declaration: PipelineDeclaratio
 
 def save_settings(pipeline_name: str, settings: PipelineSettings) -> None:
     """Save the settings as the block that the pipeline's executions read."""
-    save_block(settings, slug(pipeline_name))
+    name = slug(pipeline_name)
+    there = find_block(StoredSettings, name)
+    if there and there.allowed_pools is not None:  # no file can set it, so none can lift it
+        settings = settings.model_copy(update={"allowed_pools": there.allowed_pools})
+    save_block(settings, name)

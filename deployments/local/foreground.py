@@ -14,6 +14,7 @@ from prefect_codepipeline.deployments.checking.runnable import Runnable
 from prefect_codepipeline.deployments.create import check_start
 from prefect_codepipeline.engine.executions.definitions import keep_unnamed
 from prefect_codepipeline.engine.executions.lookup import TAG, pipeline_tag, read_execution
+from prefect_codepipeline.engine.jobs.action_types import find_row
 from prefect_codepipeline.engine.operations.ending import Way, end_from_outside
 from prefect_codepipeline.engine.operations.projection import FLOW_NAME
 from prefect_codepipeline.flows.pipeline import pipeline
@@ -37,7 +38,7 @@ def create_run(
         InvalidDefinition: the definition breaks rules or is not supported.
         ValidationException: an unknown variable or source action, or a missing value.
     """
-    declaration = Runnable.of(definition).declaration
+    declaration = Runnable.of(definition, find_row).declaration
     check_start(declaration, variables, source_revisions)
     labels = {
         "codepipeline.definition": str(keep_unnamed(declaration)),

@@ -41,6 +41,7 @@ from prefect_codepipeline.deployments.local.ports import (
 )
 from prefect_codepipeline.deployments.local.probes import answers_within, is_healthy, is_ours, request_json
 from prefect_codepipeline.deployments.local.state import State, write_state
+from prefect_codepipeline.deployments.observing.pages import PORT_VARIABLE
 from prefect_codepipeline.deployments.worker.fingerprint import fingerprint
 from prefect_codepipeline.errors import PrefectUnavailable
 
@@ -273,7 +274,8 @@ def _start_part(
 def _environment(home: Path) -> dict[str, str]:
     """What every part has: the user's environment without what is about another Prefect."""
     environment = {name: value for name, value in os.environ.items() if not _misleads(name)}
-    environment.pop(DATABASE_VARIABLE, None)
+    for name in (DATABASE_VARIABLE, PORT_VARIABLE):  # three processes cannot have one port
+        environment.pop(name, None)
     environment |= {**_TUNING, "PREFECT_HOME": str(home / "prefect"), "NO_PROXY": no_proxy()}
     return environment | {PROFILES_VARIABLE: str(profiles_file(home))}
 

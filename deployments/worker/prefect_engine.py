@@ -37,6 +37,8 @@ from prefect.runner._hook_runner import HookRunner
 from prefect.settings import PREFECT_API_URL, PREFECT_PROFILES_PATH
 from prefect.states import Running
 
+from prefect_codepipeline.deployments.worker import sockets
+
 # Runs that are shorter need neither heartbeats nor a look whether they were suspended in Prefect's UI.
 _SETTLED_SECONDS = 2.0
 # Prefect reads its settings from these files too, where a run starts.
@@ -83,6 +85,8 @@ def settle_in() -> None:
     is_prepared = _prepared == {"environment": _shared(os.environ), "profiles": _profiles()}
     if not is_prepared or any(os.path.exists(name) for name in _SETTINGS_FILES):
         _read_settings()
+    if sockets.are_refused():
+        sockets.do_without()
 
 
 def _read_settings() -> None:

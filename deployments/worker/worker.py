@@ -7,8 +7,10 @@ This worker also polls when it receives one of Prefect's events.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,10 @@ from prefect.logging import get_logger
 from prefect.workers.base import BaseVariables, BaseWorker, BaseWorkerResult
 from pydantic import Field
 
+from prefect_codepipeline.actions.commands.containers import remove_orphaned_containers
 from prefect_codepipeline.actions.commands.hidden_environment import hide_environment
+from prefect_codepipeline.deployments.observing.pages import serving_pages
+from prefect_codepipeline.deployments.releases.record_format import check_record_format
 from prefect_codepipeline.deployments.worker.execution import Executions, Launch
 from prefect_codepipeline.deployments.worker.fork_client import ForkClient
 from prefect_codepipeline.deployments.worker.prefect_internals import (
@@ -29,7 +34,13 @@ from prefect_codepipeline.deployments.worker.prefect_internals import (
     OpenWorker,
     usual_command,
 )
+from prefect_codepipeline.deployments.worker.sockets import (
+    are_refused,
+    do_without_if_refused,
+    send_credentials,
+)
 from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.prefect_api.settings import api_settings
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -43,6 +54,9 @@ _WAKING_EVENTS = [
     "prefect.flow-run.AwaitingRetry",
 ]
 _GRACE_SECONDS = 3.0
+_REFUSED_SECONDS = 60.0
+_SWEEP_SECONDS = 60.0
+_CACHES_SECONDS = 3600.0
 
 
 class WarmJobConfiguration(OpenConfiguration):
@@ -78,23 +92,45 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
     _display_name = "CodePipeline"
     _description = "Runs flows in processes forked from a fork server; they start in well under a second."
 
+    async def start(self, *arguments: Any, **options: Any) -> None:
+        """Work until the end; exit with a sentence if this worker must not or cannot begin."""
+        try:
+            await super().start(*arguments, **options)
+        except CodePipelineError as error:
+            raise SystemExit(f"codepipeline worker: {error}") from None
+
     async def setup(self) -> None:
         """Start the fork server and, at the same time, the parts of every Prefect worker."""
+        if sys.platform == "win32":
+            raise CodePipelineError(
+                "a worker of type 'codepipeline' cannot run on Windows, which cannot fork processes, and pipelines and "
+                "their actions are refused there; start the worker on Linux or macOS"
+            )
+        # Not where the module is imported: it needs what Windows has not.
+        from prefect_codepipeline.deployments.local.api_url import embedded_secret
+
         hide_environment()
+        if embedded_secret() is None:  # the embedded server has no proxy, and its password may change
+            send_credentials()
         self._fork_client = ForkClient()
         self._executions = Executions(self._fork_client)
         self._wanted = asyncio.Event()
         self._polling = anyio.Lock()
         warming = asyncio.create_task(self._fork_client.ready())
         try:
+            if api_settings().url:  # without one, Prefect says what is missing
+                await asyncio.to_thread(check_record_format)
+                await do_without_if_refused()
             await super().setup()
             await warming
             await self.keep(self._executions)
+            await self.keep(_Pages(self._executions))
         except BaseException:
             warming.cancel()
             await self._fork_client.stop()
             raise
-        self._watchers = [asyncio.create_task(self._hear()), asyncio.create_task(self._look())]
+        beside = (self._hear(), self._look(), _sweep_containers(), _prune_caches())
+        self._watchers = [asyncio.create_task(each) for each in beside]
 
     async def teardown(self, *exc_info: Any) -> None:
         """End all runs that are still running, then the fork server."""
@@ -173,7 +209,7 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
                         self._wanted.set()
             except Exception as error:  # the timer still polls
                 _logger.debug("event subscription interrupted, retrying: %r", error)
-                await asyncio.sleep(1)
+                await asyncio.sleep(_REFUSED_SECONDS if are_refused() else 1)
 
     async def _look(self) -> None:
         """Poll for work after events; several events at once cause one poll."""
@@ -198,6 +234,53 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
         """Remove the run's launch, and poll if another run may wait for the slot."""
         if self._executions.launches.pop(flow_run_id, None):
             self._wanted.set()
+
+
+class _Pages(contextlib.AbstractAsyncContextManager["_Pages"]):
+    """`/health` and `/metrics` of the worker, as long as it runs."""
+
+    def __init__(self, executions: Executions) -> None:
+        self._executions = executions
+        self._pages = serving_pages(lambda: (True, f"runs {len(executions.launches)} flow runs"))
+
+    async def __aenter__(self) -> _Pages:
+        if self._pages.__enter__():
+            from prefect_codepipeline.deployments.observing.workers import show_launches
+
+            show_launches(self._executions.launches)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await asyncio.to_thread(self._pages.__exit__, None, None, None)
+
+
+async def _sweep_containers() -> None:
+    """Remove the containers of dead workers, each minute: only a process on the same machine can."""
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        try:
+            if removed := await asyncio.to_thread(remove_orphaned_containers):
+                _logger.info("removed %s containers of workers that have ended", removed)
+        except Exception as error:  # the engine may answer anything; the next sweep asks it again
+            _logger.debug("containers of dead workers could not be removed: %r", error)
+
+
+async def _prune_caches() -> None:
+    """Keep the caches of this machine small enough; each hour."""
+    while True:
+        await asyncio.sleep(_CACHES_SECONDS)
+        # Not at the start of a worker: what it imports takes time.
+        from prefect_codepipeline.engine.retention.caches import prune_caches
+
+        try:
+            freed = await asyncio.to_thread(prune_caches)
+        except (CodePipelineError, OSError) as error:
+            _logger.warning("the caches of this machine could not be made smaller: %s", error)
+            continue
+        if freed.removed:
+            _logger.info(
+                "removed %s from the caches of this machine (%s bytes)", len(freed.removed), freed.bytes
+            )
 
 
 class _PidReport:

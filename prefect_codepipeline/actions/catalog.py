@@ -21,29 +21,36 @@ RULES_NOT_YET = {
 }
 # Action types of AWS that are not available yet, and the reason. A type that gets a provider leaves the list.
 ACTION_TYPES_NOT_YET = {
-    "Build/Custom/Jenkins/1": "Jenkins asks for jobs through the job worker API, which this version does not have",
-    "Test/Custom/Jenkins/1": "Jenkins asks for jobs through the job worker API, which this version does not have",
     "Invoke/AWS/CodePipeline/1": "this version cannot start another pipeline from an action",
     "Invoke/AWS/Lambda/1": "the function answers through the job result API, which this version does not have",
 }
-_OF_PARTNERS = (
-    "its publisher runs it with a job worker of its own; an installed package may provide it instead"
+_OF_WORKERS = "job workers serve it: create it with `codepipeline action-type add`, and run a worker for it"
+# Action types of AWS's table whose work is that of job workers, and what to do. One that was created runs.
+ACTION_TYPES_OF_WORKERS = dict.fromkeys(
+    (
+        "Build/Custom/Jenkins/1",
+        "Test/Custom/Jenkins/1",
+        "Build/Custom/CloudBees/1",
+        "Build/Custom/TeamCity/1",
+        "Test/Custom/BlazeMeter/1",
+        "Test/ThirdParty/GhostInspector/1",
+        "Test/ThirdParty/Nouvola/1",
+        "Test/ThirdParty/Runscope/1",
+        "Test/ThirdParty/StormRunnerLoad/1",
+        "Deploy/Custom/XebiaLabs/1",
+        "Deploy/ThirdParty/AlexaSkillsKit/1",
+        "Invoke/ThirdParty/Snyk/1",
+    ),
+    _OF_WORKERS,
 )
 # Action types that will never have a provider here, and the reason.
 ACTION_TYPES_REFUSED = {
-    "Build/Custom/CloudBees/1": _OF_PARTNERS,
-    "Build/Custom/TeamCity/1": _OF_PARTNERS,
-    "Test/Custom/BlazeMeter/1": _OF_PARTNERS,
-    "Test/ThirdParty/GhostInspector/1": _OF_PARTNERS,
-    "Test/ThirdParty/Nouvola/1": _OF_PARTNERS,
-    "Test/ThirdParty/Runscope/1": _OF_PARTNERS,
-    "Test/ThirdParty/StormRunnerLoad/1": _OF_PARTNERS,
     "Deploy/AWS/OpsWorks/1": "AWS ended OpsWorks in May 2024, and boto3 has it no more; remove the action",
-    "Deploy/Custom/XebiaLabs/1": _OF_PARTNERS,
-    "Deploy/ThirdParty/AlexaSkillsKit/1": _OF_PARTNERS,
-    "Invoke/ThirdParty/Snyk/1": _OF_PARTNERS,
 }
-_CUSTOM = "job workers run custom actions, and no installed package provides this type"
+_CUSTOM = (
+    "job workers run custom actions; no installed package provides this type, and it was not created with "
+    "`codepipeline action-type add`"
+)
 
 
 @cache
@@ -65,7 +72,7 @@ def built_in_rules() -> frozenset[str]:
 def why_no_provider(kind: ActionTypeId) -> str:
     """Why no provider runs an action type, as the end of a sentence: it comes later, never, or is not known."""
     name = str(kind)
-    if reason := ACTION_TYPES_REFUSED.get(name):
+    if reason := ACTION_TYPES_REFUSED.get(name) or ACTION_TYPES_OF_WORKERS.get(name):
         return f"does not run here: {reason}"
     if reason := ACTION_TYPES_NOT_YET.get(name):
         return f"is not available yet: {reason}"

@@ -7,6 +7,7 @@ to another host is followed, and no proxy from the environment is used.
 
 from __future__ import annotations
 
+import base64
 import socket
 import ssl
 import time
@@ -84,6 +85,14 @@ def ask(sending: Sending, seconds: float, most_bytes: int, check: Callable[[], N
                 break
             sending = following
         return answer
+
+
+def login_header(url: httpx.URL) -> dict[str, str]:
+    """The header for the user and the password in a URL; empty if there are none."""
+    if not url.userinfo:
+        return {}
+    login = f"{url.username}:{url.password}".encode()
+    return {"authorization": f"Basic {base64.b64encode(login).decode()}"}
 
 
 def _ask_once(

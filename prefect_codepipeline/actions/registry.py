@@ -27,7 +27,7 @@ from prefect_codepipeline.model.definition.declaration import (
     ActionTypeId,
 )
 from prefect_codepipeline.model.definition.timeouts import timeout_in_minutes as default_timeout
-from prefect_codepipeline.model.record.artifacts import SourceRevision
+from prefect_codepipeline.model.record.artifacts import SourceRevision, StoredArtifact
 
 if TYPE_CHECKING:  # a block, and so Prefect
     from prefect_codepipeline.blocks.artifact_store import ArtifactStore
@@ -134,14 +134,14 @@ class ActionContext(TimedWork):
 
 @dataclass(frozen=True)
 class ActionResult:
-    """The fields of AWS's ActionExecutionOutput that a provider can fill, and the trees to store.
+    """The fields of AWS's ActionExecutionOutput that a provider can fill, and the trees to store, or that are stored.
 
     `cleanup` is called once the end of the action is recorded. It removes what the function would need if it were called
     again, because its process died before that.
     """
 
     summary: str = ""
-    output_artifacts: Mapping[str, OutputTree] = field(default_factory=dict)
+    output_artifacts: Mapping[str, OutputTree | StoredArtifact] = field(default_factory=dict)
     output_variables: Mapping[str, str] = field(default_factory=dict)
     external_execution_id: str | None = None
     external_execution_url: str | None = None

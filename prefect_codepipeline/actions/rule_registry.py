@@ -21,7 +21,7 @@ from prefect_codepipeline.errors import PrefectRefused, PrefectUnavailable
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.conditions import ConditionKind, RuleOutcome
 from prefect_codepipeline.model.definition.declaration import RuleDeclaration, RuleTypeId
-from prefect_codepipeline.model.record.state import RuleState
+from prefect_codepipeline.model.record.condition_facts import RuleState
 
 _logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted, MissingBlock
-from prefect_codepipeline.model.record.artifacts import ArtifactFormat
+from prefect_codepipeline.model.record.artifacts import ArtifactFormat, StoredArtifact
 
 _Found = TypeVar("_Found")
 
@@ -57,12 +57,16 @@ class CancellationToken:
 
 @dataclass(frozen=True)
 class InputTree:
-    """An input artifact, unpacked and checked. Only this action uses `directory`, and may write to it."""
+    """An input artifact, unpacked and checked. Only this action uses `directory`, and may write to it.
+
+    `stored` is the artifact in the store, by which it can be fetched again later.
+    """
 
     name: str
     directory: Path
     format: ArtifactFormat = "CODE_ZIP"
     revision_id: str | None = None
+    stored: StoredArtifact | None = None
 
 
 class FetchedWhenUsed(Sequence[InputTree]):

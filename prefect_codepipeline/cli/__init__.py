@@ -21,7 +21,10 @@ _VERBS = {
             "Check definitions without a server.\n\nExits with 1 on errors, with 2 if a file cannot be read.",
         ),
         "graph": ("definitions.graph:graph", "Draw a pipeline as SVG or Mermaid."),
-        "schema": ("definitions.schema:schema", "Print the JSON Schema of pipeline files, for editors."),
+        "schema": (
+            "definitions.schema:schema",
+            "Print the JSON Schema of pipeline files or AppSpecs, for editors.",
+        ),
         "import": (
             "definitions.import_:import_pipelines",
             "Convert CloudFormation, CDK and AWS pipelines to definitions.\n\nExits with 1 on errors.",
@@ -61,7 +64,7 @@ _VERBS = {
         "shell": (
             "executions.shell:shell",
             "Open a shell in the environment of an action.\n\nIf the standard input is not a terminal, it is run as a script. Exits with the shell's exit code. All changes "
-            "are discarded.",
+            "are discarded, except on a host of a CodeDeploy action.",
         ),
         "approve": ("executions.approve:approve", "Approve an open approval of a pipeline."),
         "reject": (
@@ -93,11 +96,31 @@ _VERBS = {
             "setup.server:setup",
             "Create what pipelines need on a Prefect server of your own.\n\nMay be repeated.",
         ),
+        "prune": (
+            "setup.prune:prune",
+            "Remove old executions, artifacts that none needs, and what is too much in this machine's caches.",
+        ),
         "completion": ("setup.completion:completion", "Print a completion script for a shell."),
-        "gateway": ("setup.gateway:gateway", "Serve approval links, Slack buttons and webhooks."),
+        "gateway": (
+            "setup.gateway:gateway",
+            "Serve approval links, Slack buttons, webhooks and the AWS API.",
+        ),
+        "reconcile": (
+            "setup.reconcile:reconcile",
+            "Repair executions and poll repositories, beside a Prefect server of your own.",
+        ),
     },
 }
 _FAMILIES = {
+    "appspec": (
+        "Rehearse deployments to hosts.",
+        {
+            "run": (
+                "definitions.appspec:run",
+                "Run the lifecycle of a bundle on this machine.\n\nExits with 1 if it fails.",
+            ),
+        },
+    ),
     "transition": (
         "Transitions between stages.",
         {
@@ -138,6 +161,48 @@ _FAMILIES = {
             "list": ("triggers.webhook:list_webhooks", "List the webhooks and their URLs."),
             "show": ("triggers.webhook:show_webhook", "Show a webhook, without its secret."),
             "remove": ("triggers.webhook:remove_webhook", "Remove a webhook and its URL."),
+        },
+    ),
+    "jobs": (
+        "Jobs of custom actions, and workers for them.",
+        {
+            "list": (
+                "jobs.jobs:list_open_jobs",
+                "List the jobs without a result, and why each one waits.",
+            ),
+            "show": ("jobs.jobs:show_job", "Show a job: who has it, or why it waits."),
+            "work": (
+                "jobs.work:work",
+                "Run a command for each job of an action type.\n\nUntil Ctrl-C; a second Ctrl-C also ends the commands.",
+            ),
+        },
+    ),
+    "deployment": (
+        "Deployments of CodeDeploy actions to hosts.",
+        {
+            "list": ("deployments.deployments:list_deployments", "List the deployments, the newest first."),
+            "show": (
+                "deployments.deployments:show_deployment",
+                "Show a deployment: each host with its lifecycle events.",
+            ),
+            "stop": (
+                "deployments.deployments:stop_deployment",
+                "Stop a deployment.\n\nNo further host begins, and running scripts are ended.",
+            ),
+            "rollback": (
+                "deployments.rollback:roll_back",
+                "Deploy an earlier revision to a deployment group.\n\nWaits for the end; Ctrl-C stops the deployment.",
+            ),
+        },
+    ),
+    "hosts": (
+        "Hosts that CodeDeploy actions deploy to, and their host keys.",
+        {
+            "list": ("setup.hosts:list_hosts", "List the hosts of inventories and deployment groups."),
+            "trust": (
+                "setup.hosts:trust",
+                "Trust the key of a host.\n\nShows its fingerprint and asks first, or takes --yes FINGERPRINT.",
+            ),
         },
     ),
     "schedule": (
@@ -181,6 +246,26 @@ _FAMILIES = {
             "list": ("setup.kept_blocks:list_event_webhooks", "List the URLs."),
             "show": ("setup.kept_blocks:show_event_webhook", "Show a URL's settings, without its secret."),
             "remove": ("setup.kept_blocks:remove_event_webhook", "Remove a URL."),
+        },
+    ),
+    "action-type": (
+        "Action types that your own job workers serve.",
+        {
+            "add": (
+                "setup.action_types:add_action_type",
+                "Add an action type.\n\nWith --third-party, prints the client token of its workers once.",
+            ),
+            "list": ("setup.action_types:list_action_types", "List the action types."),
+            "show": ("setup.action_types:show_action_type", "Show an action type."),
+            "remove": ("setup.action_types:remove_action_type", "Remove an action type."),
+        },
+    ),
+    "key": (
+        "Access keys of the AWS API.",
+        {
+            "add": ("setup.keys:add_key", "Create a key. Prints its secret, which is not shown again."),
+            "list": ("setup.keys:list_keys", "List the keys, without their secrets."),
+            "remove": ("setup.keys:remove_key", "Remove a key."),
         },
     ),
     "secret": (
@@ -231,10 +316,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if os.environ.get("CODEPIPELINE_DEBUG"):
             raise
-        if getattr(getattr(error, "response", None), "status_code", None) == 401 and _is_prefects(error):
-            from prefect_codepipeline.prefect_api.client import unauthorized
-
-            print(f"codepipeline: {unauthorized()}", file=sys.stderr)
+        if refused := _refusal(error):
+            print(f"codepipeline: {refused}", file=sys.stderr)
             sys.exit(1)
         print(
             f"codepipeline: internal error (a bug in this program): {type(error).__name__}: {error}\n"
@@ -245,8 +328,14 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _is_prefects(error: Exception) -> bool:
-    return type(error).__module__.startswith("prefect.")
+def _refusal(error: Exception) -> str | None:
+    """What to do about an error of Prefect's asynchronous client whose request was not let in."""
+    response = getattr(error, "response", None)
+    if response is None or not type(error).__module__.startswith("prefect."):
+        return None
+    from prefect_codepipeline.prefect_api.client import refusal_of
+
+    return refusal_of(response)
 
 
 def _keep_prefects_notices_out() -> None:

@@ -10,13 +10,20 @@ import socket
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.printable import printable
+
+if TYPE_CHECKING:
+    from prefect_codepipeline.model.definition.action_types import ActionType
+    from prefect_codepipeline.model.definition.declaration import ActionTypeId
+
+# Definitions can be checked without a server.
+_LOOK_SECONDS = 5.0
 
 
 # A pipe has no width: text cut to a terminal's width would be lost for the reading program.
@@ -57,6 +64,22 @@ def connect() -> str:
         "no Prefect server is available: start the embedded one with `codepipeline up`, "
         "or set PREFECT_API_URL to your own"
     )
+
+
+def find_own_type(kind: ActionTypeId) -> ActionType | None:
+    """The action type that job workers serve, as the server knows it; None without a server."""
+    from prefect_codepipeline.actions.catalog import built_in_action_types
+    from prefect_codepipeline.engine.jobs.action_types import find_row
+    from prefect_codepipeline.prefect_api.client import within, without_starting_a_server
+
+    if kind in built_in_action_types():
+        return None
+    try:
+        connect()
+        with without_starting_a_server(), within(_LOOK_SECONDS):
+            return find_row(kind)
+    except PrefectUnavailable:
+        return None
 
 
 def use(api_url: str, profiles: Path | None = None) -> None:

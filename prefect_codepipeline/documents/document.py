@@ -47,11 +47,17 @@ class Document:
     content: Any = field(repr=False)
     repeated: tuple[Repeated, ...]
     find_places: Callable[[], Mapping[str, Place]] = field(repr=False)
+    find_unquoted: Callable[[], frozenset[str]] = field(repr=False)
 
     @cached_property
     def places(self) -> Mapping[str, Place]:
         """The place of each path; computed on first use, since most files have no problems to locate."""
         return self.find_places()
+
+    @cached_property
+    def unquoted(self) -> frozenset[str]:
+        """The paths of texts without quotes in YAML: they are text here, but others may read numbers."""
+        return self.find_unquoted()
 
     @cached_property
     def lines(self) -> list[str]:

@@ -102,7 +102,7 @@ def _read_json(text: str, name: str) -> Document:
         raise UnreadableDefinition(f"{name}: not JSON: {error}") from None
     _check_bounds(content, name)
     repeated = tuple(_json_places(text)[1]) if repeats else ()
-    return Document(name, text, "json", content, repeated, lambda: _json_places(text)[0])
+    return Document(name, text, "json", content, repeated, lambda: _json_places(text)[0], frozenset)
 
 
 def _loose_template(text: str, name: str) -> Document | None:

@@ -36,7 +36,15 @@ def read_yaml(text: str, name: str) -> Document:
     reader = _YamlReader(name, text)
     root = reader.read()
     repeated = tuple(_repeats_below(root, "")) if reader.repeats else ()
-    return Document(name, text, "yaml", root.value, repeated, lambda: _places(root))
+    return Document(
+        name,
+        text,
+        "yaml",
+        root.value,
+        repeated,
+        lambda: _places(root),
+        lambda: frozenset(_unquoted(root, "")),
+    )
 
 
 @dataclass
@@ -95,7 +103,13 @@ class _YamlReader:
         if isinstance(event, yaml.AliasEvent):
             self._add(self._of_anchor(str(event.anchor), place))
         elif isinstance(event, yaml.ScalarEvent):
-            node = _Node(place, _scalar(event), tag=event.tag, is_bare=not event.style, anchor=event.anchor)
+            node = _Node(
+                place,
+                _scalar(event),
+                tag=event.tag,
+                is_bare=not event.style and event.tag is None,
+                anchor=event.anchor,
+            )
             self._finish(node)
         elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
             value: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
@@ -170,7 +184,7 @@ class _YamlReader:
 
 
 def _at(node: _Node, place: Place) -> _Node:
-    return _Node(place, node.value, node.size, node.children, repeats=node.repeats)
+    return _Node(place, node.value, node.size, node.children, is_bare=node.is_bare, repeats=node.repeats)
 
 
 def _merge(node: _Node) -> None:
@@ -223,3 +237,10 @@ def _places_below(node: _Node, path: str, found: dict[str, Place]) -> None:
         inner = (path + end).removeprefix(".")
         found[inner] = child.place
         _places_below(child, inner, found)
+
+
+def _unquoted(node: _Node, path: str) -> Iterator[str]:
+    if node.is_bare and isinstance(node.value, str):
+        yield path
+    for end, child in node.children.items():
+        yield from _unquoted(child, (path + end).removeprefix("."))

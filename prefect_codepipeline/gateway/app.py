@@ -17,6 +17,9 @@ from prefect_codepipeline.deployments.local.access import proof
 from prefect_codepipeline.deployments.local.api_url import embedded_secret
 from prefect_codepipeline.gateway import openapi
 from prefect_codepipeline.gateway.approvals import page as approvals
+from prefect_codepipeline.gateway.aws import service as aws
+from prefect_codepipeline.gateway.aws.protocol.request_ids import RequestIds
+from prefect_codepipeline.gateway.aws.signing.identify import claimed_signer
 from prefect_codepipeline.gateway.guard import Guard, Limits
 from prefect_codepipeline.gateway.own_names import OwnNames
 from prefect_codepipeline.gateway.own_pages import OwnPages
@@ -54,12 +57,15 @@ def default_limits() -> dict[str, Limits]:
     }
 
 
-def create_app(parts: Sequence[Part] = (), limits: Mapping[str, Limits] | None = None) -> Starlette:
+def create_app(
+    parts: Sequence[Part] = (), limits: Mapping[str, Limits] | None = None, *, is_local: bool = True
+) -> Starlette:
     """The gateway as an ASGI app.
 
     Args:
         parts: services in addition to the webhook deliverer; started before the first request, stopped after the last.
         limits: used instead of the default limits.
+        is_local: whether it listens on a loopback address only, where the AWS API may need no keys.
     """
     deliverer = Deliverer()
     routes = [
@@ -67,7 +73,9 @@ def create_app(parts: Sequence[Part] = (), limits: Mapping[str, Limits] | None =
         *openapi.ROUTES,
         *approvals.ROUTES,
         *slack.ROUTES,
+        *aws.ROUTES,
         *Webhooks(deliverer).routes,
+        *aws.SIGNED_ROUTES,
     ]
 
     @asynccontextmanager
@@ -75,14 +83,16 @@ def create_app(parts: Sequence[Part] = (), limits: Mapping[str, Limits] | None =
         provide_threads(app)
         for part in (deliverer, *parts):
             part.start()
+        await run_in_threadpool(aws.prepare)  # here, or the first answer waits for it
         yield
         for part in (deliverer, *parts):
             await run_in_threadpool(part.stop)
 
-    guard = Middleware(Guard, limits=limits or default_limits())
-    middleware = [guard, Middleware(OwnNames), Middleware(OwnPages)]
+    guard = Middleware(Guard, limits=limits or default_limits(), claimed_signer=claimed_signer)
+    middleware = [Middleware(RequestIds), guard, Middleware(OwnNames), Middleware(OwnPages)]
     app = Starlette(routes=routes, middleware=middleware, lifespan=running)
     app.router.redirect_slashes = False
+    app.state.is_local = is_local
     return app
 
 

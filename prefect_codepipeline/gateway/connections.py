@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from prefect_codepipeline.gateway.rate import source_of
+from prefect_codepipeline.gateway.transfers import CONNECTION
 
 # Together, and of one address.
 MOST, MOST_OF_SOURCE = 500, 200
@@ -112,6 +113,27 @@ def proxy_networks(trusted_proxies: str) -> list[Network] | None:
     return found
 
 
+class _TransferProtocol(H11Protocol):
+    """Uvicorn's protocol whose requests can be allowed to transfer a file, each for itself: see `transfers`."""
+
+    is_transfer = False
+
+    def handle_events(self) -> None:
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before:
+            self.is_transfer = False
+            self.cycle.scope[CONNECTION] = self  # type: ignore[literal-required]  # ours
+
+    def allow_transfer(self, seconds: float) -> None:
+        """Let this request take that long, and do not close its connection for others."""
+        self.is_transfer = True
+        self._set_deadline(seconds)
+
+    def _set_deadline(self, seconds: float | None) -> None:
+        raise NotImplementedError
+
+
 def limited_protocol(
     connections: Connections, header_seconds: float = HEADER_SECONDS, request_seconds: float = REQUEST_SECONDS
 ) -> type[asyncio.Protocol]:
@@ -120,7 +142,7 @@ def limited_protocol(
     It is the one that limits the size of headers; uvicorn's other one is faster, and stores as many as a client sends.
     """
 
-    class LimitedProtocol(H11Protocol):
+    class LimitedProtocol(_TransferProtocol):
         """One connection. It is closed at the deadline of what its client or its request is doing."""
 
         source = ""
@@ -128,7 +150,7 @@ def limited_protocol(
 
         @property
         def is_waiting(self) -> bool:
-            return not self._has_request or self.cycle.more_body
+            return not self._has_request or (self.cycle.more_body and not self.is_transfer)
 
         @property
         def _has_request(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prefect_codepipeline.gateway.rate import RateLimit, source_of
+from prefect_codepipeline.gateway.transfers import BODY, BodyLimit
 
 _logger = logging.getLogger("codepipeline.gateway")
 # Forbid everything that is not used: scripts, frames, caches, referrers.
@@ -30,6 +31,10 @@ _HEADERS = {
 }
 # GitHub waits ten seconds for an answer.
 BODY_SECONDS = 10.0
+# Requests that are not signed with the key that they claim.
+FAILURES_AT_ONCE, FAILURES_PER_SECOND = 20.0, 1.0
+# Set in the scope of a request once it is known who has signed it.
+IDENTIFIED = "codepipeline.identified"
 # What nginx logs for a client that hung up.
 _CLIENT_CLOSED = 499
 
@@ -66,14 +71,23 @@ class Guard:
         app: the wrapped app.
         limits: by path prefix. The first match counts, so the last prefix must be empty.
         body_seconds: the time that a client has to send its body, from when the app begins to read it.
+        claimed_signer: finds the access key that a request claims to be signed with. Requests with a known key are not
+            counted, unless too many of them, from the same address and with the same key, were not signed with it:
+            who only knows the id of a key has the rate of strangers, and cannot shut out those who have the key.
     """
 
     def __init__(
-        self, app: ASGIApp, limits: Mapping[str, Limits], body_seconds: float = BODY_SECONDS
+        self,
+        app: ASGIApp,
+        limits: Mapping[str, Limits],
+        body_seconds: float = BODY_SECONDS,
+        claimed_signer: Callable[[Scope], str | None] = lambda scope: None,
     ) -> None:
         self._app = app
         self._limits = limits
         self._body_seconds = body_seconds
+        self._claimed_signer = claimed_signer
+        self._failures = RateLimit(FAILURES_AT_ONCE, FAILURES_PER_SECOND)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check and serve one request."""
@@ -93,23 +107,30 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], *added]}
             await send(message)
 
+        signer = self._claimed_signer(scope)
+        pair = f"{source} {signer}"
+        is_counted = signer is None or self._failures.wait_seconds(pair, cost=0) > 0
         try:
-            await self._serve(limits, source, scope, receive, send_guarded)
+            wait = limits.rate.wait_seconds(source) if is_counted else 0.0
+            await self._serve(limits, wait, scope, receive, send_guarded)
         finally:
+            if signer and not scope.get(IDENTIFIED):
+                self._failures.charge(pair, 1)
             cost = {401: limits.refusal_cost, 404: limits.refusal_cost, 408: limits.slow_cost}.get(status, 0)
             limits.rate.charge(source, cost)
             seconds = time.perf_counter() - started
             _logger.info("%s %s %s %.3f s", scope["method"], _route_of(scope), status, seconds)
 
-    async def _serve(self, limits: Limits, source: str, scope: Scope, receive: Receive, send: Send) -> None:
-        if wait := limits.rate.wait_seconds(source):
+    async def _serve(self, limits: Limits, wait: float, scope: Scope, receive: Receive, send: Send) -> None:
+        if wait:
             headers = {"retry-after": str(math.ceil(wait))}
             await PlainTextResponse("Too many requests; try again later.\n", 429, headers)(
                 scope, receive, send
             )
             return
+        limit = scope[BODY] = BodyLimit(limits.largest_body, self._body_seconds)
         try:
-            await self._app(scope, _limited(receive, limits.largest_body, self._body_seconds), send)
+            await self._app(scope, _limited(receive, limit), send)
         except ClientDisconnect:
             # The client hung up in the middle of its request. This response is only for the log: it reaches no client.
             await Response(status_code=_CLIENT_CLOSED)(scope, receive, send)
@@ -119,14 +140,15 @@ class Guard:
             await PlainTextResponse("The request took too long.\n", 408)(scope, receive, send)
 
 
-def _limited(receive: Receive, largest: int, seconds: float) -> Receive:
+def _limited(receive: Receive, limit: BodyLimit) -> Receive:
     size, is_complete, deadline = 0, False, 0.0
 
     async def receive_limited() -> Message:
         nonlocal size, is_complete, deadline
         if is_complete:  # the app waits for the client to hang up
             return await receive()
-        deadline = deadline or anyio.current_time() + seconds
+        if not deadline or limit.is_transfer:
+            deadline = anyio.current_time() + limit.seconds
         try:
             with anyio.fail_after(deadline - anyio.current_time()):
                 message = await receive()
@@ -134,7 +156,7 @@ def _limited(receive: Receive, largest: int, seconds: float) -> Receive:
             raise TooSlow from None
         is_complete = not message.get("more_body", False)
         size += len(message.get("body", b""))
-        if size > largest:
+        if size > limit.largest:
             raise TooLarge
         return message
 
@@ -144,4 +166,6 @@ def _limited(receive: Receive, largest: int, seconds: float) -> Receive:
 def _route_of(scope: Scope) -> str:
     """The matched route. The path itself may contain secrets or arbitrary text of strangers."""
     route = scope.get("route")
-    return str(getattr(route, "path", "(no route)"))
+    path = str(getattr(route, "path", "(no route)"))
+    state = scope.get("state", {})  # of the AWS API: the operation and the id of the request
+    return " ".join(filter(None, [path, state.get("logged"), state.get("request_id")]))

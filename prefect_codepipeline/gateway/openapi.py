@@ -120,7 +120,53 @@ _SLACK = {
 }
 
 
+_AWS_ERROR = {
+    "application/x-amz-json-1.1": {
+        "schema": {
+            "type": "object",
+            "properties": {"__type": {"type": "string"}, "message": {"type": "string"}},
+            "required": ["__type", "message"],
+        }
+    }
+}
+_AWS = {
+    "post": {
+        "summary": "An operation of AWS CodePipeline's API, as JSON 1.1; AWS's own model describes all of them.",
+        "parameters": [
+            {
+                "name": "X-Amz-Target",
+                "in": "header",
+                "description": "`CodePipeline_20150709.` and the name of the operation.",
+                "schema": {"type": "string"},
+            }
+        ],
+        "requestBody": {
+            "content": {
+                "application/x-amz-json-1.1": {"schema": {"type": "object"}},
+                "application/json": {"schema": {"type": "object"}},
+            }
+        },
+        "responses": {
+            "200": _answer(
+                "The answer, as the model has it.", {"application/x-amz-json-1.1": {"schema": {}}}
+            ),
+            "400": _answer("The request is refused; `__type` is AWS's name of the reason.", _AWS_ERROR),
+            "403": _answer("The request comes from a page in a browser.", {**_AWS_ERROR, **_TEXT}),
+            "408": {"description": "The body took too long.", "content": {**_AWS_ERROR, **_TEXT}},
+            "409": _answer("The request is in conflict with another one.", _AWS_ERROR),
+            "413": {"description": "The body is too large.", "content": {**_AWS_ERROR, **_TEXT}},
+            "421": _OTHER_NAME,
+            "429": _BUSY,
+            "500": _answer("A defect of the gateway; its log has more.", _AWS_ERROR),
+            "501": _answer("The extra `aws` is not installed.", _AWS_ERROR),
+            "503": _answer("Prefect does not answer.", {**_AWS_ERROR, **_TEXT}),
+        },
+    }
+}
+
+
 _PATHS: dict[str, Any] = {
+    "/": _AWS,
     "/health": {
         "get": {
             "summary": "Check that the gateway answers.",

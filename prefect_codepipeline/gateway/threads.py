@@ -15,9 +15,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 # Slack's users do not wait for the readers of pages, nor anybody for the update of a message.
-PAGES, SLACK, UPDATES = "pages", "slack", "updates"
+PAGES, SLACK, UPDATES, AWS = "pages", "slack", "updates", "aws"
+# Parts of files that are transferred, and whole artifacts, which take seconds.
+TRANSFERS, ARTIFACTS = "transfers", "artifacts"
 T = TypeVar("T")
-_AT_ONCE = {PAGES: 6, SLACK: 6, UPDATES: 2}
+# Some of AWS's operations wait some seconds for an execution to end.
+_AT_ONCE = {PAGES: 6, SLACK: 6, UPDATES: 2, AWS: 16, TRANSFERS: 6, ARTIFACTS: 4}
 
 
 def provide_threads(app: Starlette) -> None:

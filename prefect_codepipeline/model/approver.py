@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from prefect_codepipeline.model.records import Record
+
+# Who asks the AWS API without an access key, which is possible on a loopback address.
+ANONYMOUS = "anonymous"
+_USER_ARN = re.compile(r"arn:aws:iam::\d{12}:user/(.+)")
+
+
+def api_user(arn: str) -> str | None:
+    """The name of the access key in the ARN of its user, or None if the text is no such ARN.
+
+    Example:
+        >>> api_user("arn:aws:iam::123456789012:user/ana")
+        'ana'
+    """
+    found = _USER_ARN.fullmatch(arn)
+    return found[1] if found else None
 
 
 class Approver(Record):
     """The person who approves or rejects.
 
     `via`: `slack` (Slack identifies the user), `link` (any holder of the link; `email` is set if the link was created
-    for one person), `cli` (`name` is `user@host`), `prefect` (Prefect's form, which does not identify the user),
-    `codepipeline` (a rule decided, not a person). `name` is the display name; for a link holder, the name they typed.
+    for one person), `cli` (`name` is `user@host`), `api` (`name` is the ARN of the access key's user), `prefect`
+    (Prefect's form, which does not identify the user), `codepipeline` (a rule decided, not a person). `name` is the
+    display name; for a link holder, the name they typed.
     """
 
-    via: Literal["slack", "link", "cli", "prefect", "codepipeline"]
+    via: Literal["slack", "link", "cli", "api", "prefect", "codepipeline"]
     name: str = ""
     email: str = ""
     slack_user: str = ""
@@ -34,7 +51,13 @@ class Approver(Record):
 
     @property
     def address(self) -> str:
-        """The address that identifies this person across Slack and links; empty if it is not known."""
+        """The address that identifies this person across Slack and links; empty if it is not known.
+
+        For the AWS API it is the name of the access key, which can be an address.
+        """
+        if self.via == "api":
+            user = (api_user(self.name) or "").casefold()
+            return "" if user == ANONYMOUS else user
         return (self.name if self.via == "cli" else self.email).casefold()
 
     @property
@@ -49,7 +72,8 @@ def is_same_person(one: Approver, other: Approver) -> bool | None:
         return one.slack_user == other.slack_user
     if not one.address or not other.address:
         return None
-    if "cli" in (one.via, other.via):  # `user@host`: a host name is not a mail domain
+    # `user@host`: a host name is not a mail domain. The name of an access key may be an address, or have no domain.
+    if {"cli", "api"} & {one.via, other.via}:
         return local_part(one.address) == local_part(other.address)
     return one.address == other.address
 

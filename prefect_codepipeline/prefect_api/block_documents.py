@@ -152,6 +152,28 @@ def create_block(block: Block, name: str) -> UUID | None:
         raise
 
 
+def create_document(kind: type[Block], data: dict[str, Any], name: str) -> str | None:
+    """Save a new block of plain data without secrets; its id, or None if the name is taken.
+
+    `Block.save` generates the schema once for each field, to find secrets: for a large block that takes a second.
+    """
+    cast(Any, kind).register_type_and_schema(_sync=True)
+    body = {
+        "name": name,
+        "data": data,
+        "block_type_id": str(kind._block_type_id),
+        "block_schema_id": str(kind._block_schema_id),
+    }
+    status, created = call("POST", "/block_documents/", body, expected=(409,))
+    return None if status == 409 else str(created["id"])
+
+
+def replace_data(document_id: str, data: dict[str, Any]) -> bool:
+    """Replace all fields of the block with that id with one request; False if it was deleted."""
+    body = {"data": data, "merge_existing_data": False}
+    return call("PATCH", f"/block_documents/{document_id}", body, expected=(404,))[0] != 404
+
+
 def delete_block(kind: Kind, name: str) -> bool:
     """Delete a block; False if there is none."""
     document = find_document(kind, name)

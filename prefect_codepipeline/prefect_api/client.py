@@ -6,12 +6,13 @@ after 0.05 to 0.3 s. If the server is not reachable, calls wait as long as a res
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -22,8 +23,9 @@ from uuid import UUID
 
 import httpx
 
-from prefect_codepipeline.errors import PrefectRefused, PrefectUnavailable
+from prefect_codepipeline.errors import NotLetIn, PrefectRefused, PrefectUnavailable
 from prefect_codepipeline.prefect_api.connection import TIMEOUT, CsrfToken, http_client
+from prefect_codepipeline.prefect_api.credentials import refusal
 from prefect_codepipeline.prefect_api.internals import http_client_of
 from prefect_codepipeline.prefect_api.settings import ApiSettings, api_settings
 
@@ -36,18 +38,25 @@ AWAY_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_AWAY_SECONDS") or 90.0
 # An execution waits that many times as long as a command: its work must not be lost when the server is restarted.
 _EXECUTION_TIMES = 6
 _BUSY = {408, 429, 500, 502, 503}  # 500: the server has lost its database, until that is started again
+_LEAST_SECONDS = 1.0
 _TIMEOUTS = ("connect", "read", "write", "pool")
 _most_seconds: ContextVar[float | None] = ContextVar("most_seconds", default=None)
+_until: ContextVar[float] = ContextVar("until", default=math.inf)
 
 
 @contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Limit each request in the block to `seconds`, for callers that need a quick response."""
-    token = _most_seconds.set(seconds)
+def within(seconds: float, *, until: float = math.inf) -> Iterator[None]:
+    """Limit each request in the block to `seconds`, for callers that need a quick response.
+
+    After `until`, a time of `time.monotonic`, each has only a second: callers that wait on purpose may go on if Prefect
+    answers.
+    """
+    tokens = _most_seconds.set(seconds), _until.set(min(until, _until.get()))
     try:
         yield
     finally:
-        _most_seconds.reset(token)
+        _most_seconds.reset(tokens[0])
+        _until.reset(tokens[1])
 
 
 _may_start_server = True
@@ -62,6 +71,13 @@ def without_starting_a_server() -> Iterator[None]:
         yield
     finally:
         _may_start_server = True
+
+
+def _ignore(method: str, path: str, status: int) -> None: ...
+
+
+# Called after each answer of Prefect with the method, the path and the status; for metrics.
+on_answer: Callable[[str, str, int], None] = _ignore
 
 
 class _PatientTransport(httpx.BaseTransport):
@@ -80,6 +96,7 @@ class _PatientTransport(httpx.BaseTransport):
         if most is None:
             away_seconds = AWAY_SECONDS * (self._times if self._has_responded else 1)
             return self._send(request, BUSY_SECONDS * self._times, away_seconds)
+        most = min(most, max(_LEAST_SECONDS, _until.get() - time.monotonic()))
         request.extensions = {**request.extensions, "timeout": dict.fromkeys(_TIMEOUTS, most)}
         try:
             response = self._send(request, most, most)
@@ -97,15 +114,18 @@ class _PatientTransport(httpx.BaseTransport):
         while True:
             try:
                 response = self._transport.handle_request(request)
-            except httpx.TransportError:
+            except httpx.TransportError as error:
+                _check_certificate(error)
                 if time.monotonic() > away_until:
                     raise
                 time.sleep(0.5)
                 continue
             self._has_responded = True
-            if response.status_code == 401:
-                response.close()
-                raise PrefectUnavailable(unauthorized())
+            on_answer(request.method, request.url.path, response.status_code)
+            if response.status_code in (401, 403):
+                response.read()
+                if refused := refusal_of(response):
+                    raise NotLetIn(refused)
             if response.status_code not in _BUSY or time.monotonic() > busy_until:
                 return response
             response.close()
@@ -115,17 +135,9 @@ class _PatientTransport(httpx.BaseTransport):
         self._transport.close()
 
 
-def unauthorized() -> str:
-    """What to do about a response with the status 401. Prefect's asynchronous client raises it as an error of its own."""
-    settings = api_settings()
-    name, what = (
-        ("PREFECT_API_KEY", "a key of Prefect Cloud")
-        if settings.is_cloud
-        else ("PREFECT_API_AUTH_STRING", "USER:PASSWORD of the server")
-    )
-    is_set = settings.key if settings.is_cloud else settings.auth_string
-    do = f"{name} is not accepted; correct it" if is_set else f"set {name}"
-    return f"Prefect's API at {api_url()} refused a request without valid credentials (401): {do} ({what})"
+def refusal_of(response: httpx.Response) -> str | None:
+    """What the user has to do about a refusal, also one that Prefect's asynchronous client raises as an error of its own."""
+    return refusal(response, api_settings(), api_url())
 
 
 def _make_patient(http: httpx.Client, times: int) -> None:
@@ -215,6 +227,15 @@ def _unavailable(error: Exception) -> PrefectUnavailable:
     return PrefectUnavailable(
         f"Prefect's API at {api_url()} did not answer ({type(error).__name__}: {error}); is the server running?"
     )
+
+
+def _check_certificate(error: httpx.TransportError) -> None:
+    """Raise at once what waiting does not mend."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        raise NotLetIn(
+            f"the certificate of Prefect's API at {api_url()} is not trusted ({error}); set PREFECT_API_SSL_CERT_FILE to a "
+            "file with the certificate of its authority (PEM)"
+        ) from error
 
 
 def call_all(path: str, body: dict[str, Any]) -> list[dict[str, Any]]:

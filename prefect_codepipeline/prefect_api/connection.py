@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import ssl
 import threading
@@ -12,6 +11,8 @@ from uuid import uuid4
 import httpx
 
 from prefect_codepipeline import __version__
+from prefect_codepipeline.errors import NotLetIn
+from prefect_codepipeline.prefect_api.credentials import authorization
 from prefect_codepipeline.prefect_api.settings import ApiSettings
 
 TIMEOUT = 30.0
@@ -35,12 +36,10 @@ def http_client(settings: ApiSettings) -> httpx.Client:
     )
 
 
-def _headers(settings: ApiSettings) -> dict[str, str]:
-    headers = {}
-    if settings.auth_string:
-        headers["Authorization"] = f"Basic {base64.b64encode(settings.auth_string.encode()).decode()}"
-    elif settings.key:
-        headers["Authorization"] = f"Bearer {settings.key}"
+def _headers(settings: ApiSettings) -> httpx.Headers:
+    headers = httpx.Headers()  # of several spellings of a name, the last counts
+    if value := authorization(settings):
+        headers["Authorization"] = value
     for name, value in settings.custom_headers:
         if name.lower() in _OWN_HEADERS:
             _logger.warning(
@@ -48,7 +47,8 @@ def _headers(settings: ApiSettings) -> dict[str, str]:
             )
         else:
             headers[name] = value
-    return {**headers, "User-Agent": f"prefect-codepipeline/{__version__}"}
+    headers["User-Agent"] = f"prefect-codepipeline/{__version__}"
+    return headers
 
 
 def _tls(settings: ApiSettings) -> ssl.SSLContext:
@@ -59,7 +59,12 @@ def _tls(settings: ApiSettings) -> ssl.SSLContext:
         return context
     import certifi
 
-    return ssl.create_default_context(cafile=settings.certificates or certifi.where())
+    try:
+        return ssl.create_default_context(cafile=settings.certificates or certifi.where())
+    except OSError as error:  # among them those of the content
+        raise NotLetIn(
+            f"PREFECT_API_SSL_CERT_FILE {settings.certificates}: cannot be read ({error}); name a file with certificates (PEM)"
+        ) from error
 
 
 class CsrfToken:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from prefect_codepipeline.prefect_api.client import call
 
-StateType = Literal["SCHEDULED", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"]
+StateType = Literal["SCHEDULED", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLING", "CANCELLED"]
 
 
 def create_flow_run(
@@ -18,6 +18,13 @@ def create_flow_run(
     key = idempotency_key or str(uuid4())
     body = {"parameters": parameters, "labels": labels, "idempotency_key": key}
     return str(call("POST", f"/deployments/{deployment_id}/create_flow_run", body)[1]["id"])
+
+
+def find_run_of_key(idempotency_key: str) -> dict[str, Any] | None:
+    """The run that was created with that idempotency key, or None if there is none."""
+    body = {"flow_runs": {"idempotency_key": {"any_": [idempotency_key]}}, "limit": 1}
+    runs: list[dict[str, Any]] = call("POST", "/flow_runs/filter", body)[1]
+    return next(iter(runs), None)
 
 
 def set_state(
@@ -62,10 +69,14 @@ def was_accepted(answer: dict[str, Any]) -> bool:
 
 def end_run(execution_id: str, status: str, message: str) -> None:
     """Give a run, whatever its state, the state of an execution that ended with this status."""
-    kind: StateType = "CANCELLED"
+    set_state(execution_id, type_of_end(status), status, message, force=True)
+
+
+def type_of_end(status: str) -> StateType:
+    """The type of the state of a run whose execution or action ended with this status."""
     if status in ("Succeeded", "Failed"):
-        kind = "COMPLETED" if status == "Succeeded" else "FAILED"
-    set_state(execution_id, kind, status, message, force=True)
+        return "COMPLETED" if status == "Succeeded" else "FAILED"
+    return "CANCELLED"
 
 
 def schedule_again(execution_id: str) -> None:

@@ -35,7 +35,27 @@ _logger = logging.getLogger(__name__)
 @contextmanager
 def holding_lease(execution_id: str, process: int) -> Iterator[None]:
     """Hold the lease of an execution while the block runs."""
-    held = [_take(execution_id, process)]
+    with _renewing(execution_id, _take(execution_id, process), process):
+        yield
+
+
+@contextmanager
+def exclusive_lease(name: str) -> Iterator[bool]:
+    """Hold a lease on something that is no execution while the block runs; False if another process holds it.
+
+    The lease of a process that has died is deleted by reconcile, as those of executions are.
+    """
+    lease = create_variable(_name(name), 1, ["codepipeline"])
+    if lease is None:
+        yield False
+        return
+    with _renewing(name, lease, 1):
+        yield True
+
+
+@contextmanager
+def _renewing(execution_id: str, lease: Variable, process: int) -> Iterator[None]:
+    held = [lease]
     stop = threading.Event()
     renewer = threading.Thread(
         target=_renew, args=(execution_id, held, process, stop), name="codepipeline-lease", daemon=True

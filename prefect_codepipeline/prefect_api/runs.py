@@ -64,10 +64,10 @@ def ids_of_task_run() -> dict[str, UUID | None]:
     return {"task_run_id": context.task_run.id, "flow_run_id": context.task_run.flow_run_id}
 
 
-def ended_state(status: str, message: str) -> RunState:
-    """The state of a run whose execution, action or rule ended with this status."""
+def ended_state(status: str, message: str, name: str | None = None) -> RunState:
+    """The state of a run whose execution, action or rule ended with this status, which may be shown by another name."""
     if status == "Succeeded":
-        return Completed(name=status, message=message)
+        return Completed(name=name or status, message=message)
     if status == "Failed":
-        return Failed(message=message)
+        return Failed(name=name, message=message)
     return Cancelled(name=status, message=message)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from pydantic import Field, field_validator
 
 from prefect_codepipeline.actions.aws.account import account_with
+from prefect_codepipeline.actions.aws.alarms import read_alarms, state_of
 from prefect_codepipeline.actions.aws.client import translated
 from prefect_codepipeline.actions.aws.console import console_url
 from prefect_codepipeline.actions.rule_registry import (
@@ -21,7 +22,6 @@ from prefect_codepipeline.actions.rule_registry import (
     WaitUntil,
     rule_provider,
 )
-from prefect_codepipeline.errors import ActionFailed
 
 STATES = ("ALARM", "OK", "INSUFFICIENT_DATA")
 CHECK_EVERY = timedelta(seconds=60)  # the shortest period of an ordinary alarm
@@ -60,11 +60,8 @@ def check_alarm(configuration: CloudWatchAlarmConfiguration, context: RuleContex
     - `onFailure`: met if the alarm is in a bad state; waits for that, up to `WaitTime`.
     """
     alarm = _describe(configuration.alarm_name, context)
-    state, is_bad = alarm["StateValue"], alarm["StateValue"] in configuration.bad_states
-    what = f"alarm {configuration.alarm_name!r}"
-    now_in = f"{what} is in state {state}"
-    if reason := alarm.get("StateReason"):
-        now_in += f": {reason}"
+    is_bad = alarm["StateValue"] in configuration.bad_states
+    now_in = state_of(alarm)
     url = _url(alarm["AlarmArn"])
     end = context.started_at + timedelta(minutes=configuration.wait_time)
     has_ended = context.now >= end
@@ -91,15 +88,7 @@ def _describe(name: str, context: RuleContext) -> dict[str, Any]:
     with translated(f"checking alarm {name!r}"):
         account = account_with(context.settings.aws, context.rule.region, context.rule.role_arn)
         client = account.client("cloudwatch")
-        answer = client.describe_alarms(AlarmNames=[name], AlarmTypes=["MetricAlarm", "CompositeAlarm"])
-    alarms: list[dict[str, Any]] = [*answer.get("MetricAlarms", ()), *answer.get("CompositeAlarms", ())]
-    if not alarms:
-        raise ActionFailed(
-            f"there is no CloudWatch alarm {name!r} in region {client.meta.region_name}; "
-            "check its name, and the 'region' of the rule",
-            code="ConfigurationError",
-        )
-    return alarms[0]
+    return read_alarms(client, [name], "check its name, and the 'region' of the rule")[name]
 
 
 def _url(arn: str) -> str | None:

@@ -5,7 +5,6 @@ AWS has no such rule; AWS users write a Lambda function.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from datetime import timedelta
@@ -18,7 +17,13 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from prefect_codepipeline.actions.commands.environment import secret_value
-from prefect_codepipeline.actions.outgoing import PrivateAddressError, Sending, TooLongError, ask
+from prefect_codepipeline.actions.outgoing import (
+    PrivateAddressError,
+    Sending,
+    TooLongError,
+    ask,
+    login_header,
+)
 from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
@@ -201,9 +206,8 @@ def _headers(configuration: HttpConfiguration) -> dict[str, str]:
     url = httpx.URL(configuration.url)
     if configuration.authorization_secret:
         headers["authorization"] = secret_value(configuration.authorization_secret, "AuthorizationSecret")
-    elif url.userinfo:
-        login = f"{url.username}:{url.password}".encode()
-        headers["authorization"] = f"Basic {base64.b64encode(login).decode()}"
+    else:
+        headers |= login_header(url)
     for name, value in headers.items():
         # Checked here, because the HTTP library's own error would quote the value.
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or re.search(r"[\x00-\x1f\x7f]", value):

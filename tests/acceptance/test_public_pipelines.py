@@ -6,16 +6,16 @@ import io
 import json
 import shlex
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 from aws_credentials import save_credentials
 from git_repositories import GitRepository
-from public_pipelines import BUCKET, CONNECTION, PIPELINES, PublicPipeline, Stack
+from public_pipelines import BUCKET, CONNECTION, NESTED, PIPELINES, SERVICE_CATALOG, PublicPipeline, Stack
 
 from prefect_codepipeline.blocks.git_connection import GitConnection
 from prefect_codepipeline.deployments.delete import delete_pipeline
@@ -28,12 +28,24 @@ SECONDS = 400  # the executions take turns
 Client = Callable[..., Any]
 
 
+@pytest.fixture(
+    params=[
+        pytest.param((SERVICE_CATALOG, NESTED), id="two"),
+        pytest.param(PIPELINES, marks=pytest.mark.long, id="all"),
+    ]
+)
+def pipelines(request: pytest.FixtureRequest) -> Sequence[PublicPipeline]:
+    return cast("Sequence[PublicPipeline]", request.param)
+
+
 @pytest.fixture
-def account(aws: Client, moto_url: str, prefect_server: str) -> Iterator[Client]:
+def account(
+    aws: Client, moto_url: str, prefect_server: str, pipelines: Sequence[PublicPipeline]
+) -> Iterator[Client]:
     """The account: a bucket, and the stack of a template that the import reads."""
     save_credentials(SETTINGS["aws"]["credentials"], "testing", moto_url, "us-east-1")
     aws("s3").create_bucket(Bucket=BUCKET)
-    for pipeline in PIPELINES:
+    for pipeline in pipelines:
         if pipeline.stack:
             (template,) = TEMPLATES.glob(f"*{pipeline.template}")
             aws("cloudformation").create_stack(
@@ -47,17 +59,20 @@ def account(aws: Client, moto_url: str, prefect_server: str) -> Iterator[Client]
         return boto3.client(service, region, endpoint_url=moto_url)
 
     yield client
-    for pipeline in PIPELINES:
+    for pipeline in pipelines:
         for name in pipeline.stacks:
             client("cloudformation", pipeline.region).delete_stack(StackName=name)
 
 
 @pytest.fixture
 def repositories(
-    prefect_server: str, make_repository: Callable[..., GitRepository], tmp_path: Path
+    prefect_server: str,
+    make_repository: Callable[..., GitRepository],
+    tmp_path: Path,
+    pipelines: Sequence[PublicPipeline],
 ) -> Iterator[None]:
     """The repositories of the pipelines on this machine, and the connections that find them there."""
-    for pipeline in PIPELINES:
+    for pipeline in pipelines:
         for place, files in pipeline.repositories.items():
             name, branch = place.split("@")
             repository = make_repository(name)
@@ -111,9 +126,9 @@ def answer(world: Any, command: str, pipeline: PublicPipeline) -> None:
     assert "missing values" not in done.stdout
 
 
-def fill_buckets(account: Client) -> None:
+def fill_buckets(account: Client, pipelines: Sequence[PublicPipeline]) -> None:
     """Put the objects of the pipelines into the buckets that their stacks have made."""
-    for pipeline in PIPELINES:
+    for pipeline in pipelines:
         for key, files in pipeline.objects.items():
             resources = account("cloudformation").list_stack_resources(StackName=pipeline.name)
             (bucket,) = (
@@ -178,21 +193,23 @@ def stacks(account: Client, pipeline: PublicPipeline) -> dict[str, Stack]:
 @pytest.mark.timeout(600)  # on a machine that is busy with other things; alone it takes 40 seconds
 @pytest.mark.filterwarnings("ignore:Tried to parse AWS")  # moto's stacks lack some types
 @pytest.mark.usefixtures("repositories")
-def test_ten_public_pipelines_run_from_source_to_stacks(world: Any, account: Client, tmp_path: Path) -> None:
+def test_public_pipelines_run_from_source_to_stacks(
+    world: Any, account: Client, pipelines: Sequence[PublicPipeline], tmp_path: Path
+) -> None:
     with ThreadPoolExecutor(4) as threads:
-        definitions = list(threads.map(lambda each: imported(world, each, tmp_path / "pipelines"), PIPELINES))
-    fill_buckets(account)
+        definitions = list(threads.map(lambda each: imported(world, each, tmp_path / "pipelines"), pipelines))
+    fill_buckets(account, pipelines)
     deployed = world.cli("deploy", *definitions, "--start", "--json", cwd=tmp_path)
     assert deployed.returncode == 0, deployed.stderr
     executions = {each["name"]: each["pipelineExecutionId"] for each in json.loads(deployed.stdout)}
-    assert [*executions] == [pipeline.name for pipeline in PIPELINES]
+    assert [*executions] == [pipeline.name for pipeline in pipelines]
 
-    with ThreadPoolExecutor(len(PIPELINES)) as threads:
-        ended = list(threads.map(lambda each: run(world, each, executions[each.name]), PIPELINES))
+    with ThreadPoolExecutor(len(pipelines)) as threads:
+        ended = list(threads.map(lambda each: run(world, each, executions[each.name]), pipelines))
 
     assert [said for known in ended if (said := failure(known))] == []
-    assert {pipeline.name: stacks(account, pipeline) for pipeline in PIPELINES} == {
-        pipeline.name: pipeline.stacks for pipeline in PIPELINES
+    assert {pipeline.name: stacks(account, pipeline) for pipeline in pipelines} == {
+        pipeline.name: pipeline.stacks for pipeline in pipelines
     }
     for name in executions:
         delete_pipeline(name)

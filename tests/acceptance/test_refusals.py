@@ -14,6 +14,7 @@ from prefect_codepipeline.engine.approvals.decision import put_approval_result
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import newest_version
 from prefect_codepipeline.engine.executions.gate_state import Visit
+from prefect_codepipeline.engine.executions.lookup import read_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.engine.operations.overriding import override_stage_condition
 from prefect_codepipeline.engine.operations.retrying import retry_stage_execution
@@ -25,6 +26,7 @@ from prefect_codepipeline.engine.operations.transitions import (
 )
 from prefect_codepipeline.errors import (
     ConditionNotOverridableException,
+    ConflictException,
     InvalidApprovalTokenException,
     NotLatestPipelineExecutionException,
     PipelineExecutionNotFoundException,
@@ -48,7 +50,7 @@ from prefect_codepipeline.model.record.facts import (
     StageFinished,
 )
 from prefect_codepipeline.model.records import ErrorDetails
-from prefect_codepipeline.prefect_api.client import client
+from prefect_codepipeline.prefect_api.client import call, client
 
 pytestmark = pytest.mark.live
 
@@ -124,6 +126,26 @@ def test_what_may_not_be_retried(world: Any) -> None:
         retry_stage_execution(world.name, "S1", retried, "FAILED_ACTIONS", "ana")
     with pytest.raises(ValidationException, match="has not started"):
         retry_stage_execution(world.name, "S1", recorded(world.name, begun=False), "FAILED_ACTIONS", "ana")
+
+
+def test_a_retry_that_was_not_scheduled_is_scheduled_by_the_next_request_but_not_at_once(world: Any) -> None:
+    pool = f"unserved-{uuid4().hex[:8]}"
+    call("POST", "/work_pools/", {"name": pool, "type": "process"})
+    deploy_pipeline(world.declare([world.action("Work")]), pool)
+    ids = []
+    for seconds in (0, 10):
+        at = utc_now() - timedelta(seconds=seconds)
+        again = RetryRequested(at=at, epoch=1, stage="S1", retry_mode="FAILED_ACTIONS", by="ana")
+        ids.append(recorded(world.name, *action(), *stage("Failed"), final(), again))
+
+    with pytest.raises(ConflictException, match="already being retried"):
+        retry_stage_execution(world.name, "S1", ids[0], "FAILED_ACTIONS", "bob")
+    assert retry_stage_execution(world.name, "S1", ids[1], "FAILED_ACTIONS", "bob") == ids[1]
+
+    states = [read_execution(each).run["state_type"] for each in ids]
+    assert states == ["FAILED", "SCHEDULED"]
+    for each in ids:
+        call("DELETE", f"/flow_runs/{each}")
 
 
 def test_what_a_stage_may_not_be_rolled_back_to(world: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from waiting import until
 
+from prefect_codepipeline.engine.executions.task_runs import end_what_is_pending
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.prefect_api.client import call
 
@@ -16,14 +17,19 @@ pytestmark = pytest.mark.live
 REASON = "it broke\nin the second line"
 
 
-def task_runs(execution_id: str) -> dict[str, list[tuple[str, str]]]:
-    """The task runs in an execution's flow run, and in its subflows: type and name of their states, by name."""
+def all_task_runs(execution_id: str) -> list[dict[str, Any]]:
+    """The task runs in an execution's flow run, and in its subflows."""
     subflows = call(
         "POST", "/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [execution_id]}}}
     )[1]
     wanted = {"flow_run_id": {"any_": [execution_id, *(each["id"] for each in subflows)]}}
+    return list(call("POST", "/task_runs/filter", {"task_runs": wanted, "limit": 200})[1])
+
+
+def task_runs(execution_id: str) -> dict[str, list[tuple[str, str]]]:
+    """The same: type and name of their states, by name."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for run in call("POST", "/task_runs/filter", {"task_runs": wanted, "limit": 200})[1]:
+    for run in all_task_runs(execution_id):
         found.setdefault(run["name"], []).append((run["state_type"], run["state_name"]))
     return found
 
@@ -64,19 +70,16 @@ def test_an_approval_is_one_run_that_waits_and_stages_to_come_are_pending(world:
     world.cli("approve", world.name, "S1", "Ok")
     world.wait(id_, lambda known: known.is_suspended and known.state.open_approvals[0][1].name == "Last")
     world.cli("reject", world.name, "S3", "Last", "-m", REASON)
-    world.ended(id_)
+    known = world.ended(id_)
 
     ended = {
         "Ok": [("COMPLETED", "Approved")],
         "Last": [("FAILED", "Rejected")],
         "Ship": [("COMPLETED", "Succeeded")],
     }
-    until(lambda: {key: task_runs(id_).get(key) for key in ended} == ended, 90)
-    (approval,) = call(
-        "POST",
-        "/task_runs/filter",
-        {"task_runs": {"name": {"any_": ["Last"]}, "flow_run_id": {"any_": [id_]}}},
-    )[1]
+    until(lambda: {key: task_runs(id_).get(key) for key in ended} == ended, 90, seen=lambda: task_runs(id_))
+    runs = {run["name"]: run for run in all_task_runs(id_)}
+    approval = runs["Last"]
     assert approval["start_time"] < approval["end_time"]
     said = world.cli("logs", world.name).stdout
     assert "Traceback" not in said
@@ -85,6 +88,14 @@ def test_an_approval_is_one_run_that_waits_and_stages_to_come_are_pending(world:
     assert "Finished in state" not in said
     assert any(REASON in message for message in log(id_, 40))
     assert f"{REASON}\n```" in page(id_)
+
+    # As if Prefect had not recorded the ends of these by now: it does so later, and never after a kill.
+    behind = {"Last": {"type": "PAUSED", "name": "AwaitingApproval"}, "Ship": {"type": "RUNNING"}}
+    for name, state in behind.items():
+        call("POST", f"/task_runs/{runs[name]['id']}/set_state", {"state": state, "force": True})
+    assert task_runs(id_)["Ship"] == [("RUNNING", "Running")]
+    end_what_is_pending(known.state)
+    assert {key: task_runs(id_)[key] for key in ended} == ended
 
 
 def test_what_an_execution_does_not_reach_does_not_stay_pending(world: Any) -> None:

@@ -8,12 +8,17 @@ import sys
 import pytest
 from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from pydantic import ValidationError
 
+from prefect_codepipeline.blocks.action_type import CodePipelineActionType
+from prefect_codepipeline.blocks.api_key import ApiKey
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+from prefect_codepipeline.blocks.deploy_hosts import DeployHosts
 from prefect_codepipeline.blocks.gateway import Gateway
 from prefect_codepipeline.blocks.git_poll_state import GitPollState
 from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+from prefect_codepipeline.blocks.retention import RemovedExecutions, Retention
 from prefect_codepipeline.blocks.slack_channel import SlackChannel
 from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.definition.action_settings import ActionOverride
@@ -54,6 +59,36 @@ class TestGateway(_Suite):
         return Gateway
 
 
+class TestApiKey(_Suite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return ApiKey
+
+
+class TestDeployHosts(_Suite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return DeployHosts
+
+
+class TestCodePipelineActionType(_Suite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return CodePipelineActionType
+
+
+class TestRetention(_Suite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return Retention
+
+
+class TestRemovedExecutions(_Suite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return RemovedExecutions
+
+
 class TestSlackChannel(_Suite):
     @pytest.fixture
     def block(self) -> type[Block]:
@@ -88,6 +123,12 @@ def test_the_narrowest_policy_of_an_approval_counts_as_a_whole() -> None:
     assert PipelineSettings().approval_policy("Prod", "Ok") == ApprovalPolicy()
 
 
+@pytest.mark.parametrize("days", [0, -1])
+def test_a_retention_below_one_day_is_refused(days: int) -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        Retention(execution_days=days)
+
+
 @pytest.mark.live
 def test_prefect_registers_every_block_of_the_package(prefect_server: str) -> None:
     command = [sys.executable, "-m", "prefect", "block", "register", "-m", "prefect_codepipeline"]
@@ -98,8 +139,10 @@ def test_prefect_registers_every_block_of_the_package(prefect_server: str) -> No
     for name in (
         "Artifact Store",
         "CodeBuild Project",
+        "CodeDeploy Application",
         "CodePipeline Gateway",
         "Git Connection",
+        "Pipeline Retention",
         "Pipeline Settings",
         "Slack Channel",
     ):

@@ -289,11 +289,15 @@ def test_run_brings_its_own_server_and_takes_it_down(tmp_path: Path) -> None:
     }
     path = tmp_path / "here.json"
     path.write_text(json.dumps(pipeline))
+    names = {"ApplicationName": "here", "DeploymentGroupName": "web"}
+    group = {"Type": "AWS::CodeDeploy::DeploymentGroup", "Properties": names, "Block": {"where": "local"}}
+    (tmp_path / "here.resources.yaml").write_text(json.dumps({"resources": {"Web": group}}))
     environment = {**nowhere(tmp_path), "TMPDIR": str(tmp_path)}
 
     done = cli("run", str(path), "--variable", f"File={tmp_path}/no", "--approve", env=environment)
 
     assert done.returncode == 1, done.stderr
+    assert "Web (AWS::CodeDeploy::DeploymentGroup): created application 'here'" in done.stdout
     assert "Prod/Ok: Succeeded" in done.stdout
     assert "Failed: action 'Ship' of stage 'Prod' failed: there is no no" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr

@@ -18,7 +18,7 @@ from prefect_codepipeline.cli import _FAMILIES, _VERBS
 from prefect_codepipeline.cli.output import answer
 
 # They print a schema or a script, have the output of a shell, or serve until they are stopped.
-WITHOUT_JSON = {"schema", "completion", "shell", "gateway"}
+WITHOUT_JSON = {"schema", "completion", "shell", "gateway", "reconcile", "work"}
 # What these print has several formats; JSON is one of them.
 WITH_FORMATS = {"validate", "export"}
 BLOCKS = ("connection", "slack", "secret", "event-webhook", "webhook", "schedule")

@@ -81,6 +81,12 @@ def test_a_pipeline_is_created_updated_and_left_alone(name: str) -> None:
     assert first[1].masked().stages[1].actions[0].commands == ["make"]
 
 
+def test_the_newest_version_is_found_from_any_earlier_one(name: str) -> None:
+    for number in range(1, 8):
+        claim_version(declare(name, f"make {number}").model_copy(update={"version": number}))
+        assert {newest_version(name, start)[1].version for start in range(1, number + 1)} == {number}
+
+
 def test_a_deployment_that_is_missing_or_old_is_created_again_by_reconcile(name: str) -> None:
     memory: Memory = {}
     old = f"{name}.old"
@@ -118,6 +124,8 @@ def test_secrets_are_kept_apart_and_shown_masked(name: str) -> None:
     assert definition.whole().stages[0].actions[0].configuration["OAuthToken"] == "planted-secret"
     assert "planted-secret" not in str(shown)
     assert "planted-secret" not in str(find_deployment(name))
+    # What was exported is deployed again: it has the mask, and the secret stays.
+    assert deploy_pipeline(definition.masked()).changes == []
 
 
 def _block(name: str) -> str:

@@ -10,16 +10,28 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from prefect.states import Scheduled
+from prefect.states import Crashed, Pending, Scheduled
 from waiting import until
 
+from prefect_codepipeline.blocks.artifact_store import ArtifactStore
+from prefect_codepipeline.deployments.checking.files import read_runnable
 from prefect_codepipeline.deployments.create import deploy_pipeline, find_deployment, start_pipeline_execution
-from prefect_codepipeline.deployments.setup import set_up
+from prefect_codepipeline.deployments.files.resources import read_beside
+from prefect_codepipeline.deployments.setup import make_pool, make_store, set_up
+from prefect_codepipeline.deployments.work_pools.engines import check_engines
+from prefect_codepipeline.deployments.work_pools.templates import OWN_IMAGE
+from prefect_codepipeline.engine.executions.lookup import read_execution
 from prefect_codepipeline.engine.operations.projection import project_missing
 from prefect_codepipeline.errors import ValidationException
+from prefect_codepipeline.flows.reconcile import _resume_or_fail
+from prefect_codepipeline.model.definition.action_settings import ActionOverride, ActionSettings
+from prefect_codepipeline.model.stored.settings import StoredSettings
+from prefect_codepipeline.prefect_api.block_documents import delete_block, find_block
 from prefect_codepipeline.prefect_api.client import call, client
+from prefect_codepipeline.prefect_api.deployments import Place
 
 pytestmark = pytest.mark.live
+ROOT = Path(__file__).parents[2]
 PLACE = ("work_pool_name", "work_queue_name", "job_variables")
 
 
@@ -66,6 +78,8 @@ def test_setup_makes_pool_queues_and_deployments_that_run_anywhere(
     name = f"own-{uuid4().hex[:8]}"
 
     made = list(map(str, set_up(name, "process", {"env": {"A": "1"}})))
+    pool = call("GET", f"/work_pools/{name}")[1]
+    assert "working_dir" in pool["base_job_template"]["variables"]["properties"]
     again = list(map(str, set_up(name, None, {})))
 
     assert made[:3] == [
@@ -76,8 +90,9 @@ def test_setup_makes_pool_queues_and_deployments_that_run_anywhere(
     assert [sentence.partition(": ")[0] for sentence in made[3:]] == [
         "deployment reconcile/reconcile",
         "deployment poll/poll",
+        f"deployment action/{name}",
     ]
-    assert [sentence.partition(": ")[2].partition(",")[0] for sentence in again] == ["exists"] * 5
+    assert [sentence.partition(": ")[2].partition(",")[0] for sentence in again] == ["exists"] * 6
     queues = {
         each["name"]: each["priority"] for each in call("POST", f"/work_pools/{name}/queues/filter", {})[1]
     }
@@ -129,7 +144,7 @@ def test_setup_asks_for_a_worker_except_for_the_embedded_set_ups_own_pool(world:
         "nothing more to do: the embedded set-up has a worker, and reconciles and polls by itself",
     ]
     made = {"kind": "work pool", "name": pool, "result": "created", "details": ["type process"]}
-    assert (other["parts"][0], len(other["parts"])) == (made, 5)
+    assert (other["parts"][0], len(other["parts"])) == (made, 6)
     assert other["workerCommand"] == f"prefect worker start --pool {pool}"
     assert "the embedded set-up does not have" in refused.stderr
 
@@ -197,10 +212,13 @@ def test_deploy_leaves_where_a_pipeline_runs_as_it_is(world: Any, pool: str) -> 
 
 
 def test_where_a_pipeline_runs_is_a_setting_and_an_option(world: Any, pool: str) -> None:
+    call("POST", f"/work_pools/{pool}/queues/", {"name": "fast"})
     file = world.folder / "p.json"
     file.write_text(world.declare([world.action("Work")]).model_dump_json(by_alias=True, exclude_none=True))
     (world.folder / "p.settings.yaml").write_text(
         f"work_pool: {pool}\nwork_queue: fast\njob_variables: {{working_dir: /tmp, env: {{A: '1'}}}}\n"
+        "slack_channel: nobody\nnotifications:\n"
+        "  - {event_types: [codepipeline-pipeline-pipeline-execution-failed], event_webhook: nowhere}\n"
     )
 
     world.cli("deploy", str(file))
@@ -225,6 +243,99 @@ def test_where_a_pipeline_runs_is_a_setting_and_an_option(world: Any, pool: str)
     assert f"{world.name}: updated, version 1" in said
     assert f"work pool: {pool} -> codepipeline" in said
     assert "job variables changed: env, working_dir" in said
+    for missing in ("SlackChannel block 'nobody'", "EventWebhook block 'nowhere'"):
+        assert f"warning: notifications are not sent: there is no {missing}; create it with" in " ".join(
+            said.split()
+        )
     assert [recreated[key] for key in PLACE] == [settings[key] for key in PLACE]
     refused = world.cli("deploy", str(file), "--pool", "codepipeline", "--job-variable", "env=5")
-    assert (refused.returncode, "Error creating deployment" in refused.stderr) == (1, True)
+    said = "job variable 'env' of work pool 'codepipeline' must be of type object"
+    assert (refused.returncode, said in refused.stderr) == (1, True)
+
+
+def template_of(pool: str) -> dict[str, Any]:
+    return dict(call("GET", f"/work_pools/{pool}")[1]["base_job_template"])
+
+
+def test_a_pool_has_the_template_of_its_type_and_the_image_that_was_given(prefect_server: str) -> None:
+    def image(pool: str) -> str:
+        return str(template_of(pool)["variables"]["properties"]["image"]["default"])
+
+    kubernetes, docker, empty = (f"{kind}-{uuid4().hex[:8]}" for kind in ("k8s", "docker", "empty"))
+    said = str(make_pool(kubernetes, "kubernetes", "registry.example.com/own:1"))
+    assert said == f"work pool {kubernetes!r}: created, type kubernetes, image registry.example.com/own:1"
+    assert "node_selector" in template_of(kubernetes)["variables"]["properties"]
+    assert "exists" in str(make_pool(kubernetes, None))
+    assert image(kubernetes) == "registry.example.com/own:1"
+
+    make_pool(docker, "docker")
+    assert image(docker) == OWN_IMAGE
+    assert template_of(docker)["variables"]["properties"]["env"]["default"] == {
+        "PREFECT_HOME": "/tmp/prefect"
+    }
+    assert "updated: image written" in str(make_pool(docker, None, "own:2"))
+    assert image(docker) == "own:2"
+
+    call("POST", "/work_pools/", {"name": empty, "type": "codepipeline"})
+    assert "updated: base job template written" in str(make_pool(empty, None))
+    with pytest.raises(ValidationException, match="has no variable `image`"):
+        make_pool(empty, None, "own:1")
+
+
+def test_the_artifact_store_of_all_pipelines_is_made_once(prefect_server: str, tmp_path: Path) -> None:
+    there = find_block(ArtifactStore, "default")
+    if there is None:
+        assert str(make_store(str(tmp_path))) == f"artifact store 'default': created, {tmp_path}"
+    with pytest.raises(ValidationException, match="artifacts do not move by themselves"):
+        make_store("s3://another/place")
+    with pytest.raises(ValidationException, match="is not supported"):
+        make_store("ftp://host/place")
+    if there is None:
+        assert "exists" in str(make_store(str(tmp_path)))
+        delete_block(ArtifactStore, "default")
+
+
+def test_deploy_refuses_containers_in_pods_without_an_engine(prefect_server: str) -> None:
+    pool = f"k8s-{uuid4().hex[:8]}"
+    make_pool(pool, "kubernetes")
+    declaration = read_runnable(ROOT / "examples/hello/pipeline.json").declaration
+    nothing = read_beside(tmp := ROOT / "examples/hello/none.json")
+    assert not tmp.exists()
+
+    def check(settings: StoredSettings, pool: str = pool) -> None:
+        check_engines(declaration, settings, nothing, Place(pool))
+
+    with pytest.raises(ValidationException) as refused:
+        check(StoredSettings())
+    lines = str(refused.value).splitlines()
+    assert [line.split(" ")[1] for line in lines] == ["'Build/Build'", "'Build/Test'"]
+    assert "docker_host, or set run_on: host to run it in the pod" in lines[0]
+    check(StoredSettings(defaults=ActionSettings(run_on="host")))
+    check(StoredSettings(defaults=ActionSettings(docker_host="builds")))
+    one = {"Build/Test": ActionOverride(run_on="host")}
+    with pytest.raises(ValidationException, match="'Build/Build'"):
+        check(StoredSettings(overrides=one))
+    process = f"process-{uuid4().hex[:8]}"
+    make_pool(process, "process")
+    check(StoredSettings(), process)
+    with pytest.raises(ValidationException, match=f"'Build/Test' .* work pool '{pool}'"):
+        check(StoredSettings(overrides={"Build/Test": ActionOverride(work_pool=pool)}), process)
+
+
+def test_an_execution_whose_image_cannot_be_pulled_fails_with_the_reason_after_two_attempts(
+    world: Any, pool: str
+) -> None:
+    """What Prefect's worker reports when it cannot start a container or a pod."""
+    deploy_pipeline(world.declare([world.action("Work")]), pool)
+    execution_id = start_pipeline_execution(world.name, {}, {}, "tester")
+    reason = "Flow run could not be submitted to infrastructure:\nImageNotFound('pull access denied for own')"
+
+    def crash() -> list[str]:
+        client().set_flow_run_state(UUID(execution_id), Pending(), force=True)
+        client().set_flow_run_state(UUID(execution_id), Crashed(message=reason), force=True)
+        return _resume_or_fail(read_execution(execution_id))
+
+    assert "resumed" in crash()[0]
+    assert "pull access denied for own" in crash()[0]
+    run = call("GET", f"/flow_runs/{execution_id}")[1]
+    assert (run["state_type"], reason in run["state"]["message"]) == ("FAILED", True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -31,9 +32,15 @@ def allowed(service: str) -> set[str]:
     return {name.partition(":")[2] for name in found if name.startswith(f"{service}:")}
 
 
+@cache
+def operations(service: str) -> dict[str, str]:
+    """The operations of a service, by the names that a client calls them by."""
+    return {xform_name(name): name for name in get_session().get_service_model(service).operation_names}
+
+
 def called(room: str, service: str) -> set[str]:
     """The operations of a service that the modules of a room call on its client."""
-    names = {xform_name(name): name for name in get_session().get_service_model(service).operation_names}
+    names = operations(service)
     text = "\n".join(path.read_text() for path in (ROOT / "prefect_codepipeline" / room).glob("*.py"))
     used = [*re.findall(r"client\.(\w+)", text), *re.findall(r'get_paginator\("(\w+)"', text)]
     return {names[name] for name in used if name in names}
@@ -68,6 +75,7 @@ _MODULES = {
     "Deploy/AWS/Lambda/1": [
         "tasks/providers/deploy/lambda_deploy.py",
         "prefect_codepipeline/actions/aws/lambda_alias.py",
+        "prefect_codepipeline/actions/aws/alarms.py",
     ],
     "Deploy/AWS/CloudFormationStackSet/1": [
         "tasks/providers/deploy/stack_set_deploy.py",
@@ -97,7 +105,7 @@ _MODULES = {
     "Build/AWS/ECRBuildAndPublish/1": ["prefect_codepipeline/actions/images/repository.py"],
     "Deploy/AWS/EC2/1": [
         "prefect_codepipeline/actions/instances/fleet.py",
-        "prefect_codepipeline/actions/instances/target_groups.py",
+        "prefect_codepipeline/actions/aws/target_groups.py",
     ],
     "Deploy/AWS/EKS/1": ["prefect_codepipeline/actions/kubernetes/cluster.py"],
     "Invoke/AWS/StepFunctions/1": ["tasks/providers/invoke/step_functions_invoke.py"],
@@ -135,9 +143,7 @@ def test_the_table_of_other_types_has_what_they_call_and_no_more() -> None:
         text = "".join((ROOT / module).read_text() for module in modules)
         called = set()
         for name, (service, prefix) in _CLIENTS.items():
-            names = {
-                xform_name(each): each for each in get_session().get_service_model(service).operation_names
-            }
+            names = operations(service)
             calls = rf'(?:\b{name}\.(?:get_paginator\(")?|\blisted\(")(\w+)'
             used = [each for each in re.findall(calls, text) if each in names]
             called |= {f"{prefix}:{names[each]}" for each in used}

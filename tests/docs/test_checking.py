@@ -45,6 +45,7 @@ phases:
       - make
       - echo "Hello: world"
 """
+APPSPEC = "version: 0.0\nos: linux\nfiles: []\npermissions:\n  - {object: /srv/app, mode: 0644}\n"
 TEMPLATE = """\
 Resources:
   Synth:
@@ -81,7 +82,12 @@ Resources:
 
 @pytest.mark.parametrize(
     ("file", "content"),
-    [("pipeline.yaml", PIPELINE), ("buildspec.yml", BUILDSPEC), ("t.yml", TEMPLATE)],
+    [
+        ("pipeline.yaml", PIPELINE),
+        ("buildspec.yml", BUILDSPEC),
+        ("appspec.yml", APPSPEC),
+        ("t.yml", TEMPLATE),
+    ],
 )
 def test_the_page_prints_what_it_says(
     file: str,
@@ -107,5 +113,11 @@ def test_the_local_hook_checks_pipelines_and_buildspecs_but_no_settings() -> Non
     def is_checked(name: str) -> bool:
         return bool(re.search(patterns["files"], name)) and not re.search(patterns["exclude"], name)
 
-    names = ("ci/pipeline.json", "app/buildspec-test.yml", "pipeline.settings.yaml", "pipeline/readme.md")
-    assert list(map(is_checked, names)) == [True, True, False, False]
+    names = (
+        "ci/pipeline.json",
+        "app/buildspec-test.yml",
+        "appspec.yml",
+        "pipeline.settings.yaml",
+        "pipeline/readme.md",
+    )
+    assert list(map(is_checked, names)) == [True, True, True, False, False]

@@ -18,9 +18,12 @@ from pages import PAGES, ROOT, blocks_of, commands_of, name_of, prose_of, spans_
 from prefect.settings import Settings
 from prefect.settings.legacy import _get_settings_fields
 
+from prefect_codepipeline.blocks.codedeploy_application import CodeDeployApplication
 from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.cli import _FAMILIES, _VERBS, app
 from prefect_codepipeline.deployments.checking.files import check_file, check_wire
+from prefect_codepipeline.deployments.files.resource_kinds import blocks_of as blocks_of_resources
+from prefect_codepipeline.model.codedeploy.group import DeploymentGroup
 from prefect_codepipeline.model.definition.declaration import PipelineTriggerDeclaration, StageDeclaration
 from prefect_codepipeline.model.payloads import plain
 from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
@@ -157,6 +160,16 @@ def _check_settings(value: dict[str, Any]) -> None:
     PipelineSettings.model_validate(value)
 
 
+def _check_resources(value: dict[str, Any]) -> None:
+    for block in blocks_of_resources(value["resources"]):
+        assert CodeDeployApplication(**(block.fields or {}))
+
+
+def _check_group(value: dict[str, Any]) -> None:
+    hosts = [{"name": "web-1", "address": "10.0.0.11"}]
+    DeploymentGroup.model_validate({"name": "web", "hosts": hosts, **value})
+
+
 # By a key that only this kind has. A kind without a check has its own test, or is another program's.
 JSON_KINDS: dict[str, Callable[[Any], object] | None] = {
     "stages": _check_pipeline,
@@ -168,14 +181,19 @@ JSON_KINDS: dict[str, Callable[[Any], object] | None] = {
     "detail-type": None,
     "Statement": None,
     "ProductVersionName": None,  # of Service Catalog
+    "configurationProperties": None,  # tests/cli/setup/test_action_types.py
 }
 YAML_KINDS: dict[str, Callable[[Any], object] | None] = {
     "repos": None,  # of pre-commit
     "display_information": None,  # of Slack, as the next
     "settings": None,
     "defaults": _check_settings,
+    "overrides": _check_settings,
     "slack_channel": _check_settings,
     "work_pool": _check_settings,
+    "resources": _check_resources,
+    "traffic": _check_group,
+    "alarms": _check_group,
 }
 
 
@@ -200,6 +218,10 @@ def test_yaml_is_valid(text: str, tmp_path: Path) -> None:
     if "phases" in value:
         (tmp_path / "buildspec.yml").write_text(text)
         assert check_file(tmp_path / "buildspec.yml").problems == ()
+        return
+    if "os" in value:
+        (tmp_path / "appspec.yml").write_text(text)
+        assert check_file(tmp_path / "appspec.yml").problems == ()
         return
     [kind] = [kind for kind in YAML_KINDS if kind in value][:1]
     if check := YAML_KINDS[kind]:
@@ -244,12 +266,16 @@ def headings(page: Path) -> set[str]:
 
 
 def test_every_environment_variable_is_read() -> None:
-    """Ours by this code, the others by Prefect."""
+    """Ours by this code or by what is in `deploy`, the others by Prefect."""
+    deploy = [path for path in (ROOT / "deploy").iterdir() if path.name in ("compose.yaml", "entrypoint")]
     code = "\n".join(sources().values())
-    prefects = set(_get_settings_fields(Settings))
+    of_deploy = {name for path in deploy for name in re.findall(r"\bPREFECT_[A-Z_]+\b", path.read_text())}
+    # The key is no setting: Prefect reads it where it encrypts.
+    prefects = {*_get_settings_fields(Settings), "PREFECT_SERVER_ENCRYPTION_KEY"}
     named = {
         (name_of(page), name)
         for page in PAGES
         for name in re.findall(r"\bPREFECT_[A-Z_]+\b", page.read_text())
     }
-    assert [each for each in named if each[1] not in prefects and f'"{each[1]}"' not in code] == []
+    unread = [each for each in named if each[1] not in prefects and f'"{each[1]}"' not in code]
+    assert [each for each in unread if each[1] not in of_deploy] == []

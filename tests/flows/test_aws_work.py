@@ -57,6 +57,7 @@ class Held:
         return self._ask(request)
 
 
+@pytest.mark.long
 def test_killed_workers_start_and_upload_nothing_twice(
     world: Any, aws: Any, aws_endpoint: FaultyEndpoint, make_bucket: Any, moto_runs_states: None
 ) -> None:

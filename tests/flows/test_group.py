@@ -1,12 +1,14 @@
-"""Which actions of a group may be called beside one another."""
+"""Which actions of a group may be called beside one another, and their threads."""
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import wait
 from datetime import datetime, timezone
 
 import pytest
 
-from prefect_codepipeline.flows.group import _may_have_a_thread
+from prefect_codepipeline.flows.group import _may_have_a_thread, _Threads
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.record.facts import ActionStarted
 from prefect_codepipeline.model.record.state import ActionState
@@ -43,3 +45,16 @@ def test_what_has_its_place_is_called_again() -> None:
 
     assert _may_have_a_thread(group[0], group, ["1", "2", "3", "4"], 5)
     assert _may_have_a_thread(action("ok", "Approval", started=False), group, [], 5)
+
+
+def working() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("codepipeline-action")]
+
+
+def test_no_thread_is_left_when_all_actions_only_wait() -> None:
+    threads, together = _Threads(20), threading.Barrier(20)
+    for _ in range(2):  # the actions are called, and later once more
+        wait([threads.start(lambda: together.wait(30) and None) for _ in range(20)])
+        assert len(working()) == 20
+        threads.rest()
+        assert working() == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prefect_codepipeline.flows.reconcile import _has_work_elsewhere
+from prefect_codepipeline.engine.operations.ending import has_work_elsewhere
 from prefect_codepipeline.model.definition.conditions import RuleWait
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.condition_facts import RuleAsked, RuleWaits
@@ -61,7 +61,7 @@ def waiting(provider: str, looks: int = 1) -> ExecutionState:
 def test_a_rule_that_started_work_elsewhere_is_ended_by_a_process_with_its_credentials(
     provider: str, expected: bool
 ) -> None:
-    assert _has_work_elsewhere(waiting(provider)) is expected
+    assert has_work_elsewhere(waiting(provider)) is expected
 
 
 def test_a_rule_waits_since_it_waited_first_however_often_it_was_looked_at() -> None:

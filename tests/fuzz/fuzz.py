@@ -1,11 +1,11 @@
 """Search for input files that cause a traceback or take too long: `make fuzz`.
 
-    python tests/fuzz/fuzz.py [--seconds 60] [--webhooks 10000] [--requests 10000] [--seed N]
+    python tests/fuzz/fuzz.py [--seconds 60] [--webhooks 10000] [--requests 10000] [--calls 20000] [--seed N]
 
 Real files are changed at random, in their structure and in their bytes (with atheris, if it can be installed). The changed files
 are given to the loaders, the import, the validator, the export and the reader of buildspecs. The only exception allowed is
 `CodePipelineError`. Bodies of webhooks are changed in the same way (see `webhook_fuzz.py`). They are also signed and sent to a
-gateway with a separate Prefect server.
+gateway with a separate Prefect server, which also gets calls of the AWS API (see `api_fuzz.py`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from typing import Any
 
 import yaml
 
-from prefect_codepipeline.deployments.checking.buildspecs import check_buildspec
 from prefect_codepipeline.deployments.checking.plan import plan
 from prefect_codepipeline.deployments.checking.runnable import check_runnable
+from prefect_codepipeline.deployments.checking.spec_files import check_appspec, check_buildspec
 from prefect_codepipeline.deployments.cloudformation.export import as_template
 from prefect_codepipeline.deployments.cloudformation.pipelines import import_document
 from prefect_codepipeline.deployments.files.resources import Beside, as_yaml
@@ -54,8 +54,7 @@ ODD: list[Any] = [
 def look_at(content: bytes) -> None:
     """Do everything that is done with a file before an execution. Raises only `CodePipelineError`."""
     document = read_document(content, "file")
-    of_buildspec, _ = check_buildspec(document)
-    for problem in of_buildspec:
+    for problem in (*check_buildspec(document)[0], *check_appspec(document)[0]):
         assert 1 <= document.place_of(problem.path).line <= len(document.lines), problem
         str(problem).encode()
     imported = import_document(document, {"AWS::Region": "eu-west-1"})
@@ -180,11 +179,12 @@ def run_bytes(seconds: int, seed: int) -> int:
         return subprocess.run(command, check=False).returncode
 
 
-def send(count: int, seed: int) -> dict[str, int]:
-    """Send changed bodies of webhooks to a gateway with a separate Prefect server; return the count of each status."""
+def send(count: int, calls: int, seed: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Send webhooks and calls of the AWS API to a gateway with a separate Prefect server; the count of each result."""
     with tempfile.TemporaryDirectory(prefix="codepipeline-fuzz-") as home:
         os.environ["PREFECT_CODEPIPELINE_HOME"] = home
-        sys.path.insert(0, str(DATA.parent / "support"))
+        sys.path[:0] = [str(DATA.parent / "support"), str(DATA.parent / "support/aws")]
+        from api_fuzz import send_requests
         from serving import taking_webhooks
         from webhook_fuzz import send_payloads
 
@@ -194,7 +194,8 @@ def send(count: int, seed: int) -> dict[str, int]:
         api_url.point_at(running.api_url, running.profiles)
         try:
             with taking_webhooks("secret-of-the-fuzzer") as (url, name):
-                return send_payloads(count, seed, url, name, "secret-of-the-fuzzer")
+                sent = send_payloads(count, seed, url, name, "secret-of-the-fuzzer")
+                return sent, send_requests(calls, seed, url, "fuzz")
         finally:
             embedded.down()
 
@@ -211,6 +212,7 @@ def main() -> None:
     parser.add_argument(
         "--requests", type=int, default=10_000, help="number of webhook bodies sent to a gateway"
     )
+    parser.add_argument("--calls", type=int, default=20_000, help="number of calls of the AWS API")
     arguments = parser.parse_args()
     seed = arguments.seed or random.SystemRandom().randrange(1, 2**31)
     print(f"seed {seed}", flush=True)
@@ -221,7 +223,9 @@ def main() -> None:
         f"{arguments.webhooks} changed webhooks, no traceback: {run_payloads(arguments.webhooks, seed)}",
         flush=True,
     )
-    print(f"{arguments.requests} sent to a gateway: {send(arguments.requests, seed)}", flush=True)
+    sent, answered = send(arguments.requests, arguments.calls, seed)
+    print(f"{arguments.requests} sent to a gateway: {sent}", flush=True)
+    print(f"{arguments.calls} calls of the AWS API: {answered}", flush=True)
     if find_spec("atheris") is None:
         print("atheris is not installed, so bytes are not fuzzed: pip install atheris")
         return

@@ -33,6 +33,7 @@ from prefect_codepipeline.deployments.local.ports import free_port
 from prefect_codepipeline.engine.approvals.decision import open_approval, put_approval_result
 from prefect_codepipeline.engine.approvals.links import approval_link, load_gateway
 from prefect_codepipeline.engine.executions.lookup import read_execution
+from prefect_codepipeline.engine.executions.removed import remember_removed
 from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
 from prefect_codepipeline.engine.triggers.webhook_signatures import sign
 from prefect_codepipeline.flows.reconcile import reconcile_once
@@ -173,6 +174,13 @@ def test_a_link_shows_what_is_asked_and_only_its_form_decides(world: Any, gatewa
     assert "looks good" in decided.text
     assert "<form" not in decided.text
     assert world.ended(known.id).status == "Succeeded"
+
+    remember_removed([known.id])
+    call("DELETE", f"/flow_runs/{known.id}")
+    answer = {"decision": "Approved", "form_token": _form_token(page)}
+    late = httpx.post(link, data=answer, cookies=page.cookies, timeout=60)
+    assert late.status_code == 404
+    assert "this execution was removed by retention" in late.text
 
 
 def _form_token(page: httpx.Response) -> str:

@@ -21,7 +21,7 @@ from prefect_codepipeline.model.approvals.target import ApprovalTarget
 from prefect_codepipeline.model.record.facts import ApprovalRequested
 from prefect_codepipeline.model.views.slack_message import APPROVE
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 APPROVALS = 20
 
 

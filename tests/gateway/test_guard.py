@@ -155,7 +155,7 @@ def test_the_log_names_the_route_and_nothing_that_was_sent(caplog: pytest.LogCap
     ("method", "path", "status"),
     [
         ("GET", "/health", 200),
-        ("GET", "/", 404),
+        ("GET", "/", 405),
         ("GET", "/approvals/", 404),
         ("GET", "/docs", 404),
         ("PUT", "/approvals/x", 405),

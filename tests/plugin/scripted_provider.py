@@ -22,6 +22,7 @@ from prefect_codepipeline.model.record.artifacts import SourceRevision
 class ScriptedConfiguration(ActionConfiguration):
     """`trace` gets a line for each run; `until` is a file that is waited for; `fail_unless` one that must exist.
 
+    `output` is the content of each output artifact, in a file `output_name`; or `output_folder` is what they have.
     `report` is said while it runs.
     """
 
@@ -31,6 +32,8 @@ class ScriptedConfiguration(ActionConfiguration):
     fail_unless: Path | None = None
     raise_error: str | None = None
     output: str | None = None
+    output_folder: Path | None = None
+    output_name: str = "output.txt"
     report: str | None = None
 
 
@@ -63,6 +66,23 @@ def test(configuration: ScriptedConfiguration, context: ActionContext) -> Action
 def run_out_of_time(configuration: ScriptedConfiguration, context: ActionContext) -> ActionResult:
     """Behave as ordered, though there is no time."""
     return _behave(configuration, context)
+
+
+class SecretiveConfiguration(ActionConfiguration):
+    """`token` is a secret; the file `until` is waited for."""
+
+    token: str
+    until: Path | None = None
+
+
+@action_provider(
+    category="Test", owner="Custom", provider="Secretive", inputs=(0, 0), outputs=(0, 0), secrets=["Token"]
+)
+def keep_secret(configuration: SecretiveConfiguration, context: ActionContext) -> ActionResult:
+    """Say how long the secret is."""
+    if configuration.until:
+        _wait_for(configuration.until, context)
+    return ActionResult(output_variables={"Length": str(len(configuration.token))})
 
 
 class RemoteConfiguration(ActionConfiguration):
@@ -173,14 +193,16 @@ def _behave(configuration: ScriptedConfiguration, context: ActionContext) -> Act
     return ActionResult(
         summary="as ordered",
         output_artifacts={
-            artifact.name: _tree(context.scratch / artifact.name, configuration.output or "nothing")
+            artifact.name: _tree(context.scratch / artifact.name, configuration)
             for artifact in context.action.output_artifacts
         },
         output_variables={"PID": str(os.getpid())},
     )
 
 
-def _tree(directory: Path, text: str) -> OutputTree:
+def _tree(directory: Path, configuration: ScriptedConfiguration) -> OutputTree:
+    if configuration.output_folder:
+        return OutputTree(configuration.output_folder)
     directory.mkdir()
-    (directory / "output.txt").write_text(text)
+    (directory / configuration.output_name).write_text(configuration.output or "nothing")
     return OutputTree(directory)

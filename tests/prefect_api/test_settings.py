@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import ssl
@@ -10,15 +9,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from guarding_proxy import make_certificate
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_KEY,
@@ -70,7 +66,8 @@ class Recorder:
         self.certificate = folder / "certificate.pem"
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self.certificate, _make_certificate(self.certificate))
+            make_certificate(self.certificate)
+            context.load_cert_chain(self.certificate, self.certificate.with_suffix(".key"))
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}/api"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -78,26 +75,6 @@ class Recorder:
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-def _make_certificate(path: Path) -> Path:
-    """Write a certificate for 127.0.0.1, and its key beside it; the path of the key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "recorder")])
-    now = datetime.now(timezone.utc)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(address, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_path = path.with_name("key.pem")
-    plain, none = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    key_path.write_bytes(key.private_bytes(serialization.Encoding.PEM, plain, none))
-    return key_path
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway_storm import gateway_storm
+from job_storm import job_storm
 from set_up import SetUp
 
 DEADLINE_SECONDS = 300.0
@@ -283,6 +285,23 @@ def _is(fact: dict[str, Any], kind: str, stage: str) -> bool:
     return bool(fact["kind"] == kind and fact["stage"] == stage)
 
 
+def _deployment_storm(set_up: SetUp, kills: int, seed: int) -> str:
+    """Kill the process of deployments to ten hosts; return a summary."""
+    set_up.cli("up")
+    support = Path(__file__).parent
+    program = (
+        "from pathlib import Path\n"
+        "from prefect_codepipeline.cli.session import connect\n"
+        "connect()\n"
+        "from deployment_chaos import deployment_storm\n"
+        f"print(deployment_storm(Path({str(set_up.folder / 'deployments')!r}), {kills}, {seed}))"
+    )
+    paths = (support, support / "hosts", set_up.environment["PYTHONPATH"])
+    environment = {**set_up.environment, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def main() -> int:
     """Run the long form."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -300,6 +319,12 @@ def main() -> int:
                     print(crowd(set_up, options.crowd, mode), flush=True)
             print(gateway_storm(set_up, 3, 30, options.seed), flush=True)
             print(storm(set_up, options.kills, options.seed), flush=True)
+            for kills in (0, 20):
+                print(
+                    job_storm(set_up, kills, workers=20, executions=20, actions=10, seed=options.seed),
+                    flush=True,
+                )
+            print(_deployment_storm(set_up, options.kills, options.seed), flush=True)
         finally:
             set_up.cli("down", check=False)
             left = set_up.processes()

@@ -31,8 +31,8 @@ _LIGHT = {
     "status", "stop", "transition", "up", "validate",
 }  # fmt: skip
 _WITH_PREFECT = {
-    "connection", "delete", "deploy", "event-webhook", "export", "import", "plan", "schedule", "secret", "setup", "slack",
-    "trigger", "webhook",
+    "connection", "delete", "deploy", "deployment", "event-webhook", "export", "hosts", "import", "key", "plan", "schedule", "secret",
+    "setup", "slack", "trigger", "webhook",
 }  # fmt: skip
 _LIGHT_MODULES = (
     "encodings.idna",
@@ -44,8 +44,9 @@ _LIGHT_MODULES = (
 _HEAVY_MODULES = (
     "prefect.client.orchestration",
     "prefect.client.schemas.actions",
+    "prefect_codepipeline.actions.deploying.rollout.by_hand",
     "prefect_codepipeline.deployments.collection",
-    "prefect_codepipeline.deployments.checking.accounts",
+    "prefect_codepipeline.deployments.checking.deployment_groups",
     "prefect_codepipeline.deployments.checking.needed",
     "prefect_codepipeline.deployments.create",
     "prefect_codepipeline.deployments.resource_blocks",
@@ -53,7 +54,10 @@ _HEAVY_MODULES = (
     "prefect_codepipeline.deployments.resource_transitions",
     "prefect_codepipeline.deployments.resource_webhooks",
 )
-_OF_PREFECT = {"prefect_codepipeline.cli.executions.shell_environment"}
+_OF_PREFECT = {
+    "prefect_codepipeline.cli.executions.shell_environment",
+    "prefect_codepipeline.cli.executions.shell_on_target",
+}
 # Only the reconcile loop and flows go by these times. Modules of commands read the others when they are imported.
 _NOT_OF_COMMANDS = {f"PREFECT_CODEPIPELINE_{name}_SECONDS" for name in ("POLL", "RECONCILE", "WAIT")}
 _servers: dict[tuple[bool, frozenset[tuple[str, str]]], _Server] = {}

@@ -52,6 +52,9 @@ class SetUp:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return run_command(arguments, env=self.environment)
 
+    def run_with_input(self, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_command(arguments, env=self.environment, input=text)
+
     def python(self, program: str) -> str:
         """The output of a program that is connected to this set-up; `json` is imported."""
         done = run_program(_CONNECTED + program, env=self.environment)
@@ -105,4 +108,5 @@ class SetUp:
         return found
 
     def wait(self, condition: Any, seconds: float = 90) -> None:
-        until(condition, seconds)
+        # Most conditions are commands, and what they wait for stays.
+        until(condition, seconds, longest_pause=1.5)

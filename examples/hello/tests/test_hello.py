@@ -18,7 +18,7 @@ class Hello(unittest.TestCase):
 
     def test_the_built_page_contains_the_version(self):
         with tempfile.TemporaryDirectory() as folder:
-            build(Path(folder))
+            build(Path(folder), "c0ffee")
             self.assertIn(__version__, (Path(folder) / "index.html").read_text())
 
 

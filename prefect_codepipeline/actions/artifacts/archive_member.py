@@ -17,6 +17,7 @@ BLOCK_BYTES = 512
 END = b"\0" * (2 * BLOCK_BYTES)
 # PATH_MAX of Linux: a longer name cannot be opened. shutil.rmtree cannot remove a tree that is nested deeper.
 MAX_NAME_BYTES = 4096
+MAX_PART_BYTES = 255  # of each folder's and file's own name, in all usual file systems
 MAX_DEPTH = 256
 
 Kind = Literal["file", "folder", "link"]
@@ -184,6 +185,10 @@ def check_name(name: str) -> bytes:
         raise UnfitTreeError(f"the name {name!r} is not UTF-8; other systems could not read it") from None
     if len(raw) > MAX_NAME_BYTES:
         raise UnfitTreeError(f"the name {name[:100]!r}… is longer than {MAX_NAME_BYTES} bytes")
+    if max(map(len, raw.split(b"/"))) > MAX_PART_BYTES:
+        raise UnfitTreeError(
+            f"{name[:100]!r}…: a folder or file has a name of more than {MAX_PART_BYTES} bytes"
+        )
     return raw
 
 

@@ -135,7 +135,7 @@ def _append(path: str, member: Member, packed: BinaryIO) -> None:
         raise _unreadable(member.name, error) from error
     try:
         before = os.fstat(source)
-        copied = _copy(source, packed.fileno(), member.size) if before.st_size == member.size else -1
+        copied = copy_bytes(source, packed.fileno(), member.size) if before.st_size == member.size else -1
         after = os.fstat(source)
     finally:
         os.close(source)
@@ -150,7 +150,7 @@ def _extract(packed: BinaryIO, member: Member, path: str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     target = os.open(path, flags, 0o755 if member.executable else 0o644)
     try:
-        copied = _copy(packed.fileno(), target, member.size)
+        copied = copy_bytes(packed.fileno(), target, member.size)
     except OSError as error:
         error.filename = path
         raise
@@ -160,7 +160,7 @@ def _extract(packed: BinaryIO, member: Member, path: str) -> None:
         raise UnfitTreeError(f"the archive ends in the middle of {member.name!r}")
 
 
-def _copy(source: int, target: int, size: int) -> int:
+def copy_bytes(source: int, target: int, size: int) -> int:
     """Copy up to `size` bytes between the files' current positions and return how many were copied."""
     copied = 0
     while copied < size:

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import fsspec
-from platformdirs import user_cache_path
 
+from prefect_codepipeline.actions.artifacts.cache_folder import cache_root
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.private_files import make_private
@@ -28,7 +28,6 @@ from prefect_codepipeline.private_files import make_private
 Result = TypeVar("Result")
 # EFBIG: the process has a limit on the size of files.
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_CACHE_VARIABLE = "PREFECT_CODEPIPELINE_CACHE"
 _STALE_SECONDS = 24 * 3600
 _PART = ".part-"
 # By default s3fs keeps ten parts of 50 MiB in memory. S3 accepts at most 10,000 parts.
@@ -39,9 +38,7 @@ _S3_PARTS = 10_000
 
 def work_folder(store: ArtifactStore) -> Path:
     """Where archives are created: inside a local store, so that storing one is a rename."""
-    if store.folder:
-        return store.folder / "incoming"
-    return Path(os.environ.get(_CACHE_VARIABLE) or user_cache_path("prefect-codepipeline")) / "artifacts"
+    return store.folder / "incoming" if store.folder else cache_root() / "artifacts"
 
 
 @contextmanager
@@ -58,22 +55,24 @@ def work_file(store: ArtifactStore) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def keep(store: ArtifactStore, archive: Path, digest: str) -> None:
+def place_archive(store: ArtifactStore, archive: Path, digest: str) -> None:
     """Move an archive to its place in the store, unless the store has it already."""
+    if not archive.exists():  # it was moved there before
+        return
     size = archive.stat().st_size
     if _size(store, digest) == size:
         return
     if store.folder is None:
-        filesystem, path = _remote(store, _key(digest))
-        options = _transfer_options(filesystem, size)
+        filesystem, path = remote(store, tree_key(digest))
+        options = transfer_options(filesystem, size)
         with suppress(
             FileExistsError
         ):  # Azure's client refuses an object that another process has just stored
-            _request(store, lambda: filesystem.put_file(str(archive), path, **options))
+            request(store, lambda: filesystem.put_file(str(archive), path, **options))
         return
-    target = store.folder / _key(digest)
+    target = store.folder / tree_key(digest)
     make_private(target.parent, store.folder)
-    archive.chmod(0o444 & _shared_bits(store.folder))
+    archive.chmod(0o444 & shared_bits(store.folder))
     os.replace(archive, target)
 
 
@@ -85,19 +84,19 @@ def keep_file(store: ArtifactStore, source: Path, key: str) -> None:
         OSError: the file cannot be read, or the disk is full.
     """
     if store.folder is None:
-        filesystem, path = _remote(store, key)
-        options = _transfer_options(filesystem, source.stat().st_size)
-        _request(store, lambda: filesystem.put_file(str(source), path, **options))
+        filesystem, path = remote(store, key)
+        options = transfer_options(filesystem, source.stat().st_size)
+        request(store, lambda: filesystem.put_file(str(source), path, **options))
         return
     target = store.folder / key
     make_private(target.parent, store.folder)
     with work_file(store) as copy:
         shutil.copyfile(source, copy)
-        copy.chmod(0o644 & _shared_bits(store.folder))
+        copy.chmod(0o644 & shared_bits(store.folder))
         os.replace(copy, target)
 
 
-def _shared_bits(folder: Path) -> int:
+def shared_bits(folder: Path) -> int:
     """The bits of a store's own folder: its files are for those for whom the user has opened it, and for no others."""
     return stat.S_IMODE(folder.stat().st_mode) | 0o600
 
@@ -116,31 +115,32 @@ def local_archive(store: ArtifactStore, digest: str, size: int) -> Iterator[Path
     if found != size:
         raise ActionFailed(f"{where(store, digest)} is damaged: it has {found} bytes instead of {size}")
     if store.folder:
-        yield store.folder / _key(digest)
+        yield store.folder / tree_key(digest)
         return
     with work_file(store) as copy:
-        filesystem, path = _remote(store, _key(digest))
-        options = _transfer_options(filesystem, size)
-        _request(store, lambda: filesystem.get_file(path, str(copy), **options))
+        filesystem, path = remote(store, tree_key(digest))
+        options = transfer_options(filesystem, size)
+        request(store, lambda: filesystem.get_file(path, str(copy), **options))
         yield copy
 
 
 def where(store: ArtifactStore, digest: str) -> str:
     """The path or URL of an archive, for messages."""
-    return f"{store.url}/{_key(digest)}"
+    return f"{store.url}/{tree_key(digest)}"
 
 
-def _key(digest: str) -> str:
+def tree_key(digest: str) -> str:
+    """The key of an archive in its store."""
     return f"trees/{digest[:2]}/{digest}.tar"
 
 
 def _size(store: ArtifactStore, digest: str) -> int | None:
     """The size of the stored archive in bytes, or None if the store does not have it."""
     if store.folder is None:
-        filesystem, path = _remote(store, _key(digest))
-        return _request(store, lambda: _object_size(filesystem, path))
+        filesystem, path = remote(store, tree_key(digest))
+        return request(store, lambda: _object_size(filesystem, path))
     try:
-        return (store.folder / _key(digest)).stat().st_size
+        return (store.folder / tree_key(digest)).stat().st_size
     except FileNotFoundError:
         return None
 
@@ -152,10 +152,10 @@ def _object_size(filesystem: Any, path: str) -> int | None:
         return None
 
 
-def _remote(store: ArtifactStore, key: str) -> tuple[Any, str]:
+def remote(store: ArtifactStore, key: str) -> tuple[Any, str]:
     """The client of an object store (fsspec has no type hints) and the object's path."""
     try:
-        filesystem, root = _request(store, lambda: fsspec.url_to_fs(store.url, **store.options()))
+        filesystem, root = request(store, lambda: fsspec.url_to_fs(store.url, **store.options()))
     except ImportError as error:
         extra = "install prefect-codepipeline there with its extra `s3`: README.md, Install it"
         advice = extra if store.url.startswith("s3") else str(error)
@@ -166,7 +166,7 @@ def _remote(store: ArtifactStore, key: str) -> tuple[Any, str]:
     return filesystem, f"{root.rstrip('/')}/{key}"
 
 
-def _request(store: ArtifactStore, operation: Callable[[], Result]) -> Result:
+def request(store: ArtifactStore, operation: Callable[[], Result]) -> Result:
     """Call the client of a store; any exception type that the client raises becomes a failure of the store."""
     try:
         return operation()
@@ -181,7 +181,8 @@ def _request(store: ArtifactStore, operation: Callable[[], Result]) -> Result:
         ) from error
 
 
-def _transfer_options(filesystem: Any, size: int) -> dict[str, int]:
+def transfer_options(filesystem: Any, size: int) -> dict[str, int]:
+    """Options for the transfer of a file of that size: few parts at once, which are kept in memory."""
     if "s3" not in filesystem.protocol:
         return {}
     part = max(_S3_PART_BYTES, math.ceil(size / _S3_PARTS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +14,9 @@ import platformdirs
 
 from prefect_codepipeline.actions.artifacts.archive_member import UnfitTreeError
 from prefect_codepipeline.actions.artifacts.archive_packing import pack, unpack
+from prefect_codepipeline.actions.artifacts.marks import keep
 from prefect_codepipeline.actions.artifacts.places import (
     FULL_DISK,
-    keep,
     local_archive,
     where,
     work_file,
@@ -63,7 +64,7 @@ def store_tree(
         ActionFailed: the tree contains a socket, a link that leads out of it or an unreadable file, the disk is full,
             or the store does not answer; the message names the file or the store.
     """
-    with _as_action_failure(f"storing artifact {name!r}", store), work_file(store) as archive:
+    with as_action_failure(f"storing artifact {name!r}", store), work_file(store) as archive:
         files = pack(tree, archive, store)
         digest, size = _hash(archive), archive.stat().st_size
         keep(store, archive, digest)
@@ -91,11 +92,18 @@ def fetch_tree(store: ArtifactStore, artifact: StoredArtifact, destination: Path
 def _fetch(store: ArtifactStore, artifact: StoredArtifact, destination: Path) -> None:
     place = where(store, artifact.sha256)
     with (
-        _as_action_failure(f"fetching artifact {artifact.name!r}", store),
+        as_action_failure(f"fetching artifact {artifact.name!r}", store),
         local_archive(store, artifact.sha256, artifact.size) as archive,
     ):
         if archive is None:
-            raise ActionFailed(f"{place} no longer exists; run the action that produces the artifact again")
+            of_another = (
+                f"; if another machine than {socket.gethostname()!r} has stored it, use a store that both share, such as "
+                "s3://bucket/prefix"
+            )
+            raise ActionFailed(
+                f"{place} no longer exists; run the action that produces the artifact again"
+                f"{of_another if store.folder else ''}"
+            )
         if _hash(archive) != artifact.sha256:
             raise ActionFailed(
                 f"{place} is damaged: its content has changed since it was stored; remove it and run the action "
@@ -115,7 +123,7 @@ def _hash(archive: Path) -> str:
 
 
 @contextmanager
-def _as_action_failure(what: str, store: ArtifactStore) -> Iterator[None]:
+def as_action_failure(what: str, store: ArtifactStore) -> Iterator[None]:
     """Turn errors into failures of the action that say what to do."""
     try:
         yield

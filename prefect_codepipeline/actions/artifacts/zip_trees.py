@@ -8,7 +8,9 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 from zipfile import _EndRecData  # type: ignore[attr-defined]  # finds the same end as `ZipFile` does
 
 from prefect_codepipeline.actions.artifacts.archive_member import (
@@ -26,6 +28,8 @@ _MOST_NAME_BYTES = 100_000_000
 _ENTRY = zipfile.stringCentralDir  # type: ignore[attr-defined]
 _ECD_SIZE, _ECD_LOCATION, _ZIP64_END_BYTES = 5, 9, 76
 _CHUNK = 1 << 20
+# What Java reads, in which AWS is written. A header of LZMA can ask for 4 GiB of memory.
+_COMPRESSIONS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
 def zip_tree(directory: Path, archive: Path) -> None:
@@ -59,12 +63,26 @@ def unzip_tree(archive: Path, destination: Path, limits: ArtifactStore | None = 
         UnfitTreeError: the archive would write outside the directory, is too large, or is not an archive.
         OSError: `destination` could not be written.
     """
+    store = limits or ArtifactStore(url=str(destination.absolute()))
+    with checked_members(archive, store) as (packed, members):
+        for member, info in members:
+            _extract(packed, member, info, destination / member.name)
+
+
+Members: TypeAlias = list[tuple[Member, zipfile.ZipInfo | None]]
+
+
+@contextmanager
+def checked_members(archive: Path, store: ArtifactStore) -> Iterator[tuple[zipfile.ZipFile, Members]]:
+    """A ZIP archive and its checked members in the order of artifacts, each with its entry unless it is implied.
+
+    Raises:
+        UnfitTreeError: also in the block, when the content of a member cannot be read.
+    """
     try:
-        store = limits or ArtifactStore(url=str(destination.absolute()))
         _check_count(archive, store.max_tree_files)
         with zipfile.ZipFile(archive) as packed:
-            for member, info in _checked(packed, store):
-                _extract(packed, member, info, destination / member.name)
+            yield packed, _checked(packed, store)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UnfitTreeError(f"it is not a readable ZIP archive: {error}") from error
 
@@ -90,7 +108,7 @@ def _check_count(archive: Path, most: int) -> None:
         raise UnfitTreeError(f"the archive has {count} entries; the limit is {most}")
 
 
-def _checked(packed: zipfile.ZipFile, store: ArtifactStore) -> list[tuple[Member, zipfile.ZipInfo | None]]:
+def _checked(packed: zipfile.ZipFile, store: ArtifactStore) -> Members:
     """The checked members in the order of their names, including folders that the archive only implies."""
     members: dict[str, tuple[Member, zipfile.ZipInfo | None]] = {}
     room = _MOST_NAME_BYTES
@@ -99,6 +117,8 @@ def _checked(packed: zipfile.ZipFile, store: ArtifactStore) -> list[tuple[Member
         if not name or name == ".":
             continue
         check_name(name)
+        if info.compress_type not in _COMPRESSIONS:
+            raise UnfitTreeError(f"{name!r} is compressed by method {info.compress_type}; use deflate")
         for folder in _parents(name):
             if folder not in members:
                 members[folder] = (Member(folder, "folder"), None)

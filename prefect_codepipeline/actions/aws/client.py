@@ -5,18 +5,23 @@ https://boto3.amazonaws.com/v1/documentation/api/latest/guide/credentials.html
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
 
+from prefect_codepipeline.actions.aws.answers import refuse_what_is_not_aws
+from prefect_codepipeline.actions.aws.sessions import forget_sessions, session_of
 from prefect_codepipeline.errors import ActionFailed
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 20
 ATTEMPTS = 3
+# Of one client: so many actions may look at their work at once.
+MOST_CONNECTIONS = 50
 SESSION_NAME = "prefect-codepipeline"
 _DENIED = (
     "AccessDenied",
@@ -38,6 +43,7 @@ _CREDENTIALS = {
     "ExpiredTokenException": "renew the credentials of the worker",
     "OptInRequired": "enable the region in the account, or correct the region",
 }
+_HOST = re.compile(r"[./](?P<region>[a-z]{2,4}(?:-[a-z]+)+-\d+)\.amazonaws\.")
 _THROTTLED = ("Throttl", "RequestLimitExceeded", "TooManyRequests", "SlowDown", "BandwidthLimitExceeded")
 
 
@@ -61,9 +67,29 @@ class Account:
     def client(self, service: str, attempts: int | None = None) -> Any:
         """A boto3 client, which repeats an unanswered request `attempts` times; None is a few times.
 
+        It is shared by all who ask for the same. One that repeats nothing is new, and so is its connection: of an old
+        one it may turn out only with the next request that it has ended.
+
         Raises:
             ActionFailed: with code `ConfigurationError`, boto3 is not installed.
         """
+        repeats = ATTEMPTS if attempts is None else attempts
+        return session_of(self._key).client(
+            (service, repeats) if attempts is None else None,
+            self._session,
+            lambda session: self._client(session, service, repeats),
+        )
+
+    @property
+    def _key(self) -> Hashable:
+        """What of the account makes its clients different from others; without a role the session has no name."""
+        return (
+            *(self.region, self.profile, self.endpoint_url, self.verify),
+            *(self.roles, self.session_name if self.roles else ""),
+            *(tuple(sorted(each.items())) for each in (self.keys, self.endpoint_urls)),
+        )
+
+    def _session(self) -> Any:
         try:
             import boto3
         except ImportError:
@@ -77,15 +103,16 @@ class Account:
         )
         for role in self.roles:
             session = self._assumed(session, role)
-        return self._client(session, service, attempts)
+        return session
 
-    def _client(self, session: Any, service: str, attempts: int | None = None, **credentials: Any) -> Any:
+    def _client(self, session: Any, service: str, repeats: int = ATTEMPTS, **credentials: Any) -> Any:
         from botocore.config import Config
 
         config = Config(
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
-            retries={"mode": "standard", "max_attempts": ATTEMPTS if attempts is None else attempts},
+            retries={"mode": "standard", "max_attempts": repeats},
+            max_pool_connections=MOST_CONNECTIONS,
         )
         client = session.client(
             service,
@@ -94,7 +121,7 @@ class Account:
             verify=self.verify,
             **credentials,
         )
-        client.meta.events.register("before-parse", partial(_refuse_page, client.meta.endpoint_url))
+        refuse_what_is_not_aws(client)
         return client
 
     def _assumed(self, session: Any, role: str) -> Any:
@@ -111,30 +138,6 @@ class Account:
         assumed = _new_session(None)
         assumed.register_component("credential_provider", CredentialResolver([_RoleProvider(fetcher)]))
         return boto3.session.Session(botocore_session=assumed, region_name=session.region_name)
-
-
-def _refuse_page(url: str, response_dict: dict[str, Any], **_: Any) -> None:
-    """Refuse a web page in place of an answer of AWS, which botocore often takes for an answer without content.
-
-    With a page and a status of 500 or more, a proxy says that AWS is away: only the page is dropped.
-    """
-    if not _is_page(response_dict):
-        return
-    if response_dict["status_code"] >= 500:
-        response_dict["body"] = b""
-    elif response_dict["status_code"] < 300:
-        from botocore.parsers import ResponseParserError
-
-        raise ResponseParserError(f"{url} answered with a web page")
-
-
-def _is_page(response: Mapping[str, Any]) -> bool:
-    headers = {name.lower(): value for name, value in response["headers"].items()}
-    if isinstance(response["body"], bytes) and response["body"]:
-        return response["body"][:1000].lstrip().lower().startswith((b"<!doctype html", b"<html"))
-    # Without a body to look at: objects in S3 may be web pages too, and have the headers of S3.
-    is_html = headers.get("content-type", "").startswith("text/html")
-    return is_html and not any(name == "etag" or name.startswith("x-amz") for name in headers)
 
 
 def _new_session(profile: str | None) -> Any:
@@ -193,13 +196,15 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         code, status = error_code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _CREDENTIALS:
+            forget_sessions()
         # About a wrong signature AWS repeats the request, in many lines, one of which may be the session token.
         said = str(error).splitlines()[0] if code in _CREDENTIALS else str(error)
         advice = f"; {_CREDENTIALS[code]}" if code in _CREDENTIALS else ""
         cause = None if code in _CREDENTIALS else error  # a traceback shows the text of the cause
         raise ActionFailed(f"{doing}: AWS refused: {said}{advice}", code=_code_of(code, status)) from cause
     except (ConnectionError, HTTPClientError) as error:
-        raise ActionFailed(f"{doing}: AWS did not answer: {error}", code="SystemUnavailable") from error
+        raise _unanswered(doing, error) from error
     except ResponseParserError as error:
         raise ActionFailed(
             f"{doing}: what answered is not AWS; correct the endpoint_url: {str(error)[:500]}",
@@ -212,8 +217,30 @@ def translated(doing: str) -> Iterator[None]:
             code="ConfigurationError",
         ) from error
     except BotoCoreError as error:
+        forget_sessions()  # there may be credentials the next time
         in_one_line = " ".join(str(error).split())
         raise ActionFailed(f"{doing}: {in_one_line}", code="ConfigurationError") from error
+
+
+def _unanswered(doing: str, error: Exception) -> ActionFailed:
+    """Nothing answers for a while; but in a region that is none it stays so."""
+    host = _HOST.search(str(error))
+    if host and host["region"] not in _known_regions():
+        return ActionFailed(
+            f"{doing}: boto3 knows no region {host['region']!r}, and nothing answers there; correct the region: {error}",
+            code="ConfigurationError",
+        )
+    return ActionFailed(f"{doing}: AWS did not answer: {error}", code="SystemUnavailable")
+
+
+@cache
+def _known_regions() -> frozenset[str]:
+    session = _new_session(None)
+    return frozenset(
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("ec2", partition)
+    )
 
 
 @contextmanager

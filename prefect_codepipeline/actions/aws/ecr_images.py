@@ -28,7 +28,7 @@ def find_image(ecr: Any, repository: str, wanted: str) -> Mapping[str, Any]:
     what, region = f"image {wanted!r} of ECR repository {repository!r}", ecr.meta.region_name
     with translated(f"looking up {what} in region {region}"):
         try:
-            found = ecr.describe_images(repositoryName=repository, imageIds=[image]).get("imageDetails")
+            (found,) = ecr.describe_images(repositoryName=repository, imageIds=[image])["imageDetails"]
         except ClientError as error:
             if error_code(error) == "ImageNotFoundException":
                 raise ActionFailed(
@@ -41,9 +41,4 @@ def find_image(ecr: Any, repository: str, wanted: str) -> Mapping[str, Any]:
                     code="ConfigurationError",
                 ) from error
             raise
-    if not found or "imageDigest" not in found[0]:
-        raise ActionFailed(
-            f"looking up {what}: {ecr.meta.endpoint_url} does not answer as ECR does; correct the endpoint",
-            code="ConfigurationError",
-        )
-    return dict(found[0])
+    return dict(found)

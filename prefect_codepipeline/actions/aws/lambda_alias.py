@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from math import ceil
 from typing import Any
 
+from prefect_codepipeline.actions.aws.alarms import read_alarms, state_of
 from prefect_codepipeline.actions.aws.client import error_code, translated
 from prefect_codepipeline.actions.aws.remote_work import Look
 from prefect_codepipeline.errors import ActionFailed, wrong_configuration
@@ -174,10 +175,6 @@ def read_alias(functions: Any, function: str, alias: str) -> AliasState:
                     "correct FunctionAlias"
                 ) from error
             raise
-    if "FunctionVersion" not in answer:
-        raise wrong_configuration(
-            f"{functions.meta.endpoint_url} does not answer as Lambda does; correct the endpoint"
-        )
     weights = (answer.get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {}
     other, weight = next(iter(weights.items()), (None, 0.0))
     return AliasState(answer["FunctionVersion"], other, round(100 * weight), answer.get("RevisionId", ""))
@@ -187,18 +184,6 @@ def check_alarms(alarms: Any, names: Sequence[str]) -> None:
     """Raise `ActionFailed` if an alarm is on or does not exist."""
     if not names:
         return
-    with translated(f"reading the alarms {', '.join(names)}"):
-        answer = alarms.describe_alarms(AlarmNames=list(names), AlarmTypes=["MetricAlarm", "CompositeAlarm"])
-    found = {
-        each["AlarmName"]: each
-        for kind in ("MetricAlarms", "CompositeAlarms")
-        for each in answer.get(kind, ())
-    }
-    if missing := [name for name in names if name not in found]:
-        raise wrong_configuration(
-            f"there is no alarm {', '.join(map(repr, missing))} in region {alarms.meta.region_name}; correct Alarms"
-        )
-    for name, alarm in found.items():
+    for alarm in read_alarms(alarms, names, "correct Alarms").values():
         if alarm["StateValue"] == "ALARM":
-            reason = alarm.get("StateReason")
-            raise ActionFailed(f"alarm {name!r} is in state ALARM" + (f": {reason}" if reason else ""))
+            raise ActionFailed(state_of(alarm))

@@ -11,11 +11,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
+from prefect_codepipeline.actions.aws.pace import place_after
 from prefect_codepipeline.actions.registry import ActionContext, Waiting, WorkGoesOn
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted, PrefectUnavailable
 
 # The longer the work takes, the less often it is looked at: a tenth of its time, and after minutes every 30 s. Work of
 # hours and days is looked at after each hundredth of its time: every look of a suspended execution costs some facts.
+# Where much work is followed at once, the looks take turns: see `pace`.
 SHORTEST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 30.0
 PAUSE_PER_SECOND = 0.1
@@ -36,11 +38,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at the work has seen; `summary` is shown as the action's progress."""
+    """What one look at the work has seen; `summary` is shown as the action's progress.
+
+    `pause_seconds` is the pause before the next look, if the look itself knows it best.
+    """
 
     ended: bool
     summary: str = ""
     percent: int | None = None
+    pause_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Following:
         look: asks for its state once. Raises `ActionFailed` if it cannot.
         stop: ends the work; returns what still happens, as a sentence for the message. Raises `ActionFailed` if it cannot.
         longest_pause_seconds: between two looks; by default it grows with the time that the work takes.
+        requests: of a look.
     """
 
     what: str
@@ -60,6 +67,7 @@ class Following:
     look: Callable[[], Look]
     stop: Callable[[], str]
     longest_pause_seconds: float | None = None
+    requests: int = 1
 
 
 def started(
@@ -125,8 +133,7 @@ def follow(following: Following, context: ActionContext) -> None:
         raise
     _report(look, following.work, context)
     if not look.ended:
-        longest = following.longest_pause_seconds
-        raise WorkGoesOn(Waiting(_next_look(context, longest), summary=look.summary or following.what))
+        raise WorkGoesOn(Waiting(_after(look, following, context), summary=look.summary or following.what))
 
 
 @contextmanager
@@ -165,13 +172,23 @@ def _report(look: Look, work: Work, context: ActionContext) -> None:
     context.report_progress(summary=look.summary, percent=look.percent, external_id=work.id, url=work.url)
 
 
-def _next_look(context: ActionContext, longest: float | None = None) -> datetime:
+def _after(look: Look, following: Following, context: ActionContext) -> datetime:
+    if look.pause_seconds is None:
+        return _next_look(context, following.longest_pause_seconds, following.requests)
+    pause = max(0.0, min(look.pause_seconds, context.remaining_seconds))
+    return datetime.now(timezone.utc) + timedelta(seconds=pause)
+
+
+def _next_look(context: ActionContext, longest: float | None = None, requests: int = 1) -> datetime:
     now = datetime.now(timezone.utc)
     age = (now - context.began).total_seconds()
     pause = min(max(SHORTEST_PAUSE_SECONDS, PAUSE_PER_SECOND * age), longest or LONGEST_PAUSE_SECONDS)
     if longest is None:
         pause = max(pause, LATE_PAUSE_PER_SECOND * age)
-    return now + timedelta(seconds=max(0.0, min(pause, context.remaining_seconds)))
+    aws, action = context.settings.aws, context.action
+    account = (aws.profile, aws.credentials, aws.endpoint_url, action.region or aws.region)
+    free = place_after(now + timedelta(seconds=pause), now, account, requests)
+    return min(free, now + timedelta(seconds=max(0.0, context.remaining_seconds)))
 
 
 def _stop(following: Following, context: ActionContext) -> str:

@@ -22,6 +22,7 @@ from prefect_codepipeline.errors import CodePipelineError, wrong_configuration
 MOST_BODY_BYTES = 51_200  # a larger template is given by its URL
 MOST_TEMPLATE_BYTES = 1_048_576
 _MOST_JSON_BYTES = 1_048_576
+_MOST_OVERRIDES_BYTES = 1024
 _OVERRIDES = "ParameterOverrides"
 _CONFIGURATION_KEYS = {"Parameters", "Tags", "StackPolicy"}
 
@@ -87,6 +88,7 @@ def read_stack_input(stack: Stack, configuration: str | None, overrides: str | N
     key = f"TemplateConfiguration {configuration!r}"
     parameters = _texts(_mapping(given.get("Parameters"), f"{key}: Parameters"), f"{key}: Parameters")
     if overrides:
+        _check_size(overrides)
         values = _mapping(_json(overrides, _OVERRIDES), _OVERRIDES)
         parameters |= _texts({k: _resolved(stack, v) for k, v in values.items()}, _OVERRIDES)
     policy = given.get("StackPolicy")
@@ -95,6 +97,14 @@ def read_stack_input(stack: Stack, configuration: str | None, overrides: str | N
         _texts(_mapping(given.get("Tags"), f"{key}: Tags"), f"{key}: Tags"),
         json.dumps(policy) if policy else None,
     )
+
+
+def _check_size(overrides: str) -> None:
+    if (size := len(overrides.encode())) > _MOST_OVERRIDES_BYTES:
+        raise wrong_configuration(
+            f"{_OVERRIDES} has {size:,} bytes; the limit is {_MOST_OVERRIDES_BYTES:,}: move parameters to the file of "
+            "TemplateConfiguration"
+        )
 
 
 def _read_configuration(stack: Stack, reference: str) -> dict[str, Any]:

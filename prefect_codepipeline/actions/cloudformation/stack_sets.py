@@ -187,7 +187,8 @@ def run_operation(
         return Look(status in _ENDED, f"{summary}: {status}", percent)
 
     what = f"operation {work.id!r} of {stack_set.what}"
-    follow(Following(what, work, look, lambda: _stop(stack_set, work)), stack_set.context)
+    following = Following(what, work, look, lambda: _stop(stack_set, work), requests=2)
+    follow(following, stack_set.context)
     why = _failures(state["results"])
     if state["operation"]["Status"] != "SUCCEEDED":
         reason = why or state["operation"].get("StatusReason") or "CloudFormation gives no reason"

@@ -92,11 +92,7 @@ def deploy(group: DeploymentGroup, revision: Callable[[], Mapping[str, Any]]) ->
     def look() -> Look:
         seen.clear()
         with translated(f"reading the state of deployment {work.id!r}"):
-            seen.update(group.codedeploy.get_deployment(deploymentId=work.id).get("deploymentInfo", {}))
-        if "status" not in seen:
-            raise wrong_configuration(
-                f"{group.codedeploy.meta.endpoint_url} does not answer as CodeDeploy does"
-            )
+            seen.update(group.codedeploy.get_deployment(deploymentId=work.id)["deploymentInfo"])
         return Look(seen["status"] in _ENDS, *_progress(seen))
 
     what = f"deployment {work.id!r} to {group.what}"
@@ -130,8 +126,6 @@ def _create(group: DeploymentGroup, revision: Mapping[str, Any]) -> Work:
                     f"there is no {group.what}; correct ApplicationName, DeploymentGroupName or the region"
                 ) from error
             raise
-    if "deploymentId" not in answer:
-        raise wrong_configuration(f"{codedeploy.meta.endpoint_url} does not answer as CodeDeploy does")
     return _work(group, answer["deploymentId"])
 
 

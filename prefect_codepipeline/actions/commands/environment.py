@@ -22,6 +22,7 @@ from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import required
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import EnvironmentVariable
+from prefect_codepipeline.model.record.spans import traceparent
 from prefect_codepipeline.prefect_api.block_documents import find_block
 
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
@@ -35,6 +36,9 @@ CERTIFICATES = (
     "PIP_CERT",
     "AWS_CA_BUNDLE",
 )
+
+# One of them is set where OpenTelemetry is configured.
+TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 @dataclass(frozen=True)
@@ -107,11 +111,19 @@ def codebuild_variables(context: ActionContext, image: str | None = None) -> dic
         "CODEBUILD_START_TIME": str(int(time.time() * 1000)),
         "AWS_DEFAULT_REGION": context.action.region,
         "AWS_REGION": context.action.region,
+        "TRACEPARENT": _traceparent(context),
     }
     for artifact in others:
         known[f"CODEBUILD_SRC_DIR_{artifact.name.replace('-', '_')}"] = str(artifact.directory)
         known[f"CODEBUILD_SRC_DIR_{artifact.name}"] = str(artifact.directory)
     return {name: value for name, value in known.items() if value is not None}
+
+
+def _traceparent(context: ActionContext) -> str | None:
+    """The place of this action in the trace of its execution, where the worker's variables say that there are traces."""
+    if not any(os.environ.get(name) for name in TRACE_ENDPOINTS):
+        return None
+    return traceparent(context.pipeline_execution_id, context.action_execution_id)
 
 
 class SecretReference(NamedTuple):

@@ -11,8 +11,8 @@ import subprocess
 import sys
 import termios
 import tty
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def shell_on_host(directory: Path, environment: Mapping[str, str], name: str) ->
     variables = _with_terminal(environment, name)
     with (
         subprocess.Popen([shell, *plain], cwd=directory, env=variables) as process,
-        _ignoring(signal.SIGINT),  # Ctrl-C is for the program in the shell
+        ignoring(signal.SIGINT),  # Ctrl-C is for the program in the shell
     ):
         return process.wait()
 
@@ -68,7 +68,7 @@ def _run_session(engine: Engine, container: Any, is_terminal: bool) -> int:
     stream = attached(engine, container)
     try:
         container.start()
-        with readable(stream) as output, _raw_terminal(container, is_terminal):
+        with readable(stream) as output, _terminal_of(container, is_terminal):
             write = _write if is_terminal else frames(_write)
             _forward(stream, output, write)
         return int(container.wait()["StatusCode"])
@@ -101,15 +101,25 @@ def _write(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
+def _terminal_of(container: Any, is_terminal: bool) -> AbstractContextManager[None]:
+    return raw_terminal(lambda size: _resize(container, size)) if is_terminal else nullcontext()
+
+
+def _resize(container: Any, size: os.terminal_size) -> None:
+    with suppress(Exception):  # a wrong window size must not end the session
+        container.resize(height=size.lines, width=size.columns)
+
+
 @contextmanager
-def _raw_terminal(container: Any, is_terminal: bool) -> Iterator[None]:
-    """Pass every key to the container; the terminal's settings are restored afterwards."""
-    if not is_terminal:
-        yield
-        return
+def raw_terminal(resize: Callable[[os.terminal_size], object]) -> Iterator[None]:
+    """Pass every key to a program elsewhere; the terminal's settings are restored afterwards.
+
+    Args:
+        resize: tells the program the size of the window, now and whenever it changes.
+    """
     before = termios.tcgetattr(sys.stdin)
-    sizes = signal.signal(signal.SIGWINCH, lambda *_: _resize(container))
-    _resize(container)
+    sizes = signal.signal(signal.SIGWINCH, lambda *_: resize(shutil.get_terminal_size()))
+    resize(shutil.get_terminal_size())
     try:
         tty.setraw(sys.stdin)
         yield
@@ -118,14 +128,9 @@ def _raw_terminal(container: Any, is_terminal: bool) -> Iterator[None]:
         signal.signal(signal.SIGWINCH, sizes)
 
 
-def _resize(container: Any) -> None:
-    size = shutil.get_terminal_size()
-    with suppress(Exception):  # a wrong window size must not end the session
-        container.resize(height=size.lines, width=size.columns)
-
-
 @contextmanager
-def _ignoring(number: signal.Signals) -> Iterator[None]:
+def ignoring(number: signal.Signals) -> Iterator[None]:
+    """Ignore a signal within this block."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
         yield

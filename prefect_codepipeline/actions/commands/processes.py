@@ -7,7 +7,7 @@ import selectors
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +64,23 @@ def run_on_host(
     """
     shell = shutil.which("bash", path=CLEAN_PATH) or "/bin/sh"
     command = shell_command(shell, script)
-    with _supervised(command, script, on_output, always_gently=always_gently) as process:
-        follow_output(_output_of(process), on_output, context.check, _has_ended(process))
+    return run_program(command, script, on_output, context.check, always_gently=always_gently)
+
+
+def run_program(
+    command: Sequence[str],
+    script: Script,
+    on_output: OnOutput,
+    check: Callable[[], None],
+    *,
+    always_gently: bool = False,
+) -> int:
+    """Run a program in the directory and the environment of `script`, and end it as `run_on_host` does.
+
+    `check` is called all the time; what it raises ends the program.
+    """
+    with _supervised([*command], script, on_output, always_gently=always_gently) as process:
+        follow_output(_output_of(process), on_output, check, _has_ended(process))
     return process.returncode
 
 

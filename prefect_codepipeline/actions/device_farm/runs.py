@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefect_codepipeline.actions.aws.account import client_of
 from prefect_codepipeline.actions.aws.client import translated
 from prefect_codepipeline.actions.aws.console import console_url
 from prefect_codepipeline.actions.aws.remote_work import Work
@@ -66,8 +67,9 @@ class Farm:
         """Start the run."""
         name = self.context.action_execution_id
         self.keep("scheduled", name)  # before the request: from now on there may be a run with this name
+        device_farm = client_of(self.context, "devicefarm", REGION, attempts=0)  # nothing repeats the request
         with translated(f"starting run {name!r} in project {self.project_id!r} in region {REGION}"):
-            run = self.device_farm.schedule_run(projectArn=self.find_project(), name=name, **asked)["run"]
+            run = device_farm.schedule_run(projectArn=self.find_project(), name=name, **asked)["run"]
         return Work(run["arn"], run_page(run["arn"]))
 
     def find_run(self) -> Work | None:

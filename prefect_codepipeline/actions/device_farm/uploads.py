@@ -15,7 +15,7 @@ from prefect_codepipeline.actions.aws.client import translated
 from prefect_codepipeline.actions.aws.remote_work import Following, Look, Work, bearing_silence, follow
 from prefect_codepipeline.actions.device_farm.runs import REGION, Farm
 from prefect_codepipeline.actions.registry import ActionContext
-from prefect_codepipeline.errors import ActionFailed
+from prefect_codepipeline.errors import ActionFailed, wrong_configuration
 
 _CHUNK = 1 << 20
 _SECONDS = 60.0
@@ -59,12 +59,17 @@ def _send(farm: Farm, file: Path, kind: str) -> str:
     # With the URL anybody may upload: httpx would log it, and it is in no message.
     request = Request(upload["url"], _chunks(file, farm.context), headers, method="PUT")
     try:
-        urlopen(request, timeout=_SECONDS).close()
+        with urlopen(request, timeout=_SECONDS) as answer:
+            is_page = answer.headers.get_content_type() == "text/html"
     except HTTPError as error:
         code = "SystemUnavailable" if error.code >= 500 else "JobFailed"
         raise ActionFailed(f"{what}: the upload was answered with {error.code}", code=code) from None
     except OSError as error:
         raise ActionFailed(f"{what}: the upload broke: {error}", code="SystemUnavailable") from None
+    if is_page:
+        raise wrong_configuration(
+            f"{what}: the upload was answered with a web page; check the proxy of the worker"
+        )
     return str(upload["arn"])
 
 

@@ -72,9 +72,8 @@ def _start(deployment: Deployment) -> Work:
     own = _own(deployment, state)
     if own is None:
         raise ActionFailed(
-            f"updating {deployment.service.what}: {deployment.service.ecs.meta.endpoint_url} does not answer as ECS "
-            "does; correct the endpoint",
-            code="ConfigurationError",
+            f"updating {deployment.service.what}: its deployment of {deployment.revision} was replaced at once, not by "
+            "this action; retry the action"
         )
     return Work(own["id"], page_of(state))
 

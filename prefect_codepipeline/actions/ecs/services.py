@@ -57,11 +57,6 @@ class Service:
                 if error_code(error) == "ClusterNotFoundException":
                     return None
                 raise
-        if not {"services", "failures"} & answer.keys():
-            raise ActionFailed(
-                f"looking up {self.what}: {self.ecs.meta.endpoint_url} does not answer as ECS does; correct the endpoint",
-                code="ConfigurationError",
-            )
         found = [each for each in answer.get("services", ()) if each.get("status") == "ACTIVE"]
         return dict(found[0]) if found else None
 

@@ -23,8 +23,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
-from platformdirs import user_cache_path
-
+from prefect_codepipeline.actions.artifacts.cache_folder import cache_root
 from prefect_codepipeline.actions.git.failures import damaged, failure_of, known_failure, unavailable
 from prefect_codepipeline.actions.git.process import Access, GitError, GitProcesses, git_processes
 from prefect_codepipeline.actions.work import TimedWork
@@ -91,8 +90,7 @@ class Mirror:
 
 def cache_folder() -> Path:
     """The folder in which this worker keeps mirrors."""
-    configured = os.environ.get("PREFECT_CODEPIPELINE_CACHE")
-    return (Path(configured) if configured else user_cache_path("prefect-codepipeline")) / "git"
+    return cache_root() / "git"
 
 
 def with_mirror(access: Access, context: TimedWork, work: Callable[[Mirror], Result]) -> Result:
@@ -120,6 +118,19 @@ def with_mirror(access: Access, context: TimedWork, work: Callable[[Mirror], Res
             f"the mirror of {access.url!r} could not be written in {str(folder)!r}: {error.strerror}; "
             "free disk space or allow writing there, or set PREFECT_CODEPIPELINE_CACHE to another folder"
         ) from error
+
+
+@contextmanager
+def unused_mirror(folder: Path) -> Iterator[bool]:
+    """Lock the mirror in a folder of the cache while the block runs, if no action uses it: False if one does."""
+    lock = os.open(folder / "lock", os.O_RDWR)
+    try:
+        is_unused = _try_lock(lock)
+        if is_unused:
+            _clean_up_after_crash(lock, folder / "repository.git")
+        yield is_unused
+    finally:
+        os.close(lock)
 
 
 def pin(mirror: Mirror, branch: str, override: str | None = None) -> str:

@@ -93,7 +93,7 @@ def _look_up(ecr: Any, name: str) -> tuple[dict[str, Any], Any]:
     where = f"ECR repository {name!r} in region {ecr.meta.region_name}"
     with translated(f"looking up {where}"):
         try:
-            found = ecr.describe_repositories(repositoryNames=[name]).get("repositories")
+            (found,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
         except ClientError as error:
             if error_code(error) == "RepositoryNotFoundException":
                 raise ActionFailed(
@@ -102,13 +102,8 @@ def _look_up(ecr: Any, name: str) -> tuple[dict[str, Any], Any]:
                 ) from error
             raise
     with translated(f"asking for a token to push to {where}"):
-        data = ecr.get_authorization_token().get("authorizationData")
-    if not found or not data:
-        raise ActionFailed(
-            f"looking up {where}: {ecr.meta.endpoint_url} does not answer as ECR does; correct the endpoint",
-            code="ConfigurationError",
-        )
-    return found[0], data
+        data = ecr.get_authorization_token()["authorizationData"]
+    return found, data
 
 
 def _credentials(data: Any) -> str:

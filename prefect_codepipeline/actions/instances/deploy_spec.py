@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.errors import wrong_configuration
+from prefect_codepipeline.model.appspec.parts import LONGEST_TIMEOUT
 
 MAX_BYTES = 100_000
-LONGEST_SECONDS = 3600
 # The events of an AppSpec that have a place before and after the files are copied; AWS maps them as well as it can.
 _BEFORE = ("ApplicationStop", "BeforeInstall")
 _AFTER = ("AfterInstall", "ApplicationStart", "ValidateService")
@@ -31,7 +31,7 @@ class Step:
 
     event: str
     location: str
-    timeout_seconds: int = LONGEST_SECONDS
+    timeout_seconds: int = LONGEST_TIMEOUT
     user: str | None = None
     directory: str | None = None
 
@@ -58,7 +58,7 @@ class _Script(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     location: str = Field(min_length=1)
-    timeout: int = Field(LONGEST_SECONDS, ge=1, le=LONGEST_SECONDS)
+    timeout: int = Field(LONGEST_TIMEOUT, ge=1, le=LONGEST_TIMEOUT)
     runas: str | None = None
 
     @field_validator("runas")

@@ -14,9 +14,9 @@ from typing import Any
 
 from prefect_codepipeline.actions.aws.console import console_url
 from prefect_codepipeline.actions.aws.remote_work import Look, Work
+from prefect_codepipeline.actions.aws.target_groups import TargetGroups
 from prefect_codepipeline.actions.instances.fleet import MOST_INSTANCES, Fleet, Instances, Outcome
 from prefect_codepipeline.actions.instances.host_script import deploy_command, look_command
-from prefect_codepipeline.actions.instances.target_groups import TargetGroups
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.errors import ActionFailed
 

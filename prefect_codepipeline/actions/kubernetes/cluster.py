@@ -146,7 +146,7 @@ class _Renewal:
 
 def _token(context: ActionContext, cluster: str) -> str:
     """A request to STS that is signed and not sent: EKS sends it, to see whose it is."""
-    sts = client_of(context, "sts")
+    sts = client_of(context, "sts", attempts=0)  # its own: it changes what it signs
 
     def add_cluster(request: Any, **_: Any) -> None:
         request.headers[_CLUSTER_HEADER] = cluster

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,15 @@ from rich.text import Text
 
 from prefect_codepipeline.cli.output import answer, print_json, print_line, without_control
 from prefect_codepipeline.cli.parameters import AsJson, PipelineName
-from prefect_codepipeline.cli.session import connect, console, job_variables, pairs, print_whole, who
+from prefect_codepipeline.cli.session import (
+    connect,
+    console,
+    find_own_type,
+    job_variables,
+    pairs,
+    print_whole,
+    who,
+)
 from prefect_codepipeline.errors import CodePipelineError
 from prefect_codepipeline.prefect_api.deployments import Place
 
@@ -22,7 +30,6 @@ if TYPE_CHECKING:
     from prefect_codepipeline.deployments.checking.runnable import Runnable
     from prefect_codepipeline.deployments.create import Deployed
     from prefect_codepipeline.deployments.files.resources import Beside
-    from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 
 
 def deploy(
@@ -57,6 +64,10 @@ def deploy(
     read = [_read(file) for file in files]
     given = Place(pool, queue, job_variables(job_variable))
     connect()
+    _check_groups(files, read)
+    _check_engines(read, given)
+    for each in read:
+        _check_places(each, given)
     results = []
     for each in read:
         deployed = _deploy(each, given)
@@ -84,23 +95,75 @@ def _read(file: Path) -> _Read:
     from prefect_codepipeline.deployments.files.resources import read_beside
     from prefect_codepipeline.deployments.files.settings import read_settings_beside
 
-    runnable = read_runnable(file)
+    runnable = read_runnable(file, find_own_type)
     read = _Read(runnable, read_settings_beside(file, runnable.declaration), read_beside(file))
     for sentence in _warnings(file, runnable, read.beside):
         console.print(Text(f"{file}: warning: {sentence}", "yellow"))
     return read
 
 
+def _check_groups(files: Sequence[Path], read: Sequence[_Read]) -> None:
+    """Check the deployment groups that the pipelines deploy to, and print the warnings.
+
+    Raises:
+        InvalidDefinition: a group is known neither here nor by AWS.
+    """
+    from prefect_codepipeline.deployments.checking.deployment_groups import check_groups
+    from prefect_codepipeline.engine.executions.definitions import settings_of
+
+    for file, each in zip(files, read, strict=True):
+        declaration = each.runnable.declaration
+        settings = each.settings or settings_of(declaration.name)
+        for problem in check_groups(declaration, settings, each.beside, str(file)):
+            console.print(Text(f"{file}: warning: {problem}", "yellow"))
+
+
+def _check_places(read: _Read, given: Place) -> None:
+    """Refuse work pools, queues and job variables that do not exist or are not allowed, and prepare those of actions."""
+    from prefect_codepipeline.deployments.checking.work_pools import check_places
+    from prefect_codepipeline.engine.executions.definitions import settings_of
+
+    declaration = read.runnable.declaration
+    settings = read.settings or settings_of(declaration.name)
+    for sentence in check_places(declaration, settings, _place(read, given)):
+        console.print(Text(f"  {sentence}"))
+
+
+def _place(read: _Read, given: Place) -> Place:
+    """Where the executions start. Options take precedence over settings, and those over what is there."""
+    settings = read.settings
+    if settings is None:
+        return given
+    return given.or_else(Place(settings.work_pool, settings.work_queue, settings.job_variables))
+
+
+def _check_engines(read: Sequence[_Read], given: Place) -> None:
+    """Refuse containers where there is no engine for them. Raises `ValidationException`."""
+    from prefect_codepipeline.deployments.work_pools.engines import check_engines
+    from prefect_codepipeline.engine.executions.definitions import settings_of
+
+    for each in read:
+        declaration = each.runnable.declaration
+        settings = each.settings or settings_of(declaration.name)
+        check_engines(declaration, settings, each.beside, _place(each, given))
+
+
 def _deploy(read: _Read, given: Place) -> Deployed:
     """Create or update a pipeline and everything beside it, and print what was done."""
     from prefect_codepipeline.deployments.resource_blocks import make_blocks
     from prefect_codepipeline.deployments.resource_schedules import add_declared
+    from prefect_codepipeline.deployments.resource_tags import put_declared_tags
     from prefect_codepipeline.deployments.resource_transitions import disable_declared
+    from prefect_codepipeline.deployments.resource_types import make_types
     from prefect_codepipeline.deployments.resource_webhooks import make_webhooks
+    from prefect_codepipeline.model.wire.arns import Account
 
-    created = make_blocks(read.beside.resources)
+    created = [*make_types(read.beside.resources), *make_blocks(read.beside.resources)]
     deployed = _deploy_definition(read, given)
     more = make_webhooks(read.beside.resources) + add_declared(deployed.name, read.beside.resources)
+    if deployed.created:  # later, users decide, as with transitions
+        left_out = put_declared_tags(Account().pipeline(deployed.name), read.beside.properties)
+        more += [left_out] if left_out else []
     _print_result(deployed, [*created, *more])
     _print_later_warnings(read.runnable)
     _print_disabled(disable_declared(deployed, read.beside.properties, who()))
@@ -121,27 +184,31 @@ def _warnings(file: Path, runnable: Runnable, beside: Beside) -> Iterator[str]:
 def _print_later_warnings(runnable: Runnable) -> None:
     """Print the warnings that need the server's blocks."""
     from prefect_codepipeline.actions.git.places import triggers_without_webhook
+    from prefect_codepipeline.deployments.checking.accounts import unused_roles
     from prefect_codepipeline.deployments.resource_blocks import problems_of_project_blocks
+    from prefect_codepipeline.engine.executions.definitions import settings_of
+    from prefect_codepipeline.engine.notifications.receivers import missing_receivers
 
     declaration = runnable.declaration
+    settings = settings_of(declaration.name)
     sentences = (
         *triggers_without_webhook(declaration),
         *problems_of_project_blocks(declaration),
-        *_roles(declaration),
+        *unused_roles(declaration, settings),
+        *missing_receivers(settings),
     )
     for sentence in sentences:
         console.print(Text(f"  warning: {sentence}", "yellow"))
 
 
 def _deploy_definition(read: _Read, given: Place) -> Deployed:
-    """Save the settings and deploy. Options take precedence over settings, and those over what is there."""
+    """Save the settings and deploy."""
     from prefect_codepipeline.deployments.create import deploy_pipeline
     from prefect_codepipeline.deployments.files.settings import save_settings
 
-    place, settings = given, read.settings
-    if settings:
-        save_settings(read.runnable.declaration.name, settings)
-        place = given.or_else(Place(settings.work_pool, settings.work_queue, settings.job_variables))
+    place = _place(read, given)
+    if read.settings:
+        save_settings(read.runnable.declaration.name, read.settings)
     return deploy_pipeline(
         read.runnable, place.work_pool, who(), work_queue=place.work_queue, job_variables=place.job_variables
     )
@@ -160,17 +227,6 @@ def _start(deployed: Deployed, variable: list[str]) -> str:
     execution_id = start_pipeline_execution(deployed.name, pairs(variable, "--variable"), {}, who())
     console.print(Text(f"  started: {execution_id}"))
     return execution_id
-
-
-def _roles(declaration: PipelineDeclaration) -> list[str]:
-    """The roles of actions that the pipeline's settings leave unused."""
-    from prefect_codepipeline.deployments.checking.accounts import unused_roles
-    from prefect_codepipeline.engine.executions.definitions import settings_of
-    from prefect_codepipeline.model.stored.settings import StoredSettings
-
-    if not any(unused_roles(declaration, StoredSettings())):
-        return []  # no action has a role: the settings need not be read
-    return list(unused_roles(declaration, settings_of(declaration.name)))
 
 
 def _print_result(deployed: Deployed, created: list[str]) -> None:

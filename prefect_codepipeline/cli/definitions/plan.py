@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect_codepipeline.cli.definitions.named import FileOrName, deployed_declaration, file_of
 from prefect_codepipeline.cli.output import Style, print_json, print_line
 from prefect_codepipeline.cli.parameters import AsJson, Variables
-from prefect_codepipeline.cli.session import connect, pairs
+from prefect_codepipeline.cli.session import connect, find_own_type, pairs
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 from prefect_codepipeline.model.validation import Problem, nearest
 
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
     from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
     from prefect_codepipeline.model.stored.settings import StoredSettings
 
-_KINDS = ("git-connection", "secret", "artifact-store", "codebuild-project", "aws-credentials")
+_KINDS = (
+    "git-connection",
+    "secret",
+    "artifact-store",
+    "codebuild-project",
+    "codedeploy-application",
+    "aws-credentials",
+    "deploy-hosts",
+)
 _COLOURS: dict[str, Style] = {
     "present": "green",
     "created by deploy": "green",
@@ -45,8 +54,8 @@ def plan(
     NAME.settings.yaml and NAME.resources.yaml beside a file are read too.
     """
     from prefect_codepipeline.deployments.checking import plan as planning
-    from prefect_codepipeline.deployments.checking.accounts import credentials_of
-    from prefect_codepipeline.deployments.checking.files import check_wire
+    from prefect_codepipeline.deployments.checking.accounts import blocks_of_settings
+    from prefect_codepipeline.deployments.checking.deployment_groups import problems_of_groups
     from prefect_codepipeline.deployments.checking.inline_buildspecs import names_with_block, problems_of_used
     from prefect_codepipeline.deployments.checking.needed import needed_values, values_of_variables
     from prefect_codepipeline.deployments.checking.readiness import lacks_of
@@ -69,27 +78,37 @@ def plan(
     planned = planning.plan(
         declaration,
         given,
-        _where(declaration, settings),
+        _where(declaration, settings, blocks, beside),
         beside,
         blocks,
         settings.artifact_store or "",
         needed,
-        credentials_of(declaration, settings),
+        blocks_of_settings(declaration, settings),
     )
     waiting = {path for value in needed for path in value.paths}
-    problems = [problem for problem in check_wire(wire) if problem.path not in waiting]
+    problems = [problem for problem in _check(wire, beside) if problem.path not in waiting]
     problems += problems_of_used(wire, beside_path(place), blocks or {})
+    if blocks is not None:  # else a group may be known, but not to be seen
+        problems += problems_of_groups(declaration, settings, beside)
     errors = [problem for problem in problems if problem.severity == "error"]
     lacks = list(lacks_of(planned, needed, errors, place, beside))
+    lacking = [value.name for value in values_of_variables(wire, beside, present)]
+    notes = _notes(blocks, lacking, place, beside)
     if json:
         found = {"problems": [vars(problem) for problem in problems], "lacks": [vars(lack) for lack in lacks]}
-        print_json({**asdict(planned), **found})
+        print_json({**asdict(planned), **found, "notes": notes})
     else:
-        lacking = [value.name for value in values_of_variables(wire, beside, present)]
-        notes = _notes(blocks, lacking, place, beside)
         for line in (*_lines(planned, errors), _last_line(lacks, notes)):
             print_line(*line)
     return 1 if lacks else 0
+
+
+def _check(wire: Any, beside: Beside) -> list[Problem]:
+    from prefect_codepipeline.deployments.checking.files import check_wire
+    from prefect_codepipeline.deployments.checking.runnable import check_runnable
+    from prefect_codepipeline.deployments.files.own_types import finder_with
+
+    return check_wire(wire, partial(check_runnable, find_own=finder_with(beside.resources, find_own_type)))
 
 
 def _notes(blocks: Blocks | None, lacking: list[str], place: Path, beside: Beside) -> list[str]:
@@ -128,19 +147,35 @@ def _settings(file: Path | None, declaration: PipelineDeclaration) -> StoredSett
     return written or StoredSettings()
 
 
-def _where(declaration: PipelineDeclaration, settings: StoredSettings) -> dict[tuple[str, str], str]:
+def _where(
+    declaration: PipelineDeclaration, settings: StoredSettings, blocks: Blocks | None, beside: Beside
+) -> dict[tuple[str, str], str]:
     """Where each action runs."""
+    from prefect_codepipeline.deployments.checking.deployment_groups import places_of_groups
+
     return {
         (stage.name, action.name): _place(action, settings.for_action(stage.name, action.name))
         for stage in declaration.stages
         for action in stage.actions
-    }
+    } | places_of_groups(declaration, blocks, beside)
 
 
 def _place(action: ActionDeclaration, settings: ActionSettings) -> str:
-    """Where an action runs; the region of an action counts only for services of AWS."""
-    from prefect_codepipeline.deployments.checking.accounts import uses_aws
+    """Where an action runs, and on which work pool if it has one of its own."""
+    place = _machine(action, settings)
+    return (
+        f"{place}, from work pool {settings.work_pool!r}"
+        if settings.work_pool and not action.is_approval
+        else place
+    )
 
+
+def _machine(action: ActionDeclaration, settings: ActionSettings) -> str:
+    """Where an action works; the region of an action counts only for services of AWS."""
+    from prefect_codepipeline.deployments.checking.accounts import deploys_to_hosts_of, uses_aws
+
+    if inventory := deploys_to_hosts_of(action.action_type_id, settings):
+        return f"on hosts of inventory {inventory!r}"
     if uses_aws(action.action_type_id):
         region = action.region or settings.aws.region
         return f"in AWS, in region {region}" if region else "in AWS, in the worker's region"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from prefect_codepipeline.cli.output import Style, counted, print_json, print_line
+from prefect_codepipeline.cli.session import find_own_type
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from prefect_codepipeline.model.validation import Problem
 
 Format = Literal["text", "json", "sarif", "github"]
-Kind = Literal["pipeline", "buildspec"]
+Kind = Literal["pipeline", "buildspec", "appspec"]
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|\'(?:[^\']|\'\')*\'?|[^\s:,{}\[\]]+')
 _WIDTH = 160
@@ -35,12 +36,14 @@ def validate(
     kind: Kind | None = None,
     online: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Check pipeline definitions and buildspecs without a server. Exits with 1 on errors, 2 if a file cannot be read.
+    """Check pipeline definitions, buildspecs and AppSpecs without a server.
+
+    Only for action types of your own it asks the server, if there is one. Exits with 1 on errors, 2 if a file cannot be read.
 
     Parameters
     ----------
     files:
-        Pipeline definitions in JSON or YAML, CloudFormation templates, buildspecs, and folders of these.
+        Pipeline definitions in JSON or YAML, CloudFormation templates, buildspecs, AppSpecs, and folders of these.
     format:
         The output: text for people, JSON for programs, SARIF for code scanning, or annotations for a GitHub workflow.
     region:
@@ -48,7 +51,8 @@ def validate(
     only_aws:
         Check AWS's rules only, not whether this program can run the pipelines.
     kind:
-        The kind of the files. By default, files with `buildspec` in their names are buildspecs, the others pipelines.
+        The kind of the files. By default, files with `buildspec` in their names are buildspecs, those named
+        appspec.yml, appspec.yaml or appspec.json are AppSpecs, the others pipelines.
     online:
         Look up in AWS, read only, whether what the definitions name is there. What is missing is an error.
     """
@@ -58,7 +62,7 @@ def validate(
     if not files:
         raise CodePipelineError("validate takes one or more files or folders")
     look = partial(check_rules if only_aws else check_runnable, region=region)
-    checked = list(check_files(files, look, region, kind))
+    checked = list(check_files(files, look, region, kind, find_own_type))
     if online:
         checked = _looked_up(checked)
     _WRITERS[format](checked)

@@ -178,6 +178,7 @@ def _condition(condition: ConditionState) -> Json:
 
 def _action(action: ActionState) -> Json:
     finished, decision = action.finished, action.decision
+    pool_run = action.pool_run
     return {
         "actionName": action.name,
         "status": action.status,
@@ -190,6 +191,8 @@ def _action(action: ActionState) -> Json:
         "percentComplete": action.percent_complete,
         "externalExecutionId": action.external_execution_id,
         "externalExecutionUrl": action.external_execution_url,
+        "workPool": pool_run.asked.work_pool if pool_run else None,
+        "machine": pool_run.last_taken.host if pool_run and pool_run.last_taken else None,
         "errorDetails": finished.error_details.model_dump() if finished and finished.error_details else None,
         "token": action.request.token if action.request and action.is_waiting_for_approval else None,
         "waitsSince": action.wait.since.isoformat() if action.wait else None,

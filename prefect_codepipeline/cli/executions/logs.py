@@ -57,18 +57,18 @@ def _print_from(execution_id: str, action: str | None, offset: int, json: bool) 
     from prefect_codepipeline.engine.executions.lookup import log_page
 
     printed = 0
-    while page := log_page(execution_id, action, offset + printed, _PAGE):
-        for line in page:
+    while True:
+        lines, read = log_page(execution_id, action, offset + printed, _PAGE)
+        for line in lines:
             if line["message"].startswith(_PREFECTS_OWN):
                 continue
             if json:
                 print_json_line({key: line[key] for key in ("timestamp", "level", "message")})
             else:
                 console.print(_line(line))
-        printed += len(page)
-        if len(page) < _PAGE:
-            break
-    return printed
+        printed += read
+        if read < _PAGE:
+            return printed
 
 
 def _line(line: dict[str, Any]) -> Text:

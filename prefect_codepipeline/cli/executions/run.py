@@ -11,9 +11,11 @@ from rich.text import Text
 
 from prefect_codepipeline.cli.output import print_json
 from prefect_codepipeline.cli.parameters import AsJson, SourceRevisions, Variables
-from prefect_codepipeline.cli.session import console, pairs, use, who
+from prefect_codepipeline.cli.session import console, find_own_type, pairs, use, who
 
 if TYPE_CHECKING:
+    from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
+    from prefect_codepipeline.deployments.checking.runnable import Runnable
     from prefect_codepipeline.engine.executions.lookup import KnownExecution
 
 
@@ -42,10 +44,12 @@ def run(
     console.stderr = json  # so that the output is JSON only
     variables = pairs(variable, "--variable")
     revisions = pairs(source_revision, "--source-revision")
-    runnable = read_runnable(file)
+    runnable = read_runnable(file, find_own_type)
     settings = read_settings_beside(file, runnable.declaration)
-    with _server() as server:
-        use(*server)
+    server, is_private = _server()
+    with server as found:
+        use(*found)
+        _prepare(file, runnable, settings, is_private)
         from prefect_codepipeline.cli.executions.as_json import execution_as_json
         from prefect_codepipeline.cli.executions.watch import exit_code
         from prefect_codepipeline.deployments.local.foreground import create_run
@@ -60,16 +64,33 @@ def run(
         return exit_code(ended)
 
 
-def _server() -> AbstractContextManager[tuple[str, Path | None]]:
+def _prepare(file: Path, runnable: Runnable, settings: PipelineSettings | None, is_private: bool) -> None:
+    """Check the deployment groups; a server that is only for this run gets the blocks that `deploy` would create."""
+    from prefect_codepipeline.deployments.checking.deployment_groups import check_groups
+    from prefect_codepipeline.deployments.files.resources import Beside, read_beside
+    from prefect_codepipeline.deployments.resource_blocks import make_blocks
+    from prefect_codepipeline.deployments.resource_types import make_types
+    from prefect_codepipeline.engine.executions.definitions import settings_of
+
+    beside = read_beside(file) if is_private else Beside()
+    for sentence in (*make_types(beside.resources), *make_blocks(beside.resources)):
+        console.print(Text(sentence))
+    known = settings or settings_of(runnable.declaration.name)
+    for problem in check_groups(runnable.declaration, known, beside, str(file)):
+        console.print(Text(f"{file}: warning: {problem}", "yellow"))
+
+
+def _server() -> tuple[AbstractContextManager[tuple[str, Path | None]], bool]:
+    """The API and the profiles of a server, and whether it is only for this run: then it has no blocks yet."""
     from prefect_codepipeline.deployments.local import embedded
     from prefect_codepipeline.deployments.local.api_url import configured_api_url
 
     if url := configured_api_url():
-        return nullcontext((url, None))
+        return nullcontext((url, None)), False
     if found := embedded.find():
-        return nullcontext((found.api_url, found.profiles))
+        return nullcontext((found.api_url, found.profiles)), False
     console.print(Text("starting a private Prefect server for this run …", "dim"))
-    return embedded.private()
+    return embedded.private(), True
 
 
 def _run_and_display(flow_run: Any, name: str, approve: bool, for_people: bool) -> KnownExecution:

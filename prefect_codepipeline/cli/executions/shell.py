@@ -12,7 +12,7 @@ from rich.text import Text
 
 from prefect_codepipeline.cli.parameters import ExecutionId, PipelineName
 from prefect_codepipeline.cli.session import connect, console
-from prefect_codepipeline.errors import ActionNotFoundException
+from prefect_codepipeline.errors import ActionNotFoundException, CodePipelineError
 
 if TYPE_CHECKING:
     from prefect_codepipeline.cli.executions.shell_environment import ActionEnvironment
@@ -20,23 +20,32 @@ if TYPE_CHECKING:
     from prefect_codepipeline.model.record.state import ActionState, StageState
 
 
-def shell(name: PipelineName, action: str, *, execution: ExecutionId = None) -> int:
+def shell(name: PipelineName, action: str, *, execution: ExecutionId = None, host: str | None = None) -> int:
     """Open a shell with the image, input artifacts, environment variables and secrets of an action.
 
     If the standard input is not a terminal, it is run as a script. Exits with the shell's exit code. All changes
-    are discarded.
+    are discarded, except on a host of a CodeDeploy action: there the shell is in the folder of the deployment.
 
     Parameters
     ----------
     action:
-        A Commands or CodeBuild action that has run.
+        A Commands, CodeBuild or CodeDeploy action that has run.
+    host:
+        Name of a host of a CodeDeploy action.
     """
     connect()
     from prefect_codepipeline.cli.executions.shell_environment import environment_of
+    from prefect_codepipeline.cli.executions.shell_on_target import deploys_to_hosts, shell_on_target
     from prefect_codepipeline.engine.executions.lookup import find_execution
 
     known = find_execution(name, execution)
     stage, found = _find(known, action)
+    if deploys_to_hosts(found):
+        return shell_on_target(found, host)
+    if host:
+        raise CodePipelineError(
+            f"--host is only for CodeDeploy and EC2 actions; action {action!r} is of another type"
+        )
     # The preparations are in the log of the action already.
     logging.getLogger("prefect_codepipeline").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="codepipeline-shell-", ignore_cleanup_errors=True) as folder:

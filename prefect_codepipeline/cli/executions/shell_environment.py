@@ -17,10 +17,10 @@ from prefect_codepipeline.engine.executions.definitions import read_definition_b
 from prefect_codepipeline.engine.executions.lookup import KnownExecution
 from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.engine.executions.record import RecordOf
+from prefect_codepipeline.engine.pool_runs.action_context import ActionPlace, make_context
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.variables import resolve_action
 from prefect_codepipeline.model.record.state import ActionState, StageState
-from prefect_codepipeline.tasks.action import make_context
 from prefect_codepipeline.tasks.providers.build.codebuild import CodeBuildConfiguration, wanted_build
 from prefect_codepipeline.tasks.providers.build.commands_compute import CommandsComputeConfiguration
 
@@ -60,10 +60,15 @@ def environment_of(
     if not isinstance(configuration, (CommandsComputeConfiguration, CodeBuildConfiguration)):
         raise ActionFailed(
             f"action {action.name!r} is of type {resolved.action_type_id}, which runs no commands; `codepipeline shell` "
-            "works only for Commands and CodeBuild actions",
+            "works only for Commands, CodeBuild, CodeDeploy and EC2 actions",
             code="ConfigurationError",
         )
-    context = make_context(execution, stage.name, resolved, action.started.action_execution_id, scratch)
+    context = make_context(
+        ActionPlace.of(execution, stage.name, action.name),
+        resolved,
+        action.started.action_execution_id,
+        scratch,
+    )
     if isinstance(configuration, CommandsComputeConfiguration):
         return _of_commands(configuration, context)
     return _of_build(configuration, context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -11,6 +12,7 @@ from rich.text import Text
 from prefect_codepipeline.cli.output import print_json, print_table
 from prefect_codepipeline.cli.parameters import AsJson, PipelineName
 from prefect_codepipeline.cli.session import connect, console, print_whole
+from prefect_codepipeline.model.views.pipeline_stages import short
 
 if TYPE_CHECKING:
     from prefect_codepipeline.engine.executions.lookup import KnownExecution
@@ -91,34 +93,46 @@ def _code(known: KnownExecution | None) -> int:
     return 1 if known and known.status not in ("Succeeded", "InProgress", "Stopping") else 0
 
 
-def executions(name: PipelineName, *, limit: int = 20, page: int = 1, json: AsJson = False) -> int:
+def executions(
+    name: PipelineName, *, limit: int = 20, before: str | None = None, json: AsJson = False
+) -> int:
     """List the executions of a pipeline, latest first.
 
     Parameters
     ----------
     limit:
         Maximum number of executions, up to 200.
-    page:
-        2 for the executions after the first `limit`, and so on.
+    before:
+        Only those that started before this execution; its id or its beginning.
     """
     limit = min(max(limit, 1), 200)
-    before = limit * (max(page, 1) - 1)
     connect()
     from prefect_codepipeline.cli.executions.as_json import execution_as_json
     from prefect_codepipeline.engine.executions.definitions import first_created, unknown_pipeline
-    from prefect_codepipeline.engine.executions.lookup import due, find_runs, known_executions
+    from prefect_codepipeline.engine.executions.lookup import (
+        CLOCKS_OF_SERVER,
+        due,
+        find_execution,
+        known_executions,
+    )
+    from prefect_codepipeline.engine.executions.run_lists import latest_runs
 
-    runs = find_runs(name, limit=limit, offset=before)
-    found = known_executions(due(runs))
-    if not found and not before and first_created(name) is None:
+    start = find_execution(name, before).run if before else None
+    created = first_created(name)
+    # A pipeline that was only run in the foreground was never created.
+    since = created - CLOCKS_OF_SERVER if created else datetime.fromtimestamp(0, timezone.utc)
+    runs = due(latest_runs(name, since, limit + 1, start))
+    found = known_executions(runs[:limit], shows_newer=True)
+    if not found and not before and created is None:
         raise unknown_pipeline(name)
     if json:
         print_json([execution_as_json(execution) for execution in found])
         return 0
     print_table(("Execution", "Status", "Started", "Trigger", "Revision"), map(_row, found))
-    if len(runs) == limit and find_runs(name, limit=1, offset=before + limit):
+    if len(runs) > limit:
         options = f"--limit {limit} " if limit != 20 else ""
-        console.print(Text(f"earlier ones: codepipeline executions {name} {options}--page {page + 1}", "dim"))
+        last = short(runs[limit - 1]["id"])
+        console.print(Text(f"earlier ones: codepipeline executions {name} {options}--before {last}", "dim"))
     return 0
 
 
@@ -128,7 +142,7 @@ def _row(execution: KnownExecution) -> Sequence[str]:
 
     state = execution.state
     if state is None:
-        return execution.id, execution.status, "not started", "", ""
+        return execution.id, execution.status, execution.newer or "not started", "", ""
     trigger = f"{state.pinned.trigger_type} {state.pinned.trigger_detail}"
     revision = revisions(state.source_revisions.values())
     return execution.id, execution.status, time_text(state.started_at), trigger, revision

@@ -183,6 +183,8 @@ def _action_line(action: ActionState) -> Text:
     line = Text.assemble((f"{symbol(action.status, waits)} ", style), action.name)
     if took := _took(action):
         line.append(f"  {took}", "dim")
+    if action.finished and action.pool_run and action.pool_run.last_taken:
+        line.append(f"  on {action.pool_run.last_taken.host}", "dim")
     if action.percent_complete is not None:
         line.append(f"  {action.percent_complete}%", "dim")
     if action.summary:

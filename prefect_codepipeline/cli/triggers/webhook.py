@@ -31,7 +31,7 @@ def add_webhook(file: Path, *, json: AsJson = False) -> int:
     from pydantic import ValidationError
 
     from prefect_codepipeline.deployments.files.definition import read_file
-    from prefect_codepipeline.engine.triggers.pipeline_webhooks import put_webhook
+    from prefect_codepipeline.engine.triggers.pipeline_webhooks import put_webhook, webhook_url
     from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition
     from prefect_codepipeline.prefect_api.block_documents import field_problems
 
@@ -44,14 +44,14 @@ def add_webhook(file: Path, *, json: AsJson = False) -> int:
         # Without the input: it contains the secret.
         raise CodePipelineError(f"{file}: {field_problems(error)}") from None
     webhook = put_webhook(definition)
-    answer(json, _as_json(webhook), _url(webhook))
+    answer(json, _as_json(webhook), webhook_url(webhook))
     return 0
 
 
 def list_webhooks(*, json: AsJson = False) -> int:
     """List the webhooks and their URLs; the JSON has the form of AWS's ListWebhooks response."""
     connect()
-    from prefect_codepipeline.engine.triggers.pipeline_webhooks import list_webhooks
+    from prefect_codepipeline.engine.triggers.pipeline_webhooks import list_webhooks, webhook_url
 
     found = list_webhooks()
     if json:
@@ -62,7 +62,7 @@ def list_webhooks(*, json: AsJson = False) -> int:
         target = f"{definition['targetPipeline']}/{definition['targetAction']}"
         print_line(
             (definition["name"], "bold"),
-            f"  starts {target}, {definition['authentication']}  {_url(webhook)}",
+            f"  starts {target}, {definition['authentication']}  {webhook_url(webhook)}",
         )
     if not found:
         print_line("there are no webhooks; create one with: codepipeline webhook add FILE")
@@ -72,12 +72,12 @@ def list_webhooks(*, json: AsJson = False) -> int:
 def show_webhook(name: WebhookName, *, json: AsJson = False) -> int:
     """Show a webhook: what it starts, its filters and its URL, without its secret."""
     connect()
-    from prefect_codepipeline.engine.triggers.pipeline_webhooks import find_webhook
+    from prefect_codepipeline.engine.triggers.pipeline_webhooks import find_webhook, webhook_url
 
     webhook = find_webhook(name)
     if webhook is None:
         raise _missing(name)
-    definition = _masked(webhook)
+    definition = webhook.masked()
     target = f"{definition['targetPipeline']}/{definition['targetAction']}"
     filters = [
         f"  filter {each['jsonPath']}: {each.get('matchEquals', '')}" for each in definition["filters"]
@@ -88,7 +88,7 @@ def show_webhook(name: WebhookName, *, json: AsJson = False) -> int:
         f"{definition['name']} starts {target}",
         f"  authentication: {definition['authentication']}",
         *filters,
-        f"  URL: {_url(webhook)}",
+        f"  URL: {webhook_url(webhook)}",
     )
     return 0
 
@@ -113,19 +113,6 @@ def _missing(name: str) -> MissingBlock:
 
 
 def _as_json(webhook: PipelineWebhook) -> dict[str, Any]:
-    return {"definition": _masked(webhook), "url": _url(webhook)}
+    from prefect_codepipeline.engine.triggers.pipeline_webhooks import webhook_url
 
-
-def _masked(webhook: PipelineWebhook) -> dict[str, Any]:
-    settings = dict(webhook.definition["authenticationConfiguration"])
-    if webhook.secret_token is not None:
-        settings["SecretToken"] = "****"
-    return {**webhook.definition, "authenticationConfiguration": settings}
-
-
-def _url(webhook: PipelineWebhook) -> str:
-    from prefect_codepipeline.engine.approvals.links import load_gateway
-
-    gateway = load_gateway()
-    base = gateway.url if gateway and gateway.url else "https://ADDRESS-OF-THE-GATEWAY"
-    return f"{base}/webhooks/{webhook.definition['name']}/{webhook.url_token.get_secret_value()}"
+    return {"definition": webhook.masked(), "url": webhook_url(webhook)}

@@ -80,9 +80,12 @@ def approval_link(
 
 
 def _signer(gateway: StoredGateway, purpose: Purpose) -> Signer:
-    current, former = gateway.link_key, gateway.former_link_key
-    keys = [key.get_secret_value() for key in (former, current) if key]  # the last one signs
-    return Signer(keys, salt=f"codepipeline/{purpose}", key_derivation="hmac", digest_method=hashlib.sha256)
+    return Signer(
+        gateway.signing_keys,
+        salt=f"codepipeline/{purpose}",
+        key_derivation="hmac",
+        digest_method=hashlib.sha256,
+    )
 
 
 def _canonical(text: str) -> str:

@@ -13,6 +13,7 @@ from prefect_codepipeline.engine.executions.lookup import (
     read_execution,
 )
 from prefect_codepipeline.engine.executions.record import utc_now
+from prefect_codepipeline.engine.executions.removed import REMOVED, was_removed
 from prefect_codepipeline.errors import InvalidApprovalTokenException, PipelineExecutionNotFoundException
 from prefect_codepipeline.model.approvals.policy import ApprovalPolicy
 from prefect_codepipeline.model.approvals.standing import (
@@ -64,7 +65,8 @@ def view_approval(execution_id: str, token: str) -> ApprovalView:
     try:
         known = read_execution(execution_id)
     except PipelineExecutionNotFoundException:
-        raise InvalidApprovalTokenException("the execution was deleted") from None
+        why = REMOVED if was_removed(execution_id) else "the execution was deleted"
+        raise InvalidApprovalTokenException(why) from None
     asked = find_approval(known, token)
     if asked is None or known.state is None:
         raise InvalidApprovalTokenException("the execution has no such approval")
@@ -94,7 +96,7 @@ def _latest(pipeline_name: str) -> list[ExecutionState]:
     if now - at < _KEPT_SECONDS:
         return states
     runs = [run for run in find_runs(pipeline_name, limit=_SEARCH_LIMIT) if run["run_count"]]
-    states = [known.state for known in known_executions(runs) if known.state]
+    states = [known.state for known in known_executions(runs, shows_newer=True) if known.state]
     for name in [name for name, (at, _) in list(_kept.items()) if now - at >= _KEPT_SECONDS]:
         _kept.pop(name, None)
     _kept[pipeline_name] = (now, states)

@@ -16,9 +16,10 @@ from pydantic import BaseModel, ValidationError
 from prefect_codepipeline.actions.artifacts.storing import fetch_tree
 from prefect_codepipeline.actions.type_registry import Provider
 from prefect_codepipeline.actions.work import InputTree
-from prefect_codepipeline.engine.executions.process import Execution
+from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, CodePipelineError
 from prefect_codepipeline.model.definition.conditions import RuleOutcome
+from prefect_codepipeline.model.record.artifacts import StoredArtifact
 from prefect_codepipeline.model.record.facts import ActionFinished
 from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.model.stored.definition import MASK
@@ -111,12 +112,19 @@ def displayed_configuration(
 
 
 def find_input(
-    execution: Execution, name: str, directory: Path, *, missing: str, why_no_clone: str | None
+    artifacts: Mapping[str, StoredArtifact],
+    store: Callable[[], ArtifactStore],
+    name: str,
+    directory: Path,
+    *,
+    missing: str,
+    why_no_clone: str | None,
 ) -> Callable[[], InputTree]:
     """What unpacks an input artifact into a directory.
 
     Args:
-        execution: whose actions produced the artifact.
+        artifacts: those that actions produced so far, by name.
+        store: returns the store in which they are; called when the artifact is fetched.
         name: of the artifact.
         directory: is created if it does not exist, else empty.
         missing: the reason to give if the artifact was never produced.
@@ -126,7 +134,7 @@ def find_input(
         ActionFailed: with code `ConfigurationError`, the artifact does not exist or cannot be used. What is returned
             raises it if the artifact cannot be fetched.
     """
-    stored = execution.state.artifacts.get(name)
+    stored = artifacts.get(name)
     if stored is None:
         raise ActionFailed(f"input artifact {name!r} does not exist: {missing}", code="ConfigurationError")
     if stored.format == "CODEBUILD_CLONE_REF" and why_no_clone:
@@ -138,8 +146,8 @@ def find_input(
 
     def fetch() -> InputTree:
         directory.mkdir(parents=True, exist_ok=True)
-        fetch_tree(execution.store, stored, directory)
-        return InputTree(name, directory, stored.format, stored.revision_id)
+        fetch_tree(store(), stored, directory)
+        return InputTree(name, directory, stored.format, stored.revision_id, stored)
 
     return fetch
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from prefect_codepipeline.actions.catalog import has_plugins
 from prefect_codepipeline.errors import PipelineNotFoundException
+from prefect_codepipeline.model.definition.action_types import action_types
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
-from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.names import may_be_secret, slug
 from prefect_codepipeline.model.problem import nearest
+from prefect_codepipeline.model.stored import action_type
 from prefect_codepipeline.model.stored.definition import StoredDefinition, document_name
 from prefect_codepipeline.model.stored.settings import StoredSettings
 from prefect_codepipeline.prefect_api.block_documents import (
@@ -32,9 +35,16 @@ if TYPE_CHECKING:
     from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 
 
-def claim_version(declaration: PipelineDeclaration) -> UUID | None:
-    """Store the definition under its version; the block's id, or None if another process has taken that version."""
-    return create_block(_block(declaration), document_name(declaration.name, declaration.version))
+def claim_version(declaration: PipelineDeclaration, created_by: str = "") -> UUID | None:
+    """Store the definition under its version; the block's id, or None if another process has taken that version.
+
+    Args:
+        declaration: the definition, including its version and its secrets.
+        created_by: who creates it by the AWS API, which starts the first execution of version 1.
+    """
+    block = _block(declaration)
+    block.created_by = created_by
+    return create_block(block, document_name(declaration.name, declaration.version))
 
 
 def keep_unnamed(declaration: PipelineDeclaration) -> UUID:
@@ -67,6 +77,11 @@ def _pinned_declaration(definition_id: str) -> PipelineDeclaration:
     return read_definition_block(definition_id).masked()
 
 
+def forget_pinned() -> None:
+    """Read definitions again: some were deleted."""
+    _pinned_declaration.cache_clear()
+
+
 def read_definition_blocks(definition_ids: Collection[str]) -> dict[str, StoredDefinition]:
     """The definitions that exist among these block ids, by id; one request."""
     if not definition_ids:
@@ -89,32 +104,60 @@ def first_created(pipeline_name: str) -> datetime | None:
 
 @dataclass(frozen=True)
 class DeployedVersion:
-    """A version of a pipeline, its block's id, and when the pipeline was created; None if its first version is missing."""
+    """A version of a pipeline, its block's id, and when the pipeline was created; None if its first version is missing.
+
+    `first_id` is the id of the first version's block, which differs for a pipeline that was deleted and made again.
+    """
 
     definition_id: str
     definition: StoredDefinition
     first_created: datetime | None
+    first_id: str | None
+    created: datetime
 
 
 def find_versions(versions: Mapping[str, int]) -> dict[str, DeployedVersion]:
     """These versions of pipelines, by pipeline name, without those that do not exist; few requests."""
-    wanted = {(name, number) for name, version in versions.items() for number in (1, version)}
-    names = sorted({document_name(*each) for each in wanted})
-    found: dict[str, dict[str, Any]] = {}
-    for start in range(0, len(names), PAGE):
-        page = {"any_": names[start : start + PAGE]}
-        documents = list_documents(StoredDefinition, page, with_secrets=True)
-        found |= {document["name"]: document for document in documents}
+    found = _documents((name, number) for name, version in versions.items() for number in (1, version))
     return {
-        name: DeployedVersion(newest["id"], block_of(StoredDefinition, newest), _created(found, name))
+        name: _deployed(newest, found.get(document_name(name, 1)))
         for name, version in versions.items()
         if (newest := found.get(document_name(name, version)))
     }
 
 
-def _created(documents: Mapping[str, dict[str, Any]], pipeline_name: str) -> datetime | None:
-    first = documents.get(document_name(pipeline_name, 1))
-    return moment(first["created"]) if first else None
+def find_newest_deployed(pipeline_name: str, at_least: int = 1) -> DeployedVersion | None:
+    """The newest version of a pipeline, or None if there is none from `at_least` on; mostly one request."""
+    while True:
+        numbers = (1, at_least, at_least + 1)
+        found = _documents((pipeline_name, number) for number in numbers)
+        first, newest, following = (found.get(document_name(pipeline_name, number)) for number in numbers)
+        if newest is None:
+            return None
+        if following is None:
+            return _deployed(newest, first)
+        at_least += 1
+
+
+def _documents(versions: Iterable[tuple[str, int]]) -> dict[str, dict[str, Any]]:
+    """The documents of these versions of pipelines that exist, by their names, with their secrets."""
+    names = sorted({document_name(*each) for each in versions})
+    found: dict[str, dict[str, Any]] = {}
+    for start in range(0, len(names), PAGE):
+        page = {"any_": names[start : start + PAGE]}
+        documents = list_documents(StoredDefinition, page, with_secrets=True)
+        found |= {document["name"]: document for document in documents}
+    return found
+
+
+def _deployed(newest: dict[str, Any], first: dict[str, Any] | None) -> DeployedVersion:
+    return DeployedVersion(
+        newest["id"],
+        block_of(StoredDefinition, newest),
+        moment(first["created"]) if first else None,
+        first["id"] if first else None,
+        moment(newest["created"]),
+    )
 
 
 def find_version(pipeline_name: str, version: int) -> tuple[UUID, StoredDefinition] | None:
@@ -127,6 +170,16 @@ def pipeline_names() -> list[str]:
     """The names of all pipelines that have a definition."""
     firsts = list_documents(StoredDefinition, {"like_": "-v1"})
     return sorted({document["data"]["pipeline_name"] for document in firsts})
+
+
+def pipelines_created() -> dict[str, datetime]:
+    """When each pipeline was created, by the server's clock; by name."""
+    firsts = list_documents(StoredDefinition, {"like_": "-v1"})
+    return {
+        document["data"]["pipeline_name"]: moment(document["created"])
+        for document in firsts
+        if document["name"].endswith("-v1")
+    }
 
 
 def definition_documents(pipeline_name: str) -> list[dict[str, Any]]:
@@ -161,9 +214,13 @@ def newest_version(pipeline_name: str, at_least: int = 1) -> tuple[UUID, StoredD
 
 def find_newest_version(pipeline_name: str, at_least: int = 1) -> tuple[UUID, StoredDefinition] | None:
     """The newest version of a pipeline and its block's id, or None if there is no such pipeline."""
-    newest = find_version(pipeline_name, at_least)
-    while newest and (following := find_version(pipeline_name, newest[1].version + 1)):
-        newest = following
+    newest, step = find_version(pipeline_name, at_least), 1
+    # There are no gaps: the distance is doubled as long as there is a version, and then halved.
+    while newest and (further := find_version(pipeline_name, newest[1].version + step)):
+        newest, step = further, 2 * step
+    while newest and step > 1:
+        step //= 2
+        newest = find_version(pipeline_name, newest[1].version + step) or newest
     return newest
 
 
@@ -192,9 +249,41 @@ def settings_of(pipeline_name: str, settings_id: str | None = None) -> StoredSet
 
 
 def _block(declaration: PipelineDeclaration) -> PipelineDefinition:
-    # Both import Prefect, which reading a definition does without.
-    from prefect_codepipeline.actions.registry import providers
+    # It imports Prefect, which reading a definition does without.
     from prefect_codepipeline.blocks.pipeline_definition import PipelineDefinition
 
-    secret_keys = {str(kind): provider.secrets for kind, provider in providers().items()}
-    return PipelineDefinition.of(declaration, secret_keys)
+    secret_keys = {
+        name: frozenset(key.key for key in kind.configuration if key.secret)
+        for name, kind in action_types().items()
+    }
+    if has_plugins():  # to import the providers takes seconds, and the table has the secrets of ours
+        from prefect_codepipeline.actions.registry import providers
+
+        for kind, provider in providers().items():
+            secret_keys[str(kind)] = secret_keys.get(str(kind), frozenset()) | provider.secrets
+    for own in _own_types(declaration):
+        secret_keys[str(own.id)] = secret_keys.get(str(own.id), frozenset()) | own.secrets
+    return PipelineDefinition.of(declaration, secret_keys | _guessed(declaration, secret_keys))
+
+
+def _guessed(
+    declaration: PipelineDeclaration, known: Mapping[str, frozenset[str]]
+) -> dict[str, frozenset[str]]:
+    """The keys of action types that nothing is known of, if their names are those of secrets."""
+    found: dict[str, frozenset[str]] = {}
+    for action in (action for stage in declaration.stages for action in stage.actions):
+        kind = str(action.action_type_id)
+        if kind not in known:
+            keys = frozenset(key for key in action.configuration if may_be_secret(key))
+            found[kind] = found.get(kind, frozenset()) | keys
+    return found
+
+
+def _own_types(declaration: PipelineDeclaration) -> list[action_type.StoredActionType]:
+    """The action types of the definition that job workers serve, also deleted ones: their secrets stay secrets."""
+    kinds = {action.action_type_id for stage in declaration.stages for action in stage.actions}
+    names = {action_type.document_name(kind) for kind in kinds if kind.owner != "AWS"}
+    if not names:
+        return []
+    documents = list_documents(action_type.StoredActionType, {"any_": sorted(names)})
+    return [block_of(action_type.StoredActionType, document) for document in documents]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 from prefect_codepipeline.engine.executions.definitions import (
@@ -15,8 +16,10 @@ from prefect_codepipeline.engine.executions.definitions import (
     unknown_pipeline,
 )
 from prefect_codepipeline.engine.executions.record import RecordOf
+from prefect_codepipeline.engine.executions.removed import not_found
 from prefect_codepipeline.errors import (
     ConcurrentPipelineExecutionsLimitExceededException,
+    NewerRecord,
     PipelineExecutionNotFoundException,
     PipelineNotFoundException,
 )
@@ -32,7 +35,7 @@ from prefect_codepipeline.prefect_api.together import together
 TAG = "codepipeline"
 _CLOCKS_DIFFER = timedelta(minutes=5)
 CLOCKS_OF_SERVER = timedelta(seconds=10)
-_DEFINITION = "codepipeline.definition"  # the label of a flow run with the id of its definition
+DEFINITION_LABEL = "codepipeline.definition"  # the label of a flow run with the id of its definition
 SHORT_ID = 8  # how much of an id is displayed
 _LENGTH_OF_ID = 36
 _ENDED_EARLY = {
@@ -40,20 +43,22 @@ _ENDED_EARLY = {
     "FAILED": "Failed",
 }  # by Prefect's state, without an end in the record
 _BEGINNING = re.compile(r"[0-9a-f-]{4,}")
-_IN_FLIGHT = ["PENDING", "RUNNING", "PAUSED", "CANCELLING", "CRASHED"]
+IN_FLIGHT = ["PENDING", "RUNNING", "PAUSED", "CANCELLING", "CRASHED"]
 
 
 @dataclass(frozen=True)
 class KnownExecution:
     """A flow run of a pipeline with its facts and the state from them.
 
-    `state` and `mode`, the execution mode of its definition, are None if it has not started.
+    `state` and `mode`, the execution mode of its definition, are None if it has not started, or if only a newer release
+    can read its record: `newer` says which.
     """
 
     run: dict[str, Any]
     facts: list[AnyFact]
     state: ExecutionState | None
     mode: ExecutionMode | None = None
+    newer: str = ""
 
     @property
     def id(self) -> str:
@@ -154,7 +159,7 @@ def _wanted_runs(
 
 def find_in_flight(pipeline_name: str) -> list[dict[str, Any]]:
     """The flow runs of executions that have started or will start now, and have not ended; at most 200."""
-    runs = find_runs(pipeline_name, state_types=[*_IN_FLIGHT, "SCHEDULED"], limit=200)
+    runs = find_runs(pipeline_name, state_types=[*IN_FLIGHT, "SCHEDULED"], limit=200)
     # A run that a schedule created for later is not an execution yet.
     return [run for run in runs if run["state_type"] != "SCHEDULED" or not run["auto_scheduled"]]
 
@@ -164,8 +169,8 @@ def count_in_flight(pipeline_name: str) -> int:
     # A run that a schedule created for later is not an execution yet.
     now = datetime.now(timezone.utc).isoformat()
     due = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": now}}
-    in_flight = {"state": {"type": {"any_": _IN_FLIGHT}}}
-    return _count(pipeline_name, due) + _count(pipeline_name, in_flight)
+    in_flight = {"state": {"type": {"any_": IN_FLIGHT}}}
+    return sum(together([partial(_count, pipeline_name, wanted) for wanted in (due, in_flight)]))
 
 
 def _count(pipeline_name: str, wanted: dict[str, Any]) -> int:
@@ -191,7 +196,7 @@ def check_limit_before(pipeline_name: str, mode: ExecutionMode, started: str) ->
     Only executions that started before `started` (the server's time) count. So if many start at once, the first ones
     continue. Raises the same error as `check_limit`.
     """
-    in_flight = {"state": {"type": {"any_": _IN_FLIGHT}}, "start_time": {"before_": started}}
+    in_flight = {"state": {"type": {"any_": IN_FLIGHT}}, "start_time": {"before_": started}}
     if _count(pipeline_name, in_flight) > MAX_EXECUTIONS_IN_FLIGHT:  # the execution itself is counted too
         raise _too_many(pipeline_name, mode)
 
@@ -207,7 +212,7 @@ def read_execution(execution_id: str) -> KnownExecution:
     """One execution by its id. Raises `PipelineExecutionNotFoundException`."""
     run = flow_run(execution_id)
     if run is None:
-        raise PipelineExecutionNotFoundException(f"there is no pipeline execution {execution_id!r}")
+        raise not_found(execution_id, f"there is no pipeline execution {execution_id!r}")
     return known_execution(run)
 
 
@@ -219,27 +224,53 @@ def known_execution(run: dict[str, Any]) -> KnownExecution:
 
 
 def known_executions(
-    runs: list[dict[str, Any]], known: Mapping[str, StoredDefinition] | None = None
+    runs: list[dict[str, Any]],
+    known: Mapping[str, StoredDefinition] | None = None,
+    *,
+    shows_newer: bool = False,
 ) -> list[KnownExecution]:
     """Executions from their flow runs, read together; without those whose definition was deleted with its pipeline.
 
     Args:
         runs: the flow runs.
         known: definitions that were read before, by the ids of their blocks.
+        shows_newer: for a list that is only displayed: executions that a newer release wrote are in it, without a state.
+
+    Raises:
+        NewerRecord: a newer release wrote the record of one of them.
     """
-    records = together([RecordOf(str(run["id"])).read for run in runs])
-    wanted = [
-        _definition_id(facts) or (run.get("labels") or {}).get(_DEFINITION)
-        for run, facts in zip(runs, records, strict=True)
-    ]
+    read = together([partial(_read_record, run, shows_newer) for run in runs])
+    records = [facts for facts, _ in read]
+    wanted = [_definition_wanted(run, facts) for run, facts in zip(runs, records, strict=True)]
     known = known or {}
     found = {**known, **read_definition_blocks({str(each) for each in wanted if each} - known.keys())}
     masked = {definition_id: definition.masked() for definition_id, definition in found.items()}
     return [
-        _known(run, facts, masked.get(str(definition_id)))
-        for run, facts, definition_id in zip(runs, records, wanted, strict=True)
+        KnownExecution(run, [], None, newer=newer)
+        if newer
+        else _known(run, facts, masked.get(str(definition_id)))
+        for run, (facts, newer), definition_id in zip(runs, read, wanted, strict=True)
         if not definition_id or definition_id in masked
     ]
+
+
+def _read_record(run: dict[str, Any], shows_newer: bool) -> tuple[list[AnyFact], str]:
+    """The facts of an execution, or why only a newer release can read them."""
+    try:
+        return RecordOf(str(run["id"])).read(), ""
+    except NewerRecord as error:
+        if not shows_newer:
+            raise
+        return [], str(error)
+
+
+def definition_of(execution: KnownExecution) -> str | None:
+    """The id of the definition that an execution runs or, if it has not begun, will run; None if that is not known."""
+    return _definition_wanted(execution.run, execution.facts)
+
+
+def _definition_wanted(run: dict[str, Any], facts: list[AnyFact]) -> str | None:
+    return _definition_id(facts) or (run.get("labels") or {}).get(DEFINITION_LABEL)
 
 
 def _definition_id(facts: list[AnyFact]) -> str | None:
@@ -277,10 +308,8 @@ def _find_run(pipeline_name: str, execution_id: str) -> dict[str, Any]:
     if not found:
         if first_created(pipeline_name) is None and not find_runs(pipeline_name, limit=1):
             raise unknown_pipeline(pipeline_name)
-        raise PipelineExecutionNotFoundException(
-            f"pipeline {pipeline_name!r} has no execution {execution_id!r}; "
-            f"see: codepipeline executions {pipeline_name}"
-        )
+        otherwise = f"pipeline {pipeline_name!r} has no execution {execution_id!r}"
+        raise not_found(wanted, f"{otherwise}; see: codepipeline executions {pipeline_name}")
     ids = ", ".join(str(each["id"]) for each in found[:5])
     raise PipelineExecutionNotFoundException(
         f"{len(found)} executions of pipeline {pipeline_name!r} begin with {execution_id!r}: {ids}; add more of the id"
@@ -324,30 +353,47 @@ def waiting_execution(pipeline_name: str) -> KnownExecution:
     return latest_execution(pipeline_name)
 
 
-def log_page(execution_id: str, action_name: str | None, offset: int, limit: int) -> list[dict[str, Any]]:
-    """Log lines of an execution, oldest first: `timestamp`, `level`, `message`.
+def execution_tag(execution_id: str) -> str:
+    """The tag of flow runs that are no part of an execution's flow run, but belong to it: actions on other pools."""
+    return f"execution:{execution_id}"
+
+
+def log_page(
+    execution_id: str, action_name: str | None, offset: int, limit: int
+) -> tuple[list[dict[str, Any]], int]:
+    """Log lines of an execution, oldest first: `timestamp`, `level`, `message`; and how many were read for them.
 
     Args:
         execution_id: the pipeline execution.
-        action_name: only lines of this action's task runs.
+        action_name: only lines of this action: of its task runs, and of its flow runs on other pools.
         offset: the number of lines to skip.
         limit: the maximum number of lines, up to 200.
     """
-    _, runs = call(
-        "POST",
-        "/flow_runs/filter",
-        {"flow_runs": {"parent_flow_run_id": {"any_": [execution_id]}}, "limit": 200},
-    )
+    of_execution = {
+        "operator": "or_",
+        "parent_flow_run_id": {"any_": [execution_id]},
+        "tags": {"all_": [execution_tag(execution_id)]},
+    }
+    _, runs = call("POST", "/flow_runs/filter", {"flow_runs": of_execution, "limit": 200})
     flow_run_ids = [execution_id, *(run["id"] for run in runs)]
     logs: dict[str, Any] = {"flow_run_id": {"any_": flow_run_ids}}
+    task_runs: set[str] = set()
+    elsewhere = {run["id"] for run in runs if run["name"].endswith(f"/{action_name}")}
     if action_name:
         wanted = {
             "flow_run_id": {"any_": flow_run_ids},
             "name": {"any_": [action_name]},
         }
         _, tasks = call("POST", "/task_runs/filter", {"task_runs": wanted, "limit": 200})
-        logs["task_run_id"] = {"any_": [task["id"] for task in tasks]}
+        task_runs = {task["id"] for task in tasks}
+        if not elsewhere:
+            logs["task_run_id"] = {"any_": sorted(task_runs)}
     body = {"logs": logs, "sort": "TIMESTAMP_ASC", "offset": offset, "limit": limit}
     _, page = call("POST", "/logs/filter", body)
-    lines: list[dict[str, Any]] = page
-    return lines
+    # Prefect's filter cannot take the lines of some task runs and of whole flow runs beside them.
+    lines = [
+        line
+        for line in page
+        if not action_name or line["task_run_id"] in task_runs or line["flow_run_id"] in elsewhere
+    ]
+    return lines, len(page)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
 from typing import TypeVar
@@ -16,7 +17,7 @@ from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.engine.executions.definitions import settings_of
 from prefect_codepipeline.engine.executions.gate_state import Visit
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
-from prefect_codepipeline.errors import PrefectUnavailable
+from prefect_codepipeline.errors import NewerRecord, PrefectUnavailable
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.record.fact import Fact
 from prefect_codepipeline.model.record.facts import (
@@ -38,6 +39,10 @@ STOPS = "stop-"
 
 class TakenOver(Abort):
     """Another process runs the execution now. Ends this one, and leaves the flow run's state as it is."""
+
+
+class LeftToNewer(TakenOver):
+    """A newer release has written into the record of this execution. Ends this process; one of that release continues."""
 
 
 class OutcomeUnknown(BaseException):
@@ -109,18 +114,20 @@ class Execution:
 
     def write(self, fact: FactT) -> FactT:
         """Write a fact; if its key exists already, take the existing fact instead."""
-        written = self.record.write_or_read(fact)
+        with self._leaving_to_newer():
+            written = self.record.write_or_read(fact)
         self._learn([written])  # type: ignore[list-item]  # every Fact subclass is in AnyFact
         return written
 
     def refresh(self) -> ExecutionState:
         """Read all facts again, since other processes write facts too, such as approval decisions."""
-        self._learn(self.record.read())
+        self._learn(self._read())
         return self.state
 
     def look_for(self, prefix: str) -> None:
         """Read the facts again whose keys begin with this, for those that other processes write."""
-        self._learn(self.record.read(prefix))
+        known = [fact.key for fact in self.facts if fact.key.startswith(prefix)]
+        self._learn(self._read(prefix, but=known))
 
     def look_for_stop(self) -> StopRequested | None:
         """The stop request, if there is one: no more actions may start; `abandon` also cancels running actions.
@@ -130,7 +137,7 @@ class Execution:
         Raises:
             TakenOver: another process has taken over the execution.
         """
-        found = self.record.read(STOPS)
+        found = self._read(STOPS)
         if any(isinstance(fact, ProcessReplaced) and fact.process >= self.process for fact in found):
             self.cancellation.leave()
             raise TakenOver("another process has taken over this execution")
@@ -138,8 +145,9 @@ class Execution:
         stop = self.state.stop
         if stop and stop.how == "abandon":
             self.cancellation.cancel()
-        if self.overridable and (self.cancellation.cancelled or self.record.get(self.overridable[0])):
-            self.overridable[1].cancel()
+        with self._leaving_to_newer():
+            if self.overridable and (self.cancellation.cancelled or self.record.get(self.overridable[0])):
+                self.overridable[1].cancel()
         return stop
 
     def display(self, change: Callable[[], None]) -> None:
@@ -166,6 +174,19 @@ class Execution:
             self.cancellation.cancel()
         else:
             self.cancellation.leave()
+
+    def _read(self, prefix: str = "", but: Collection[str] = ()) -> list[AnyFact]:
+        with self._leaving_to_newer():
+            return self.record.read(prefix, but=but)
+
+    @contextmanager
+    def _leaving_to_newer(self) -> Iterator[None]:
+        """End the actions of this process, for the next one to continue, if a newer release has written into the record."""
+        try:
+            yield
+        except NewerRecord as error:
+            self.cancellation.leave()
+            raise LeftToNewer(str(error)) from error
 
     def _learn(self, facts: list[AnyFact]) -> None:
         with self._lock:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from prefect_codepipeline.errors import PipelineExecutionNotFoundException
+from prefect_codepipeline.engine.executions.removed import not_found
 from prefect_codepipeline.model.record.fact import Fact
 from prefect_codepipeline.model.record.facts import KINDS, AnyFact, parse_fact
+from prefect_codepipeline.model.record.format import check_stamp, stamp
 from prefect_codepipeline.prefect_api.client import call
 
 _SENDER = "prefect-codepipeline"
@@ -40,7 +41,8 @@ class RecordOf:
             PrefectUnavailable: the API does not respond.
         """
         nonce = uuid4().hex
-        value = json.dumps({"nonce": nonce, "fact": fact.model_dump(mode="json", exclude_defaults=False)})
+        written = _storable(fact.model_dump(mode="json", exclude_defaults=False))
+        value = json.dumps({"nonce": nonce, **stamp(fact.format), "fact": written})
         status, _ = call(
             "POST",
             f"/flow_runs/{self.execution_id}/input",
@@ -48,7 +50,7 @@ class RecordOf:
             expected=(404, 409),
         )
         if status == 404:
-            raise PipelineExecutionNotFoundException(f"there is no pipeline execution {self.execution_id!r}")
+            raise not_found(self.execution_id, f"there is no pipeline execution {self.execution_id!r}")
         # A request with response 503 may have been executed before it was repeated: then the stored nonce is ours.
         return status != 409 or self._nonce(fact.key) == nonce
 
@@ -61,20 +63,34 @@ class RecordOf:
         return there
 
     def get(self, key: str) -> AnyFact | None:
-        """The fact with that key, or None if it was not written."""
+        """The fact with that key, or None if it was not written. Raises `NewerRecord`."""
         body = self._input(key)
-        return parse_fact(body["fact"]) if body else None
+        return parse_fact(self._checked(body)) if body else None
 
-    def read(self, prefix: str = "") -> list[AnyFact]:
-        """All facts, or those whose keys start with `prefix`, in the order in which they were written."""
+    def read(self, prefix: str = "", but: Collection[str] = ()) -> list[AnyFact]:
+        """All facts, or those whose keys start with `prefix`, in the order in which they were written.
+
+        `but` are the keys of facts that the caller knows already; they are left out.
+
+        Raises:
+            NewerRecord: a newer release wrote one of them. The execution must then be left alone.
+        """
+        found = (self._checked(body) for body in self.stored(prefix, but))
+        return [parse_fact(fact) for fact in found if _is_known(fact)]
+
+    def stored(self, prefix: str = "", but: Collection[str] = ()) -> list[dict[str, Any]]:
+        """Facts as they are stored, each with its format, also those of a newer release. Arguments as of `read`."""
         _, body = call(
             "POST",
             f"/flow_runs/{self.execution_id}/input/filter",
-            {"prefix": prefix, "limit": _EVERYTHING, "exclude_keys": []},
+            {"prefix": prefix, "limit": _EVERYTHING, "exclude_keys": list(but)},
         )
-        ours = (item for item in body if item.get("sender") == _SENDER)
-        found = (_decoded(item["value"])["fact"] for item in ours)
-        return [parse_fact(fact) for fact in found if _is_known(fact)]
+        return [_decoded(item["value"]) for item in body if item.get("sender") == _SENDER]
+
+    def _checked(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        check_stamp(f"the record of execution {self.execution_id} was written by a newer release", body)
+        fact: dict[str, Any] = body["fact"]
+        return fact
 
     def _nonce(self, key: str) -> str | None:
         body = self._input(key)
@@ -85,8 +101,17 @@ class RecordOf:
         return _decoded(body) if status == 200 else None
 
 
+def _storable(value: Any) -> Any:
+    """A value as PostgreSQL can hold it: texts without NUL, which the output of a command may have."""
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, dict):
+        return {_storable(key): _storable(each) for key, each in value.items()}
+    return [_storable(each) for each in value] if isinstance(value, list) else value
+
+
 def _is_known(fact: Mapping[str, Any]) -> bool:
-    """Whether this version has that kind of fact; a newer one, or another package, may have written others."""
+    """Whether this version has that kind of fact; another package may have written others."""
     if fact.get("kind") in KINDS:
         return True
     _logger.warning("a fact of kind %r is left out: this version does not know it", fact.get("kind"))

@@ -11,9 +11,9 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from prefect_codepipeline.model.definition.plan import run_order_groups
 from prefect_codepipeline.model.names import slug
-from prefect_codepipeline.model.record.state import ExecutionState, StageState
+from prefect_codepipeline.model.record.state import ActionState, ExecutionState, StageState
 from prefect_codepipeline.prefect_api.client import call
-from prefect_codepipeline.prefect_api.flow_runs import set_state
+from prefect_codepipeline.prefect_api.flow_runs import set_state, type_of_end
 
 STAGE_KEY, ACTION_KEY, APPROVAL_KEY = "stage", "action", "approval"
 
@@ -56,19 +56,57 @@ def show_stages_to_come(state: ExecutionState) -> None:
 
 
 def end_what_is_pending(state: ExecutionState) -> None:
-    """End what is shown as still to come, or as waiting, in an execution that has ended."""
-    waiting = {"parent_flow_run_id": {"any_": [state.execution_id]}, "state": {"type": {"any_": ["PAUSED"]}}}
+    """End what is shown as still to come, or as waiting, in an execution that has ended.
+
+    Prefect records the state of a task run a while after the run has reached it, or never, if the process was killed. So the
+    run of an action whose end was recorded by us ends here as the action did.
+    """
+    ends = _ends(state)
+    found = [*_unfinished_ones(list(ends)), *_waiting_ones(state.execution_id)]
+    for run in {run["id"]: run for run in found}.values():
+        has_begun = run["task_key"] != STAGE_KEY and run["start_time"]
+        left_out = {"type": "CANCELLED", "name": "Abandoned" if has_begun else "NotReached"}
+        ended = {"state": ends.get(run["id"], left_out), "force": True}
+        call("POST", f"/task_runs/{run['id']}/set_state", ended, expected=(404,))
+
+
+def name_of_end(action: ActionState) -> str:
+    """The name that Prefect shows for the end of an action: for an approval, what was decided."""
+    assert action.finished, "only an action that has ended is asked for its end"
+    if action.decision and action.finished.status != "Abandoned":
+        return action.decision.status
+    return action.finished.status
+
+
+def _ends(state: ExecutionState) -> dict[str, dict[str, Any]]:
+    """The last state of the task run of each action that has ended, by the run's id."""
+    return {
+        str(action_task_run_id(state.execution_id, stage, action.name)): {
+            "type": type_of_end(action.finished.status),
+            "name": name_of_end(action),
+            "message": action.summary,
+        }
+        for stage, action in state.actions
+        if action.finished
+    }
+
+
+def _unfinished_ones(ids: list[str]) -> list[dict[str, Any]]:
+    found = {"id": {"any_": ids}, "state": {"type": {"any_": ["PENDING", "PAUSED", "RUNNING"]}}}
+    return list(call("POST", "/task_runs/filter", {"task_runs": found, "limit": 200})[1]) if ids else []
+
+
+def _waiting_ones(execution_id: str) -> list[dict[str, Any]]:
+    """The runs of stages and actions that wait or are still to come; the subflows that wait are ended."""
+    waiting = {"parent_flow_run_id": {"any_": [execution_id]}, "state": {"type": {"any_": ["PAUSED"]}}}
     subflows = [run["id"] for run in call("POST", "/flow_runs/filter", {"flow_runs": waiting})[1]]
     for subflow in subflows:
         set_state(subflow, "CANCELLED", "Abandoned", force=True)
     unfinished = {
-        "flow_run_id": {"any_": [state.execution_id, *subflows]},
+        "flow_run_id": {"any_": [execution_id, *subflows]},
         "state": {"type": {"any_": ["PENDING", "PAUSED"]}},
     }
-    for run in call("POST", "/task_runs/filter", {"task_runs": unfinished, "limit": 200})[1]:
-        has_begun = run["task_key"] != STAGE_KEY and run["start_time"]
-        ended = {"type": "CANCELLED", "name": "Abandoned" if has_begun else "NotReached"}
-        call("POST", f"/task_runs/{run['id']}/set_state", {"state": ended, "force": True}, expected=(404,))
+    return list(call("POST", "/task_runs/filter", {"task_runs": unfinished, "limit": 200})[1])
 
 
 def _first_runs(execution_id: str, stage: StageState) -> Iterator[dict[str, Any]]:

@@ -54,7 +54,7 @@ class Reporter(Follower):
                 # An execution that ends at once has nothing still to come.
                 if is_first and not state.final:
                     show_stages_to_come(state)
-                if state.final and _has_left_out(state):
+                if state.final and (_has_left_out(state) or _a_process_was_killed(execution)):
                     end_what_is_pending(state)
                 is_first = False
             except CodePipelineError as error:
@@ -73,6 +73,12 @@ class Reporter(Follower):
 def _has_left_out(state: ExecutionState) -> bool:
     """Whether an execution that has ended did not run every stage."""
     return state.status != "Succeeded" or any(stage.status == "Skipped" for stage in state.stages)
+
+
+def _a_process_was_killed(execution: Execution) -> bool:
+    """Whether an earlier process of the execution ended without saying so. It may not have sent the states of its task runs."""
+    keys = {fact.key for fact in execution.facts}
+    return any(f"process-{number}-ended" not in keys for number in range(1, execution.process))
 
 
 def notifiers_of(

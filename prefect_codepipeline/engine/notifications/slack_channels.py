@@ -13,7 +13,7 @@ from prefect_codepipeline.model.record.facts import ApprovalRequested
 from prefect_codepipeline.model.record.state import ExecutionState
 from prefect_codepipeline.model.stored.gateway import StoredGateway
 from prefect_codepipeline.model.views.slack_message import Ways
-from prefect_codepipeline.prefect_api.block_documents import block_of, find_block, list_documents
+from prefect_codepipeline.prefect_api.block_documents import block_of, find_block, list_documents, load_block
 
 _logger = logging.getLogger(__name__)
 
@@ -26,6 +26,11 @@ def load_slack_channel(name: str) -> SlackChannel | None:
         PrefectUnavailable: the API does not respond.
     """
     return find_block(SlackChannel, name, command=_command(name))
+
+
+def require_slack_channel(name: str) -> SlackChannel:
+    """The block of that name. Raises `MissingBlock` also if there is none, and `PrefectUnavailable`."""
+    return load_block(SlackChannel, name, command=_command(name))
 
 
 def all_slack_channels() -> list[SlackChannel]:

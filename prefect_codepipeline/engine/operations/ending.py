@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from prefect_codepipeline.actions.rule_registry import abandon_rule
+from prefect_codepipeline.actions.rule_registry import abandon_rule, can_abandon
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import pinned_declaration
 from prefect_codepipeline.engine.executions.lookup import KnownExecution
@@ -49,6 +49,7 @@ class Way(Enum):
         "Failed",
         "its process died, and so did the process that resumed it; see the log of the worker",
     )
+    DELETED = ("Stopped", "its pipeline was deleted")
     # It was run at a terminal: no worker can resume it.
     DIED_IN_FOREGROUND = (
         "Failed",
@@ -120,6 +121,19 @@ def end_record(state: ExecutionState, way: Way, by: str = "") -> ExecutionFinish
     send_remaining_events(state.execution_id, declaration, record.read())
     gate.leave_all(state.pinned.pipeline_name, state.execution_id)
     return final
+
+
+def has_work_elsewhere(state: ExecutionState) -> bool:
+    """Whether an action or a rule has work that continues without a process, and that only its provider can stop.
+
+    The process of a worker stops it: this one may have no credentials for it.
+    """
+    actions = (action for _, action in state.actions if action.status == "InProgress")
+    conditions = (condition for stage in state.stages for condition in stage.conditions)
+    rules = (condition.next_rule for condition in conditions if condition.status == "InProgress")
+    return any(action.waits or action.kept or action.pool_run for action in actions) or any(
+        rule and can_abandon(rule) for rule in rules
+    )
 
 
 def _end_open_actions(record: RecordOf, state: ExecutionState, way: Way) -> None:

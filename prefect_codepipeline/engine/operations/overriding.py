@@ -5,9 +5,13 @@ https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_OverrideStageCo
 
 from __future__ import annotations
 
-from prefect_codepipeline.engine.executions.lookup import read_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
-from prefect_codepipeline.engine.operations.retrying import check_retryable, check_room, continue_from
+from prefect_codepipeline.engine.operations.retrying import (
+    check_retryable,
+    check_room,
+    continue_from,
+    read_when_left,
+)
 from prefect_codepipeline.errors import (
     ConditionNotOverridableException,
     StageNotFoundException,
@@ -35,8 +39,9 @@ def override_stage_condition(
         ConditionNotOverridableException: there is no such condition, or it has ended and cannot be overridden.
         NotLatestPipelineExecutionException, StageNotRetryableException: the execution cannot continue any more.
         ConcurrentPipelineExecutionsLimitExceededException: the limit of executions in progress is reached.
+        ConflictException: the condition failed the stage, and the process of the execution still runs.
     """
-    state = read_execution(execution_id).state
+    state = read_when_left(execution_id, stage_name).state
     if state is None or state.pinned.pipeline_name != pipeline_name:
         raise ValidationException(
             f"execution {execution_id} has not started, or is not an execution of pipeline {pipeline_name!r}"

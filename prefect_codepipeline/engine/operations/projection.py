@@ -7,7 +7,8 @@ Prefect's UI are stored nowhere else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from prefect_codepipeline.engine.executions.definitions import (
@@ -19,6 +20,7 @@ from prefect_codepipeline.engine.executions.definitions import (
 )
 from prefect_codepipeline.engine.executions.lookup import TAG, find_runs, pipeline_tag
 from prefect_codepipeline.engine.operations.schedules import wanted_schedules
+from prefect_codepipeline.engine.operations.stopping import cancel_older
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.prefect_api.block_documents import count_blocks
@@ -31,18 +33,26 @@ from prefect_codepipeline.prefect_api.deployments import (
     place_of,
     put_deployment,
 )
+from prefect_codepipeline.prefect_api.together import together
 
 FLOW_NAME = "pipeline"
 DEPLOYMENTS_BY_NAME = f"/deployments/name/{FLOW_NAME}"
 ENTRYPOINT = "prefect_codepipeline.flows.pipeline.pipeline"
+# The tag of a deployment whose pipeline has to be started once, because it was created by the AWS API.
+UNSTARTED = "codepipeline-unstarted"
+# The tag of a deployment whose pipeline is being deleted; another one begins with it, and names the first version.
+DELETING = "codepipeline-deleting"
 _DEPLOYMENTS = {"deployments": {"tags": {"all_": [TAG]}}, "flows": {"name": {"any_": [FLOW_NAME]}}}
 _logger = logging.getLogger(__name__)
 
 
-def project(declaration: PipelineDeclaration, place: Place | None = None) -> list[str]:
+def project(
+    declaration: PipelineDeclaration, place: Place | None = None, *, is_unstarted: bool = False
+) -> list[str]:
     """Create the deployment `pipeline/<name>`, or update it to the definition; how its place changed, as sentences.
 
     What the place does not give stays as it is; that of a new deployment comes from the pipeline's settings.
+    `is_unstarted` marks it for its first execution.
     """
     place = place or Place()
     there = find_deployment_of(FLOW_NAME, declaration.name)
@@ -51,11 +61,13 @@ def project(declaration: PipelineDeclaration, place: Place | None = None) -> lis
         place = place.or_else(Place(settings.work_pool, settings.work_queue, settings.job_variables))
     # Prefect deletes schedules that are not listed here.
     schedules = wanted_schedules(declaration.name, there["schedules"] if there else [])
+    tags = [TAG, pipeline_tag(declaration.name), *([UNSTARTED] if is_unstarted else [])]
+    kept = [tag for tag in there["tags"] if not tag.startswith(DELETING)] if there else []
     own = {
         "version": str(declaration.version),
         "entrypoint": ENTRYPOINT,
         "pull_steps": NOTHING_TO_PULL,
-        "tags": list(dict.fromkeys([TAG, pipeline_tag(declaration.name), *(there["tags"] if there else [])])),
+        "tags": list(dict.fromkeys([*tags, *kept])),
         "description": _description(declaration),
         "parameter_openapi_schema": parameter_schema(declaration),
         "enforce_parameter_schema": True,
@@ -64,10 +76,32 @@ def project(declaration: PipelineDeclaration, place: Place | None = None) -> lis
     return put_deployment(FLOW_NAME, declaration.name, place, own, there)
 
 
+def deployed_versions() -> dict[str, int]:
+    """The deployed version of each deployed pipeline, by its name."""
+    found = call_all("/deployments/filter", _DEPLOYMENTS)
+    return {str(each["name"]): int(each["version"] or 1) for each in found}
+
+
+def count_deployments() -> int:
+    """How many pipelines are deployed."""
+    return int(call("POST", "/deployments/count", _DEPLOYMENTS)[1])
+
+
 def count_of_everything() -> str:
     """A text that changes when a definition or a deployment is created or deleted; two short requests."""
-    _, deployments = call("POST", "/deployments/count", _DEPLOYMENTS)
-    return f"{count_blocks(StoredDefinition)} {deployments}"
+    return f"{count_blocks(StoredDefinition)} {count_deployments()}"
+
+
+def signs_of_everything() -> str:
+    """A text that changes when a pipeline is created, updated or deleted, by whatever process; three short requests."""
+    # A pipeline that is deleted and one that is created between two looks leave the counts as they were.
+    newest = {**_DEPLOYMENTS, "sort": "CREATED_DESC", "limit": 1}
+    parts: list[Callable[[], Any]] = [
+        partial(count_blocks, StoredDefinition),
+        count_deployments,
+        lambda: [each["id"] for each in call("POST", "/deployments/filter", newest)[1]],
+    ]
+    return " ".join(map(str, together(parts)))
 
 
 def deployed_definitions(
@@ -78,8 +112,7 @@ def deployed_definitions(
     Args:
         known: definitions that were read before, by name and version. They are not read again: a version never changes.
     """
-    deployments = call_all("/deployments/filter", _DEPLOYMENTS)
-    versions = {str(each["name"]): int(each["version"] or 1) for each in deployments}
+    versions = deployed_versions()
     there = [found for each in versions.items() if (found := (known or {}).get(each))]
     read = read_definitions(
         {name: version for name, version in versions.items() if (name, version) not in (known or {})}
@@ -89,9 +122,7 @@ def deployed_definitions(
 
 def project_missing() -> list[str]:
     """Recreate deployments that are missing, or older than the newest definition; one sentence for each."""
-    versions = {
-        each["name"]: int(each["version"] or 1) for each in call_all("/deployments/filter", _DEPLOYMENTS)
-    }
+    versions = deployed_versions()
     done = []
     for name in sorted(set(pipeline_names()) - versions.keys()):
         if _project_newest(name, 1, _last_place(name)):
@@ -114,7 +145,10 @@ def _project_newest(name: str, at_least: int, place: Place) -> bool:
         )
         return False
     _, newest = newest_version(name, at_least)
-    project(newest.masked(), place)
+    if newest.version > at_least:
+        cancel_older(name, newest.version, newest.created_by or "an unknown user")
+    # The process that created it may have died before it started it; the same execution is not started twice.
+    project(newest.masked(), place, is_unstarted=newest.version == 1 and bool(newest.created_by))
     return True
 
 

@@ -5,13 +5,21 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-retry.html
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
 from prefect_codepipeline.engine.executions import gate
 from prefect_codepipeline.engine.executions.definitions import newest_version, pinned_declaration
 from prefect_codepipeline.engine.executions.lookup import KnownExecution, check_limit, read_execution
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
+from prefect_codepipeline.engine.executions.removed import not_found
 from prefect_codepipeline.errors import (
+    ConflictException,
     NotLatestPipelineExecutionException,
     PipelineServiceError,
+    PrefectRefused,
     StageNotFoundException,
     StageNotRetryableException,
     ValidationException,
@@ -19,7 +27,13 @@ from prefect_codepipeline.errors import (
 from prefect_codepipeline.model.definition.declaration import RetryMode
 from prefect_codepipeline.model.record.facts import ProcessStarted, RetryRequested
 from prefect_codepipeline.model.record.state import ExecutionState, StageState
+from prefect_codepipeline.prefect_api.client import flow_run
 from prefect_codepipeline.prefect_api.flow_runs import schedule_again
+
+# How long a retry waits for the process of an execution that ends: requests of the AWS API have eight seconds.
+ENDING_SECONDS, _LOOK_SECONDS = 5.0, 0.1
+# How long who has recorded a retry may need to schedule the run: two who do that would start it twice.
+_SCHEDULING_TAKES = timedelta(seconds=5)
 
 
 def retry_stage_execution(
@@ -39,9 +53,10 @@ def retry_stage_execution(
         StageNotRetryableException: the stage did not fail, the pipeline has changed since, or the execution runs.
         NotLatestPipelineExecutionException: a later execution has been in the stage.
         ConcurrentPipelineExecutionsLimitExceededException: the limit of executions in progress is reached.
+        ConflictException: the process of the execution still runs, or another retry was requested at the same time.
         ValidationException: the execution was run at a terminal, not by a worker.
     """
-    known = read_execution(execution_id)
+    known = read_when_left(execution_id, stage_name)
     state = known.state
     if state is None or state.pinned.pipeline_name != pipeline_name:
         raise ValidationException(
@@ -51,17 +66,66 @@ def retry_stage_execution(
         raise ValidationException(
             f"execution {execution_id} was run at a terminal, not by a worker; run it again there"
         )
-    if _is_unscheduled_retry(known):
-        schedule_again(execution_id)  # the process that requested the retry died before it scheduled the run
+    if unscheduled := _unscheduled_retry(known):
+        if utc_now() - unscheduled.at < _SCHEDULING_TAKES:
+            raise _is_being_retried(execution_id, stage_name)
+        _start_again(execution_id)  # the process that requested the retry died before it scheduled the run
         return execution_id
     check_retryable(state, stage_name, retry_mode)
     check_room(state)
     if not RecordOf(execution_id).write(_request(state, stage_name, retry_mode, by)):
-        raise StageNotRetryableException(
-            f"stage {stage_name!r} of execution {execution_id} is already being retried"
-        )
-    schedule_again(execution_id)
+        raise _is_being_retried(execution_id, stage_name)
+    _start_again(execution_id)
     return execution_id
+
+
+def _start_again(execution_id: str) -> None:
+    """Schedule the run of an execution that is retried. Retention may have removed it meanwhile."""
+    try:
+        schedule_again(execution_id)
+    except PrefectRefused:
+        if flow_run(execution_id):
+            raise
+        raise not_found(execution_id, f"execution {execution_id} was deleted in Prefect") from None
+
+
+def _is_being_retried(execution_id: str, stage_name: str) -> ConflictException:
+    return ConflictException(f"stage {stage_name!r} of execution {execution_id} is already being retried")
+
+
+def read_when_left(execution_id: str, stage_name: str) -> KnownExecution:
+    """An execution, once the process has left that recorded the failure of its stage.
+
+    That process ends with a state of the flow run, which would replace the one that a retry gives it.
+
+    Raises:
+        PipelineExecutionNotFoundException: it does not exist.
+        ConflictException: the process still runs after five seconds: other actions of the stage run, or it died.
+    """
+    known = read_execution(execution_id)
+    if not _is_leaving(known, stage_name):
+        return known
+    deadline = time.monotonic() + ENDING_SECONDS
+    while (run := flow_run(execution_id)) and _is_running(run):
+        if time.monotonic() > deadline:
+            raise ConflictException(
+                f"stage {stage_name!r} of execution {execution_id} cannot be retried while the execution runs; try again "
+                "when its actions have ended"
+            )
+        time.sleep(_LOOK_SECONDS)
+    return read_execution(execution_id)
+
+
+def _is_leaving(known: KnownExecution, stage_name: str) -> bool:
+    """Whether the stage has failed, or one of its actions, and a process still runs the execution."""
+    stages = known.state.stages if known.state else []
+    stage = next((stage for stage in stages if stage.name == stage_name), None)
+    has_failed = bool(stage and known.state and _ended_unsuccessfully(known.state, stage))
+    return has_failed and _is_running(known.run)
+
+
+def _is_running(run: Mapping[str, Any]) -> bool:
+    return run["state_type"] in ("RUNNING", "PENDING", "CANCELLING")
 
 
 def continue_from(state: ExecutionState, stage_name: str, by: str) -> None:
@@ -102,7 +166,11 @@ def check_retryable(state: ExecutionState, stage_name: str, retry_mode: RetryMod
         raise StageNotRetryableException(
             f"{where} has no failed actions: a condition failed it; retry ALL_ACTIONS"
         )
-    _, newest = newest_version(state.pinned.pipeline_name)
+    newest_id, newest = newest_version(state.pinned.pipeline_name)
+    if state.pinned.pipeline_version == newest.version and state.pinned.definition_id != str(newest_id):
+        raise StageNotRetryableException(
+            f"{where} cannot be retried: the pipeline was deleted since, and created again"
+        )
     if state.pinned.pipeline_version != newest.version:
         raise StageNotRetryableException(
             f"{where} cannot be retried: the pipeline has changed since "
@@ -133,9 +201,11 @@ def _request(state: ExecutionState, stage_name: str, retry_mode: RetryMode, by: 
     return RetryRequested(at=utc_now(), epoch=state.epoch + 1, stage=stage_name, retry_mode=retry_mode, by=by)
 
 
-def _is_unscheduled_retry(known: KnownExecution) -> bool:
-    """Whether a retry was recorded but not started by any process, and the run has ended."""
+def _unscheduled_retry(known: KnownExecution) -> RetryRequested | None:
+    """The retry that was recorded but not started by any process, while the run has ended; None if there is none."""
     starts = (fact for fact in reversed(known.facts) if isinstance(fact, ProcessStarted | RetryRequested))
     last = next(starts, None)  # None if its first process died at once
     has_ended = known.run["state_type"] in ("FAILED", "CANCELLED")
-    return isinstance(last, RetryRequested) and last.trigger == "ManualStageRetry" and has_ended
+    if isinstance(last, RetryRequested) and last.trigger == "ManualStageRetry" and has_ended:
+        return last
+    return None

@@ -11,6 +11,7 @@ from prefect_codepipeline.engine.executions.lookup import (
     KnownExecution,
     find_runs,
     known_executions,
+    pipeline_tag,
     read_execution,
 )
 from prefect_codepipeline.errors import (
@@ -41,7 +42,7 @@ def rollback_stage(pipeline_name: str, stage_name: str, target_execution_id: str
         PipelineExecutionOutdatedException: the target execution ran another version of the pipeline.
         UnableToRollbackStageException: the stage cannot be rolled back to that execution, or an execution runs in it.
     """
-    _, newest = newest_version(pipeline_name)
+    newest_id, newest = newest_version(pipeline_name)
     declaration = newest.masked()
     names = [stage.name for stage in declaration.stages]
     what = f"stage {stage_name!r} of pipeline {pipeline_name!r} cannot be rolled back"
@@ -54,11 +55,18 @@ def rollback_stage(pipeline_name: str, stage_name: str, target_execution_id: str
     if stage_name == names[0]:
         raise UnableToRollbackStageException(f"{what}: it is the source stage")
     target = read_execution(target_execution_id)
+    if target.state is None and pipeline_tag(pipeline_name) in target.run["tags"]:
+        raise UnableToRollbackStageException(f"{what} to execution {target.id}: that has not begun")
     if target.state is None or target.state.pinned.pipeline_name != pipeline_name:
         raise PipelineExecutionNotFoundException(
             f"pipeline {pipeline_name!r} has no execution {target_execution_id}"
         )
-    if target.state.pinned.pipeline_version != newest.version:
+    is_newest = target.state.pinned.definition_id == str(newest_id)
+    if not is_newest and target.state.pinned.pipeline_version == newest.version:
+        raise PipelineExecutionNotFoundException(
+            f"pipeline {pipeline_name!r} has no execution {target_execution_id}: that is of a deleted pipeline of this name"
+        )
+    if not is_newest:
         raise PipelineExecutionOutdatedException(
             f"{what} to execution {target.id}: that ran version {target.state.pinned.pipeline_version} of the "
             f"pipeline, the newest version is {newest.version}"

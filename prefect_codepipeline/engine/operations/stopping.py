@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prefect_codepipeline.engine.approvals.decision import WAKE_ONLY
-from prefect_codepipeline.engine.executions.lookup import KnownExecution, pipeline_tag, read_execution
+from prefect_codepipeline.engine.executions.definitions import pinned_declaration
+from prefect_codepipeline.engine.executions.lookup import (
+    KnownExecution,
+    definition_of,
+    find_in_flight,
+    known_executions,
+    pipeline_tag,
+    read_execution,
+)
 from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.errors import (
     DuplicatedStopRequestException,
@@ -64,10 +72,32 @@ def _end_before_it_begins(request: StopRequested, execution_id: str) -> None:
         set_state(execution_id, "CANCELLED", "Stopped", request.summary)
 
 
-def cancel_for_update(execution: KnownExecution, by: str, reason: str) -> bool:
-    """Request that an execution ends as Cancelled after its actions in progress; False if that was requested before."""
-    assert execution.state, "only an execution that has started is cancelled"
-    request = StopRequested(at=utc_now(), epoch=execution.state.epoch, how="cancel", reason=reason, by=by)
+def cancel_older(name: str, version: int, by: str) -> list[str]:
+    """Cancel the executions of older versions, except those that started in PARALLEL mode; their ids.
+
+    https://docs.aws.amazon.com/codepipeline/latest/userguide/concepts-how-it-works.html
+    """
+    cancelled = []
+    reason = f"the pipeline was updated to version {version}"
+    for execution in known_executions(find_in_flight(name)):
+        definition_id = definition_of(execution)
+        if definition_id is None or (execution.state and execution.state.final):
+            continue
+        declaration = pinned_declaration(definition_id)
+        if declaration.version >= version or declaration.execution_mode == "PARALLEL":
+            continue
+        if _cancel_for_update(execution, by, reason):
+            cancelled.append(execution.id)
+    return cancelled
+
+
+def _cancel_for_update(execution: KnownExecution, by: str, reason: str) -> bool:
+    """Request that an execution ends as Cancelled after its actions in progress; False if that was requested before.
+
+    One that has not begun does so when a worker takes it.
+    """
+    _, epoch = _stops_of(execution)
+    request = StopRequested(at=utc_now(), epoch=epoch, how="cancel", reason=reason, by=by)
     is_new = RecordOf(execution.id).write(request)
     resume(execution.id, WAKE_ONLY)
     return is_new

@@ -17,11 +17,12 @@ from prefect_codepipeline.engine.executions.definitions import find_newest_versi
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.operations.projection import deployed_definitions
 from prefect_codepipeline.engine.operations.starting import start_pipeline_execution
-from prefect_codepipeline.engine.triggers.pipeline_webhooks import target_action
+from prefect_codepipeline.engine.triggers.pipeline_webhooks import find_webhook, target_action
 from prefect_codepipeline.engine.triggers.triggering import MOST_TEXT, REFUSALS, event_result, trigger
 from prefect_codepipeline.engine.triggers.webhook_filters import why_not
 from prefect_codepipeline.engine.triggers.webhook_inbox import DAYS, first_with_content, result_of
 from prefect_codepipeline.engine.triggers.webhook_signatures import check_sender, check_webhook
+from prefect_codepipeline.engine.triggers.webhook_states import note_error, note_triggered
 from prefect_codepipeline.errors import ActionFailed, MissingBlock, WebhookRefused
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.payloads import Delivery, PayloadError, host_of, read_payload
@@ -183,6 +184,18 @@ def abandon_delivery(taken: TakenDelivery, reason: str) -> FinishedDelivery:
     return _finish(
         taken, [EventResult(event=each, pipeline="", refusal=reason[:MOST_TEXT]) for each in events]
     )
+
+
+def note_result(taken: TakenDelivery, done: FinishedDelivery) -> None:
+    """Keep the result of a request to a V1 webhook for ListWebhooks."""
+    webhook = find_webhook(taken.webhook) if taken.webhook else None
+    if webhook is None:
+        return
+    for result in done.results:
+        if result.execution_id:
+            note_triggered(webhook.url_token, taken.at)
+        elif result.refusal:
+            note_error(webhook.url_token, "409", result.refusal)
 
 
 def _finish(taken: TakenDelivery, results: list[EventResult]) -> FinishedDelivery:

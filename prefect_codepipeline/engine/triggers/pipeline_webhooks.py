@@ -10,39 +10,75 @@ import secrets
 from pydantic import SecretStr
 
 from prefect_codepipeline.blocks.pipeline_webhook import PipelineWebhook
+from prefect_codepipeline.engine.approvals.links import load_gateway
 from prefect_codepipeline.engine.executions.definitions import newest_version
+from prefect_codepipeline.engine.operations.tagging import drop_tags
 from prefect_codepipeline.engine.triggers.webhook_filters import check_filters
-from prefect_codepipeline.errors import ValidationException
+from prefect_codepipeline.engine.triggers.webhook_states import drop_state
+from prefect_codepipeline.errors import (
+    InvalidWebhookAuthenticationParametersException,
+    LimitExceededException,
+    ValidationException,
+)
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration, PipelineDeclaration
 from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.model.stored.definition import MASK
 from prefect_codepipeline.model.triggers.webhooks import WebhookDefinition, check_authentication
+from prefect_codepipeline.model.wire.arns import Account
 from prefect_codepipeline.prefect_api.block_documents import (
     block_of,
+    count_blocks,
+    create_block,
     delete_block,
     find_block,
     list_documents,
     save_block,
 )
 
+MOST_WEBHOOKS = 300
+
 
 def put_webhook(definition: WebhookDefinition) -> PipelineWebhook:
-    """Create a webhook, or change the one of that name, which keeps its URL.
+    """Create a webhook, or change the one of that name, which keeps its URL, and its secret if that is given as `****`.
 
     Raises:
         PipelineNotFoundException: there is no such pipeline.
         ValidationException: the target action is not a source action of the pipeline.
         InvalidWebhookAuthenticationParametersException: the settings do not match the type of authentication.
         InvalidWebhookFilterPatternException: a filter cannot be evaluated.
+        LimitExceededException: there are 300 webhooks.
     """
+    known = find_webhook(definition.name)
+    definition = _with_kept_secret(definition, known)
     check_authentication(definition)
     _, pipeline = newest_version(definition.target_pipeline)
     action = target_action(pipeline.masked(), definition)
     check_filters(definition.filters, action.configuration)
-    known = find_webhook(definition.name)
-    token = known.url_token if known else SecretStr(secrets.token_urlsafe(24))
-    block = PipelineWebhook.of(definition, token)
-    save_block(block, slug(definition.name))
+    if known:
+        block = PipelineWebhook.of(definition, known.url_token)
+        save_block(block, slug(definition.name))
+        return block
+    if count_blocks(PipelineWebhook) >= MOST_WEBHOOKS:
+        raise LimitExceededException(
+            f"webhook {definition.name!r} was not created: there are {MOST_WEBHOOKS} webhooks, which is the limit; "
+            "delete one that is not used"
+        )
+    block = PipelineWebhook.of(definition, SecretStr(secrets.token_urlsafe(24)))
+    if create_block(block, slug(definition.name)) is None:
+        return put_webhook(definition)  # another process has created it just now; its URL stays
     return block
+
+
+def _with_kept_secret(definition: WebhookDefinition, known: PipelineWebhook | None) -> WebhookDefinition:
+    settings = definition.authentication_configuration
+    if settings.secret_token != MASK:
+        return definition
+    if known is None or known.secret_token is None:
+        raise InvalidWebhookAuthenticationParametersException(
+            f'webhook {definition.name!r}: "{MASK}" stands for a secret that is stored, and none is; give the secret'
+        )
+    kept = settings.model_copy(update={"secret_token": known.secret_token.get_secret_value()})
+    return definition.model_copy(update={"authentication_configuration": kept})
 
 
 def target_action(pipeline: PipelineDeclaration, definition: WebhookDefinition) -> ActionDeclaration:
@@ -71,5 +107,17 @@ def list_webhooks() -> list[PipelineWebhook]:
 
 
 def delete_webhook(name: str) -> bool:
-    """Delete a webhook and its URL for good; False if there was none, which is not an error."""
+    """Delete a webhook, its URL and its tags for good; False if there was none, which is not an error."""
+    known = find_webhook(name)
+    if known is None:
+        return False
+    drop_tags(Account().webhook(name))
+    drop_state(known.url_token)
     return delete_block(PipelineWebhook, slug(name))
+
+
+def webhook_url(webhook: PipelineWebhook) -> str:
+    """The URL of a webhook; with a placeholder if the gateway's own URL is not known."""
+    gateway = load_gateway()
+    base = gateway.url if gateway and gateway.url else "https://ADDRESS-OF-THE-GATEWAY"
+    return f"{base}/webhooks/{webhook.definition['name']}/{webhook.url_token.get_secret_value()}"

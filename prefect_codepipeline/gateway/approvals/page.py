@@ -35,6 +35,7 @@ from prefect_codepipeline.errors import (
     CodePipelineError,
     InvalidApprovalTokenException,
     MissingBlock,
+    PipelineExecutionNotFoundException,
     PrefectUnavailable,
 )
 from prefect_codepipeline.gateway.threads import PAGES, UPDATES, in_thread
@@ -146,7 +147,7 @@ def _decide(request: Request, link: str, form: dict[str, str]) -> Response:
         refusal, status = str(error), 403
     except ApprovalAlreadyCompletedException as error:
         refusal, status = str(error), 409
-    except InvalidApprovalTokenException as error:
+    except (InvalidApprovalTokenException, PipelineExecutionNotFoundException) as error:
         refusal, status = str(error), 410
     if status == 303:
         # Relative, because a proxy may add a path prefix. A redirect, so that a reload does not send the form again.

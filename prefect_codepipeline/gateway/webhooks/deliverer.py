@@ -13,6 +13,7 @@ from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.triggers.deliveries import (
     Definitions,
     abandon_delivery,
+    note_result,
     process_delivery,
     skip_delivery,
     why_repeated,
@@ -131,7 +132,9 @@ class Deliverer:
                 _logger.warning("webhooks: %s; retrying", _error_text(error))
             except CodePipelineError as error:
                 if time.monotonic() > retry_until:
-                    finish(taken, abandon_delivery(taken, str(error)))
+                    abandoned = abandon_delivery(taken, str(error))
+                    note_result(taken, abandoned)
+                    finish(taken, abandoned)
                     return
                 _logger.warning("webhooks: delivery %s: %s; retrying", taken.key, error)
             self._stopped.wait(pause.begin())
@@ -145,6 +148,9 @@ class Deliverer:
             return
         repeated = why_repeated(taken)
         done = skip_delivery(taken, repeated) if repeated else process_delivery(taken, self._definitions)
+        note_result(
+            taken, done
+        )  # before a repeated request can be stored as a new one, which this thread would not see
         finish(taken, done)
         for result in done.results:
             _logger.info("webhooks: %s", result)

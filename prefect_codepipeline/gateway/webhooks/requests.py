@@ -30,6 +30,7 @@ from prefect_codepipeline.engine.triggers.deliveries import (
 )
 from prefect_codepipeline.engine.triggers.pipeline_webhooks import find_webhook
 from prefect_codepipeline.engine.triggers.webhook_inbox import take, waiting_as
+from prefect_codepipeline.engine.triggers.webhook_states import note_error
 from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable, WebhookRefused
 from prefect_codepipeline.gateway.rate import source_of
 from prefect_codepipeline.gateway.webhooks.deliverer import Deliverer
@@ -141,7 +142,7 @@ class Webhooks:
                 delivery = read_delivery(target, sent.headers, sent.body, utc_now())
                 found = delivery if isinstance(delivery, TakenDelivery) else delivery.ignored
             else:
-                found = read_webhook(target, sent.source, sent.headers, sent.body, utc_now())
+                found = _read_webhook(target, sent)
             return self._store(found) if isinstance(found, TakenDelivery) else _ignored(found)
 
     def _store(self, delivery: TakenDelivery) -> Response:
@@ -166,6 +167,24 @@ class Webhooks:
                 self._endpoints.clear()
             self._endpoints[name] = (now + ENDPOINT_SECONDS, found)
         return found
+
+
+def _read_webhook(webhook: PipelineWebhook, sent: Sent) -> TakenDelivery | str:
+    """Read a request to a V1 webhook; why one is refused is kept for ListWebhooks."""
+    try:
+        return read_webhook(webhook, sent.source, sent.headers, sent.body, utc_now())
+    except PrefectUnavailable:
+        raise
+    except (CodePipelineError, PayloadError) as error:
+        code = (
+            "401"
+            if isinstance(error, WebhookRefused)
+            else "400"
+            if isinstance(error, PayloadError)
+            else "409"
+        )
+        note_error(webhook.url_token, code, str(error))
+        raise
 
 
 def _webhook(name: str, token: str) -> PipelineWebhook | None:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from prefect_codepipeline.model.approver import Approver, is_same_person, local_part
+from prefect_codepipeline.model.approver import ANONYMOUS, Approver, api_user, is_same_person, local_part
 from prefect_codepipeline.model.record.artifacts import SourceRevision
 from prefect_codepipeline.model.record.facts import ApprovalVoted
 from prefect_codepipeline.model.record.state import ExecutionState
@@ -27,7 +27,10 @@ EVERYWHERE = "*"
 
 _ApproverName = Annotated[
     str,
-    Field(pattern=r"^([UWS][A-Z0-9]{2,20}|[^\s@]+@[^\s@]+)$", description="U…, W…, S… or an e-mail address."),
+    Field(
+        pattern=r"^([UWS][A-Z0-9]{2,20}|[^\s@]+@[^\s@]+|arn:aws:iam::\d{12}:user/\S+)$",
+        description="U…, W…, S…, an e-mail address, or the ARN of an access key's user.",
+    ),
 ]
 
 
@@ -80,7 +83,8 @@ class ApprovalPolicy(BaseModel):
 
     approvers: tuple[_ApproverName, ...] = Field(
         (),
-        description="Who may decide: ids of Slack users (U…) and groups (S…), e-mail addresses; empty: all users.",
+        description="Who may decide: ids of Slack users (U…) and groups (S…), e-mail addresses, ARNs of users of the "
+        "AWS API; empty: all users.",
     )
     quorum: int = Field(1, ge=1, le=50, description="How many different people must approve.")
     not_who_started: bool = Field(False, description="The user who started the execution may not approve it.")
@@ -170,13 +174,16 @@ def is_fulfilled(policy: ApprovalPolicy, votes: Sequence[ApprovalVoted]) -> bool
 def _needs_a_name(approver: Approver) -> str:
     if approver.via == "prefect":
         return "Prefect's form does not identify the user, and this approval needs a known approver; decide in Slack or with a personal link"
+    if approver.via == "api":
+        return "this approval needs a known approver, and a request without an access key does not identify the user; sign it"
     return "this approval needs a known approver, and this link was not created for one person; decide in Slack or with a personal link"
 
 
 def _is_listed(names: Sequence[str], approver: Approver) -> bool:
     slack = {approver.slack_user, *approver.slack_groups} - {""}
+    known = {approver.name} if approver.via == "api" else set()
     address = approver.address
-    return any(name in slack or ("@" in name and name.casefold() == address) for name in names)
+    return any(name in slack | known or ("@" in name and name.casefold() == address) for name in names)
 
 
 def _reason_against(
@@ -198,15 +205,18 @@ def _reason_if_starter(state: ExecutionState, approver: Approver) -> str | None:
     if pinned.trigger_type not in _STARTED_BY_A_PERSON or pinned.trigger_detail == "schedule":
         return None
     starter = pinned.trigger_detail
+    user = api_user(starter)
+    if user == ANONYMOUS:
+        return "the user who started the execution may not approve it, and a request without an access key does not say who that was"
     if starter in ("", "Prefect"):
         return "the user who started the execution may not approve it, and Prefect's UI does not say who that was"
     if starter.casefold() in {approver.label.casefold(), approver.name.casefold(), approver.address}:
         return f"{approver.label} started the execution and may not approve it"
-    if "@" not in starter:
+    if "@" not in starter and not user:
         return None
     if not approver.address:
         return f"{starter} started the execution and may not approve it; {_address_unknown(approver)}"
-    if local_part(starter) == local_part(approver.address):
+    if local_part(user or starter) == local_part(approver.address):
         return f"{approver.label} started the execution as {starter} and may not approve it"
     return None
 
@@ -220,7 +230,7 @@ def _reason_if_author(revision: SourceRevision, approver: Approver) -> str | Non
         return f"{approver.label} wrote commit {commit} and may not approve it"
     if not approver.address:
         return f"the author of commit {commit} may not approve it; {_address_unknown(approver)}"
-    is_local = approver.via == "cli" and local_part(email) == local_part(approver.address)
+    is_local = approver.via in ("cli", "api") and local_part(email) == local_part(approver.address)
     if email and (email.casefold() == approver.address or is_local):
         return f"{approver.label} wrote commit {commit} and may not approve it"
     return None

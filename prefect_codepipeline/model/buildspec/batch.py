@@ -10,8 +10,8 @@ from itertools import product
 from math import prod
 from typing import Any, Literal
 
-from prefect_codepipeline.model.buildspec.parts import Batch, BatchBuild, BatchEnv
-from prefect_codepipeline.model.buildspec.reading import Reading, cut, is_identifier, quote
+from prefect_codepipeline.model.buildspec.parts import Batch, BatchBuild, BatchEnv, is_identifier
+from prefect_codepipeline.model.plain_data import Reading, cut, quote
 from prefect_codepipeline.model.validation import buildspecs
 
 MAX_BUILDS = 100

@@ -25,16 +25,9 @@ from prefect_codepipeline.model.buildspec.parts import (
     Phase,
     PhaseName,
     ReportGroup,
-)
-from prefect_codepipeline.model.buildspec.reading import (
-    Reading,
-    as_text,
-    below,
-    cut,
     is_identifier,
-    kind_of,
-    quote,
 )
+from prefect_codepipeline.model.plain_data import Language, Reading, as_text, below, cut, kind_of, quote
 from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.validation import buildspecs
 
@@ -53,6 +46,16 @@ _PHASE_KEYS = {"run-as", "on-failure", "runtime-versions", "commands", "finally"
 _REPORT_KEYS = {"files", "base-directory", "discard-paths", "file-format"}
 _SECONDARY_KEYS = {"files", "name", "discard-paths", "base-directory", "exclude-paths", "enable-symlinks", "s3-prefix"}  # fmt: skip
 _CACHE_KEYS = {"key", "fallback-keys", "action", "paths"}
+_LANGUAGE = Language(
+    whole="the buildspec",
+    shape=buildspecs.SHAPE,
+    unknown=buildspecs.UNKNOWN,
+    flag=buildspecs.FLAG,
+    elsewhere={
+        "environment_variables": "since version 0.2 use 'variables' in 'env'",
+        **{str(phase): "write phases in 'phases'" for phase in PHASES},
+    },
+)
 _ON_FAILURE = re.compile(r"RETRY(?:-(?P<count>[0-9]+))?(?:-(?P<regex>.+))?", re.DOTALL)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_ARN = re.compile(r"arn:[^:]*:secretsmanager:[^:]*:[^:]*:secret:[^:]*")
@@ -71,7 +74,7 @@ def parse_buildspec(data: object) -> tuple[Buildspec | None, list[Problem]]:
         The buildspec, or None if there is an error; and at most 1,000 problems in the order in which they were found.
         The paths are those of a `Document`: `phases.build.commands[2]`.
     """
-    reading = Reading()
+    reading = Reading(_LANGUAGE)
     if not isinstance(data, Mapping):
         reading.note_shape("", "a mapping with 'version' and 'phases'", data)
         return None, reading.problems
@@ -91,8 +94,7 @@ def parse_buildspec(data: object) -> tuple[Buildspec | None, list[Problem]]:
     )
     # Only the keys are checked: the proxy comes from the project.
     reading.mapping("proxy", top.get("proxy"), {"upload-artifacts", "logs"})
-    wrong = any(problem.severity == "error" for problem in reading.problems)
-    return (None if wrong else found), reading.problems
+    return (None if reading.has_errors else found), reading.problems
 
 
 def parse_on_failure(value: str) -> OnFailure | None:

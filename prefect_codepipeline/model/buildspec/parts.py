@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,6 +15,7 @@ PHASES: tuple[PhaseName, ...] = ("install", "pre_build", "build", "post_build")
 VERSIONS = ("0.1", "0.2")
 DEFAULT_RETRIES = 3
 MAX_RETRIES = 100
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_]{1,128}")
 # A build that fails in one of these phases has no started work to finish.
 _BEFORE = ("SUBMITTED", "QUEUED", "PROVISIONING")
 
@@ -158,3 +160,8 @@ def next_phase(phase: str, succeeded: bool, on_failure: OnFailure | None = None)
 def is_text(wanted: str) -> bool:
     """Whether a buildspec is an inline text and not a path or an ARN."""
     return "\n" in wanted or wanted.lstrip().startswith(("{", "version:"))
+
+
+def is_identifier(name: str) -> bool:
+    """Whether CodeBuild accepts a name for an artifact or for a build of a batch."""
+    return bool(_IDENTIFIER.fullmatch(name))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +35,23 @@ class ActionSettings(BaseModel):
         False,
         description="True: a source is polled even if its configuration says otherwise; ECR sources are polled only then.",
     )
+    deploy_hosts: str | None = Field(
+        None,
+        min_length=1,
+        description="Name of a DeployHosts block: EC2 actions deploy to its hosts; empty: to instances of AWS.",
+    )
+    work_pool: str | None = Field(
+        None,
+        description="The Prefect work pool on whose workers the action runs, as a flow run of its own; empty: where the "
+        "pipeline runs.",
+    )
+    work_queue: str | None = Field(None, min_length=1, description="The work queue of that pool.")
+    job_variables: Mapping[str, Any] = Field(
+        default_factory=dict, description="Job variables of that flow run, such as `image`."
+    )
+    wait_minutes: int = Field(
+        60, ge=1, description="How long the action waits for a worker of that pool before it fails."
+    )
     aws: AwsSettings = Field(
         default_factory=AwsSettings, description="The account, region and endpoint of actions that use AWS."
     )
@@ -41,6 +59,11 @@ class ActionSettings(BaseModel):
     def changed_by(self, override: ActionOverride) -> ActionSettings:
         """These settings, with those that an override sets in place of their own."""
         changes = override.model_dump(exclude_none=True, exclude={"aws"})
+        is_elsewhere = override.work_pool not in (None, self.work_pool)
+        if is_elsewhere:  # queues and job variables are those of a pool
+            changes = {"work_queue": None, "job_variables": {}, **changes}
+        elif override.job_variables:
+            changes["job_variables"] = {**self.job_variables, **override.job_variables}
         aws = self.aws.changed_by(override.aws) if override.aws else self.aws
         return self.model_copy(update={**changes, "aws": aws})
 
@@ -57,6 +80,15 @@ class ActionOverride(BaseModel):
     network: bool | None = Field(None, description="As in the pipeline's settings.")
     docker_host: str | None = Field(None, description="As in the pipeline's settings.")
     poll: bool | None = Field(None, description="As in the pipeline's settings.")
+    deploy_hosts: str | None = Field(None, min_length=1, description="As in the pipeline's settings.")
+    work_pool: str | None = Field(
+        None, description="As in the pipeline's settings; '': where the pipeline runs."
+    )
+    work_queue: str | None = Field(None, min_length=1, description="As in the pipeline's settings.")
+    job_variables: Mapping[str, Any] | None = Field(
+        None, description="As in the pipeline's settings, and beside those if the work pool is the same."
+    )
+    wait_minutes: int | None = Field(None, ge=1, description="As in the pipeline's settings.")
     aws: AwsSettings | None = Field(
         None, description="As in the pipeline's settings; empty fields change nothing."
     )

@@ -6,11 +6,11 @@ https://docs.aws.amazon.com/codepipeline/latest/userguide/rule-reference.html
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
@@ -122,6 +122,8 @@ class ActionType(_Row):
         return f"{self.category}/{self.owner}/{self.provider}/{self.version}"
 
 
+# Finds an action type of one's own, which job workers serve.
+FindType: TypeAlias = Callable[["ActionTypeId"], ActionType | None]
 _TABLE: TypeAdapter[dict[str, list[ActionType]]] = TypeAdapter(dict[str, list[ActionType]])
 
 
@@ -140,6 +142,10 @@ def action_types() -> Mapping[str, ActionType]:
 def rule_types() -> Mapping[str, ActionType]:
     """The rule types by provider."""
     return MappingProxyType({known.provider: known for known in _table()["ruleTypes"]})
+
+
+def find_no_own(kind: ActionTypeId) -> None:
+    """There are no action types of one's own."""
 
 
 def find_action_type(kind: ActionTypeId) -> ActionType | None:

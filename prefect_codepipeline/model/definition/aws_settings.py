@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 # A bucket and a prefix.
 Location = Annotated[str, Field(pattern=r"^s3://[^/\s]+(/.*)?$")]
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\x00-\x1f]*)?")
+
+
+def _in_s3(value: str) -> str:
+    if not _BUCKET.fullmatch(value):
+        raise ValueError(f"{value!r} is not an S3 location; write s3://bucket or s3://bucket/prefix")
+    return value
+
+
+# A bucket with a name that S3 allows, and a prefix.
+BucketLocation = Annotated[str, AfterValidator(_in_s3)]
 Region = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 
 

@@ -190,7 +190,8 @@ class ActionDeclaration(Declared):
 
     @property
     def is_approval(self) -> bool:
-        return self.action_type_id.category == "Approval"
+        """Whether people decide it here. A custom action of that category is the work of a job worker."""
+        return self.action_type_id.category == "Approval" and self.action_type_id.owner == "AWS"
 
 
 class BlockerDeclaration(Declared):

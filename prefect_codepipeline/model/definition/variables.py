@@ -14,6 +14,13 @@ from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 
 Namespaces = Mapping[str, Mapping[str, str]]
 _REFERENCE = re.compile(r"#\{([^{}]*)\}")
+# https://docs.aws.amazon.com/codepipeline/latest/userguide/limits.html: all output variables of an action together.
+MAX_OUTPUT_VARIABLES_BYTES = 122_880
+
+
+def bytes_of(variables: Mapping[str, str]) -> int:
+    """How much of `MAX_OUTPUT_VARIABLES_BYTES` these take."""
+    return sum(len(key.encode()) + len(value.encode()) for key, value in variables.items())
 
 
 class Reference(NamedTuple):

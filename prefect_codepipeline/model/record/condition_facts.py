@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Literal
 
@@ -11,6 +13,7 @@ from prefect_codepipeline.model.definition.conditions import (
     RuleOutcome,
     RuleWait,
 )
+from prefect_codepipeline.model.definition.declaration import RuleDeclaration
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.record.fact import Fact
 
@@ -94,3 +97,15 @@ def override_key(condition: ConditionKind, stage: str, attempt: int) -> str:
 
 def _rule_key(condition: ConditionKind, stage: str, rule: str, attempt: int) -> str:
     return f"rule-{condition.lower()}-{slug(stage, rule)}-{attempt}"
+
+
+@dataclass(frozen=True)
+class RuleState:
+    """A rule in the current attempt of its stage; `waits` counts how often it postponed its answer."""
+
+    rule: RuleDeclaration
+    asked: RuleAsked | None = None
+    waits: int = 0
+    wait: RuleWait | None = None
+    waits_since: datetime | None = None
+    outcome: RuleOutcome | None = None

@@ -24,6 +24,20 @@ from prefect_codepipeline.model.record.condition_facts import (
     RuleWaits,
 )
 from prefect_codepipeline.model.record.fact import Fact
+from prefect_codepipeline.model.record.job_facts import (
+    JobCreated,
+    JobEnded,
+    JobHandedOut,
+    JobProgressed,
+    JobTaken,
+)
+from prefect_codepipeline.model.record.pool_run_facts import (
+    PoolRunAsked,
+    PoolRunEnded,
+    PoolRunLost,
+    PoolRunTaken,
+    PoolRunUnserved,
+)
 from prefect_codepipeline.model.record.waiting_facts import ActionKept, ActionWaits
 from prefect_codepipeline.model.records import ErrorDetails
 
@@ -349,6 +363,16 @@ AnyFact = Annotated[
     | ActionKept
     | ActionWaits
     | ActionFinished
+    | JobCreated
+    | JobHandedOut
+    | JobTaken
+    | JobProgressed
+    | JobEnded
+    | PoolRunAsked
+    | PoolRunUnserved
+    | PoolRunTaken
+    | PoolRunLost
+    | PoolRunEnded
     | ApprovalRequested
     | ApprovalDecided
     | ApprovalVoted

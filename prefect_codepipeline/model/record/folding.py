@@ -18,6 +18,7 @@ from prefect_codepipeline.model.record.condition_facts import (
     OverrideRequested,
     RuleAnswered,
     RuleAsked,
+    RuleState,
     RuleWaits,
 )
 from prefect_codepipeline.model.record.facts import (
@@ -41,11 +42,26 @@ from prefect_codepipeline.model.record.facts import (
     StageFinished,
     StopRequested,
 )
+from prefect_codepipeline.model.record.job_facts import (
+    JobCreated,
+    JobEnded,
+    JobHandedOut,
+    JobProgressed,
+    JobState,
+    JobTaken,
+)
+from prefect_codepipeline.model.record.pool_run_facts import (
+    PoolRunAsked,
+    PoolRunEnded,
+    PoolRunLost,
+    PoolRunState,
+    PoolRunTaken,
+    PoolRunUnserved,
+)
 from prefect_codepipeline.model.record.state import (
     ActionState,
     ConditionState,
     ExecutionState,
-    RuleState,
     StageState,
 )
 from prefect_codepipeline.model.record.waiting_facts import ActionKept, ActionWaits
@@ -63,6 +79,16 @@ _FactOfStage: TypeAlias = (
     | ActionKept
     | ActionWaits
     | ActionFinished
+    | JobCreated
+    | JobHandedOut
+    | JobTaken
+    | JobProgressed
+    | JobEnded
+    | PoolRunAsked
+    | PoolRunUnserved
+    | PoolRunTaken
+    | PoolRunLost
+    | PoolRunEnded
     | ApprovalRequested
     | RuleAsked
     | RuleWaits
@@ -180,6 +206,8 @@ class _Index:
         self.kept: dict[_OfAction, ActionKept] = {}
         self.action_waits: dict[_OfAction, ActionWaits] = {}
         self.finished: dict[_OfAction, ActionFinished] = {}
+        self.jobs: dict[_OfAction, dict[str, JobState]] = {}
+        self.pool_runs: dict[_OfAction, PoolRunState] = {}
         self.requests: dict[_OfAction, ApprovalRequested] = {}
         self.asked: dict[_OfRule, RuleAsked] = {}
         self.waits: dict[_OfRule, list[RuleWaits]] = {}
@@ -238,6 +266,19 @@ class _Index:
                 _keep_latest(self.action_waits, fact)
             case ActionFinished():
                 self.finished[fact.stage, fact.action, fact.attempt] = fact
+            case JobCreated():
+                jobs = self.jobs.setdefault((fact.stage, fact.action, fact.attempt), {})
+                jobs[fact.job] = JobState(fact)
+            case JobHandedOut() | JobTaken() | JobProgressed() | JobEnded():
+                jobs = self.jobs.get((fact.stage, fact.action, fact.attempt), {})
+                if fact.job in jobs:
+                    jobs[fact.job] = jobs[fact.job].after(fact)
+            case PoolRunAsked():
+                self.pool_runs[fact.stage, fact.action, fact.attempt] = PoolRunState(fact)
+            case PoolRunUnserved() | PoolRunTaken() | PoolRunLost() | PoolRunEnded():
+                of_action = (fact.stage, fact.action, fact.attempt)
+                if known := self.pool_runs.get(of_action):
+                    self.pool_runs[of_action] = known.after(fact)
             case ApprovalRequested():
                 self.requests[fact.stage, fact.action, fact.attempt] = fact
                 self._stages[fact.token] = fact.stage
@@ -331,5 +372,7 @@ def _fold_action(stage: str, action: ActionDeclaration, index: _Index, last: int
                 tuple(index.refusals.get(token, ())),
                 index.kept.get(key),
                 index.action_waits.get(key),
+                tuple(index.jobs.get(key, {}).values()),
+                index.pool_runs.get(key),
             )
     return ActionState(action)

@@ -15,14 +15,12 @@ from prefect_codepipeline.model.definition.conditions import (
     ConditionStatus,
     Consequence,
     RuleOutcome,
-    RuleWait,
     consequence_of,
     result_of,
 )
 from prefect_codepipeline.model.definition.declaration import (
     ActionDeclaration,
     Condition,
-    RuleDeclaration,
     StageDeclaration,
 )
 from prefect_codepipeline.model.definition.variables import Namespaces
@@ -30,7 +28,7 @@ from prefect_codepipeline.model.record.artifacts import SourceRevision, StoredAr
 from prefect_codepipeline.model.record.condition_facts import (
     ConditionEnded,
     OverrideRequested,
-    RuleAsked,
+    RuleState,
     override_key,
 )
 from prefect_codepipeline.model.record.facts import (
@@ -52,6 +50,14 @@ from prefect_codepipeline.model.record.facts import (
     StageFinished,
     StopRequested,
 )
+from prefect_codepipeline.model.record.job_facts import (
+    JobEnded,
+    JobProgressed,
+    JobState,
+    job_prefix,
+    result_key,
+)
+from prefect_codepipeline.model.record.pool_run_facts import POOL_RUNS, PoolRunState
 from prefect_codepipeline.model.record.waiting_facts import ActionKept, ActionWaits, Wait
 
 
@@ -69,6 +75,8 @@ class ActionState:
     refusals: tuple[ApprovalRefused, ...] = ()
     kept: ActionKept | None = None
     waits: ActionWaits | None = None
+    jobs: tuple[JobState, ...] = ()
+    pool_run: PoolRunState | None = None
 
     @property
     def name(self) -> str:
@@ -100,8 +108,21 @@ class ActionState:
             return Wait(what, self.request.at, self.request.expires_at, f"{prefix}decision", prefix)
         if self.waits and self.waits.until:
             fact, since, deadline = self.waits.fact, self.waits.since or self.waits.at, self.waits.deadline
-            return Wait(what, since, self.waits.until, fact, fact, ends_with_a_stop=False, deadline=deadline)
+            # Of a job or a pool run it is also read who has taken it.
+            of_job = (job_prefix(job.id) for job in self.jobs if result_key(job.id) == fact)
+            until, all_of_it = self.waits.until, next(of_job, POOL_RUNS if self.pool_run else fact)
+            return Wait(what, since, until, fact, all_of_it, ends_with_a_stop=False, deadline=deadline)
         return None
+
+    @property
+    def waits_for_a_worker(self) -> bool:
+        """Whether it has a job that no worker has taken in the time in which one usually does."""
+        if self.status != "InProgress":
+            return False
+        if self.pool_run:
+            return self.pool_run.is_unserved
+        is_queued = bool(self.jobs) and not self.jobs[-1].taken and not self.jobs[-1].ended
+        return is_queued and self.looks > 1
 
     @property
     def looks(self) -> int:
@@ -117,19 +138,37 @@ class ActionState:
         if self.is_waiting_for_approval:
             voters = ", ".join(vote.approver.label for vote in self.votes)
             return f"waiting for approval; approved by {voters} so far" if voters else "waiting for approval"
+        if self._told and self._told.summary:
+            return self._told.summary
+        if self.jobs and self.jobs[-1].taken:
+            return "a worker has its job"
+        if self.pool_run and self.pool_run.taken:
+            return self.pool_run.doing(self.progress.summary if self.progress else "")
         if self.waits and self.waits.summary:
             return self.waits.summary
+        if self.pool_run and self.pool_run.unserved:  # the wait is the next fact
+            return self.pool_run.unserved.why
         return self.progress.summary if self.progress else ""
 
     @property
     def percent_complete(self) -> int | None:
         """The progress of the action, if it reports one."""
-        return self.progress.percent_complete if self.progress and not self.finished else None
+        if self.finished:
+            return None
+        said = (self._told, self.progress)
+        return next(
+            (each.percent_complete for each in said if each and each.percent_complete is not None), None
+        )
+
+    @property
+    def _told(self) -> JobEnded | JobProgressed | None:
+        """What the workers of its jobs have said about the work last."""
+        return next((job.told for job in reversed(self.jobs) if job.told), None)
 
     @property
     def external_execution_id(self) -> str | None:
         """The id of the work in the external system, as soon as it is known."""
-        said = (self.finished, self.kept, self.progress)
+        said = (self.finished, self._told, self.kept, self.progress)
         return next(
             (each.external_execution_id for each in said if each and each.external_execution_id), None
         )
@@ -141,18 +180,6 @@ class ActionState:
         return next(
             (each.external_execution_url for each in said if each and each.external_execution_url), None
         )
-
-
-@dataclass(frozen=True)
-class RuleState:
-    """A rule in the current attempt of its stage; `waits` counts how often it postponed its answer."""
-
-    rule: RuleDeclaration
-    asked: RuleAsked | None = None
-    waits: int = 0
-    wait: RuleWait | None = None
-    waits_since: datetime | None = None
-    outcome: RuleOutcome | None = None
 
 
 @dataclass(frozen=True)

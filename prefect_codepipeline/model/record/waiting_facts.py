@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -53,6 +53,19 @@ class ActionWaits(Fact):
     @cached_property
     def key(self) -> str:
         return f"action-{slug(self.stage, self.action)}-{self.attempt}-waits-{self.number}"
+
+    def has_been_answered(self, facts: Sequence[Fact]) -> bool:
+        """Whether the fact that it waits for came after this one, so that the action has not been called with it.
+
+        Args:
+            facts: of the execution, in the order in which they were learned.
+        """
+        for fact in reversed(facts):
+            if fact.key == self.fact:
+                return True
+            if fact.key == self.key:
+                break
+        return False
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,10 @@ class StoredDefinition(BlockContent):
         default_factory=lambda: Secret[dict[str, Any]]({}),
         description="The masked values, keyed by 'stage index/action index/configuration key'.",
     )
+    created_by: str = Field(
+        "",
+        description="Who created this version by the AWS API, which starts the first execution of version 1.",
+    )
 
     @classmethod
     def of(cls, declaration: PipelineDeclaration, secret_keys: dict[str, frozenset[str]]) -> Self:
@@ -62,6 +66,29 @@ class StoredDefinition(BlockContent):
             stage, action, key = path.split("/", 2)
             wire["stages"][int(stage)]["actions"][int(action)]["configuration"][key] = value
         return PipelineDeclaration.model_validate(wire)
+
+
+def with_kept_secrets(declaration: PipelineDeclaration, stored: StoredDefinition) -> PipelineDeclaration:
+    """The declaration with the stored secret wherever it has `****`, by the names of the stage and the action."""
+    known = _secrets_by_name(stored)
+    wire = declaration.to_wire()
+    for stage in wire["stages"]:
+        for action in stage["actions"]:
+            configuration = action["configuration"]
+            for key in [key for key, value in configuration.items() if value == MASK]:
+                configuration[key] = known.get((stage["name"], action["name"], key), MASK)
+    return PipelineDeclaration.model_validate(wire)
+
+
+def _secrets_by_name(stored: StoredDefinition) -> dict[tuple[str, str, str], str]:
+    """The secrets of a definition by stage, action and configuration key."""
+    stages = stored.declaration["stages"]
+    found: dict[tuple[str, str, str], str] = {}
+    for path, value in stored.secrets.get_secret_value().items():
+        stage, action, key = path.split("/", 2)
+        declared = stages[int(stage)]
+        found[declared["name"], declared["actions"][int(action)]["name"], key] = value
+    return found
 
 
 def document_name(pipeline_name: str, version: int) -> str:

@@ -33,6 +33,20 @@ class StoredGateway(BlockContent):
         description="The gateway's public URL. Without it, messages have buttons but no links.",
     )
 
+    account: str | None = Field(
+        None, pattern=r"^[0-9]{12}$", description="The account id that the AWS API shows: 12 digits."
+    )
+    region: str | None = Field(
+        None,
+        pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]+$",
+        description="The AWS region of all pipelines in the AWS API.",
+    )
+
+    @property
+    def signing_keys(self) -> list[str]:
+        """The former key, if any, and the current one: `itsdangerous` signs with the last, and accepts both."""
+        return [key.get_secret_value() for key in (self.former_link_key, self.link_key) if key]
+
     @field_validator("link_key", "former_link_key")
     @classmethod
     def _cannot_be_guessed(cls, key: SecretStr | None) -> SecretStr | None:

@@ -58,6 +58,11 @@ class StoredSettings(BlockContent):
         default_factory=dict,
         description="Job variables of the deployment, such as `image`; applied by `codepipeline deploy`. null removes one.",
     )
+    allowed_pools: list[str] | None = Field(
+        None,
+        description="The only work pools that the pipeline and its actions may use; empty: all. Those of the block "
+        "`default` count for every pipeline. No settings file can set it.",
+    )
     pull_requests_of_forks: Forks = Field(
         "never",
         description="What a pull request of a fork does, whose author may be anybody: 'never' starts nothing, 'ask' waits "

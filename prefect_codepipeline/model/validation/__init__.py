@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from prefect_codepipeline.model.definition.action_types import FindType, find_no_own
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.problem import MOST_PROBLEMS, Problem, Severity, nearest
-from prefect_codepipeline.model.validation import buildspecs  # noqa: F401  registers its rules
+from prefect_codepipeline.model.validation import appspecs, buildspecs  # noqa: F401  they register their rules
 from prefect_codepipeline.model.validation.actions import check_action_types, check_counts, check_fields
 from prefect_codepipeline.model.validation.artifacts import check_artifacts
 from prefect_codepipeline.model.validation.conditions import check_conditions, check_rules
@@ -77,7 +78,11 @@ _CHECKS: tuple[Check, ...] = (
 
 
 def validate(
-    declaration: PipelineDeclaration, *, region: str | None = None, stored: PipelineDeclaration | None = None
+    declaration: PipelineDeclaration,
+    *,
+    region: str | None = None,
+    stored: PipelineDeclaration | None = None,
+    find_own: FindType = find_no_own,
 ) -> list[Problem]:
     """Check all rules that concern several fields, and warn about surprising behaviour.
 
@@ -87,8 +92,9 @@ def validate(
         declaration: the input of `CreatePipeline` or `UpdatePipeline`.
         region: the region of the pipeline; if None, rules that need it are not checked.
         stored: the declaration that an update replaces; None for a new pipeline.
+        find_own: finds the action types that job workers serve.
     """
-    pipeline = Pipeline(declaration, region, stored)
+    pipeline = Pipeline(declaration, region, stored, find_own)
     found = (problem for look in _CHECKS for problem in look(pipeline))
     return list(islice(found, MOST_PROBLEMS))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prefect_codepipeline.model.definition.action_types import ActionType, ConfigurationKey, find_rule_type
+from prefect_codepipeline.model.definition.declaration import ActionDeclaration
 from prefect_codepipeline.model.definition.deployment_window import check_expression, check_zone
 from prefect_codepipeline.model.problem import Problem
 from prefect_codepipeline.model.validation.rules import Pipeline, Place, Rule, is_known, rules_of
@@ -47,6 +48,12 @@ MASKED = _key(
     f"`{MASK}` means the stored secret, and is allowed only in an action that is already stored.",
     'Action configuration for the new action "{owner}" contains an invalid configuration for the secret property '
     f'"{{key}}". "{MASK}" may be used in secret properties only when updating an existing action.',
+)
+MASKED_CHANGED = _key(
+    "masked-secret-unchanged",
+    f"An action with a secret of `{MASK}` has the type and the other values with which it is stored.",
+    'Action configuration for the action "{owner}" contains an invalid configuration for the secret property "{key}". '
+    f'"{MASK}" may be used in secret properties only when the other values of the action are unchanged.',
 )
 ARN_FORMAT = _key(
     "notification-arn-format",
@@ -236,16 +243,40 @@ def _is_json(value: str) -> bool:
 
 
 def _secrets(place: Place, kind: ActionType, pipeline: Pipeline) -> Iterator[Problem]:
-    for key in kind.configuration:
-        if key.secret and place.action.configuration.get(key.key) == MASK and not _is_stored(place, pipeline):
-            yield MASKED.at(f"{place.path}.configuration.{key.key}", owner=place.action.name, key=key.key)
+    configuration = place.action.configuration
+    masked = [key.key for key in kind.configuration if key.secret and configuration.get(key.key) == MASK]
+    if not masked:
+        return
+    stored = _stored_action(place, pipeline)
+    for key in masked:
+        path = f"{place.path}.configuration.{key}"
+        if stored is None or key not in stored.configuration:
+            yield MASKED.at(path, owner=place.action.name, key=key)
+        elif not _is_unchanged(place.action, stored, kind):
+            yield MASKED_CHANGED.at(path, owner=place.action.name, key=key)
 
 
-def _is_stored(place: Place, pipeline: Pipeline) -> bool:
-    return pipeline.stored is not None and any(
-        stage.name == place.stage.name and any(action.name == place.action.name for action in stage.actions)
-        for stage in pipeline.stored.stages
+def _stored_action(place: Place, pipeline: Pipeline) -> ActionDeclaration | None:
+    stages = pipeline.stored.stages if pipeline.stored else []
+    return next(
+        (
+            action
+            for stage in stages
+            for action in stage.actions
+            if (stage.name, action.name) == (place.stage.name, place.action.name)
+        ),
+        None,
     )
+
+
+def _is_unchanged(action: ActionDeclaration, stored: ActionDeclaration, kind: ActionType) -> bool:
+    """Whether an action has the type of the stored one, and the same values except for secrets."""
+    secrets = {key.key for key in kind.configuration if key.secret}
+    now, before = (
+        {key: value for key, value in each.configuration.items() if key not in secrets}
+        for each in (action, stored)
+    )
+    return action.action_type_id == stored.action_type_id and now == before
 
 
 def _notification(place: Place, pipeline: Pipeline) -> Iterator[Problem]:

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from prefect_codepipeline.model.definition.declaration import Declared
+from prefect_codepipeline.model.names import may_be_secret
 from prefect_codepipeline.model.problem import MOST_PROBLEMS, Problem, nearest
 
 Location = tuple[int | str, ...]
 
-_SECRET_KEY = re.compile(r"token|secret|password|privatekey", re.IGNORECASE)
 _KEY = "[key]"  # pydantic appends this to the location of the key of a mapping
 _TYPES = {
     "string_type": "a string",
@@ -152,7 +152,7 @@ def _aws_path(location: Location) -> str:
 
 
 def _is_secret(location: Location) -> bool:
-    return any(_SECRET_KEY.search(str(part)) for part in location)
+    return any(may_be_secret(str(part)) for part in location)
 
 
 def _got(location: Location, value: Any) -> str:

@@ -39,12 +39,19 @@ Files with `buildspec` in their names are checked as CodeBuild buildspecs; with 
 an error, CodeBuild fails the build in its phase DOWNLOAD_SOURCE, before it runs any command. A build with such a
 buildspec fails here in the same way.
 """,
+    "AppSpecs": """\
+Files named `appspec.yml`, `appspec.yaml` or `appspec.json` are checked as AppSpecs of CodeDeploy for EC2 and on-premises
+hosts; with `--kind appspec`, all files are. With an error, CodeDeploy's agent fails the deployment on each host; here the
+action fails before it touches a host. The last rules, from `appspec-source-missing` on, need the bundle: actions of type
+CodeDeploy and `codepipeline appspec run` check them.
+""",
 }
 _TYPES = """\
 ## Action types
 
 Configuration keys: **bold** keys are required, *italic* keys are required under the given condition. Action types of
-owner Custom that are not in the table may have at most 5 input and 5 output artifacts, and any configuration.
+owner Custom that are not in the table may have at most 5 input and 5 output artifacts, and any configuration. One that was
+[created](aws-api.md#custom-action-types) has the keys and the numbers of artifacts that it was created with.
 """
 
 

@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from prefect_codepipeline.model.definition.action_types import ActionType, find_action_type
+from prefect_codepipeline.model.definition.action_types import (
+    ActionType,
+    FindType,
+    find_action_type,
+    find_no_own,
+)
 from prefect_codepipeline.model.definition.declaration import (
     ActionDeclaration,
     PipelineDeclaration,
@@ -44,7 +49,7 @@ SUBJECTS = (
     "Artifact stores and regions", "Stages and their order", "Names", "Pipeline types", "Action types",
     "Fields of some action types", "Configuration of actions", "Numbers of artifacts", "Artifacts", "Namespaces",
     "References to variables", "Triggers", "Conditions", "Rules of conditions", "Configuration of rules", "Surprises",
-    "Buildspecs",
+    "Buildspecs", "AppSpecs",
 )  # fmt: skip
 
 
@@ -103,12 +108,13 @@ class Pipeline:
     """A definition, with cached lookups for the rules.
 
     `region` is the region of the pipeline, or None if it is not known. `stored` is the declaration that an update
-    replaces, or None for a new pipeline.
+    replaces, or None for a new pipeline. `find_own` finds the action types that job workers serve.
     """
 
     declaration: PipelineDeclaration
     region: str | None = None
     stored: PipelineDeclaration | None = None
+    find_own: FindType = find_no_own
     _proposals: list[str] = field(default_factory=list)
 
     @cached_property
@@ -120,11 +126,16 @@ class Pipeline:
                 stage_index,
                 f"stages[{stage_index}].actions[{action_index}]",
                 (stage_index, action.run_order),
-                find_action_type(action.action_type_id),
+                self._type(action),
             )
             for stage_index, stage in enumerate(self.declaration.stages)
             for action_index, action in enumerate(stage.actions)
         ]
+
+    def _type(self, action: ActionDeclaration) -> ActionType | None:
+        kind = action.action_type_id
+        own = self.find_own(kind) if kind.owner != "AWS" else None
+        return own or find_action_type(kind)
 
     @cached_property
     def rule_places(self) -> list[RulePlace]:

@@ -93,6 +93,12 @@ ACTION_TWICE = _name(
     "Action name '{name}' is used more than once in stage '{stage}'",
     exception="InvalidActionDeclarationException",
 )
+BLOCKER_TWICE = _name(
+    "blocker-name-once",
+    "Names of blockers are unique in their stage.",
+    "Blocker name '{name}' is used more than once in stage '{stage}'",
+    exception="InvalidBlockerDeclarationException",
+)
 VARIABLE_TWICE = _name(
     "variable-name-once",
     "Names of pipeline variables are unique.",
@@ -176,6 +182,10 @@ def check_names(pipeline: Pipeline) -> Iterator[Problem]:
         for index in repeated([action.name for action in stage.actions]):
             path = f"stages[{stage_index}].actions[{index}].name"
             yield ACTION_TWICE.at(path, name=stage.actions[index].name, stage=stage.name)
+        blockers = [blocker.name for blocker in stage.blockers or []]
+        for index in repeated(blockers):
+            path = f"stages[{stage_index}].blockers[{index}].name"
+            yield BLOCKER_TWICE.at(path, name=blockers[index], stage=stage.name)
     variables = [variable.name for variable in pipeline.declaration.variables or []]
     for index in repeated(variables):
         yield VARIABLE_TWICE.at(f"variables[{index}].name", name=variables[index])

@@ -32,7 +32,7 @@ class StageNow:
         stage = self.state
         if stage is None:
             return None
-        return stage.finished.at if stage.finished else _entered_at(stage)
+        return stage.finished.at if stage.finished else entered_at(stage)
 
     @property
     def is_known(self) -> bool:
@@ -50,7 +50,7 @@ def _stage_now(name: str, executions: Sequence[ExecutionState]) -> StageNow:
         (at, execution)
         for execution in executions
         for stage in execution.stages
-        if stage.name == name and (at := _entered_at(stage))
+        if stage.name == name and (at := entered_at(stage))
     ]
     last = [execution for _, execution in sorted(entries, key=lambda entry: entry[0], reverse=True)]
     if not last:
@@ -59,7 +59,8 @@ def _stage_now(name: str, executions: Sequence[ExecutionState]) -> StageNow:
     return StageNow(name, last[0], before)
 
 
-def _entered_at(stage: StageState) -> datetime | None:
+def entered_at(stage: StageState) -> datetime | None:
+    """When the execution entered the stage last, or None."""
     if stage.entered:
         return stage.entered.at
     # The attempt before the retry was in the stage.

@@ -282,7 +282,12 @@ def _stage_line(stage: StageState) -> str:
     mark = _WAITS if waits else _MARKS.get(stage.status, _MARKS[None])
     attempt = f" (attempt {stage.attempt})" if stage.attempt > 1 else ""
     what = " is waiting for approval" if waits else f" {stage.status}" if stage.status else ""
-    return f"{mark} *{defuse(stage.name, 150)}*{what}{attempt}"
+    without_worker = (
+        f"\n{_WAITS} {defuse(action.name, 100)}: {defuse(action.summary, 300)}"
+        for action in stage.actions
+        if action.waits_for_a_worker
+    )
+    return f"{mark} *{defuse(stage.name, 150)}*{what}{attempt}" + "".join(without_worker)
 
 
 def _sections(lines: Iterable[str]) -> list[Block]:

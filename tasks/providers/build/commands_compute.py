@@ -29,10 +29,9 @@ from prefect_codepipeline.actions.registry import (
 from prefect_codepipeline.actions.work import OutputTree
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.compute_types import COMPUTE_SIZES
+from prefect_codepipeline.model.definition.variables import MAX_OUTPUT_VARIABLES_BYTES, bytes_of
 
 ComputeType = Literal["BUILD_GENERAL1_SMALL", "BUILD_GENERAL1_MEDIUM", "BUILD_GENERAL1_LARGE"]
-
-MAX_OUTPUT_VARIABLES_BYTES = 122_880
 
 
 class CommandsComputeConfiguration(ActionConfiguration):
@@ -170,7 +169,7 @@ def _output_variables(log: CommandLog, context: ActionContext) -> dict[str, str]
             )
         elif log.mask(variables[name]) != variables[name]:
             context.logger.warning("Output variable %r contains a secret, which was masked", name)
-    size = sum(len(name.encode()) + len(value.encode()) for name, value in variables.items())
+    size = bytes_of(variables)
     if size > MAX_OUTPUT_VARIABLES_BYTES:
         sizes = ", ".join(f"{name} {len(value.encode())}" for name, value in variables.items())
         raise ActionFailed(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -128,11 +128,13 @@ def _start(place: _Place) -> Work:
     given = place.configuration
     path, content = _read(place)
     _check_profile(place)
-    version = _find_version(place) or _make_version(place, path, content)
+    # No token exists: no request is repeated, what it made is looked for first.
+    appconfig = client_of(place.context, "appconfig", attempts=0)
+    version = _find_version(place) or _make_version(replace(place, appconfig=appconfig), path, content)
     doing = f"starting a deployment to {place.environment}"
     with translated(doing):
         try:
-            answer = place.appconfig.start_deployment(
+            answer = appconfig.start_deployment(
                 **place.of_environment(),
                 ConfigurationProfileId=given.configuration_profile,
                 ConfigurationVersion=str(version),

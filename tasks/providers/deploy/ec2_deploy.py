@@ -1,4 +1,4 @@
-"""Deploy/AWS/EC2/1: deploy files and scripts to instances of EC2 or other nodes of Systems Manager.
+"""Deploy/AWS/EC2/1: deploy files and scripts to instances of EC2, other nodes of Systems Manager, or hosts outside of AWS.
 
 https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-EC2Deploy.html
 """
@@ -8,13 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Literal
 
 from pydantic import Field
 
 from prefect_codepipeline.actions.artifacts.input_files import read_input_file
+from prefect_codepipeline.actions.aws.account import client_of
 from prefect_codepipeline.actions.aws.location import upload_bytes, upload_tree
 from prefect_codepipeline.actions.aws.remote_work import Following, bearing_silence, failed, follow
+from prefect_codepipeline.actions.aws.target_groups import TargetGroups
+from prefect_codepipeline.actions.deploying.bundle import bundle_with
+from prefect_codepipeline.actions.deploying.finding import group_of_inventory
+from prefect_codepipeline.actions.deploying.rollout.deployment import deploy_to_hosts
+from prefect_codepipeline.actions.deploying.rollout.target import Target
+from prefect_codepipeline.actions.instances.as_appspec import appspec_of
 from prefect_codepipeline.actions.instances.deploy_spec import (
     MAX_BYTES,
     Steps,
@@ -25,7 +33,6 @@ from prefect_codepipeline.actions.instances.deploy_spec import (
 from prefect_codepipeline.actions.instances.fleet import Fleet
 from prefect_codepipeline.actions.instances.host_script import mark_of, write_script
 from prefect_codepipeline.actions.instances.rollout import Bundle, Limits, Rollout
-from prefect_codepipeline.actions.instances.target_groups import TargetGroups
 from prefect_codepipeline.actions.registry import (
     ActionConfiguration,
     ActionContext,
@@ -33,6 +40,8 @@ from prefect_codepipeline.actions.registry import (
     action_provider,
 )
 from prefect_codepipeline.errors import ActionFailed, wrong_configuration
+from prefect_codepipeline.model.codedeploy.group import DeploymentGroup, TagFilter, Traffic
+from prefect_codepipeline.model.codedeploy.healthy_hosts import HostLimits
 
 BATCH, ERROR = r"[1-9][0-9]{0,2}%?", r"[0-9]{1,3}%?"
 _NO_AWS = ("NoCredentialsError", "NoRegionError", "PartialCredentialsError")
@@ -69,11 +78,16 @@ def deploy_to_instances(configuration: Ec2DeployConfiguration, context: ActionCo
         raise wrong_configuration(
             "set DeploySpec to a file of the input artifact, or TargetDirectory and PostScript"
         )
+    if context.settings.deploy_hosts:
+        return _deploy_to_hosts(configuration, context, context.settings.deploy_hosts)
     with _only_in_aws():
         fleet = Fleet(context)
     mark = mark_of(context.pipeline_name, context.stage_name, context.action.name)
     limits = Limits(configuration.max_batch, configuration.max_error)
-    rollout = Rollout(context, fleet, TargetGroups(context, configuration.groups), limits, mark)
+    groups = TargetGroups(
+        lambda: client_of(context, "elbv2"), configuration.groups, "correct TargetGroupNameList"
+    )
+    rollout = Rollout(context, fleet, groups, limits, mark)
     if not rollout.is_prepared:
         with _only_in_aws(), bearing_silence(context, f"instances with tag {configuration.tag!r}"):
             _prepare(rollout, configuration, context)
@@ -114,6 +128,35 @@ def _prepare(rollout: Rollout, configuration: Ec2DeployConfiguration, context: A
     rollout.prepare(found, bundle)
 
 
+def _deploy_to_hosts(
+    configuration: Ec2DeployConfiguration, context: ActionContext, inventory: str
+) -> ActionResult:
+    """Deploy to the hosts of a DeployHosts block that have the tag."""
+    key, value = configuration.instance_tag_key, configuration.instance_tag_value
+    tag = TagFilter(key=key, value=value, type="KEY_AND_VALUE" if value else "KEY_ONLY")
+    names = configuration.groups
+    group = DeploymentGroup(
+        name=context.action.name,
+        where="hosts",
+        inventory=inventory,
+        tag_sets=[[tag]],
+        traffic=Traffic(target_groups=names) if names else None,
+        ignore_application_stop_failures=True,  # those events run nothing here
+    )
+    limits = Limits(configuration.max_batch, configuration.max_error)
+    steps = cache(lambda: _steps(configuration, context))
+    target = Target(
+        f"{context.pipeline_name}/{context.stage_name}",
+        group_of_inventory(group),
+        context,
+        pack=lambda tree: bundle_with(tree, appspec_of(steps())),
+        limits=lambda total: HostLimits(
+            at_once=limits.at_once(total, grouped=bool(names)), failures=limits.budget(total)
+        ),
+    )
+    return deploy_to_hosts(target)
+
+
 def _steps(configuration: Ec2DeployConfiguration, context: ActionContext) -> Steps:
     tree = context.input_artifacts[0]
     if path := configuration.deploy_spec:
@@ -144,5 +187,6 @@ def _only_in_aws() -> Iterator[None]:
         if type(error.__cause__).__name__ not in _NO_AWS:
             raise
         raise wrong_configuration(
-            f"{error}; this action deploys to instances of AWS, and cannot deploy to other hosts yet"
+            f"{error}; this action deploys to instances of AWS, unless deploy_hosts in the settings names a DeployHosts block "
+            "with other hosts"
         ) from error

@@ -247,7 +247,7 @@ def _follow(update: _Update, work: Work) -> State | None:
             state["Status"] == "Ready" and not is_stale, f"{summary}: {latest}" if latest else summary
         )
 
-    follow(Following(update.what, work, look, lambda: _stop(update)), update.context)
+    follow(Following(update.what, work, look, lambda: _stop(update), requests=2), update.context)
     return seen[0]
 
 

@@ -267,7 +267,8 @@ def _shift(
     what = f"alias {shift.alias!r} of function {shift.function!r}"
     try:
         # The alarms are looked at between the steps, too.
-        follow(Following(what, work, shift.look, shift.put_back, _LONGEST_PAUSE_SECONDS), context)
+        requests = 2 if alarms else 1
+        follow(Following(what, work, shift.look, shift.put_back, _LONGEST_PAUSE_SECONDS, requests), context)
     except ActionFailed as error:
         raise failed(str(error), work, error.code) from error
 

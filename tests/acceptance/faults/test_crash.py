@@ -151,12 +151,18 @@ def watching(folder: Path) -> Path:
     return path
 
 
-def test_a_set_up_survives_the_death_of_everything_and_of_its_worker_and_a_move(
+def test_a_set_up_survives_the_death_of_everything(
     set_up: SetUp, codebuild: AwsServer, moto_url: str, aws: Any
 ) -> None:
     set_up.environment["AWS_ENDPOINT_URL_CLOUDWATCH"] = moto_url
-    set_up.cli("up", "--limit", "3")
+    set_up.cli("up")
     everything_is_killed_while_an_approval_a_build_in_aws_a_job_and_an_alarm_rule_wait(set_up, codebuild, aws)
+
+
+@pytest.mark.long
+def test_a_set_up_survives_the_death_of_its_worker_and_a_move(set_up: SetUp) -> None:
+    set_up.environment["PREFECT_CODEPIPELINE_LEASE_SECONDS"] = "2"
+    set_up.cli("up", "--limit", "3")
     a_worker_killed_with_its_flow_is_found_out_and_the_next_execution_runs(set_up)
     a_server_that_is_moved_takes_its_worker_along(set_up)
 
@@ -267,6 +273,7 @@ def a_server_that_is_moved_takes_its_worker_along(set_up: SetUp) -> None:
         set_up.wait(lambda: (folder / "trace").exists())
 
 
+@pytest.mark.long
 def test_the_set_up_runs_on_a_database_that_the_user_names(set_up: SetUp, tmp_path: Path) -> None:
     programs = postgresql.find_programs()
     assert programs
@@ -313,9 +320,13 @@ def moved(home: Path, folder: Path) -> list[str]:
     return done.stdout.split()
 
 
-def test_the_set_up_runs_on_sqlite_and_keeps_to_it_and_a_crowd_waits_for_no_lock(set_up: SetUp) -> None:
+@pytest.mark.long
+def test_on_sqlite_a_crowd_waits_for_no_lock(set_up: SetUp) -> None:
     start_together(set_up, 16, "--sqlite")
-    release(set_up)
+
+
+def test_the_set_up_runs_on_sqlite_and_keeps_to_it(set_up: SetUp) -> None:
+    release(set_up, "--sqlite")
 
     assert json.loads(set_up.cli("up", "--json"))["database"] == "sqlite"
     assert list(set_up.home.rglob("prefect.db"))

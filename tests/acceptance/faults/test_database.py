@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -40,13 +41,13 @@ def ends_well(set_up: SetUp) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path | str]:
-    """A disk of 160 MB, or why there is none."""
+    """A disk of 320 MB (PostgreSQL keeps up to 160 MB of its log), or why there is none."""
     if os.geteuid() != 0:
         yield "only root can mount a small disk"
         return
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", str(disk)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=320m", "tmpfs", str(disk)]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode != 0:
         yield f"no disk can be mounted here: {mounted.stderr.strip()}"
@@ -55,6 +56,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path | str]:
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
+@pytest.mark.long
 def test_it_is_killed_and_its_disk_is_full_and_everything_goes_on(
     small_disk: Path | str, set_up: SetUp
 ) -> None:
@@ -97,13 +99,10 @@ def with_a_full_disk_commands_say_what_failed_and_later_everything_goes_on(
     set_up.wait(lambda: "S1/Slow" in ran(set_up))
     first = set_up.executions("data")[0]["pipelineExecutionId"]
     filler = small_disk / "filler"
-    with filler.open("wb") as file:
-        try:
-            while True:
-                file.write(bytes(1 << 16))
-                file.flush()
-        except OSError:
-            pass
+    with contextlib.suppress(OSError), filler.open("wb") as file:
+        while True:
+            file.write(bytes(1 << 16))
+            file.flush()
 
     answers = [
         set_up.run(*command)

@@ -85,6 +85,7 @@ def test_no_byte_of_a_header_can_be_another(position, byte):
         pytest.param([Member("a\udcff", "file")], "not UTF-8", id="surrogate"),
         pytest.param([Member("ä" * 2049, "file")], "longer than 4096 bytes", id="longer than a path may be"),
         pytest.param([Member("/".join("d" * (MAX_DEPTH + 1)), "file")], "folders deep", id="too deep"),
+        pytest.param([Member("d/" + "ü" * 128, "file")], "more than 255 bytes", id="no file system has it"),
         pytest.param([Member("a", "file"), Member("a", "file")], "twice", id="twice"),
         pytest.param([Member("b", "file"), Member("a", "file")], "out of order", id="out of order"),
         pytest.param([Member("a/b", "file")], "not a folder of the tree", id="without its folder"),

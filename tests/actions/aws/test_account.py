@@ -124,7 +124,7 @@ def test_the_role_of_an_action_is_assumed_and_its_credentials_are_renewed(aws, c
 def test_an_action_that_waits_asks_with_a_new_session_of_its_role_when_the_old_one_has_expired(
     aws, context_of, monkeypatch
 ):
-    """Each session is accepted for one look only, as if hours had passed between the looks."""
+    """Each session is about to expire, and accepted for one look only: as if hours had passed between the looks."""
     monkeypatch.setattr(remote_work, "SHORTEST_PAUSE_SECONDS", 0.01)
     machine = "arn:aws:states:eu-west-1:222233334444:stateMachine:shop"
     execution = f"{machine.replace('stateMachine', 'execution')}:a1"
@@ -134,7 +134,7 @@ def test_an_action_that_waits_asks_with_a_new_session_of_its_role_when_the_old_o
     def assume(_: dict[str, Any]) -> dict[str, Any]:
         key = f"ROLE{len(aws.asked('AssumeRole'))}"
         keys = {"AccessKeyId": key, "SecretAccessKey": "s", "SessionToken": "t"}
-        return {"Credentials": {**keys, "Expiration": now + timedelta(hours=1)}}
+        return {"Credentials": {**keys, "Expiration": now + timedelta(minutes=5)}}
 
     def describe(_: dict[str, Any]) -> dict[str, Any]:
         if aws.keys[-1] in used:

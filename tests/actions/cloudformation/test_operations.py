@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -228,6 +229,27 @@ def test_a_stack_in_which_another_update_is_under_way_is_not_followed(aws, run):
     assert not aws.asked("CancelUpdateStack")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Template format error: unsupported structure.",
+        "Parameters: [Name] must have values",
+        "Stack:shop is in DELETE_IN_PROGRESS state and can not be updated.",
+    ],
+)
+def test_what_cloudformation_says_of_the_input_is_the_message(aws, run, said):
+    aws.answers["DescribeStacks"] = in_turn([MISSING])
+    aws.answers["CreateStack"] = in_turn([RefusalError("ValidationError", said)])
+    aws.answers["DescribeStackEvents"] = in_turn([MISSING])
+
+    message = (
+        rf"creating stack 'shop' in eu-west-1: AWS refused: .*CreateStack operation.*: {re.escape(said)}$"
+    )
+    with pytest.raises(ActionFailed, match=message) as failed:
+        run()
+    assert failed.value.code == "ConfigurationError"
+
+
 def test_events_of_an_update_that_began_later_do_not_count(aws, run):
     aws.answers["DescribeStackEvents"] = in_turn(
         [
@@ -391,7 +413,7 @@ def test_a_stack_that_takes_too_long_and_cannot_be_stopped_is_said_to_run(aws, r
     aws.answers["DescribeStackEvents"] = in_turn([events(own("UPDATE_IN_PROGRESS"))])
 
     with pytest.raises(ActionFailed) as failed:
-        run(seconds=0.5)
+        run(seconds=2)
 
     assert failed.value.code == "Timeout"
     assert "Stack 'shop' in eu-west-1 may still run: cancelling the update" in str(failed.value)

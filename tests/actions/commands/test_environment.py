@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from prefect_codepipeline.actions.commands.environment import (
     build_environment,
+    codebuild_variables,
     parse_secret_reference,
     resolve_secret,
 )
@@ -16,6 +18,7 @@ from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.actions.work import InputTree
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import ActionDeclaration, EnvironmentVariable
+from prefect_codepipeline.model.record.spans import traceparent
 
 
 @pytest.fixture
@@ -47,6 +50,9 @@ def worker(monkeypatch):
     monkeypatch.setattr("os.environ", environment := {})
     environment.update(
         PREFECT_API_KEY="pnu_secret",
+        PREFECT_API_AUTH_STRING="ana:secret",
+        PREFECT_CLIENT_CUSTOM_HEADERS='{"Authorization": "Bearer secret"}',
+        PREFECT_API_SSL_CERT_FILE="/worker/ca.pem",
         PREFECT_API_URL="http://127.0.0.1:4200/api",
         SLACK_TOKEN="xoxb-secret",
         AWS_SECRET_ACCESS_KEY="secret",
@@ -76,6 +82,19 @@ def test_of_the_worker_only_locale_time_zone_and_proxies_are_seen(worker, make_c
     }
     assert (tmp_path / "scratch/home").is_dir()
     assert (tmp_path / "scratch/tmpdir").is_dir()
+
+
+def test_commands_get_their_place_in_the_trace_where_there_are_traces(worker, make_context, monkeypatch):
+    execution_id = "0d1fa0a6-0b0f-4b5a-9d1c-6f1f3f0f5a11"
+    context = replace(make_context(), pipeline_execution_id=execution_id)
+    assert "TRACEPARENT" not in codebuild_variables(context)
+
+    monkeypatch.setitem(worker, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+
+    variables = codebuild_variables(context)
+    assert variables["TRACEPARENT"] == traceparent(execution_id, "0b1c")
+    assert variables["TRACEPARENT"].startswith("00-0d1fa0a60b0f4b5a9d1c6f1f3f0f5a11-")
+    assert not [name for name in build_environment(context).variables if name.startswith("OTEL_")]
 
 
 def test_codebuild_variables_say_what_is_known_and_nothing_else(worker, make_context, tmp_path):

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from waiting import until
 
+from prefect_codepipeline.actions.commands import processes, supervisor
 from prefect_codepipeline.actions.commands.processes import CLEAN_PATH, Script, run_on_host
 from prefect_codepipeline.actions.registry import ActionContext
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed
@@ -202,6 +203,17 @@ def _work(script, context, fork_once_it_runs):
         os._exit(1)
 
 
+@pytest.fixture
+def patient_supervisor(tmp_path, monkeypatch):
+    """The supervisor with thirty seconds of grace in place of two, for a machine that stands still for a while."""
+    text = Path(supervisor.__file__).read_text()
+    patient = tmp_path / "supervisor.py"
+    patient.write_text(text.replace(f"GRACE_SECONDS = {supervisor.GRACE_SECONDS}", "GRACE_SECONDS = 30.0", 1))
+    assert patient.read_text() != text
+    monkeypatch.setattr(processes, "_SUPERVISOR", str(patient))
+
+
+@pytest.mark.usefixtures("patient_supervisor")
 def test_a_deadline_lets_processes_say_goodbye(tmp_path, context):
     output = bytearray()
 

@@ -304,6 +304,7 @@ def test_plan_for_programs(tmp_path: Path) -> None:
         {"kind": "git-connection", "name": HUB.partition("=")[2], "state": "unknown", "command": ""}
     ]
     assert (plan["missing"], plan["placeholders"], plan["lacks"]) == ({}, [], [])
+    assert plan["notes"] == ["blocks are not checked without a Prefect server"]
 
 
 def test_plan_refuses_a_variable_that_is_not_there(tmp_path: Path) -> None:

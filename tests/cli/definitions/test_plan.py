@@ -22,7 +22,15 @@ from prefect_codepipeline.model.stored.settings import StoredSettings
         ("Deploy/AWS/CloudFormation", "us-east-1", {}, "in AWS, in region us-east-1"),
         ("Deploy/AWS/CloudFormation", None, {"aws": {"region": "eu-west-1"}}, "in AWS, in region eu-west-1"),
         ("Deploy/AWS/CloudFormation", None, {}, "in AWS, in the worker's region"),
+        ("Deploy/AWS/EC2", "us-east-1", {"deploy_hosts": "fleet"}, "on hosts of inventory 'fleet'"),
+        ("Deploy/AWS/EC2", "us-east-1", {}, "in AWS, in region us-east-1"),
         ("Compute/AWS/Commands", None, {"run_on": "host"}, "on the worker's host"),
+        (
+            "Compute/AWS/Commands",
+            None,
+            {"run_on": "host", "work_pool": "gpu"},
+            "on the worker's host, from work pool 'gpu'",
+        ),
         ("Compute/AWS/Commands", "us-east-1", {"image": "x"}, "in a container of x, not in us-east-1"),
     ],
 )
@@ -56,7 +64,7 @@ SHOP = {
     "stages": [
         {"name": "Source", "actions": [action("Code", "CodeCommit", "Source")]},
         {"name": "Test", "actions": [action("Stack", "CloudFormation")]},
-        {"name": "Prod", "actions": [action("Stack", "CloudFormation")]},
+        {"name": "Prod", "actions": [action("Stack", "CloudFormation"), action("Web", "EC2")]},
     ],
 }
 
@@ -72,17 +80,20 @@ def test_a_role_that_the_settings_leave_unused_is_said() -> None:
 
 
 @pytest.mark.usefixtures("no_server")
-def test_the_credentials_that_actions_in_aws_use_are_needed(
+def test_the_credentials_and_hosts_that_the_settings_name_are_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PREFECT_CODEPIPELINE_HOME", str(tmp_path / "none"))
     (tmp_path / "shop.json").write_text(json.dumps(SHOP))
     (tmp_path / "shop.settings.yaml").write_text(
-        "overrides: {Source: {aws: {credentials: a}}, Prod: {aws: {credentials: b}}}"
+        "overrides: {Source: {aws: {credentials: a}}, Prod: {aws: {credentials: b}}, Prod/Web: {deploy_hosts: fleet}}"
     )
 
     with pytest.raises(SystemExit):
         main(["plan", str(tmp_path / "shop.json"), "--json"])
 
     needs = json.loads(capsys.readouterr().out)["needs"]
-    assert needs == [{"kind": "aws-credentials", "name": "b", "state": "unknown", "command": ""}]
+    assert needs == [
+        {"kind": kind, "name": name, "state": "unknown", "command": ""}
+        for kind, name in (("aws-credentials", "b"), ("deploy-hosts", "fleet"))
+    ]

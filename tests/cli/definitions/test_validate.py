@@ -373,3 +373,72 @@ def test_kind_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[
         f"::error file={path},line=6,col=9,title=buildspec-command::phases.build.commands[1]: "
     )
     assert validate(capsys, path)[0] == 2
+
+
+APPSPEC = """\
+version: 0.0
+os: linux
+files:
+  - {source: dist, destination: srv/app}
+permissions:
+  - {object: /srv/app, mode: 0644}
+os: linux
+"""
+RIGHT_APPSPEC = "version: 0.0\nos: linux\nfiles:\n  - {source: dist, destination: /srv/app}\nhooks:\n  AfterInstall:\n    - location: a.sh\n"
+ECS_APPSPEC = "version: 0.0\nResources:\n  - TargetService:\n      Type: AWS::ECS::Service\n"
+
+
+def test_an_appspec_is_checked_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "appspec.yml"
+    path.write_text(APPSPEC)
+
+    assert validate(capsys, path) == (
+        1,
+        f"{path}:4:20: error: files[0].destination: 'srv/app' is not an absolute path: CodeDeploy's agent would take it below the "
+        "folder in which it was started [AppSpecValidationException: appspec-absolute]\n"
+        "     4 |   - {source: dist, destination: srv/app}\n       |                    ^^^^^^^^^^^\n"
+        f"{path}:6:24: error: permissions[0].mode: 0644 without quotes is the number 420 in YAML: CodeDeploy would set mode 420; "
+        "write '0644' in quotes [AppSpecValidationException: appspec-mode-number]\n"
+        "     6 |   - {object: /srv/app, mode: 0644}\n       |                        ^^^^\n"
+        f"{path}:7:1: warning: os: 'os' is already set in line 2; this value replaces it [appspec-repeated-key]\n"
+        "     7 | os: linux\n       | ^^\n"
+        f"{path}: an action of type CodeDeploy would fail before it touches a host\n2 errors, 1 warning\n",
+    )  # fmt: skip
+    path.write_text(RIGHT_APPSPEC)
+    assert validate(capsys, path) == (
+        0,
+        f"{path}: no problems; CodeDeploy would install from 1 source and run AfterInstall\n",
+    )
+
+
+def test_an_appspec_of_another_platform_is_named_and_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "appspec.yaml"
+    path.write_text(ECS_APPSPEC)
+
+    assert validate(capsys, path) == (
+        0,
+        f"{path}: no problems; this is the AppSpec of an ECS service, for actions of type Deploy/AWS/CodeDeployToECS/1, and not "
+        "checked further: hosts cannot be deployed with it\n",
+    )  # fmt: skip
+
+
+def test_folders_are_searched_for_appspecs_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {
+        "a/appspec.yml": RIGHT_APPSPEC, "a/odd.yml": RIGHT_APPSPEC, "b/appspec.yaml": ECS_APPSPEC, "notes.yml": "os: linux\n",
+        "c/appspec.json": '{"Resources": {"P": {"Type": "AWS::CodeDeploy::Application"}}}', "d/appspec.yml": "a: [\n",
+    }  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    def found(*arguments: str) -> list[str]:
+        _, out = validate(capsys, tmp_path, "--format", "json", *arguments)
+        return [str(Path(entry["file"]).relative_to(tmp_path)) for entry in json.loads(out)]
+
+    assert found() == ["a/appspec.yml", "b/appspec.yaml", "d/appspec.yml"]
+    assert found("--kind", "appspec") == ["a/appspec.yml", "a/odd.yml", "b/appspec.yaml", "d/appspec.yml"]
+    assert found("--kind", "buildspec") == []
+    code, out = validate(capsys, tmp_path / "a" / "odd.yml", "--kind", "appspec")
+    assert (code, "no problems" in out) == (0, True)

@@ -28,7 +28,9 @@ def pipeline(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> s
     from prefect.blocks.system import Secret
 
     from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
+    from prefect_codepipeline.blocks.codedeploy_application import CodeDeployApplication
     from prefect_codepipeline.blocks.git_connection import GitConnection
+    from prefect_codepipeline.model.codedeploy.group import DeploymentGroup
 
     folder = tmp_path_factory.mktemp("shell")
     name = f"shell-{uuid4().hex[:6]}"
@@ -40,7 +42,16 @@ def pipeline(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> s
         "env": {"variables": {"COLOUR": "green"}, "secrets-manager": {"TOKEN": f"{name}-token"}},
         "phases": {"build": {"commands": ["touch left", "sh -c 'exit 3'"]}},
     }
-    repository.commit("first", **{"buildspec.yml": json.dumps(buildspec), "hello.txt": "hello\n"})
+    installed = {"source": "hello.txt", "destination": str(folder / "www")}
+    appspec = {"version": 0.0, "os": "linux", "files": [installed]}
+    texts = {
+        "buildspec.yml": json.dumps(buildspec),
+        "appspec.yml": json.dumps(appspec),
+        "hello.txt": "hello\n",
+    }
+    repository.commit("first", **texts)
+    here = DeploymentGroup(name="web", where="local", state_folder=str(folder / "state"))
+    CodeDeployApplication(deployment_groups=[here]).save(name)
     GitConnection(url_template=f"{folder}/{{FullRepositoryId}}").save(name)
     Secret(value="geheim-4711").save(f"{name}-token")
     CodeBuildProject(where="docker", image=IMAGE).save(f"{name}-box")
@@ -59,11 +70,13 @@ def pipeline(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> s
     }
     variables = json.dumps([{"name": "COLOUR", "value": "red of #{Source.BranchName}"}])
     first = action("Source/CodeStarSourceConnection", source, outputArtifacts=[{"name": "Code"}])
+    deployed_to = {"ApplicationName": name, "DeploymentGroupName": "web"}
     built = {"ProjectName": name, "EnvironmentVariables": variables}
     actions = [
         {"name": "Commands", **action("Compute/Commands", {}, commands=["true"], **code)},
         {"name": "Build", **action("Build/CodeBuild", built, **code)},
         {"name": "Boxed", **action("Build/CodeBuild", {"ProjectName": f"{name}-box"}, **code)},
+        {"name": "Release", **action("Deploy/CodeDeploy", deployed_to, **code)},
     ]
     definition = {
         "name": name,
@@ -103,6 +116,23 @@ def test_commands_have_their_shell_too(pipeline: str) -> None:
     assert (done.returncode, done.stdout.splitlines()) == (0, ["hello", "Code"])
 
 
+def test_a_host_has_the_deployment_and_the_variables_of_its_scripts(pipeline: str) -> None:
+    script = 'cat hello.txt; pwd; echo "$APPLICATION_NAME $DEPLOYMENT_GROUP_NAME"; env | grep -c PREFECT'
+    done = cli("shell", pipeline, "Release", input=script)
+
+    hello, folder, group, secrets = done.stdout.splitlines()
+    assert (hello, group, secrets) == ("hello", f"{pipeline} web", "0"), done.stderr
+    assert folder.endswith("/deployment-archive")
+    (deployment,) = json.loads(cli("deployment", "list", "--application", pipeline, "--json").stdout)
+    assert f"/{deployment['deploymentId']}/" in folder
+    refused = cli("shell", pipeline, "Release", "--host", "other", input="")
+    assert f"deployment '{deployment['deploymentId']}' has no host 'other'; its hosts: " in refused.stderr
+    assert (
+        "--host is only for CodeDeploy and EC2 actions"
+        in cli("shell", pipeline, "Build", "--host", "x").stderr
+    )
+
+
 def test_a_person_at_a_terminal_learns_why_it_failed(pipeline: str) -> None:
     typed = talk([pipeline, "Build"], "echo $((40 + 2))", "42")
 
@@ -116,9 +146,9 @@ def test_a_person_at_a_terminal_learns_why_it_failed(pipeline: str) -> None:
     [
         (
             ["Checkout"],
-            "which runs no commands; `codepipeline shell` works only for Commands and CodeBuild actions",
+            "which runs no commands; `codepipeline shell` works only for Commands, CodeBuild, CodeDeploy and EC2 actions",
         ),
-        (["Nothing"], "has no action 'Nothing'; it has: Checkout, Commands, Build, Boxed"),
+        (["Nothing"], "has no action 'Nothing'; it has: Checkout, Commands, Build, Boxed, Release"),
         (["Build", "--execution", str(uuid4())], "has no execution"),
     ],
 )

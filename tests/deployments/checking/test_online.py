@@ -301,6 +301,25 @@ def test_a_project_that_builds_in_aws_is_looked_up_there(
     ]
 
 
+def test_a_group_whose_hosts_stand_beside_the_definition_is_not_looked_up(
+    validate: Validate, make_bucket: Callable[..., str], aws: Aws, tmp_path: Path
+) -> None:
+    names = {"ApplicationName": "Shop", "DeploymentGroupName": "web"}
+    resource = {"Type": "AWS::CodeDeploy::DeploymentGroup", "Properties": names}
+    bucket = make_bucket()
+    aws("s3").put_object(Bucket=bucket, Key="app.zip", Body=b"")
+    deploy = action("Deploy/CodeDeploy", 1, **names)
+
+    code, said = validate(source(bucket), deploy)
+    assert code == 1
+    assert f"deployment group 'web' of application 'Shop': missing {WHERE}" in said
+
+    resources = {"Web": {**resource, "Block": {"where": "local"}}}
+    (tmp_path / "shop.resources.yaml").write_text(json.dumps({"resources": resources}))
+    code, said = validate(source(bucket), deploy)
+    assert (code, "deployment group" in said) == (0, False)
+
+
 def test_nothing_is_looked_up_for_a_definition_with_errors(
     validate: Validate, aws_endpoint: FaultyEndpoint
 ) -> None:

@@ -39,9 +39,9 @@ def test_the_example_can_run() -> None:
 def test_a_definition_from_a_file_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[str] = []
 
-    def check_and_count(declaration: PipelineDeclaration) -> list[Any]:
+    def check_and_count(declaration: PipelineDeclaration, **options: Any) -> list[Any]:
         checked.append(declaration.name)
-        return check_runnable(declaration)
+        return check_runnable(declaration, **options)
 
     monkeypatch.setattr(runnable, "check_runnable", check_and_count)
     monkeypatch.setattr("prefect_codepipeline.deployments.checking.files.check_runnable", check_and_count)
@@ -136,10 +136,10 @@ def test_what_is_wrong_with_a_rule_is_said_once(field: str) -> None:
     [
         ("Invoke/AWS/Lambda/1", "is not available yet: the function answers through the job result API"),
         ("Deploy/AWS/OpsWorks/1", "does not run here: AWS ended OpsWorks"),
-        ("Invoke/ThirdParty/Snyk/1", "does not run here: its publisher runs it with a job worker of its own"),
+        ("Invoke/ThirdParty/Snyk/1", "does not run here: job workers serve it"),
         (
             "Deploy/Custom/OurTool/1",
-            "does not run here: job workers run custom actions, and no installed package",
+            "does not run here: job workers run custom actions; no installed package",
         ),
     ],
 )
@@ -180,7 +180,13 @@ def test_a_type_that_does_not_run_here_is_refused_with_the_reason(kind: str, why
 )
 def test_an_action_that_its_provider_would_refuse(change: Any, problem: str) -> None:
     wire = hello()
-    wire["stages"][3]["actions"][0].update(change)
+    kind = {"category": "Compute", "owner": "AWS", "provider": "Commands", "version": "1"}
+    wire["stages"][3]["actions"][0] |= {
+        "actionTypeId": kind,
+        "configuration": {},
+        "commands": ["true"],
+        **change,
+    }
 
     assert any(problem in found for found in check(wire))
 
@@ -197,7 +203,9 @@ def test_a_required_key_that_is_missing_is_said_in_aws_words() -> None:
 
 def test_a_value_that_only_a_variable_knows_is_checked_later() -> None:
     wire = hello()
-    wire["stages"][3]["actions"][0]["configuration"] = {"ComputeType": "#{variables.PublishTo}"}
+    extract = {"BucketName": "site", "Extract": "#{variables.PublishTo}"}
+    kind = {"category": "Deploy", "owner": "AWS", "provider": "S3", "version": "1"}
+    wire["stages"][3]["actions"][0] |= {"actionTypeId": kind, "configuration": extract}
 
     assert check(wire) == []
 

@@ -88,6 +88,7 @@ def test_a_held_port_is_free_for_servers_of_this_user_and_only_for_them() -> Non
 
 
 @pytest.mark.live
+@pytest.mark.long
 def test_no_other_user_gets_a_port_whose_server_dies_and_a_taken_one_is_refused(set_up: Any) -> None:
     set_up.cli("up", "--gateway", "--gateway-port", str(free_port()))
     state = set_up.state

@@ -53,6 +53,14 @@ def test_facts_are_read_in_the_order_in_which_they_were_written(record: RecordOf
     assert record.read() == facts
 
 
+def test_a_text_that_the_database_cannot_hold_is_written_without_what_it_cannot_hold(
+    record: RecordOf,
+) -> None:
+    assert record.write(decision("one\0two"))
+
+    assert record.read() == [decision("one\N{REPLACEMENT CHARACTER}two")]
+
+
 def test_what_others_keep_in_the_run_is_no_fact(record: RecordOf) -> None:
     client().create_flow_run_input(flow_run_id=record.execution_id, key="theirs", value="1", sender="them")
 

@@ -33,6 +33,10 @@ ANA_BY_LINK = Approver(via="link", email="ana@example.com")
 ANA_AT_HOME = Approver(via="cli", name="ana@laptop")
 HOLDER = Approver(via="link", name="Ana Lee")
 FORM = Approver(via="prefect")
+ARN = "arn:aws:iam::123456789012:user/"
+ANA_BY_KEY = Approver(via="api", name=f"{ARN}ana")
+ANA_BY_MAIL_KEY = Approver(via="api", name=f"{ARN}ana@example.com")
+UNSIGNED = Approver(via="api", name=f"{ARN}anonymous")
 
 
 def state(
@@ -103,6 +107,14 @@ def test_without_a_policy_anybodys_answer_decides(approver: Approver, status: An
         pytest.param("[ANA@example.com]", ANA, "decided", id="an address, that Slack knows"),
         pytest.param("[cleo@example.com]", CLEO, "decided", id="an address, by a personal link"),
         pytest.param("[ana@laptop]", ANA_AT_HOME, "decided", id="a user of a machine"),
+        pytest.param(f"['{ARN}ana']", ANA_BY_KEY, "decided", id="an access key"),
+        pytest.param("[ana@example.com]", ANA_BY_MAIL_KEY, "decided", id="an access key with an address"),
+        pytest.param(
+            f"['{ARN}bob']", ANA_BY_KEY, f"refused: {ARN}ana is not one of", id="another access key"
+        ),
+        pytest.param(
+            f"['{ARN}anonymous']", UNSIGNED, "refused: this approval needs a known", id="no access key"
+        ),
         pytest.param("[UANA, SOPS]", BOB, "refused: Bob (Slack) is not one of the approvers", id="another"),
         pytest.param("[SOPS]", CLEO, "refused: Cleo@Example.com (link) is not", id="an address in no group"),
         pytest.param("[ana@example.com]", ANA_AT_HOME, "refused: ana@laptop is not", id="another host"),
@@ -136,6 +148,15 @@ def test_only_those_named_decide(approvers: str, approver: Approver, verdict: st
             "Prefect", ANA, "refused: the user who started", id="started in Prefect, which says nothing"
         ),
         pytest.param("schedule", EVE, "decided", id="nobody started it"),
+        pytest.param(f"{ARN}ana", ANA_BY_KEY, f"refused: {ARN}ana started", id="by the same access key"),
+        pytest.param(f"{ARN}ana", ANA, "refused: Ana Lee (Slack) started", id="by a key of the same name"),
+        pytest.param(f"{ARN}ana", BOB, "decided", id="by the key of another"),
+        pytest.param(
+            f"{ARN}anonymous", BOB, "refused: the user who started", id="by a request without a key"
+        ),
+        pytest.param(
+            "ana@laptop", ANA_BY_KEY, f"refused: {ARN}ana started", id="the same name on a machine, by a key"
+        ),
     ],
 )
 def test_who_started_may_not_approve(started_by: str, approver: Approver, verdict: str) -> None:

@@ -431,3 +431,12 @@ def test_which_phase_follows(
         if on_failure:
             expected = {"ABORT": abort, "CONTINUE": goes_on, "RETRY": retried}[on_failure.action]
             assert next_phase(phase, False, on_failure) == expected, text
+
+
+def test_many_warnings_do_not_hide_an_error() -> None:
+    data = {"version": "0.2", **{f"key{number}": "" for number in range(1100)}}
+    spec, problems = parse_buildspec(data)
+
+    assert spec is None
+    assert len(problems) == 1000
+    assert [problem.path for problem in problems if problem.severity == "error"] == ["phases"]

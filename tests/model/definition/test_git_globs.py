@@ -106,7 +106,7 @@ def test_no_pattern_is_slow(pattern: str, name: str) -> None:
     start = time.process_time()
 
     assert not compile_glob(pattern).matches(name)
-    assert time.process_time() - start < 0.5
+    assert time.process_time() - start < 3  # where a match is tried again and again, it takes years
 
 
 _PIECES = st.sampled_from(["a", "b", "/", "*", "**", "**/", "?", "[ab]", "[!a]", "{a,b}", "{,*/}", "-", "."])

@@ -72,6 +72,19 @@ def test_an_action_waits_as_its_provider_said_last() -> None:
     assert ActionState(declared("Test"), started()).wait is None
 
 
+def test_an_action_is_called_at_once_with_an_answer_that_it_has_not_seen() -> None:
+    answer = ApprovalDecided(at=NOW, token="t", status="Approved", by="ana")
+    first, second = (
+        ActionWaits(**OF, at=NOW, action_execution_id="1", number=number, until=LATER, fact=answer.key)
+        for number in (1, 2)
+    )
+
+    assert first.has_been_answered([started(), first, answer, ended(started())])
+    assert not first.has_been_answered([started(), first])
+    assert not second.has_been_answered([first, answer, second]), "it has begun to wait again in spite of it"
+    assert not first.model_copy(update={"fact": None}).has_been_answered([first, answer])
+
+
 @pytest.mark.parametrize("ends_with_a_stop", [True, False])
 @pytest.mark.parametrize(
     ("now", "keys", "stopped", "expected"),

@@ -213,6 +213,7 @@ CASES = [
     ),
     ("stage-name-once", stages(SOURCE, build(commands("B")), build(commands("C"))), "stages[2].name", STAGE, "Stage name 'Build' is used more than once"),
     ("action-name-once", on_build(commands("B"), commands("B")), "stages[1].actions[1].name", ACTION, "Action name 'B' is used more than once in stage 'Build'"),
+    ("blocker-name-once", on_build(commands("B"), blockers=[{"name": "night", "type": "Schedule"}] * 2), "stages[1].blockers[1].name", "InvalidBlockerDeclarationException", "Blocker name 'night' is used more than once in stage 'Build'"),
     ("variable-name-once", {"variables": [{"name": "Env"}, {"name": "Env"}]}, "variables[1].name", STRUCTURE, "Variable names must be unique. The following variable name is already in use: Env"),
     # 1.5 (12), 1.6, 1.9: what only V2 has
     ("variables-need-v2", {"pipelineType": "V1"}, "variables", STRUCTURE, "Pipeline variable can only be used with V2 pipelines"),
@@ -434,8 +435,9 @@ def test_a_broken_rule_is_found_with_its_place(
 
 
 def test_every_rule_has_a_case() -> None:
-    of_pipelines = {name for name, rule in RULES.items() if rule.subject != "Buildspecs"}
-    assert {case[0] for case in CASES} == of_pipelines
+    of_pipelines = {name for name, rule in RULES.items() if rule.subject not in ("Buildspecs", "AppSpecs")}
+    # Only an update can break this one: tests/model/stored.
+    assert {case[0] for case in CASES} == of_pipelines - {"masked-secret-unchanged"}
 
 
 NO_PROBLEM = [

@@ -15,8 +15,7 @@ from prefect_codepipeline.actions.rule_registry import abandon_rule, rule_provid
 from prefect_codepipeline.blocks.codebuild_project import CodeBuildProject
 from prefect_codepipeline.errors import ActionFailed
 from prefect_codepipeline.model.definition.declaration import RuleDeclaration
-from prefect_codepipeline.model.record.condition_facts import RuleAsked
-from prefect_codepipeline.model.record.state import RuleState
+from prefect_codepipeline.model.record.condition_facts import RuleAsked, RuleState
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -19,8 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
+from prefect_codepipeline.actions.artifacts.cache_folder import cache_root
 from prefect_codepipeline.actions.artifacts.globs import compile_glob, select_files
 from prefect_codepipeline.actions.artifacts.tar_trees import UnfitMemberError, extract_member, members_of
 from prefect_codepipeline.errors import ActionFailed
@@ -45,7 +44,7 @@ class CachePlace:
 
 def cache_place(project_name: str, location: str | None) -> CachePlace:
     """The place of a project's caches: below `location`, or in this user's cache folder if it is None."""
-    folder = Path(location) if location else platformdirs.user_cache_path("prefect-codepipeline") / "builds"
+    folder = Path(location) if location else cache_root() / "builds"
     return CachePlace(folder / slug(project_name))
 
 

@@ -69,6 +69,7 @@ def follow(watch: Watch) -> None:
         work=Work(watch.id, watch.url or (earlier.url if earlier else None)),
         look=lambda: _look(watch),
         stop=lambda: _stop(watch),
+        requests=2,
     )
     before = dict(watch.tokens)
     try:

@@ -342,7 +342,7 @@ def test_a_build_that_takes_too_long_is_stopped_and_said_so_when_it_cannot(
 
     with pytest.raises(ActionFailed) as failed:
         run_in_codebuild(
-            CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context(seconds=0.5)
+            CodeBuildProject(where="aws"), WantedBuild("shop", [source]), make_context(seconds=2)
         )
 
     assert (failed.value.code, failed.value.external_execution_id) == ("Timeout", ID)

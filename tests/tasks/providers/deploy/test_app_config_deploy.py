@@ -227,14 +227,16 @@ def test_throttling_silence_and_dropped_connections_are_borne(app_config, make_c
 
 
 @pytest.mark.parametrize("lost", [DroppedError(), AWAY, CONFLICT])
-def test_a_start_whose_answer_is_lost_starts_once(app_config, make_context, lost):
+def test_a_start_whose_answer_is_lost_starts_once(app_config, make_context, monkeypatch, lost):
+    monkeypatch.setattr(client, "ATTEMPTS", 2)  # of all other requests
     app_config.answers["StartDeployment"] = in_turn([lost])
 
     assert deploy(make_context()).external_execution_id == "7"
     assert starts(app_config) == (1, 1)
 
 
-def test_a_version_whose_answer_is_lost_is_found_by_its_label(app_config, make_context):
+def test_a_version_whose_answer_is_lost_is_found_by_its_label(app_config, make_context, monkeypatch):
+    monkeypatch.setattr(client, "ATTEMPTS", 2)  # of all other requests
     app_config.answers["CreateHostedConfigurationVersion"] = in_turn([DroppedError()])
 
     deploy(make_context())

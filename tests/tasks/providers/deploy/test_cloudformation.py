@@ -306,6 +306,7 @@ def test_an_action_of_another_region_goes_there_with_the_location_of_that_region
         ({"TemplatePath": "App::binary"}, "the file is not UTF-8"),
         ({"TemplatePath": "App::huge"}, "has 1,048,577 bytes; the limit is 1,048,576"),
         ({"ParameterOverrides": "Name=x"}, "ParameterOverrides is not JSON"),
+        ({"ParameterOverrides": json.dumps({"Name": "ü" * 980}, ensure_ascii=False)}, "has 1,972 bytes; the limit is 1,024: move"),
         ({"ParameterOverrides": '["Name"]'}, "ParameterOverrides is not a JSON object"),
         ({"ParameterOverrides": '{"Name": null}'}, "the value of 'Name' is not a text: null"),
         ({"ParameterOverrides": '{"Name": {"Ref": "x"}}'}, 'ParameterOverrides: {"Ref": "x"} is neither a text nor'),

@@ -27,9 +27,12 @@ from prefect_codepipeline.actions.registry import (
     get_provider,
 )
 from prefect_codepipeline.actions.work import InputTree
+from prefect_codepipeline.blocks.codedeploy_application import CodeDeployApplication
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, ActionInterrupted
+from prefect_codepipeline.model.codedeploy.group import DeploymentGroup as DeploymentGroupSettings
 from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.aws_settings import AwsSettings
+from prefect_codepipeline.prefect_api.block_documents import delete_block
 from prefect_codepipeline.tasks.providers.deploy.codedeploy_deploy import (
     CodeDeployConfiguration,
     deploy_with_codedeploy,
@@ -37,6 +40,8 @@ from prefect_codepipeline.tasks.providers.deploy.codedeploy_deploy import (
 
 PAGE = "https://us-east-1.console.aws.amazon.com/codesuite/codedeploy/deployments/d-1?region=us-east-1"
 WHAT = "deployment group 'web' of application 'shop' in us-east-1"
+# Whether a group is on own hosts is in a block.
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("prefect_server")]
 APP_SPEC = "version: 0.0\nos: linux\nfiles: [{source: /, destination: /srv/shop}]\n"
 GIVEN = {"ApplicationName": "shop", "DeploymentGroupName": "web"}
 
@@ -171,6 +176,22 @@ def test_a_bundle_that_is_there_keeps_its_etag_for_the_deployments_that_read_it(
     assert "version" not in one
     (stored,) = aws("s3").list_objects_v2(Bucket=plain)["Contents"]
     assert one["eTag"] == stored["ETag"].strip('"')
+
+
+def test_the_location_of_the_block_precedes_that_of_the_settings(aws, codedeploy, make_bucket, make_context):
+    own = str(make_bucket())
+    far = DeploymentGroupSettings(name="web", where="aws")
+    CodeDeployApplication(deployment_groups=[far], aws_location=f"s3://{own}/bundles").save(
+        "shop", overwrite=True
+    )
+    try:
+        run(make_context())
+    finally:
+        delete_block(CodeDeployApplication, "shop")
+
+    (asked,) = codedeploy.asked("CreateDeployment")
+    assert asked["revision"]["s3Location"]["bucket"] == own
+    assert asked["revision"]["s3Location"]["key"].startswith("bundles/")
 
 
 @pytest.mark.parametrize("place", ["appspec.yaml", "shop-1.0/appspec.yml", "shop-1.0/appspec.yaml"])

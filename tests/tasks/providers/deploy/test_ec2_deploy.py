@@ -463,13 +463,13 @@ def test_instances_that_are_not_there_or_too_many(server, make_context):
     assert server.asked("SendCommand") == []
 
 
-def test_hosts_outside_of_aws_cannot_be_chosen_yet(make_aws_context, monkeypatch, source):
+def test_without_access_to_aws_the_setting_for_other_hosts_is_named(make_aws_context, monkeypatch, source):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
 
     with pytest.raises(
-        ActionFailed, match="deploys to instances of AWS, and cannot deploy to other hosts"
+        ActionFailed, match="deploys to instances of AWS, unless deploy_hosts in the settings names"
     ) as failed:
         deploy(make_aws_context("Deploy/EC2", input_artifacts=(source,)), **SCRIPTS)
     assert failed.value.code == "ConfigurationError"

@@ -232,7 +232,9 @@ def test_an_alarm_that_is_on_already_changes_nothing(function, deploy, make_cont
     with pytest.raises(ActionFailed, match="is in state ALARM"):
         deploy(make_context(), FunctionAlias="live", Alarms=alarm)
     assert function.versions() == ["1"]
-    with pytest.raises(ActionFailed, match="there is no alarm 'nothing' in region us-east-1; correct Alarms"):
+    with pytest.raises(
+        ActionFailed, match="there is no CloudWatch alarm 'nothing' in region us-east-1; correct Alarms"
+    ):
         deploy(make_context(), FunctionAlias="live", Alarms="nothing")
 
 

@@ -144,7 +144,7 @@ def test_an_execution_that_somebody_stops_and_one_that_takes_too_long(aws, make_
     assert failed.value.code == "JobFailed"
 
     with pytest.raises(ActionFailed, match=r"ran out of time.*was stopped") as failed:
-        invoke(arn, make_context(seconds=0.8))
+        invoke(arn, make_context(seconds=2))
     assert failed.value.code == "Timeout"
     assert {each["status"] for each in executions(aws, arn)} == {"ABORTED"}
 
@@ -321,6 +321,22 @@ def test_what_cannot_be_is_refused_before_anything_starts(
     assert message in str(failed.value)
     assert failed.value.code == "ConfigurationError"
     assert "StartExecution" not in aws_endpoint.operations()
+
+
+def test_a_machine_that_is_being_deleted_and_an_execution_that_is_gone(
+    make_machine, make_context, aws_endpoint
+):
+    arn = make_machine(("Work", PASS))
+    deleting = json.dumps({"stateMachineArn": arn, "status": "DELETING", "type": "STANDARD"}).encode()
+    aws_endpoint.faults = [Fault("POST", "DescribeStateMachine", lambda: (200, {}, deleting))]
+    with pytest.raises(ActionFailed, match="is being deleted; correct StateMachineArn"):
+        invoke(arn, make_context())
+    assert "StartExecution" not in aws_endpoint.operations()
+
+    gone = json_refusal(400, "ExecutionDoesNotExist", "Execution does not exist")
+    aws_endpoint.faults = [Fault("POST", "/ (Describe|Stop)Execution", gone, times=9)]
+    with pytest.raises(ActionFailed, match=r"reading the state of execution .*ExecutionDoesNotExist"):
+        invoke(arn, make_context())
 
 
 def _more(change: dict[str, str]) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""What watches worker, gateway and reconcile from outside: `/health` and `/metrics`."""

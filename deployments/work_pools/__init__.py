@@ -1,0 +1,1 @@
+"""The base job templates of work pools."""

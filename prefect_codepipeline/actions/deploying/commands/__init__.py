@@ -1,0 +1,1 @@
+"""Commands that users configure, on the worker and on hosts."""

@@ -1,0 +1,1 @@
+"""Connections to the hosts of a deployment: SSH, or this machine."""

@@ -1,0 +1,1 @@
+"""Hosts leave the traffic and return; the alarms of a deployment group."""

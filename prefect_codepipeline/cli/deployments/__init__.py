@@ -1,0 +1,1 @@
+"""`codepipeline deployment`: what CodeDeploy actions have deployed to hosts."""

@@ -1,0 +1,1 @@
+"""Jobs of custom actions: what workers poll for, acknowledge and answer."""

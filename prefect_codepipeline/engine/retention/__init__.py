@@ -1,0 +1,1 @@
+"""What is kept, and for how long: executions, what they have in artifact stores, and the caches of machines."""

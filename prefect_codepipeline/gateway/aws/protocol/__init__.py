@@ -1,0 +1,1 @@
+"""Requests and answers of the AWS API: read, checked and written by the API model."""

@@ -1,0 +1,1 @@
+"""An S3 endpoint for the artifacts of jobs, and for nothing else."""

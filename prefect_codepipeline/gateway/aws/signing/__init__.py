@@ -1,0 +1,1 @@
+"""Who asks the AWS API: access keys, signatures, and what a key may do."""

@@ -1,0 +1,1 @@
+"""An AppSpec file of CodeDeploy for EC2 and on-premises hosts."""

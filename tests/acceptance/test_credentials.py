@@ -1,0 +1,283 @@
+"""Each way to be let in, in each part, before a real Prefect server: command line, worker, gateway, reconcile; requests and sockets."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from commands import MAIN, run_python
+from guarding_proxy import GuardingProxy, make_certificate
+from waiting import until
+
+from prefect_codepipeline.deployments.local.ports import free_port
+from prefect_codepipeline.deployments.local.probes import is_healthy
+
+pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(540)]
+ROOT = Path(__file__).parents[2]
+SECRET = "s3cret-of-the-way-in"
+WRONG = "wr0ng-of-the-way-in"
+WORKER = [
+    sys.executable,
+    "-m",
+    "prefect",
+    "worker",
+    "start",
+    "--pool",
+    "codepipeline",
+    "--type",
+    "codepipeline",
+]
+PIPELINE = {
+    "name": "guarded",
+    "roleArn": "arn:aws:iam::111122223333:role/pipeline",
+    "artifactStore": {"type": "S3", "location": "bucket"},
+    "pipelineType": "V2",
+    "stages": [
+        {
+            "name": "Source",
+            "actions": [
+                {
+                    "name": "Src",
+                    "actionTypeId": {"category": "Source", "owner": "Custom", "provider": "Scripted", "version": "1"},
+                    "configuration": {"Output": "x"},
+                    "outputArtifacts": [{"name": "Code"}],
+                }
+            ],
+        },
+        {
+            "name": "Build",
+            "actions": [
+                {
+                    "name": "Show",
+                    "actionTypeId": {"category": "Compute", "owner": "AWS", "provider": "Commands", "version": "1"},
+                    "commands": ["env >seen", "cat /proc/$PPID/environ 2>/dev/null >>seen || true", "cp seen $RESULT"],
+                    "environmentVariables": [{"name": "RESULT", "value": "SEEN"}],
+                    "inputArtifacts": [{"name": "Code"}],
+                },
+                {
+                    "name": "Ok",
+                    "runOrder": 2,
+                    "actionTypeId": {"category": "Approval", "owner": "AWS", "provider": "Manual", "version": "1"},
+                },
+            ],
+        },
+    ],
+}  # fmt: skip
+
+
+@dataclass
+class Way:
+    """`variables` of the user with {} for the secret; what a refusal says without and with a wrong secret; sockets that pass."""
+
+    variables: dict[str, str]
+    missing: str
+    wrong: str
+    proxy: dict[str, Any] | None = None
+    password: str | None = None
+    sockets: bool = True
+    tls: bool = False
+
+
+_BEARER = {"header": "Authorization", "value": f"Bearer {SECRET}", "challenge": 'Bearer realm="x"'}
+WAYS = {
+    "password": Way(
+        {"PREFECT_API_AUTH_STRING": "ana:{}"},
+        "set PREFECT_API_AUTH_STRING (USER:PASSWORD",
+        "PREFECT_API_AUTH_STRING is not accepted",
+        password=f"ana:{SECRET}",
+    ),
+    "password at a proxy too": Way(
+        {"PREFECT_API_AUTH_STRING": "ana:{}"},
+        "set PREFECT_API_AUTH_STRING (USER:PASSWORD",
+        "PREFECT_API_AUTH_STRING is not accepted",
+        {
+            "header": "Authorization",
+            "value": f"Basic {base64.b64encode(f'ana:{SECRET}'.encode()).decode()}",
+            "challenge": 'Basic realm="x"',
+        },
+        password=f"ana:{SECRET}",
+    ),
+    "key": Way(
+        {"PREFECT_API_KEY": "{}"}, "set PREFECT_API_KEY (", "PREFECT_API_KEY is not accepted", _BEARER
+    ),
+    "header, with TLS of an own authority": Way(
+        {"PREFECT_CLIENT_CUSTOM_HEADERS": '{{"X-Door": "{}"}}'},
+        "or PREFECT_CLIENT_CUSTOM_HEADERS (",
+        "PREFECT_CLIENT_CUSTOM_HEADERS is not accepted",
+        {"header": "X-Door", "value": SECRET, "status": 403},
+        tls=True,
+    ),
+    "key, and no sockets": Way(
+        {"PREFECT_API_KEY": "{}"},
+        "set PREFECT_API_KEY (",
+        "PREFECT_API_KEY is not accepted",
+        {**_BEARER, "sockets": False},
+        sockets=False,
+    ),
+}
+
+
+@contextmanager
+def running(command: list[str], log: Path, env: Mapping[str, str], **options: Any) -> Iterator[Any]:
+    """A process with its output in a file, until the end of the block."""
+    with log.open("w") as output:
+        process = subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT, **options)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+
+
+@contextmanager
+def prefect(folder: Path, password: str | None) -> Iterator[str]:
+    """A Prefect server, its API's URL."""
+    port = free_port()
+    env = {**plain(folder), "PREFECT_HOME": str(folder / "server")}
+    if password:
+        env |= {"PREFECT_SERVER_API_AUTH_STRING": password, "PREFECT_API_AUTH_STRING": password}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with running([*command, "--no-ui"], folder / "server.out", env):
+        url = f"http://127.0.0.1:{port}/api"
+        until(lambda: is_healthy(url), 120)
+        yield url
+
+
+def plain(folder: Path) -> dict[str, str]:
+    """The environment of a user who has set nothing yet."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {
+        **kept,
+        "PREFECT_HOME": str(folder / "home"),
+        "PREFECT_CODEPIPELINE_HOME": str(folder / "embedded"),
+        "PREFECT_CODEPIPELINE_ARTIFACTS": str(folder / "artifacts"),
+        "PREFECT_CODEPIPELINE_CACHE": str(folder / "cache"),
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+    }
+
+
+@dataclass
+class Site:
+    """What a user of the server has: variables, and a folder for the logs of the parts."""
+
+    way: Way
+    folder: Path
+    url: str
+    certificate: Path | None
+    proxy: GuardingProxy | None
+
+    def variables(self, secret: str | None) -> dict[str, str]:
+        found = {**plain(self.folder), "PREFECT_API_URL": self.url}
+        if self.certificate:
+            found["PREFECT_API_SSL_CERT_FILE"] = str(self.certificate)
+        if secret:
+            found |= {name: value.format(secret) for name, value in self.way.variables.items()}
+        return found
+
+    def run(self, *arguments: str, secret: str | None = SECRET) -> subprocess.CompletedProcess[str]:
+        return run_python(MAIN, arguments, env=self.variables(secret), cwd=self.folder)
+
+    def cli(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def part(self, name: str, *command: str) -> Any:
+        return running(list(command), self.folder / f"{name}.log", self.variables(SECRET), cwd=self.folder)
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def latest(self) -> dict[str, Any]:
+        latest: dict[str, Any] = json.loads(self.cli("status", "guarded", "--json"))["executions"][0]
+        return latest
+
+
+@pytest.fixture(params=WAYS)
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    way = WAYS[request.param]
+    certificate = make_certificate(tmp_path / "own.pem") if way.tls else None
+    with ExitStack() as stack:
+        url, proxy = stack.enter_context(prefect(tmp_path, way.password)), None
+        if way.proxy:
+            proxy = stack.enter_context(GuardingProxy(url, certificate=certificate, **way.proxy))
+        yield Site(way, tmp_path, proxy.url if proxy else url, certificate, proxy)
+
+
+def test_a_pipeline_runs_through_every_part_and_no_secret_gets_out(site: Site) -> None:
+    check_refusals(site)
+    seen, port = site.folder / "seen", free_port()
+    site.cli("setup")
+    (site.folder / "guarded.json").write_text(json.dumps(PIPELINE).replace("SEEN", str(seen)))
+    (site.folder / "guarded.settings.yaml").write_text("defaults: {run_on: host}\n")
+    site.cli("deploy", "guarded.json")
+    with (
+        site.part("worker", *WORKER),
+        site.part("gateway", sys.executable, "-c", MAIN, "gateway", "--port", str(port)),
+        site.part("reconcile", sys.executable, "-c", MAIN, "reconcile", "--every", "1", "--no-poll"),
+    ):
+        for _ in range(2):  # a warning a run would come twice
+            site.cli("start", "guarded")
+            until(lambda: site.latest()["status"] == "InProgress" and is_open(site), 120, lambda: told(site))
+            page = httpx.get(link(site), timeout=20)
+            assert page.status_code == 200, page.text
+            assert "guarded" in page.text
+            site.cli("approve", "guarded")
+            until(lambda: site.latest()["status"] != "InProgress", 120, lambda: told(site))
+            assert site.latest()["status"] == "Succeeded", told(site)
+        check_sockets(site)
+    assert "CODEBUILD_BUILD_ID" in seen.read_text(errors="replace")
+    logs = [site.log(part) for part in ("worker", "gateway", "reconcile")]
+    for text in (*logs, seen.read_text(errors="replace"), site.cli("logs", "guarded"), page.text):
+        assert SECRET not in text
+        assert base64.b64encode(f"ana:{SECRET}".encode()).decode() not in text
+    assert not [log for log in logs if "Traceback" in log], told(site)
+
+
+def is_open(site: Site) -> bool:
+    return "approve guarded" in site.cli("status", "guarded")
+
+
+def link(site: Site) -> str:
+    return site.cli("approval-link", "guarded").split()[-1]
+
+
+def told(site: Site) -> str:
+    """What the parts have written."""
+    parts = ("worker", "gateway", "reconcile")
+    return "\n".join(
+        f"--- {part}\n{site.log(part)}" for part in parts if (site.folder / f"{part}.log").exists()
+    )
+
+
+def check_refusals(site: Site) -> None:
+    """What each part says is in tests/prefect_api/test_credentials.py."""
+    for secret, expected in ((None, site.way.missing), (WRONG, site.way.wrong)):
+        done = site.run("list", secret=secret)
+        assert done.returncode == 1
+        assert expected in done.stderr, done.stderr
+        assert WRONG not in done.stdout + done.stderr
+
+
+def check_sockets(site: Site) -> None:
+    warnings = ("Unable to connect", "failed to connect", "Falling back to polling", "failed with")
+    assert not [text for text in warnings if text in site.log("worker")], site.log("worker")
+    assert site.log("worker").count("event sockets at") == (0 if site.way.sockets else 1)
+    if site.proxy:
+        for path in ("socket /api/events/in", "socket /api/events/out"):
+            assert (path in site.proxy.passed) == site.way.sockets
