@@ -178,9 +178,16 @@ def test_a_store_that_cannot_be_used_or_is_shared_keeps_what_it_has_and_the_othe
     broken = ArtifactStore(url=str(tmp_path / "broken")).save(names[2])
     replace_data(str(broken), {"url": "nowhere"})
     other_users(stores["shared"], "another-server")
+
+    def refusals(age: timedelta) -> list[str]:
+        # Other tests on this server leave stores that cannot be used, too.
+        return [
+            said for said in prune_at(age).refused if any(name in said for name in (names[2], str(tmp_path)))
+        ]
+
     try:
-        refused = prune_at(timedelta(0)).refused
-        again = prune_at(timedelta(days=2)).refused
+        refused = refusals(timedelta(0))
+        again = refusals(timedelta(days=2))
     finally:
         for name in names:
             delete_block(ArtifactStore, name)
