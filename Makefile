@@ -60,6 +60,7 @@ fuzz: $(STAMP)  ## Search for input files, webhooks and calls of the AWS API tha
 
 docs: $(STAMP)  ## Write the documents that are generated from the code
 	$(BIN)/python -m prefect_codepipeline.model.validation.reference > docs/validation.md
+	cp deployments/work_pools/kubernetes.json deploy/kubernetes/base-job-template.json
 
 lock: $(STAMP)  ## Resolve the newest dependencies, and uv, and write the lock files
 	$(BIN)/python -m pip install --quiet --upgrade uv
