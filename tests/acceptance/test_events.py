@@ -51,6 +51,7 @@ def test_an_executions_events_arrive_in_aws_order(world: Any) -> None:
     ]
 
 
+@pytest.mark.long
 def test_the_events_of_a_retry_and_of_an_abandon_arrive_in_aws_order(world: Any) -> None:
     there = world.folder / "there"
     stage = [world.action("A", FailUnless=there), world.action("B", 2, Until=world.folder / "never")]

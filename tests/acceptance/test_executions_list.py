@@ -31,6 +31,7 @@ def sent(prefect_server: str) -> Iterator[list[str]]:
     http.event_hooks = {"request": []}
 
 
+@pytest.mark.long
 def test_executions_are_listed_page_by_page(world: Any, sent: list[str]) -> None:
     ids = [world.start(world.declare([world.action("Work")]))]
     world.ended(ids[0])

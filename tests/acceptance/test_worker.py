@@ -24,6 +24,7 @@ pytestmark = pytest.mark.live
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.long
 def test_as_many_executions_run_at_once_as_the_worker_may(world: Any, tmp_path: Path) -> None:
     """The session's worker has a limit of 4; Prefect calls the fifth late when nobody has taken it for 15 s."""
     worlds = [type(world)(_made(tmp_path / str(number))) for number in range(5)]
@@ -54,6 +55,7 @@ def test_a_warm_process_that_died_is_replaced(world: Any, gone: Any) -> None:
     assert _fork_servers() != servers
 
 
+@pytest.mark.long
 def test_reconcile_can_be_a_deployment_of_its_own(prefect_server: str) -> None:
     prefect = [sys.executable, "-m", "prefect"]
     options: dict[str, Any] = {

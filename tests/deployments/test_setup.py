@@ -63,6 +63,7 @@ def run_as_a_worker_does(run_id: str, folder: Path) -> None:
     assert "Downloading flow code" not in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_an_execution_copies_no_working_directory(world: Any, pool: str, foreign: Path) -> None:
     deploy_pipeline(world.declare([world.action("Work")]), pool)
     execution_id = start_pipeline_execution(world.name, {}, {}, "tester")
@@ -72,6 +73,7 @@ def test_an_execution_copies_no_working_directory(world: Any, pool: str, foreign
     assert world.ended(execution_id).status == "Succeeded"
 
 
+@pytest.mark.long
 def test_setup_makes_pool_queues_and_deployments_that_run_anywhere(
     prefect_server: str, foreign: Path
 ) -> None:
@@ -149,6 +151,7 @@ def test_setup_asks_for_a_worker_except_for_the_embedded_set_ups_own_pool(world:
     assert "the embedded set-up does not have" in refused.stderr
 
 
+@pytest.mark.long
 def test_the_advice_for_a_missing_pool_works_on_the_embedded_set_up_too(world: Any, foreign: Path) -> None:
     own = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
     name = f"own-{uuid4().hex[:8]}"
@@ -172,6 +175,7 @@ def test_the_advice_for_a_missing_pool_works_on_the_embedded_set_up_too(world: A
     assert world.ended(execution_id).status == "Succeeded"
 
 
+@pytest.mark.long
 def test_reconcile_does_not_wait_behind_executions(world: Any, tmp_path: Path) -> None:
     """The session's worker has a limit of 4."""
     set_up("codepipeline", None, {})

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
@@ -25,6 +27,7 @@ def commands() -> list[tuple[str, list[str]]]:
     return [(command, lines) for command, lines in found if not command.startswith("aws ")]
 
 
+@pytest.mark.long
 def test_the_page_prints_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     program = tmp_path / "bin" / "codepipeline"

@@ -14,6 +14,7 @@ TUTORIAL = Path(__file__).parent.parent.parent / "docs" / "tutorial.md"
 Shell = Callable[[str], str]
 
 
+@pytest.mark.long
 @pytest.mark.live
 def test_every_command_of_the_tutorial_works(shell: Shell, tmp_path: Path) -> None:
     text = TUTORIAL.read_text().replace("/tmp/site-", f"{tmp_path}/site-")

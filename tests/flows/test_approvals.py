@@ -249,6 +249,7 @@ def test_an_execution_that_waited_under_an_earlier_version_continues(world: Any,
     assert states == ["COMPLETED", "COMPLETED"]
 
 
+@pytest.mark.long
 def test_an_approval_keeps_its_stage_and_a_retry_asks_again(world: Any) -> None:
     approval = {**world.action("Ok", 1, "Approval"), "timeoutInMinutes": 30}
     first = world.start(world.declare([approval], executionMode="QUEUED"))

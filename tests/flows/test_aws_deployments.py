@@ -135,6 +135,7 @@ def services() -> Iterator[WaitingServices]:
     server.stop()
 
 
+@pytest.mark.long
 def test_work_in_aws_outlives_the_process_that_began_it_and_starts_once(
     world: Any, moto_url: str, services: WaitingServices, tmp_path: Path
 ) -> None:

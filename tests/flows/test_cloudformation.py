@@ -85,6 +85,7 @@ def deploy(name: str, run_order: int, **configuration: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 def test_stacks_are_deployed_and_outlive_the_process_that_began_them(
     world: Any, moto: str, slow: AwsServer, tmp_path: Path
 ) -> None:

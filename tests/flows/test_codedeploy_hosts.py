@@ -109,6 +109,7 @@ def test_a_deployment_is_continued_by_the_next_process(world: Any, tmp_path: Pat
     assert "AfterInstall" in table["data"]
 
 
+@pytest.mark.long
 def test_an_ec2_action_outside_of_aws_is_continued_by_the_next_process(world: Any, tmp_path: Path) -> None:
     with ssh_hosts(1) as hosts:
         host = hosts[0].host.model_copy(update={"tags": {"Role": "web"}})

@@ -107,6 +107,7 @@ def test_rules_run_in_order_and_stop_at_the_first_that_is_not_met(world: Any) ->
     )
 
 
+@pytest.mark.long
 def test_a_rule_that_waits_holds_no_process_and_is_asked_again_in_time(world: Any, gone: Any) -> None:
     go = world.folder / "go"
     pipeline = declared(

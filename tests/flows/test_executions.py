@@ -175,6 +175,7 @@ def test_retry_in_prefect_goes_on_at_the_failed_action_and_repeats_nothing(world
     assert known.state.stage("S1").attempt == 2
 
 
+@pytest.mark.long
 def test_a_second_retry_after_an_approval_works_too(world: Any) -> None:
     there = world.folder / "there"
     stage = [world.action("Ok", 1, "Approval"), world.action("Flaky", 2, FailUnless=there)]

@@ -16,6 +16,7 @@ from prefect_codepipeline.prefect_api.client import client, flow_run
 pytestmark = pytest.mark.live
 
 
+@pytest.mark.long
 def test_a_pipeline_deployed_again_under_its_name_is_new(world: Any) -> None:
     declaration = world.declare([world.action("Work")])
     old = world.start(declaration)
@@ -77,6 +78,7 @@ def test_a_worker_that_begins_finds_the_stop(world: Any) -> None:
     assert world.ran(execution) == []
 
 
+@pytest.mark.long
 def test_names_and_ids(world: Any) -> None:
     execution = world.start(world.declare([world.action("Ok", category="Approval")]))
     world.suspended(execution)

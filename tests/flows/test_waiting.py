@@ -138,6 +138,7 @@ def test_while_others_work_a_wait_is_looked_at_in_the_process(world: Any, tmp_pa
     assert world.ran() == ["Source/Src", "S1/Busy"]
 
 
+@pytest.mark.long
 def test_an_approval_beside_a_wait_ends_before_it(world: Any, tmp_path: Path) -> None:
     group = [waits(tmp_path, Fact=FACT.key), world.action("Ok", 1, "Approval"), world.action("Next", 2)]
     execution_id = world.start(world.declare(group))

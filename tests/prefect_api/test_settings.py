@@ -284,6 +284,7 @@ def test_a_server_with_a_password_and_csrf_protection(guarded_server: str) -> No
                 create_variable("y", 1, [])
 
 
+@pytest.mark.long
 @pytest.mark.live
 @pytest.mark.usefixtures("no_server")
 def test_every_command_says_which_variable_a_guarded_server_wants(

@@ -151,6 +151,7 @@ def watching(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_set_up_survives_the_death_of_everything(
     set_up: SetUp, codebuild: AwsServer, moto_url: str, aws: Any
 ) -> None:
@@ -325,6 +326,7 @@ def test_on_sqlite_a_crowd_waits_for_no_lock(set_up: SetUp) -> None:
     start_together(set_up, 16, "--sqlite")
 
 
+@pytest.mark.long
 def test_the_set_up_runs_on_sqlite_and_keeps_to_it(set_up: SetUp) -> None:
     release(set_up, "--sqlite")
 

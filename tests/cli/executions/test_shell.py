@@ -116,6 +116,7 @@ def test_commands_have_their_shell_too(pipeline: str) -> None:
     assert (done.returncode, done.stdout.splitlines()) == (0, ["hello", "Code"])
 
 
+@pytest.mark.long
 def test_a_host_has_the_deployment_and_the_variables_of_its_scripts(pipeline: str) -> None:
     script = 'cat hello.txt; pwd; echo "$APPLICATION_NAME $DEPLOYMENT_GROUP_NAME"; env | grep -c PREFECT'
     done = cli("shell", pipeline, "Release", input=script)

@@ -116,6 +116,7 @@ def test_a_group_that_is_known_nowhere_is_an_error_with_what_aws_said(
     ]
 
 
+@pytest.mark.long
 @pytest.mark.live
 def test_a_pipeline_with_an_unknown_group_is_not_deployed_and_with_one_beside_it_is(
     shop: str, aws_endpoint: Any, tmp_path: Path

@@ -79,6 +79,7 @@ def test_an_execution_of_a_newer_release_is_left_to_it_and_keeps_no_other_from_b
     assert world.ended(known.id).status == "Succeeded"
 
 
+@pytest.mark.long
 def test_an_action_on_a_pool_is_left_to_a_newer_release_by_the_process_that_has_it_and_by_the_next(
     world: Any, gone: Any, tmp_path: Any
 ) -> None:

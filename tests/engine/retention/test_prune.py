@@ -58,6 +58,7 @@ def pages_of(flow_run_ids: list[str]) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.long
 def test_old_executions_go_with_all_that_is_theirs_and_the_last_success_stays(world: Any) -> None:
     no, go = world.folder / "no", world.folder / "go"
     declared = world.declare([world.action("Unit", Until=go)], [world.action("Ship", FailUnless=no)])

@@ -407,6 +407,7 @@ def test_pushes_of_one_repository_start_in_their_order(site: Site) -> None:
     assert [commit for _, _, commit in site.starts(name)] == commits
 
 
+@pytest.mark.long
 def test_what_the_limit_refuses_is_recorded_and_can_be_sent_again(site: Site) -> None:
     name = site.deploy(mode="PARALLEL")
     for _ in range(MAX_EXECUTIONS_IN_FLIGHT - 2):

@@ -76,6 +76,7 @@ def failed(world: Any, execution_id: str) -> KnownExecution:
     return known
 
 
+@pytest.mark.long
 def test_an_execution_is_controlled_from_start_to_end(
     world: Any, aws: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

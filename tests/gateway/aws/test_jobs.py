@@ -30,6 +30,7 @@ def shop(world: World, aws: Callable[..., Any]) -> Shop:
     return Shop(world, aws(config=PATIENT))
 
 
+@pytest.mark.long
 def test_a_release_with_workers_for_its_source_and_its_build(shop: Shop, aws: Callable[..., Any]) -> None:
     """Created by the API; artifacts go through the S3 endpoint with the credentials of each job."""
     for category in ("Source", "Build"):

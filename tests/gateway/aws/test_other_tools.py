@@ -377,6 +377,7 @@ EXAMPLES: list[tuple[str, dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_examples_of_the_aws_command(client: Any, idle: Callable[[str], str]) -> None:
     for name in ("MyFirstPipeline", "MySecondPipeline", "pipeline_name"):
         idle(name)

@@ -282,6 +282,7 @@ def test_a_deleted_pipeline_leaves_nothing_to_the_next_of_its_name(name: str, cl
     assert old not in {each.id for each in executions(name)} > {new}
 
 
+@pytest.mark.long
 def test_executions_in_flight_are_abandoned_when_their_pipeline_is_deleted(world: Any, client: Any) -> None:
     stays, waits = world.action("Stays", Until=world.folder / "never"), world.action("Ok", 1, "Approval")
     wire = world.declare([waits], [stays]).to_wire()
@@ -358,6 +359,7 @@ def test_a_creation_or_an_update_that_is_cut_off_is_finished_once(name: str) -> 
     assert cancelled_by(executions(name)[0]) == [ANYBODY]
 
 
+@pytest.mark.long
 def test_a_deletion_that_is_cut_off_is_finished(name: str, client: Any) -> None:
     """Before anything is deleted, or after the first of two versions is."""
 

@@ -64,6 +64,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slow]:
         os.kill(process, signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_a_stopped_deployment_ends_its_script_and_begins_no_event(slow: Slow) -> None:
     host = slow.stopped
     until(slow.began.exists)

@@ -183,6 +183,7 @@ def test_two_deployments_of_a_group_exclude_one_another(site: Site) -> None:
     assert locks(site) == []
 
 
+@pytest.mark.long
 def test_the_lock_of_a_deployment_that_no_execution_continues_is_taken_over(site: Site) -> None:
     site.order(0, BeforeInstall="60")
     first = site.action("v1", **ALL)

@@ -72,6 +72,7 @@ def test_an_alarm_ends_scripts_and_rolls_back(site: Site, tmp_path: Path) -> Non
     assert running(site.state) == []
 
 
+@pytest.mark.long
 def test_alarms_are_watched_after_the_last_host(site: Site, tmp_path: Path) -> None:
     alarm = tmp_path / "alarm"
     site.action("v1", **watching(alarm)).run()
@@ -96,6 +97,7 @@ def test_alarms_are_watched_after_the_last_host(site: Site, tmp_path: Path) -> N
     assert all(site.ran(host)[-4:] == FIRST for host in range(2))
 
 
+@pytest.mark.long
 def test_zones_are_deployed_to_one_after_the_other_with_a_pause(site: Site) -> None:
     hosts = [each.host.model_copy(update={"zone": zone}) for each, zone in zip(site.hosts, "ba", strict=True)]
     config = {

@@ -88,6 +88,7 @@ def test_neither_an_unknown_deployment_on_a_host_nor_a_lost_record_keeps_the_gro
     assert variables_with_prefix(f"codepipeline-codedeploy-lock-{recorded(broken).group_id}") == []
 
 
+@pytest.mark.long
 def test_a_host_that_answers_but_starts_nothing_fails(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.action("v1", **ALL).run()
     monkeypatch.setattr(one_host, "UNREACHABLE_SECONDS", 1.0)

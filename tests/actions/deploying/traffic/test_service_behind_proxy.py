@@ -125,6 +125,7 @@ def test_a_broken_release_is_rolled_back_and_no_request_fails(shop: Shop) -> Non
     assert sorted(shop.proxy.allowed) == NAMES
 
 
+@pytest.mark.long
 def test_an_alarm_stops_the_release_and_rolls_it_back(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(look, "LOOK_EVERY_SECONDS", 0.3)
     shop.proxy.errors = 0

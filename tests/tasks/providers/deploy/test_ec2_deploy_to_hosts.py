@@ -144,6 +144,7 @@ def test_scripts_and_files_reach_the_hosts_with_the_tag(site: Site) -> None:
     assert other.summary.endswith("succeeded on 2 of 2 hosts")
 
 
+@pytest.mark.long
 def test_failures_within_and_beyond_max_error_and_a_retry(site: Site) -> None:
     given = {"DeploySpec": "spec.yml", "MaxError": "1"}
     site.order(1, AfterInstall="fail")
@@ -170,6 +171,7 @@ def test_failures_within_and_beyond_max_error_and_a_retry(site: Site) -> None:
     assert site.ran(2) == [("BeforeInstall", "v1"), ("AfterInstall", "v1")]
 
 
+@pytest.mark.long
 def test_a_stop_ends_the_scripts_and_what_was_stopped_is_deployed_again(site: Site) -> None:
     given = {"DeploySpec": "spec.yml", "InstanceTagKey": "Role", "InstanceTagValue": "web"}
     action(site, "v1", **given).run()
@@ -187,6 +189,7 @@ def test_a_stop_ends_the_scripts_and_what_was_stopped_is_deployed_again(site: Si
     assert said.endswith("succeeded on 2 of 2 hosts, 1 of which had this artifact already")
 
 
+@pytest.mark.long
 def test_a_host_leaves_its_target_groups_and_returns_unless_it_failed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
