@@ -11,7 +11,7 @@ from typing import Any, Literal
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.stored.settings import StoredSettings
-from prefect_codepipeline.prefect_api.block_documents import find_block
+from prefect_codepipeline.prefect_api.block_documents import block_of, list_documents
 from prefect_codepipeline.prefect_api.client import call_all, find_named, moment, path_segment
 from prefect_codepipeline.prefect_api.deployments import (
     NOTHING_TO_PULL,
@@ -126,8 +126,9 @@ def allowed_pools(pipeline_name: str) -> frozenset[str] | None:
 
     Those of the block `default` count for every pipeline, those of the pipeline's own block in addition.
     """
-    found = (find_block(StoredSettings, name) for name in (slug(pipeline_name), "default"))
-    limits = [frozenset(each.allowed_pools) for each in found if each and each.allowed_pools is not None]
+    documents = list_documents(StoredSettings, {"any_": [slug(pipeline_name), "default"]}, with_secrets=True)
+    found = [block_of(StoredSettings, each) for each in documents]
+    limits = [frozenset(each.allowed_pools) for each in found if each.allowed_pools is not None]
     return frozenset.intersection(*limits) if limits else None
 
 
