@@ -23,7 +23,7 @@ from waiting import until
 from prefect_codepipeline.deployments.local.ports import free_port
 from prefect_codepipeline.deployments.local.probes import is_healthy
 
-pytestmark = [pytest.mark.live, pytest.mark.long]
+pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(540)]
 PARTS = ("worker", "gateway", "reconcile")
 SECRET = "s3cret-of-the-way-in"
 BASIC = base64.b64encode(f"ana:{SECRET}".encode()).decode()
