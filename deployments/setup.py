@@ -177,7 +177,7 @@ def _make_queue(work_pool: str, upkeep: _Upkeep) -> Part:
             "priority": upkeep.priority,
             "description": f"Of the flow {upkeep.name}.",
         }
-        status, _ = call("POST", f"{path}/", body, expected=(409,))
+        status, _ = call("POST", path, body, expected=(409,))
         if status == 201:
             return Part("work queue", upkeep.name, "created", (f"priority {upkeep.priority}",))
         there = find_named(path, upkeep.name) or body

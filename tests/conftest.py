@@ -28,6 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # Here and in every process that a test starts, `Test/Custom/Scripted/1` is found by its entry point.
     sys.path.insert(0, str(PLUGIN))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))
+    # Without compiled modules, each process compiles all of Prefect again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     _keep_the_users_own_out(config)
 
 

@@ -38,20 +38,18 @@ def send_credentials() -> None:
     refresh_global_settings_context()
 
 
-async def do_without_if_refused() -> None:
-    """Try once whether a socket is let in; if not, say so, and let this process and its runs do without."""
+async def do_without_if_refused() -> str | None:
+    """Try once whether a socket is let in; if not, let this process and its runs do without, and return what to say of it."""
     refused = await _refusal()
     if refused is None:
-        return
-    _logger.warning(
-        "Prefect's event sockets at %s are refused (%s): work is found by polling, every few seconds, and Prefect's UI shows no "
-        "task runs and no events of executions; let the proxy pass WebSockets to /api/events, or, if it asks for a header "
-        "there, set PREFECT_CLIENT_CUSTOM_HEADERS",
-        api_settings().url,
-        refused,
-    )
+        return None
     os.environ[_REFUSED] = "1"
     do_without()
+    return (
+        f"Prefect's event sockets at {api_settings().url} are refused ({refused}), so its UI shows no task runs of actions and no "
+        "events of executions: let the proxy pass WebSockets to /api/events, or, if it asks for a header there, set "
+        "PREFECT_CLIENT_CUSTOM_HEADERS"
+    )
 
 
 def are_refused() -> bool:

@@ -120,7 +120,8 @@ class CodePipelineWorker(OpenWorker, BaseWorker[WarmJobConfiguration, WarmVariab
         try:
             if api_settings().url:  # without one, Prefect says what is missing
                 await asyncio.to_thread(check_record_format)
-                await do_without_if_refused()
+                if sentence := await do_without_if_refused():
+                    _logger.warning("work is found by polling, every few seconds: %s", sentence)
             await super().setup()
             await warming
             await self.keep(self._executions)

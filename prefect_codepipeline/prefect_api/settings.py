@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefect_codepipeline.errors import NotLetIn
+
 if TYPE_CHECKING:
     from prefect.settings.models.root import Settings
 
@@ -46,7 +48,22 @@ class ApiSettings:
 
 
 def api_settings() -> ApiSettings:
-    """The settings that count now, in this context."""
+    """The settings that count now, in this context. Raises `NotLetIn` for a URL with a password."""
+    settings = _settings()
+    refuse_password_in(settings.url or "")
+    return settings
+
+
+def refuse_password_in(url: str) -> None:
+    """Raise `NotLetIn` if a user or a password may be in an API's URL: messages, logs and links name it."""
+    if "@" in url:
+        raise NotLetIn(
+            "PREFECT_API_URL has a user or a password in it (what is before the @), which would be shown in messages: remove "
+            "it from the URL, and set PREFECT_API_AUTH_STRING (USER:PASSWORD of the server)"
+        )
+
+
+def _settings() -> ApiSettings:
     if "prefect.context" not in sys.modules:
         try:
             return read_without_prefect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import httpx
 import pytest
 from commands import MAIN, run_command, run_python
 from guarding_proxy import GuardingProxy, make_certificate
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from prefect_codepipeline.errors import NotLetIn
+from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.prefect_api.connection import http_client
 from prefect_codepipeline.prefect_api.credentials import refusal
 from prefect_codepipeline.prefect_api.settings import ApiSettings
@@ -20,6 +24,7 @@ WORKER = (
     "import sys; from prefect.cli import app\n"
     "sys.argv[1:] = ['worker', 'start', '--pool', 'codepipeline', '--type', 'codepipeline']; app()"
 )
+HELLO = str(Path(__file__).parents[2] / "examples" / "hello" / "pipeline.json")
 URL = "https://prefect.example.com/api"
 OF_PREFECT = '{"exception_message":"Unauthorized"}'
 AUTH, KEY = ApiSettings(auth_string="ana:secret-1"), ApiSettings(key="secret-2")
@@ -79,11 +84,16 @@ def ask(
     proxy: GuardingProxy, folder: Path, *verb: str, program: str = MAIN, **environment: str
 ) -> tuple[int, str]:
     """The exit code and the errors of a command."""
-    given = {"PREFECT_API_URL": proxy.url, "PREFECT_HOME": str(folder / "home")}
-    given |= {name: os.environ[name] for name in ("PATH", "PYTHONPATH")}
-    run = run_command if program == MAIN else partial(run_python, program)
-    done = run(verb, env={**given, **environment}, cwd=folder)
+    done = command(folder, *verb, program=program, PREFECT_API_URL=proxy.url, **environment)
     return done.returncode, done.stderr
+
+
+def command(
+    folder: Path, *verb: str, program: str = MAIN, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    given = {name: os.environ[name] for name in ("PATH", "PYTHONPATH")}
+    run = run_command if program == MAIN else partial(run_python, program)
+    return run(verb, env={**given, "PREFECT_HOME": str(folder / "home"), **environment}, cwd=folder)
 
 
 def test_a_command_says_in_one_sentence_what_a_proxy_asks_for(tmp_path: Path) -> None:
@@ -127,3 +137,40 @@ def test_an_unknown_or_unreadable_authority_is_said_at_once(tmp_path: Path) -> N
             code, errors = ask(proxy, tmp_path, "list", **variables)
             assert (code, errors.count("\n")) == (1, 1), errors
             assert expected in errors
+
+
+WITH_PASSWORD = "http://ana:planted@127.0.0.1:1/api"
+
+
+@pytest.mark.parametrize("part", ["list", "up", "setup", "run", "deploy", "gateway", "reconcile", "worker"])
+def test_each_part_refuses_a_url_with_a_password_and_shows_none(part: str, tmp_path: Path) -> None:
+    program, verb = (WORKER, []) if part == "worker" else (MAIN, [part])
+    files = [HELLO] if part in ("run", "deploy") else []
+    done = command(tmp_path, *verb, *files, program=program, PREFECT_API_URL=WITH_PASSWORD)
+
+    check_password_refused(done)
+
+
+@pytest.mark.parametrize("verb", [["list"], ["deploy", HELLO]], ids=["list", "deploy"])
+def test_a_url_with_a_password_in_a_profile_is_refused_too(verb: list[str], tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    profile = f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{WITH_PASSWORD}"\n'
+    (tmp_path / "home" / "profiles.toml").write_text(profile)
+
+    check_password_refused(command(tmp_path, *verb))
+
+
+def check_password_refused(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "PREFECT_API_URL has a user or a password in it" in done.stderr
+    assert "set PREFECT_API_AUTH_STRING (USER:PASSWORD" in done.stderr
+    assert "planted" not in done.stdout + done.stderr
+
+
+def test_a_flow_of_any_worker_refuses_a_url_with_a_password() -> None:
+    """Prefect's own workers start flows without our command or worker."""
+    with temporary_settings({PREFECT_API_URL: WITH_PASSWORD}), pytest.raises(NotLetIn) as refused:
+        call("GET", "/health")
+
+    assert "planted" not in str(refused.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -49,6 +50,8 @@ def run(
     server, is_private = _server()
     with server as found:
         use(*found)
+        if found[1] is None:
+            _open_sockets()
         _prepare(file, runnable, settings, is_private)
         from prefect_codepipeline.cli.executions.as_json import execution_as_json
         from prefect_codepipeline.cli.executions.watch import exit_code
@@ -91,6 +94,15 @@ def _server() -> tuple[AbstractContextManager[tuple[str, Path | None]], bool]:
         return nullcontext((found.api_url, found.profiles)), False
     console.print(Text("starting a private Prefect server for this run …", "dim"))
     return embedded.private(), True
+
+
+def _open_sockets() -> None:
+    """Let the events of this run have the credentials of requests; a server of the user's own may be behind a proxy."""
+    from prefect_codepipeline.deployments.worker.sockets import do_without_if_refused, send_credentials
+
+    send_credentials()
+    if sentence := asyncio.run(do_without_if_refused()):
+        console.print(Text(f"warning: {sentence}", "yellow"))
 
 
 def _run_and_display(flow_run: Any, name: str, approve: bool, for_people: bool) -> KnownExecution:

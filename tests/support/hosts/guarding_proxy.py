@@ -25,7 +25,10 @@ _END = b"\r\n\r\n"
 
 @dataclass
 class GuardingProxy:
-    """`header` and `value`: what a request needs. `sockets`: whether sockets get through at all. `passed`: what got through."""
+    """`header` and `value`: what a request needs. `sockets`: whether sockets get through at all. `passed`: what got through.
+
+    `redirected`: what the server answered with another address, which is its own and leads past the proxy.
+    """
 
     upstream: str
     header: str
@@ -36,6 +39,7 @@ class GuardingProxy:
     certificate: Path | None = None
     passed: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    redirected: list[str] = field(default_factory=list)
     port: int = 0
 
     def __enter__(self) -> GuardingProxy:
@@ -106,16 +110,22 @@ class GuardingProxy:
         lines = [request, *(f"{name}: {value}" for name, value in headers.items())]
         there, back = await asyncio.open_connection(upstream.hostname, upstream.port)
         back.write("\r\n".join(lines).encode("latin-1") + _END)
-        await asyncio.gather(_copy(reader, back, closes=is_socket), _copy(there, writer, closes=True))
+        await asyncio.gather(_copy(reader, back), self._answer(request.split()[1], there, writer))
+
+    async def _answer(self, path: str, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        status = await there.readline()
+        if status.split()[1:2] in ([b"307"], [b"308"]):
+            self.redirected.append(path)
+        writer.write(status)
+        await _copy(there, writer)
 
 
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, closes: bool) -> None:
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
         while part := await source.read(1 << 16):
             sink.write(part)
             await sink.drain()
-    if closes:
-        sink.close()
+    sink.close()
 
 
 def make_certificate(path: Path) -> Path:
