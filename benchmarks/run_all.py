@@ -1,6 +1,6 @@
 """Run all benchmarks, one after another, and print one table at the end.
 
-    python benchmarks/run_all.py [--quick] [--only engine,scale] [--cfn-lint COMMAND] [--buildbot COMMAND] [--aws COMMAND]
+    python benchmarks/run_all.py [--quick] [--only engine,limits] [--cfn-lint COMMAND] [--buildbot COMMAND] [--aws COMMAND]
 
 `--quick` measures once instead of several times, and leaves out what takes minutes. A benchmark that fails is named at the end, and
 the exit code is 1; the others still run.
@@ -26,7 +26,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "trace": (["--no-table"], ["--no-table", "--repeat", "1"]),
     "commands": ([], ["--repeat", "1", "--executions", "100", "--no-make"]),
     "throughput": ([], ["--repeat", "1", "--executions", "20"]),
-    "scale": ([], ["--stages", "10"]),
+    "limits": ([], ["--stages", "10"]),
     "waiting": ([], ["--repeat", "2", "--executions", "10"]),
     "webhooks": ([], None),
     "approvals": ([], ["--approvals", "2"]),

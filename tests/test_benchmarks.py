@@ -192,13 +192,13 @@ def test_later_actions_are_compared_with_earlier_ones() -> None:
     starts = [0.0]
     for number in range(400):
         starts.append(starts[-1] + (0.1 if number < 200 else 0.2))
-    assert benchmark("scale").lateness(starts) == pytest.approx(2.0)
+    assert benchmark("limits").lateness(starts) == pytest.approx(2.0)
 
 
 def test_the_longest_pipeline_is_within_the_limits() -> None:
     from prefect_codepipeline.model.validation import validate
 
-    declared = benchmark("scale").many(50)
+    declared = benchmark("limits").many(50)
     assert sum(len(stage.actions) for stage in declared.stages) == 1000
     assert [problem for problem in validate(declared) if problem.severity == "error"] == []
 

@@ -1,6 +1,6 @@
 """One execution at the limits: 1,000 actions in 50 stages, one action after another.
 
-    python benchmarks/scale.py [--stages 50]
+    python benchmarks/limits.py [--stages 50]
 
 Each stage has 20 actions that do nothing, with a runOrder each. An action must not become slower with the facts that are already in
 the record: compared are the first 100 and the last 100 actions, by the times of their facts.
