@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from results import FILE, machine, read_results, table
+from results import FILE, machine, read_results, scale_tables, table
 
 HERE = Path(__file__).resolve().parent
 # Each benchmark, with its arguments and those for --quick. None: not with --quick.
@@ -37,6 +37,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "aws_waiting": ([], ["--minutes", "1"]),
     "aws_api": ([], ["--pipelines", "20", "--executions", "50", "--rounds", "50"]),
     "deploying": ([], ["--hosts", "10", "--repeat", "1"]),
+    "scale": ([], ["--executions", "10", "--repeat", "1", "--sizes", "0,50", "--pipelines", "50"]),
     "validation": ([], ["--repeat", "1"]),
     "importing": ([], []),
 }
@@ -73,7 +74,8 @@ def main() -> None:
             if not run(name, options):
                 failed.append(name)
         print("\nmedians, with the smallest and the largest value of the repeats")
-        print("\n".join(table(read_results(results))))
+        found = read_results(results)
+        print("\n".join([*table(found), *scale_tables(found)]))
         print(described)
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
