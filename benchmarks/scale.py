@@ -1,13 +1,13 @@
 """What a set-up carries beyond one machine and one day: several servers and workers, long histories, many pipelines.
 
     python benchmarks/scale.py [--set-ups] [--histories] [--pipelines [10000]] [--executions 40] [--repeat 3]
-                               [--sizes 0,2000,20000] [--days 360]
+                               [--sizes 0,2000,20000] [--days 6]
 
 Without an option for a part it does all three, each in a process and with a set-up of its own.
 
 - Set-ups: executions a minute with 1, 2 and 4 workers and 1 and 2 servers, as processes of this machine: `several.py`.
 - Histories: starts, commands and reconcile on the embedded set-up with 0, 2,000 and 20,000 past executions of the same
-  pipeline, which spread over 360 days and are copies of real ones: `history.py`.
+  pipeline, which spread over 6 days, so that all have their events, and are copies of real ones: `history.py`.
 - Pipelines: reconcile and polling with 10,000 deployed pipelines: `many_pipelines.py`.
 """
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--executions", type=int, default=40, help="how many are started at once")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--sizes", default="0,2000,20000", help="of the histories")
-    parser.add_argument("--days", type=float, default=360, help="over which the longest history spreads")
+    parser.add_argument("--days", type=float, default=6, help="over which the longest history spreads")
     arguments = parser.parse_args()
     parts = [arguments.set_ups, arguments.histories, arguments.pipelines is not None]
     if sum(parts) != 1:
