@@ -145,9 +145,14 @@ def run(running: Any, names: list[str]) -> dict[str, float]:
     ends = wait_for_all(ids)
     requests_of_this = len(own)
     client.on_answer = before
-    if ends != {"Succeeded": len(ids)}:
-        raise SystemExit(f"executions failed: {dict(ends)}")
     runs = client.call_all("/flow_runs/filter", {"flow_runs": {"id": {"any_": ids}}})
+    if ends != {"Succeeded": len(ids)}:
+        why = {str(each["state"]["message"]) for each in runs if each["state_name"] != "Succeeded"}
+        raise SystemExit(f"executions failed: {dict(ends)}; {'; '.join(sorted(why))}")
+    if again := sum(each["run_count"] > 1 for each in runs):
+        print(
+            f"{again} of {len(ids)} executions went on in another process, since theirs had ended", flush=True
+        )
     took = max(datetime.fromisoformat(each["end_time"]).timestamp() for each in runs) - start
     sent = requests_so_far(running) - requests - requests_of_this
     until(lambda: not flow_processes(running))
