@@ -26,7 +26,8 @@ PREFECT_VARIABLES = ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PAT
 def prepare(home: str, trace: Path | None = None) -> None:
     """Set the environment of this process for an embedded set-up in that folder; `trace` gets a line for each request."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stops the set-up too
-    sys.path[:0] = [str(TESTS / "plugin"), str(TESTS / "support"), str(TESTS / "support" / "aws")]
+    support = TESTS / "support"
+    sys.path[:0] = list(map(str, (TESTS / "plugin", support, support / "aws", support / "compose")))
     paths = [str(HOOK)] if trace else []
     os.environ.update(
         PYTHONPATH=os.pathsep.join(filter(None, [*paths, str(TESTS / "plugin"), PYTHON_PATH])),

@@ -48,3 +48,13 @@ def children_by_parent() -> dict[int, list[int]]:
             continue
         tree.setdefault(int(fields[1]), []).append(int(path.parent.name))
     return tree
+
+
+def seconds_of_trees(pids: list[int]) -> float:
+    """The processor time of these processes and of all below them, with that of their children that have ended."""
+    tree, used, left = children_by_parent(), 0.0, list(pids)
+    while left:
+        pid = left.pop()
+        used += sum(own_seconds(pid))
+        left += tree.get(pid, [])
+    return used

@@ -1,7 +1,7 @@
 """The table of results: what is measured, which aim it has, and how it prints.
 
 Each benchmark prints its own results, and appends them to the file that the variable CODEPIPELINE_BENCH_RESULTS names, from which
-`run_all.py` prints one table at the end.
+`run_all.py` prints one table at the end, and below it those of `scale.py`, whose columns are what was measured at.
 """
 
 from __future__ import annotations
@@ -76,10 +76,39 @@ ROWS = {
 }
 
 
+# Of `scale.py`: what of the title comes first names the table, and the columns are set-ups, histories and pipelines.
+SCALE_ROWS = {
+    "set-up-rate": Row("executions a minute", "", 1),
+    "set-up-used": Row("processors in use by all parts", "", 2),
+    "set-up-servers": Row("processor time of an execution, s: servers", ""),
+    "set-up-services": Row("processor time of an execution, s: services", ""),
+    "set-up-workers": Row("processor time of an execution, s: workers, flow processes", ""),
+    "set-up-postgresql": Row("processor time of an execution, s: PostgreSQL", ""),
+    "set-up-others": Row("processor time of an execution, s: Redis, HAProxy, reconcile", ""),
+    "set-up-requests": Row("requests to the servers for an execution", "", 0),
+    "set-up-rows": Row("rows of an execution that are not events, all parts", "", 0),
+    "set-up-event-rows": Row("rows of an execution's events", "", 0),
+    "history-start": Row("with a history: start to first action, s", "", 3),
+    "history-status": Row("with a history: codepipeline status, s", ""),
+    "history-executions": Row("with a history: codepipeline executions, s", ""),
+    "history-round": Row("with a history: round of reconcile, s", "", 3),
+    "history-size": Row("with a history: database, MiB", "", 0),
+    "history-kept": Row("with a history: an execution without its events, KiB", "", 0),
+    "history-events": Row("with a history: the events of an execution, KiB", "", 0),
+    "pipelines-first": Row("many pipelines: first round of reconcile, s", "", 1),
+    "pipelines-first-requests": Row("many pipelines: requests of the first round", "", 0),
+    "pipelines-round": Row("many pipelines: later round of reconcile, s", "", 3),
+    "pipelines-round-requests": Row("many pipelines: requests of a later round", "", 0),
+    "pipelines-poll": Row("many pipelines: round of polling, s", "", 1),
+    "pipelines-poll-requests": Row("many pipelines: requests of a round of polling", "", 0),
+}
+SCALE_TABLES = ("set-up", "history", "pipelines")
+
+
 def record(key: str, values: Sequence[float], column: str = "this") -> None:
     """Print a result, and keep it for the table. The values are those of the repeats."""
-    row = ROWS[key]
-    print(f"{row.title:52} {COLUMNS[column]:13} {cell(values, row.digits)}", flush=True)
+    row = ROWS.get(key) or SCALE_ROWS[key]
+    print(f"{row.title:52} {COLUMNS.get(column, column):13} {cell(values, row.digits)}", flush=True)
     if path := os.environ.get(FILE):
         with open(path, "a") as file:
             file.write(json.dumps({"key": key, "column": column, "values": list(values)}) + "\n")
@@ -111,6 +140,24 @@ def table(results: dict[tuple[str, str], list[float]]) -> Iterator[str]:
         [row.title, row.aim, *(cell(results.get((key, column), []), row.digits) for column in COLUMNS)]
         for key, row in ROWS.items()
     ]
+    yield from markdown(head, lines)
+
+
+def scale_tables(results: dict[tuple[str, str], list[float]]) -> Iterator[str]:
+    """What `scale.py` has measured: a table each, with a column for each set-up, history or number of pipelines."""
+    for start in SCALE_TABLES:
+        rows = {key: row for key, row in SCALE_ROWS.items() if key.startswith(start)}
+        columns = list(dict.fromkeys(column for key, column in results if key in rows))
+        lines = [
+            [row.title, *(cell(results.get((key, column), []), row.digits) for column in columns)]
+            for key, row in rows.items()
+        ]
+        if columns:
+            yield ""
+            yield from markdown(["what", *columns], lines)
+
+
+def markdown(head: list[str], lines: list[list[str]]) -> Iterator[str]:
     widths = [max(len(line[at]) for line in [head, *lines]) for at in range(len(head))]
     yield aligned(head, widths)
     yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"

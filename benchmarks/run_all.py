@@ -1,6 +1,6 @@
 """Run all benchmarks, one after another, and print one table at the end.
 
-    python benchmarks/run_all.py [--quick] [--only engine,scale] [--cfn-lint COMMAND] [--buildbot COMMAND] [--aws COMMAND]
+    python benchmarks/run_all.py [--quick] [--only engine,limits] [--cfn-lint COMMAND] [--buildbot COMMAND] [--aws COMMAND]
 
 `--quick` measures once instead of several times, and leaves out what takes minutes. A benchmark that fails is named at the end, and
 the exit code is 1; the others still run.
@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from results import FILE, machine, read_results, table
+from results import FILE, machine, read_results, scale_tables, table
 
 HERE = Path(__file__).resolve().parent
 # Each benchmark, with its arguments and those for --quick. None: not with --quick.
@@ -26,7 +26,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "trace": (["--no-table"], ["--no-table", "--repeat", "1"]),
     "commands": ([], ["--repeat", "1", "--executions", "100", "--no-make"]),
     "throughput": ([], ["--repeat", "1", "--executions", "20"]),
-    "scale": ([], ["--stages", "10"]),
+    "limits": ([], ["--stages", "10"]),
     "waiting": ([], ["--repeat", "2", "--executions", "10"]),
     "webhooks": ([], None),
     "approvals": ([], ["--approvals", "2"]),
@@ -37,6 +37,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str] | None]] = {
     "aws_waiting": ([], ["--minutes", "1"]),
     "aws_api": ([], ["--pipelines", "20", "--executions", "50", "--rounds", "50"]),
     "deploying": ([], ["--hosts", "10", "--repeat", "1"]),
+    "scale": ([], ["--executions", "10", "--repeat", "1", "--sizes", "0,50", "--pipelines", "50"]),
     "validation": ([], ["--repeat", "1"]),
     "importing": ([], []),
 }
@@ -73,7 +74,8 @@ def main() -> None:
             if not run(name, options):
                 failed.append(name)
         print("\nmedians, with the smallest and the largest value of the repeats")
-        print("\n".join(table(read_results(results))))
+        found = read_results(results)
+        print("\n".join([*table(found), *scale_tables(found)]))
         print(described)
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")

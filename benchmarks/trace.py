@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench_setup import command_line, declaration, leave, set_up
-from database import ask, check_is_postgresql
+from database import EVENT_TABLES, REPORTED_SECONDS, ask, check_is_postgresql
 from processor import processor_seconds
 from results import record
 from trace_lines import Request, of_execution, read_requests, summary, table, with_critical
 
-REPORTED_SECONDS, LONGEST_END_SECONDS = 11.0, 10.0
-EVENT_TABLES = {"events", "event_resources"}
+LONGEST_END_SECONDS = 10.0
 
 
 @dataclass(frozen=True)

@@ -182,23 +182,60 @@ def test_results_are_kept_and_print_as_one_table(
     assert "Prefect 3." in results.machine(tmp_path)
 
 
+def test_each_set_up_and_history_is_a_column_of_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = benchmark("results")
+    kept = tmp_path / "results.jsonl"
+    monkeypatch.setenv(results.FILE, str(kept))
+    results.record("set-up-rate", [60.0], "1 server, 1 worker")
+    results.record("set-up-rate", [80.0, 90.0], "1 server, 2 workers")
+    results.record("history-size", [10.0], "2,000 executions")
+    found = results.read_results(kept)
+    heads = [line for line in results.scale_tables(found) if line.startswith("| what")]
+    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in heads] == [
+        ["what", "1 server, 1 worker", "1 server, 2 workers"],
+        ["what", "2,000 executions"],
+    ]
+    assert any("85.0 (80.0-90.0)" in line for line in results.scale_tables(found))
+
+
+def test_a_copy_of_a_row_has_its_own_ids_and_times() -> None:
+    from datetime import datetime, timezone
+
+    history = benchmark("history")
+    deployment = "11111111-4c4b-4a5e-9d58-0e4f7d8b3a10"
+    start = datetime(2026, 11, 29, 7, 54, tzinfo=timezone.utc)
+    original = history.Original(RUN, start, frozenset({deployment}))
+    text = (
+        f"prefect.flow-run.{RUN} of {deployment}, {RUN[:8]}: 2026-11-29T07:55:01.5Z, 2027-01-01 00:00:00+00"
+    )
+    assert original.marked(text) == (
+        f"prefect.flow-run.~~~~~~~~{RUN[8:]} of {deployment}, ~~~~~~~~: <~1~>:01.5Z, 2027-01-01 00:00:00+00"
+    )
+    assert original.minutes == {1}
+    copied = text.replace(RUN[:8], "0badcafe").replace("07:55", "03:12")
+    assert history.without_ids_and_times(copied, "0badcafe") == history.without_ids_and_times(text, RUN)
+
+
 def test_the_processor_time_of_a_process_is_read() -> None:
     own, _ = benchmark("processor").own_seconds(os.getpid())
     assert own > 0
     assert os.getpid() in benchmark("processor").children_by_parent()[os.getppid()]
+    assert benchmark("processor").seconds_of_trees([os.getpid()]) >= own
 
 
 def test_later_actions_are_compared_with_earlier_ones() -> None:
     starts = [0.0]
     for number in range(400):
         starts.append(starts[-1] + (0.1 if number < 200 else 0.2))
-    assert benchmark("scale").lateness(starts) == pytest.approx(2.0)
+    assert benchmark("limits").lateness(starts) == pytest.approx(2.0)
 
 
 def test_the_longest_pipeline_is_within_the_limits() -> None:
     from prefect_codepipeline.model.validation import validate
 
-    declared = benchmark("scale").many(50)
+    declared = benchmark("limits").many(50)
     assert sum(len(stage.actions) for stage in declared.stages) == 1000
     assert [problem for problem in validate(declared) if problem.severity == "error"] == []
 
@@ -208,13 +245,15 @@ def test_every_benchmark_exists_and_prints_its_help() -> None:
     for name in names:
         text = (BENCHMARKS / f"{name}.py").read_text()
         assert f"python benchmarks/{name}.py" in text
-    shared = {"bench_setup", "database", "processor", "results", "run_all", "trace_lines"}
+    shared = {"bench_setup", "database", "processor", "results", "rounds", "run_all", "trace_lines"}
+    shared |= {"history", "many_pipelines", "several"}  # of `scale.py`
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == {*names, *shared}
 
 
 def test_the_document_has_the_rows_of_the_table() -> None:
     text = (ROOT / "docs" / "performance.md").read_text()
-    assert [row.title for row in benchmark("results").ROWS.values() if f"| {row.title} |" not in text] == []
+    rows = [*benchmark("results").ROWS.values(), *benchmark("results").SCALE_ROWS.values()]
+    assert [row.title for row in rows if f"| {row.title} |" not in text] == []
 
 
 def test_a_process_that_sends_nothing_is_not_slowed_by_the_hook(tmp_path: Path) -> None:
