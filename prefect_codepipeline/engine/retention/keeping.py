@@ -79,8 +79,8 @@ class Keeper:
     def _is_last_success(self, run: Run, values: Sequence[Value]) -> bool:
         """Whether no later execution succeeded in one of its stages, at all or with its version: a target of rollbacks."""
         pinned = next((each for each in values if each.get("kind") == "execution-pinned"), None)
-        if pinned is None or pinned.get("execution_type") == "ROLLBACK":
-            return False
+        if pinned is None or pinned.get("execution_type") == "ROLLBACK" or not run["deployment_id"]:
+            return False  # nothing goes back to a rollback, or to a run in the foreground
         name, version = str(pinned["pipeline_name"]), int(pinned["pipeline_version"])
         created = self.created.get(name)
         if created is None or moment(run["created"]) < created:  # of a deleted pipeline

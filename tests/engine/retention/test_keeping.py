@@ -21,6 +21,7 @@ def run(number: int, days: int, state: str = "COMPLETED", pipeline: str = "site"
     tags = ["codepipeline", f"pipeline:{pipeline}", "trigger:Webhook"]
     return {
         "id": str(number),
+        "deployment_id": "d",
         "state_type": state,
         "end_time": ended,
         "created": ended,
@@ -102,6 +103,13 @@ def test_the_last_success_of_a_newer_version_is_kept_too():
     assert decides.keeps(run(2, OLD), facts("Prod", version=2))
     assert not decides.keeps(run(3, OLD), facts("Prod", version=2))
     assert not decides.keeps(run(4, OLD), facts("Prod", version=1))
+
+
+def test_a_success_in_the_foreground_takes_the_place_of_none():
+    """A rollback goes back to executions of deployments only. The version of a foreground run is what its file says."""
+    decides = keeper()
+    assert not decides.keeps({**run(1, OLD), "deployment_id": None}, facts("Prod", version=9))
+    assert decides.keeps(run(2, OLD), facts("Prod"))
 
 
 def test_young_successes_count():
