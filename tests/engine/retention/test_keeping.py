@@ -138,6 +138,13 @@ def test_a_block_is_for_its_pipeline_or_for_all():
     )
 
 
+@pytest.mark.parametrize("days", [999_999, 10**30])
+def test_a_time_of_many_thousand_years_is_for_ever(days: int) -> None:
+    limits = Limits({"default": StoredRetention(execution_days=days)})
+    assert keeper(limits=limits).keeps(run(1, OLD), facts())
+    assert keeper(limits=Limits(of_all=timedelta(days=999_999))).keeps(run(1, OLD), facts())
+
+
 def test_trees_are_found_in_facts_of_any_release():
     one, two = "a" * 64, "0123456789abcdef" * 4
     values = [
