@@ -16,7 +16,12 @@ from prefect_codepipeline.actions.artifacts.marks import (
     marks_below,
     unmark,
 )
-from prefect_codepipeline.actions.artifacts.objects import list_objects, read_object, remove_objects, write_object
+from prefect_codepipeline.actions.artifacts.objects import (
+    list_objects,
+    read_object,
+    remove_objects,
+    write_object,
+)
 from prefect_codepipeline.actions.artifacts.upload_parts import remove_abandoned
 from prefect_codepipeline.actions.artifacts.uploads import artifact_of, is_upload
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore

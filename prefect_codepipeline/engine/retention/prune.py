@@ -25,7 +25,12 @@ from prefect_codepipeline.engine.retention.keeping import (
 )
 from prefect_codepipeline.engine.retention.pace import Pace, StoppedError
 from prefect_codepipeline.engine.retention.removing import every_run, remove
-from prefect_codepipeline.engine.retention.stores import changed_since, deployed_digests, note_use, sweep_stores
+from prefect_codepipeline.engine.retention.stores import (
+    changed_since,
+    deployed_digests,
+    note_use,
+    sweep_stores,
+)
 from prefect_codepipeline.prefect_api.client import moment
 from prefect_codepipeline.prefect_api.leases import exclusive_lease, server_time
 from prefect_codepipeline.prefect_api.together import together

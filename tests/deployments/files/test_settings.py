@@ -64,7 +64,10 @@ def test_a_policy_is_read_where_there_is_an_approval(tmp_path: Path, place: str)
             "job_variables: {env: {DAY: 2026-01-01}}",
             "job variable 'env' cannot be written as JSON: Object of type date",
         ),
-        ("defaults: {work_pool: gpu, job_variables: {memory: .nan}}", "job variable 'memory' cannot be written"),
+        (
+            "defaults: {work_pool: gpu, job_variables: {memory: .nan}}",
+            "job variable 'memory' cannot be written",
+        ),
         (
             "overrides: {Build: {work_pool: gpu, job_variables: {env: !!binary '//8='}}}",
             "job variable 'env' cannot be written as JSON",
