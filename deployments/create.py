@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect.client.schemas.objects import WorkPool
 
+from prefect_codepipeline.actions.allowed_pools import allowed_pools, not_allowed
 from prefect_codepipeline.deployments.checking.runnable import Runnable
 from prefect_codepipeline.engine.executions.definitions import (
     claim_version,
@@ -31,7 +32,6 @@ from prefect_codepipeline.engine.operations.starting import (
 )
 from prefect_codepipeline.engine.operations.stopping import cancel_older
 from prefect_codepipeline.engine.operations.tagging import put_tags
-from prefect_codepipeline.engine.pool_runs.pools import allowed_pools, not_allowed
 from prefect_codepipeline.errors import (
     ConcurrentModificationException,
     LimitExceededException,

@@ -43,7 +43,9 @@ def action(pipeline_execution_id: str, action_execution_id: str) -> State[Any]:
     except NewerRecord as error:
         return leave_to_newer(error)
     if taken is None:
-        return Failed(message=f"execution {pipeline_execution_id} has not asked for this action")
+        return Failed(
+            message=f"execution {pipeline_execution_id} has ended, or has not asked for this action"
+        )
     if isinstance(taken, PoolRunEnded):
         return _state_of(taken)
     logger.info(

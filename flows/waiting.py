@@ -4,7 +4,6 @@ What ends a wait is recorded or is a time, so any process, and reconcile, finds 
 """
 
 import logging
-import os
 import time
 from collections.abc import Sequence
 
@@ -13,10 +12,11 @@ from prefect_codepipeline.engine.executions.process import Execution
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.errors import PrefectUnavailable
 from prefect_codepipeline.model.record.waiting_facts import Wait
+from prefect_codepipeline.numbers_set import number_set
 from prefect_codepipeline.prefect_api.suspension import Form, Wake, suspend
 
 # So long an execution keeps its process while it does nothing but wait. After that it is suspended.
-IN_PROCESS_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_WAIT_SECONDS") or 30.0)
+IN_PROCESS_SECONDS = number_set("PREFECT_CODEPIPELINE_WAIT_SECONDS", 30.0)
 # A wait shorter than this is always done in the process: a suspension and a resumption cost more.
 SHORT_SECONDS = 5.0
 # How often a process looks for the facts that end a wait, and how often an action is called again at most.

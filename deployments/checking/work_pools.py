@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from prefect_codepipeline.actions.allowed_pools import allowed_pools, not_allowed
 from prefect_codepipeline.engine.operations.projection import FLOW_NAME
 from prefect_codepipeline.engine.pool_runs.pools import (
-    allowed_pools,
     find_pool,
     find_unserved,
-    not_allowed,
     pool_names,
     put_action_deployment,
     queue_names,

@@ -57,6 +57,7 @@ def read_settings_beside(definition: Path, declaration: PipelineDeclaration) -> 
         where = ".".join(str(part) for part in first["loc"])
         raise UnreadableDefinition(f"{path}: {where}: {first['msg']}") from None
     _check_approvals(settings, declaration, path)
+    _check_overrides(settings, declaration, path)
     return settings
 
 
@@ -72,6 +73,18 @@ def _check_approvals(settings: PipelineSettings, declaration: PipelineDeclaratio
     for name in settings.approvals.keys() - known:
         raise UnreadableDefinition(
             f"{path}: approvals: {name!r} is neither a stage with an approval nor an approval 'Stage/Action'; "
+            + (nearest(name, known) or f"possible: {', '.join(sorted(known))}")
+        )
+
+
+def _check_overrides(settings: PipelineSettings, declaration: PipelineDeclaration, path: Path) -> None:
+    """Refuse an override for an unknown place: after a typing error, the action would run elsewhere than it should."""
+    stages = declaration.stages
+    known = {stage.name for stage in stages}
+    known |= {f"{stage.name}/{action.name}" for stage in stages for action in stage.actions}
+    for name in settings.overrides.keys() - known:
+        raise UnreadableDefinition(
+            f"{path}: overrides: {name!r} is neither a stage nor an action 'Stage/Action' of the pipeline; "
             + (nearest(name, known) or f"possible: {', '.join(sorted(known))}")
         )
 

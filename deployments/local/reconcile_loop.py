@@ -6,7 +6,6 @@ It also starts the database, the server and the gateway of the embedded set-up a
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 
@@ -16,6 +15,7 @@ from prefect_codepipeline.deployments.local.gateway_watch import repair_gateway
 from prefect_codepipeline.deployments.reconciling.retention import pruning
 from prefect_codepipeline.deployments.reconciling.rounds import DEFAULT_SECONDS, Rounds, poll_until
 from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.numbers_set import number_set
 
 SECONDS_VARIABLE = "PREFECT_CODEPIPELINE_RECONCILE_SECONDS"
 REPAIR_SECONDS = 2.0
@@ -37,7 +37,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     # Without a lease: the embedded set-up has one loop, whose successor must not wait for its silence.
-    Rounds(stop).repeat(float(os.environ.get(SECONDS_VARIABLE) or DEFAULT_SECONDS))
+    Rounds(stop).repeat(number_set(SECONDS_VARIABLE, DEFAULT_SECONDS))
 
 
 def _repair(stop: threading.Event) -> None:

@@ -114,6 +114,8 @@ class Observer:
         for first in range(0, len(new), _AT_ONCE):
             some = new[first : first + _AT_ONCE]
             for known in known_executions(some, shows_newer=True):
+                # Before: if it cannot be counted, those before it must not be counted again and again.
+                self._counted[_end_of(known.run)] = moment(known.run["end_time"])
                 _count(known)
                 if self._traces and known.state:
                     self._traces.send(known.id, spans_of(known.state, known.facts))

@@ -110,12 +110,18 @@ def pairs(arguments: Sequence[str], option: str) -> dict[str, str]:
 
 def job_variables(arguments: Sequence[str]) -> dict[str, Any]:
     """`["K=V", ...]` as Prefect's job variables: a value that is JSON is read as JSON."""
+    from prefect_codepipeline.model.definition.action_settings import check_json
+
     found: dict[str, Any] = {}
     for key, text in pairs(arguments, "--job-variable").items():
         try:
             found[key] = json.loads(text)
         except ValueError:
             found[key] = text
+    try:
+        check_json(found)
+    except ValueError as error:
+        raise CodePipelineError(f"--job-variable: {error}") from None
     return found
 
 

@@ -24,6 +24,7 @@ from uuid import UUID
 import httpx
 
 from prefect_codepipeline.errors import NotLetIn, PrefectRefused, PrefectUnavailable
+from prefect_codepipeline.numbers_set import number_set
 from prefect_codepipeline.prefect_api.connection import TIMEOUT, CsrfToken, http_client
 from prefect_codepipeline.prefect_api.credentials import refusal
 from prefect_codepipeline.prefect_api.internals import http_client_of
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 PAGE = 200  # the largest page of Prefect's API
 BUSY_SECONDS = 20.0
-AWAY_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_AWAY_SECONDS") or 90.0)
+AWAY_SECONDS = number_set("PREFECT_CODEPIPELINE_AWAY_SECONDS", 90.0)
 # An execution waits that many times as long as a command: its work must not be lost when the server is restarted.
 _EXECUTION_TIMES = 6
 _BUSY = {408, 429, 500, 502, 503}  # 500: the server has lost its database, until that is started again

@@ -7,7 +7,6 @@ renewed for a minute, by the server's clock, shows that no process works on the 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
 from prefect_codepipeline.errors import PrefectUnavailable
+from prefect_codepipeline.numbers_set import number_set
 from prefect_codepipeline.prefect_api.client import moment, request
 from prefect_codepipeline.prefect_api.variables import (
     Variable,
@@ -27,7 +27,7 @@ from prefect_codepipeline.prefect_api.variables import (
 )
 
 # The interval of renewal; a lease is stale after six intervals without one.
-RENEW_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_LEASE_SECONDS") or 10.0)
+RENEW_SECONDS = number_set("PREFECT_CODEPIPELINE_LEASE_SECONDS", 10.0)
 STALE_SECONDS = 6 * RENEW_SECONDS
 _logger = logging.getLogger(__name__)
 

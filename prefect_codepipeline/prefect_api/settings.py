@@ -17,7 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect_codepipeline.errors import NotLetIn
+from pydantic import ValidationError
+
+from prefect_codepipeline.errors import CodePipelineError, NotLetIn
 
 if TYPE_CHECKING:
     from prefect.settings.models.root import Settings
@@ -71,7 +73,20 @@ def _settings() -> ApiSettings:
             pass
     from prefect.settings import get_current_settings
 
-    return _converted(get_current_settings())
+    try:
+        return _converted(get_current_settings())
+    except ValueError as error:  # of pydantic: its text may have the value, which may be secret
+        raise CodePipelineError(
+            f"Prefect's settings cannot be read: {_why_unreadable(error)}; correct the variable, or the profile"
+        ) from None
+
+
+def _why_unreadable(error: ValueError) -> str:
+    """What is wrong with which settings, without their values."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    found = error.errors(include_input=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
 
 
 class _LeftToPrefect(Exception):  # noqa: N818  # no error: Prefect reads the settings instead
@@ -245,9 +260,12 @@ def _headers(value: Any) -> tuple[tuple[str, str], ...]:
     try:
         headers = json.loads(value) if isinstance(value, str) else value
     except ValueError:
-        raise _LeftToPrefect from None
+        headers = None
     if not isinstance(headers, dict) or not all(isinstance(each, str) for each in headers.values()):
-        raise _LeftToPrefect
+        # Not left to Prefect, whose message has the value.
+        raise CodePipelineError(
+            'PREFECT_CLIENT_CUSTOM_HEADERS is no JSON object of texts; set it to one, such as {"X-Name": "value"}'
+        )
     return tuple(headers.items())
 
 

@@ -15,6 +15,7 @@ from uuid import UUID
 from prefect.states import Cancelled, Cancelling
 from pydantic import field_validator
 
+from prefect_codepipeline.actions.allowed_pools import allowed_pools, not_allowed
 from prefect_codepipeline.actions.rule_registry import (
     RuleConfiguration,
     RuleContext,
@@ -104,6 +105,9 @@ def _start(configuration: PrefectFlowConfiguration, context: RuleContext) -> str
             f"there is no deployment {configuration.deployment!r}; see: prefect deployment ls",
             code="ConfigurationError",
         )
+    pool = found["work_pool_name"]
+    if pool and (why := not_allowed(pool, allowed_pools(context.pipeline_name))):
+        raise ActionFailed(f"deployment {configuration.deployment!r}: {why}", code="ConfigurationError")
     wanted: dict[str, Any] = {
         "parameters": json.loads(configuration.parameters),
         # After a crash the request is repeated, and Prefect returns the existing run.

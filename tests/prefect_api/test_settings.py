@@ -27,7 +27,8 @@ from waiting import until
 
 from prefect_codepipeline.deployments.local.ports import free_port
 from prefect_codepipeline.deployments.local.probes import is_healthy
-from prefect_codepipeline.errors import PrefectUnavailable
+from prefect_codepipeline.errors import CodePipelineError, PrefectUnavailable
+from prefect_codepipeline.numbers_set import number_set
 from prefect_codepipeline.prefect_api import settings
 from prefect_codepipeline.prefect_api.client import call
 from prefect_codepipeline.prefect_api.settings import read_without_prefect
@@ -320,3 +321,18 @@ def test_settings_of_a_context_count(recorder: Recorder) -> None:
             call("GET", "/health")
 
     assert [seen["Authorization"] for seen in recorder.seen] == ["Bearer one", "Bearer two"]
+
+
+@pytest.mark.parametrize("value", ["planted", '["planted"]', '{"a": ["planted"]}', '{"a": planted}'])
+def test_headers_that_are_none_are_refused_without_their_value(value: str, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PREFECT_CLIENT_CUSTOM_HEADERS", value)
+    with pytest.raises(CodePipelineError, match="PREFECT_CLIENT_CUSTOM_HEADERS is no JSON object") as refused:
+        read_without_prefect()
+    assert "planted" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["abc", "-1", "nan", "inf", "1e999"])
+def test_a_variable_that_is_no_number_is_refused_by_its_name(text: str, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PREFECT_CODEPIPELINE_POLL_SECONDS", text)
+    with pytest.raises(CodePipelineError, match=f"PREFECT_CODEPIPELINE_POLL_SECONDS is '{text}'; set it to"):
+        number_set("PREFECT_CODEPIPELINE_POLL_SECONDS", 60)

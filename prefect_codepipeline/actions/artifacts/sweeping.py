@@ -16,7 +16,12 @@ from prefect_codepipeline.actions.artifacts.marks import (
     marks_below,
     unmark,
 )
-from prefect_codepipeline.actions.artifacts.objects import list_objects, remove_objects, write_object
+from prefect_codepipeline.actions.artifacts.objects import (
+    list_objects,
+    read_object,
+    remove_objects,
+    write_object,
+)
 from prefect_codepipeline.actions.artifacts.upload_parts import remove_abandoned
 from prefect_codepipeline.actions.artifacts.uploads import artifact_of, is_upload
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
@@ -64,14 +69,17 @@ class Round:
 
 
 def other_users(store: ArtifactStore, server: str) -> list[str]:
-    """Note that a Prefect server uses the store; the ids of other servers that do.
+    """The ids of other Prefect servers that use the store.
 
     What they need is not known here. So nothing may be removed from a store that has several users.
     """
-    known = list_objects(store, USERS)
-    if server not in known:
+    return sorted(list_objects(store, USERS).keys() - {server})
+
+
+def note_user(store: ArtifactStore, server: str) -> None:
+    """Note that a Prefect server uses the store."""
+    if read_object(store, f"{USERS}/{server}") is None:
         write_object(store, f"{USERS}/{server}", b"")
-    return sorted(known.keys() - {server})
 
 
 def sweep(store: ArtifactStore, needed: Needed, this: Round) -> Swept:

@@ -15,8 +15,9 @@ from datetime import datetime, timezone
 from typing import TextIO
 
 from prefect_codepipeline.actions.artifacts.cache_folder import cache_root
+from prefect_codepipeline.numbers_set import number_set
 
-REQUESTS_PER_MINUTE = float(os.environ.get("PREFECT_CODEPIPELINE_AWS_REQUESTS") or 150)
+REQUESTS_PER_MINUTE = number_set("PREFECT_CODEPIPELINE_AWS_REQUESTS", 150)
 # The places of so many seconds are counted together.
 SLOT_SECONDS = 4
 

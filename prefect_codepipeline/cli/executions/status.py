@@ -111,19 +111,18 @@ def executions(
     from prefect_codepipeline.engine.executions.definitions import first_created, unknown_pipeline
     from prefect_codepipeline.engine.executions.lookup import (
         CLOCKS_OF_SERVER,
-        due,
-        find_execution,
+        find_run,
         known_executions,
     )
     from prefect_codepipeline.engine.executions.run_lists import latest_runs
 
-    start = find_execution(name, before).run if before else None
+    start = find_run(name, before) if before is not None else None
     created = first_created(name)
     # A pipeline that was only run in the foreground was never created.
     since = created - CLOCKS_OF_SERVER if created else datetime.fromtimestamp(0, timezone.utc)
-    runs = due(latest_runs(name, since, limit + 1, start))
+    runs = latest_runs(name, since, limit + 1, start)
     found = known_executions(runs[:limit], shows_newer=True)
-    if not found and not before and created is None:
+    if not found and start is None and created is None:
         raise unknown_pipeline(name)
     if json:
         print_json([execution_as_json(execution) for execution in found])

@@ -294,10 +294,11 @@ def find_execution(pipeline_name: str, execution_id: str | None) -> KnownExecuti
     """
     if execution_id is None:
         return latest_execution(pipeline_name)
-    return known_execution(_find_run(pipeline_name, execution_id))
+    return known_execution(find_run(pipeline_name, execution_id))
 
 
-def _find_run(pipeline_name: str, execution_id: str) -> dict[str, Any]:
+def find_run(pipeline_name: str, execution_id: str) -> dict[str, Any]:
+    """The flow run of an execution, whose record is not read. Arguments and exceptions as of `find_execution`."""
     tag, wanted = pipeline_tag(pipeline_name), execution_id.strip().lower()
     run = flow_run(wanted) if len(wanted) == _LENGTH_OF_ID else None
     if run and tag in run["tags"]:

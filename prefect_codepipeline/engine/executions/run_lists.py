@@ -54,7 +54,7 @@ def page_before(
 
 
 def latest_runs(pipeline_name: str, since: datetime, count: int, before: Run | None = None) -> list[Run]:
-    """The flow runs of a pipeline, the latest first, up to so many; or those that come after `before` in that order.
+    """The executions of a pipeline, the latest first, up to so many; or those that come after `before` in that order.
 
     Starts and removals meanwhile move nothing to another place, as they would in a list that is read by numbers.
     """
@@ -65,7 +65,7 @@ def latest_runs(pipeline_name: str, since: datetime, count: int, before: Run | N
         page = page_before(pipeline_name, "expected_start_time", until, since, offset)
         ids = [run["id"] for run in page]
         is_there = before is not None and before["id"] in ids
-        found += page[ids.index(before["id"]) + 1 :] if before and is_there else page
+        found += due(page[ids.index(before["id"]) + 1 :] if before and is_there else page)
         offset += len(page)
         if len(page) < PAGE:
             break

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +10,10 @@ from functools import partial
 
 from prefect_codepipeline.engine.executions.process import Execution, TakenOver
 from prefect_codepipeline.errors import CodePipelineError
+from prefect_codepipeline.numbers_set import number_set
 from prefect_codepipeline.prefect_api.flow_runs import show_stopping
 
-CHECK_SECONDS = float(os.environ.get("PREFECT_CODEPIPELINE_STOP_SECONDS") or 1.0)
+CHECK_SECONDS = number_set("PREFECT_CODEPIPELINE_STOP_SECONDS", 1.0)
 _logger = logging.getLogger(__name__)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,10 +28,11 @@ from prefect_codepipeline.model.record.job_facts import (
     JobHandedOut,
     JobTaken,
 )
+from prefect_codepipeline.numbers_set import number_set
 from prefect_codepipeline.prefect_api.leases import STALE_SECONDS, is_stale, server_time
 
 # A job that no worker acknowledges is handed out again after this time.
-UNACKNOWLEDGED = timedelta(seconds=float(os.environ.get("PREFECT_CODEPIPELINE_ACKNOWLEDGE_SECONDS") or 60.0))
+UNACKNOWLEDGED = timedelta(seconds=number_set("PREFECT_CODEPIPELINE_ACKNOWLEDGE_SECONDS", 60.0))
 # How often it is looked whether the worker that took a job is alive, if it has a lease.
 LOOK_AT_LEASE_SECONDS = STALE_SECONDS / 3
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from prefect_codepipeline.actions.rule_registry import abandon_rule, can_abandon
 from prefect_codepipeline.engine.executions import gate
@@ -13,9 +13,9 @@ from prefect_codepipeline.engine.executions.record import RecordOf, utc_now
 from prefect_codepipeline.engine.notifications.approval_messages import withdraw_buttons
 from prefect_codepipeline.engine.notifications.events import send_remaining_events
 from prefect_codepipeline.engine.notifications.report import publish_final_state
+from prefect_codepipeline.engine.pool_runs.ending import end_with_execution
 from prefect_codepipeline.model.record.condition_facts import ConditionEnded, RuleAnswered
 from prefect_codepipeline.model.record.facts import (
-    ActionExecutionStatus,
     ExecutionFinished,
     PipelineExecutionStatus,
     StageFinished,
@@ -138,13 +138,15 @@ def has_work_elsewhere(state: ExecutionState) -> bool:
 
 def _end_open_actions(record: RecordOf, state: ExecutionState, way: Way) -> None:
     is_failure = way.status == "Failed"
-    status: ActionExecutionStatus = "Failed" if is_failure else "Abandoned"
+    status: Literal["Failed", "Abandoned"] = "Failed" if is_failure else "Abandoned"
     details = ErrorDetails(code="JobFailed", message=way.sentence) if is_failure else None
     for _, action in state.actions:
         if action.status == "InProgress" and action.started:
             record.write(
                 action.started.finished(utc_now(), status, summary=way.sentence, error_details=details)
             )
+            if action.pool_run:
+                end_with_execution(record, action.pool_run, status, way.sentence)
 
 
 def _end_open_stages(record: RecordOf, state: ExecutionState, way: Way) -> None:

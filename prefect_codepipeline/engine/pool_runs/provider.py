@@ -6,23 +6,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from prefect_codepipeline.actions.allowed_pools import allowed_pools, not_allowed
 from prefect_codepipeline.actions.registry import ActionContext, ActionProvider, ActionResult, Waiting
 from prefect_codepipeline.engine.executions.attempt import failure, worker_died
 from prefect_codepipeline.engine.executions.process import Execution, current_execution
 from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.engine.jobs.provider import JobConfiguration, find_provider, provider_of
 from prefect_codepipeline.engine.pool_runs.asking import ask, find_or_create_run, forget_secrets
+from prefect_codepipeline.engine.pool_runs.ending import cancel, end_of
 from prefect_codepipeline.engine.pool_runs.pools import (
     Unserved,
-    allowed_pools,
     find_pool,
     find_unserved,
-    not_allowed,
 )
 from prefect_codepipeline.errors import ActionAbandoned, ActionFailed, PrefectUnavailable
 from prefect_codepipeline.model.names import slug
 from prefect_codepipeline.model.record.pool_run_facts import (
-    PoolRunEnded,
     PoolRunLost,
     PoolRunState,
     PoolRunTaken,
@@ -31,7 +30,6 @@ from prefect_codepipeline.model.record.pool_run_facts import (
     pool_run_result_key,
 )
 from prefect_codepipeline.model.record.state import ActionState
-from prefect_codepipeline.model.records import ErrorDetails
 from prefect_codepipeline.prefect_api.client import moment
 from prefect_codepipeline.prefect_api.flow_runs import set_state
 from prefect_codepipeline.prefect_api.leases import STALE_SECONDS, is_stale, server_time
@@ -113,7 +111,7 @@ class _PoolRun:
             ask(execution, self.context, self.own, self._identity)
         self._read()
         if not self._pool_run.ended:
-            run = find_or_create_run(self.context, self._pool_run.asked)
+            run = self._flow_run()
             # Kept, because as progress it would be replaced by what the process there reports.
             if self.context.earlier is None and (url := run_url(run["id"])):
                 self.context.keep(url=url)
@@ -121,6 +119,13 @@ class _PoolRun:
             if waiting:
                 return waiting
         return self._result()
+
+    def _flow_run(self) -> dict[str, Any]:
+        try:
+            return find_or_create_run(self.context, self._pool_run.asked)
+        except ActionFailed:
+            self._forget_secrets()  # the action ends with that
+            raise
 
     def stop(self, status: Literal["Abandoned", "Failed"]) -> None:
         """End it without a result, if it has none by now."""
@@ -248,21 +253,9 @@ class _PoolRun:
 
     def _end(self, status: Literal["Abandoned", "Failed"], message: str, code: str = "JobFailed") -> None:
         """Record that it ended without a result of its own, and cancel its flow run."""
-        details = None if status == "Abandoned" else ErrorDetails(code=code, message=message)
-        ended = PoolRunEnded(
-            **self._identity,
-            at=utc_now(),
-            ended_by="codepipeline",
-            status=status,
-            summary=message,
-            error_details=details,
-        )
-        self._execution.write(ended)
+        self._execution.write(end_of(self._pool_run.asked, status, message, code))
         # If there is none, it is made and cancelled: a process that was replaced cannot make another one then.
-        run = find_or_create_run(self.context, self._pool_run.asked)
-        if run["state_type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "CANCELLING"):
-            # Prefect makes it Cancelled at once if no process has begun, else its worker ends the process.
-            set_state(run["id"], "CANCELLING", "Cancelling", message)
+        cancel(find_or_create_run(self.context, self._pool_run.asked), message)
 
     def _result(self) -> ActionResult:
         ended = self._pool_run.ended

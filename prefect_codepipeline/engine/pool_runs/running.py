@@ -96,7 +96,7 @@ class PoolAction:
 def take(
     record: RecordOf, action_execution_id: str, flow_run_id: str, logger: AnyLogger
 ) -> PoolAction | PoolRunEnded | None:
-    """Make this process the one that runs the action. Its result if it has one; None if nothing asked for it.
+    """Make this process the one that runs the action. Its result if it has one; None if nothing asks for it any more.
 
     Raises:
         NewerRecord: a newer release wrote what is known of the action. It was not taken.
@@ -104,7 +104,7 @@ def take(
     facts = record.read(pool_run_prefix(action_execution_id))
     asked = next((fact for fact in facts if isinstance(fact, PoolRunAsked)), None)
     ended = next((fact for fact in facts if isinstance(fact, PoolRunEnded)), None)
-    if asked is None or ended:
+    if asked is None or ended or _is_over(record.execution_id):
         return ended
     _earlier_facts(record, asked)  # read again once it is taken: what cannot be read then is a failure
     before = [fact for fact in facts if isinstance(fact, PoolRunTaken)]

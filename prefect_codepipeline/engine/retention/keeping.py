@@ -42,7 +42,9 @@ class Limits:
         if self.of_all is not None:
             return self.of_all
         block = self.blocks.get(slug(pipeline_name)) or self.blocks.get("default") or StoredRetention()
-        return None if block.execution_days is None else timedelta(days=block.execution_days)
+        if block.execution_days is None:
+            return None
+        return timedelta(days=min(block.execution_days, timedelta.max.days))
 
 
 def read_limits(of_all: timedelta | None = None) -> Limits:
@@ -74,13 +76,13 @@ class Keeper:
             return True
         limit = self.limits.of(pipeline_of(run))
         ended = run["end_time"] or (run["state"] or {}).get("timestamp")
-        return limit is None or ended is None or moment(ended) > self.now - limit
+        return limit is None or ended is None or self.now - moment(ended) < limit
 
     def _is_last_success(self, run: Run, values: Sequence[Value]) -> bool:
         """Whether no later execution succeeded in one of its stages, at all or with its version: a target of rollbacks."""
         pinned = next((each for each in values if each.get("kind") == "execution-pinned"), None)
-        if pinned is None or pinned.get("execution_type") == "ROLLBACK":
-            return False
+        if pinned is None or pinned.get("execution_type") == "ROLLBACK" or not run["deployment_id"]:
+            return False  # nothing goes back to a rollback, or to a run in the foreground
         name, version = str(pinned["pipeline_name"]), int(pinned["pipeline_version"])
         created = self.created.get(name)
         if created is None or moment(run["created"]) < created:  # of a deleted pipeline

@@ -25,7 +25,12 @@ from prefect_codepipeline.engine.retention.keeping import (
 )
 from prefect_codepipeline.engine.retention.pace import Pace, StoppedError
 from prefect_codepipeline.engine.retention.removing import every_run, remove
-from prefect_codepipeline.engine.retention.stores import changed_since, deployed_digests, sweep_stores
+from prefect_codepipeline.engine.retention.stores import (
+    changed_since,
+    deployed_digests,
+    note_use,
+    sweep_stores,
+)
 from prefect_codepipeline.prefect_api.client import moment
 from prefect_codepipeline.prefect_api.leases import exclusive_lease, server_time
 from prefect_codepipeline.prefect_api.together import together
@@ -88,7 +93,7 @@ def prune(
     with exclusive_lease(_LEASE) as is_mine:
         if not is_mine:
             return None
-        server = str(_state()["id"])
+        server = _server(dry_run=dry_run)
         decides = keeper(read_limits(older_than), now)
         done, found = Pruned(), _Found()
         for page in every_run((now + CLOCKS_DIFFER).isoformat(), pace):
@@ -134,6 +139,17 @@ def sentences(done: Pruned) -> list[str]:
         size = f"{done.artifacts.bytes / 1024**2:.1f} MiB"
         said.append(f"retention removed {done.artifacts.removed} artifacts, reports and uploads ({size})")
     return [*said, *done.refused]
+
+
+def note_stores() -> None:
+    """Note in the stores that this server uses them. What it needs is then safe from the retention of other servers."""
+    note_use(str(_state()["id"]))
+
+
+def _server(*, dry_run: bool) -> str:
+    """The id of this Prefect server for artifact stores; empty before its first round, which a dry run is not."""
+    state = read_variable(_VARIABLE) if dry_run else _state()
+    return str(state["id"]) if state else ""
 
 
 def _state() -> Variable:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from prefect_codepipeline.actions.artifacts.storing import load_artifact_store
-from prefect_codepipeline.actions.artifacts.sweeping import USERS, Needed, Round, Swept, other_users, sweep
+from prefect_codepipeline.actions.artifacts.sweeping import (
+    USERS,
+    Needed,
+    Round,
+    Swept,
+    note_user,
+    other_users,
+    sweep,
+)
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.engine.executions.run_lists import Run, all_ended_since, all_in_flight
 from prefect_codepipeline.engine.retention.keeping import digests_in
@@ -44,6 +53,14 @@ def changed_since(began: str) -> list[Run]:
     return [*all_in_flight(), *all_ended_since(moment(began))]
 
 
+def note_use(server: str) -> None:
+    """Note in each store that this Prefect server uses it; what cannot be reached is noted by a later call."""
+    for store in known_stores()[0]:
+        with suppress(ActionFailed, OSError):
+            if store.folder is None or store.folder.is_dir():
+                note_user(store, server)
+
+
 def sweep_stores(server: str, needed: Needed, this: Round) -> tuple[Swept, list[str]]:
     """Sweep each store; what was done, and a sentence for each store in which nothing may be removed."""
     done = Swept()
@@ -52,8 +69,9 @@ def sweep_stores(server: str, needed: Needed, this: Round) -> tuple[Swept, list[
         try:
             if store.folder and not store.folder.is_dir():
                 continue  # nothing was stored on this machine
-            others = other_users(store, server)
-            if others:
+            if not this.dry_run:
+                note_user(store, server)
+            if others := other_users(store, server):
                 refused.append(_shared(store, others))
                 continue
             done += sweep(store, needed, this)

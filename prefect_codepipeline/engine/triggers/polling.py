@@ -37,11 +37,12 @@ from prefect_codepipeline.model.stored.definition import StoredDefinition
 from prefect_codepipeline.model.triggers.git_event import GitEvent
 from prefect_codepipeline.model.triggers.matching import GitPlace, git_places, is_polled
 from prefect_codepipeline.model.triggers.webhook_delivery import MOST_RESULTS, EventResult, FinishedDelivery
+from prefect_codepipeline.numbers_set import number_set
 from prefect_codepipeline.prefect_api.block_documents import field_problems, find_block, save_block
 from prefect_codepipeline.prefect_api.leases import server_time
 
 # 0 turns polling off.
-EVERY_SECONDS = int(os.environ.get("PREFECT_CODEPIPELINE_POLL_SECONDS") or 60)
+EVERY_SECONDS = number_set("PREFECT_CODEPIPELINE_POLL_SECONDS", 60)
 MOST_REFERENCES = 20_000
 _ASK_SECONDS, _READ_SECONDS = 50.0, 600.0
 _AT_ONCE = 8

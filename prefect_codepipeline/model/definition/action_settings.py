@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from prefect_codepipeline.model.definition.aws_settings import AwsSettings
 
 # The image in which AWS runs Commands actions, from AWS's public registry.
 AWS_STANDARD_IMAGE = "public.ecr.aws/codebuild/amazonlinux-x86_64-standard:5.0"
+# A year. Without a limit, the end of the time could not be computed.
+_MOST_WAIT_MINUTES = 365 * 24 * 60
+
+
+def check_json(variables: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The same job variables. Raises `ValueError` if Prefect's API could not take them: YAML has values that JSON has not."""
+    for name, value in (variables or {}).items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"job variable {name!r} cannot be written as JSON: {error}") from None
+    return variables
+
+
+def _at_most_a_year(minutes: int) -> int:
+    return min(minutes, _MOST_WAIT_MINUTES)
 
 
 class ActionSettings(BaseModel):
@@ -46,10 +63,10 @@ class ActionSettings(BaseModel):
         "pipeline runs.",
     )
     work_queue: str | None = Field(None, min_length=1, description="The work queue of that pool.")
-    job_variables: Mapping[str, Any] = Field(
+    job_variables: Annotated[Mapping[str, Any], AfterValidator(check_json)] = Field(
         default_factory=dict, description="Job variables of that flow run, such as `image`."
     )
-    wait_minutes: int = Field(
+    wait_minutes: Annotated[int, AfterValidator(_at_most_a_year)] = Field(
         60, ge=1, description="How long the action waits for a worker of that pool before it fails."
     )
     aws: AwsSettings = Field(
@@ -85,10 +102,12 @@ class ActionOverride(BaseModel):
         None, description="As in the pipeline's settings; '': where the pipeline runs."
     )
     work_queue: str | None = Field(None, min_length=1, description="As in the pipeline's settings.")
-    job_variables: Mapping[str, Any] | None = Field(
+    job_variables: Annotated[Mapping[str, Any] | None, AfterValidator(check_json)] = Field(
         None, description="As in the pipeline's settings, and beside those if the work pool is the same."
     )
-    wait_minutes: int | None = Field(None, ge=1, description="As in the pipeline's settings.")
+    wait_minutes: Annotated[int, AfterValidator(_at_most_a_year)] | None = Field(
+        None, ge=1, description="As in the pipeline's settings."
+    )
     aws: AwsSettings | None = Field(
         None, description="As in the pipeline's settings; empty fields change nothing."
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from prefect_codepipeline.model.approvals.policy import AWS_POLICY, EVERYWHERE, ApprovalPolicy
-from prefect_codepipeline.model.definition.action_settings import ActionOverride, ActionSettings
+from prefect_codepipeline.model.definition.action_settings import ActionOverride, ActionSettings, check_json
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration, StageDeclaration
 from prefect_codepipeline.model.record.notification_rules import NotificationRule
 from prefect_codepipeline.model.stored.content import BlockContent
@@ -54,7 +54,7 @@ class StoredSettings(BlockContent):
     work_queue: str | None = Field(
         None, description="The work queue of that pool; applied by `codepipeline deploy`."
     )
-    job_variables: dict[str, Any] = Field(
+    job_variables: Annotated[dict[str, Any], AfterValidator(check_json)] = Field(
         default_factory=dict,
         description="Job variables of the deployment, such as `image`; applied by `codepipeline deploy`. null removes one.",
     )

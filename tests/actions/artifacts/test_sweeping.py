@@ -15,6 +15,7 @@ from prefect_codepipeline.actions.artifacts.sweeping import (
     Needed,
     Round,
     Swept,
+    note_user,
     other_users,
     sweep,
 )
@@ -167,5 +168,8 @@ def test_uploads_of_workers_keep_their_trees_until_they_are_old(store, add):
 
 def test_a_store_knows_its_servers(store):
     assert other_users(store, "one") == []
+    note_user(store, "one")
+    assert other_users(store, "one") == []
     assert other_users(store, "two") == ["one"]
+    note_user(store, "two")
     assert other_users(store, "one") == ["two"]

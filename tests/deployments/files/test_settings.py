@@ -58,6 +58,20 @@ def test_a_policy_is_read_where_there_is_an_approval(tmp_path: Path, place: str)
             "'Build' is neither a stage with an approval nor an approval 'Stage/Action'",
         ),
         ("approvals: {Production/Ship: {}}", "'Production/Ship' is neither a stage"),
+        ("overrides: {Prodution/Ship: {work_pool: dmz}}", "did you mean 'Production/Ship'?"),
+        ("overrides: {Make: {work_pool: gpu}}", "'Make' is neither a stage nor an action 'Stage/Action'"),
+        (
+            "job_variables: {env: {DAY: 2026-01-01}}",
+            "job variable 'env' cannot be written as JSON: Object of type date",
+        ),
+        (
+            "defaults: {work_pool: gpu, job_variables: {memory: .nan}}",
+            "job variable 'memory' cannot be written",
+        ),
+        (
+            "overrides: {Build: {work_pool: gpu, job_variables: {env: !!binary '//8='}}}",
+            "job variable 'env' cannot be written as JSON",
+        ),
         ("approvals: {Production: {quorom: 2}}", "approvals.Production.quorom: Extra inputs"),
         ("approval: {}", "expected a mapping with only the keys approvals, artifact_store"),
     ],
@@ -67,6 +81,15 @@ def test_a_policy_in_the_wrong_place_is_refused(tmp_path: Path, text: str, messa
         _read(tmp_path, text)
 
     assert message in str(refused.value)
+
+
+def test_a_wait_of_centuries_is_one_of_a_year(tmp_path: Path) -> None:
+    many = 10**20
+    settings = _read(
+        tmp_path, f"{{defaults: {{wait_minutes: {many}}}, overrides: {{Build: {{wait_minutes: {many}}}}}}}"
+    )
+
+    assert {settings.for_action(stage, "Make").wait_minutes for stage in ("Build", "Other")} == {525_600}
 
 
 def test_no_settings_are_none(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -22,9 +23,12 @@ from prefect_codepipeline.engine.executions.definitions import (
     pinned_declaration,
     read_definition_block,
 )
-from prefect_codepipeline.engine.executions.lookup import KnownExecution
+from prefect_codepipeline.engine.executions.lookup import KnownExecution, read_execution
 from prefect_codepipeline.engine.executions.record import RecordOf
+from prefect_codepipeline.engine.operations.ending import Way, end_from_outside
 from prefect_codepipeline.engine.operations.stopping import stop_pipeline_execution
+from prefect_codepipeline.engine.pool_runs.pools import find_unserved
+from prefect_codepipeline.engine.pool_runs.running import take
 from prefect_codepipeline.engine.retention.pace import Pace
 from prefect_codepipeline.engine.retention.prune import prune
 from prefect_codepipeline.errors import PipelineNotFoundException
@@ -36,7 +40,7 @@ from prefect_codepipeline.model.stored.settings import StoredSettings
 from prefect_codepipeline.prefect_api.block_documents import find_block
 from prefect_codepipeline.prefect_api.client import call, flow_run
 from prefect_codepipeline.prefect_api.deployments import DEFAULT_WORK_POOL
-from prefect_codepipeline.prefect_api.flow_runs import find_run_of_key
+from prefect_codepipeline.prefect_api.flow_runs import end_run, find_run_of_key
 from prefect_codepipeline.prefect_api.leases import server_time
 
 pytestmark = pytest.mark.live
@@ -130,6 +134,28 @@ def test_an_abandon_ends_the_process_on_the_other_machine(world: Any, gone: Any,
     taken = far(known).pool_run.last_taken
     until(lambda: gone(taken.pid))
     until(lambda: flow_run(taken.flow_run_id)["state_type"] == "CANCELLED")
+
+
+def test_an_action_that_waits_for_a_worker_ends_with_its_execution(world: Any, worker_of: Any) -> None:
+    """A worker that comes later, maybe days later, must not begin it."""
+    worker = worker_of()
+    settings(world, Far=ActionOverride(work_pool=worker.pool))
+    execution_id = world.start(world.declare([world.action("Far")]))
+    known = world.wait(execution_id, lambda known: known.state and far(known).waits_for_a_worker)
+    action_execution_id = far(known).started.action_execution_id
+    run = find_run_of_key(action_execution_id)
+    assert run
+
+    end_run(execution_id, "Stopped", "as of an execution whose pipeline was deleted")
+    assert take(RecordOf(execution_id), action_execution_id, run["id"], logging.getLogger()) is None
+    end_from_outside(known, Way.DIED_TWICE)
+    worker.start()
+
+    until(lambda: flow_run(run["id"])["state_type"] == "CANCELLED")
+    until(lambda: find_unserved(worker.pool, "default") is None)
+    ended = far(read_execution(execution_id)).pool_run.ended
+    assert (ended.status, ended.summary) == ("Failed", Way.DIED_TWICE.sentence)
+    assert world.ran() == ["Source/Src"]
 
 
 def test_the_execution_finds_its_action_again_after_the_death_of_its_own_process(

@@ -21,6 +21,7 @@ def run(number: int, days: int, state: str = "COMPLETED", pipeline: str = "site"
     tags = ["codepipeline", f"pipeline:{pipeline}", "trigger:Webhook"]
     return {
         "id": str(number),
+        "deployment_id": "d",
         "state_type": state,
         "end_time": ended,
         "created": ended,
@@ -104,6 +105,13 @@ def test_the_last_success_of_a_newer_version_is_kept_too():
     assert not decides.keeps(run(4, OLD), facts("Prod", version=1))
 
 
+def test_a_success_in_the_foreground_takes_the_place_of_none():
+    """A rollback goes back to executions of deployments only. The version of a foreground run is what its file says."""
+    decides = keeper()
+    assert not decides.keeps({**run(1, OLD), "deployment_id": None}, facts("Prod", version=9))
+    assert decides.keeps(run(2, OLD), facts("Prod"))
+
+
 def test_young_successes_count():
     decides = keeper()
     assert decides.keeps(run(1, 1), facts("Source", "Prod"))
@@ -128,6 +136,13 @@ def test_a_block_is_for_its_pipeline_or_for_all():
     assert keeper(limits=Limits({"default": StoredRetention(execution_days=None)})).keeps(
         run(1, 9999), facts()
     )
+
+
+@pytest.mark.parametrize("days", [999_999, 10**30])
+def test_a_time_of_many_thousand_years_is_for_ever(days: int) -> None:
+    limits = Limits({"default": StoredRetention(execution_days=days)})
+    assert keeper(limits=limits).keeps(run(1, OLD), facts())
+    assert keeper(limits=Limits(of_all=timedelta(days=999_999))).keeps(run(1, OLD), facts())
 
 
 def test_trees_are_found_in_facts_of_any_release():

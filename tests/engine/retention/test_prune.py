@@ -14,7 +14,7 @@ from waiting import until
 
 from prefect_codepipeline.actions.artifacts.objects import list_objects, write_object
 from prefect_codepipeline.actions.artifacts.storing import load_artifact_store
-from prefect_codepipeline.actions.artifacts.sweeping import other_users
+from prefect_codepipeline.actions.artifacts.sweeping import note_user
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
 from prefect_codepipeline.deployments.create import start_pipeline_execution
 from prefect_codepipeline.deployments.observing.executions import Observer
@@ -178,7 +178,7 @@ def test_a_store_that_cannot_be_used_or_is_shared_keeps_what_it_has_and_the_othe
         store.save(name)
     broken = ArtifactStore(url=str(tmp_path / "broken")).save(names[2])
     replace_data(str(broken), {"url": "nowhere"})
-    other_users(stores["shared"], "another-server")
+    note_user(stores["shared"], "another-server")
 
     def refusals(age: timedelta) -> list[str]:
         # Other tests on this server leave stores that cannot be used, too.
@@ -201,6 +201,27 @@ def test_a_store_that_cannot_be_used_or_is_shared_keeps_what_it_has_and_the_othe
     )
     assert list_objects(stores["shared"], "trees")
     assert list_objects(stores["own"], "trees") == {}
+
+
+def test_a_server_is_known_in_its_stores_before_its_first_round_and_not_by_a_dry_run(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another server's retention would remove what this one needs, if this one is never up until its first round."""
+    name, store = slug(world.name), ArtifactStore(url=str(tmp_path / "store"))
+    write_object(store, f"trees/aa/{'a' * 64}.tar", b"x")
+    store.save(name)
+    try:
+        prune_at(timedelta(0), dry_run=True)
+        assert list_objects(store, "") == {f"trees/aa/{'a' * 64}.tar": 1}
+
+        stop = threading.Event()
+        beside = daily.pruning(stop)
+        beside.start()
+        until(lambda: list(list_objects(store, "servers")) == [rounds._state()["id"]])
+        stop.set()
+        beside.join(60)
+    finally:
+        delete_block(ArtifactStore, name)
 
 
 def test_a_round_is_done_once_a_day(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:

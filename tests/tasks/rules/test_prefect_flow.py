@@ -10,8 +10,12 @@ from uuid import uuid4
 import pytest
 from waiting import until
 
+from prefect_codepipeline.blocks.pipeline_settings import PipelineSettings
 from prefect_codepipeline.model.definition.conditions import RuleOutcome, RuleWait
+from prefect_codepipeline.model.names import slug
+from prefect_codepipeline.prefect_api.block_documents import delete_block
 from prefect_codepipeline.prefect_api.client import call, flow_run
+from prefect_codepipeline.prefect_api.deployments import DEFAULT_WORK_POOL
 from prefect_codepipeline.tasks.rules.prefect_flow import cancel_run
 
 pytestmark = pytest.mark.live
@@ -159,3 +163,21 @@ def test_a_wrong_configuration_is_explained(asker: Any, configuration: dict[str,
 
     assert answer.errored
     assert message in answer.summary
+
+
+def test_a_deployment_on_a_pool_that_settings_do_not_allow_is_refused(
+    asker: Any, deployment: Any, ask: Any
+) -> None:
+    """Else the author of a pipeline could start flow runs on any pool."""
+    deployment.to_deployment("shop", work_pool_name=DEFAULT_WORK_POOL).apply()
+    name = slug("release")
+    PipelineSettings(allowed_pools=["elsewhere"]).save(name, overwrite=True)
+    try:
+        answer = ask()
+    finally:
+        delete_block(PipelineSettings, name)
+
+    assert answer.status == "Failed"
+    assert answer.error_details.code == "ConfigurationError"
+    assert f"work pool {DEFAULT_WORK_POOL!r} is not among the allowed pools ('elsewhere')" in answer.summary
+    assert answer.external_execution_id is None
