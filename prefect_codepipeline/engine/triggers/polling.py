@@ -85,7 +85,7 @@ def poll_once(connections: bool = True, now: datetime | None = None) -> list[str
     Raises:
         PrefectUnavailable: Prefect does not respond; the next poll finds the changes that were not processed.
     """
-    minute = int((now or server_time()).timestamp()) // max(EVERY_SECONDS, 1)
+    minute = int((now or server_time()).timestamp() // max(EVERY_SECONDS, 1))
     definitions = deployed_definitions()
     watched, sentences = find_watched(definitions, connections)
     drop_old_claims(minute)
