@@ -88,8 +88,8 @@ def _lines(done: Pruned, freed: Freed, dry_run: bool) -> list[str]:
     lines = [f"{removed} {counted(done.executions, 'execution')}; {done.kept} are kept"]
     lines += [f"  {name}: {count}" for name, count in sorted(done.by_pipeline.items())]
     artifacts = done.artifacts
-    things = counted(artifacts.removed, "artifact, report or upload")
-    lines.append(f"{removed} {things.replace('uploads', 'upload')} ({artifacts.bytes / _MIB:.1f} MiB)")
+    size = f"{artifacts.bytes / _MIB:.1f} MiB"
+    lines.append(f"{removed} {artifacts.removed} artifacts, reports and uploads ({size})")
     if artifacts.marked:
         lines.append(f"{artifacts.marked} more are no longer needed; a prune in a day or later removes them")
     lines.append(

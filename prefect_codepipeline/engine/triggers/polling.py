@@ -42,7 +42,7 @@ from prefect_codepipeline.prefect_api.block_documents import field_problems, fin
 from prefect_codepipeline.prefect_api.leases import server_time
 
 # 0 turns polling off.
-EVERY_SECONDS = number_set("PREFECT_CODEPIPELINE_POLL_SECONDS", 60)
+EVERY_SECONDS = int(number_set("PREFECT_CODEPIPELINE_POLL_SECONDS", 60))
 MOST_REFERENCES = 20_000
 _ASK_SECONDS, _READ_SECONDS = 50.0, 600.0
 _AT_ONCE = 8
