@@ -34,6 +34,7 @@ lint: $(STAMP)  ## Run ruff, mypy --strict and the check of the import rules
 	$(BIN)/lint-imports
 
 bench: $(STAMP) $(VENV)/bench/bin/cfn-lint $(VENV)/buildbot/.tried $(VENV)/awscli/bin/aws  ## Run the benchmarks, compared with bare Prefect, Buildbot, tar, cfn-lint and aws; ARGS=--quick takes less time
+	@.ci/services >/dev/null 2>&1 || echo "Redis or HAProxy is missing: set-ups of several servers are not measured"
 	$(BIN)/python benchmarks/run_all.py --cfn-lint $(VENV)/bench/bin/cfn-lint --buildbot $(VENV)/buildbot/bin/buildbot --aws $(VENV)/awscli/bin/aws $(ARGS)
 
 # cfn-lint, Buildbot and aws are only compared with. They have separate environments, so that their dependencies do not mix with the

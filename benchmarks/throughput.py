@@ -23,6 +23,7 @@ from trace_lines import read_requests
 
 PIPELINES, BURST = 4, 20
 LONGEST_SECONDS = 1800.0
+ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 NAMES = [f"bench-{number}" for number in range(PIPELINES)]
 
 
@@ -101,14 +102,14 @@ def start_all(count: int, at_once: int) -> list[str]:
         return [each.result() for each in list(starts)]
 
 
-def wait_for_all(ids: list[str]) -> Counter[str]:
-    """How often which status is the final one, once all have ended."""
+def wait_for_all(ids: list[str], ends: tuple[str, ...] = ENDS) -> Counter[str]:
+    """How often which status is the final one, once all have ended; `ends` are the states that count as ends."""
     from prefect_codepipeline.prefect_api.client import call_all
 
     body = {
         "flow_runs": {
             "id": {"any_": ids},
-            "state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}},
+            "state": {"type": {"any_": list(ends)}},
         }
     }
     until(lambda: len(call_all("/flow_runs/filter", body)) == len(ids), LONGEST_SECONDS, pause=1.0)
