@@ -7,7 +7,11 @@ from chaos import crowd, start_together, storm
 from job_storm import job_storm
 from set_up import SetUp
 
-pytestmark = [pytest.mark.live, pytest.mark.long]
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.long,
+    pytest.mark.timeout(900),
+]  # four crowds share two processors
 SEED = 3  # kills PostgreSQL, the worker and a flow
 
 
