@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from prefect_codepipeline.blocks.artifact_store import ArtifactStore
-from prefect_codepipeline.deployments.work_pools.templates import template_for
+from prefect_codepipeline.deployments.work_pools.templates import known_types, template_for
 from prefect_codepipeline.engine.pool_runs.pools import put_action_deployment
 from prefect_codepipeline.errors import ValidationException
 from prefect_codepipeline.prefect_api.block_documents import create_block, field_problems, find_block
@@ -106,6 +106,11 @@ def make_pool(name: str, kind: str | None, image: str | None = None) -> Part:
     there = find_named("/work_pools", name)
     if there is None:
         template = template_for(kind or "codepipeline", image)
+        if not template:
+            raise ValidationException(
+                f"work pool {name!r} was not created: Prefect knows no type {kind!r}, only {', '.join(known_types())}; the worker "
+                "of a type of your own creates its pool when it starts"
+            )
         body = {"name": name, "type": kind or "codepipeline", "base_job_template": template}
         status, answer = call("POST", "/work_pools/", body, expected=(403, 409, 422))
         if status in (403, 422):

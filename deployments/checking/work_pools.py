@@ -54,6 +54,7 @@ def check_places(declaration: PipelineDeclaration, settings: StoredSettings, pla
         for what, each in {f"pipeline {name!r}": whole, **of_actions}.items()
         for problem in _problems_of(each, allowed)
     ]
+    problems += _without_pool(declaration, settings)
     if problems:
         raise ValidationException("\n".join(problems))
     pools = sorted({each.work_pool for each in of_actions.values() if each.work_pool})
@@ -72,6 +73,21 @@ def _places_of_actions(
             if own.work_pool and not action.is_approval:
                 place = Place(own.work_pool, own.work_queue, own.job_variables)
                 yield f"action '{stage.name}/{action.name}'", place
+
+
+def _without_pool(declaration: PipelineDeclaration, settings: StoredSettings) -> Iterator[str]:
+    """The actions whose settings have a queue or job variables and no work pool, which would not count."""
+    names = []
+    for stage in declaration.stages:
+        for action in stage.actions:
+            own = settings.for_action(stage.name, action.name)
+            if (own.work_queue or own.job_variables) and not (own.work_pool or action.is_approval):
+                names.append(f"'{stage.name}/{action.name}'")
+    if names:
+        yield (
+            f"action {', '.join(names)}: work_queue and job_variables of an action are those of its own work pool, and the "
+            "settings name none; add work_pool beside them"
+        )
 
 
 def _is_created(pool: str) -> bool:

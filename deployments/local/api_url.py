@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect_codepipeline.deployments.local.access import auth_string, profiles_file
 from prefect_codepipeline.deployments.local.ports import hold_port_of
 from prefect_codepipeline.deployments.local.state import home_folder, read_state
-from prefect_codepipeline.prefect_api.settings import api_settings, forget_files, refuse_password_in
+from prefect_codepipeline.prefect_api.settings import api_settings, check_api_url, forget_files
 
 PROFILES_VARIABLE = "PREFECT_PROFILES_PATH"
 
@@ -17,10 +17,10 @@ PROFILES_VARIABLE = "PREFECT_PROFILES_PATH"
 def configured_api_url() -> str | None:
     """The API that the user has configured, by `PREFECT_API_URL` or an active profile; None for the embedded one.
 
-    Raises `NotLetIn` if a password is in its URL.
+    Raises `NotLetIn` if a password is in its URL, and `CodePipelineError` if that is no URL.
     """
     if url := os.environ.get("PREFECT_API_URL"):
-        refuse_password_in(url)
+        check_api_url(url)
         return None if _lacks_secret(url) else url
     return None if _has_embedded_profile() else api_settings().url
 

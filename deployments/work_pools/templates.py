@@ -6,7 +6,6 @@ A pool without a template gets it from its first worker; until then, job variabl
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +54,20 @@ def _template_of_type(kind: str) -> dict[str, Any]:
     return template
 
 
+def known_types() -> list[str]:
+    """The types of work pools that `template_for` has a template for."""
+    return sorted({"codepipeline", "kubernetes", *_templates_of_prefect()})
+
+
 def _template_of_prefect(kind: str) -> dict[str, Any]:
+    return _templates_of_prefect().get(kind, {})
+
+
+def _templates_of_prefect() -> dict[str, dict[str, Any]]:
+    """The template of each type of work pool that the server knows."""
     _, collections = call("GET", "/collections/views/aggregate-worker-metadata")
-    found: Mapping[str, Any]
-    for workers in collections.values():
-        if found := workers.get(kind, {}):
-            return dict(found["default_base_job_configuration"])
-    return {}
+    return {
+        kind: dict(found["default_base_job_configuration"])
+        for workers in collections.values()
+        for kind, found in workers.items()
+    }

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -50,19 +51,37 @@ class ApiSettings:
 
 
 def api_settings() -> ApiSettings:
-    """The settings that count now, in this context. Raises `NotLetIn` for a URL with a password."""
+    """The settings that count now, in this context. Raises what `check_api_url` raises."""
     settings = _settings()
-    refuse_password_in(settings.url or "")
+    if settings.url:
+        check_api_url(settings.url)
     return settings
 
 
-def refuse_password_in(url: str) -> None:
-    """Raise `NotLetIn` if a user or a password may be in an API's URL: messages, logs and links name it."""
+def check_api_url(url: str) -> None:
+    """Check the URL of an API.
+
+    Raises:
+        NotLetIn: a user or a password may be in it, and messages, logs and links name the URL.
+        CodePipelineError: it is no URL.
+    """
     if "@" in url:
         raise NotLetIn(
             "PREFECT_API_URL has a user or a password in it (what is before the @), which would be shown in messages: remove "
             "it from the URL, and set PREFECT_API_AUTH_STRING (USER:PASSWORD of the server)"
         )
+    if not _is_url(url):
+        raise CodePipelineError(
+            f"PREFECT_API_URL is {url!r}, which is no URL; set it to one like http://HOST:4200/api"
+        )
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that are not closed, or a port that is no number
+        return False
 
 
 def _settings() -> ApiSettings:

@@ -72,6 +72,7 @@ def test_executions_are_listed_page_by_page(world: Any, sent: list[str]) -> None
     assert len([path for path in sent if "/block_documents/" in path]) <= 1
 
 
+@pytest.mark.long
 def test_neither_what_a_schedule_plans_nor_what_a_newer_release_wrote_ends_the_pages(world: Any) -> None:
     ids = [world.start(world.declare([world.action("Work")]))]
     world.ended(ids[0])

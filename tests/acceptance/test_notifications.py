@@ -89,6 +89,7 @@ def test_rules_send_approvals_failures_and_events_their_own_ways(
     assert slack_server.problems == event_receiver.problems == []
 
 
+@pytest.mark.long
 def test_what_ends_an_execution_from_outside_is_reported(
     world: Any, slack_server: Any, event_receiver: Any
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_death_that_nobody_survives_reaches_those_who_hear_of_failures(
     assert event_receiver.problems == slack_server.problems == []
 
 
+@pytest.mark.long
 def test_what_a_url_refuses_stands_in_the_runs_log(
     world: Any, slack_server: Any, event_receiver: Any
 ) -> None:

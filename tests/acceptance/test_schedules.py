@@ -108,6 +108,7 @@ def test_schedules_outlive_deploys_and_the_deployment(world: Any) -> None:
     assert again["hourly"]["schedule"]["anchor_date"] == hourly["schedule"]["anchor_date"]
 
 
+@pytest.mark.long
 def test_the_command_lists_refuses_and_removes(world: Any) -> None:
     deploy_pipeline(world.declare([world.action("Test")], variables=VARIABLES))
     again = ("cron(0 6 ? * MON-FRI *)", "rate(1 day)")
@@ -142,6 +143,7 @@ def test_the_command_lists_refuses_and_removes(world: Any) -> None:
     assert "has no schedule 'mornings'; it has: none" in again.stderr
 
 
+@pytest.mark.long
 def test_a_rule_of_a_template_becomes_a_schedule(world: Any, tmp_path: Path) -> None:
     declaration = world.declare([world.action("Test")], variables=VARIABLES)
     target = {"Arn": {"Fn::Sub": f"arn:aws:codepipeline:us-east-1:111122223333:{world.name}"}, "Id": "p"}

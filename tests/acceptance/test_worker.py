@@ -73,6 +73,7 @@ def test_reconcile_can_be_a_deployment_of_its_own(prefect_server: str) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+@pytest.mark.long
 def test_a_run_starts_by_the_command_that_its_deployment_names(prefect_server: str, tmp_path: Path) -> None:
     note = tmp_path / "note"
     command = f"sh -c 'echo $PREFECT__FLOW_RUN_ID > {note}; exec {sys.executable} -m prefect.engine'"
@@ -118,6 +119,7 @@ def test_prefects_ui_finds_its_api(prefect_server: str) -> None:
         assert json.load(answer)["api_url"] == prefect_server
 
 
+@pytest.mark.long
 def test_prefects_ui_shows_the_suspended_run(world: Any, tmp_path: Path) -> None:
     chromium = shutil.which("chromium")
     if not chromium:

@@ -71,6 +71,7 @@ def test_completion_knows_the_commands(shell: str) -> None:
         assert subprocess.run(["bash", "-n"], input=done.stdout, text=True, check=False).returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.live
 def test_blocks_are_listed_shown_and_removed_without_their_secrets(world: Any) -> None:
     name = f"b-{uuid4().hex[:6]}"
@@ -106,6 +107,7 @@ def test_blocks_are_listed_shown_and_removed_without_their_secrets(world: Any) -
     assert "https://hooks.example.com/…" in printed
 
 
+@pytest.mark.long
 @pytest.mark.live
 def test_run_answers_for_programs_on_the_configured_server(world: Any, tmp_path: Path) -> None:
     declared = world.declare([world.action("Ok", category="Approval")])

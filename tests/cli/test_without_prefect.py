@@ -32,6 +32,7 @@ def status_of(world: Any, execution: str) -> str:
     return str(json.loads(run("status", world.name, "--execution", execution, "--json"))["status"])
 
 
+@pytest.mark.long
 def test_commands_import_no_prefect(world: Any) -> None:
     go = world.folder / "go"
     work = [world.action("Work", FailUnless=go)]

@@ -101,6 +101,7 @@ def reached_through(listener: socket.socket, target: tuple[str, int]) -> Iterato
     listener.close()
 
 
+@pytest.mark.long
 def test_one_service_is_busy_and_another_takes_its_place_at_once(start: Any) -> None:
     first = start()
     first.says("reconciles; the last round ended")

@@ -27,7 +27,7 @@ from prefect_codepipeline.flows.reconcile import _resume_or_fail
 from prefect_codepipeline.model.definition.action_settings import ActionOverride, ActionSettings
 from prefect_codepipeline.model.stored.settings import StoredSettings
 from prefect_codepipeline.prefect_api.block_documents import delete_block, find_block
-from prefect_codepipeline.prefect_api.client import call, client
+from prefect_codepipeline.prefect_api.client import call, client, find_named
 from prefect_codepipeline.prefect_api.deployments import Place
 
 pytestmark = pytest.mark.live
@@ -284,6 +284,21 @@ def test_a_pool_has_the_template_of_its_type_and_the_image_that_was_given(prefec
     assert "updated: base job template written" in str(make_pool(empty, None))
     with pytest.raises(ValidationException, match="has no variable `image`"):
         make_pool(empty, None, "own:1")
+
+    with pytest.raises(
+        ValidationException, match=r"knows no type 'kubernets', only .*, kubernetes, .*process"
+    ):
+        make_pool(f"{empty}-2", "kubernets")
+    assert find_named("/work_pools", f"{empty}-2") is None
+
+
+def test_what_setup_refuses_leaves_nothing_behind(world: Any) -> None:
+    pool = f"half-{uuid4().hex[:8]}"
+    for wrong, said in {"--store=nowhere": "is a relative path", "--image=": "--image is empty"}.items():
+        refused = world.cli("setup", "--pool", pool, "--type", "docker", wrong)
+        assert refused.returncode == 1
+        assert said in refused.stderr
+        assert find_named("/work_pools", pool) is None
 
 
 def test_the_artifact_store_of_all_pipelines_is_made_once(prefect_server: str, tmp_path: Path) -> None:

@@ -165,6 +165,7 @@ def test_a_rule_at_work_is_abandoned_by_an_override(world: Any) -> None:
     assert ended.rules[0].outcome.status == "Abandoned"
 
 
+@pytest.mark.long
 def test_a_success_condition_that_failed_the_stage_can_be_overridden_later(world: Any) -> None:
     pipeline = declared(
         world, [world.action("Work")], [world.action("After")],

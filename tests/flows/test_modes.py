@@ -119,6 +119,7 @@ def test_an_update_cancels_what_runs_after_its_action_in_progress(world: Any) ->
     assert "S1/Later" not in world.ran()
 
 
+@pytest.mark.long
 def test_the_fifty_first_execution_in_flight_is_refused(world: Any) -> None:
     over = world.start(
         world.declare([world.action("Work", FailUnless=world.folder / "no")], executionMode="QUEUED")
@@ -173,6 +174,7 @@ def test_a_disabled_transition_holds_executions_until_it_is_enabled(world: Any, 
     assert (refused.returncode, "1 to 300 letters" in refused.stderr) == (1, True)
 
 
+@pytest.mark.long
 def test_queued_executions_at_a_disabled_transition_all_go_on_in_their_order(world: Any) -> None:
     deploy_pipeline(world.declare([world.action("Work")], executionMode="QUEUED"))
     disable_stage_transition(world.name, "S1", "Inbound", "freeze", "ana")
@@ -190,6 +192,7 @@ def test_queued_executions_at_a_disabled_transition_all_go_on_in_their_order(wor
     assert ended[0].state.stage("S1").finished.at <= ended[1].state.stage("S1").entered.at
 
 
+@pytest.mark.long
 def test_a_change_of_the_mode_ends_all_but_executions_that_began_as_parallel(world: Any) -> None:
     stage = [world.action("Ok", 1, "Approval")]
     parallel = world.start(world.declare(stage, executionMode="PARALLEL"))

@@ -72,6 +72,7 @@ def test_work_that_was_kept_is_followed_on_by_the_next_process(
     assert float(variables["SecondsLeft"]) == pytest.approx(86_400 - ran, abs=0.3)
 
 
+@pytest.mark.long
 def test_work_that_was_not_kept_is_not_started_again(world: Any, tmp_path: Path) -> None:
     execution_id = begun(world, tmp_path, kept=False)
     lose(world, execution_id, signal.SIGKILL)

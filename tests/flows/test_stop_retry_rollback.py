@@ -99,6 +99,7 @@ def test_an_execution_that_waits_for_an_approval_is_stopped(world: Any) -> None:
     assert known.state.open_approvals == []
 
 
+@pytest.mark.long
 def test_an_execution_that_waits_at_a_gate_is_stopped_and_cannot_be_retried(world: Any) -> None:
     go = world.folder / "go"
     first = world.start(world.declare([world.action("Work", Until=go)]))
@@ -175,6 +176,7 @@ def test_a_retry_of_all_actions_begins_at_the_first_and_keeps_the_history(world:
     ], "the failure of the first attempt is not lost"
 
 
+@pytest.mark.long
 def test_what_may_not_be_retried_says_why(world: Any) -> None:
     go = world.folder / "go"
     declaration = world.declare([world.action("Bad", FailUnless=go)])
@@ -300,6 +302,7 @@ def shows_the_rollback(world: Any, good: str, bad: str, rolled: str) -> None:
     assert one["rollbackMetadata"]["rollbackTargetPipelineExecutionId"] == good
 
 
+@pytest.mark.long
 def test_a_failed_stage_rolls_back_by_itself_once(world: Any) -> None:
     gate_file = world.folder / "there"
     gate_file.touch()

@@ -79,6 +79,7 @@ def test_a_short_wait_is_spent_in_the_process(world: Any, tmp_path: Path) -> Non
     assert all(after - before >= timedelta(seconds=1) for before, after in pairwise(times))
 
 
+@pytest.mark.long
 def test_a_long_wait_needs_no_process_and_is_one_task_run(world: Any, tmp_path: Path) -> None:
     execution_id = world.start(world.declare([waits(tmp_path, Seconds="7")], [world.action("Next")]))
     known = suspended(world, execution_id)
@@ -122,6 +123,7 @@ def test_a_fact_ends_a_wait(world: Any, tmp_path: Path) -> None:
     assert len(calls(tmp_path)) == 2
 
 
+@pytest.mark.long
 def test_while_others_work_a_wait_is_looked_at_in_the_process(world: Any, tmp_path: Path) -> None:
     go = world.folder / "go"
     group = [waits(tmp_path, Seconds="0"), world.action("Busy", Until=go)]
@@ -161,6 +163,7 @@ def test_an_approval_beside_a_wait_ends_before_it(world: Any, tmp_path: Path) ->
     assert len(calls(tmp_path)) == 2
 
 
+@pytest.mark.long
 def test_an_approval_that_was_rejected_leaves_the_wait_beside_it_to_its_end(
     world: Any, tmp_path: Path
 ) -> None:

@@ -189,6 +189,7 @@ def _form_token(page: httpx.Response) -> str:
     return found[1]
 
 
+@pytest.mark.long
 def test_of_twenty_people_at_buttons_and_links_one_decides_and_all_learn_who(
     world: Any, slack: Any, gateway: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -262,6 +263,7 @@ def test_a_policy_takes_two_people_and_neither_a_stranger_nor_a_form_without_a_n
     assert world.ended(known.id).status == "Succeeded"
 
 
+@pytest.mark.long
 def test_of_voters_at_once_none_is_lost_and_expiry_means_what_the_policy_says(
     world: Any, gateway: str
 ) -> None:
@@ -394,6 +396,7 @@ def test_a_browser_on_a_phone_decides_by_the_buttons_and_not_by_enter(
     assert world.ended(known.id).status == "Succeeded"
 
 
+@pytest.mark.long
 def test_a_gateway_that_is_killed_loses_nothing_and_its_log_has_no_secret(
     world: Any, slack_server: Any, tmp_path: Path
 ) -> None:

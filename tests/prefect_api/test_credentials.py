@@ -142,7 +142,10 @@ def test_an_unknown_or_unreadable_authority_is_said_at_once(tmp_path: Path) -> N
 WITH_PASSWORD = "http://ana:planted@127.0.0.1:1/api"
 
 
-@pytest.mark.parametrize("part", ["list", "up", "setup", "run", "deploy", "gateway", "reconcile", "worker"])
+ALIKE = [pytest.param(verb, marks=pytest.mark.long) for verb in ("up", "setup", "run", "deploy", "reconcile")]
+
+
+@pytest.mark.parametrize("part", ["list", "gateway", "worker", *ALIKE])
 def test_each_part_refuses_a_url_with_a_password_and_shows_none(part: str, tmp_path: Path) -> None:
     program, verb = (WORKER, []) if part == "worker" else (MAIN, [part])
     files = [HELLO] if part in ("run", "deploy") else []
@@ -166,6 +169,14 @@ def check_password_refused(done: subprocess.CompletedProcess[str]) -> None:
     assert "PREFECT_API_URL has a user or a password in it" in done.stderr
     assert "set PREFECT_API_AUTH_STRING (USER:PASSWORD" in done.stderr
     assert "planted" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "ftp://host/api", "http://:80/api", "http://host:port/api"])
+def test_what_is_no_url_is_refused(url: str, tmp_path: Path) -> None:
+    done = command(tmp_path, "list", PREFECT_API_URL=url)
+
+    said = f"PREFECT_API_URL is {url!r}, which is no URL; set it to one like http://HOST:4200/api"
+    assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (1, True, 1), done.stderr
 
 
 def test_a_flow_of_any_worker_refuses_a_url_with_a_password() -> None:

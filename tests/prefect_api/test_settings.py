@@ -266,6 +266,7 @@ def guarded_server(tmp_path: Path) -> Iterator[str]:
         process.wait(60)
 
 
+@pytest.mark.long
 @pytest.mark.live
 @pytest.mark.usefixtures("no_server")
 def test_a_server_with_a_password_and_csrf_protection(guarded_server: str) -> None:

@@ -52,10 +52,11 @@ def prune(
             "longer time, look with --dry-run, or confirm with --yes"
         )
     connect()
-    from prefect_codepipeline.engine.retention.caches import prune_caches
+    from prefect_codepipeline.engine.retention.caches import most_bytes, prune_caches
     from prefect_codepipeline.engine.retention.pace import Pace
     from prefect_codepipeline.engine.retention.prune import prune as prune_once
 
+    most_bytes()  # refuses a wrong variable before anything is removed
     done = prune_once(older_than=period, dry_run=dry_run, pace=Pace(per_second=_PER_SECOND))
     if done is None:
         raise CodePipelineError(

@@ -53,16 +53,18 @@ def setup(
     """
     from prefect_codepipeline.deployments.local.api_url import configured_api_url
 
+    if image is not None and not image.strip():
+        raise CodePipelineError(
+            "--image is empty; name an image, or leave the option out for the one of `make image`"
+        )
     variables = job_variables(job_variable)
     is_embedded = configured_api_url() is None
     connect()
     from prefect_codepipeline.engine.retention.vacuum import vacuum_warning
 
-    parts = _make_parts(pool, kind, image, variables, is_embedded)
-    if store:
-        from prefect_codepipeline.deployments.setup import make_store
-
-        parts.append(make_store(store))
+    # First, so that a URL that is refused leaves no pool behind.
+    stores = _make_stores(store)
+    parts = [*_make_parts(pool, kind, image, variables, is_embedded), *stores]
     worker = _worker_command(pool, is_embedded)
     last = f"now start a worker, where the executions run: {worker}"
     if worker is None:
@@ -77,6 +79,12 @@ def setup(
     }
     answer(json, value, *map(str, parts), *shown, last)
     return 0
+
+
+def _make_stores(url: str | None) -> list[Part]:
+    from prefect_codepipeline.deployments.setup import make_store
+
+    return [] if url is None else [make_store(url)]
 
 
 def _make_parts(

@@ -117,6 +117,7 @@ def shown_id(row: str) -> str:
     return row.split()[0]
 
 
+@pytest.mark.long
 def test_a_failure_is_shown_with_its_script_and_rolled_back_to_the_last_success(machine: Machine) -> None:
     machine.deploy("v1")
     (machine.home / "fail-AfterInstall").write_text("")
@@ -167,6 +168,7 @@ def test_a_deployment_is_stopped_by_request(machine: Machine) -> None:
     assert (done.returncode, "cannot be stopped: it has ended as Stopped" in done.stderr) == (1, True)
 
 
+@pytest.mark.long
 def test_ctrl_c_stops_a_rollback_and_nothing_of_it_runs_on(machine: Machine) -> None:
     first = machine.deploy("v1")
     (machine.home / "slow-AfterInstall").write_text("60")

@@ -110,6 +110,7 @@ def test_a_script_sees_what_the_build_saw(pipeline: str) -> None:
     assert lines[-1] == "0"
 
 
+@pytest.mark.long
 def test_commands_have_their_shell_too(pipeline: str) -> None:
     done = cli("shell", pipeline, "Commands", input="cat hello.txt; basename $CODEBUILD_SRC_DIR")
 
@@ -166,6 +167,7 @@ def engine() -> None:
         pytest.skip("DOCKER_HOST names no Docker engine")
 
 
+@pytest.mark.long
 @pytest.mark.docker
 @pytest.mark.usefixtures("engine")
 def test_a_container_is_the_one_of_the_build(pipeline: str) -> None:

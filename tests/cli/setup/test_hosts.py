@@ -112,6 +112,7 @@ def test_a_key_is_stored_if_its_fingerprint_is_confirmed(hosts: SshHosts, blocks
     assert again.stdout == "web-1: its key is known already\nthe login to 'web-1' works\n"
 
 
+@pytest.mark.long
 def test_the_keys_of_jump_hosts_are_confirmed_too(hosts: SshHosts, blocks: None) -> None:
     fingerprints = [word for each in hosts for word in ("--yes", each.fingerprint)]
     only_last = refusal("trust", "web-2", "--group", "web", *fingerprints[2:])
@@ -141,6 +142,7 @@ def test_a_host_that_a_command_prints(hosts: SshHosts, blocks: None) -> None:
     assert known["trusted"][0]["fingerprint"] == hosts[0].fingerprint
 
 
+@pytest.mark.long
 def test_a_changed_key_takes_the_place_of_the_known_one(prefect_server: str) -> None:
     with ssh_hosts(1) as hosts:
         other = "10.9.9.9 " + hosts[0].key.export_public_key().decode()

@@ -56,6 +56,7 @@ def errors(text: str, folder: Path) -> list[str]:
     return [problem.rule for problem in check_file(path, check_rules).problems if problem.severity == "error"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["mlops-deploy", "ci-cd-codepipeline", "curatend-batch"])
 def test_an_exported_template_is_taken(part: str, tmp_path: Path) -> None:
     """Imports, secrets, and attributes of resources that are not in the template."""

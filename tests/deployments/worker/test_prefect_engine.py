@@ -35,6 +35,7 @@ def test_a_fork_keeps_the_settings_that_were_prepared(tmp_path: Path) -> None:
     assert _settle(tmp_path, "os.environ['PREFECT__FLOW_RUN_ID'] = 'its own'") == "True 0"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_server")
 @pytest.mark.parametrize(
     "change",

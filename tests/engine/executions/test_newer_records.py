@@ -130,6 +130,7 @@ def newer_server(prefect_server: str) -> Iterator[None]:
     call("DELETE", f"/variables/{made['id']}")
 
 
+@pytest.mark.long
 def test_nothing_starts_against_the_records_of_a_newer_release(newer_server: None, tmp_path: Any) -> None:
     program = "import sys; from prefect.cli import app; app()"
     pool = f"pool-{uuid4().hex[:8]}"

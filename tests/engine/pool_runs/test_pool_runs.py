@@ -120,6 +120,7 @@ def test_an_action_waits_for_a_worker_of_its_pool_and_runs_there(world: Any, wor
     assert far(known, "Made").pool_run is None
 
 
+@pytest.mark.long
 def test_an_abandon_ends_the_process_on_the_other_machine(world: Any, gone: Any, tmp_path: Path) -> None:
     settings(world, Far=HERE)
     execution_id = world.start(world.declare([world.action("Far", Until=tmp_path / "never")]))
@@ -136,6 +137,7 @@ def test_an_abandon_ends_the_process_on_the_other_machine(world: Any, gone: Any,
     until(lambda: flow_run(taken.flow_run_id)["state_type"] == "CANCELLED")
 
 
+@pytest.mark.long
 def test_an_action_that_waits_for_a_worker_ends_with_its_execution(world: Any, worker_of: Any) -> None:
     """A worker that comes later, maybe days later, must not begin it."""
     worker = worker_of()
@@ -158,6 +160,7 @@ def test_an_action_that_waits_for_a_worker_ends_with_its_execution(world: Any, w
     assert world.ran() == ["Source/Src"]
 
 
+@pytest.mark.long
 def test_the_execution_finds_its_action_again_after_the_death_of_its_own_process(
     world: Any, tmp_path: Path
 ) -> None:
@@ -305,7 +308,7 @@ def test_deploy_refuses_places_that_do_not_exist_or_are_not_allowed(world: Any, 
     pool = worker_of().pool
     template = CodePipelineWorker.get_default_base_job_template()
     call("PATCH", f"/work_pools/{pool}", {"base_job_template": template})
-    names = ("Pool", "Queue", "Variable", "Type", "Fine")
+    names = ("Pool", "Queue", "Variable", "Type", "Fine", "Homeless")
     declared = world.declare([world.action(name) for name in names])
     file = world.folder / "p.json"
     file.write_text(declared.model_dump_json(by_alias=True, exclude_none=True))
@@ -315,6 +318,7 @@ def test_deploy_refuses_places_that_do_not_exist_or_are_not_allowed(world: Any, 
         "Variable": {"work_pool": pool, "job_variables": {"working_dirs": "/"}},
         "Type": {"work_pool": pool, "job_variables": {"env": 5}},
         "Fine": {"work_pool": pool, "job_variables": {"env": {"A": "1"}}},
+        "Homeless": {"work_queue": "default"},
     }
     settings_file = world.folder / "p.settings.yaml"
     settings_file.write_text(
@@ -333,6 +337,7 @@ def test_deploy_refuses_places_that_do_not_exist_or_are_not_allowed(world: Any, 
         f"action 'S1/Variable': job variable 'working_dirs' {of_pool} does not exist; did you mean" in refused
     )
     assert f"action 'S1/Type': job variable 'env' {of_pool} must be of type object" in refused
+    assert "action 'S1/Homeless': work_queue and job_variables of an action are those of its own" in refused
     assert "S1/Fine" not in refused
     assert find_block(StoredSettings, slug(world.name)) is None, "what is refused is not saved"
 

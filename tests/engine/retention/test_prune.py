@@ -152,6 +152,7 @@ def test_a_round_that_is_killed_is_finished_by_the_next_and_only_one_runs(
     assert top == [ids[2]], "no stage is left without its execution"
 
 
+@pytest.mark.long
 def test_a_run_in_the_foreground_goes_with_its_definition(world: Any) -> None:
     file = world.folder / "pipeline.json"
     declared = world.declare([world.action("Unit")]).model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -294,6 +294,7 @@ def test_the_endpoint_of_a_pipeline_starts_that_one_alone(site: Site) -> None:
     assert site.starts(other) == []
 
 
+@pytest.mark.long
 def test_an_overheard_delivery_starts_no_other_pipeline_at_another_endpoint(site: Site) -> None:
     name, other = site.deploy(), site.deploy()
     sent = site.send(site.push(), f"/webhooks/{name}", X_GitHub_Delivery="overheard")
@@ -310,6 +311,7 @@ def test_an_overheard_delivery_starts_no_other_pipeline_at_another_endpoint(site
     assert len(site.starts(other)) == 1, "the host sends each endpoint a delivery of its own"
 
 
+@pytest.mark.long
 def test_an_overheard_delivery_starts_nothing_a_day_later_under_another_id(site: Site) -> None:
     name = site.deploy()
     first = _take(site, name, "overheard")
@@ -595,6 +597,7 @@ def test_what_a_gateway_left_behind_is_dealt_with_by_the_next(
     assert site.starts(name) == [("WebhookV2", site.name, COMMIT)]
 
 
+@pytest.mark.long
 def test_while_prefect_is_away_the_host_learns_so_and_nothing_that_was_taken_is_lost(site: Site) -> None:
     name = site.deploy()
     server = json.loads((Path(os.environ["PREFECT_CODEPIPELINE_HOME"]) / "state.json").read_text())["server"][

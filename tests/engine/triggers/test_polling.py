@@ -286,6 +286,7 @@ def test_a_start_that_is_refused_is_said_with_the_reason(polled: Polled) -> None
     assert "for the push to branch 'main' of acme/app at " in said
 
 
+@pytest.mark.long
 def test_codecommit_is_polled_unless_it_says_otherwise(polled: Polled, save_codecommit: None) -> None:
     def source(**more: str) -> dict[str, Any]:
         configuration = {"RepositoryName": "app", "BranchName": "main", **more}

@@ -305,6 +305,7 @@ def test_before_a_worker_has_begun_it(world: Any, aws: Callable[..., Any], unser
     client.stop_pipeline_execution(pipelineName=name, pipelineExecutionId=again, abandon=True)
 
 
+@pytest.mark.long
 def test_a_revision_starts_one_execution(world: Any, aws: Callable[..., Any], unserved: str) -> None:
     client, name = aws(), world.name
     deploy_pipeline(world.declare([world.action("Work")], executionMode="QUEUED"), unserved)

@@ -116,6 +116,7 @@ def test_an_action_is_a_job_that_a_worker_takes_and_answers(shop: Shop) -> None:
         shop.client.put_job_success_result(jobId=job["id"])
 
 
+@pytest.mark.long
 def test_workers_share_jobs_hand_them_on_and_fail(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three actions and an approval side by side; what is asked of one does not hold up the others."""
     shop.create_type()

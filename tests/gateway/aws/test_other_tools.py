@@ -24,7 +24,7 @@ from prefect_codepipeline.deployments.files.settings import save_settings
 from prefect_codepipeline.gateway.aws.protocol.service_model import output_shape
 from prefect_codepipeline.prefect_api.client import call
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 ACCOUNT = "123456789012"
 ARN = f"arn:aws:codepipeline:us-east-1:{ACCOUNT}:"
 IDLE = "pool-without-a-worker"
@@ -377,7 +377,6 @@ EXAMPLES: list[tuple[str, dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.long
 def test_the_examples_of_the_aws_command(client: Any, idle: Callable[[str], str]) -> None:
     for name in ("MyFirstPipeline", "MySecondPipeline", "pipeline_name"):
         idle(name)

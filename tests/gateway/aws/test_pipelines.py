@@ -134,6 +134,7 @@ def test_a_pipeline_is_created_with_every_default_and_started(name: str, client:
     assert labels["codepipeline.started-by"] == ANYBODY
 
 
+@pytest.mark.long
 def test_an_update_is_refused_once_its_work_pool_is_not_allowed(name: str, client: Any) -> None:
     client.create_pipeline(pipeline=declare(name))
     save_settings(name, PipelineSettings(work_pool=IDLE, allowed_pools=["codepipeline"]))
@@ -228,6 +229,7 @@ def test_what_aws_refuses_is_refused_in_its_words_and_changes_nothing(
     assert client.get_pipeline(name=name)["pipeline"]["version"] == 1
 
 
+@pytest.mark.long
 def test_of_twenty_creations_at_once_one_wins(name: str, client: Any) -> None:
     def creation(number: int) -> str:
         try:
@@ -242,6 +244,7 @@ def test_of_twenty_creations_at_once_one_wins(name: str, client: Any) -> None:
     assert len(executions(name)) == 1
 
 
+@pytest.mark.long
 def test_pipelines_are_listed_page_by_page(name: str, client: Any) -> None:
     names = [f"{name}-{letter}" for letter in "cab"]
     for each in names:
@@ -339,6 +342,7 @@ def test_an_action_that_nothing_can_run_fails_and_says_so(world: Any, client: An
     client.delete_pipeline(name=world.name)
 
 
+@pytest.mark.long
 def test_a_creation_or_an_update_that_is_cut_off_is_finished_once(name: str) -> None:
     """After the definition is stored, or after the deployment is made, its process is killed."""
     declaration = PipelineDeclaration.model_validate(declare(name))

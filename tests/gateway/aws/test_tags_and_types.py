@@ -400,6 +400,7 @@ def test_sts_says_who_asks(aws: Callable[..., Any]) -> None:
     assert refused(asked.get_session_token)[0] == "InvalidAction"
 
 
+@pytest.mark.long
 def test_a_pipeline_is_checked_by_a_custom_type_and_its_secrets_are_stored_apart(
     aws: Callable[..., Any],
 ) -> None:

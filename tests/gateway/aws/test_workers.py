@@ -185,6 +185,7 @@ echo built >"$JOB_OUTPUTS/Built/page.txt"
 """
 
 
+@pytest.mark.long
 def test_a_command_does_a_job_with_folders_and_files(shop: Shop, tmp_path: Path) -> None:
     shop.create_type()
     kind = f"Build/Custom/{shop.provider}/1"
@@ -288,6 +289,7 @@ def losing_the_first_answer(operation: Callable[..., Any]) -> Callable[..., Any]
     return ask
 
 
+@pytest.mark.long
 def test_a_worker_repeats_what_was_not_answered_and_ends_each_job(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

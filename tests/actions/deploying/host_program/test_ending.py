@@ -90,6 +90,7 @@ def test_a_stopped_deployment_ends_its_script_and_begins_no_event(slow: Slow) ->
     assert (survey.busy_with, survey.journal) == (None, 4)
 
 
+@pytest.mark.long
 def test_a_script_that_takes_too_long_is_ended_with_all_its_processes(slow: Slow) -> None:
     entries, followed = slow.timed_out.follow("d-AAAAAAAA1")
 

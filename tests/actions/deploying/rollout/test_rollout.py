@@ -82,6 +82,7 @@ def test_each_script_of_each_host_runs_once(site: Site) -> None:
     assert table(made)[0]["Install"].startswith("Succeeded, ")
 
 
+@pytest.mark.long
 def test_the_next_deployment_stops_the_application_of_the_last(site: Site) -> None:
     site.action("v1", **ALL).run()
 
@@ -115,6 +116,7 @@ def test_after_a_failure_no_further_host_begins(site: Site) -> None:
     assert not group_of(site).hosts["web-1"].healthy
 
 
+@pytest.mark.long
 def test_the_last_host_alone_may_fail_and_is_the_first_of_the_next_deployment(site: Site) -> None:
     site.order(2, ValidateService="fail")
 
@@ -163,6 +165,7 @@ def repaired(site: Site, action: Action) -> str:
         thread.join()
 
 
+@pytest.mark.long
 def test_two_deployments_of_a_group_exclude_one_another(site: Site) -> None:
     site.order(0, BeforeInstall="30")
     first = site.action("v1", **ALL)
@@ -229,6 +232,7 @@ def test_an_abandoned_deployment_ends_its_scripts_and_is_rolled_back(site: Site)
     assert running(site.state) == []
 
 
+@pytest.mark.long
 def test_a_broken_connection_changes_nothing(site: Site) -> None:
     site.order(0, AfterInstall="4")
     action = site.action("v1", **ALL)

@@ -105,6 +105,7 @@ def test_a_host_that_answers_but_starts_nothing_fails(site: Site, monkeypatch: p
     assert host.error.endswith(": the host did not answer within 3 seconds")
 
 
+@pytest.mark.long
 def test_a_script_that_takes_its_time_to_stop_is_waited_for(site: Site) -> None:
     action = site.action("v1", **ALL)
     script = action.bundle / "script.sh"
@@ -128,6 +129,7 @@ def test_a_script_that_takes_its_time_to_stop_is_waited_for(site: Site) -> None:
     assert running(site.state) == []
 
 
+@pytest.mark.long
 def test_a_deployment_whose_block_is_deleted_does_not_go_to_aws(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,7 @@ def test_no_request_fails_while_hosts_are_deployed_to_one_after_the_other(shop: 
     assert [line.replace("block", "allow") for line in shop.proxy.log[::2]] == shop.proxy.log[1::2]
 
 
+@pytest.mark.long
 def test_a_broken_release_is_rolled_back_and_no_request_fails(shop: Shop) -> None:
     action = shop.release("broken", auto_rollback=["DEPLOYMENT_FAILURE"])
 
@@ -162,6 +163,7 @@ def test_an_alarm_that_is_on_before_the_first_host_leaves_all_of_them_alone(shop
     assert shop.proxy.log == []
 
 
+@pytest.mark.long
 def test_a_block_that_a_crash_interrupts_runs_again_and_nothing_of_it_remains(
     shop: Shop, tmp_path: Path
 ) -> None:

@@ -163,6 +163,7 @@ def test_a_list_of_parts_that_does_not_fit_is_refused(job, make_zip):
     assert job.uploaded() is None
 
 
+@pytest.mark.long
 def test_the_answer_to_a_long_list_begins_before_it_is_known(job, make_zip, monkeypatch):
     monkeypatch.setattr(multipart, "_QUIET_SECONDS", 0.001)
     s3 = job.s3()

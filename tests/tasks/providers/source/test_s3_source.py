@@ -319,6 +319,7 @@ def test_a_cancelled_download_ends(aws, make_bucket, make_aws_context, aws_endpo
         read_from_s3(configuration, context)
 
 
+@pytest.mark.long
 def test_a_large_object_takes_no_memory(make_aws_context, monkeypatch, tmp_path):
     """In a process of its own, whose address space is limited: 256 MiB from a server that makes them up."""
     script = textwrap.dedent("""
