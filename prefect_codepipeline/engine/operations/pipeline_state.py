@@ -81,7 +81,7 @@ def read_pipeline_state(name: str) -> PipelineState:
 
 
 def read_pipeline_states() -> list[PipelineState]:
-    """The states of all deployed pipelines, by name."""
+    """The states of all deployed pipelines, by name. Executions that a newer release wrote have no state in them."""
     return _read(list_deployments(), None, gate.read_all_gates)
 
 
@@ -115,6 +115,7 @@ def _read(
                 recent,
                 active,
                 is_whole,
+                shows_newer=name is None,
             )
             for each in deployments
             if each["name"] in found
@@ -129,6 +130,8 @@ def _read_one(
     recent: list[dict[str, Any]],
     active: list[dict[str, Any]],
     is_whole: bool,
+    *,
+    shows_newer: bool,
 ) -> PipelineState:
     """The state of one pipeline. `recent` and `active` runs may be those of all pipelines; `is_whole`: there are no others."""
     name, since = str(deployment["name"]), version.first_created
@@ -136,7 +139,8 @@ def _read_one(
     if len(active) == PAGE:
         active = find_runs(name, state_types=_ACTIVE, limit=PAGE, since=since)
     own, own_active = _of_pipeline(name, since, recent), _of_pipeline(name, since, active)
-    first = known_executions(_once(due([*own[:_FIRST], *own_active])), definitions)
+    read = partial(known_executions, known=definitions, shows_newer=shows_newer)
+    first = read(_once(due([*own[:_FIRST], *own_active])))
     state = PipelineState(name, version.definition.masked(), str(deployment["updated"]), gates, first)
     offset = min(_FIRST, len(own))
     while offset < _MOST and not all(stage.is_known for stage in state.stages):
@@ -147,7 +151,7 @@ def _read_one(
             break
         offset += len(runs)
         known = {each.id for each in state.executions}
-        more = known_executions([run for run in due(runs) if run["id"] not in known], definitions)
+        more = read([run for run in due(runs) if run["id"] not in known])
         state = replace(state, executions=[*state.executions, *more])
     return state
 

@@ -58,6 +58,7 @@ def test_an_execution_of_a_newer_release_is_left_to_it_and_keeps_no_other_from_b
     with pytest.raises(NewerRecord, match=NEEDS):
         put_approval_result(known.id, token, "Approved", "somebody")
     shown, listed = world.cli("status", world.name), world.cli("executions", world.name)
+    pipelines = world.cli("list")
     stopped = world.cli("stop", world.name, known.id, "-m", "enough")
     call("POST", f"/flow_runs/{known.id}/resume", {"run_input": {"decision": "Approved"}})
     run = until(lambda: (run := flow_run(known.id)) and run["state_name"] == "AwaitingRetry" and run)
@@ -68,6 +69,8 @@ def test_an_execution_of_a_newer_release_is_left_to_it_and_keeps_no_other_from_b
     assert NEEDS in shown.stderr
     assert known.id in listed.stdout
     assert NEEDS in listed.stdout
+    assert pipelines.returncode == 0, "one execution hides no other pipeline"
+    assert {world.name, other.name} <= set(pipelines.stdout.split())
     assert stopped.returncode == 1
     assert NEEDS in stopped.stderr
     assert NEEDS in run["state"]["message"]
