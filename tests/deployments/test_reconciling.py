@@ -18,11 +18,15 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from commands import MAIN
+from pool_workers import PoolWorker
 from waiting import until
 
+from prefect_codepipeline.deployments.create import deploy_pipeline, start_pipeline_execution
 from prefect_codepipeline.deployments.reconciling import busy_lease
 from prefect_codepipeline.deployments.reconciling.busy_lease import BusyLease
+from prefect_codepipeline.engine.executions.record import utc_now
 from prefect_codepipeline.flows.reconcile import reconcile_once
+from prefect_codepipeline.model.record.facts import ApprovalDecided, ProcessStarted
 from prefect_codepipeline.prefect_api.client import call
 
 pytestmark = pytest.mark.live
@@ -31,11 +35,11 @@ pytestmark = pytest.mark.live
 class Service:
     """A `codepipeline reconcile`, and what it says of itself."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, every: str = "0.2", **environment: str) -> None:
         self._log = folder / f"reconcile-{len(list(folder.iterdir()))}.log"
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", MAIN, "reconcile", "--every", "0.2", "--no-poll"],
+                [sys.executable, "-c", MAIN, "reconcile", "--every", every, "--no-poll"],
                 cwd=folder,
                 env={**os.environ, "PREFECT_CODEPIPELINE_METRICS_PORT": "0", **environment},
                 stderr=log,
@@ -66,8 +70,8 @@ class Service:
 def start(prefect_server: str, tmp_path: Path) -> Iterator[Any]:
     started: list[Service] = []
 
-    def start(**environment: str) -> Service:
-        started.append(Service(tmp_path, **environment))
+    def start(**options: str) -> Service:
+        started.append(Service(tmp_path, **options))
         return started[-1]
 
     yield start
@@ -162,3 +166,49 @@ def test_a_stop_ends_a_round_between_two_steps(prefect_server: str) -> None:
     reconcile_once(is_stopped=is_stopped)
 
     assert asked == [False, False, True]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(540)
+def test_it_is_in_time_on_a_machine_that_deployed_nothing_while_every_slot_is_taken(
+    world: Any, start: Any, tmp_path: Path
+) -> None:
+    """The session's worker has four slots. AWS lets no approval expire before five minutes."""
+    go = tmp_path / "go"
+    approval = {**world.action("Ok", category="Approval"), "timeoutInMinutes": 5}
+    waiting = world.suspended(world.start(world.declare([approval])))
+    expires_at = waiting.state.open_approvals[0][1].request.expires_at
+    busy, lost = (_another(world, tmp_path / name) for name in ("busy", "lost"))
+    deploy_pipeline(busy.declare([busy.action("Work", Until=go)], executionMode="PARALLEL"))
+    slots = [start_pipeline_execution(busy.name, {}, {}, "tester") for _ in range(4)]
+    for each in slots:
+        busy.wait(each, lambda _, each=each: "S1/Work" in busy.ran(each))
+    workers = [PoolWorker(tmp_path).start()]
+    deploy_pipeline(lost.declare([lost.action("Work", Until=go)]), workers[0].pool)
+    execution = start_pipeline_execution(lost.name, {}, {}, "tester")
+    lost.wait(execution, lambda _: "S1/Work" in lost.ran(execution))
+    folders = ("HOME", "PREFECT_HOME", "PREFECT_CODEPIPELINE_HOME", "PREFECT_CODEPIPELINE_ARTIFACTS")
+    start(every="5", **{name: str(tmp_path / "elsewhere") for name in folders})
+    try:
+        workers.append(PoolWorker(tmp_path, pool=workers[0].pool).start())
+        killed = utc_now()
+        workers[0].kill()
+        known = lost.wait(execution, lambda known: len(_of(known, ProcessStarted)) > 1)
+        assert (_of(known, ProcessStarted)[1].at - killed).total_seconds() < 75
+        known = world.wait(waiting.id, lambda known: _of(known, ApprovalDecided), 330)
+        assert 0 <= (_of(known, ApprovalDecided)[0].at - expires_at).total_seconds() < 15
+    finally:
+        go.touch()
+        ended = [busy.ended(each).status for each in slots]
+        for worker in workers:
+            worker.stop()
+    assert ended == ["Succeeded"] * 4
+
+
+def _another(world: Any, folder: Path) -> Any:
+    folder.mkdir()
+    return type(world)(folder)
+
+
+def _of(known: Any, kind: type) -> list[Any]:
+    return [fact for fact in known.facts if isinstance(fact, kind)]
