@@ -15,6 +15,7 @@ from prefect_codepipeline.engine.pool_runs.pools import (
     queue_names,
 )
 from prefect_codepipeline.errors import ValidationException
+from prefect_codepipeline.model.definition.action_settings import ActionSettings
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
 from prefect_codepipeline.model.problem import nearest
 from prefect_codepipeline.model.stored.settings import StoredSettings
@@ -67,27 +68,33 @@ def check_places(declaration: PipelineDeclaration, settings: StoredSettings, pla
 def _places_of_actions(
     declaration: PipelineDeclaration, settings: StoredSettings
 ) -> Iterator[tuple[str, Place]]:
-    for stage in declaration.stages:
-        for action in stage.actions:
-            own = settings.for_action(stage.name, action.name)
-            if own.work_pool and not action.is_approval:
-                place = Place(own.work_pool, own.work_queue, own.job_variables)
-                yield f"action '{stage.name}/{action.name}'", place
+    for name, own in _settings_of_actions(declaration, settings):
+        if own.work_pool:
+            yield f"action {name}", Place(own.work_pool, own.work_queue, own.job_variables)
 
 
 def _without_pool(declaration: PipelineDeclaration, settings: StoredSettings) -> Iterator[str]:
     """The actions whose settings have a queue or job variables and no work pool, which would not count."""
-    names = []
-    for stage in declaration.stages:
-        for action in stage.actions:
-            own = settings.for_action(stage.name, action.name)
-            if (own.work_queue or own.job_variables) and not (own.work_pool or action.is_approval):
-                names.append(f"'{stage.name}/{action.name}'")
+    names = [
+        name
+        for name, own in _settings_of_actions(declaration, settings)
+        if (own.work_queue or own.job_variables) and not own.work_pool
+    ]
     if names:
         yield (
             f"action {', '.join(names)}: work_queue and job_variables of an action are those of its own work pool, and the "
             "settings name none; add work_pool beside them"
         )
+
+
+def _settings_of_actions(
+    declaration: PipelineDeclaration, settings: StoredSettings
+) -> Iterator[tuple[str, ActionSettings]]:
+    """Each action that may run on a work pool of its own, by its quoted name."""
+    for stage in declaration.stages:
+        for action in stage.actions:
+            if not action.is_approval:
+                yield f"'{stage.name}/{action.name}'", settings.for_action(stage.name, action.name)
 
 
 def _is_created(pool: str) -> bool:

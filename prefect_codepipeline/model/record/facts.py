@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import Field, TypeAdapter
 
@@ -350,42 +350,26 @@ class NotificationSent(Fact):
         return f"notification-{slug(self.channel, self.subject)}"
 
 
+FactOfStage: TypeAlias = (
+    StageEntered | StageFinished | ActionStarted | ActionProgressed | ActionKept | ActionWaits
+    | ActionFinished | JobCreated | JobHandedOut | JobTaken | JobProgressed | JobEnded | PoolRunAsked
+    | PoolRunUnserved | PoolRunTaken | PoolRunLost | PoolRunEnded | ApprovalRequested | RuleAsked
+    | RuleWaits | RuleAnswered | ConditionEnded | OverrideRequested
+)  # fmt: skip
 AnyFact = Annotated[
     ExecutionPinned
     | ProcessStarted
     | ProcessEnded
     | ProcessLost
     | ProcessReplaced
-    | StageEntered
-    | StageFinished
-    | ActionStarted
-    | ActionProgressed
-    | ActionKept
-    | ActionWaits
-    | ActionFinished
-    | JobCreated
-    | JobHandedOut
-    | JobTaken
-    | JobProgressed
-    | JobEnded
-    | PoolRunAsked
-    | PoolRunUnserved
-    | PoolRunTaken
-    | PoolRunLost
-    | PoolRunEnded
-    | ApprovalRequested
     | ApprovalDecided
     | ApprovalVoted
     | ApprovalRefused
     | RetryRequested
     | StopRequested
-    | RuleAsked
-    | RuleWaits
-    | RuleAnswered
-    | ConditionEnded
-    | OverrideRequested
     | ExecutionFinished
-    | NotificationSent,
+    | NotificationSent
+    | FactOfStage,
     Field(discriminator="kind"),
 ]
 KINDS: frozenset[str] = frozenset(

@@ -32,6 +32,7 @@ from prefect_codepipeline.model.record.facts import (
     ApprovalVoted,
     ExecutionFinished,
     ExecutionPinned,
+    FactOfStage,
     NotificationSent,
     ProcessEnded,
     ProcessLost,
@@ -71,31 +72,6 @@ _OfAction: TypeAlias = tuple[str, str, int]
 _OfRule: TypeAlias = tuple[str, str, str, int]
 _OfCondition: TypeAlias = tuple[str, str, int]
 _Numbered = TypeVar("_Numbered", ActionProgressed, ActionKept, ActionWaits)
-_FactOfStage: TypeAlias = (
-    StageEntered
-    | StageFinished
-    | ActionStarted
-    | ActionProgressed
-    | ActionKept
-    | ActionWaits
-    | ActionFinished
-    | JobCreated
-    | JobHandedOut
-    | JobTaken
-    | JobProgressed
-    | JobEnded
-    | PoolRunAsked
-    | PoolRunUnserved
-    | PoolRunTaken
-    | PoolRunLost
-    | PoolRunEnded
-    | ApprovalRequested
-    | RuleAsked
-    | RuleWaits
-    | RuleAnswered
-    | ConditionEnded
-    | OverrideRequested
-)
 
 
 def fold(
@@ -250,7 +226,7 @@ class _Index:
                 return fact.stage
         return None
 
-    def _add_of_stage(self, fact: _FactOfStage) -> None:
+    def _add_of_stage(self, fact: FactOfStage) -> None:
         match fact:
             case StageEntered():
                 self.entered[fact.stage, fact.attempt] = fact

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -338,19 +339,28 @@ def test_batches_say_their_builds(
     assert validate(capsys, path) == (0, f"{path}: no problems; CodeBuild would run {outcome}\n")
 
 
+def searched(
+    folder: Path, files: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> Callable[..., list[str]]:
+    """Write the files; a function of options of `validate` that tells which of them it names."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+
+    def found(*arguments: str) -> list[str]:
+        _, out = validate(capsys, folder, "--format", "json", *arguments)
+        return [str(Path(entry["file"]).relative_to(folder)) for entry in json.loads(out)]
+
+    return found
+
+
 def test_folders_are_searched_for_buildspecs_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = "version: 0.2\nphases: {build: {commands: [make]}}\n"
     files = {
         "a/buildspec.yml": BUILDSPEC, "a/odd.yml": good, "notes.yml": "version: 0.2\n", "pipeline.yaml": BROKEN,
         "buildspec-project.yml": "Resources: {P: {Type: 'AWS::CodeBuild::Project'}}\n", "buildspec-wrong.yml": "a: [\n",
     }  # fmt: skip
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-
-    def found(*arguments: str) -> list[str]:
-        _, out = validate(capsys, tmp_path, "--format", "json", *arguments)
-        return [str(Path(entry["file"]).relative_to(tmp_path)) for entry in json.loads(out)]
+    found = searched(tmp_path, files, capsys)
 
     assert found() == ["a/buildspec.yml", "buildspec-wrong.yml", "pipeline.yaml"]
     assert found("--kind", "buildspec") == ["a/buildspec.yml", "a/odd.yml", "buildspec-wrong.yml"]
@@ -429,13 +439,7 @@ def test_folders_are_searched_for_appspecs_too(tmp_path: Path, capsys: pytest.Ca
         "a/appspec.yml": RIGHT_APPSPEC, "a/odd.yml": RIGHT_APPSPEC, "b/appspec.yaml": ECS_APPSPEC, "notes.yml": "os: linux\n",
         "c/appspec.json": '{"Resources": {"P": {"Type": "AWS::CodeDeploy::Application"}}}', "d/appspec.yml": "a: [\n",
     }  # fmt: skip
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-
-    def found(*arguments: str) -> list[str]:
-        _, out = validate(capsys, tmp_path, "--format", "json", *arguments)
-        return [str(Path(entry["file"]).relative_to(tmp_path)) for entry in json.loads(out)]
+    found = searched(tmp_path, files, capsys)
 
     assert found() == ["a/appspec.yml", "b/appspec.yaml", "d/appspec.yml"]
     assert found("--kind", "appspec") == ["a/appspec.yml", "a/odd.yml", "b/appspec.yaml", "d/appspec.yml"]

@@ -5,7 +5,6 @@ No worker takes the executions: the tools only look after definitions.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
@@ -13,7 +12,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from api_checks import check_value, refused
+from api_checks import check_value, refused, with_defaults
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -85,26 +84,6 @@ def of_moto(name: str, bucket: str = "test-bucket") -> dict[str, Any]:
             {"name": "Stage-2", "actions": [act("Action-1", "Approval/AWS/Manual")]},
         ],
     }  # fmt: skip
-
-
-def with_defaults(declaration: dict[str, Any], version: int) -> dict[str, Any]:
-    """What moto answers, and what AWS adds to it: the type and the mode."""
-    whole = {
-        **copy.deepcopy(declaration),
-        "version": version,
-        "pipelineType": "V1",
-        "executionMode": "SUPERSEDED",
-    }
-    for stage in whole["stages"]:
-        for action in stage["actions"]:
-            for key, value in {
-                "runOrder": 1,
-                "configuration": {},
-                "inputArtifacts": [],
-                "outputArtifacts": [],
-            }.items():
-                action.setdefault(key, value)
-    return whole
 
 
 def test_pipelines_as_moto_s_tests_ask_for_them(client: Any, name: str) -> None:

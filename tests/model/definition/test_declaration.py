@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from api_checks import with_defaults
 from pydantic import ValidationError
 
 from prefect_codepipeline.model.definition.declaration import PipelineDeclaration
@@ -31,21 +32,6 @@ MINIMAL: dict[str, Any] = {
         }
     ],
 }
-
-
-def with_defaults(wire: dict[str, Any]) -> dict[str, Any]:
-    """What AWS adds to a definition that it stores."""
-    full = {"version": 1, "pipelineType": "V1", "executionMode": "SUPERSEDED", **copy.deepcopy(wire)}
-    for stage in full["stages"]:
-        for action in stage["actions"]:
-            for key, value in {
-                "runOrder": 1,
-                "configuration": {},
-                "inputArtifacts": [],
-                "outputArtifacts": [],
-            }.items():
-                action.setdefault(key, value)
-    return full
 
 
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)

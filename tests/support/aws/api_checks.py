@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable
@@ -156,3 +157,20 @@ _CHECKS = {
     "timestamp": _check_number,
     "boolean": _check_boolean,
 }
+
+
+def with_defaults(wire: dict[str, Any], version: int | None = None) -> dict[str, Any]:
+    """A definition as AWS stores it: with version (that of the definition or 1, unless one is given), type, mode, and whole actions."""
+    full = {"version": 1, "pipelineType": "V1", "executionMode": "SUPERSEDED", **copy.deepcopy(wire)}
+    if version is not None:
+        full["version"] = version
+    for stage in full["stages"]:
+        for action in stage["actions"]:
+            for key, value in {
+                "runOrder": 1,
+                "configuration": {},
+                "inputArtifacts": [],
+                "outputArtifacts": [],
+            }.items():
+                action.setdefault(key, value)
+    return full

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import ipaddress
 import ssl
-import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -19,12 +18,13 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from own_loop import OwnLoop
 
 _END = b"\r\n\r\n"
 
 
 @dataclass
-class GuardingProxy:
+class GuardingProxy(OwnLoop):
     """`header` and `value`: what a request needs. `sockets`: whether sockets get through at all. `passed`: what got through.
 
     `redirected`: what the server answered with another address, which is its own and leads past the proxy.
@@ -41,17 +41,6 @@ class GuardingProxy:
     refused: list[str] = field(default_factory=list)
     redirected: list[str] = field(default_factory=list)
     port: int = 0
-
-    def __enter__(self) -> GuardingProxy:
-        started: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), daemon=True)
-        self._thread.start()
-        self._loop = started.result(20)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ends.set)
-        self._thread.join(20)
 
     @property
     def url(self) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+
+from own_loop import OwnLoop
 
 # What runs on the worker, with the host and the event in its environment.
 CONTROL = """
@@ -26,7 +27,7 @@ except urllib.error.HTTPError as error:
 
 
 @dataclass
-class LoopbackProxy:
+class LoopbackProxy(OwnLoop):
     """Its hosts by name, with address and port of their services. `log` has what the commands did."""
 
     hosts: dict[str, tuple[str, int]]
@@ -37,17 +38,6 @@ class LoopbackProxy:
     control_port: int = 0
     _open: Counter[str] = field(default_factory=Counter)
     _turn: int = 0
-
-    def __enter__(self) -> LoopbackProxy:
-        started: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), daemon=True)
-        self._thread.start()
-        self._loop = started.result(20)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ends.set)
-        self._thread.join(20)
 
     def command(self, verb: str) -> list[str]:
         """The command of a deployment group's traffic."""

@@ -42,8 +42,8 @@ _SET_UP = """
 set -e
 mount -t tmpfs -o mode=755 none /mnt
 for each in etc home opt srv usr/local var; do
-    mkdir -p "/mnt/new/$each" "/mnt/work/$each"
-    mount -t overlay none -o "lowerdir=/$each,upperdir=/mnt/new/$each,workdir=/mnt/work/$each" "/$each"
+    mkdir -p "/mnt/new/$each" "/mnt/scratch/$each"
+    mount -t overlay none -o "lowerdir=/$each,upperdir=/mnt/new/$each,workdir=/mnt/scratch/$each" "/$each"
 done
 cp -a --remove-destination "$TOOLBOX"/. /usr/local/bin
 for last; do :; done
